@@ -1,0 +1,116 @@
+/**
+ * Which handler answers which method: what a server serves.
+ *
+ * A `HandlerMap` is an immutable value. It is built with {@link set} from {@link empty} and combined with {@link merge}; the methods
+ * are found by their {@link MethodKey.MethodKey}, as the wire names them.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as MethodKey from "./MethodKey.ts"
+
+const TypeId = "~effect-call/HandlerMap"
+
+/**
+ * A function that serves one method: the arguments' bytes in, the result's bytes out.
+ *
+ * Application errors belong into the returned bytes; a failure says that the handler could not run, and reaches the caller as a
+ * `RemoteError`. The bytes it is given are its own. It runs in a fiber and a `Scope` of its own, which a cancel, the call's deadline
+ * or the loss of the connection interrupts.
+ *
+ * Source: `type Handler` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handler<R = never> = (args: Uint8Array) => Effect.Effect<Uint8Array, unknown, R>
+
+/**
+ * A handler as a `HandlerMap` holds it, with the method that it serves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Entry<out R> {
+  readonly key: MethodKey.MethodKey
+  readonly handler: Handler<R>
+}
+
+/**
+ * An immutable map from methods to their handlers; `R` is what the handlers need.
+ *
+ * Source: `type HandlerMap` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HandlerMap<out R> extends Pipeable {
+  readonly [TypeId]: typeof TypeId
+  /** The handlers by `MethodKey.MethodKey.hex`. */
+  readonly entries: ReadonlyMap<string, Entry<R>>
+}
+
+const Proto = {
+  [TypeId]: TypeId,
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+const make = <R>(entries: ReadonlyMap<string, Entry<R>>): HandlerMap<R> => Object.assign(Object.create(Proto), { entries })
+
+/**
+ * The map that serves nothing.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const empty: HandlerMap<never> = make(new Map())
+
+/**
+ * Adds a handler for `method` of `component`, in place of one that is there already.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap } from "effect-call"
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args))
+ * )
+ * ```
+ *
+ * Source: `(*HandlerMap).Set` of the Go package.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const set: {
+  <R2>(component: string, method: string, handler: Handler<R2>): <R>(self: HandlerMap<R>) => HandlerMap<R | R2>
+  <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2>
+} = dual(4, <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
+  const key = MethodKey.make(component, method)
+  const entries = new Map<string, Entry<R | R2>>(self.entries)
+  entries.set(key.hex, { key, handler })
+  return make(entries)
+})
+
+/**
+ * The handlers of several maps in one; where two serve the same method, the later one does.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
+  ...maps: Maps
+): HandlerMap<Maps[number] extends HandlerMap<infer R> ? R : never> => {
+  const entries = new Map<string, Entry<unknown>>()
+  for (const map of maps) {
+    for (const [hex, entry] of map.entries) entries.set(hex, entry)
+  }
+  // The entries need the union of what the maps need, which the element type `unknown` has forgotten.
+  return make(entries) as HandlerMap<Maps[number] extends HandlerMap<infer R> ? R : never>
+}
