@@ -1,0 +1,239 @@
+/**
+ * Why a call failed: the four errors of `Connection.call`.
+ *
+ * | what happened | error | what to do |
+ * |---|---|---|
+ * | the connection was closed by its owner | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
+ * | the connection to the server broke | {@link CommunicationError} `Lost` | call again where `maybeExecuted` is false or the method is idempotent |
+ * | the peer broke the protocol | {@link CommunicationError} `Protocol` | look at what runs at that address |
+ * | the arguments or the result are larger than `maxMessageSize` | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
+ * | no server could be reached | {@link Unreachable} | call again later, or call with `waitForReady` |
+ * | the deadline passed | {@link DeadlineExceeded} | give up, or allow more time |
+ * | the handler failed or could not run | {@link RemoteError} | as the chain says |
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { CallError } from "effect-call"
+ *
+ * const orEmpty = <R>(call: Effect.Effect<Uint8Array, CallError.CallError, R>) =>
+ *   call.pipe(
+ *     Effect.retry({ times: 2, while: (error) => error._tag === "CommunicationError" && !error.maybeExecuted }),
+ *     Effect.catchTag("Unreachable", () => Effect.succeed(new Uint8Array()))
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import * as Identities from "./internal/protocol/identities.ts"
+
+// These errors are made where a socket reported something, thousands at once when a connection with many calls is lost. A stack of
+// that place says nothing about the caller (the cause of the failed effect does) and costs more than all the rest of the error.
+const withoutStack = <A>(construct: () => A): A => {
+  const limit = Error.stackTraceLimit
+  // Reflect.set: where intrinsics are frozen this does nothing, and an assignment would throw.
+  Reflect.set(Error, "stackTraceLimit", 0)
+  try {
+    return construct()
+  } finally {
+    Reflect.set(Error, "stackTraceLimit", limit)
+  }
+}
+
+const communicationErrorFields = {
+  reason: Schema.Union([
+    Schema.TaggedStruct("Closed", {}),
+    Schema.TaggedStruct("Lost", {}),
+    Schema.TaggedStruct("Protocol", {}),
+    Schema.TaggedStruct("TooLarge", {})
+  ]),
+  endpoint: Schema.optionalKey(Schema.String),
+  message: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect()),
+  maybeExecuted: Schema.Boolean
+}
+
+/**
+ * The call was not carried to its end by the connection it went over.
+ *
+ * - `reason._tag`: `Closed`, the connection's owner closed it; `Lost`, it broke; `Protocol`, the peer sent what the protocol does not
+ *   allow; `TooLarge`, the arguments or the result exceed the largest message.
+ * - `endpoint`: the address of the server, where one had been picked.
+ * - `cause`: the error of the socket, where there is one.
+ * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second effect. `true` says that
+ *   a handler may have run, in part or to its end.
+ *
+ * Source: the constant `CommunicationError` of the Go package.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CommunicationError extends Schema.TaggedError<CommunicationError>("effect-call/CommunicationError")(
+  "CommunicationError",
+  communicationErrorFields
+) {
+  constructor(props: Schema.Struct.MakeIn<typeof communicationErrorFields>, options?: Schema.MakeOptions) {
+    withoutStack(() => super(props, options))
+  }
+}
+
+const attemptFields = {
+  endpoint: Schema.String,
+  message: Schema.String
+}
+
+const unreachableFields = {
+  message: Schema.String,
+  attempts: Schema.Array(Schema.Struct(attemptFields))
+}
+
+/**
+ * No server could be reached, so no handler saw the call: there were no endpoints, or dialing each of them failed, just now or so
+ * recently that it is not tried again yet.
+ *
+ * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
+ *
+ * Source: the constant `Unreachable` of the Go package.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Unreachable extends Schema.TaggedError<Unreachable>("effect-call/Unreachable")(
+  "Unreachable",
+  unreachableFields
+) {
+  constructor(props: Schema.Struct.MakeIn<typeof unreachableFields>, options?: Schema.MakeOptions) {
+    withoutStack(() => super(props, options))
+  }
+
+  /**
+   * The error of these attempts, with a message that names each of them.
+   *
+   * @since 0.1.0
+   */
+  static fromAttempts(attempts: ReadonlyArray<{ readonly endpoint: string; readonly message: string }>): Unreachable {
+    const message = attempts.length === 0
+      ? "unreachable: there are no endpoints"
+      : `unreachable: ${attempts.map(({ endpoint, message }) => `${endpoint}: ${message}`).join("; ")}`
+    return new Unreachable({ message, attempts })
+  }
+}
+
+const deadlineExceededFields = {
+  message: Schema.String
+}
+
+/**
+ * The call's deadline passed before its answer came. The handler may have run, in part or to its end; it is interrupted at the deadline
+ * too.
+ *
+ * Source: `context.DeadlineExceeded` of Go.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>("effect-call/DeadlineExceeded")(
+  "DeadlineExceeded",
+  deadlineExceededFields
+) {
+  constructor(props: Schema.Struct.MakeIn<typeof deadlineExceededFields>, options?: Schema.MakeOptions) {
+    withoutStack(() => super(props, options))
+  }
+}
+
+const remoteErrorFields = {
+  message: Schema.String,
+  chain: Schema.Array(Schema.Struct({ message: Schema.String, identity: Schema.String }))
+}
+
+/**
+ * The server answered that the handler failed, or could not run.
+ *
+ * - `chain`: the errors that the server sent, outermost first, each next one what the one before it wraps. An `identity` is an opaque
+ *   text: two errors are the same where their identities are equal.
+ * - `message`: the text of the outermost one.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { CallError } from "effect-call"
+ *
+ * const error = CallError.RemoteError.fromChain([{ message: "no such user", identity: "(app:no-such-user)" }])
+ * console.log(error.message) // no such user
+ * console.log(error.is("(app:no-such-user)")) // true
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/RemoteError")(
+  "RemoteError",
+  remoteErrorFields
+) {
+  constructor(props: Schema.Struct.MakeIn<typeof remoteErrorFields>, options?: Schema.MakeOptions) {
+    withoutStack(() => super(props, options))
+  }
+
+  /**
+   * The error of a chain: its message is the text of the outermost error, or says that there is none.
+   *
+   * @since 0.1.0
+   */
+  static fromChain(chain: ReadonlyArray<{ readonly message: string; readonly identity: string }>): RemoteError {
+    return new RemoteError({ message: chain[0]?.message || "remote error without a message", chain })
+  }
+
+  /**
+   * Whether an error of the chain has this identity; `errors.Is` of Go.
+   *
+   * @since 0.1.0
+   */
+  is(identity: string): boolean {
+    return this.chain.some((link) => link.identity === identity)
+  }
+
+  /**
+   * Whether the server that was called has no handler for the method. False where its handler called on and met that.
+   *
+   * @since 0.1.0
+   */
+  get isUnknownMethod(): boolean {
+    return this.chain[0]?.identity === Identities.unknownMethod.identity
+  }
+
+  /**
+   * Whether the server refused the call because it had too many, without starting it: it can be made again. False where its handler
+   * called on and met that.
+   *
+   * @since 0.1.0
+   */
+  get isOverloaded(): boolean {
+    return this.chain[0]?.identity === Identities.overloaded.identity
+  }
+}
+
+/**
+ * Why a call failed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type CallError = CommunicationError | Unreachable | DeadlineExceeded | RemoteError
+
+/**
+ * The schema of {@link CallError}: to send such an error on, or to keep it.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const CallError = Schema.Union([CommunicationError, Unreachable, DeadlineExceeded, RemoteError])
+
+/**
+ * Whether a value is one of the errors of a call.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isCallError: (u: unknown) => u is CallError = Schema.is(CallError)

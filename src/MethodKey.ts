@@ -1,0 +1,90 @@
+/**
+ * What names a method on the wire: 16 bytes made from the component's and the method's name.
+ *
+ * @since 0.1.0
+ */
+import * as Equal from "effect/Equal"
+import * as Hash from "effect/Hash"
+import * as Inspectable from "effect/Inspectable"
+import { hasProperty } from "effect/Predicate"
+import { createHash } from "node:crypto"
+
+const TypeId = "~effect-call/MethodKey"
+
+/**
+ * Identifies a method of a component: the first 16 bytes of the SHA-256 of `component + "." + method`.
+ *
+ * Two keys are equal (`Equal.equals`, `HashMap`) where their bytes are, and a key prints as its bytes in hex.
+ *
+ * Source: `type MethodKey` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MethodKey extends Equal.Equal, Inspectable.Inspectable {
+  readonly [TypeId]: typeof TypeId
+  /** The component's name, as given to {@link make}. */
+  readonly component: string
+  /** The method's name, as given to {@link make}. */
+  readonly method: string
+  /** The 16 bytes that stand in a request. Do not change them. */
+  readonly bytes: Uint8Array
+  /** The bytes as 32 lower-case hex digits. */
+  readonly hex: string
+}
+
+const Proto = {
+  [TypeId]: TypeId,
+  [Equal.symbol](this: MethodKey, that: unknown): boolean {
+    return isMethodKey(that) && this.hex === that.hex
+  },
+  [Hash.symbol](this: MethodKey): number {
+    return Hash.string(this.hex)
+  },
+  toString(this: MethodKey): string {
+    return this.hex
+  },
+  toJSON(this: MethodKey): string {
+    return this.hex
+  },
+  [Inspectable.NodeInspectSymbol](this: MethodKey): string {
+    return this.hex
+  }
+}
+
+/**
+ * The key of `method` on `component`. It costs a SHA-256: make it once and keep it, not once a call.
+ *
+ * The names are joined with a dot, so `make("a.b", "c")` and `make("a", "b.c")` are the same key.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { MethodKey } from "effect-call"
+ *
+ * const key = MethodKey.make("test/Echo", "echo")
+ * console.log(String(key)) // 0719f928535659740e3311e40b853a28
+ * ```
+ *
+ * Source: `MakeMethodKey` of the Go package.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (component: string, method: string): MethodKey => {
+  const digest = createHash("sha256").update(`${component}.${method}`, "utf8").digest()
+  return Object.assign(Object.create(Proto), {
+    component,
+    method,
+    bytes: Uint8Array.from(digest.subarray(0, 16)),
+    hex: digest.toString("hex", 0, 16)
+  })
+}
+
+/**
+ * Whether a value is a `MethodKey`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isMethodKey = (u: unknown): u is MethodKey => hasProperty(u, TypeId)

@@ -1,0 +1,232 @@
+/**
+ * Messages on a byte stream: the 16-byte header, and a decoder that takes the stream in any pieces.
+ *
+ * A message is `id` u64, `type` u8, `length` u56, all little-endian, and `length` bytes of payload. The decoder never copies a message
+ * that lies whole in one piece of the stream: it names the piece and the range. A message that is split is put together in a buffer,
+ * either one of its own (where the receiver keeps the bytes) or one that is reused.
+ */
+
+/** The bytes of a message's header. */
+export const headerSize = 16
+
+/** The largest payload that either side takes: 100 MiB. */
+export const maxMessageSize = 104_857_600
+
+/** The types of messages, as numbers on the wire. */
+export const MessageType = {
+  version: 0,
+  request: 1,
+  response: 2,
+  responseError: 3,
+  cancel: 4
+} as const
+
+const typeBit = (type: number): number => 1 << type
+
+/** The types that a server gets, as a bit set for {@link FrameDecoder}. */
+export const serverTypes = typeBit(MessageType.version) | typeBit(MessageType.request) | typeBit(MessageType.cancel)
+
+/** The types that a client gets, as a bit set for {@link FrameDecoder}. */
+export const clientTypes = typeBit(MessageType.version) | typeBit(MessageType.response) |
+  typeBit(MessageType.responseError)
+
+const twoTo32 = 4_294_967_296
+const maxSafeHigh = 0x1fffff
+
+/** Writes a message's header at `offset`. `id` is below 2^53, `length` below 2^32. */
+export const writeHeader = (target: Uint8Array, offset: number, id: number, type: number, length: number): void => {
+  // Two u32 halves: a BigInt here costs twice the whole call.
+  const high = (id / twoTo32) >>> 0
+  target[offset] = id
+  target[offset + 1] = id >>> 8
+  target[offset + 2] = id >>> 16
+  target[offset + 3] = id >>> 24
+  target[offset + 4] = high
+  target[offset + 5] = high >>> 8
+  target[offset + 6] = high >>> 16
+  target[offset + 7] = high >>> 24
+  target[offset + 8] = type
+  target[offset + 9] = length
+  target[offset + 10] = length >>> 8
+  target[offset + 11] = length >>> 16
+  target[offset + 12] = length >>> 24
+  target[offset + 13] = 0
+  target[offset + 14] = 0
+  target[offset + 15] = 0
+}
+
+// An index that is inside the array: `noUncheckedIndexedAccess` cannot know, and a check would cost on every byte.
+const at = (bytes: Uint8Array, index: number): number => bytes[index] as number
+
+/** Reads a u32 at `offset`. */
+export const readU32 = (bytes: Uint8Array, offset: number): number =>
+  (at(bytes, offset) | (at(bytes, offset + 1) << 8) | (at(bytes, offset + 2) << 16) | (at(bytes, offset + 3) << 24)) >>> 0
+
+/** Reads the `id` of the header at `offset`, or -1 where it is 2^53 or more, which no client that counts from 1 reaches. */
+export const readId = (bytes: Uint8Array, offset: number): number => {
+  const high = readU32(bytes, offset + 4)
+  return high > maxSafeHigh ? -1 : readU32(bytes, offset) + high * twoTo32
+}
+
+/** Reads the `length` of the header at `offset`; from 2^53 on it is rounded, which is far past every limit. */
+export const readLength = (bytes: Uint8Array, offset: number): number =>
+  (at(bytes, offset + 9) | (at(bytes, offset + 10) << 8) | (at(bytes, offset + 11) << 16)) +
+  readU32(bytes, offset + 12) * 16_777_216
+
+/**
+ * What takes the messages of a {@link FrameDecoder}.
+ */
+export interface FrameReceiver {
+  /**
+   * A message has come whole: its payload is `bytes` from `start` to `end`. Where `owned` is false the bytes are valid only during this
+   * call; where it is true nothing else will ever write to them.
+   */
+  onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
+  /** Whether the payload of a message that arrives in pieces will be kept, and should be put into bytes of its own. */
+  keepsPayload(id: number, type: number): boolean
+}
+
+/** How much of a split message's length is believed, and allocated, before its bytes have come. */
+const firstAllocation = 1_048_576
+/** A reused buffer larger than this is let go after its message. */
+const retainedScratch = 1_048_576
+
+const allocate = (size: number): Uint8Array => {
+  // Not zeroed: every byte is written before it is read.
+  const buffer = Buffer.allocUnsafeSlow(size)
+  return new Uint8Array(buffer.buffer, 0, size)
+}
+
+/**
+ * Takes a byte stream in pieces and hands out its messages.
+ *
+ * It stops for good at the first message that must be refused: an unknown type or one that this side never gets, an id past 2^53, a
+ * length over the limit, which is refused before anything is allocated for it.
+ */
+export class FrameDecoder {
+  private readonly receiver: FrameReceiver
+  private readonly types: number
+  private readonly maxSize: number
+  private stopped = false
+  private problem: string | undefined = undefined
+
+  private readonly header = new Uint8Array(headerSize)
+  private headerHave = 0
+
+  private body: Uint8Array | undefined = undefined
+  private bodyOwned = false
+  private bodyHave = 0
+  private bodyLength = 0
+  private bodyId = 0
+  private bodyType = 0
+  private scratch: Uint8Array | undefined = undefined
+
+  constructor(receiver: FrameReceiver, types: number, maxSize: number = maxMessageSize) {
+    this.receiver = receiver
+    this.types = types
+    this.maxSize = maxSize
+  }
+
+  /** Whether a part of a message has come, and not all of it. */
+  get isPartial(): boolean {
+    return this.headerHave > 0 || this.body !== undefined
+  }
+
+  /** Hands out no more messages, also not those left in the piece that is being fed. */
+  stop(): void {
+    this.stopped = true
+    this.body = undefined
+    this.scratch = undefined
+  }
+
+  /**
+   * Takes the next piece of the stream: `chunk` from `start` to `end`. `owned` says that nothing else will ever write to it. Returns why
+   * the stream must be refused, or undefined where it is fine.
+   */
+  feed(chunk: Uint8Array, start: number, end: number, owned: boolean): string | undefined {
+    let position = start
+    while (!this.stopped) {
+      if (this.body !== undefined) {
+        position = this.fillBody(this.body, chunk, position, end)
+        if (this.bodyHave < this.bodyLength) return undefined
+        continue
+      }
+      if (this.headerHave > 0 || end - position < headerSize) {
+        const wanted = headerSize - this.headerHave
+        const available = Math.min(wanted, end - position)
+        for (let i = 0; i < available; i++) this.header[this.headerHave + i] = at(chunk, position + i)
+        this.headerHave += available
+        position += available
+        if (this.headerHave < headerSize) return undefined
+        this.headerHave = 0
+        position = this.message(this.header, 0, chunk, position, end, owned)
+      } else {
+        position = this.message(chunk, position, chunk, position + headerSize, end, owned)
+      }
+    }
+    return this.problem
+  }
+
+  /** Reads a header, and hands out its message if it is whole in this piece. Returns the position behind what it took. */
+  private message(
+    header: Uint8Array,
+    headerAt: number,
+    chunk: Uint8Array,
+    position: number,
+    end: number,
+    owned: boolean
+  ): number {
+    const id = readId(header, headerAt)
+    const type = at(header, headerAt + 8)
+    const length = readLength(header, headerAt)
+    if (type > 31 || (this.types & (1 << type)) === 0) return this.refuse(`a message of type ${type}`, position)
+    if (length > this.maxSize) {
+      return this.refuse(`a message of ${length} bytes, which is over the limit of ${this.maxSize}`, position)
+    }
+    if (id < 0) return this.refuse("a message id of 2^53 or more", position)
+    if (end - position >= length) {
+      this.receiver.onFrame(id, type, chunk, position, position + length, owned)
+      return position + length
+    }
+    this.bodyId = id
+    this.bodyType = type
+    this.bodyLength = length
+    this.bodyHave = 0
+    this.bodyOwned = this.receiver.keepsPayload(id, type)
+    const size = Math.min(length, firstAllocation)
+    if (this.bodyOwned) {
+      this.body = allocate(size)
+    } else {
+      if (this.scratch === undefined || this.scratch.length < size) this.scratch = allocate(size)
+      this.body = this.scratch
+    }
+    return position
+  }
+
+  private fillBody(body: Uint8Array, chunk: Uint8Array, position: number, end: number): number {
+    const taken = Math.min(this.bodyLength - this.bodyHave, end - position)
+    const have = this.bodyHave + taken
+    let target = body
+    if (have > target.length) {
+      // Grown as the bytes come, so that a length alone reserves little.
+      target = allocate(Math.min(this.bodyLength, Math.max(have, target.length * 2)))
+      target.set(body.subarray(0, this.bodyHave))
+      if (!this.bodyOwned) this.scratch = target
+      this.body = target
+    }
+    target.set(position === 0 && taken === chunk.length ? chunk : chunk.subarray(position, position + taken), this.bodyHave)
+    this.bodyHave = have
+    if (have === this.bodyLength) {
+      this.body = undefined
+      if (this.scratch !== undefined && this.scratch.length > retainedScratch) this.scratch = undefined
+      this.receiver.onFrame(this.bodyId, this.bodyType, target, 0, have, this.bodyOwned)
+    }
+    return position + taken
+  }
+
+  private refuse(problem: string, position: number): number {
+    this.problem = problem
+    this.stop()
+    return position
+  }
+}

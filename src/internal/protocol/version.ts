@@ -1,0 +1,36 @@
+/**
+ * The version message's payload: a version, and the flags of our extension after it.
+ */
+import { putU32, u32At } from "./bytes.ts"
+
+/** The protocol's version that we speak. */
+export const protocolVersion = 0
+
+/** Bit 0: the sender understands flags. */
+export const flagUnderstood = 1
+
+/** Bit 1, server to client, unsolicited: going away, start no more calls here. */
+export const flagGoingAway = 2
+
+/** Bit 2, client to server: understood, no request follows this message. */
+export const flagNoMoreRequests = 4
+
+/** What a version message says; `flags` is 0 from a peer that sent none. */
+export interface VersionPayload {
+  readonly version: number
+  readonly flags: number
+}
+
+/** The payload: 4 bytes as the reference sends it, 8 where `flags` are given. */
+export const encodeVersion = (version: number, flags?: number): Uint8Array => {
+  const payload = new Uint8Array(flags === undefined ? 4 : 8)
+  putU32(payload, 0, version)
+  if (flags !== undefined) putU32(payload, 4, flags)
+  return payload
+}
+
+/** Reads a payload; what follows the flags is for later versions, and ignored. `undefined` where it is too short for a version. */
+export const decodeVersion = (payload: Uint8Array): VersionPayload | undefined =>
+  payload.length < 4
+    ? undefined
+    : { version: u32At(payload, 0), flags: payload.length < 8 ? 0 : u32At(payload, 4) }
