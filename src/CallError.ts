@@ -31,15 +31,14 @@ import * as Identities from "./internal/protocol/identities.ts"
 
 // These errors are made where a socket reported something, thousands at once when a connection with many calls is lost. A stack of
 // that place says nothing about the caller (the cause of the failed effect does) and costs more than all the rest of the error.
-const withoutStack = <A>(construct: () => A): A => {
+// `Reflect.set`: where intrinsics are frozen it does nothing, and an assignment would throw.
+const stacksOff = (): number => {
   const limit = Error.stackTraceLimit
-  // Reflect.set: where intrinsics are frozen this does nothing, and an assignment would throw.
   Reflect.set(Error, "stackTraceLimit", 0)
-  try {
-    return construct()
-  } finally {
-    Reflect.set(Error, "stackTraceLimit", limit)
-  }
+  return limit
+}
+const stacksOn = (limit: number): void => {
+  Reflect.set(Error, "stackTraceLimit", limit)
 }
 
 const communicationErrorFields = {
@@ -75,18 +74,18 @@ export class CommunicationError extends Schema.TaggedError<CommunicationError>("
   communicationErrorFields
 ) {
   constructor(props: Schema.Struct.MakeIn<typeof communicationErrorFields>, options?: Schema.MakeOptions) {
-    withoutStack(() => super(props, options))
+    const limit = stacksOff()
+    try {
+      super(props, options)
+    } finally {
+      stacksOn(limit)
+    }
   }
-}
-
-const attemptFields = {
-  endpoint: Schema.String,
-  message: Schema.String
 }
 
 const unreachableFields = {
   message: Schema.String,
-  attempts: Schema.Array(Schema.Struct(attemptFields))
+  attempts: Schema.Array(Schema.Struct({ endpoint: Schema.String, message: Schema.String }))
 }
 
 /**
@@ -105,7 +104,12 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-call/Un
   unreachableFields
 ) {
   constructor(props: Schema.Struct.MakeIn<typeof unreachableFields>, options?: Schema.MakeOptions) {
-    withoutStack(() => super(props, options))
+    const limit = stacksOff()
+    try {
+      super(props, options)
+    } finally {
+      stacksOn(limit)
+    }
   }
 
   /**
@@ -139,7 +143,12 @@ export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>("effe
   deadlineExceededFields
 ) {
   constructor(props: Schema.Struct.MakeIn<typeof deadlineExceededFields>, options?: Schema.MakeOptions) {
-    withoutStack(() => super(props, options))
+    const limit = stacksOff()
+    try {
+      super(props, options)
+    } finally {
+      stacksOn(limit)
+    }
   }
 }
 
@@ -173,7 +182,12 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   remoteErrorFields
 ) {
   constructor(props: Schema.Struct.MakeIn<typeof remoteErrorFields>, options?: Schema.MakeOptions) {
-    withoutStack(() => super(props, options))
+    const limit = stacksOff()
+    try {
+      super(props, options)
+    } finally {
+      stacksOn(limit)
+    }
   }
 
   /**
