@@ -1,0 +1,133 @@
+/**
+ * Until when work is of use to whoever asked for it.
+ *
+ * A deadline belongs to a stretch of work, not to a single call: {@link within} sets it, and everything that runs inside, calls over any
+ * number of connections included, ends at it. It travels: the handler that serves a call runs under what its caller had left, and so do the
+ * calls which that handler makes. A deadline can only be brought forward on the way, never put off; work that is meant to outlive it starts
+ * with {@link none}.
+ *
+ * Time is that of Effect's `Clock`, so `TestClock` drives deadlines as it does everything else.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import { DeadlineExceeded } from "./CallError.ts"
+import { Current, remainingMillis } from "./internal/deadline.ts"
+import { nowMillis, sleepMillis } from "./internal/time.ts"
+
+const isOver = (own: Duration.Duration, inherited: boolean): DeadlineExceeded =>
+  new DeadlineExceeded({
+    message: inherited
+      ? "deadline exceeded: the inherited deadline had passed before the work began"
+      : `deadline exceeded: a deadline of ${Duration.format(own)} is over before the work begins`
+  })
+
+const hasPassed = (own: Duration.Duration, inherited: boolean): DeadlineExceeded =>
+  new DeadlineExceeded({
+    message: inherited
+      ? `deadline exceeded: the inherited deadline passed (it was no later than the ${Duration.format(own)} given here)`
+      : `deadline exceeded: ${Duration.format(own)} passed`
+  })
+
+/**
+ * Runs an effect under a deadline: the earlier of `duration` from now and the deadline that it is under already.
+ *
+ * When the deadline passes first, the effect is interrupted, its finalizers are waited for, and the result is a `DeadlineExceeded`, whether
+ * or not the effect was waiting for a call. With nothing left (a duration of zero or less, or a deadline that has passed) the effect is never
+ * started. An infinite duration sets no deadline of its own.
+ *
+ * **Example** (One deadline for several calls)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { type Connection, Deadline, MethodKey } from "effect-call"
+ *
+ * const get = MethodKey.make("example/Cart", "get")
+ * const price = MethodKey.make("example/Price", "price")
+ *
+ * // Half a second for both; the second call gets what the first one has left of it.
+ * const total = (connection: Connection.Connection, user: Uint8Array) =>
+ *   connection.call(get, user).pipe(
+ *     Effect.flatMap((cart) => connection.call(price, cart)),
+ *     Deadline.within("500 millis")
+ *   )
+ * ```
+ *
+ * Source: `context.WithTimeout`, as callers of the Go package use it.
+ *
+ * @see {@link none} for work that is to go on after the deadline
+ * @category combinators
+ * @since 0.1.0
+ */
+export const within: {
+  (duration: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DeadlineExceeded, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E | DeadlineExceeded, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E | DeadlineExceeded, R> =>
+    Effect.withFiber<A, E | DeadlineExceeded, R>((fiber) => {
+      const own = Duration.fromInputUnsafe(duration)
+      const ownMillis = Duration.toMillis(own)
+      const ambient = fiber.getRef(Current)
+      const ambientMillis = ambient === undefined ? Infinity : remainingMillis(ambient)
+      const inherited = ambient !== undefined && ambientMillis <= ownMillis
+      const millis = inherited ? ambientMillis : ownMillis
+      if (millis <= 0) return Effect.fail(isOver(own, inherited))
+      if (millis === Infinity) return self
+      const clock = fiber.getRef(Clock.Clock)
+      const deadline = inherited ? ambient : { at: nowMillis(clock) + millis, clock }
+      return Effect.raceFirst(
+        Effect.provideService(self, Current, deadline),
+        Effect.flatMap(sleepMillis(deadline.clock, millis), () => Effect.fail(hasPassed(own, inherited)))
+      )
+    })
+)
+
+/**
+ * Runs an effect without the deadline that it would be under: its calls have no deadline but those set inside.
+ *
+ * This is for work that goes on after the call which started it. It hides the deadline, it does not keep the fiber alive: a
+ * {@link within} around the effect still interrupts what it waits for, so such work is forked too.
+ *
+ * **Example** (Work that outlives the call)
+ *
+ * ```ts
+ * import { Effect, type Scope } from "effect"
+ * import { Deadline } from "effect-call"
+ *
+ * const handler = (refreshCache: Effect.Effect<void>, server: Scope.Scope) =>
+ *   Effect.as(Effect.forkIn(Deadline.none(refreshCache), server), new Uint8Array(0))
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(Current, undefined)
+
+/**
+ * What is left until the deadline: none without a deadline, zero once it has passed.
+ *
+ * **Example** (Leaving out what there is no time for)
+ *
+ * ```ts
+ * import { Duration, Effect, Option } from "effect"
+ * import { Deadline } from "effect-call"
+ *
+ * const withRecommendations = <A>(page: A, more: (page: A) => Effect.Effect<A>) =>
+ *   Effect.flatMap(Deadline.remaining, (left) =>
+ *     Option.isSome(left) && Duration.isLessThan(left.value, "50 millis") ? Effect.succeed(page) : more(page))
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const remaining: Effect.Effect<Option.Option<Duration.Duration>> = Effect.withFiber((fiber) => {
+  const deadline = fiber.getRef(Current)
+  return Effect.succeed(
+    deadline === undefined ? Option.none() : Option.some(Duration.millis(Math.max(0, remainingMillis(deadline))))
+  )
+})

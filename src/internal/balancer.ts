@@ -1,0 +1,152 @@
+/**
+ * How the package's own balancers pick: at once, without running an Effect, so that a call on an open connection stays plain code.
+ */
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import type { Balancer, PickOptions } from "../Balancer.ts"
+import { Unreachable } from "../CallError.ts"
+import type { Endpoint } from "../Endpoint.ts"
+
+/**
+ * The key of a balancer's immediate pick.
+ */
+export const pickNow: unique symbol = Symbol("effect-call/Balancer/pickNow")
+
+/**
+ * A balancer that can also pick without an Effect. Its `pick` does the same and, where there is nothing to pick, says why.
+ */
+export interface ImmediateBalancer extends Balancer {
+  /** The endpoint for a call, or undefined where `pick` would fail. */
+  [pickNow](options: PickOptions, random: Random.Random): Endpoint | undefined
+}
+
+/**
+ * Whether a balancer can pick without an Effect. Only its own property counts: an object made from such a balancer (`Object.create`, or a
+ * spread, which leaves the property behind) may have another `pick`, and must be asked through that.
+ */
+export const isImmediate = (balancer: Balancer): balancer is ImmediateBalancer => Object.hasOwn(balancer, pickNow)
+
+const make = (
+  update: (endpoints: ReadonlyArray<Endpoint>) => void,
+  now: (options: PickOptions, random: Random.Random) => Endpoint | undefined,
+  why: (options: PickOptions) => string
+): ImmediateBalancer => {
+  const balancer: Balancer = {
+    update,
+    pick: (options) =>
+      Effect.withFiber((fiber) => {
+        const endpoint = now(options, fiber.getRef(Random.Random))
+        return endpoint === undefined
+          ? Effect.fail(new Unreachable({ message: why(options), attempts: [] }))
+          : Effect.succeed(endpoint)
+      })
+  }
+  Object.defineProperty(balancer, pickNow, { value: now, enumerable: false })
+  // `defineProperty` has added what the type asks for.
+  return balancer as ImmediateBalancer
+}
+
+/** Why there is nothing to pick where there are no endpoints. */
+export const noEndpoints = "no endpoints"
+
+const allAvoided = "every endpoint was tried or is in backoff"
+
+// Endpoints that have gone are remembered up to this many, so that a rotation survives lists that shrink and grow again.
+const rememberedAddresses = 1024
+
+/**
+ * The endpoints in turn. Each pick leaves its number beside the endpoint; an update lets the rotation go on with the endpoint whose last
+ * pick is the longest ago (one never picked before all others, the earliest in the list among equals), whatever the update has moved.
+ */
+export const roundRobin = (): ImmediateBalancer => {
+  let endpoints: ReadonlyArray<Endpoint> = []
+  let pickedAt: Array<number> = [] // by index; 0: never
+  let next = 0
+  let picks = 0
+  const lastPicks = new Map<string, number>() // by address, as of the last update
+
+  const take = (index: number): Endpoint | undefined => {
+    pickedAt[index] = ++picks
+    next = index + 1 === endpoints.length ? 0 : index + 1
+    return endpoints[index]
+  }
+
+  return make(
+    (update) => {
+      endpoints.forEach(({ address }, index) => {
+        lastPicks.delete(address) // entered anew at the end, the map is in the order of departure
+        lastPicks.set(address, pickedAt[index] ?? 0)
+      })
+      endpoints = update.slice()
+      pickedAt = endpoints.map(({ address }) => lastPicks.get(address) ?? 0)
+      next = 0
+      pickedAt.forEach((picked, index) => {
+        if (picked < (pickedAt[next] ?? 0)) next = index
+      })
+      for (const address of lastPicks.keys()) {
+        if (lastPicks.size <= rememberedAddresses) break
+        lastPicks.delete(address)
+      }
+    },
+    ({ avoid }) => {
+      const count = endpoints.length
+      if (count === 0) return undefined
+      if (avoid.size === 0) return take(next)
+      for (let step = 0, index = next; step < count; step++, index = index + 1 === count ? 0 : index + 1) {
+        const endpoint = endpoints[index]
+        if (endpoint !== undefined && !avoid.has(endpoint.address)) return take(index)
+      }
+      return undefined
+    },
+    () => endpoints.length === 0 ? noEndpoints : allAvoided
+  )
+}
+
+const maxShardKey = 2n ** 64n - 1n
+const maxSafeKey = BigInt(Number.MAX_SAFE_INTEGER)
+
+const isShardKey = (key: bigint): boolean => key >= 0n && key <= maxShardKey
+
+// Division of a `bigint` allocates; nearly all keys are small enough to go without.
+const shardOf = (key: bigint, count: number): number =>
+  key <= maxSafeKey ? Number(key) % count : Number(key % BigInt(count))
+
+/**
+ * The endpoint that the shard key names, and no other; without a key, one at random.
+ */
+export const sharded = (): ImmediateBalancer => {
+  let endpoints: ReadonlyArray<Endpoint> = []
+
+  const atRandom = (avoid: ReadonlySet<string>, random: Random.Random): Endpoint | undefined => {
+    const count = endpoints.length
+    if (avoid.size === 0) return endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
+    let free = 0
+    for (const { address } of endpoints) if (!avoid.has(address)) free++
+    if (free === 0) return undefined
+    let skip = Math.floor(random.nextDoubleUnsafe() * free)
+    for (const endpoint of endpoints) if (!avoid.has(endpoint.address) && skip-- === 0) return endpoint
+    return undefined
+  }
+
+  return make(
+    (update) => {
+      endpoints = update.slice()
+    },
+    ({ avoid, shardKey }, random) => {
+      if (endpoints.length === 0) return undefined
+      if (shardKey === undefined) return atRandom(avoid, random)
+      if (!isShardKey(shardKey)) return undefined
+      const endpoint = endpoints[shardOf(shardKey, endpoints.length)]
+      return endpoint !== undefined && avoid.size > 0 && avoid.has(endpoint.address) ? undefined : endpoint
+    },
+    ({ shardKey }) => {
+      if (shardKey !== undefined && !isShardKey(shardKey)) {
+        return `shard key ${shardKey} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
+      }
+      if (endpoints.length === 0) return noEndpoints
+      if (shardKey === undefined) return allAvoided
+      const address = endpoints[shardOf(shardKey, endpoints.length)]?.address
+      return `the endpoint of shard key ${shardKey} (${address}) is not reachable: it was tried or is in backoff`
+    }
+  )
+}

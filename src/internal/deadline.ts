@@ -1,0 +1,28 @@
+/**
+ * The deadline that the running fiber is under, as the client, the server and `Deadline` share it.
+ */
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import { nowMillis } from "./time.ts"
+
+/**
+ * A deadline: the moment `at`, as {@link nowMillis} of `clock` reads it. It keeps its clock, so that it means the same moment wherever it is
+ * looked at, also under another `Clock`.
+ */
+export interface Value {
+  readonly at: number
+  readonly clock: Clock.Clock
+}
+
+/**
+ * The ambient deadline; forked fibers inherit it, as they do every service.
+ */
+export const Current: Context.Reference<Value | undefined> = Context.Reference<Value | undefined>(
+  "effect-call/Deadline/Current",
+  { defaultValue: () => undefined }
+)
+
+/**
+ * What is left until the deadline in milliseconds; zero or less once it has passed.
+ */
+export const remainingMillis = (value: Value): number => value.at - nowMillis(value.clock)

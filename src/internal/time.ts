@@ -1,0 +1,41 @@
+/**
+ * Monotonic time in milliseconds, read from a `Clock`, and sleeping until a deadline.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+// What a fiber sees where nobody has provided another clock; `Context` makes it once and keeps it.
+const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
+
+/**
+ * The monotonic time of `clock` in milliseconds, with fractions. Only differences of two readings of one clock mean anything.
+ *
+ * It is read for every call that has a deadline, and a `bigint` there costs about as much as the rest of the call's bookkeeping. So the
+ * live clock is not asked for its nanoseconds: `performance.now()` is the same monotonic time as a plain number.
+ */
+export const nowMillis = (clock: Clock.Clock): number =>
+  clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/**
+ * Lets the event loop poll for input once more, in full.
+ *
+ * Node runs timers before it polls: after a stall, a timer can fire while the answer that it waited for is already in the kernel. The first
+ * immediate runs after the poll of the turn that is under way, the second after one whole turn.
+ */
+export const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
+  let immediate = setImmediate(() => {
+    immediate = setImmediate(() => resume(Effect.void))
+  })
+  return Effect.sync(() => clearImmediate(immediate))
+})
+
+/**
+ * Sleeps on `clock` until `millis` have passed for certain: what has come in by then is seen before the sleeper wakes.
+ */
+export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<void> =>
+  clock === live
+    // Timers drop the fraction, and would fire before the time.
+    ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis))), polled)
+    : clock.sleep(Duration.millis(millis))
