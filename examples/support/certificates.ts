@@ -3,6 +3,7 @@
  *
  * They are valid for a day and are written nowhere. P-256 keys, so that a set takes some tens of milliseconds.
  */
+// oxlint-disable-next-line import/no-unassigned-import -- a polyfill that @peculiar/x509 needs to be loaded before it
 import "reflect-metadata"
 import * as x509 from "@peculiar/x509"
 import { Effect } from "effect"
