@@ -10,7 +10,8 @@ export const u8At = (bytes: Uint8Array, offset: number): number => bytes[offset]
 
 /** The four bytes at `offset` as a signed 32-bit integer: enough to compare words, and cheaper than a u32. */
 export const i32At = (bytes: Uint8Array, offset: number): number =>
-  u8At(bytes, offset) | (u8At(bytes, offset + 1) << 8) | (u8At(bytes, offset + 2) << 16) | (u8At(bytes, offset + 3) << 24)
+  u8At(bytes, offset) | (u8At(bytes, offset + 1) << 8) | (u8At(bytes, offset + 2) << 16) |
+  (u8At(bytes, offset + 3) << 24)
 
 /** The u32 at `offset`. */
 export const u32At = (bytes: Uint8Array, offset: number): number => i32At(bytes, offset) >>> 0

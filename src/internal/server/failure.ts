@@ -4,7 +4,6 @@
 import * as Cause from "effect/Cause"
 import { format } from "effect/Formatter"
 import * as Option from "effect/Option"
-import { types } from "node:util"
 import { CommunicationError, DeadlineExceeded, RemoteError, Unreachable } from "../../CallError.ts"
 import { type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import * as Identities from "../protocol/identities.ts"
@@ -84,7 +83,8 @@ const attempt = <A>(evaluate: () => A, otherwise: A): A => {
   }
 }
 
-const isError = (u: unknown): u is Error => u instanceof Error || types.isNativeError(u)
+// The tag is for errors of another realm (a vm context), which are no instances of our `Error`.
+const isError = (u: unknown): u is Error => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]"
 
 const textOf = (error: unknown): string =>
   clip(attempt(() => {
@@ -94,8 +94,10 @@ const textOf = (error: unknown): string =>
 
 /** An error class with fields and no message of its own (`Data.TaggedError`) is known by its name. */
 const messageOf = (error: Error): string => {
-  const message = String(error.message)
-  return message === "" && error.name !== "Error" ? String(error.name) : message
+  // Whatever the types say, anything can be assigned to both.
+  const { message, name }: { readonly message: unknown; readonly name: unknown } = error
+  const text = typeof message === "string" ? message : format(message)
+  return text === "" && typeof name === "string" && name !== "Error" ? name : text
 }
 
 const causeOf = (error: unknown): unknown => attempt(() => isError(error) ? error.cause : undefined, undefined)
