@@ -39,12 +39,12 @@ export const chainOf = (error: unknown): ErrorChain => {
     next = causeOf(current)
   } while (next !== undefined && next !== null && chain.length < maxLinks && !seen.has(next))
   if (chain.length > maxLinks) chain.length = maxLinks
-  return refusedElsewhere(chain) ? [plainError(textOf(error)), ...chain] : chain
+  return refusedElsewhere(chain) ? [plainError(`the handler failed: ${textOf(error)}`), ...chain] : chain
 }
 
 /**
  * Whether a chain would say of this server what is true of one that its handler called: that it refused the call. A caller would take
- * the handler for one that never ran.
+ * the handler for one that never ran. (The text alone is not enough to tell: it makes the identity of a plain error.)
  */
 const refusedElsewhere = (chain: ErrorChain): boolean => {
   const identity = chain[0]?.identity
