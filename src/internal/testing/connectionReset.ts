@@ -1,0 +1,10 @@
+/** What both ends of a connection see when it breaks: the error that node gives for it. */
+import { constants } from "node:os"
+
+/** A fresh `ECONNRESET`. */
+export const connectionReset = (): NodeJS.ErrnoException =>
+  Object.assign(new Error("read ECONNRESET"), {
+    code: "ECONNRESET",
+    errno: -constants.errno.ECONNRESET,
+    syscall: "read"
+  })
