@@ -1,0 +1,321 @@
+/**
+ * How to reach a peer.
+ *
+ * An {@link Endpoint} is an address and an Effect that dials it. There are endpoints for TCP ({@link tcp}), for Unix sockets
+ * ({@link unix}) and for TLS with certificates on both sides over either ({@link mtls}). Whatever gives a `Duplex` of `node:stream` can be
+ * one too: an endpoint is a plain object.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import * as Hash from "effect/Hash"
+import * as Predicate from "effect/Predicate"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import type { NetConnectOpts, OnReadOpts, Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import type { ConnectionOptions } from "node:tls"
+import { isUnspecified, parseAddress, parseTarget } from "./internal/net/address.ts"
+import { connect, connectOptions, describe } from "./internal/net/connect.ts"
+import { clientOptions, connectTls } from "./internal/net/tlsClient.ts"
+import { dialOnread } from "./internal/transport/onread.ts"
+
+const TypeId = "~effect-call/Endpoint/NetEndpoint"
+
+/**
+ * Something that can be dialed.
+ *
+ * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
+ * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted. It can be run any
+ *   number of times. A `Connection` limits the time it may take.
+ *
+ * **Example** (an endpoint of your own: the standard streams of a child process)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import type { Endpoint } from "effect-call"
+ * import { spawn } from "node:child_process"
+ * import { Duplex } from "node:stream"
+ *
+ * const worker: Endpoint.Endpoint = {
+ *   address: "process://worker",
+ *   dial: Effect.acquireRelease(
+ *     Effect.sync(() => spawn("worker", { stdio: ["pipe", "pipe", "inherit"] })),
+ *     (child) => Effect.sync(() => child.kill())
+ *   ).pipe(Effect.map((child) => Duplex.from({ readable: child.stdout, writable: child.stdin })))
+ * }
+ * ```
+ *
+ * Source: `type Endpoint` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Endpoint {
+  readonly address: string
+  readonly dial: Effect.Effect<Duplex, DialError, Scope.Scope>
+}
+
+/**
+ * An endpoint of the machine's network.
+ *
+ * - `network`: `tcp`, `tcp4`, `tcp6` or `unix`.
+ * - `addr`: the address in it: `host:port`, or the path of a Unix socket.
+ * - `address`, and its text: `network://addr`.
+ *
+ * Two of them are equal where their addresses are.
+ *
+ * Source: `type NetEndpoint` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NetEndpoint extends Endpoint, Equal.Equal {
+  readonly [TypeId]: typeof TypeId
+  readonly network: string
+  readonly addr: string
+  toString(): string
+}
+
+/**
+ * An endpoint could not be dialed: its address is wrong, nobody listens there, or the peer did not prove who it is.
+ *
+ * - `message`: what went wrong, with the address.
+ * - `endpoint`: the address of the endpoint.
+ * - `cause`: the error of the socket, where there is one.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DialError extends Schema.TaggedError<DialError>("effect-call/Endpoint/DialError")("DialError", {
+  message: Schema.String,
+  endpoint: Schema.optionalKey(Schema.String),
+  cause: Schema.optionalKey(Schema.Defect())
+}) {}
+
+/**
+ * A text is not the address of an endpoint; `message` says what is wrong with which part of `text`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidEndpoint
+  extends Schema.TaggedError<InvalidEndpoint>("effect-call/Endpoint/InvalidEndpoint")("InvalidEndpoint", {
+    message: Schema.String,
+    text: Schema.String
+  })
+{}
+
+const dialFailed = (address: string, error: unknown): DialError =>
+  new DialError({ message: `cannot dial ${address}: ${describe(error)}`, endpoint: address, cause: error })
+
+const invalidDial = (address: string, message: string): DialError =>
+  new DialError({ message: `cannot dial ${address}: ${message}`, endpoint: address })
+
+const dialNet = (
+  self: { readonly network: string; readonly addr: string; readonly address: string },
+  options: Partial<NetConnectOpts>
+): Effect.Effect<Socket, DialError, Scope.Scope> =>
+  Effect.suspend(() => {
+    const target = parseTarget(self.network, self.addr)
+    return Result.isFailure(target)
+      ? Effect.fail(invalidDial(self.address, target.failure))
+      : Effect.mapError(
+        connect({ ...options, ...connectOptions(target.success) }),
+        (error) => dialFailed(self.address, error)
+      )
+  })
+
+const isNetEndpoint = (value: unknown): value is NetEndpoint => Predicate.hasProperty(value, TypeId)
+
+const Proto = {
+  [TypeId]: TypeId,
+  // In the prototype: a copy of an endpoint with a `dial` of its own must not be dialed past it.
+  [dialOnread](this: NetEndpoint, onread: OnReadOpts) {
+    return dialNet(this, { onread })
+  },
+  toString(this: NetEndpoint) {
+    return this.address
+  },
+  [Hash.symbol](this: NetEndpoint) {
+    return Hash.string(this.address)
+  },
+  [Equal.symbol](this: NetEndpoint, that: unknown) {
+    return isNetEndpoint(that) && that.address === this.address
+  }
+}
+
+/**
+ * An endpoint of any of the networks `tcp`, `tcp4` (IPv4 only), `tcp6` (IPv6 only) and `unix`; see {@link tcp} and {@link unix} for their
+ * addresses.
+ *
+ * Never throws: what is wrong with the network or the address is said by the `DialError` of `dial`. {@link parse} says it earlier.
+ *
+ * Source: the fields of `NetEndpoint` of the Go package.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const net = (network: string, addr: string): NetEndpoint => {
+  const self: NetEndpoint = Object.assign(Object.create(Proto), {
+    network,
+    addr,
+    address: `${network}://${addr}`,
+    dial: Effect.suspend(() => dialNet(self, {}))
+  })
+  return self
+}
+
+/**
+ * A TCP endpoint, `host:port`.
+ *
+ * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone where it has one. A name is looked up at each dial,
+ *   and its addresses are tried as Node does it: IPv6 and IPv4 in turn until one answers. No host, `0.0.0.0` and `[::]` are this host.
+ * - The port is a number or the name of a service, such as `http` or `domain`.
+ *
+ * The sockets send small writes at once (`noDelay`). Never throws: a bad address fails `dial`.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Endpoint } from "effect-call"
+ *
+ * const endpoints = [
+ *   Endpoint.tcp("golang.org:http"),
+ *   Endpoint.tcp("192.0.2.1:8080"),
+ *   Endpoint.tcp("[2001:db8::1]:domain"),
+ *   Endpoint.tcp("[fe80::1%lo0]:53"),
+ *   Endpoint.tcp(":80") // this host
+ * ]
+ * ```
+ *
+ * Source: `TCP` of the Go package.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const tcp = (address: string): NetEndpoint => net("tcp", address)
+
+/**
+ * The endpoint of a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
+ *
+ * Never throws: a bad path fails `dial`.
+ *
+ * Source: `Unix` of the Go package.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const unix = (path: string): NetEndpoint => net("unix", path)
+
+/**
+ * Reads an endpoint from the text `network://address`, and checks it: the network, the port, the brackets of an IPv6 address, the path.
+ *
+ * The address of an mTLS endpoint or listener names the endpoint below it: `mtls://tcp://127.0.0.1:4443` is read as
+ * `tcp://127.0.0.1:4443`, for {@link mtls} to be put around it with the certificates that no text holds.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Endpoint } from "effect-call"
+ *
+ * const program = Effect.gen(function*() {
+ *   const endpoint = yield* Endpoint.parse("tcp://localhost:80")
+ *   console.log(endpoint.network, endpoint.addr) // tcp localhost:80
+ *
+ *   const error = yield* Effect.flip(Endpoint.parse("tcp://localhost"))
+ *   console.log(error.message) // "localhost" has no port: expected "host:port"
+ * })
+ * ```
+ *
+ * Source: `ParseNetEndpoint` of the Go package, which checks less.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parse = (text: string): Effect.Effect<NetEndpoint, InvalidEndpoint> =>
+  Effect.suspend(() =>
+    Result.match(parseAddress(text), {
+      onSuccess: ({ addr, network }) => Effect.succeed(net(network, addr)),
+      onFailure: (message) => Effect.fail(new InvalidEndpoint({ message, text }))
+    })
+  )
+
+/** The host whose name a server at this endpoint has to prove, where it has one. */
+const hostOf = (endpoint: Endpoint): string | undefined => {
+  if (!isNetEndpoint(endpoint)) return undefined
+  const target = Result.getOrUndefined(parseTarget(endpoint.network, endpoint.addr))
+  if (target?._tag !== "Tcp") return undefined
+  return isUnspecified(target.host) ? "localhost" : target.host
+}
+
+/**
+ * TLS with certificates on both sides, over another endpoint. Its address is `mtls://` and the address below.
+ *
+ * `tls` are the options of `tls.connect`, or an Effect of them, which runs at each dial, so that renewed certificates are used:
+ *
+ * - `cert` and `key` (or `pfx`, or a `secureContext` made with them): the client's certificate. Required.
+ * - `ca`: who has to have signed the server's certificate; by default the authorities that Node trusts.
+ * - `servername`: the name that the server's certificate has to be for; by default the host of the endpoint below, a name or an IP address.
+ *   Required where that has none, as with a Unix socket or an endpoint of your own.
+ * - `rejectUnauthorized` cannot be false, and `socket`, `host` and `port` do not change what is dialed.
+ *
+ * A missing or unreadable certificate, a server that does not prove its name and a handshake that fails are a `DialError`; the connection
+ * below is destroyed then, as it is when dialing is interrupted. With TLS 1.3 a server refuses a client only after the client's side
+ * of the handshake is done: what `dial` gives is then closed by the server.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Endpoint } from "effect-call"
+ * import { readFile } from "node:fs/promises"
+ *
+ * const read = (path: string) =>
+ *   Effect.tryPromise({
+ *     try: () => readFile(path),
+ *     catch: (cause) => new Endpoint.DialError({ message: `cannot read ${path}`, cause })
+ *   })
+ *
+ * const certificates = Effect.all({ ca: read("ca.pem"), cert: read("client.pem"), key: read("client-key.pem") })
+ *
+ * const overTcp = Endpoint.mtls(certificates, Endpoint.tcp("orders.internal:4443"))
+ * const overUnix = Endpoint.mtls(
+ *   Effect.map(certificates, (tls) => ({ ...tls, servername: "orders.internal" })),
+ *   Endpoint.unix("/run/orders.sock")
+ * )
+ * ```
+ *
+ * Source: `MTLS` of the Go package.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const mtls = (
+  tls: ConnectionOptions | Effect.Effect<ConnectionOptions, DialError>,
+  endpoint: Endpoint
+): Endpoint => {
+  const address = `mtls://${endpoint.address}`
+  const secure = Effect.gen(function*() {
+    const options = clientOptions(Effect.isEffect(tls) ? yield* tls : tls, hostOf(endpoint))
+    if (Result.isFailure(options)) return yield* invalidDial(address, options.failure)
+    const connection = yield* endpoint.dial
+    return yield* Effect.mapError(connectTls(connection, options.success), (error) => dialFailed(address, error))
+  })
+  return {
+    address,
+    // The connection below must go with a failed handshake, and not only with the caller's Scope: it gets one of its own.
+    dial: Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.fork(yield* Effect.scope)
+        return yield* restore(Scope.provide(secure, scope)).pipe(
+          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+        )
+      })
+    )
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The ports of TCP services by name: the `http` of `golang.org:http`.
+ *
+ * The names that Go's resolver knows by itself are known everywhere; further ones come from the machine's `/etc/services`, which is
+ * read once, when a name is asked for that is not among them.
+ */
+import { readFileSync } from "node:fs"
+
+const wellKnown: ReadonlyMap<string, number> = new Map([
+  ["domain", 53],
+  ["ftp", 21],
+  ["ftps", 990],
+  ["gopher", 70],
+  ["http", 80],
+  ["https", 443],
+  ["imap2", 143],
+  ["imap3", 220],
+  ["imaps", 993],
+  ["pop3", 110],
+  ["pop3s", 995],
+  ["smtp", 25],
+  ["ssh", 22],
+  ["submissions", 465],
+  ["telnet", 23]
+])
+
+/** The TCP services in the text of a services file: `name port/protocol aliases # comment` on each line. */
+export const parseServices = (text: string): ReadonlyMap<string, number> => {
+  const services = new Map<string, number>()
+  for (const line of text.split("\n")) {
+    const [name, binding, ...aliases] = (line.split("#", 1)[0] ?? "").trim().split(/\s+/)
+    const port = /^(\d{1,5})\/tcp$/.exec(binding ?? "")?.[1]
+    if (name === undefined || port === undefined) continue
+    for (const known of [name, ...aliases]) {
+      // The first line that gives a name decides, as in getservbyname.
+      if (!services.has(known.toLowerCase())) services.set(known.toLowerCase(), Number(port))
+    }
+  }
+  return services
+}
+
+let ofThisMachine: ReadonlyMap<string, number> | undefined
+
+const readServices = (): ReadonlyMap<string, number> => {
+  try {
+    return parseServices(readFileSync("/etc/services", "utf8"))
+  } catch {
+    // Small images and other systems have no such file: only the well-known names are known then.
+    return new Map()
+  }
+}
+
+/** The TCP port of a service, whatever the case of its name. */
+export const servicePort = (name: string): number | undefined => {
+  const key = name.toLowerCase()
+  return wellKnown.get(key) ?? (ofThisMachine ??= readServices()).get(key)
+}

@@ -1,0 +1,87 @@
+/**
+ * The client's side of a mutually authenticated TLS connection, over any duplex.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { isIP } from "node:net"
+import type { Duplex } from "node:stream"
+import * as tls from "node:tls"
+import { ignoreError } from "./connect.ts"
+
+/**
+ * The options of one handshake: the user's, checked, with the name that the server has to prove.
+ *
+ * @param host the host of the endpoint below, where it has one
+ */
+export const clientOptions = (
+  options: tls.ConnectionOptions,
+  host: string | undefined
+): Result.Result<tls.ConnectionOptions, string> => {
+  if (options.secureContext === undefined && options.pfx === undefined) {
+    if (options.cert === undefined) {
+      return Result.fail(
+        "the client has no certificate: mtls needs cert and key, pfx, or a secureContext made with them"
+      )
+    }
+    if (options.key === undefined) {
+      return Result.fail("the client's certificate has no private key: mtls needs cert and key")
+    }
+  }
+  if (options.rejectUnauthorized === false) {
+    return Result.fail("rejectUnauthorized is false, but with mtls the server always has to prove who it is")
+  }
+  const name = options.servername || options.host || host
+  if (name === undefined) {
+    return Result.fail(
+      "there is no name to check the server's certificate against: the endpoint has no host, so servername is needed"
+    )
+  }
+  // TLS has no server name indication for an address: it is only what the certificate is checked against.
+  const identity = isIP(name) === 0
+    ? { host: name, servername: name.replace(/\.$/, "") }
+    : { host: name.replace(/%.*$/, ""), servername: "" }
+  return Result.succeed({ ...options, ...identity, rejectUnauthorized: true })
+}
+
+const secured = (socket: tls.TLSSocket, raw: Duplex): Effect.Effect<void, unknown> =>
+  Effect.callback((resume) => {
+    const settle = (result: Effect.Effect<void, unknown>) => {
+      off()
+      resume(result)
+    }
+    const onSecure = () => settle(socket.authorized ? Effect.void : Effect.fail(socket.authorizationError))
+    const onError = (error: Error) => settle(Effect.fail(error))
+    const onClose = () => settle(Effect.fail(new Error("the connection was closed during the TLS handshake")))
+    // A duplex that is not a socket takes its TLS socket along only when there is something to read or write.
+    const onRawClose = () => setImmediate(onClose)
+    const off = () => {
+      socket.off("secureConnect", onSecure)
+      socket.off("error", onError)
+      socket.off("close", onClose)
+      raw.off("close", onRawClose)
+    }
+    socket.once("secureConnect", onSecure)
+    socket.once("error", onError)
+    socket.once("close", onClose)
+    raw.once("close", onRawClose)
+    return Effect.sync(off)
+  })
+
+/** A TLS socket after its handshake, destroyed with the Scope; when it fails or is interrupted, at once. The duplex below is its owner's. */
+export const connectTls = (
+  raw: Duplex,
+  options: tls.ConnectionOptions
+): Effect.Effect<tls.TLSSocket, unknown, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      raw.on("error", ignoreError)
+      // It throws on certificates and keys that it cannot read.
+      const socket = yield* Effect.try({ try: () => tls.connect({ ...options, socket: raw }), catch: (error) => error })
+      socket.on("error", ignoreError)
+      const destroy = Effect.sync(() => socket.destroy())
+      yield* Effect.onError(restore(secured(socket, raw)), () => destroy)
+      yield* Effect.addFinalizer(() => destroy)
+      return socket
+    })
+  )
