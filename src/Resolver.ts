@@ -93,7 +93,7 @@ export interface Resolver {
  * @category errors
  * @since 0.1.0
  */
-export class ResolverError extends Schema.TaggedError<ResolverError>("effect-call/Resolver/ResolverError")("ResolverError", {
+export class ResolverError extends Schema.TaggedError<ResolverError>("effect-call/ResolverError")("ResolverError", {
   message: Schema.String,
   cause: Schema.optionalKey(Schema.Defect())
 }) {}

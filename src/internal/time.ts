@@ -32,10 +32,10 @@ export const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
 })
 
 /**
- * Sleeps on `clock` until `millis` have passed for certain: what has come in by then is seen before the sleeper wakes.
+ * Sleeps on `clock` until `millis` have passed for certain, and what has come in by then has been seen.
  */
 export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<void> =>
   clock === live
-    // Timers drop the fraction, and would fire before the time.
-    ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis))), polled)
+    // Timers drop fractions and count from the start of the millisecond that is under way: both would wake the sleeper too early.
+    ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis) + 1)), polled)
     : clock.sleep(Duration.millis(millis))
