@@ -1,0 +1,383 @@
+/**
+ * How peers reach us.
+ *
+ * A {@link Listener} gives, one after the other, the connections of clients and the handlers that serve each of them. There are listeners
+ * for TCP ({@link tcp}), for Unix sockets ({@link unix}), and for TLS with certificates on both sides over either ({@link mtls}).
+ * `Server.serve` and `Server.layer` take one.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as net from "node:net"
+import type { Duplex } from "node:stream"
+import type { PeerCertificate, TlsOptions } from "node:tls"
+import type { HandlerMap } from "./HandlerMap.ts"
+import { formatTcp, parseTcp, parseUnix } from "./internal/net/address.ts"
+import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
+import { describe, ignoreError } from "./internal/net/connect.ts"
+import { listen, listenOnUnix } from "./internal/net/listen.ts"
+import { HandshakeFailed, makeHandshake, serverOptions } from "./internal/net/tlsServer.ts"
+
+/**
+ * Who is at the other end of a connection.
+ *
+ * - `address`: `tcp://` and the client's address and port; for a Unix socket, whose clients have no address, `unix://` and the path.
+ * - `certificate`: what the client has proved with {@link mtls}, as `node:tls` gives it: its name is at `subject.CN`, its further names
+ *   at `subjectaltname`. Absent without TLS.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Peer {
+  readonly address: string
+  readonly certificate?: PeerCertificate
+}
+
+/**
+ * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
+ *
+ * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, that connection is closed and
+ * an error is logged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handlers<R = never> = HandlerMap<R> | ((peer: Peer) => HandlerMap<R>)
+
+/**
+ * A connection that was accepted, and what serves it. The connection belongs to whoever took it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Accepted<out R = never> {
+  readonly connection: Duplex
+  readonly handlers: HandlerMap<R>
+}
+
+/**
+ * Where clients come in.
+ *
+ * - `address`: where it listens, `network://address`, with the port that it was given. `Endpoint.parse` reads it.
+ * - `accept`: waits for the next connection. It fails only when the listener is closed or broken, and then always. Interrupting it loses no
+ *   connection.
+ * - `close`: stops listening, ends `accept`, and destroys the connections that nobody has taken yet; those that were taken go on. It can
+ *   be repeated. The end of the listener's Scope does the same.
+ *
+ * Source: `type Listener` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Listener<out R = never> {
+  readonly address: string
+  readonly accept: Effect.Effect<Accepted<R>, ListenerError>
+  readonly close: Effect.Effect<void>
+}
+
+/**
+ * A listener could not be opened, or it is closed.
+ *
+ * - `message`: what went wrong, with the address.
+ * - `address`: the address of the listener.
+ * - `cause`: the error of the socket, where there is one.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ListenerError
+  extends Schema.TaggedError<ListenerError>("effect-call/Listener/ListenerError")("ListenerError", {
+    message: Schema.String,
+    address: Schema.optionalKey(Schema.String),
+    cause: Schema.optionalKey(Schema.Defect())
+  })
+{}
+
+const invalid = (address: string, reason: string): ListenerError =>
+  new ListenerError({ message: `cannot listen on ${address}: ${reason}`, address })
+
+const failed = (what: string, address: string, cause: unknown): ListenerError =>
+  new ListenerError({ message: `${what}: ${describe(cause)}`, address, cause })
+
+const closed = (address: string): ListenerError =>
+  new ListenerError({ message: `the listener on ${address} is closed`, address })
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+interface Opened {
+  readonly address: string
+  /** Undoes what closing the server does not. */
+  readonly cleanUp: Effect.Effect<void>
+}
+
+const fromServer = Effect.fnUntraced(function*<R>(options: {
+  /** The address that was asked for, until the real one is known. */
+  readonly address: string
+  readonly handlers: Handlers<R>
+  /** Runs uninterruptibly, but for what it restores: what it has opened must be known to what closes it. */
+  readonly open: (server: net.Server, restore: Restore) => Effect.Effect<Opened, ListenerError>
+  /** The address of a client; one that has already gone has none. */
+  readonly peerAddress: (socket: net.Socket) => string | undefined
+}): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
+  const { handlers, open, peerAddress } = options
+  const queue = new ArrivalQueue<R>()
+  const log = Effect.runForkWith(yield* Effect.context<never>())
+  const state: { opened?: Opened; isClosed: boolean } = { isClosed: false }
+
+  // A socket reads ahead until its buffer is full, and keeps that for whoever listens to its "data": nothing is lost while it waits.
+  const server = net.createServer({ noDelay: true }, (socket) => {
+    socket.on("error", ignoreError)
+    const address = peerAddress(socket)
+    if (address === undefined) return void socket.destroy()
+    queue.offer({ connection: socket, peer: { address }, handlers })
+  })
+  server.on("error", (error) => {
+    if (state.opened === undefined) return
+    const { address } = state.opened
+    if (!server.listening) return queue.close(failed(`the listener on ${address} broke`, address, error))
+    // One connection could not be accepted, for want of file descriptors perhaps. The next one may be.
+    log(
+      Effect.logWarning(`A connection could not be accepted: ${describe(error)}`).pipe(
+        Effect.annotateLogs({ listener: address })
+      )
+    )
+  })
+
+  const close = Effect.suspend(() => {
+    if (state.isClosed) return Effect.void
+    state.isClosed = true
+    return Effect.andThen(
+      state.opened?.cleanUp ?? Effect.void,
+      Effect.sync(() => {
+        server.close()
+        queue.close(closed(state.opened?.address ?? options.address))
+      })
+    )
+  }).pipe(Effect.uninterruptible)
+  yield* Effect.addFinalizer(() => close)
+  const { address } = yield* Effect.uninterruptibleMask((restore) =>
+    Effect.tap(open(server, restore), (opened) => Effect.sync(() => void (state.opened = opened)))
+  )
+  return fromArrivals({ address, arrivals: queue.take, close })
+})
+
+/**
+ * What {@link tcp} can be told.
+ *
+ * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections over them. Default
+ *   `false`. Not on every system: where it cannot be done, listening fails.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TcpOptions {
+  readonly reusePort?: boolean
+}
+
+/**
+ * Listens on `host:port`.
+ *
+ * - The host is a name, an IPv4 address or an IPv6 address in brackets; without one, it listens on all of this host's addresses.
+ * - The port is a number or the name of a service; with port 0 the system picks a free one, which the listener's `address` shows.
+ *
+ * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not this process's to use, is a
+ * `ListenerError`. What listens is closed with the Scope.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args))
+ * )
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const listener = yield* Listener.tcp("127.0.0.1:0", handlers)
+ *   yield* Effect.log(`listening on ${listener.address}`) // tcp://127.0.0.1:43211
+ *   yield* Server.serve(listener)
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const tcp = <R>(
+  address: string,
+  handlers: Handlers<R>,
+  options?: TcpOptions
+): Effect.Effect<Listener<R>, ListenerError, Scope.Scope> => {
+  const asked = `tcp://${address}`
+  return fromServer({
+    address: asked,
+    handlers,
+    peerAddress: ({ remoteAddress, remotePort }) =>
+      remoteAddress === undefined || remotePort === undefined
+        ? undefined
+        : `tcp://${formatTcp(remoteAddress, remotePort)}`,
+    open: Effect.fnUntraced(function*(server, restore) {
+      const target = parseTcp("tcp", address)
+      if (Result.isFailure(target)) return yield* invalid(asked, target.failure)
+      const { host, port } = target.success
+      const where = {
+        port,
+        ...(host === "" ? {} : { host }),
+        ...(options?.reusePort === true ? { reusePort: true } : {})
+      }
+      yield* restore(listen(server, where)).pipe(
+        Effect.mapError((error) => failed(`cannot listen on ${asked}`, asked, error))
+      )
+      const bound = server.address()
+      // Only a socket file's address is a text, and none is that of a server which does not listen.
+      if (bound === null || typeof bound === "string") {
+        return yield* invalid(asked, "the system did not say which port it is")
+      }
+      // The system leaves out the zone, without which the address cannot be dialed.
+      return {
+        address: `tcp://${formatTcp(host.includes("%") ? host : bound.address, bound.port)}`,
+        cleanUp: Effect.void
+      }
+    })
+  })
+}
+
+/**
+ * What {@link unix} can be told.
+ *
+ * - `mode`: the permissions of the socket file, such as `0o660`; who may write to it may connect. They hold from the moment the file is there.
+ *   Default: what the process's umask leaves of `0o777`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface UnixOptions {
+  readonly mode?: number
+}
+
+/**
+ * Listens on a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
+ *
+ * The socket file that a dead server has left is replaced. Where a server still accepts connections there, and where there is a file that is
+ * no socket, that stays as it is, and listening fails with a `ListenerError`. The file is removed when the listener closes, unless
+ * another one has taken its place by then. The directory must be writable: the socket is made in it under another name, and then moved.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const unix = <R>(
+  path: string,
+  handlers: Handlers<R>,
+  options?: UnixOptions
+): Effect.Effect<Listener<R>, ListenerError, Scope.Scope> => {
+  const address = `unix://${path}`
+  return fromServer({
+    address,
+    handlers,
+    peerAddress: () => address,
+    open: Effect.fnUntraced(function*(server) {
+      const target = parseUnix(path)
+      if (Result.isFailure(target)) return yield* invalid(address, target.failure)
+      const cleanUp = yield* listenOnUnix(server, target.success, options?.mode).pipe(
+        Effect.mapError((error) => failed(`cannot listen on ${address}`, address, error))
+      )
+      return { address, cleanUp }
+    })
+  })
+}
+
+/** How long a client may take for its handshake. */
+const handshakeTimeout = "10 seconds"
+
+/**
+ * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
+ *
+ * `tls` are the options of `tls.createServer`, or an Effect of them, which runs once:
+ *
+ * - `cert` and `key`, or `pfx`: the server's certificate. Required.
+ * - `ca`: who has to have signed the clients' certificates. Required, since by default every publicly trusted authority would do.
+ * - `requestCert` and `rejectUnauthorized` are always true.
+ *
+ * A missing or unreadable certificate is a `ListenerError`. Handshakes run side by side, so that a client that takes its time holds up
+ * nobody; each has 10 seconds. One that fails costs its own connection and is logged, as a warning with the reason, or at debug level
+ * where the client just went away. The handlers of the listener below are picked when the client has proved who it is.
+ *
+ * Closing this listener closes the one below.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ * import { readFileSync } from "node:fs"
+ *
+ * const forAdmins = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Admin", "stop", () => Effect.succeed(new Uint8Array()))
+ * )
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const listener = yield* Listener.mtls(
+ *     { ca: readFileSync("ca.pem"), cert: readFileSync("server.pem"), key: readFileSync("server-key.pem") },
+ *     yield* Listener.tcp(":4443", ({ certificate }) => certificate?.subject.CN === "admin" ? forAdmins : HandlerMap.empty)
+ *   )
+ *   yield* Server.serve(listener)
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const mtls = Effect.fnUntraced(function*<R>(
+  tls: TlsOptions | Effect.Effect<TlsOptions, ListenerError>,
+  listener: Listener<R>
+): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
+  const address = `mtls://${listener.address}`
+  const options = serverOptions(Effect.isEffect(tls) ? yield* tls : tls)
+  if (Result.isFailure(options)) return yield* invalid(address, options.failure)
+  const handshake = yield* Effect.try({
+    try: () => makeHandshake(options.success),
+    catch: (error) => failed(`cannot listen on ${address}`, address, error)
+  })
+  const queue = new ArrivalQueue<R>()
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const close = Effect.uninterruptible(Effect.gen(function*() {
+    queue.close(closed(address))
+    yield* listener.close
+    yield* Scope.close(scope, Exit.void)
+  }))
+
+  const secure = ({ connection, handlers, peer }: Arrival<R>) =>
+    handshake(connection).pipe(
+      Effect.timeoutOrElse({
+        duration: handshakeTimeout,
+        orElse: () => Effect.fail(new HandshakeFailed(`it was not done after ${handshakeTimeout}`, false))
+      }),
+      Effect.map((secured) =>
+        queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
+      ),
+      Effect.onError(() => Effect.sync(() => connection.destroy())),
+      Effect.catch((error) =>
+        (error.hungUp ? Effect.logDebug : Effect.logWarning)(`TLS handshake failed: ${error.message}`).pipe(
+          Effect.annotateLogs({ listener: address, peer: peer.address })
+        )
+      )
+    )
+
+  yield* Effect.addFinalizer(() => close)
+  yield* Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      restore(arrivalsOf(listener)),
+      // Started at once, so that no interruption comes between the connection and what destroys it.
+      (arrival) => Effect.forkIn(secure(arrival), scope, { startImmediately: true })
+    )
+  ).pipe(
+    Effect.forever,
+    Effect.catch((error) => Effect.sync(() => queue.close(error))),
+    Effect.forkIn(scope)
+  )
+  return fromArrivals({ address, arrivals: queue.take, close })
+})

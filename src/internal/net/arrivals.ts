@@ -1,0 +1,131 @@
+/**
+ * Connections on their way from the operating system to whoever accepts them.
+ */
+import * as Effect from "effect/Effect"
+import type { Duplex } from "node:stream"
+import type { HandlerMap } from "../../HandlerMap.ts"
+import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
+
+/** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
+export interface Arrival<out R> {
+  readonly connection: Duplex
+  readonly peer: Peer
+  readonly handlers: Handlers<R>
+}
+
+/** Accepts a connection without picking its handlers. */
+export const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")
+
+/** A listener of this package, from which a connection can be accepted before its handlers are picked. */
+export interface ArrivalListener<R> extends Listener<R> {
+  readonly [acceptArrival]: Effect.Effect<Arrival<R>, ListenerError>
+}
+
+/** The arrivals of any listener. One that is not ours has picked its handlers, and has not said who its peer is. */
+export const arrivalsOf = <R>(listener: Listener<R>): Effect.Effect<Arrival<R>, ListenerError> =>
+  isArrivalListener(listener)
+    ? listener[acceptArrival]
+    : Effect.map(listener.accept, ({ connection, handlers }) => ({
+      connection,
+      handlers,
+      peer: { address: listener.address }
+    }))
+
+const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> => acceptArrival in listener
+
+const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: string) =>
+  Effect.try({
+    try: (): HandlerMap<R> => typeof handlers === "function" ? handlers(peer) : handlers,
+    catch: (error) => error
+  }).pipe(
+    Effect.map((handlers): Accepted<R> => ({ connection, handlers })),
+    Effect.catch((error) =>
+      Effect.logError("No handlers for a connection: the function that gives them threw", error).pipe(
+        Effect.annotateLogs({ listener: address, peer: peer.address }),
+        Effect.andThen(Effect.sync((): undefined => void connection.destroy()))
+      )
+    )
+  )
+
+/** A listener over arrivals. A connection whose handlers cannot be picked is closed, and the next one is waited for. */
+export const fromArrivals = <R>(options: {
+  readonly address: string
+  readonly arrivals: Effect.Effect<Arrival<R>, ListenerError>
+  readonly close: Effect.Effect<void>
+}): ArrivalListener<R> => ({
+  address: options.address,
+  accept: Effect.uninterruptibleMask((restore) => {
+    const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(
+      restore(options.arrivals),
+      (arrival) =>
+        Effect.flatMap(
+          pickHandlers(arrival, options.address),
+          (accepted) => accepted === undefined ? next : Effect.succeed(accepted)
+        )
+    )
+    return next
+  }),
+  close: options.close,
+  [acceptArrival]: options.arrivals
+})
+
+/**
+ * The arrivals that nobody has taken yet. One that dies while it waits leaves; those that wait when it is closed are destroyed.
+ */
+export class ArrivalQueue<R> {
+  readonly #waiting = new Map<Arrival<R>, () => void>()
+  readonly #takers = new Set<() => void>()
+  #end: ListenerError | undefined
+
+  offer(arrival: Arrival<R>): void {
+    const { connection } = arrival
+    if (this.#end !== undefined) return void connection.destroy()
+    if (connection.destroyed) return
+    const leave = () => void this.#waiting.delete(arrival)
+    connection.once("close", leave)
+    this.#waiting.set(arrival, leave)
+    this.#wake()
+  }
+
+  /** Ends every `take`, this one's and later ones'. Only the first close counts. */
+  close(error: ListenerError): void {
+    if (this.#end !== undefined) return
+    this.#end = error
+    for (const { connection } of this.#waiting.keys()) connection.destroy()
+    this.#waiting.clear()
+    this.#wake()
+  }
+
+  /** Takes the oldest. An arrival leaves the queue only when its taker goes on with it, so that an interruption loses none. */
+  readonly take: Effect.Effect<Arrival<R>, ListenerError> = Effect.uninterruptibleMask((restore) => {
+    const next: Effect.Effect<Arrival<R>, ListenerError> = Effect.suspend(() => {
+      const oldest = this.#shift()
+      if (oldest !== undefined) return Effect.succeed(oldest)
+      return this.#end === undefined ? Effect.andThen(restore(this.#change), next) : Effect.fail(this.#end)
+    })
+    return next
+  })
+
+  #shift(): Arrival<R> | undefined {
+    for (const [arrival, leave] of this.#waiting) {
+      arrival.connection.off("close", leave)
+      this.#waiting.delete(arrival)
+      // Destroyed a moment ago, and its "close" still to come.
+      if (!arrival.connection.destroyed) return arrival
+    }
+    return undefined
+  }
+
+  // Every taker is woken, and those that find nothing wait again: one that was interrupted cannot keep an arrival from the others.
+  readonly #change: Effect.Effect<void> = Effect.callback((resume) => {
+    const taker = () => resume(Effect.void)
+    this.#takers.add(taker)
+    return Effect.sync(() => void this.#takers.delete(taker))
+  })
+
+  #wake(): void {
+    const takers = [...this.#takers]
+    this.#takers.clear()
+    for (const taker of takers) taker()
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Opening the listening socket of a `node:net` server, on TCP or in a file.
+ */
+import * as Effect from "effect/Effect"
+import { randomBytes } from "node:crypto"
+import * as fs from "node:fs"
+import * as net from "node:net"
+import * as path from "node:path"
+import { isAbstract, type UnixTarget } from "./address.ts"
+
+const attempt = <A>(f: () => A): Effect.Effect<A, unknown> => Effect.try({ try: f, catch: (error) => error })
+
+/** Begins to listen; the server is closed where that fails or is interrupted. */
+export const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
+  Effect.callback<void, unknown>((resume) => {
+    const onListening = () => {
+      off()
+      resume(Effect.void)
+    }
+    const onError = (error: Error) => {
+      off()
+      resume(Effect.fail(error))
+    }
+    const off = () => {
+      server.off("listening", onListening)
+      server.off("error", onError)
+    }
+    server.once("listening", onListening)
+    server.once("error", onError)
+    server.listen(options)
+    return Effect.sync(off)
+  }).pipe(
+    Effect.onError(() =>
+      Effect.sync(() => {
+        // Interrupted while its host was looked up, it would listen all the same.
+        server.once("listening", () => server.close())
+        server.close()
+      })
+    )
+  )
+
+type Found = fs.BigIntStats | undefined
+
+const find = (file: string): Found => fs.lstatSync(file, { bigint: true, throwIfNoEntry: false })
+
+// The number of a deleted file can be given to the next one at once; the time of its last change is then another.
+const isSame = (a: Found, b: Found): boolean =>
+  a === b || (a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino && a.ctimeNs === b.ctimeNs)
+
+/** Whether a server accepts connections at this socket file. */
+const isServed = (file: string): Effect.Effect<boolean, unknown> =>
+  Effect.callback<boolean, unknown>((resume) => {
+    const socket = net.connect({ path: file })
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ECONNREFUSED" || error.code === "ENOENT") return resume(Effect.succeed(false))
+      // Its queue of connections is full: somebody is there.
+      resume(error.code === "EAGAIN" ? Effect.succeed(true) : Effect.fail(error))
+    })
+    socket.once("connect", () => {
+      socket.destroy()
+      resume(Effect.succeed(true))
+    })
+    return Effect.sync(() => socket.destroy())
+  })
+
+/** Gives a listening socket its place, unless something else than the socket of a dead server is there. */
+const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
+  Effect.gen(function*() {
+    while (true) {
+      const existing = yield* attempt(() => find(file))
+      if (existing !== undefined) {
+        if (!existing.isSocket()) return yield* Effect.fail(new Error(`${file} exists and is not a socket`))
+        if (yield* isServed(file)) return yield* Effect.fail(new Error(`another server listens on ${file}`))
+      }
+      // Looked at again and renamed in one go, so that of two servers that start at the same time one finds the other.
+      const moved = yield* attempt(() => isSame(existing, find(file)) && (fs.renameSync(from, file), true))
+      if (moved) return
+    }
+  })
+
+/**
+ * Listens on a socket file, and gives the effect that removes it again, where it is still this server's.
+ *
+ * The socket is made under a name of its own beside `file` and gets its place when it is ready: `mode` holds from the start, clients find
+ * either the old socket or the new one, and what Node removes when the server closes is never a successor's file.
+ */
+const listenOnFile = (server: net.Server, file: string, mode: number | undefined) =>
+  Effect.gen(function*() {
+    const place = path.resolve(file)
+    const own = path.join(path.dirname(file), `.${randomBytes(4).toString("hex")}`)
+    // `exclusive`: in a worker of node:cluster too the file is this process's own.
+    yield* listen(server, { path: own, exclusive: true }).pipe(
+      Effect.mapError((error) => error instanceof Error ? new Error(error.message.replaceAll(own, file)) : error)
+    )
+    const identity = yield* Effect.gen(function*() {
+      if (mode !== undefined) yield* attempt(() => fs.chmodSync(own, mode))
+      yield* moveInto(own, place)
+      return yield* attempt(() => find(place))
+    }).pipe(Effect.onError(() => Effect.sync(() => server.close())))
+    return Effect.ignore(attempt(() => {
+      const present = find(place)
+      // As long as the server holds its socket, the number of the file is not given to another.
+      if (present !== undefined && present.ino === identity?.ino && present.dev === identity.dev) fs.unlinkSync(place)
+    }))
+  })
+
+/** Listens on a Unix socket, and gives the effect that removes its file. It has to run before the server is closed. */
+export const listenOnUnix = (
+  server: net.Server,
+  target: UnixTarget,
+  mode: number | undefined
+): Effect.Effect<Effect.Effect<void>, unknown> =>
+  isAbstract(target)
+    ? Effect.as(listen(server, { path: target.path, exclusive: true }), Effect.void)
+    : listenOnFile(server, target.path, mode)
