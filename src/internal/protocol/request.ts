@@ -35,7 +35,8 @@ export const writeRequestHeader = (
   for (let i = 0; i < 16; i++) target[offset + i] = u8At(key, i)
   writeDeadline(target, offset, deadlineMicros)
   if (trace === undefined || !writeTraceContext(target, offset, trace)) {
-    target.fill(0, offset + traceIdOffset, offset + requestHeaderSize)
+    // A loop: `fill` of a Buffer costs twice as much for so few bytes.
+    for (let i = traceIdOffset; i < requestHeaderSize; i++) target[offset + i] = 0
   }
 }
 
