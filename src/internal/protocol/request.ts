@@ -70,7 +70,7 @@ export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContex
 export const methodKeyHexAt = (bytes: Uint8Array, offset: number): string => hexAt(bytes, offset, 16)
 
 /** `length` bytes from `offset` on in lower-case hex. */
-export const hexAt = (bytes: Uint8Array, offset: number, length: number): string => {
+const hexAt = (bytes: Uint8Array, offset: number, length: number): string => {
   let hex = ""
   for (let i = 0; i < length; i++) hex += hexOfByte[u8At(bytes, offset + i)]
   return hex
