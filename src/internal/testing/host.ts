@@ -1,0 +1,95 @@
+/**
+ * One name of the in-memory network: who listens on it, the connections to it, and the faults between it and its clients.
+ */
+import type { Duplex } from "node:stream"
+import * as DuplexPair from "./duplexPair.ts"
+import { type Conditions, unimpaired } from "./wire.ts"
+
+/** Faults, checked and with a clock. */
+export interface Impairment {
+  readonly dial: "connect" | "refuse" | "hang"
+  readonly toServer: Conditions
+  readonly toClient: Conditions
+}
+
+/** No faults. */
+export const healthy: Impairment = { dial: "connect", toServer: unimpaired, toClient: unimpaired }
+
+/** What comes of a dial. */
+export type DialOutcome =
+  | { readonly _tag: "Connected"; readonly connection: Duplex }
+  | { readonly _tag: "Refused"; readonly why: string }
+  | { readonly _tag: "Hanging" }
+
+/** Who accepts the connections. */
+export type Acceptor = (connection: Duplex) => void
+
+/** State and no Effect: every change is one synchronous step. */
+export class Host {
+  readonly name: string
+  #impairment = healthy
+  #acceptor: Acceptor | undefined
+  #closed = false
+  readonly #connections = new Set<DuplexPair.DuplexPair>()
+  readonly #waiting = new Set<() => void>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  /** Whether a dial would hang. */
+  get isHanging(): boolean {
+    return !this.#closed && this.#impairment.dial === "hang"
+  }
+
+  /** From now on `acceptor` gets the connections; gives back how to stop that, or why it cannot be. */
+  listen(acceptor: Acceptor): (() => void) | string {
+    if (this.name === "") return "a name is expected"
+    if (this.#closed) return "the network has been closed"
+    if (this.#acceptor !== undefined) return "the name is taken"
+    this.#acceptor = acceptor
+    return () => {
+      if (this.#acceptor === acceptor) this.#acceptor = undefined
+    }
+  }
+
+  /** Dials, as things are now. */
+  dial(): DialOutcome {
+    if (this.#closed) return { _tag: "Refused", why: "the network has been closed" }
+    if (this.#impairment.dial === "hang") return { _tag: "Hanging" }
+    if (this.#impairment.dial === "refuse") return { _tag: "Refused", why: "a fault refuses it" }
+    if (this.#acceptor === undefined) return { _tag: "Refused", why: `nobody listens on ${JSON.stringify(this.name)}` }
+    const pair = DuplexPair.make(() => this.#connections.delete(pair))
+    this.#connections.add(pair)
+    pair.impair(this.#impairment)
+    this.#acceptor(pair.server)
+    return { _tag: "Connected", connection: pair.client }
+  }
+
+  /** Calls `retry` once when a dial that hangs may come to something else; gives back how to call that off. */
+  awaitChange(retry: () => void): () => void {
+    this.#waiting.add(retry)
+    return () => this.#waiting.delete(retry)
+  }
+
+  /** Puts the connections, present and future, under new faults in place of those before. */
+  impair(impairment: Impairment): void {
+    this.#impairment = impairment
+    for (const pair of this.#connections) pair.impair(impairment)
+    this.#changed()
+  }
+
+  /** Closes the connections, and refuses all dials from now on. */
+  close(): void {
+    this.#closed = true
+    this.#acceptor = undefined
+    for (const pair of [...this.#connections]) pair.close()
+    this.#changed()
+  }
+
+  #changed(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const retry of waiting) retry()
+  }
+}

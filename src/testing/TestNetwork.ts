@@ -1,0 +1,336 @@
+/**
+ * An in-memory network for tests: servers with names, endpoints to them, and faults on command.
+ *
+ * Everything above the socket is the real thing: the servers run real handler maps behind `Server.serve`, the clients are real
+ * `Connection`s, and between them go the real bytes, over two duplexes that behave as the ends of a TCP connection. Only the operating
+ * system is left out: no ports, no files, and time only where a {@link Faults.delay} asks for it.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { assert, it } from "@effect/vitest"
+ * import { Effect } from "effect"
+ * import { Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
+ * import { TestNetwork } from "effect-call/testing"
+ *
+ * const echo = HandlerMap.empty.pipe(HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args)))
+ *
+ * it.effect("calls go on when one of two servers is cut off", () =>
+ *   Effect.gen(function*() {
+ *     yield* TestNetwork.listen("a", echo)
+ *     yield* TestNetwork.listen("b", echo)
+ *     const resolver = Resolver.constant(yield* TestNetwork.endpoint("a"), yield* TestNetwork.endpoint("b"))
+ *     const connection = yield* Connection.make(resolver)
+ *     yield* TestNetwork.fault("a", { dial: "refuse" })
+ *     const answer = yield* connection.call(MethodKey.make("example/Echo", "echo"), new Uint8Array([1]))
+ *     assert.deepEqual(answer, new Uint8Array([1]))
+ *   }).pipe(Effect.provide(TestNetwork.layer)))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { Duplex } from "node:stream"
+import { DialError, type Endpoint } from "../Endpoint.ts"
+import { background } from "../internal/background.ts"
+import { ArrivalQueue, fromArrivals } from "../internal/net/arrivals.ts"
+import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
+import type { Timer } from "../internal/testing/wire.ts"
+import { nowMillis, sleepMillis } from "../internal/time.ts"
+import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
+import * as Server from "../Server.ts"
+
+/**
+ * A direction of a connection: from the client to the server or back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Direction = "toServer" | "toClient"
+
+/**
+ * What is wrong between a server and all its clients. What is not named works.
+ *
+ * **New dials**
+ *
+ * - `dial`: `"refuse"` fails them at once with a `DialError`; `"hang"` lets them wait until the faults change (or their dialer gives up).
+ *   It does not concern connections that exist. None of the other faults concerns dials: they connect, without a delay.
+ *
+ * **Connections, those that exist as well as new ones**
+ *
+ * - `cutAfter`: after exactly so many bytes were delivered in a direction, the connection breaks: both ends see `ECONNRESET`, and what is
+ *   still on its way is lost. Counted for each connection by itself, from the moment the fault is set, or from the start of a newer
+ *   connection; each end's version message counts too. A whole number; 0 breaks a connection at once.
+ * - `delay`: how long bytes, and the end of a connection, take in each direction; order is kept, and up to 64 KiB (and the write that goes
+ *   past that) are on their way at a time. It passes on the `Clock` of the fiber that sets the fault, so a `TestClock` drives it. What is
+ *   sent after the fault was set is delayed, and what is on its way already keeps its time of arrival, if that is earlier.
+ * - `blackHole`: in both directions (`true`) or one, bytes are accepted but not delivered, nor is the end of a connection, as when a network
+ *   is partitioned. A writer is held up once 64 KiB are underway. Nothing is lost: what was held arrives, in order, when the fault ends.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Faults {
+  readonly dial?: "refuse" | "hang"
+  readonly cutAfter?: { readonly toServer?: number; readonly toClient?: number }
+  readonly delay?: Duration.Input
+  readonly blackHole?: boolean | Direction
+}
+
+/**
+ * The {@link Faults} cannot be: the message names the value and says what was expected.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidFaults extends Schema.TaggedError<InvalidFaults>("effect-call/testing/InvalidFaults")("InvalidFaults", {
+  message: Schema.String
+}) {}
+
+/**
+ * An in-memory network. Its names are its own: two networks know nothing of each other.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TestNetwork {
+  /** The endpoint of a name, whether or not anybody listens on it yet; its address is `memory://name`. */
+  readonly endpoint: (name: string) => Endpoint
+  /** A listener on a name; see {@link listener}. */
+  readonly listener: <R>(name: string, handlers: Handlers<R>) => Effect.Effect<Listener<R>, ListenerError, Scope.Scope>
+  /** Sets the faults of a name; see {@link fault}. */
+  readonly fault: (name: string, faults: Faults) => Effect.Effect<void, InvalidFaults>
+  /** Ends all faults of a name; see {@link heal}. */
+  readonly heal: (name: string) => Effect.Effect<void>
+}
+
+/**
+ * The in-memory network of a test, as a service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const TestNetwork: Context.Service<TestNetwork, TestNetwork> = Context.Service<TestNetwork>(
+  "effect-call/testing/TestNetwork"
+)
+
+const addressOf = (name: string) => `memory://${name}`
+
+const invalid = (what: string, value: unknown, expected: string) =>
+  Effect.fail(new InvalidFaults({ message: `${what} is ${printed(value)}, expected ${expected}` }))
+
+const printed = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)
+
+const checkBytes = (what: string, value: number | undefined): Effect.Effect<number, InvalidFaults> => {
+  if (value === undefined) return Effect.succeed(Infinity)
+  if (Number.isSafeInteger(value) && value >= 0) return Effect.succeed(value)
+  return invalid(what, value, "a whole number of bytes, 0 or more")
+}
+
+const checkDelay = (input: Duration.Input | undefined): Effect.Effect<number, InvalidFaults> => {
+  if (input === undefined) return Effect.succeed(0)
+  const millis = Option.map(Duration.fromInput(input), Duration.toMillis)
+  // NaN would be taken for a duration of nothing.
+  if (Option.isSome(millis) && Number.isFinite(millis.value) && millis.value >= 0 && !Number.isNaN(input)) {
+    return Effect.succeed(millis.value)
+  }
+  return invalid("delay", input, "a finite duration, 0 or more")
+}
+
+const check = Effect.fnUntraced(function*(faults: Faults, timer: Timer): Effect.fn.Return<Impairment, InvalidFaults> {
+  const { blackHole = false, dial } = faults
+  if (dial !== undefined && dial !== "refuse" && dial !== "hang") {
+    return yield* invalid("dial", dial, "\"refuse\" or \"hang\"")
+  }
+  if (typeof blackHole !== "boolean" && blackHole !== "toServer" && blackHole !== "toClient") {
+    return yield* invalid("blackHole", blackHole, "true, false, \"toServer\" or \"toClient\"")
+  }
+  const millis = yield* checkDelay(faults.delay)
+  const delay = millis === 0 ? undefined : { millis, timer }
+  const conditions = (direction: Direction, cutAfter: number) => ({
+    blackHole: blackHole === true || blackHole === direction,
+    delay,
+    cutAfter
+  })
+  return {
+    dial: dial ?? "connect",
+    toServer: conditions("toServer", yield* checkBytes("cutAfter.toServer", faults.cutAfter?.toServer)),
+    toClient: conditions("toClient", yield* checkBytes("cutAfter.toClient", faults.cutAfter?.toClient))
+  }
+})
+
+/** Waits while dials hang, and may come back when they hang again. */
+const whileHanging = (host: Host): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    if (!host.isHanging) return resume(Effect.void)
+    const cancel = host.awaitChange(() => resume(Effect.void))
+    return Effect.sync(cancel)
+  })
+
+const dial = Effect.fnUntraced(function*(host: Host): Effect.fn.Return<Duplex, DialError, Scope.Scope> {
+  while (true) {
+    yield* whileHanging(host)
+    const outcome = yield* Effect.acquireRelease(
+      Effect.sync(() => host.dial()),
+      (outcome) => Effect.sync(() => outcome._tag === "Connected" && outcome.connection.destroy())
+    )
+    if (outcome._tag === "Connected") return outcome.connection
+    if (outcome._tag === "Refused") {
+      const endpoint = addressOf(host.name)
+      return yield* new DialError({ message: `cannot dial ${endpoint}: connection refused: ${outcome.why}`, endpoint })
+    }
+  }
+})
+
+const listenerOf = Effect.fnUntraced(function*<R>(
+  host: Host,
+  handlers: Handlers<R>
+): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
+  const address = addressOf(host.name)
+  const arrivals = new ArrivalQueue<R>()
+  let connections = 0
+  const open = Effect.suspend(() => {
+    const stop = host.listen((connection) =>
+      arrivals.offer({ connection, handlers, peer: { address: `${address}#${++connections}` } })
+    )
+    if (typeof stop === "string") {
+      return Effect.fail(new ListenerError({ message: `cannot listen on ${address}: ${stop}`, address }))
+    }
+    return Effect.succeed(Effect.sync(() => {
+      stop()
+      arrivals.close(new ListenerError({ message: `the listener on ${address} is closed`, address }))
+    }))
+  })
+  const close = yield* Effect.acquireRelease(open, (close) => close)
+  return fromArrivals({ address, arrivals: arrivals.take, close })
+})
+
+/**
+ * A new network, whose connections, dials and timers end with its scope. For two networks in one program; else see {@link layer}.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(function*() {
+  const hosts = new Map<string, Host>()
+  let closed = false
+  const timers = yield* FiberSet.make<void>()
+  const fork = yield* Effect.provideContext(FiberSet.runtime(timers)(), yield* background)
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+      for (const host of hosts.values()) host.close()
+    })
+  )
+
+  const hostOf = (name: string): Host => {
+    const existing = hosts.get(name)
+    if (existing !== undefined) return existing
+    const host = new Host(name)
+    if (closed) host.close()
+    hosts.set(name, host)
+    return host
+  }
+
+  const timerOn = (clock: Clock.Clock): Timer => ({
+    now: () => nowMillis(clock),
+    after: (millis, wake) => {
+      const fiber = fork(Effect.andThen(sleepMillis(clock, millis), Effect.sync(wake)))
+      return () => fiber.interruptUnsafe()
+    }
+  })
+
+  return {
+    endpoint: (name) => ({ address: addressOf(name), dial: dial(hostOf(name)) }),
+    listener: (name, handlers) => Effect.suspend(() => listenerOf(hostOf(name), handlers)),
+    // The Clock of the test, which may not be the one that the layer was built with.
+    fault: (name, faults) =>
+      Effect.clockWith((clock) =>
+        Effect.map(check(faults, timerOn(clock)), (impairment) => hostOf(name).impair(impairment))
+      ),
+    heal: (name) => Effect.sync(() => hostOf(name).impair(healthy))
+  }
+})
+
+/**
+ * Provides a new {@link TestNetwork}. When it ends, all its connections are closed and dials are refused.
+ *
+ * A layer is built once for everything it is provided to together; `Layer.fresh(TestNetwork.layer)` is another network.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
+
+/**
+ * Starts a server on a name: `Server.serve` over an in-memory listener, which is ready when this effect is done.
+ *
+ * It ends with the Scope: its connections are closed as the server's options say, dials are refused, and the name is free again. Fails with
+ * a `ListenerError` that names the address where the name is taken or empty.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const listen = Effect.fnUntraced(function*<R>(
+  name: string,
+  handlers: Handlers<R>,
+  options?: Server.ServerOptions
+): Effect.fn.Return<void, ListenerError, R | TestNetwork | Scope.Scope> {
+  const opened = yield* listener(name, handlers)
+  yield* Effect.forkScoped(Server.serve(opened, options), { startImmediately: true })
+})
+
+/**
+ * The endpoint of a name, whether or not anybody listens on it yet; its address is `memory://name`. Where nobody does, dialing fails with a
+ * `DialError`. It has no host that a TLS certificate could be for: `Endpoint.mtls` over it needs a `servername`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const endpoint = (name: string): Effect.Effect<Endpoint, never, TestNetwork> =>
+  TestNetwork.useSync((network) => network.endpoint(name))
+
+/**
+ * A listener on a name, for `Server.layer`, or `Listener.mtls` over it; {@link listen} starts a server at once. Dials succeed from now on,
+ * and wait to be accepted. It closes with the Scope; `close` does so earlier.
+ *
+ * The address of its peers is `memory://name#n`, where n counts the connections. Fails with a `ListenerError` that names the address where
+ * the name is taken or empty.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const listener = <R>(
+  name: string,
+  handlers: Handlers<R>
+): Effect.Effect<Listener<R>, ListenerError, Scope.Scope | TestNetwork> =>
+  TestNetwork.use((network) => network.listener(name, handlers))
+
+/**
+ * Sets what is wrong between a server and its clients, in place of the faults that were set before: `fault(name, {})` is {@link heal}.
+ * The name need not be listened on yet, and its faults stay when its server is replaced by another.
+ *
+ * With a `TestClock`, time passes only when the test says so, and a request's bytes are sent in a later turn of the event loop than the
+ * call: advance the clock in steps until what you wait for has happened, rather than by the sum of all delays at once.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const fault = (name: string, faults: Faults): Effect.Effect<void, InvalidFaults, TestNetwork> =>
+  TestNetwork.use((network) => network.fault(name, faults))
+
+/**
+ * Ends all faults of a name: dials that hang connect, bytes that were held or delayed arrive at once. Connections that were cut stay so.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const heal = (name: string): Effect.Effect<void, never, TestNetwork> => TestNetwork.use((network) => network.heal(name))
