@@ -60,7 +60,8 @@ const at = (bytes: Uint8Array, index: number): number => bytes[index] as number
 
 /** Reads a u32 at `offset`. */
 export const readU32 = (bytes: Uint8Array, offset: number): number =>
-  (at(bytes, offset) | (at(bytes, offset + 1) << 8) | (at(bytes, offset + 2) << 16) | (at(bytes, offset + 3) << 24)) >>> 0
+  (at(bytes, offset) | (at(bytes, offset + 1) << 8) | (at(bytes, offset + 2) << 16) | (at(bytes, offset + 3) << 24)) >>>
+  0
 
 /** Reads the `id` of the header at `offset`, or -1 where it is 2^53 or more, which no client that counts from 1 reaches. */
 export const readId = (bytes: Uint8Array, offset: number): number => {
@@ -214,7 +215,10 @@ export class FrameDecoder {
       if (!this.bodyOwned) this.scratch = target
       this.body = target
     }
-    target.set(position === 0 && taken === chunk.length ? chunk : chunk.subarray(position, position + taken), this.bodyHave)
+    target.set(
+      position === 0 && taken === chunk.length ? chunk : chunk.subarray(position, position + taken),
+      this.bodyHave
+    )
     this.bodyHave = have
     if (have === this.bodyLength) {
       this.body = undefined

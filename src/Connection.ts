@@ -1,0 +1,267 @@
+/**
+ * A client's connection to a service, however many replicas it has and however they come and go.
+ *
+ * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each that is used, and sends every call to the
+ * one that a {@link Balancer.Balancer} picks. Sockets are opened when a call first needs them, shared by all calls, and opened again after
+ * they are lost. It belongs to a Scope: when that closes, everything ends.
+ *
+ * **Example** (Calling a method)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, Endpoint, MethodKey, Resolver } from "effect-call"
+ *
+ * const echo = MethodKey.make("example/Echo", "echo")
+ *
+ * const program = Effect.gen(function*() {
+ *   const connection = yield* Connection.make(Resolver.constant(Endpoint.tcp("localhost:9000"), Endpoint.unix("/run/echo.sock")))
+ *   return yield* connection.call(echo, new TextEncoder().encode("hello"), { timeout: "1 second" })
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as Balancer from "./Balancer.ts"
+import { type CallError, Unreachable } from "./CallError.ts"
+import { background } from "./internal/background.ts"
+import { Client } from "./internal/client/client.ts"
+import { clientSettings, CurrentOptions } from "./internal/client/options.ts"
+import { watch } from "./internal/client/watch.ts"
+import type { MethodKey } from "./MethodKey.ts"
+import * as Resolver from "./Resolver.ts"
+
+/**
+ * Options of one call.
+ *
+ * Source: `type CallOptions` of the Go package, `shardKey` and `balancer`; the others are ours.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallOptions {
+  /** The key that a balancer may route the call by, a u64: 0 to 2^64 − 1, and 0 is a key like any other. Default: none. */
+  readonly shardKey?: bigint
+  /** The balancer for this call in place of the Connection's. It gets `update` with the current endpoints before its pick. */
+  readonly balancer?: Balancer.Balancer
+  /** How long the call may take. The earlier of this and the deadline of the region (`Deadline.within`) counts. Default: no limit. */
+  readonly timeout?: Duration.Input
+  /** Whether to wait for endpoints, or the end of their backoff, where the call would fail with `Unreachable`. Default: false. */
+  readonly waitForReady?: boolean
+}
+
+/**
+ * Options of a Connection.
+ *
+ * Source: `type ClientOptions` of the Go package, `balancer`, `optimisticSpinDuration` and `writeFlattenLimit`; the others are ours.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ClientOptions {
+  /** Makes the balancer. Default: `Balancer.roundRobin`; for {@link layer}, the ambient `Balancer.Factory`. */
+  readonly balancer?: Effect.Effect<Balancer.Balancer>
+  /**
+   * How long after sending a call the event loop is kept from sleeping, so that the answer is seen without a wake-up. It costs that much
+   * CPU. Default: 0, the loop sleeps as it always does.
+   */
+  readonly optimisticSpinDuration?: Duration.Input
+  /**
+   * From how many bytes on arguments are sent from where they are. Smaller ones are copied before the call suspends, and may be changed as
+   * soon as it has; larger ones belong to the Connection from the call on, and must not be changed again. In bytes. Default: 16384.
+   */
+  readonly writeFlattenLimit?: number
+  /** The largest message to send or to take, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
+  readonly maxMessageSize?: number
+  /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
+  readonly dialTimeout?: Duration.Input
+  /**
+   * How long an endpoint is left alone after a failed dial: `initial`, multiplied by `factor` for each further failure up to `max`, and
+   * changed at random by up to `jitter` of itself. Default: 50 ms, 1.6, 5 seconds, 0.2.
+   */
+  readonly backoff?: {
+    readonly initial?: Duration.Input
+    readonly factor?: number
+    readonly max?: Duration.Input
+    readonly jitter?: number
+  }
+}
+
+/**
+ * What a Connection has to do with one endpoint.
+ *
+ * - `Idle`: no socket; the next call that is sent here dials.
+ * - `Dialing`: a socket is being opened, and calls wait for it.
+ * - `Active`: calls are sent.
+ * - `Draining`: no longer listed; the calls in flight finish, and then it closes.
+ * - `Gone`: closed for good.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EndpointState {
+  readonly address: string
+  readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
+  readonly callsInFlight: number
+  /** Whether it is left alone for now, after a failed dial. */
+  readonly inBackoff: boolean
+  /** Why it could not be dialed, or was lost, the last time; undefined where it has answered since. */
+  readonly lastFailure: string | undefined
+}
+
+/**
+ * A snapshot of a Connection: the endpoints that are listed, and those that still drain.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ConnectionState {
+  readonly closed: boolean
+  readonly endpoints: ReadonlyArray<EndpointState>
+}
+
+/**
+ * Sends calls to a service. A plain object of this shape can be provided as the service {@link Connection}.
+ *
+ * Source: `type Connection` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Connection {
+  /**
+   * Calls a method. The result's bytes are the caller's own.
+   *
+   * Interrupting it ends the call at once and interrupts its handler. It fails with
+   *
+   * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
+   * - `CommunicationError`: the connection was lost or closed, the peer broke the protocol, or the arguments are too large;
+   *   `maybeExecuted` says whether a handler may have seen the call.
+   * - `DeadlineExceeded`: its time is up.
+   * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
+   */
+  call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
+  /**
+   * Closes the Connection: calls in flight end with CommunicationError `Closed`, later ones fail at once. It can be closed more than once,
+   * and is closed with its Scope.
+   */
+  readonly close: Effect.Effect<void>
+  /** What it is doing now. */
+  readonly state: Effect.Effect<ConnectionState>
+}
+
+/**
+ * The ambient Connection.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Connection: Context.Service<Connection, Connection> = Context.Service<Connection>("effect-call/Connection")
+
+/**
+ * Connects to the endpoints of a resolver.
+ *
+ * It asks the resolver once, and fails with its `ResolverError` or, where the resolver is constant and has no endpoints, with `Unreachable`.
+ * It dials nothing yet. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
+ * defect that names the option.
+ *
+ * Source: `func Connect` of the Go package.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  resolver: Resolver.Resolver,
+  options?: ClientOptions
+): Effect.fn.Return<Connection, Unreachable | Resolver.ResolverError, Scope.Scope> {
+  const settings = clientSettings(options)
+  const first = yield* resolver.resolve()
+  if (resolver.isConstant && first.endpoints.length === 0) {
+    return yield* new Unreachable({ message: "the resolver is constant and has no endpoints", attempts: [] })
+  }
+  const context = yield* background
+  const balancer = yield* (options?.balancer ?? Balancer.roundRobin)
+  const clock = yield* Clock.Clock
+  return yield* Effect.uninterruptible(Effect.gen(function*() {
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const client = new Client(settings, clock, context, balancer, scope)
+    yield* Scope.addFinalizer(scope, Effect.sync(() => client.shut()))
+    client.update(first.endpoints)
+    if (!resolver.isConstant) {
+      const watching = watch(resolver, first, ({ endpoints }) => client.update(endpoints))
+      yield* Effect.forkIn(Effect.provideContext(Effect.interruptible(watching), context), scope)
+    }
+    return Connection.of({
+      call: (key, args, options) => client.call(key, args, options),
+      close: client.close,
+      state: client.state
+    })
+  }))
+})
+
+/**
+ * A Connection to the endpoints of the ambient resolver, balanced by one of the ambient factory's balancers (its own, not shared).
+ *
+ * **Example** (Composing layers)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
+ *
+ * const Client = Connection.layer().pipe(
+ *   Layer.provide([Resolver.layer(Resolver.constant(Endpoint.tcp("localhost:9000"))), Balancer.layer(Balancer.sharded)])
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options?: ClientOptions
+): Layer.Layer<Connection, Unreachable | Resolver.ResolverError, Resolver.Resolver | Balancer.Factory> =>
+  Layer.effect(
+    Connection,
+    Effect.gen(function*() {
+      const resolver = yield* Resolver.Resolver
+      const factory = yield* Balancer.Factory
+      return yield* make(resolver, { ...options, balancer: options?.balancer ?? factory.make })
+    })
+  )
+
+/**
+ * Sets call options for every call inside `effect`, also those of typed clients. What a call gives itself comes before what an inner region
+ * gives, and that before what an outer one gives.
+ *
+ * **Example** (Routing by a key)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, MethodKey } from "effect-call"
+ *
+ * const get = MethodKey.make("example/Cart", "get")
+ *
+ * const cartOf = (customer: bigint) =>
+ *   Connection.Connection.use((connection) => connection.call(get, new Uint8Array())).pipe(
+ *     Connection.withOptions({ shardKey: customer, timeout: "2 seconds" })
+ *   )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withOptions: {
+  (options: CallOptions): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, options: CallOptions): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(effect: Effect.Effect<A, E, R>, options: CallOptions): Effect.Effect<A, E, R> =>
+    Effect.withFiber((fiber) =>
+      Effect.provideService(effect, CurrentOptions, { ...fiber.getRef(CurrentOptions), ...options })
+    )
+)

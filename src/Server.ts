@@ -1,0 +1,220 @@
+/**
+ * Serves calls on the connections of a {@link Listener.Listener}.
+ *
+ * Each call's handler runs in a fiber and a Scope of its own. A cancel from the caller, the call's deadline or the loss of the connection
+ * interrupts it. What a peer does wrong costs that peer its connection and nobody else anything.
+ *
+ * **Example** (A server as a layer)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args))
+ * )
+ *
+ * const EchoServer = Server.layer(Listener.tcp("localhost:9000", handlers))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { Duplex } from "node:stream"
+import type { HandlerMap } from "./HandlerMap.ts"
+import { withoutCaller } from "./internal/background.ts"
+import { Admission } from "./internal/server/admission.ts"
+import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
+import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
+import { tableOf } from "./internal/server/table.ts"
+import type { Listener, ListenerError } from "./Listener.ts"
+
+/**
+ * Options of a server.
+ *
+ * Source: `type ServerOptions` of the Go package, `inlineHandlerDuration` and `writeFlattenLimit` (its Logger and Tracer are Effect's own);
+ * the others are ours.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServerOptions {
+  /**
+   * For how long, each time bytes have been read, handlers are started right in the read loop. The calls that are left are started in later
+   * turns of the event loop, so that one connection's large batch does not hold up the others. Default: 5 ms.
+   */
+  readonly inlineHandlerDuration?: Duration.Input
+  /**
+   * From how many bytes on results are sent from where they are. Smaller ones are copied; larger ones belong to the server from the
+   * handler's return on, and must not be changed again. In bytes. Default: 16384.
+   */
+  readonly writeFlattenLimit?: number
+  /** The largest message to take or to send, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
+  readonly maxMessageSize?: number
+  /** How many calls run at once, over all connections. Default: 10000. */
+  readonly maxConcurrentCalls?: number
+  /**
+   * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that `isOverloaded`, and never
+   * executed. Default: 10000.
+   */
+  readonly maxQueuedCalls?: number
+  /** How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds. */
+  readonly shutdownGrace?: Duration.Input
+}
+
+/**
+ * A running server.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Server {
+  /** Where it listens: `Endpoint.parse` takes it. */
+  readonly address: string
+}
+
+/**
+ * The ambient server.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Server: Context.Service<Server, Server> = Context.Service<Server>("effect-call/Server")
+
+const sessionSettings = (
+  settings: ServerSettings,
+  clock: Clock.Clock,
+  context: Context.Context<never>
+): SessionSettings => ({
+  clock,
+  context: withoutCaller(context),
+  admission: new Admission(settings.maxConcurrentCalls, settings.maxQueuedCalls, settings.inlineHandlerMillis),
+  writeFlattenLimit: settings.writeFlattenLimit,
+  maxMessageSize: settings.maxMessageSize
+})
+
+/** Lets the calls in flight end, as long as the grace lasts, and ends the connection. It does not wait for handlers that cannot be interrupted. */
+const shutdown = (session: ServerSession, grace: Duration.Duration): Effect.Effect<void> =>
+  session.whenIdle.pipe(
+    Effect.andThen(session.flushed),
+    Effect.timeoutOption(grace),
+    Effect.andThen(Effect.sync(() => session.destroy()))
+  )
+
+/**
+ * Serves the connections of a listener. It never succeeds: it fails with the ListenerError that broke the listener, and always closes it.
+ * Interrupting it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts what is left, and closes every connection.
+ *
+ * Source: `func Serve` of the Go package.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const serve = <R>(
+  listener: Listener<R>,
+  options?: ServerOptions
+): Effect.Effect<never, ListenerError, Exclude<R, Scope.Scope>> =>
+  Effect.suspend(() => {
+    const settings = serverSettings(options)
+    const sessions = new Set<ServerSession>()
+    return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
+      // What handlers need is in the context; the table of handlers does not know its type.
+      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context as Context.Context<never>)
+      const accept = Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(restore(listener.accept), ({ connection, handlers }) =>
+          Effect.sync(() => {
+            const session: ServerSession = new ServerSession(connection, tableOf(handlers), shared, () => {
+              sessions.delete(session)
+            })
+            sessions.add(session)
+            session.start()
+          }))
+      )
+      return Effect.onExit(
+        Effect.forever(accept),
+        () =>
+          Effect.andThen(
+            listener.close,
+            Effect.suspend(() =>
+              Effect.forEach(
+                [...sessions],
+                (session) => Effect.andThen(shutdown(session, settings.shutdownGrace), session.whenEnded),
+                { concurrency: "unbounded", discard: true }
+              )
+            )
+          )
+      )
+    })
+  })
+
+/**
+ * Serves one connection that is there already, and ends when the connection does and its handlers have ended. Interrupting it waits for
+ * calls in flight for `shutdownGrace`, interrupts what is left, and closes the connection.
+ *
+ * Source: `func ServeOn` of the Go package.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const serveOn = <R>(
+  connection: Duplex,
+  handlers: HandlerMap<R>,
+  options?: ServerOptions
+): Effect.Effect<void, never, Exclude<R, Scope.Scope>> =>
+  Effect.suspend(() => {
+    const settings = serverSettings(options)
+    return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
+      // What handlers need is in the context; the table of handlers does not know its type.
+      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context as Context.Context<never>)
+      return Effect.callback<void>((resume) => {
+        const session = new ServerSession(connection, tableOf(handlers), shared, () => resume(Effect.void))
+        session.start()
+        return Effect.andThen(shutdown(session, settings.shutdownGrace), session.whenEnded)
+      })
+    })
+  })
+
+/**
+ * A server for as long as the layer lives. `listener` is made when the layer is built, so that its errors are the layer's.
+ *
+ * **Example** (Handlers with requirements)
+ *
+ * ```ts
+ * import { Context, Effect, Layer } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ *
+ * class Greeting extends Context.Service<Greeting, { readonly text: string }>()("Greeting") {}
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Greeter", "greet", () =>
+ *     Greeting.useSync((greeting) => new TextEncoder().encode(greeting.text)))
+ * )
+ *
+ * const GreeterServer = Server.layer(Listener.tcp("localhost:9000", handlers), { shutdownGrace: "10 seconds" }).pipe(
+ *   Layer.provide(Layer.succeed(Greeting, { text: "hello" }))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <R, E, R2>(
+  listener: Effect.Effect<Listener<R>, E, R2>,
+  options?: ServerOptions
+): Layer.Layer<Server, E, Exclude<R | R2, Scope.Scope>> =>
+  Layer.effect(
+    Server,
+    Effect.gen(function*() {
+      const listening = yield* listener
+      const serving = serve(listening, options).pipe(
+        Effect.catch((error) => Effect.logError("the server has stopped: its listener broke", error))
+      )
+      yield* Effect.forkScoped(serving)
+      return { address: listening.address }
+    })
+  )

@@ -1,0 +1,15 @@
+/**
+ * Typed calls between services whose replicas come and go.
+ *
+ * @since 0.1.0
+ */
+export * as Balancer from "./Balancer.ts"
+export * as CallError from "./CallError.ts"
+export * as Connection from "./Connection.ts"
+export * as Deadline from "./Deadline.ts"
+export * as Endpoint from "./Endpoint.ts"
+export * as HandlerMap from "./HandlerMap.ts"
+export * as Listener from "./Listener.ts"
+export * as MethodKey from "./MethodKey.ts"
+export * as Resolver from "./Resolver.ts"
+export * as Server from "./Server.ts"

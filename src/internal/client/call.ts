@@ -1,0 +1,43 @@
+/**
+ * One call on its way: what the pending table holds, and what is needed to send it again elsewhere while it is still ours.
+ */
+import type * as Effect from "effect/Effect"
+import type { CallError } from "../../CallError.ts"
+import type { CallOptions } from "../../Connection.ts"
+import type { MethodKey } from "../../MethodKey.ts"
+import type { TraceContext } from "../protocol/request.ts"
+
+/** Ends a call: the waiting fiber goes on with this effect. */
+export type Resume = (result: Effect.Effect<Uint8Array, CallError>) => void
+
+export class Call {
+  /** The id on the connection it was sent on; 0 before. */
+  id = 0
+  readonly key: MethodKey
+  readonly options: CallOptions | undefined
+  /** When its time is up, in milliseconds of the Connection's clock; Infinity for never. */
+  readonly deadlineAt: number
+  /** The caller's span. */
+  readonly trace: TraceContext | undefined
+  resume: Resume
+  /** Takes the arguments back where the connection was lost before the request left; set on the slow path. */
+  onUnsent: ((args: Uint8Array) => void) | undefined = undefined
+
+  constructor(
+    key: MethodKey,
+    options: CallOptions | undefined,
+    deadlineAt: number,
+    trace: TraceContext | undefined,
+    resume: Resume
+  ) {
+    this.key = key
+    this.options = options
+    this.deadlineAt = deadlineAt
+    this.trace = trace
+    this.resume = resume
+  }
+
+  get method(): string {
+    return `${this.key.component}.${this.key.method}`
+  }
+}

@@ -1,0 +1,392 @@
+/**
+ * A Connection: endpoints from a resolver, a {@link Peer} for each, a balancer that picks, and calls.
+ *
+ * A call on a connection that is open is plain synchronous code inside one `Effect.callback`. Everything else (dialing, failing over,
+ * waiting) is the slow path, an Effect that ends on the same code.
+ */
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import type { Balancer, PickOptions } from "../../Balancer.ts"
+import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } from "../../CallError.ts"
+import type { CallOptions, ConnectionState } from "../../Connection.ts"
+import type { Endpoint } from "../../Endpoint.ts"
+import type { MethodKey } from "../../MethodKey.ts"
+import { isImmediate, pickNow } from "../balancer.ts"
+import { ownCopy } from "../bytes.ts"
+import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
+import { requestHeaderSize } from "../protocol/request.ts"
+import { nowMillis, sleepMillis } from "../time.ts"
+import { Call } from "./call.ts"
+import { type ClientSettings, CurrentOptions } from "./options.ts"
+import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
+import { type ClientSession, closedError } from "./session.ts"
+
+const maxShardKey = 2n ** 64n - 1n
+const nothing: ReadonlySet<string> = new Set()
+
+/** A request's bytes never left, because its connection was lost first: the call is still ours, with these arguments. */
+class Unsent {
+  readonly _tag = "Unsent"
+  readonly args: Uint8Array
+  constructor(args: Uint8Array) {
+    this.args = args
+  }
+}
+
+/** What a call has been through on the slow path. */
+interface Attempts {
+  readonly tried: Set<string>
+  readonly failures: Map<string, string>
+}
+
+export class Client implements PeerOwner {
+  private readonly settings: PeerSettings & ClientSettings
+  private readonly clock: Clock.Clock
+  private readonly balancer: Balancer
+  private readonly scope: Scope.Closeable
+  private readonly maxArgs: number
+  private readonly peers = new Map<string, Peer>()
+  private endpoints: ReadonlyArray<Endpoint> = []
+  /** Counts the updates of the endpoints. */
+  private generation = 0
+  /** The addresses of endpoints in backoff, or that were until a moment ago. */
+  private readonly resting = new Set<string>()
+  private closed = false
+  /** Calls that wait for something to change: endpoints, a backoff that ended early, or the end of it all. */
+  private changeWaiters = new Set<() => void>()
+  private readonly plainPick: PickOptions = { avoid: nothing }
+
+  constructor(
+    settings: ClientSettings,
+    clock: Clock.Clock,
+    context: Context.Context<never>,
+    balancer: Balancer,
+    scope: Scope.Closeable
+  ) {
+    const random = Context.get(context, Random.Random)
+    this.settings = { ...settings, clock, context, scope, random: () => random.nextDoubleUnsafe() }
+    this.clock = clock
+    this.balancer = balancer
+    this.scope = scope
+    this.maxArgs = settings.maxMessageSize - requestHeaderSize
+  }
+
+  /** Makes a call. `args` are copied before this suspends, unless they are as large as `writeFlattenLimit` or larger. */
+  call(key: MethodKey, args: Uint8Array, options: CallOptions | undefined): Effect.Effect<Uint8Array, CallError> {
+    return Effect.callback<Uint8Array, CallError>((resume) => this.start(key, args, options, resume))
+  }
+
+  /** Takes over a new set of endpoints; of several with one address the first counts. */
+  update(listed: ReadonlyArray<Endpoint>): void {
+    if (this.closed) return
+    const byAddress = new Map<string, Endpoint>()
+    for (const endpoint of listed) {
+      if (!byAddress.has(endpoint.address)) byAddress.set(endpoint.address, endpoint)
+    }
+    const endpoints = [...byAddress.values()]
+    // First, since it is the only one that is not ours and may fail.
+    this.balancer.update(endpoints)
+    this.endpoints = endpoints
+    this.generation++
+    for (const endpoint of endpoints) {
+      const peer = this.peers.get(endpoint.address)
+      if (peer === undefined) this.peers.set(endpoint.address, new Peer(endpoint, this.settings, this))
+      else peer.list(endpoint)
+    }
+    for (const peer of [...this.peers.values()]) {
+      if (!byAddress.has(peer.address)) peer.unlist()
+    }
+    this.changed()
+  }
+
+  /** Ends calls, dials and waits, and refuses what comes later. */
+  shut(): void {
+    if (this.closed) return
+    this.closed = true
+    for (const peer of [...this.peers.values()]) peer.close()
+    this.changed()
+  }
+
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.shut()
+    return Scope.close(this.scope, Exit.void)
+  })
+
+  readonly state: Effect.Effect<ConnectionState> = Effect.sync(() => ({
+    closed: this.closed,
+    endpoints: [...this.peers.values()].map((peer) => ({
+      address: peer.address,
+      state: peer.state,
+      callsInFlight: peer.callsInFlight,
+      inBackoff: peer.backoffUntil > nowMillis(this.clock),
+      lastFailure: peer.lastFailure
+    }))
+  }))
+
+  onBackoff(peer: Peer): void {
+    if (peer.backoffUntil > 0) this.resting.add(peer.address)
+    else if (this.resting.delete(peer.address)) this.changed()
+  }
+
+  onGone(peer: Peer): void {
+    if (this.peers.get(peer.address) === peer) this.peers.delete(peer.address)
+    this.resting.delete(peer.address)
+  }
+
+  onUnsent(peer: Peer, call: Call, args: Uint8Array): void {
+    if (call.onUnsent !== undefined) return call.onUnsent(args)
+    const attempts: Attempts = { tried: new Set(), failures: new Map() }
+    noteUnsent(attempts, peer.address)
+    call.resume(this.slow(call, args, undefined, attempts))
+  }
+
+  /** The fast path: everything that can be done at once is done here, the rest is left to {@link slow}. */
+  private start(
+    key: MethodKey,
+    args: Uint8Array,
+    given: CallOptions | undefined,
+    resume: (effect: Effect.Effect<Uint8Array, CallError>) => void
+  ): Effect.Effect<void> | void {
+    // A callback runs inside a fiber.
+    const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
+    const region = fiber.getRef(CurrentOptions)
+    const options = region === undefined ? given : given === undefined ? region : { ...region, ...given }
+    const deadlineAt = this.deadlineOf(fiber, options)
+    const call = new Call(key, options, deadlineAt, fiber.cache.span, resume)
+    const refused = this.refusal(call, args)
+    if (refused !== undefined) return resume(Effect.fail(refused))
+
+    let balancer = this.balancer
+    if (options?.balancer !== undefined) {
+      balancer = options.balancer
+      balancer.update(this.endpoints)
+    }
+    let endpoint: Endpoint | undefined
+    let picked: Effect.Effect<Endpoint, Unreachable> | undefined
+    if (isImmediate(balancer)) {
+      endpoint = balancer[pickNow](this.pickOptions(options), fiber.getRef(Random.Random))
+    } else {
+      picked = balancer.pick(this.pickOptions(options))
+      // What has succeeded already need not be run. `isExit` forgets the type of the value.
+      if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = picked.value as Endpoint
+    }
+    const session = endpoint === undefined ? undefined : this.peers.get(endpoint.address)?.session
+    if (session === undefined || !session.hasRoom()) {
+      const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
+      return resume(this.slow(call, this.keep(args), first, { tried: new Set(), failures: new Map() }))
+    }
+    session.send(call, args)
+    return Effect.sync(() => session.cancel(call))
+  }
+
+  private deadlineOf(fiber: Fiber.Fiber<unknown, unknown>, options: CallOptions | undefined): number {
+    let deadlineAt = Infinity
+    const ambient = fiber.getRef(CurrentDeadline)
+    if (ambient !== undefined) {
+      deadlineAt = ambient.clock === this.clock ? ambient.at : nowMillis(this.clock) + remainingMillis(ambient)
+    }
+    if (options?.timeout !== undefined) {
+      const millis = Duration.toMillis(Duration.fromInputUnsafe(options.timeout))
+      deadlineAt = Math.min(deadlineAt, nowMillis(this.clock) + millis)
+    }
+    return deadlineAt
+  }
+
+  /** Why a call fails before anything is tried. */
+  private refusal(call: Call, args: Uint8Array): CallError | undefined {
+    if (this.closed) return closedError(undefined, false)
+    if (args.length > this.maxArgs) {
+      return new CommunicationError({
+        reason: { _tag: "TooLarge" },
+        message: `the arguments of ${call.method} are ${args.length} bytes, expected at most ${this.maxArgs}`,
+        maybeExecuted: false
+      })
+    }
+    if (call.deadlineAt !== Infinity && call.deadlineAt <= nowMillis(this.clock)) {
+      return new DeadlineExceeded({ message: `deadline exceeded: ${call.method} was not sent, since no time was left` })
+    }
+    const shardKey = call.options?.shardKey
+    if (shardKey !== undefined && (shardKey < 0n || shardKey > maxShardKey)) {
+      return new Unreachable({
+        message: `shard key ${shardKey} of ${call.method} is not a u64: expected 0 to ${maxShardKey}`,
+        attempts: []
+      })
+    }
+    return undefined
+  }
+
+  private pickOptions(options: CallOptions | undefined): PickOptions {
+    const resting = this.avoided()
+    const shardKey = options?.shardKey
+    if (shardKey !== undefined) return { shardKey, avoid: resting }
+    return resting === nothing ? this.plainPick : { avoid: resting }
+  }
+
+  /** The addresses in backoff now. */
+  private avoided(): ReadonlySet<string> {
+    if (this.resting.size === 0) return nothing
+    const now = nowMillis(this.clock)
+    for (const address of this.resting) {
+      const peer = this.peers.get(address)
+      if (peer === undefined || peer.backoffUntil <= now) this.resting.delete(address)
+    }
+    return this.resting.size === 0 ? nothing : new Set(this.resting)
+  }
+
+  /** Arguments that outlast the turn: a copy, unless they are so large that they are ours. */
+  private keep(args: Uint8Array): Uint8Array {
+    return args.length < this.settings.writeFlattenLimit ? ownCopy(args, 0, args.length) : args
+  }
+
+  /** Takes a call to its end from wherever it is, within its deadline. */
+  private slow(
+    call: Call,
+    args: Uint8Array,
+    first: Effect.Effect<Endpoint, Unreachable> | undefined,
+    attempts: Attempts
+  ): Effect.Effect<Uint8Array, CallError> {
+    const body = this.attempt(call, args, first, attempts)
+    if (call.deadlineAt === Infinity) return body
+    return Effect.raceFirst(
+      body,
+      Effect.flatMap(
+        Effect.suspend(() => sleepMillis(this.clock, call.deadlineAt - nowMillis(this.clock))),
+        () => Effect.fail(new DeadlineExceeded({ message: this.deadlineMessage(call, attempts) }))
+      )
+    )
+  }
+
+  private deadlineMessage(call: Call, attempts: Attempts): string {
+    const failures = [...attempts.failures].map(([endpoint, message]) => `; ${endpoint}: ${message}`).join("")
+    return `deadline exceeded: no answer to ${call.method} in time${failures}`
+  }
+
+  /** Picks, dials, sends; and again with another endpoint until one has taken the request or none is left. */
+  private readonly attempt = Effect.fnUntraced({ self: this }, function*(
+    call: Call,
+    given: Uint8Array,
+    first: Effect.Effect<Endpoint, Unreachable> | undefined,
+    attempts: Attempts
+  ): Effect.fn.Return<Uint8Array, CallError> {
+    let args = given
+    let next = first
+    while (true) {
+      if (this.closed) return yield* closedError(undefined, false)
+      const generation = this.generation
+      const picked = yield* Effect.result(next ?? this.pick(call, attempts))
+      next = undefined
+      if (picked._tag === "Failure") {
+        if (call.options?.waitForReady !== true) return yield* this.unreachable(picked.failure, attempts)
+        yield* this.waitForChange(generation, attempts)
+        attempts.tried.clear()
+        continue
+      }
+      const endpoint = picked.success
+      const peer = this.peers.get(endpoint.address)
+      if (peer === undefined || !peer.listed) {
+        // The endpoints have changed since they were given to the balancer: no fault of it.
+        if (this.generation !== generation || this.closed) continue
+        return yield* Effect.die(
+          new Error(
+            `the balancer picked ${endpoint.address}, which is none of the ${this.endpoints.length} endpoints it was given`
+          )
+        )
+      }
+      const session = yield* this.ready(peer, attempts)
+      if (session === undefined) continue
+      const outcome = yield* this.sendOn(session, call, args)
+      if (!(outcome instanceof Unsent)) return outcome
+      noteUnsent(attempts, peer.address)
+      args = outcome.args
+    }
+  })
+
+  private pick(call: Call, attempts: Attempts): Effect.Effect<Endpoint, Unreachable> {
+    return Effect.suspend(() => {
+      const balancer = call.options?.balancer ?? this.balancer
+      if (call.options?.balancer !== undefined) balancer.update(this.endpoints)
+      const avoid = new Set([...this.avoided(), ...attempts.tried])
+      const shardKey = call.options?.shardKey
+      return balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
+    })
+  }
+
+  /** The peer's session, with room for a call; undefined where there was none to be had, which is noted. */
+  private ready(peer: Peer, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+    return Effect.flatMap(peer.acquire, (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+      switch (dialed._tag) {
+        case "Ready": {
+          const session = dialed.session
+          return session.hasRoom() ? Effect.succeed(session) : Effect.map(session.whenRoom, () => session)
+        }
+        case "Failed":
+          attempts.tried.add(peer.address)
+          attempts.failures.set(peer.address, dialed.message)
+          return Effect.succeed(undefined)
+        case "Withdrawn":
+          return Effect.succeed(undefined)
+        case "Closed":
+          return Effect.fail(closedError(undefined, false))
+      }
+    })
+  }
+
+  /** Sends a call and waits for its end; a request that never left comes back. */
+  private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<Uint8Array | Unsent, CallError> {
+    return Effect.callback<Uint8Array | Unsent, CallError>((resume) => {
+      if (session.isOver) return resume(Effect.succeed(new Unsent(args)))
+      call.resume = resume
+      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args)))
+      session.send(call, args)
+      return Effect.sync(() => session.cancel(call))
+    })
+  }
+
+  /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said. */
+  private unreachable(error: Unreachable, attempts: Attempts): Unreachable {
+    const failures = new Map(attempts.failures)
+    for (const address of this.avoided()) {
+      const failure = this.peers.get(address)?.lastFailure
+      if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
+    }
+    if (failures.size === 0) return error
+    return Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
+  }
+
+  /** Waits for other endpoints than those of `generation`, or the end of a backoff. */
+  private waitForChange(generation: number, attempts: Attempts): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.generation !== generation || this.closed) return Effect.void
+      const now = nowMillis(this.clock)
+      let until = Infinity
+      for (const peer of this.peers.values()) {
+        if (peer.listed && peer.backoffUntil > now) until = Math.min(until, peer.backoffUntil)
+      }
+      // Endpoints that took no request, but could be dialed: soon again, not at once.
+      if (attempts.tried.size > 0) until = Math.min(until, now + this.settings.backoff.initial)
+      const change = Effect.callback<void>((resume) => {
+        const wake = () => resume(Effect.void)
+        this.changeWaiters.add(wake)
+        return Effect.sync(() => this.changeWaiters.delete(wake))
+      })
+      return until === Infinity ? change : Effect.raceFirst(change, sleepMillis(this.clock, until - now))
+    })
+  }
+
+  private changed(): void {
+    const waiters = this.changeWaiters
+    this.changeWaiters = new Set()
+    for (const wake of waiters) wake()
+  }
+}
+
+const noteUnsent = (attempts: Attempts, address: string): void => {
+  attempts.tried.add(address)
+  attempts.failures.set(address, "the connection was lost before the request was sent")
+}

@@ -1,0 +1,306 @@
+/**
+ * A client's side of one established connection: it numbers calls, sends them, and gives each answer to its call.
+ *
+ * This is the hot path, so it is plain synchronous code: Effect begins where a call's fiber is resumed. A call is in the table from the
+ * moment it is queued until it ends, in exactly one way: an answer, its deadline, its interruption, or the end of the connection.
+ */
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Duplex } from "node:stream"
+import { CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
+import { copyInto, ownBytes } from "../bytes.ts"
+import { decodeErrorChain } from "../protocol/errorChain.ts"
+import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
+import * as Identities from "../protocol/identities.ts"
+import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
+import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import { nowMillis } from "../time.ts"
+import { DeadlineTimer } from "../timer.ts"
+import { Slots } from "../transport/slots.ts"
+import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import type { Call } from "./call.ts"
+
+/** What a session needs to know, the same for all of a Connection's. */
+export interface SessionSettings {
+  readonly clock: Clock.Clock
+  /** The context of fibers that serve several callers. */
+  readonly context: Context.Context<never>
+  readonly writeFlattenLimit: number
+  readonly maxMessageSize: number
+  readonly optimisticSpinMillis: number
+}
+
+/** Whom a session tells what happened to it. */
+export interface SessionOwner {
+  /** The peer's version message has come: calls can be sent. */
+  onReady(): void
+  /** No call is in flight any more. */
+  onIdle(): void
+  /** The session is over, before any of its calls is ended. Comes once. */
+  onOver(why: string): void
+  /** A call whose request was never handed to the socket when the connection was lost. Its arguments are a copy. */
+  onUnsent(call: Call, args: Uint8Array): void
+}
+
+const requestPrefix = headerSize + requestHeaderSize
+
+export class ClientSession implements TransportOwner {
+  readonly address: string
+  private readonly settings: SessionSettings
+  private readonly owner: SessionOwner
+  private readonly transport: Transport
+  private readonly pending = new Slots<Call>()
+  private readonly timer: DeadlineTimer
+  private nextId = 1
+  private ready = false
+  private closing = false
+  private roomWaiters: Array<() => void> = []
+  private spinUntil = 0
+  private spinning = false
+
+  constructor(address: string, duplex: Duplex, owner: SessionOwner, settings: SessionSettings) {
+    this.address = address
+    this.owner = owner
+    this.settings = settings
+    this.transport = new Transport(duplex, this, clientTypes, settings.maxMessageSize)
+    this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
+  }
+
+  /** Says our version and begins to read. */
+  start(receiver: OnreadReceiver | undefined): void {
+    const payload = encodeVersion(protocolVersion)
+    const writer = this.transport.writer
+    const batch = writer.reserve(headerSize + payload.length)
+    const offset = batch.length - headerSize - payload.length
+    writeHeader(batch.bytes, offset, 0, MessageType.version, payload.length)
+    batch.bytes.set(payload, offset + headerSize)
+    writer.flush()
+    this.transport.start(receiver)
+  }
+
+  get callsInFlight(): number {
+    return this.pending.size
+  }
+
+  get isOver(): boolean {
+    return this.transport.isOver
+  }
+
+  /** Whether a call can be sent now; where not, `whenRoom` waits for it. */
+  hasRoom(): boolean {
+    return this.transport.writer.hasRoom()
+  }
+
+  /** Ends when the connection can take more, or is over. */
+  readonly whenRoom: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.isOver || this.hasRoom()) return resume(Effect.void)
+    const wake = () => resume(Effect.void)
+    this.roomWaiters.push(wake)
+    return Effect.sync(() => {
+      this.roomWaiters = this.roomWaiters.filter((waiter) => waiter !== wake)
+    })
+  })
+
+  /** Queues a call. It must not be over, and there must be room. */
+  send(call: Call, args: Uint8Array): void {
+    const id = this.nextId++
+    call.id = id
+    this.pending.add(call)
+    const hasDeadline = call.deadlineAt !== Infinity
+    // The time left is written when the request leaves; until then any deadline will do that says there is one.
+    const micros = hasDeadline ? 1 : 0
+    const writer = this.transport.writer
+    if (args.length < this.settings.writeFlattenLimit) {
+      const size = requestPrefix + args.length
+      const batch = writer.reserve(size)
+      const bytes = batch.bytes
+      const offset = batch.length - size
+      writeHeader(bytes, offset, id, MessageType.request, requestHeaderSize + args.length)
+      writeRequestHeader(bytes, offset + headerSize, call.key.bytes, micros, call.trace)
+      copyInto(bytes, offset + requestPrefix, args)
+    } else {
+      const head = new Uint8Array(requestPrefix)
+      writeHeader(head, 0, id, MessageType.request, requestHeaderSize + args.length)
+      writeRequestHeader(head, headerSize, call.key.bytes, micros, call.trace)
+      writer.reference(id, MessageType.request, head, args)
+    }
+    writer.requestQueued(id, hasDeadline)
+    if (hasDeadline) this.timer.arm(call.deadlineAt)
+    if (this.settings.optimisticSpinMillis > 0) this.spin()
+  }
+
+  /** Gives a call up: a request that is still ours is dropped, else the server is told. */
+  cancel(call: Call): void {
+    if (this.pending.get(call.id) !== call) return
+    this.pending.remove(call.id)
+    this.forget(call)
+    this.settled()
+  }
+
+  /** Ends the session at once; its calls fail with this reason. */
+  close(): void {
+    this.closing = true
+    this.transport.destroy()
+  }
+
+  onRead(): void {}
+
+  onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
+    if (type === MessageType.response) {
+      const call = this.pending.remove(id)
+      // An answer to a call that was given up.
+      if (call === undefined) return
+      call.resume(Exit.succeed(ownBytes(bytes, start, end, owned)))
+      this.settled()
+    } else if (type === MessageType.responseError) {
+      this.onErrorChain(id, bytes.subarray(start, end))
+    } else {
+      this.onVersion(id, bytes.subarray(start, end))
+    }
+  }
+
+  keepsPayload(id: number, type: number): boolean {
+    return type === MessageType.response && this.pending.get(id) !== undefined
+  }
+
+  onLeave(id: number, bytes: Uint8Array, payloadAt: number): boolean {
+    const call = this.pending.get(id)
+    if (call === undefined) return false
+    if (call.deadlineAt === Infinity) return true
+    const left = call.deadlineAt - nowMillis(this.settings.clock)
+    if (left > 0) {
+      writeDeadline(bytes, payloadAt, left * 1000)
+      return true
+    }
+    this.pending.remove(id)
+    call.resume(Exit.fail(this.deadlineExceeded(call)))
+    this.settled()
+    return false
+  }
+
+  onRoom(): void {
+    const waiters = this.roomWaiters
+    this.roomWaiters = []
+    for (const wake of waiters) wake()
+  }
+
+  onOver(over: Over): void {
+    this.timer.stop()
+    const why = over._tag === "Refused"
+      ? `${this.address} sent ${over.problem}`
+      : over.error !== undefined
+      ? `${this.address}: ${over.error.message}`
+      : this.ready
+      ? `${this.address} closed the connection`
+      : `${this.address} closed the connection before its version message`
+    const writer = this.transport.writer
+    const calls = this.pending.clear()
+    const unsent = calls.some((call) => writer.isQueued(call.id)) ? writer.unsent() : undefined
+    this.owner.onOver(why)
+    if (calls.length > 0) {
+      // One error for all that were sent: what it says is the same for each.
+      const sent = Exit.fail(this.over(over, why, true))
+      const closed = this.closing ? Exit.fail(this.over(over, why, false)) : undefined
+      for (const call of calls) {
+        const payload = unsent?.get(call.id)
+        if (payload === undefined) call.resume(sent)
+        else if (closed !== undefined) call.resume(closed)
+        else this.owner.onUnsent(call, payload.subarray(requestHeaderSize))
+      }
+    }
+    this.onRoom()
+  }
+
+  private over(over: Over, why: string, maybeExecuted: boolean): CommunicationError {
+    if (this.closing) return closedError(this.address, maybeExecuted)
+    return new CommunicationError({
+      reason: { _tag: over._tag === "Refused" ? "Protocol" : "Lost" },
+      endpoint: this.address,
+      message: `the connection was lost: ${why}`,
+      ...(over._tag === "Lost" && over.error !== undefined ? { cause: over.error } : {}),
+      maybeExecuted
+    })
+  }
+
+  private onVersion(id: number, payload: Uint8Array): void {
+    if (id !== 0) return this.transport.refuse(`a version message with id ${id}, expected 0`)
+    if (decodeVersion(payload) === undefined) {
+      return this.transport.refuse(`a version message of ${payload.length} bytes, expected at least 4`)
+    }
+    if (this.ready) return
+    this.ready = true
+    this.owner.onReady()
+  }
+
+  private onErrorChain(id: number, payload: Uint8Array): void {
+    const call = this.pending.get(id)
+    if (call === undefined) return
+    const decoded = decodeErrorChain(payload)
+    if (!decoded.ok) return this.transport.refuse(`a response error that cannot be read (${decoded.reason})`)
+    this.pending.remove(id)
+    const chain = decoded.chain
+    // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
+    const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
+      chain[0]?.identity === Identities.deadlineExceeded.identity
+    call.resume(Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
+    this.settled()
+  }
+
+  private deadlineExceeded(call: Call): DeadlineExceeded {
+    return new DeadlineExceeded({
+      message: `deadline exceeded: no answer from ${this.address} to ${call.method} in time`
+    })
+  }
+
+  /** Ends the calls whose time is up; returns the earliest deadline of the others. */
+  private expire(now: number): number {
+    let next = Infinity
+    for (const call of this.pending.values()) {
+      if (call.deadlineAt > now) next = Math.min(next, call.deadlineAt)
+      // A caller that was resumed may have ended others.
+      else if (this.pending.get(call.id) === call) {
+        this.pending.remove(call.id)
+        if (this.transport.writer.isQueued(call.id)) this.transport.writer.drop(call.id)
+        call.resume(Exit.fail(this.deadlineExceeded(call)))
+        this.settled()
+      }
+    }
+    return next
+  }
+
+  private forget(call: Call): void {
+    const writer = this.transport.writer
+    if (writer.isQueued(call.id)) writer.drop(call.id)
+    // At the deadline the server ends the call by itself.
+    else if (call.deadlineAt === Infinity || call.deadlineAt > nowMillis(this.settings.clock)) {
+      writer.empty(call.id, MessageType.cancel)
+    }
+  }
+
+  private settled(): void {
+    if (this.pending.size === 0) this.owner.onIdle()
+  }
+
+  /** Keeps the event loop from sleeping for a while, so that an answer is seen without a wake-up. */
+  private spin(): void {
+    this.spinUntil = performance.now() + this.settings.optimisticSpinMillis
+    if (this.spinning) return
+    this.spinning = true
+    const turn = () => {
+      this.spinning = this.pending.size > 0 && performance.now() < this.spinUntil
+      if (this.spinning) setImmediate(turn)
+    }
+    setImmediate(turn)
+  }
+}
+
+/** The error of calls on a Connection that was closed. */
+export const closedError = (endpoint: string | undefined, maybeExecuted: boolean): CommunicationError =>
+  new CommunicationError({
+    reason: { _tag: "Closed" },
+    ...(endpoint === undefined ? {} : { endpoint }),
+    message: "the Connection was closed",
+    maybeExecuted
+  })

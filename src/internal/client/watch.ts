@@ -1,0 +1,61 @@
+/**
+ * The resolver's watch: one fiber that asks a resolver for newer endpoints, for as long as its Connection lives.
+ */
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
+import type { Resolution, Resolver } from "../../Resolver.ts"
+
+/** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
+const firstWait = 10
+const waitFactor = 1.3
+const longestWait = 1000
+const jitter = 0.4
+
+/** So many changes in a row may come without any waiting; a resolver that always has a new version at once is slowed down after them. */
+const freeChanges = 16
+
+/**
+ * Asks `resolver` for endpoints that are newer than `first`, and hands them to `apply`. It never ends; errors leave the endpoints as they
+ * are and are logged once in a row.
+ */
+export const watch = Effect.fnUntraced(function*(
+  resolver: Resolver,
+  first: Resolution,
+  apply: (resolution: Resolution) => void
+): Effect.fn.Return<never> {
+  let version = first.version
+  let wait = firstWait
+  let failing = false
+  let immediate = 0
+  while (true) {
+    const asked = yield* Effect.forkChild(Effect.suspend(() => resolver.resolve(version)), { startImmediately: true })
+    const atOnce = asked.pollUnsafe() !== undefined
+    const exit = yield* Fiber.await(asked)
+    let changed = false
+    if (Exit.isFailure(exit)) {
+      if (!failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
+      failing = true
+    } else {
+      failing = false
+      const resolution = exit.value
+      changed = resolution.version !== undefined && !Equal.equals(resolution.version, version)
+      if (changed || resolution.version === undefined) {
+        version = resolution.version
+        yield* Effect.sync(() => apply(resolution)).pipe(
+          Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", cause))
+        )
+      }
+    }
+    immediate = changed && atOnce ? immediate + 1 : 0
+    if (changed && immediate <= freeChanges) {
+      wait = firstWait
+      continue
+    }
+    const shortened = wait * (1 - jitter * (yield* Random.next))
+    wait = Math.min(longestWait, wait * waitFactor)
+    yield* Effect.sleep(shortened)
+  }
+})

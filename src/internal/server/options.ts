@@ -1,0 +1,24 @@
+/**
+ * A server's options: defaults, and what is checked before anything is built.
+ */
+import * as Duration from "effect/Duration"
+import type { ServerOptions } from "../../Server.ts"
+import { count, duration, sizes } from "../client/options.ts"
+
+/** A server's options, complete and in the units that the code counts in. */
+export interface ServerSettings {
+  readonly inlineHandlerMillis: number
+  readonly writeFlattenLimit: number
+  readonly maxMessageSize: number
+  readonly maxConcurrentCalls: number
+  readonly maxQueuedCalls: number
+  readonly shutdownGrace: Duration.Duration
+}
+
+export const serverSettings = (options: ServerOptions | undefined): ServerSettings => ({
+  ...sizes(options),
+  inlineHandlerMillis: Duration.toMillis(duration("inlineHandlerDuration", options?.inlineHandlerDuration, 5)),
+  maxConcurrentCalls: count("maxConcurrentCalls", options?.maxConcurrentCalls, 10_000, 1),
+  maxQueuedCalls: count("maxQueuedCalls", options?.maxQueuedCalls, 10_000, 0),
+  shutdownGrace: duration("shutdownGrace", options?.shutdownGrace, Duration.seconds(2))
+})

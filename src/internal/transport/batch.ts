@@ -1,0 +1,39 @@
+/**
+ * The buffers that small messages are copied into, to be written together.
+ *
+ * One write per turn of the event loop costs a fifth of one write per message, and a buffer that is used again never has to be
+ * collected. The pool is shared by all connections of the process, so that an idle connection holds no buffer.
+ */
+
+/** The size of a batch. 256 KiB took 0.72 of the CPU of 64 KiB at 64 callers with 4 KiB each. */
+export const batchSize = 262_144
+
+const maxPooled = 16
+const pool: Array<Batch> = []
+
+/** A buffer of whole messages that are waiting to be written. */
+export class Batch {
+  readonly bytes: Uint8Array
+  /** How much of `bytes` is filled. */
+  length = 0
+  /** Whether a request in it carries a deadline, which is written as time left when the batch goes to the socket. */
+  hasDeadlines = false
+  /** Gives the batch back to the pool; what a socket calls when it has taken the bytes. */
+  readonly release: () => void
+
+  constructor(size: number) {
+    // Not zeroed: only what was filled is ever written.
+    const buffer = Buffer.allocUnsafeSlow(size)
+    this.bytes = new Uint8Array(buffer.buffer, 0, size)
+    this.release = () => {
+      if (size !== batchSize || pool.length >= maxPooled) return
+      this.length = 0
+      this.hasDeadlines = false
+      pool.push(this)
+    }
+  }
+}
+
+/** A batch with room for at least `size` bytes. */
+export const acquireBatch = (size: number): Batch =>
+  size > batchSize ? new Batch(size) : pool.pop() ?? new Batch(batchSize)

@@ -1,0 +1,140 @@
+/**
+ * A connection as both ends use it: a Duplex with a decoder at its reading half and a {@link Writer} at the other.
+ *
+ * It says exactly once that it is over (`onOver`), whatever ended it, and from then on hands out nothing and writes nothing.
+ */
+import type { OnReadOpts } from "node:net"
+import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
+import { Writer, type WriterOwner } from "./writer.ts"
+
+/** Why a connection is over. */
+export type Over =
+  /** The peer ended or lost it, or we did with `destroy`. */
+  | { readonly _tag: "Lost"; readonly error: Error | undefined }
+  /** The peer sent what the protocol does not allow. */
+  | { readonly _tag: "Refused"; readonly problem: string }
+
+export interface TransportOwner extends FrameReceiver, WriterOwner {
+  /** Bytes have arrived; their messages follow. */
+  onRead(): void
+  onOver(over: Over): void
+}
+
+/** The size of the buffer that an `onread` socket reads into. */
+const receiveBufferSize = 65_536
+
+/**
+ * The receiving end of a socket that is dialed with `onread`, before there is a transport for it: what comes early is kept.
+ */
+export class OnreadReceiver {
+  private early: Array<Uint8Array> = []
+  private transport: Transport | undefined = undefined
+  readonly options: OnReadOpts = {
+    buffer: new Uint8Array(receiveBufferSize),
+    callback: (length, buffer) => {
+      if (this.transport !== undefined) this.transport.receive(buffer, 0, length, false)
+      else this.early.push(Uint8Array.prototype.slice.call(buffer, 0, length))
+      return true
+    }
+  }
+
+  attach(transport: Transport): void {
+    this.transport = transport
+    const early = this.early
+    this.early = []
+    for (const chunk of early) transport.receive(chunk, 0, chunk.length, true)
+  }
+}
+
+export class Transport {
+  readonly duplex: Duplex
+  readonly writer: Writer
+  private readonly decoder: FrameDecoder
+  private readonly owner: TransportOwner
+  private readonly ownsChunks: boolean
+  private over = false
+  /** Bytes received so far. */
+  bytesRead = 0
+
+  constructor(duplex: Duplex, owner: TransportOwner, types: number, maxMessageSize: number) {
+    this.duplex = duplex
+    this.owner = owner
+    this.decoder = new FrameDecoder(owner, types, maxMessageSize)
+    this.writer = new Writer(duplex, owner)
+    // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
+    this.ownsChunks = duplex instanceof Socket
+  }
+
+  /** Starts to read. `receiver` is given where the socket was dialed with `onread`. */
+  start(receiver?: OnreadReceiver): void {
+    this.duplex.on("error", this.onError)
+    this.duplex.on("end", this.onEnd)
+    this.duplex.on("close", this.onEnd)
+    if (this.duplex.destroyed || this.duplex.readableEnded) return this.finish({ _tag: "Lost", error: undefined })
+    if (receiver !== undefined) receiver.attach(this)
+    else this.duplex.on("data", this.onData)
+  }
+
+  /** Takes bytes that have arrived. */
+  receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
+    if (this.over) return
+    this.bytesRead += end - start
+    const writer = this.writer
+    writer.inRead = true
+    this.owner.onRead()
+    const problem = this.decoder.feed(bytes, start, end, owned)
+    writer.inRead = false
+    if (problem !== undefined) this.finish({ _tag: "Refused", problem })
+    else if (!this.over) writer.flush()
+  }
+
+  /** Refuses the peer: what it sent is not what the protocol allows. */
+  refuse(problem: string): void {
+    this.finish({ _tag: "Refused", problem })
+  }
+
+  /** Ends the connection at once; `onOver` is called if it was not over before. */
+  destroy(): void {
+    this.finish({ _tag: "Lost", error: undefined })
+  }
+
+  /** Ends the writing half; calls back when the socket has taken everything that waits, or is over. */
+  end(done: () => void): void {
+    if (this.over) return done()
+    this.duplex.once("finish", done)
+    this.duplex.once("close", done)
+    this.writer.end()
+  }
+
+  get isOver(): boolean {
+    return this.over
+  }
+
+  private finish(over: Over): void {
+    if (this.over) return
+    this.over = true
+    this.decoder.stop()
+    this.duplex.off("data", this.onData)
+    this.duplex.off("end", this.onEnd)
+    this.duplex.off("close", this.onEnd)
+    // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
+    this.owner.onOver(over)
+    // After the owner has looked at what was never sent.
+    this.writer.close()
+    if (!this.duplex.destroyed) this.duplex.destroy()
+  }
+
+  private readonly onData = (chunk: Uint8Array): void => {
+    this.receive(chunk, 0, chunk.length, this.ownsChunks)
+  }
+
+  private readonly onError = (error: Error): void => {
+    this.finish({ _tag: "Lost", error })
+  }
+
+  private readonly onEnd = (): void => {
+    this.finish({ _tag: "Lost", error: undefined })
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * The writing half of a connection: collects messages and writes them once per turn of the event loop.
+ *
+ * Small messages are copied into a {@link Batch}; large payloads are queued by reference. Nothing is handed to the socket while it has
+ * not yet drained what it got before, so that until then a message is still ours: it can be dropped, and the time left until its
+ * deadline is written only as it leaves.
+ */
+import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
+import { acquireBatch, Batch } from "./batch.ts"
+
+/** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
+interface LargeMessage {
+  readonly id: number
+  readonly type: number
+  readonly head: Uint8Array
+  readonly body: Uint8Array
+}
+
+/** What is asked about each message as it leaves, where the writer was told to ask. */
+export interface WriterOwner {
+  /**
+   * A request leaves whose payload starts at `payloadAt`. Writes what is only known now (the time left), and returns false where the
+   * request must not be sent any more.
+   */
+  onLeave(id: number, bytes: Uint8Array, payloadAt: number): boolean
+  /** The writer, which was full, has room again. */
+  onRoom(): void
+}
+
+/** How many bytes may wait before the writer calls itself full. */
+const fullAt = 1_048_576
+
+export class Writer {
+  private readonly duplex: Duplex
+  private readonly owner: WriterOwner
+  private readonly copyOnWrite: boolean
+  private queue: Array<Batch | LargeMessage> = []
+  private current: Batch | undefined = undefined
+  private waiting = 0
+  private wasFull = false
+  private blocked = false
+  private scheduled = false
+  private closed = false
+  private ending = false
+  /** Whether the connection is inside its read callback, at whose end it flushes. */
+  inRead = false
+  /** Ids of requests that are queued and must not be sent. */
+  private readonly dropped = new Set<number>()
+  /** The highest id of a request that was handed to the socket. */
+  sentThrough = 0
+  private queuedThrough = 0
+  /** Bytes handed to the socket so far. */
+  bytesWritten = 0
+
+  constructor(duplex: Duplex, owner: WriterOwner) {
+    this.duplex = duplex
+    this.owner = owner
+    // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
+    // hands it to its other end), so it gets bytes that are not used again.
+    this.copyOnWrite = !(duplex instanceof Socket)
+    duplex.on("drain", this.onDrain)
+  }
+
+  /** Bytes that wait here and in the socket. */
+  get pendingBytes(): number {
+    return this.waiting + this.duplex.writableLength
+  }
+
+  /** Whether more may be queued. Where not, `onRoom` is called when there is room again. */
+  hasRoom(): boolean {
+    if (this.waiting < fullAt && (!this.blocked || this.pendingBytes < fullAt)) return true
+    this.wasFull = true
+    return false
+  }
+
+  /** Whether nothing waits in this writer (the socket may still have bytes of its own). */
+  get isEmpty(): boolean {
+    return this.current === undefined && this.queue.length === 0
+  }
+
+  /** Whether request `id` is still ours: queued, and not handed to the socket. */
+  isQueued(id: number): boolean {
+    return id > this.sentThrough && id <= this.queuedThrough
+  }
+
+  /**
+   * Makes room for `size` bytes of one message, which the caller fills in before anything else happens. Returns the batch; the room
+   * starts where `size` bytes before its `length`.
+   */
+  reserve(size: number): Batch {
+    let batch = this.current
+    if (batch === undefined) {
+      batch = this.current = acquireBatch(size)
+      if (!this.scheduled && !this.inRead) this.schedule()
+    } else if (batch.length + size > batch.bytes.length) {
+      this.queue.push(batch)
+      batch = this.current = acquireBatch(size)
+    }
+    batch.length += size
+    this.waiting += size
+    return batch
+  }
+
+  /** Queues a message whose payload's `body` is not copied: it must not change any more. */
+  reference(id: number, type: number, head: Uint8Array, body: Uint8Array): void {
+    if (this.current !== undefined) {
+      this.queue.push(this.current)
+      this.current = undefined
+    } else if (!this.scheduled && !this.inRead) {
+      this.schedule()
+    }
+    this.queue.push({ id, type, head, body })
+    this.waiting += head.length + body.length
+  }
+
+  /** Notes that request `id`, the newest, has been queued. */
+  requestQueued(id: number, hasDeadline: boolean): void {
+    this.queuedThrough = id
+    if (hasDeadline && this.current !== undefined) this.current.hasDeadlines = true
+  }
+
+  /** Keeps request `id`, which is queued, from being sent. */
+  drop(id: number): void {
+    this.dropped.add(id)
+  }
+
+  /** Queues a message without a payload. */
+  empty(id: number, type: number): void {
+    const batch = this.reserve(headerSize)
+    writeHeader(batch.bytes, batch.length - headerSize, id, type, 0)
+  }
+
+  /** The payloads of the requests that are queued and not dropped, by id, each a copy. */
+  unsent(): Map<number, Uint8Array> {
+    const found = new Map<number, Uint8Array>()
+    for (const item of this.items()) {
+      if (item instanceof Batch) {
+        this.eachMessage(item, (id, type, start, end) => {
+          if (type === MessageType.request && !this.dropped.has(id)) {
+            found.set(id, item.bytes.slice(start + headerSize, end))
+          }
+        })
+      } else if (item.type === MessageType.request && !this.dropped.has(item.id)) {
+        const payload = new Uint8Array(item.head.length - headerSize + item.body.length)
+        payload.set(item.head.subarray(headerSize))
+        payload.set(item.body, item.head.length - headerSize)
+        found.set(item.id, payload)
+      }
+    }
+    return found
+  }
+
+  /** Hands everything that waits to the socket, unless it has yet to drain. */
+  readonly flush = (): void => {
+    this.scheduled = false
+    if (this.closed || this.blocked || this.isEmpty) return
+    const items = this.items()
+    this.queue = []
+    this.current = undefined
+    this.waiting = 0
+    this.sentThrough = this.queuedThrough
+    const asks = this.dropped.size > 0
+    let ready = true
+    const corked = items.length > 1
+    if (corked) this.duplex.cork()
+    for (const item of items) {
+      if (item instanceof Batch) {
+        if (asks || item.hasDeadlines) this.compact(item)
+        ready = this.writeBatch(item) && ready
+      } else if (this.leaves(item)) {
+        this.duplex.write(item.head)
+        ready = this.duplex.write(item.body)
+        this.bytesWritten += item.head.length + item.body.length
+      }
+    }
+    if (asks) this.dropped.clear()
+    if (corked) this.duplex.uncork()
+    if (!ready) this.blocked = this.duplex.writableNeedDrain
+    if (this.wasFull && !this.blocked) this.room()
+  }
+
+  /** Ends the writing half once everything that waits has been handed to the socket. */
+  end(): void {
+    this.ending = true
+    this.flush()
+    if (this.isEmpty && !this.closed) this.duplex.end()
+  }
+
+  /** Lets go of everything that waits and stops for good. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.duplex.off("drain", this.onDrain)
+    this.queue = []
+    this.current = undefined
+    this.waiting = 0
+  }
+
+  private schedule(): void {
+    this.scheduled = true
+    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out alone.
+    setImmediate(this.flush)
+  }
+
+  private readonly onDrain = (): void => {
+    this.blocked = false
+    this.flush()
+    if (this.wasFull && !this.blocked) this.room()
+    if (this.ending && this.isEmpty) this.duplex.end()
+  }
+
+  private room(): void {
+    if (this.pendingBytes >= fullAt) return
+    this.wasFull = false
+    this.owner.onRoom()
+  }
+
+  private items(): Array<Batch | LargeMessage> {
+    return this.current === undefined ? this.queue : [...this.queue, this.current]
+  }
+
+  private writeBatch(batch: Batch): boolean {
+    if (batch.length === 0) {
+      batch.release()
+      return true
+    }
+    this.bytesWritten += batch.length
+    if (this.copyOnWrite) {
+      const copy = batch.bytes.slice(0, batch.length)
+      batch.release()
+      return this.duplex.write(copy)
+    }
+    return this.duplex.write(
+      batch.length === batch.bytes.length ? batch.bytes : batch.bytes.subarray(0, batch.length),
+      batch.release
+    )
+  }
+
+  private leaves(message: LargeMessage): boolean {
+    if (message.type !== MessageType.request) return true
+    return !this.dropped.has(message.id) && this.owner.onLeave(message.id, message.head, headerSize)
+  }
+
+  /** Asks about each request of a batch, and moves what is left together. */
+  private compact(batch: Batch): void {
+    let length = 0
+    this.eachMessage(batch, (id, type, start, end) => {
+      const stays = type !== MessageType.request ||
+        (!this.dropped.has(id) && this.owner.onLeave(id, batch.bytes, start + headerSize))
+      if (!stays) return
+      if (length !== start) batch.bytes.copyWithin(length, start, end)
+      length += end - start
+    })
+    batch.length = length
+  }
+
+  private eachMessage(batch: Batch, f: (id: number, type: number, start: number, end: number) => void): void {
+    let start = 0
+    while (start < batch.length) {
+      const end = start + headerSize + readLength(batch.bytes, start)
+      f(readId(batch.bytes, start), batch.bytes[start + 8] ?? 0, start, end)
+      start = end
+    }
+  }
+}
