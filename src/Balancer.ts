@@ -1,9 +1,10 @@
 /**
  * Which endpoint a call goes to.
  *
- * A `Balancer` is given the current endpoints whenever they change and is asked to pick one for each call. It has state of its own (whose
- * turn it is, say), and that state belongs to one `Connection`. What programs pass around is therefore an effect that makes a balancer,
- * {@link roundRobin} or {@link sharded} or one from {@link make}: every connection runs it for itself.
+ * A `Balancer` is given the current endpoints whenever they change and is asked to pick one for each call. It has state
+ * of its own (whose turn it is, say), and that state belongs to one `Connection`. What programs pass around is
+ * therefore an effect that makes a balancer, {@link roundRobin} or {@link sharded} or one from {@link make}: every
+ * connection runs it for itself.
  *
  * @since 0.1.0
  */
@@ -41,13 +42,13 @@ export interface PickOptions {
  */
 export interface Balancer {
   /**
-   * Replaces the endpoints to pick from, which may leave none. Before the first update there are none. An endpoint is known by its address,
-   * and each address is listed once.
+   * Replaces the endpoints to pick from, which may leave none. Before the first update there are none. An endpoint is
+   * known by its address, and each address is listed once.
    */
   update(endpoints: ReadonlyArray<Endpoint>): void
   /**
-   * Picks one of the endpoints of the last update, or fails with `Unreachable` where there is none to pick: there are no endpoints, or none
-   * outside `avoid` will do. Its state changes when the effect runs, not when it is made.
+   * Picks one of the endpoints of the last update, or fails with `Unreachable` where there is none to pick: there are
+   * no endpoints, or none outside `avoid` will do. Its state changes when the effect runs, not when it is made.
    *
    * To return anything but one of those endpoints is a defect.
    */
@@ -57,8 +58,9 @@ export interface Balancer {
 /**
  * Round robin: the endpoints in turn, e1, e2, … en, e1, and so on, without those to be avoided.
  *
- * An update does not start over: the rotation goes on with the endpoint that has waited longest, new ones first, so that no endpoint is
- * left out however often the list changes. Each run makes a fresh balancer, which begins with the first endpoint.
+ * An update does not start over: the rotation goes on with the endpoint that has waited longest, new ones first, so
+ * that no endpoint is left out however often the list changes. Each run makes a fresh balancer, which begins with the
+ * first endpoint.
  *
  * **Example** (A connection that takes its endpoints in turn)
  *
@@ -79,11 +81,12 @@ export interface Balancer {
 export const roundRobin: Effect.Effect<Balancer> = Effect.sync(internal.roundRobin)
 
 /**
- * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all of u64.
+ * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all of
+ * u64.
  *
- * A call with a key never goes to another endpoint: where its own is to be avoided, it fails with `Unreachable`, and so does a key outside
- * u64, which is named. A call without a key goes to an endpoint picked at random (with Effect's `Random`) among those not to be avoided.
- * Each run makes a fresh balancer.
+ * A call with a key never goes to another endpoint: where its own is to be avoided, it fails with `Unreachable`, and so
+ * does a key outside u64, which is named. A call without a key goes to an endpoint picked at random (with Effect's
+ * `Random`) among those not to be avoided. Each run makes a fresh balancer.
  *
  * **Example** (A balancer for one call)
  *
@@ -165,8 +168,8 @@ export const Factory: Context.Service<Factory, Factory> = Context.Service<Factor
 /**
  * Provides the {@link Factory} that runs `make`.
  *
- * A layer is built once however often it is provided. Since the service holds the effect and not a balancer, the connections that share
- * the layer still have a balancer each.
+ * A layer is built once however often it is provided. Since the service holds the effect and not a balancer, the
+ * connections that share the layer still have a balancer each.
  *
  * **Example**
  *

@@ -1,10 +1,10 @@
 /**
  * Until when work is of use to whoever asked for it.
  *
- * A deadline belongs to a stretch of work, not to a single call: {@link within} sets it, and everything that runs inside, calls over any
- * number of connections included, ends at it. It travels: the handler that serves a call runs under what its caller had left, and so do the
- * calls which that handler makes. A deadline can only be brought forward on the way, never put off; work that is meant to outlive it starts
- * with {@link none}.
+ * A deadline belongs to a stretch of work, not to a single call: {@link within} sets it, and everything that runs
+ * inside, calls over any number of connections included, ends at it. It travels: the handler that serves a call runs
+ * under what its caller had left, and so do the calls which that handler makes. A deadline can only be brought forward
+ * on the way, never put off; work that is meant to outlive it starts with {@link none}.
  *
  * Time is that of Effect's `Clock`, so `TestClock` drives deadlines as it does everything else.
  *
@@ -36,9 +36,9 @@ const hasPassed = (own: Duration.Duration, inherited: boolean): DeadlineExceeded
 /**
  * Runs an effect under a deadline: the earlier of `duration` from now and the deadline that it is under already.
  *
- * When the deadline passes first, the effect is interrupted, its finalizers are waited for, and the result is a `DeadlineExceeded`, whether
- * or not the effect was waiting for a call. With nothing left (a duration of zero or less, or a deadline that has passed) the effect is never
- * started. An infinite duration sets no deadline of its own.
+ * When the deadline passes first, the effect is interrupted, its finalizers are waited for, and the result is a
+ * `DeadlineExceeded`, whether or not the effect was waiting for a call. With nothing left (a duration of zero or less,
+ * or a deadline that has passed) the effect is never started. An infinite duration sets no deadline of its own.
  *
  * **Example** (One deadline for several calls)
  *
@@ -90,8 +90,8 @@ export const within: {
 /**
  * Runs an effect without the deadline that it would be under: its calls have no deadline but those set inside.
  *
- * This is for work that goes on after the call which started it. It hides the deadline, it does not keep the fiber alive: a
- * {@link within} around the effect still interrupts what it waits for, so such work is forked too.
+ * This is for work that goes on after the call which started it. It hides the deadline, it does not keep the fiber
+ * alive: a {@link within} around the effect still interrupts what it waits for, so such work is forked too.
  *
  * **Example** (Work that outlives the call)
  *
@@ -106,7 +106,10 @@ export const within: {
  * @category combinators
  * @since 0.1.0
  */
-export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(Current, undefined)
+export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  Current,
+  undefined
+)
 
 /**
  * What is left until the deadline: none without a deadline, zero once it has passed.
@@ -119,7 +122,7 @@ export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E
  *
  * const withRecommendations = <A>(page: A, more: (page: A) => Effect.Effect<A>) =>
  *   Effect.flatMap(Deadline.remaining, (left) =>
- *     Option.isSome(left) && Duration.isLessThan(left.value, "50 millis") ? Effect.succeed(page) : more(page))
+ *     Option.isSome(left) && Duration.toMillis(left.value) < 50 ? Effect.succeed(page) : more(page))
  * ```
  *
  * @category accessors

@@ -1,11 +1,12 @@
 /**
  * Which endpoints there are to call, now and later.
  *
- * A `Resolver` knows a set of endpoints that may change over time: the addresses behind a host name, the pods of a service, the socket files
- * in a directory. A `Connection` asks it for the current set, and then again and again for a newer one. Every snapshot of the set has a
- * {@link Version}, by which a resolver knows what its caller has seen.
+ * A `Resolver` knows a set of endpoints that may change over time: the addresses behind a host name, the pods of a
+ * service, the socket files in a directory. A `Connection` asks it for the current set, and then again and again for a
+ * newer one. Every snapshot of the set has a {@link Version}, by which a resolver knows what its caller has seen.
  *
- * {@link constant}, {@link file} and {@link fromSubscriptionRef} are ready-made; any object with the two members is a resolver.
+ * {@link constant}, {@link file} and {@link fromSubscriptionRef} are ready-made; any object with the two members is a
+ * resolver.
  *
  * @since 0.1.0
  */
@@ -26,8 +27,8 @@ const VersionTypeId = "~effect-call/Resolver/Version"
 /**
  * The version of a set of endpoints.
  *
- * Versions are opaque: they come from a resolver's `resolve`, are given back to the `resolve` of the same resolver, and mean nothing
- * elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are.
+ * Versions are opaque: they come from a resolver's `resolve`, are given back to the `resolve` of the same resolver, and
+ * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are.
  *
  * Source: `type Version` of the Go package.
  *
@@ -37,10 +38,12 @@ const VersionTypeId = "~effect-call/Resolver/Version"
 export interface Version extends Equal.Equal {
   readonly [VersionTypeId]: typeof VersionTypeId
   readonly opaque: string
+  toString(): string
 }
 
 /**
- * What a resolver answers: the endpoints, in its order, and the version of this set of them. A constant resolver gives no version.
+ * What a resolver answers: the endpoints, in its order, and the version of this set of them. A constant resolver gives
+ * no version.
  *
  * @category models
  * @since 0.1.0
@@ -51,7 +54,8 @@ export interface Resolution {
 }
 
 /**
- * A potentially changing set of endpoints. One resolver may serve several connections, and be asked by all of them at once.
+ * A potentially changing set of endpoints. One resolver may serve several connections, and be asked by all of them at
+ * once.
  *
  * **Example** (Following a resolver)
  *
@@ -80,9 +84,9 @@ export interface Resolver {
   /** Whether the endpoints never change, so that one `resolve` is enough. */
   readonly isConstant: boolean
   /**
-   * The endpoints. Without a version: the current set and its version, at once. With the version of an earlier answer, one of two things, as
-   * the resolver likes: it waits until there is a newer set, or it returns the same version, which means "ask again after a while". A constant
-   * resolver always returns the same endpoints and no version.
+   * The endpoints. Without a version: the current set and its version, at once. With the version of an earlier answer,
+   * one of two things, as the resolver likes: it waits until there is a newer set, or it returns the same version,
+   * which means "ask again after a while". A constant resolver always returns the same endpoints and no version.
    */
   resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
 }
@@ -165,9 +169,10 @@ const pollInterval = "250 millis"
 /**
  * A resolver that has no endpoints until a file exists, and the given ones from then on.
  *
- * It notices the file within a second of its creation, and only looks for it while somebody waits. What the file contains is not read. Its
- * later removal changes nothing: it says that the servers have come up, not that they are up. Where it cannot be found out whether the
- * file exists (a directory on the way may not be entered, say), `resolve` fails with a `ResolverError` that names the path.
+ * It notices the file within a second of its creation, and only looks for it while somebody waits. What the file
+ * contains is not read. Its later removal changes nothing: it says that the servers have come up, not that they are up.
+ * Where it cannot be found out whether the file exists (a directory on the way may not be entered, say), `resolve`
+ * fails with a `ResolverError` that names the path.
  *
  * **Example** (A server that announces itself by a file)
  *
@@ -200,7 +205,12 @@ export const file = (
       if (path === "") return Effect.fail(new ResolverError({ message: "the path of the file to wait for is empty" }))
       return Effect.matchEffect(fs.exists(path), {
         onFailure: (cause) =>
-          Effect.fail(new ResolverError({ message: `whether the file "${path}" exists cannot be found out: ${cause.message}`, cause })),
+          Effect.fail(
+            new ResolverError({
+              message: `whether the file "${path}" exists cannot be found out: ${cause.message}`,
+              cause
+            })
+          ),
         onSuccess: (exists) => {
           if (exists) seen = true
           return Effect.succeed(seen ? present : absent)
@@ -228,8 +238,9 @@ let refs = 0
 /**
  * A resolver whose endpoints are those in a `SubscriptionRef`: setting the ref is all it takes to change them.
  *
- * Each change of the ref's value is a new version. `resolve` with the current version waits for the next change, with any other it
- * returns the current endpoints at once: several changes in a row may be seen as one, the last is never missed.
+ * Each change of the ref's value is a new version. `resolve` with the current version waits for the next change, with
+ * any other it returns the current endpoints at once: several changes in a row may be seen as one, the last is never
+ * missed.
  *
  * **Example** (Endpoints that the program itself decides on)
  *
@@ -255,7 +266,7 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
   const snapshot = (endpoints: ReadonlyArray<Endpoint>) => ({ endpoints, version: version(`ref ${id}: ${changes++}`) })
   let latest = snapshot(SubscriptionRef.getUnsafe(ref))
 
-  // A ref does not count its changes. A value that is another than the last one seen is a change, whoever sees it first.
+  // A ref does not count its changes: a value other than the last one seen is a change, whoever sees it first.
   const current = (): Resolution => {
     const endpoints = SubscriptionRef.getUnsafe(ref)
     if (endpoints !== latest.endpoints) latest = snapshot(endpoints)
@@ -263,7 +274,8 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
   }
 
   const newerThan = Effect.fnUntraced(function*(seen: Version) {
-    // The subscription is there before the value is looked at, and the value is set before it is published: no change gets past both.
+    // The subscription is there before the value is looked at, and a value is set before it is published: no change
+    // gets past both.
     const subscription = yield* PubSub.subscribe(ref.pubsub)
     while (true) {
       const resolution = current()
@@ -285,8 +297,8 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
 }
 
 /**
- * Provides the {@link Resolver} service: a resolver, or an effect that makes one and may take its time, fail, or acquire what is released
- * with the layer.
+ * Provides the {@link Resolver} service: a resolver, or an effect that makes one and may take its time, fail, or
+ * acquire what is released with the layer.
  *
  * **Example**
  *

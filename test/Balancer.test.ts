@@ -3,13 +3,11 @@ import { Effect, Layer, Random } from "effect"
 import { Balancer, CallError, Endpoint } from "effect-call"
 import { isImmediate, pickNow } from "../src/internal/balancer.ts"
 
-const endpoints = (...ports: ReadonlyArray<number>) => ports.map((port) => Endpoint.tcp(`127.0.0.1:${port}`))
-const [e1, e2, e3, e4] = endpoints(7001, 7002, 7003, 7004) as [
-  Endpoint.Endpoint,
-  Endpoint.Endpoint,
-  Endpoint.Endpoint,
-  Endpoint.Endpoint
-]
+const endpoint = (port: number): Endpoint.Endpoint => Endpoint.tcp(`127.0.0.1:${port}`)
+const e1 = endpoint(7001)
+const e2 = endpoint(7002)
+const e3 = endpoint(7003)
+const e4 = endpoint(7004)
 const nobody: ReadonlySet<string> = new Set()
 const avoiding = (...avoided: ReadonlyArray<Endpoint.Endpoint>): Balancer.PickOptions => ({
   avoid: new Set(avoided.map(({ address }) => address))
@@ -98,7 +96,7 @@ describe("roundRobin", () => {
       balancer.update([e3])
       balancer.update([e1, e2])
       assert.deepStrictEqual(yield* picks(balancer, 2), addresses(e2, e1))
-      for (let i = 0; i < 1_100; i++) balancer.update(endpoints(10_000 + i))
+      for (let i = 0; i < 1_100; i++) balancer.update([endpoint(10_000 + i)])
       balancer.update([e1, e2])
       assert.deepStrictEqual(yield* picks(balancer, 1), addresses(e1))
     }))
@@ -145,7 +143,20 @@ describe("sharded", () => {
       const balancer = yield* Balancer.sharded
       const list = [e1, e2, e3]
       balancer.update(list)
-      const keys = [0n, 1n, 2n, 3n, 4n, 2n ** 32n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 63n, 2n ** 64n - 2n, 2n ** 64n - 1n]
+      const keys = [
+        0n,
+        1n,
+        2n,
+        3n,
+        4n,
+        2n ** 32n,
+        2n ** 53n - 1n,
+        2n ** 53n,
+        2n ** 53n + 1n,
+        2n ** 63n,
+        2n ** 64n - 2n,
+        2n ** 64n - 1n
+      ]
       for (const key of keys) {
         const picked = yield* picks(balancer, 3, withKey(key))
         const expected = list[Number(key % 3n)]!.address
@@ -215,7 +226,9 @@ describe("sharded", () => {
 describe("make", () => {
   it.effect("picks with the given function from the latest endpoints", () =>
     Effect.gen(function*() {
-      const balancer = yield* Balancer.make((list, { shardKey }) => Effect.succeed(list[shardKey === undefined ? list.length - 1 : 0]!))
+      const balancer = yield* Balancer.make((list, { shardKey }) =>
+        Effect.succeed(list[shardKey === undefined ? list.length - 1 : 0]!)
+      )
       balancer.update([e1, e2])
       assert.deepStrictEqual(yield* picks(balancer, 2), addresses(e2, e2))
       assert.deepStrictEqual(yield* picks(balancer, 1, { avoid: nobody, shardKey: 5n }), addresses(e1))

@@ -145,13 +145,15 @@ describe("within", () => {
       assert.match(yield* Fiber.join(fiber), /inherited deadline passed/)
     }))
 
-  it.live("passes on the live clock, and not before its time", () =>
+  it.live("passes on the live clock, and never before its time", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
-      const start = nowMillis(clock)
-      const error = yield* Effect.flip(Deadline.within(Effect.never, "20.7 millis"))
-      assert.strictEqual(error._tag, "DeadlineExceeded")
-      assert.isAtLeast(nowMillis(clock) - start, 20.7)
+      for (let i = 0; i < 20; i++) {
+        const start = nowMillis(clock)
+        const error = yield* Effect.flip(Deadline.within(Effect.never, "1700 micros"))
+        assert.strictEqual(error._tag, "DeadlineExceeded")
+        assert.isAtLeast(nowMillis(clock) - start, 1.7)
+      }
     }))
 
   it.live("lets the event loop look for what has come in before it believes that time is up", () =>
@@ -197,7 +199,10 @@ describe("remaining", () => {
 
   it.live("is a little less on the live clock each time", () =>
     Effect.gen(function*() {
-      const [first, second] = yield* Deadline.within(Effect.all([millisLeft, Effect.delay(millisLeft, "5 millis")]), "1 minute")
+      const [first, second] = yield* Deadline.within(
+        Effect.all([millisLeft, Effect.delay(millisLeft, "5 millis")]),
+        "1 minute"
+      )
       const a = Option.getOrThrow(first)
       const b = Option.getOrThrow(second)
       assert.isAtMost(a, 60_000)

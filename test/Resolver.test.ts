@@ -1,6 +1,6 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Equal, Exit, Fiber, FileSystem, Hash, Layer, SubscriptionRef } from "effect"
+import { Cause, Effect, Equal, Exit, Fiber, FileSystem, Hash, type Layer, SubscriptionRef } from "effect"
 import { Endpoint, Resolver } from "effect-call"
 import { TestClock } from "effect/testing"
 import { join } from "node:path"
@@ -61,12 +61,17 @@ describe("file", () => {
       assert.strictEqual(yield* resolver.resolve(Resolver.missing), present)
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
+  it.effect("answers a version that it does not know at once, also while there is no file", () =>
+    Effect.gen(function*() {
+      const { resolver } = yield* inTemporaryDirectory
+      assert.deepStrictEqual((yield* resolver.resolve(Resolver.version("of another"))).endpoints, [])
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
+
   it.effect("has its endpoints at once where the file is there already", () =>
     Effect.gen(function*() {
       const { fs, path, resolver } = yield* inTemporaryDirectory
       yield* fs.writeFileString(path, "")
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), [e1.address, e2.address])
-      assert.deepStrictEqual(addresses(yield* resolver.resolve(Resolver.version("of another"))), [e1.address, e2.address])
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
   it.effect("looks four times a second while it waits, and not at all when nothing can change any more", () =>

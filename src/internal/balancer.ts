@@ -1,5 +1,6 @@
 /**
- * How the package's own balancers pick: at once, without running an Effect, so that a call on an open connection stays plain code.
+ * How the package's own balancers pick: at once, without running an Effect, so that a call on an open connection stays
+ * plain code.
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
@@ -13,7 +14,8 @@ import type { Endpoint } from "../Endpoint.ts"
 export const pickNow: unique symbol = Symbol("effect-call/Balancer/pickNow")
 
 /**
- * A balancer that can also pick without an Effect. Its `pick` does the same and, where there is nothing to pick, says why.
+ * A balancer that can also pick without an Effect. Its `pick` does the same and, where there is nothing to pick, says
+ * why.
  */
 export interface ImmediateBalancer extends Balancer {
   /** The endpoint for a call, or undefined where `pick` would fail. */
@@ -21,8 +23,9 @@ export interface ImmediateBalancer extends Balancer {
 }
 
 /**
- * Whether a balancer can pick without an Effect. Only its own property counts: an object made from such a balancer (`Object.create`, or a
- * spread, which leaves the property behind) may have another `pick`, and must be asked through that.
+ * Whether a balancer can pick without an Effect. Only its own property counts: an object made from such a balancer
+ * (`Object.create`, or a spread, which leaves the property behind) may have another `pick`, and must be asked through
+ * that.
  */
 export const isImmediate = (balancer: Balancer): balancer is ImmediateBalancer => Object.hasOwn(balancer, pickNow)
 
@@ -51,12 +54,13 @@ export const noEndpoints = "no endpoints"
 
 const allAvoided = "every endpoint was tried or is in backoff"
 
-// Endpoints that have gone are remembered up to this many, so that a rotation survives lists that shrink and grow again.
+// Endpoints that have gone are remembered up to this many, so that a rotation survives lists that come and go.
 const rememberedAddresses = 1024
 
 /**
- * The endpoints in turn. Each pick leaves its number beside the endpoint; an update lets the rotation go on with the endpoint whose last
- * pick is the longest ago (one never picked before all others, the earliest in the list among equals), whatever the update has moved.
+ * The endpoints in turn. Each pick leaves its number beside the endpoint; an update lets the rotation go on with the
+ * endpoint whose last pick is the longest ago (one never picked before all others, the earliest in the list among
+ * equals), whatever the update has moved.
  */
 export const roundRobin = (): ImmediateBalancer => {
   let endpoints: ReadonlyArray<Endpoint> = []
@@ -103,13 +107,16 @@ export const roundRobin = (): ImmediateBalancer => {
 }
 
 const maxShardKey = 2n ** 64n - 1n
-const maxSafeKey = BigInt(Number.MAX_SAFE_INTEGER)
 
-const isShardKey = (key: bigint): boolean => key >= 0n && key <= maxShardKey
-
-// Division of a `bigint` allocates; nearly all keys are small enough to go without.
-const shardOf = (key: bigint, count: number): number =>
-  key <= maxSafeKey ? Number(key) % count : Number(key % BigInt(count))
+/**
+ * `key` mod `count` for a u64, -1 for any other key. Nearly all keys are small enough to be computed with as numbers:
+ * whatever rounds to a safe integer is that integer. Comparing and dividing as `bigint` costs several times as much.
+ */
+const shardOf = (key: bigint, count: number): number => {
+  const small = Number(key)
+  if (small >= 0 && small <= Number.MAX_SAFE_INTEGER) return small % count
+  return key >= 0n && key <= maxShardKey ? Number(key % BigInt(count)) : -1
+}
 
 /**
  * The endpoint that the shard key names, and no other; without a key, one at random.
@@ -135,12 +142,11 @@ export const sharded = (): ImmediateBalancer => {
     ({ avoid, shardKey }, random) => {
       if (endpoints.length === 0) return undefined
       if (shardKey === undefined) return atRandom(avoid, random)
-      if (!isShardKey(shardKey)) return undefined
       const endpoint = endpoints[shardOf(shardKey, endpoints.length)]
       return endpoint !== undefined && avoid.size > 0 && avoid.has(endpoint.address) ? undefined : endpoint
     },
     ({ shardKey }) => {
-      if (shardKey !== undefined && !isShardKey(shardKey)) {
+      if (shardKey !== undefined && shardOf(shardKey, 1) < 0) {
         return `shard key ${shardKey} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
       }
       if (endpoints.length === 0) return noEndpoints

@@ -6,8 +6,8 @@ import * as Context from "effect/Context"
 import { nowMillis } from "./time.ts"
 
 /**
- * A deadline: the moment `at`, as {@link nowMillis} of `clock` reads it. It keeps its clock, so that it means the same moment wherever it is
- * looked at, also under another `Clock`.
+ * A deadline: the moment `at`, as {@link nowMillis} of `clock` reads it. It keeps its clock, so that it means the same
+ * moment wherever it is looked at, also under another `Clock`.
  */
 export interface Value {
   readonly at: number

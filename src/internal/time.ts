@@ -10,10 +10,12 @@ import * as Effect from "effect/Effect"
 const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 
 /**
- * The monotonic time of `clock` in milliseconds, with fractions. Only differences of two readings of one clock mean anything.
+ * The monotonic time of `clock` in milliseconds, with fractions. Only differences of two readings of one clock mean
+ * anything.
  *
- * It is read for every call that has a deadline, and a `bigint` there costs about as much as the rest of the call's bookkeeping. So the
- * live clock is not asked for its nanoseconds: `performance.now()` is the same monotonic time as a plain number.
+ * It is read for every call that has a deadline, and a `bigint` there costs about as much as the rest of the call's
+ * bookkeeping. So the live clock is not asked for its nanoseconds: `performance.now()` is the same monotonic time as a
+ * plain number.
  */
 export const nowMillis = (clock: Clock.Clock): number =>
   clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
@@ -21,8 +23,8 @@ export const nowMillis = (clock: Clock.Clock): number =>
 /**
  * Lets the event loop poll for input once more, in full.
  *
- * Node runs timers before it polls: after a stall, a timer can fire while the answer that it waited for is already in the kernel. The first
- * immediate runs after the poll of the turn that is under way, the second after one whole turn.
+ * Node runs timers before it polls: after a stall, a timer can fire while the answer that it waited for is already in
+ * the kernel. The first immediate runs after the poll of the turn that is under way, the second after one whole turn.
  */
 export const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
   let immediate = setImmediate(() => {
@@ -36,6 +38,6 @@ export const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
  */
 export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<void> =>
   clock === live
-    // Timers drop fractions and count from the start of the millisecond that is under way: both would wake the sleeper too early.
+    // Timers drop fractions and count from the start of the millisecond that is under way: either way too early.
     ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis) + 1)), polled)
     : clock.sleep(Duration.millis(millis))
