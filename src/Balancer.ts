@@ -81,8 +81,8 @@ export interface Balancer {
 export const roundRobin: Effect.Effect<Balancer> = Effect.sync(internal.roundRobin)
 
 /**
- * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all of
- * u64.
+ * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all
+ * of u64.
  *
  * A call with a key never goes to another endpoint: where its own is to be avoided, it fails with `Unreachable`, and so
  * does a key outside u64, which is named. A call without a key goes to an endpoint picked at random (with Effect's
