@@ -1,0 +1,114 @@
+/**
+ * The baseline of the benchmark: the same frames on `node:net` with nothing around them. A minimal parser, `"data"` events, one coalesced
+ * write per turn of the event loop, callers as callbacks.
+ */
+import * as net from "node:net"
+
+const header = 16
+const requestPrefix = header + 49
+const bufferSize = 262_144
+
+/** Splits a stream into messages; a message that is split over chunks is put together by concatenation. */
+const reader = (onMessage: (id: number, bytes: Buffer, start: number, end: number) => void) => {
+  let rest: Buffer | undefined
+  let parts: Array<Buffer> = []
+  let have = 0
+  let need = 0
+  return (chunk: Buffer) => {
+    if (rest !== undefined) {
+      parts.push(chunk)
+      have += chunk.length
+      if (have < need) return
+      chunk = Buffer.concat(parts)
+      rest = undefined
+      parts = []
+    }
+    let position = 0
+    while (chunk.length - position >= header) {
+      const length = chunk.readUInt32LE(position + 9)
+      const end = position + header + length
+      if (end > chunk.length) break
+      onMessage(chunk.readUInt32LE(position), chunk, position + header, end)
+      position = end
+    }
+    if (position < chunk.length) {
+      rest = position === 0 ? chunk : chunk.subarray(position)
+      parts = [rest]
+      have = rest.length
+      need = have >= header ? header + rest.readUInt32LE(9) : header
+    }
+  }
+}
+
+/** Copies messages into one buffer, which is written once per turn. */
+const writer = (socket: net.Socket) => {
+  const free: Array<Buffer> = []
+  let buffer = Buffer.allocUnsafeSlow(bufferSize)
+  let length = 0
+  let scheduled = false
+  const flush = () => {
+    scheduled = false
+    if (length === 0) return
+    const written = buffer
+    socket.write(written.subarray(0, length), () => free.push(written))
+    buffer = free.pop() ?? Buffer.allocUnsafeSlow(bufferSize)
+    length = 0
+  }
+  return (id: number, type: number, prefix: number, payload: Uint8Array) => {
+    const size = header + prefix + payload.length
+    if (length + size > bufferSize) flush()
+    buffer.fill(0, length, length + header + prefix)
+    buffer.writeUInt32LE(id, length)
+    buffer[length + 8] = type
+    buffer.writeUInt32LE(prefix + payload.length, length + 9)
+    buffer.set(payload, length + header + prefix)
+    length += size
+    if (!scheduled) {
+      scheduled = true
+      process.nextTick(flush)
+    }
+  }
+}
+
+/** Answers every request with its arguments. Gives the port it listens on. */
+export const serve = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = net.createServer({ noDelay: true }, (socket) => {
+      socket.on("error", () => {})
+      const write = writer(socket)
+      socket.on("data", reader((id, bytes, start, end) => write(id, 2, 0, bytes.subarray(start + 49, end))))
+    })
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      resolve(typeof address === "object" && address !== null ? address.port : 0)
+    })
+  })
+
+/** A connection that makes calls with callbacks. */
+export const connect = (port: number): Promise<{
+  readonly call: (args: Uint8Array, done: (length: number) => void) => void
+  readonly close: () => void
+}> =>
+  new Promise((resolve) => {
+    const socket = net.connect({ port, host: "127.0.0.1", noDelay: true }, () => {
+      const write = writer(socket)
+      const pending = new Map<number, (length: number) => void>()
+      let nextId = 1
+      socket.on(
+        "data",
+        reader((id, _bytes, start, end) => {
+          const done = pending.get(id)
+          pending.delete(id)
+          done?.(end - start)
+        })
+      )
+      resolve({
+        call: (args, done) => {
+          const id = nextId++
+          pending.set(id, done)
+          write(id, 1, requestPrefix - header, args)
+        },
+        close: () => socket.destroy()
+      })
+    })
+  })
