@@ -25,6 +25,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
@@ -189,9 +190,11 @@ export const make = Effect.fnUntraced(function*(
   const balancer = yield* (options?.balancer ?? Balancer.roundRobin)
   const clock = yield* Clock.Clock
   return yield* Effect.uninterruptible(Effect.gen(function*() {
-    const scope = yield* Scope.fork(yield* Effect.scope)
+    const outer = yield* Scope.fork(yield* Effect.scope)
+    const scope = yield* Scope.make()
     const client = new Client(settings, clock, context, balancer, scope)
-    yield* Scope.addFinalizer(scope, Effect.sync(() => client.shut()))
+    // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
+    yield* Scope.addFinalizer(outer, client.close)
     client.update(first.endpoints)
     if (!resolver.isConstant) {
       const watching = watch(resolver, first, ({ endpoints }) => client.update(endpoints))
@@ -199,7 +202,7 @@ export const make = Effect.fnUntraced(function*(
     }
     return Connection.of({
       call: (key, args, options) => client.call(key, args, options),
-      close: client.close,
+      close: Scope.close(outer, Exit.void),
       state: client.state
     })
   }))

@@ -323,7 +323,9 @@ export class Client implements PeerOwner {
       switch (dialed._tag) {
         case "Ready": {
           const session = dialed.session
-          return session.hasRoom() ? Effect.succeed(session) : Effect.map(session.whenRoom, () => session)
+          if (session.hasRoom()) return Effect.succeed(session)
+          // By then the endpoint may be listed no longer, or its connection be another.
+          return Effect.map(session.whenRoom, () => peer.session === session ? session : undefined)
         }
         case "Failed":
           attempts.tried.add(peer.address)

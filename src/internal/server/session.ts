@@ -93,8 +93,9 @@ export class ServerSession implements TransportOwner {
     this.endWaiters.push(() => resume(Effect.void))
   })
 
-  /** Ends the connection at once and interrupts its calls. */
+  /** Ends the connection at once and interrupts its calls; answers that are there go out as far as the socket takes them. */
   destroy(): void {
+    this.transport.writer.flush()
     this.transport.destroy()
   }
 
@@ -264,7 +265,11 @@ export class ServerSession implements TransportOwner {
   }
 
   private respondError(id: number, chain: ErrorChain): void {
-    this.send(id, MessageType.responseError, encodeErrorChain(chain))
+    const payload = encodeErrorChain(chain)
+    const { maxMessageSize } = this.settings
+    if (payload.length <= maxMessageSize) return this.send(id, MessageType.responseError, payload)
+    const text = `the call failed, with an error of ${payload.length} bytes, expected at most ${maxMessageSize}`
+    this.send(id, MessageType.responseError, encodeErrorChain([plainError(text)]))
   }
 
   private send(id: number, type: number, payload: Uint8Array): void {
