@@ -65,6 +65,12 @@ describe("Endpoint.parse", () => {
     ["tcp4://[::1]:80", "\"::1\" is not an IPv4 address, which tcp4 needs"],
     ["tcp6://127.0.0.1:80", "\"127.0.0.1\" is not an IPv6 address, which tcp6 needs"],
     ["unix://", "the path of the Unix socket is empty"],
+    [
+      `unix:///${"x".repeat(200)}`,
+      `"/${"x".repeat(200)}" is too long for a Unix socket: it has 201 bytes, and ${
+        process.platform === "linux" ? 107 : 103
+      } are possible`
+    ],
     ["unix:///a\0b", "\"/a\\u0000b\" is not a path: it has a NUL in it"]
   ]
   it.effect.each(refused)("refuses %j, and says why", ([text, message]) =>

@@ -4,7 +4,9 @@
  * Every function is total: what is wrong with a text comes back as a sentence that names it.
  */
 import * as Result from "effect/Result"
+import { Buffer } from "node:buffer"
 import { isIP, isIPv4, isIPv6 } from "node:net"
+import process from "node:process"
 import { servicePort } from "./services.ts"
 
 /** A place in the network, read from a text. */
@@ -76,10 +78,19 @@ export const parseTcp = (network: string, text: string): Result.Result<TcpTarget
   return Result.succeed({ _tag: "Tcp", host, port, family })
 }
 
+/** How many bytes of a path fit into a socket's address, with the NUL after them: fewer than in a path to any other file. */
+const longestPath = process.platform === "linux" ? 107 : 103
+
 /** Reads the path of a Unix socket. As in Go, a leading `@` stands for the NUL of Linux's abstract namespace. */
 export const parseUnix = (text: string): Result.Result<UnixTarget, string> => {
   if (text === "") return Result.fail("the path of the Unix socket is empty")
   if (text.includes("\0", 1)) return Result.fail(`${quote(text)} is not a path: it has a NUL in it`)
+  const length = Buffer.byteLength(text)
+  if (length > longestPath) {
+    return Result.fail(
+      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, and ${longestPath} are possible`
+    )
+  }
   return Result.succeed({ _tag: "Unix", path: text.startsWith("@") ? `\0${text.slice(1)}` : text })
 }
 

@@ -80,6 +80,7 @@ export const read = (stream: Duplex, length: number) =>
     }
     stream.on("data", onData)
     stream.on("close", onClose)
+    stream.resume()
     return Effect.sync(off)
   })
 
