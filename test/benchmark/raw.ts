@@ -43,7 +43,7 @@ const reader = (onMessage: (id: number, bytes: Buffer, start: number, end: numbe
 /** Copies messages into one buffer, which is written once per turn. */
 const writer = (socket: net.Socket) => {
   const free: Array<Buffer> = []
-  let buffer = Buffer.allocUnsafeSlow(bufferSize)
+  let buffer: Buffer = Buffer.allocUnsafeSlow(bufferSize)
   let length = 0
   let scheduled = false
   const flush = () => {
