@@ -197,7 +197,7 @@ export class Peer {
       : endpoint.dial
     return dialed.pipe(
       Scope.provide(own),
-      Effect.mapError((error: DialError) => error.message),
+      Effect.mapError((error: DialError) => this.withoutAddress(error.message)),
       Effect.flatMap((duplex) =>
         Effect.callback<void, string>((resume) => {
           const session: ClientSession = new ClientSession(this.address, duplex, {
@@ -220,6 +220,12 @@ export class Peer {
         })
       )
     )
+  }
+
+  /** What reports a failure names the endpoint itself. */
+  private withoutAddress(message: string): string {
+    const prefix = `cannot dial ${this.address}: `
+    return message.startsWith(prefix) ? message.slice(prefix.length) : message
   }
 
   private established(dial: Dial, session: ClientSession): void {
