@@ -14,10 +14,10 @@ export interface Arrival<out R> {
 }
 
 /** Accepts a connection without picking its handlers. */
-export const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")
+const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")
 
 /** A listener of this package, from which a connection can be accepted before its handlers are picked. */
-export interface ArrivalListener<R> extends Listener<R> {
+interface ArrivalListener<R> extends Listener<R> {
   readonly [acceptArrival]: Effect.Effect<Arrival<R>, ListenerError>
 }
 

@@ -88,6 +88,10 @@ const listenOnFile = (server: net.Server, file: string, mode: number | undefined
   Effect.gen(function*() {
     const place = path.resolve(file)
     const own = path.join(path.dirname(file), `.${randomBytes(4).toString("hex")}`)
+    // Node would call it a lack of permission.
+    if (!fs.existsSync(path.dirname(place))) {
+      return yield* Effect.fail(new Error(`there is no directory ${path.dirname(file)}`))
+    }
     // `exclusive`: in a worker of node:cluster too the file is this process's own.
     yield* listen(server, { path: own, exclusive: true }).pipe(
       Effect.mapError((error) => error instanceof Error ? new Error(error.message.replaceAll(own, file)) : error)
