@@ -1,0 +1,190 @@
+/**
+ * A service with four replicas, each a process of its own: two on TCP, one on a Unix socket, and one on TCP with mTLS.
+ *
+ * The client balances calls over them, cancels one, loses a replica and gets it back. Each thing that it claims is checked; it exits with
+ * code 0 only if all of them were observed. Run it with `npm start`.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Console, Duration, Effect, Fiber, FileSystem, Option, Schedule, Schema, Stream } from "effect"
+import { Balancer, type CallError, Connection, Endpoint, Resolver } from "effect-call"
+import { ChildProcess } from "effect/process"
+import * as assert from "node:assert/strict"
+import { fileURLToPath } from "node:url"
+import { makeAuthority } from "./support/certificates.ts"
+import { makeObserver } from "./support/observe.ts"
+import * as Worker from "./support/worker.ts"
+
+const program = fileURLToPath(new URL("support/replica.ts", import.meta.url))
+
+/** Starts a replica, and waits for the address that it prints. It ends with the Scope. */
+const startReplica = Effect.fnUntraced(function*(name: string, address: string, directory: string) {
+  const process = yield* ChildProcess.make(globalThis.process.execPath, [program, name, address, directory], {
+    stderr: "inherit",
+    forceKillAfter: "2 seconds"
+  })
+  const line = yield* process.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.runHead)
+  if (Option.isNone(line)) {
+    return yield* Effect.fail(new Error(`replica ${name} ended before it listened on ${address}`))
+  }
+  yield* Console.log(`  ${name}: process ${process.pid} on ${line.value}`)
+  return { process, endpoint: yield* Endpoint.parse(line.value) }
+})
+
+/** Makes certificates for a server and a client: the server's are written to files, the client's are kept. */
+const makeCertificates = Effect.fnUntraced(function*(directory: string) {
+  const fs = yield* FileSystem.FileSystem
+  const authority = yield* makeAuthority()
+  const server = yield* authority.server()
+  yield* fs.writeFileString(`${directory}/ca.pem`, authority.ca)
+  yield* fs.writeFileString(`${directory}/server.pem`, server.cert)
+  yield* fs.writeFileString(`${directory}/server-key.pem`, server.key)
+  return { ca: authority.ca, ...(yield* authority.client({ commonName: "replicas" })) }
+})
+
+const askName = Effect.fnUntraced(function*(connection: Connection.Connection, options?: Connection.CallOptions) {
+  return Worker.fromBytes(yield* connection.call(Worker.name, Worker.nothing, { timeout: "2 seconds", ...options }))
+})
+
+const askJobs = Effect.fnUntraced(function*(connection: Connection.Connection, options: Connection.CallOptions) {
+  const answer = yield* connection.call(Worker.jobs, Worker.nothing, options)
+  return yield* Schema.decodeEffect(Worker.Jobs)(Worker.fromBytes(answer))
+})
+
+/** Asks again and again until the answer is what we wait for. */
+const until = <A, E, R>(ask: Effect.Effect<A, E, R>, isRight: (answer: A) => boolean) =>
+  Effect.repeat(ask, { until: isRight, schedule: Schedule.spaced("10 millis") })
+
+const main = Effect.gen(function*() {
+  const { observe, verdict } = makeObserver()
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "replicas-" })
+  const certificates = yield* makeCertificates(directory)
+  const socket = `unix://${directory}/c.sock`
+
+  yield* Console.log("four replicas:")
+  const [a, b, c, d] = yield* Effect.all([
+    startReplica("a", "tcp://127.0.0.1:0", directory),
+    startReplica("b", "tcp://127.0.0.1:0", directory),
+    startReplica("c", socket, directory),
+    startReplica("d", "mtls://tcp://127.0.0.1:0", directory)
+  ], { concurrency: "unbounded" })
+
+  const connection = yield* Connection.make(
+    Resolver.constant(a.endpoint, b.endpoint, c.endpoint, Endpoint.mtls(certificates, d.endpoint)),
+    // So that a replica that comes back is noticed soon.
+    { backoff: { max: "500 millis" } }
+  )
+  const ask = askName(connection)
+  const sharded = yield* Balancer.sharded
+  /** Options that lead to one replica: with 0n to a, with 1n to b, and so on. */
+  const shard = (shardKey: bigint): Connection.CallOptions => ({ shardKey, balancer: sharded })
+
+  yield* observe(
+    "round robin takes the replicas in turn",
+    Effect.gen(function*() {
+      const names = yield* Effect.replicateEffect(ask, 8)
+      assert.deepEqual(names, ["a", "b", "c", "d", "a", "b", "c", "d"])
+      return `8 calls were answered by ${names.join(" ")}`
+    })
+  )
+
+  yield* observe(
+    "a shard key leads to the same replica each time",
+    Effect.gen(function*() {
+      const keys = [0n, 1n, 2n, 3n, 4n, 2n, 2n, 2n ** 64n - 1n]
+      const names = yield* Effect.forEach(keys, (key) => askName(connection, shard(key)))
+      assert.deepEqual(names, ["a", "b", "c", "d", "a", "c", "c", "d"])
+      return keys.map((key, i) => `${key} → ${names[i]}`).join(", ")
+    })
+  )
+
+  yield* observe(
+    "cancelling a call stops its handler",
+    Effect.gen(function*() {
+      const working = yield* Effect.forkChild(connection.call(Worker.work, Worker.nothing, shard(1n)))
+      const before = yield* until(askJobs(connection, shard(1n)), ({ running }) => running === 1)
+      yield* Fiber.interrupt(working)
+      const after = yield* until(askJobs(connection, shard(1n)), ({ running }) => running === 0)
+      assert.deepEqual([before, after], [{ running: 1, stopped: 0 }, { running: 0, stopped: 1 }])
+      return "b had 1 handler running; after the cancel 0 are running and 1 was stopped"
+    })
+  )
+
+  yield* observe(
+    "a killed replica costs the call that it was working on",
+    Effect.gen(function*() {
+      const working = yield* Effect.forkChild(Effect.flip(connection.call(Worker.work, Worker.nothing, shard(2n))))
+      yield* until(askJobs(connection, shard(2n)), ({ running }) => running === 1)
+      yield* c.process.kill({ killSignal: "SIGKILL" })
+      const error: CallError.CallError = yield* Fiber.join(working)
+      assert.equal(error._tag, "CommunicationError")
+      assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Lost", true])
+      return `c was killed; the call failed with ${error._tag} ${error.reason._tag}, maybeExecuted: ${error.maybeExecuted}`
+    })
+  )
+
+  yield* observe(
+    "and no other: calls go on with those that are left",
+    Effect.gen(function*() {
+      const names = yield* Effect.replicateEffect(ask, 60)
+      assert.deepEqual([...new Set(names)].toSorted(), ["a", "b", "d"])
+      return "60 calls, 60 answers, all from a, b and d"
+    })
+  )
+
+  yield* observe(
+    "with a shard key there is no other replica to go to",
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(askName(connection, shard(2n)))
+      assert.equal(error._tag, "Unreachable")
+      return `${error._tag}: ${error.attempts.map(({ message }) => message).join("; ")}`
+    })
+  )
+
+  const again = yield* startReplica("c", socket, directory)
+  yield* observe(
+    "a replica that was started again is used again",
+    Effect.gen(function*() {
+      assert.notEqual(again.process.pid, c.process.pid)
+      const [duration] = yield* Effect.timed(until(ask, (name) => name === "c"))
+      const millis = Math.round(Duration.toMillis(duration))
+      return `process ${again.process.pid} took over the socket file of ${c.process.pid}, and answered ${millis} ms later`
+    })
+  )
+
+  yield* observe(
+    "closing the Connection ends the calls in flight and refuses later ones",
+    Effect.gen(function*() {
+      const working = yield* Effect.forkChild(Effect.flip(connection.call(Worker.work, Worker.nothing, shard(0n))))
+      yield* until(askJobs(connection, shard(0n)), ({ running }) => running === 1)
+      yield* connection.close
+      const errors = [yield* Fiber.join(working), yield* Effect.flip(ask)]
+      const reasons = errors.map((error) => error._tag === "CommunicationError" ? error.reason._tag : error._tag)
+      assert.deepEqual(reasons, ["Closed", "Closed"])
+      assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
+      return `both failed with ${errors[0]?._tag} Closed`
+    })
+  )
+
+  yield* observe(
+    "the replicas close cleanly when they are told to",
+    Effect.gen(function*() {
+      const processes = [a.process, b.process, again.process, d.process]
+      const codes = yield* Effect.forEach(processes, (process) =>
+        // They serve until their standard input ends.
+        Effect.andThen(Stream.run(Stream.empty, process.stdin), process.exitCode), { concurrency: "unbounded" })
+      assert.deepEqual(codes, [0, 0, 0, 0])
+      assert.equal(yield* fs.exists(`${directory}/c.sock`), false)
+      return "all ended with exit code 0, and the socket file is gone"
+    })
+  )
+
+  yield* verdict
+})
+
+main.pipe(
+  Effect.timeout("30 seconds"),
+  Effect.scoped,
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)

@@ -1,0 +1,22 @@
+/**
+ * What the replicas of the `replicas` example serve: the methods' keys for those who call, and the shape of an answer.
+ */
+import { Schema } from "effect"
+import { MethodKey } from "effect-call"
+
+export const component = "example/Worker"
+
+/** Answers with the replica's name. */
+export const name = MethodKey.make(component, "name")
+
+/** Works until it is interrupted. */
+export const work = MethodKey.make(component, "work")
+
+/** Answers with a {@link Jobs}: what has become of the calls of `work`. */
+export const jobs = MethodKey.make(component, "jobs")
+
+export const Jobs = Schema.fromJsonString(Schema.Struct({ running: Schema.Int, stopped: Schema.Int }))
+
+export const nothing = new Uint8Array()
+export const toBytes = (text: string) => new TextEncoder().encode(text)
+export const fromBytes = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
