@@ -40,4 +40,5 @@ export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<v
   clock === live
     // Timers drop fractions and count from the start of the millisecond that is under way: either way too early.
     ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis) + 1)), polled)
-    : clock.sleep(Duration.millis(millis))
+    // A duration is rounded to nanoseconds: rounded down, the sleeper would wake before the time, and sleep for nothing again and again.
+    : clock.sleep(Duration.millis(Math.ceil(millis * 1e6) / 1e6))

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Connection from "../Connection.ts"
 import type { HandlerMap } from "../HandlerMap.ts"
 import * as Resolver from "../Resolver.ts"
@@ -44,7 +45,7 @@ import * as TestNetwork from "./TestNetwork.ts"
  * @category layers
  * @since 0.1.0
  */
-export const layer = <R>(handlers: HandlerMap<R>): Layer.Layer<Connection.Connection, never, R> =>
+export const layer = <R>(handlers: HandlerMap<R>): Layer.Layer<Connection.Connection, never, Exclude<R, Scope.Scope>> =>
   Layer.effect(
     Connection.Connection,
     Effect.gen(function*() {

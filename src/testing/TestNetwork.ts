@@ -29,7 +29,7 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -91,9 +91,11 @@ export interface Faults {
  * @category errors
  * @since 0.1.0
  */
-export class InvalidFaults extends Schema.TaggedError<InvalidFaults>("effect-call/testing/InvalidFaults")("InvalidFaults", {
-  message: Schema.String
-}) {}
+export class InvalidFaults
+  extends Schema.TaggedError<InvalidFaults>("effect-call/testing/InvalidFaults")("InvalidFaults", {
+    message: Schema.String
+  })
+{}
 
 /**
  * An in-memory network. Its names are its own: two networks know nothing of each other.
@@ -273,8 +275,9 @@ export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
 /**
  * Starts a server on a name: `Server.serve` over an in-memory listener, which is ready when this effect is done.
  *
- * It ends with the Scope: its connections are closed as the server's options say, dials are refused, and the name is free again. Fails with
- * a `ListenerError` that names the address where the name is taken or empty.
+ * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. Calls in flight get the options'
+ * `shutdownGrace` to end, which with a `TestClock` passes only when the test says so; 0 ends them at once. Fails with a `ListenerError` that
+ * names the address where the name is taken or empty.
  *
  * @category accessors
  * @since 0.1.0
@@ -283,7 +286,7 @@ export const listen = Effect.fnUntraced(function*<R>(
   name: string,
   handlers: Handlers<R>,
   options?: Server.ServerOptions
-): Effect.fn.Return<void, ListenerError, R | TestNetwork | Scope.Scope> {
+): Effect.fn.Return<void, ListenerError, Exclude<R, Scope.Scope> | TestNetwork | Scope.Scope> {
   const opened = yield* listener(name, handlers)
   yield* Effect.forkScoped(Server.serve(opened, options), { startImmediately: true })
 })
@@ -333,4 +336,5 @@ export const fault = (name: string, faults: Faults): Effect.Effect<void, Invalid
  * @category accessors
  * @since 0.1.0
  */
-export const heal = (name: string): Effect.Effect<void, never, TestNetwork> => TestNetwork.use((network) => network.heal(name))
+export const heal = (name: string): Effect.Effect<void, never, TestNetwork> =>
+  TestNetwork.use((network) => network.heal(name))

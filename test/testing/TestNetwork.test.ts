@@ -39,7 +39,8 @@ const observe = (socket: Duplex) => {
     })
   return {
     state,
-    received: (text: string) => until(() => state.text.length >= text.length).pipe(Effect.map(() => assert.equal(state.text, text))),
+    received: (text: string) =>
+      until(() => state.text.length >= text.length).pipe(Effect.map(() => assert.equal(state.text, text))),
     closed: until(() => state.events.includes("close"))
   }
 }
@@ -147,7 +148,10 @@ describe("nothing outlives its scope", () => {
       assert.ok(client.destroyed && server.destroyed)
       assert.match((yield* Fiber.join(hanging)).message, /the network has been closed/)
       assert.match((yield* Effect.flip(network.endpoint("new").dial)).message, /the network has been closed/)
-      assert.match((yield* Effect.flip(network.listener("new", HandlerMap.empty))).message, /the network has been closed/)
+      assert.match(
+        (yield* Effect.flip(network.listener("new", HandlerMap.empty))).message,
+        /the network has been closed/
+      )
     }))
 
   it.effect("a dial that hangs can be interrupted, and leaves nothing", () =>
@@ -167,11 +171,9 @@ describe("nothing outlives its scope", () => {
   it.effect("a delay sleeps no longer than there is a connection that it delays", () =>
     Effect.gen(function*() {
       let sleepers = 0
-      const clock: Clock.Clock = {
-        ...(yield* Clock.clockWith(Effect.succeed)),
-        sleep: () =>
-          Effect.acquireUseRelease(Effect.sync(() => sleepers++), () => Effect.never, () => Effect.sync(() => sleepers--))
-      }
+      const sleep = () =>
+        Effect.acquireUseRelease(Effect.sync(() => sleepers++), () => Effect.never, () => Effect.sync(() => sleepers--))
+      const clock: Clock.Clock = Object.assign(Object.create(yield* Clock.clockWith(Effect.succeed)), { sleep })
       const delayed = (network: TestNetwork.TestNetwork) =>
         Effect.gen(function*() {
           const listener = yield* network.listener("orders", HandlerMap.empty)

@@ -83,7 +83,7 @@ export class Host {
   close(): void {
     this.#closed = true
     this.#acceptor = undefined
-    for (const pair of [...this.#connections]) pair.close()
+    for (const pair of this.#connections) pair.close()
     this.#changed()
   }
 

@@ -136,7 +136,10 @@ describe("an in-memory pair of sockets", () => {
       const atServer = collect(server)
       server.resume()
       const bytes = yield* atServer.received(total * 16 * 1024)
-      assert.deepEqual(Array.from({ length: total }, (_, i) => bytes[i * 16 * 1024]), Array.from({ length: total }, (_, i) => i))
+      assert.deepEqual(
+        Array.from({ length: total }, (_, i) => bytes[i * 16 * 1024]),
+        Array.from({ length: total }, (_, i) => i)
+      )
       yield* turns
       assert.equal(accepted, total)
     }))
