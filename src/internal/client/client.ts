@@ -39,6 +39,15 @@ class Unsent {
   }
 }
 
+/** A balancer's pick, and what was known when it was asked. */
+interface Pick {
+  readonly endpoint: Effect.Effect<Endpoint, Unreachable>
+  /** How often something had changed. */
+  readonly changes: number
+  /** When what is to be avoided was looked up, in milliseconds of the clock; 0 where that was not noted. */
+  readonly at: number
+}
+
 /** What a call has been through on the slow path. */
 interface Attempts {
   readonly tried: Set<string>
@@ -53,8 +62,8 @@ export class Client implements PeerOwner {
   private readonly maxArgs: number
   private readonly peers = new Map<string, Peer>()
   private endpoints: ReadonlyArray<Endpoint> = []
-  /** Counts the updates of the endpoints. */
-  private generation = 0
+  /** Counts what calls may wait for: updates of the endpoints, and backoffs that ended early. */
+  private changes = 0
   /** The addresses of endpoints in backoff, or that were until a moment ago. */
   private readonly resting = new Set<string>()
   private closed = false
@@ -93,7 +102,6 @@ export class Client implements PeerOwner {
     // First, since it is the only one that is not ours and may fail.
     this.balancer.update(endpoints)
     this.endpoints = endpoints
-    this.generation++
     for (const endpoint of endpoints) {
       const peer = this.peers.get(endpoint.address)
       if (peer === undefined) this.peers.set(endpoint.address, new Peer(endpoint, this.settings, this))
@@ -179,7 +187,8 @@ export class Client implements PeerOwner {
     const session = endpoint === undefined ? undefined : this.peers.get(endpoint.address)?.session
     if (session === undefined || !session.hasRoom()) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
-      return resume(this.slow(call, this.keep(args), first, { tried: new Set(), failures: new Map() }))
+      const pick = first === undefined ? undefined : { endpoint: first, changes: this.changes, at: 0 }
+      return resume(this.slow(call, this.keep(args), pick, { tried: new Set(), failures: new Map() }))
     }
     session.send(call, args)
     return Effect.sync(() => session.cancel(call))
@@ -248,7 +257,7 @@ export class Client implements PeerOwner {
   private slow(
     call: Call,
     args: Uint8Array,
-    first: Effect.Effect<Endpoint, Unreachable> | undefined,
+    first: Pick | undefined,
     attempts: Attempts
   ): Effect.Effect<Uint8Array, CallError> {
     const body = this.attempt(call, args, first, attempts)
@@ -271,19 +280,21 @@ export class Client implements PeerOwner {
   private readonly attempt = Effect.fnUntraced({ self: this }, function*(
     call: Call,
     given: Uint8Array,
-    first: Effect.Effect<Endpoint, Unreachable> | undefined,
+    first: Pick | undefined,
     attempts: Attempts
   ): Effect.fn.Return<Uint8Array, CallError> {
     let args = given
     let next = first
     while (true) {
       if (this.closed) return yield* closedError(undefined, false)
-      const generation = this.generation
-      const picked = yield* Effect.result(next ?? this.pick(call, attempts))
+      const pick: Pick = next ?? this.pick(call, attempts)
       next = undefined
-      if (picked._tag === "Failure") {
-        if (call.options?.waitForReady !== true) return yield* this.unreachable(picked.failure, attempts)
-        yield* this.waitForChange(generation, attempts)
+      const picked = yield* Effect.result(pick.endpoint)
+      // A balancer that does not avoid what was tried has nothing else to offer.
+      if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
+        const error = picked._tag === "Failure" ? picked.failure : Unreachable.fromAttempts([])
+        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts)
+        yield* this.waitForChange(pick, attempts)
         attempts.tried.clear()
         continue
       }
@@ -291,12 +302,17 @@ export class Client implements PeerOwner {
       const peer = this.peers.get(endpoint.address)
       if (peer === undefined || !peer.listed) {
         // The endpoints have changed since they were given to the balancer: no fault of it.
-        if (this.generation !== generation || this.closed) continue
+        if (this.changes !== pick.changes || this.closed) continue
         return yield* Effect.die(
           new Error(
             `the balancer picked ${endpoint.address}, which is none of the ${this.endpoints.length} endpoints it was given`
           )
         )
+      }
+      if (peer.backoffUntil > nowMillis(this.clock)) {
+        attempts.tried.add(peer.address)
+        attempts.failures.set(peer.address, peer.lastFailure ?? "it is in backoff")
+        continue
       }
       const session = yield* this.ready(peer, attempts)
       if (session === undefined) continue
@@ -307,14 +323,14 @@ export class Client implements PeerOwner {
     }
   })
 
-  private pick(call: Call, attempts: Attempts): Effect.Effect<Endpoint, Unreachable> {
-    return Effect.suspend(() => {
-      const balancer = call.options?.balancer ?? this.balancer
-      if (call.options?.balancer !== undefined) balancer.update(this.endpoints)
-      const avoid = new Set([...this.avoided(), ...attempts.tried])
-      const shardKey = call.options?.shardKey
-      return balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
-    })
+  private pick(call: Call, attempts: Attempts): Pick {
+    const balancer = call.options?.balancer ?? this.balancer
+    if (call.options?.balancer !== undefined) balancer.update(this.endpoints)
+    const at = nowMillis(this.clock)
+    const avoid = new Set([...this.avoided(), ...attempts.tried])
+    const shardKey = call.options?.shardKey
+    const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
+    return { endpoint, changes: this.changes, at }
   }
 
   /** The peer's session, with room for a call; undefined where there was none to be had, which is noted. */
@@ -361,27 +377,30 @@ export class Client implements PeerOwner {
     return Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
   }
 
-  /** Waits for other endpoints than those of `generation`, or the end of a backoff. */
-  private waitForChange(generation: number, attempts: Attempts): Effect.Effect<void> {
+  /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are in backoff. */
+  private waitForChange(pick: Pick, attempts: Attempts): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.generation !== generation || this.closed) return Effect.void
+      if (this.changes !== pick.changes || this.closed) return Effect.void
       const now = nowMillis(this.clock)
       let until = Infinity
       for (const peer of this.peers.values()) {
-        if (peer.listed && peer.backoffUntil > now) until = Math.min(until, peer.backoffUntil)
+        if (!peer.listed) continue
+        // It may have ended since.
+        if (peer.backoffUntil > pick.at) until = Math.min(until, peer.backoffUntil)
+        // An endpoint that took no request, but could be dialed: soon again, not at once.
+        else if (attempts.tried.has(peer.address)) until = Math.min(until, now + this.settings.backoff.initial)
       }
-      // Endpoints that took no request, but could be dialed: soon again, not at once.
-      if (attempts.tried.size > 0) until = Math.min(until, now + this.settings.backoff.initial)
       const change = Effect.callback<void>((resume) => {
         const wake = () => resume(Effect.void)
         this.changeWaiters.add(wake)
         return Effect.sync(() => this.changeWaiters.delete(wake))
       })
-      return until === Infinity ? change : Effect.raceFirst(change, sleepMillis(this.clock, until - now))
+      return until === Infinity ? change : Effect.raceFirst(change, sleepMillis(this.clock, Math.max(0, until - now)))
     })
   }
 
   private changed(): void {
+    this.changes++
     const waiters = this.changeWaiters
     this.changeWaiters = new Set()
     for (const wake of waiters) wake()
@@ -389,6 +408,7 @@ export class Client implements PeerOwner {
 }
 
 const noteUnsent = (attempts: Attempts, address: string): void => {
-  attempts.tried.add(address)
+  // Nothing was tried yet: the first time, the endpoint may be dialed again.
+  if (attempts.failures.has(address)) attempts.tried.add(address)
   attempts.failures.set(address, "the connection was lost before the request was sent")
 }
