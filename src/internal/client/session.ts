@@ -93,10 +93,10 @@ export class ClientSession implements TransportOwner {
     return this.transport.writer.hasRoom()
   }
 
-  /** Ends when the connection can take more, or is over. */
+  /** Ends when the connection can take more, or is over. Of those who wait only as many go on as there is room for. */
   readonly whenRoom: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.isOver || this.hasRoom()) return resume(Effect.void)
-    const wake = () => resume(Effect.void)
+    const wake = () => resume(this.whenRoom)
     this.roomWaiters.push(wake)
     return Effect.sync(() => {
       this.roomWaiters = this.roomWaiters.filter((waiter) => waiter !== wake)

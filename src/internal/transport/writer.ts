@@ -212,7 +212,8 @@ export class Writer {
   }
 
   private room(): void {
-    if (this.pendingBytes >= fullAt) return
+    // Only what `hasRoom` looks at: a duplex with a large buffer of its own may never say that it has drained.
+    if (this.waiting >= fullAt) return
     this.wasFull = false
     this.owner.onRoom()
   }
