@@ -36,7 +36,8 @@ export class DeadlineTimer {
       if (this.fiber !== fiber || exit._tag === "Failure") return
       this.fiber = undefined
       this.at = Infinity
-      this.arm(this.expire(nowMillis(this.clock)))
+      // A clock may say a little less than it was asked to sleep, by rounding.
+      this.arm(this.expire(Math.max(at, nowMillis(this.clock))))
     })
   }
 
