@@ -1,14 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Equal, Exit, Fiber, HashSet, Scope } from "effect"
 import { Endpoint } from "effect-call"
-import type * as net from "node:net"
+import * as net from "node:net"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { makeAuthority } from "../examples/support/certificates.ts"
 import * as DuplexPair from "../src/internal/testing/duplexPair.ts"
 import { dialOnread, isOnreadEndpoint } from "../src/internal/transport/onread.ts"
-import { closed, echo, hasIPv6, plainServer, read, temporaryDirectory, write } from "./internal/net/sockets.ts"
+import {
+  closed,
+  echo,
+  hasIPv6,
+  hasNoDelay,
+  plainServer,
+  read,
+  temporaryDirectory,
+  write
+} from "./internal/net/sockets.ts"
 
 const dialError = (endpoint: Endpoint.Endpoint) => Effect.map(Effect.flip(endpoint.dial), ({ message }) => message)
 
@@ -161,7 +170,9 @@ describe("Endpoint.net, tcp and unix", () => {
     (host) =>
       Effect.gen(function*() {
         const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
-        yield* Endpoint.tcp(`${host}${server.port}`).dial
+        const socket = yield* Endpoint.tcp(`${host}${server.port}`).dial
+        assert(socket instanceof net.Socket)
+        assert.isTrue(hasNoDelay(socket))
       })
   )
 
@@ -317,6 +328,23 @@ describe("Endpoint.mtls", () => {
       assert.strictEqual(yield* read(connection, 6), "orders")
     }))
 
+  it.effect("asks a server for the name of the host, and names no address", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* setUp
+      const asked: Array<string> = []
+      const port = yield* greet({
+        ...server,
+        SNICallback: (name, done) => {
+          asked.push(name)
+          done(null)
+        }
+      }, { port: 0, host: "127.0.0.1" })
+      yield* Endpoint.mtls(client, Endpoint.tcp(`localhost:${port}`)).dial
+      yield* Endpoint.mtls(client, Endpoint.tcp(`127.0.0.1:${port}`)).dial
+      yield* Endpoint.mtls({ ...client, servername: "127.0.0.1" }, Endpoint.tcp(`localhost:${port}`)).dial
+      assert.deepStrictEqual(asked, ["localhost"])
+    }))
+
   it.effect("goes over any duplex", () =>
     Effect.gen(function*() {
       const { client, server } = yield* setUp
@@ -442,8 +470,24 @@ describe("Endpoint.mtls", () => {
         Effect.flip(Endpoint.mtls({ ...client, servername: "localhost" }, inner).dial),
         { startImmediately: true }
       )
-      raw.destroy(new Error("unplugged"))
-      assert.match((yield* Fiber.join(dialing)).message, /^cannot dial mtls:\/\/memory:\/\/orders: /)
+      raw.destroy()
+      assert.strictEqual(
+        (yield* Fiber.join(dialing)).message,
+        "cannot dial mtls://memory://orders: the connection was closed during the TLS handshake"
+      )
+    }))
+
+  it.effect("fails where a duplex below is closed already, also with an error that nobody listens to", () =>
+    Effect.gen(function*() {
+      const { client } = yield* setUp
+      const inner = {
+        address: "memory://orders",
+        dial: Effect.sync(() => new Duplex({ read() {} }).destroy(new Error("unplugged")))
+      }
+      assert.strictEqual(
+        yield* dialError(Endpoint.mtls({ ...client, servername: "localhost" }, inner)),
+        "cannot dial mtls://memory://orders: the connection was closed during the TLS handshake"
+      )
     }))
 
   it.effect("destroys the connection when a handshake that stalls is interrupted", () =>

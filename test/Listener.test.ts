@@ -5,11 +5,20 @@ import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
-import type { Duplex } from "node:stream"
+import { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { makeAuthority } from "../examples/support/certificates.ts"
 import * as DuplexPair from "../src/internal/testing/duplexPair.ts"
-import { closed, hasIPv6, makeLog, plainServer, read, temporaryDirectory, write } from "./internal/net/sockets.ts"
+import {
+  closed,
+  hasIPv6,
+  hasNoDelay,
+  makeLog,
+  plainServer,
+  read,
+  temporaryDirectory,
+  write
+} from "./internal/net/sockets.ts"
 
 const named = (name: string) => HandlerMap.set(HandlerMap.empty, name, "get", () => Effect.succeed(new Uint8Array()))
 const handlers = named("everybody")
@@ -217,6 +226,16 @@ describe("Listener.tcp", () => {
       assert.deepStrictEqual(peers, [`tcp://[::1]:${client.localPort}`])
     }))
 
+  it.effect("sends small writes at once", () =>
+    Effect.gen(function*() {
+      const listener = yield* Listener.tcp("127.0.0.1:0", handlers)
+      const { client, connection } = yield* connect(listener)
+      for (const socket of [client, connection]) {
+        assert(socket instanceof net.Socket)
+        assert.isTrue(hasNoDelay(socket))
+      }
+    }))
+
   it.effect("says that an address is in use", () =>
     Effect.gen(function*() {
       const { address } = yield* Listener.tcp("127.0.0.1:0", handlers)
@@ -379,8 +398,12 @@ describe("Listener.unix", () => {
       yield* first.close
       yield* connect(second)
       yield* second.close
-      yield* first.close
       assert.isFalse(fs.existsSync(path))
+      // The number of its file may have been given to the next one by now.
+      const third = yield* Listener.unix(path, handlers)
+      yield* first.close
+      yield* second.close
+      yield* connect(third)
     }))
 
   it.effect("says what is wrong with a path", () =>
@@ -516,6 +539,25 @@ describe("Listener.mtls", () => {
       yield* closed(pair.server)
       yield* closed(connection)
     }))
+
+  it.effect("drops a connection that was closed before its handshake, and the error that it closed with", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { server } = yield* setUp
+      const waiting = [
+        Effect.sync(() => ({ connection: new Duplex({ read() {} }).destroy(new Error("unplugged")), handlers }))
+      ]
+      const inner: Listener.Listener = {
+        address: "memory://orders",
+        accept: Effect.suspend(() => waiting.shift() ?? Effect.never),
+        close: Effect.void
+      }
+      yield* Listener.mtls(server, inner)
+      yield* log.until(1)
+      assert.strictEqual(log.lines[0]?.message, "TLS handshake failed: the connection was already closed")
+      assert.strictEqual(log.lines[0]?.annotations.peer, "memory://orders")
+    }).pipe(Effect.provide(log.layer), Effect.provideService(References.MinimumLogLevel, "Debug"))
+  })
 
   it.effect("needs a certificate, its key and an authority, and certificates that can be read", () =>
     Effect.gen(function*() {

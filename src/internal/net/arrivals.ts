@@ -77,6 +77,11 @@ export class ArrivalQueue<R> {
   readonly #takers = new Set<() => void>()
   #end: ListenerError | undefined
 
+  /** How many connections wait. */
+  get size(): number {
+    return this.#waiting.size
+  }
+
   offer(arrival: Arrival<R>): void {
     const { connection } = arrival
     if (this.#end !== undefined) return void connection.destroy()

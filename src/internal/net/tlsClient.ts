@@ -44,7 +44,9 @@ export const clientOptions = (
   return Result.succeed({ ...options, ...identity, rejectUnauthorized: true })
 }
 
-const secured = (socket: tls.TLSSocket, raw: Duplex): Effect.Effect<void, unknown> =>
+const closedEarly = () => new Error("the connection was closed during the TLS handshake")
+
+const secured = (socket: tls.TLSSocket): Effect.Effect<void, unknown> =>
   Effect.callback((resume) => {
     const settle = (result: Effect.Effect<void, unknown>) => {
       off()
@@ -52,36 +54,34 @@ const secured = (socket: tls.TLSSocket, raw: Duplex): Effect.Effect<void, unknow
     }
     const onSecure = () => settle(socket.authorized ? Effect.void : Effect.fail(socket.authorizationError))
     const onError = (error: Error) => settle(Effect.fail(error))
-    const onClose = () => settle(Effect.fail(new Error("the connection was closed during the TLS handshake")))
-    // A duplex that is not a socket takes its TLS socket along only when there is something to read or write.
-    const onRawClose = () => setImmediate(onClose)
+    const onClose = () => settle(Effect.fail(closedEarly()))
     const off = () => {
       socket.off("secureConnect", onSecure)
       socket.off("error", onError)
       socket.off("close", onClose)
-      raw.off("close", onRawClose)
     }
     socket.once("secureConnect", onSecure)
     socket.once("error", onError)
     socket.once("close", onClose)
-    raw.once("close", onRawClose)
     return Effect.sync(off)
   })
 
-/** A TLS socket after its handshake, destroyed with the Scope; when it fails or is interrupted, at once. The duplex below is its owner's. */
-export const connectTls = (
+/** A TLS socket after its handshake, over a duplex that belongs to the caller. It is destroyed with the Scope, also when this fails. */
+export const connectTls = Effect.fnUntraced(function*(
   raw: Duplex,
   options: tls.ConnectionOptions
-): Effect.Effect<tls.TLSSocket, unknown, Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function*() {
-      raw.on("error", ignoreError)
-      // It throws on certificates and keys that it cannot read.
-      const socket = yield* Effect.try({ try: () => tls.connect({ ...options, socket: raw }), catch: (error) => error })
-      socket.on("error", ignoreError)
-      const destroy = Effect.sync(() => socket.destroy())
-      yield* Effect.onError(restore(secured(socket, raw)), () => destroy)
-      yield* Effect.addFinalizer(() => destroy)
-      return socket
-    })
+): Effect.fn.Return<tls.TLSSocket, unknown, Scope.Scope> {
+  raw.on("error", ignoreError)
+  // Of a duplex that has closed already, a TLS socket never hears anything.
+  if (raw.destroyed) return yield* Effect.fail(closedEarly())
+  const socket = yield* Effect.acquireRelease(
+    // It throws on certificates and keys that it cannot read.
+    Effect.try({
+      try: () => tls.connect({ ...options, socket: raw }).on("error", ignoreError),
+      catch: (error) => error
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
   )
+  yield* secured(socket)
+  return socket
+})

@@ -58,6 +58,9 @@ export const makeHandshake = (
   const idle = [tls.createServer(options)]
   return (raw) =>
     Effect.callback((resume) => {
+      raw.on("error", ignoreError)
+      // Of a duplex that has closed already, a TLS server never hears anything.
+      if (raw.destroyed) return resume(Effect.fail(new HandshakeFailed("the connection was already closed", true)))
       const server = idle.pop() ?? tls.createServer(options)
       const settle = (result: Effect.Effect<tls.TLSSocket, HandshakeFailed>) => {
         off()
@@ -69,20 +72,12 @@ export const makeHandshake = (
         settle(Effect.succeed(socket))
       }
       const onClientError = (error: Error, socket: tls.TLSSocket) => settle(Effect.fail(clientError(error, socket)))
-      // The server has more to say about a connection that closes, but only a moment later, and not about every kind of duplex.
-      const onRawClose = () =>
-        setImmediate(() =>
-          settle(Effect.fail(new HandshakeFailed("the connection was closed during the handshake", true)))
-        )
       const off = () => {
         server.off("secureConnection", onSecure)
         server.off("tlsClientError", onClientError)
-        raw.off("close", onRawClose)
       }
       server.once("secureConnection", onSecure)
       server.once("tlsClientError", onClientError)
-      raw.once("close", onRawClose)
-      raw.on("error", ignoreError)
       server.emit("connection", raw)
       return Effect.sync(off)
     })

@@ -3,7 +3,6 @@ import { Effect, Fiber } from "effect"
 import { HandlerMap, Listener } from "effect-call"
 import { ArrivalQueue } from "../../../src/internal/net/arrivals.ts"
 import * as DuplexPair from "../../../src/internal/testing/duplexPair.ts"
-import { closed } from "./sockets.ts"
 
 const arrive = (address: string) => ({
   connection: DuplexPair.make().server,
@@ -18,11 +17,15 @@ describe("ArrivalQueue", () => {
       const queue = new ArrivalQueue()
       const [dead, dying, live] = [arrive("dead"), arrive("dying"), arrive("live")]
       for (const arrival of [dead, dying, live]) queue.offer(arrival)
-      dead.connection.destroy()
-      yield* closed(dead.connection)
+      yield* Effect.callback<void>((resume) => {
+        dead.connection.once("close", () => resume(Effect.void))
+        dead.connection.destroy()
+      })
+      assert.strictEqual(queue.size, 2)
       // Its "close" has not come yet when the next one is taken.
       dying.connection.destroy()
       assert.strictEqual(yield* queue.take, live)
+      assert.strictEqual(queue.size, 0)
       assert.strictEqual(live.connection.listenerCount("close"), 0)
     }))
 

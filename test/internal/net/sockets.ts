@@ -84,6 +84,12 @@ export const read = (stream: Duplex, length: number) =>
     return Effect.sync(off)
   })
 
+/** Whether a TCP socket sends small writes at once. Node keeps that under a symbol of its own; there is no other way to see it in time. */
+export const hasNoDelay = (socket: net.Socket): boolean => {
+  const key = Object.getOwnPropertySymbols(socket).find(({ description }) => description === "kSetNoDelay")
+  return key !== undefined && Reflect.get(socket, key) === true
+}
+
 /** Sends what it gets back. */
 export const echo = (stream: Duplex) => {
   stream.on("data", (chunk: Buffer) => stream.write(chunk))
