@@ -407,8 +407,11 @@ export class Client implements PeerOwner {
   }
 }
 
+/**
+ * Notes that a connection was lost before the request left. It was open and may be again, so the endpoint counts as tried only the second
+ * time: a peer that closes every connection it accepts must not be dialed for ever.
+ */
 const noteUnsent = (attempts: Attempts, address: string): void => {
-  // Nothing was tried yet: the first time, the endpoint may be dialed again.
   if (attempts.failures.has(address)) attempts.tried.add(address)
   attempts.failures.set(address, "the connection was lost before the request was sent")
 }
