@@ -1,0 +1,127 @@
+/** The other end of the wire, written by hand: plain sockets and hand-made messages, for what no peer of ours would send. */
+import { Effect, type Scope } from "effect"
+import { Endpoint, type MethodKey } from "effect-call"
+import * as net from "node:net"
+import type { Duplex } from "node:stream"
+
+/** A message: its 16-byte header and its payload. */
+export const message = (id: number, type: number, payload: Uint8Array = new Uint8Array()): Buffer => {
+  const header = Buffer.alloc(16)
+  header.writeBigUInt64LE(BigInt(id), 0)
+  header[8] = type
+  header.writeUIntLE(payload.length, 9, 6)
+  return Buffer.concat([header, payload])
+}
+
+/** The version message of both sides. */
+export const version = message(0, 0, Buffer.alloc(4))
+
+/** A request with the header that follows from its key, without a deadline unless one is given, and without a trace context. */
+export const request = (id: number, key: MethodKey.MethodKey, args: Uint8Array, deadlineMicros = 0): Buffer => {
+  const header = Buffer.alloc(49)
+  header.set(key.bytes)
+  header.writeBigInt64LE(BigInt(deadlineMicros), 16)
+  return message(id, 1, Buffer.concat([header, args]))
+}
+
+export const cancel = (id: number): Buffer => message(id, 4)
+
+/** A message as it was read. */
+export interface Message {
+  readonly id: number
+  readonly type: number
+  readonly payload: Buffer
+}
+
+/** The messages that `bytes` consists of; the last may be cut short, and is left out then. */
+export const messagesOf = (bytes: Buffer): Array<Message> => {
+  const messages: Array<Message> = []
+  let offset = 0
+  while (bytes.length - offset >= 16) {
+    const end = offset + 16 + bytes.readUIntLE(offset + 9, 6)
+    if (end > bytes.length) break
+    messages.push({
+      id: Number(bytes.readBigUInt64LE(offset)),
+      type: bytes[offset + 8]!,
+      payload: bytes.subarray(offset + 16, end)
+    })
+    offset = end
+  }
+  return messages
+}
+
+/** A socket, with all that it has received so far. */
+export interface Raw {
+  readonly socket: Duplex
+  readonly received: () => Buffer
+  readonly write: (bytes: Uint8Array) => void
+  /** Waits until what was received is enough for `done`, and gives it; it fails where the socket closes before that. */
+  readonly until: (done: (received: Buffer) => boolean) => Effect.Effect<Buffer>
+  /** Waits until the socket has closed. */
+  readonly closed: Effect.Effect<void>
+}
+
+export const rawOf = (socket: Duplex): Raw => {
+  const chunks: Array<Buffer> = []
+  const watchers = new Set<() => void>()
+  const look = () => {
+    for (const watcher of watchers) watcher()
+  }
+  const received = () => Buffer.concat(chunks)
+  socket.on("data", (chunk: Buffer) => {
+    chunks.push(Buffer.from(chunk))
+    look()
+  })
+  socket.on("error", () => {})
+  socket.on("close", look)
+  const watch = <A>(ask: () => Effect.Effect<A> | undefined) =>
+    Effect.callback<A>((resume) => {
+      const watcher = () => {
+        const answer = ask()
+        if (answer === undefined) return
+        watchers.delete(watcher)
+        resume(answer)
+      }
+      watchers.add(watcher)
+      watcher()
+      return Effect.sync(() => watchers.delete(watcher))
+    })
+  return {
+    socket,
+    received,
+    write: (bytes) => void socket.write(bytes),
+    until: (done) =>
+      watch(() => {
+        const bytes = received()
+        if (done(bytes)) return Effect.succeed(bytes)
+        return socket.closed ? Effect.die(new Error(`closed after ${bytes.toString("hex")}`)) : undefined
+      }),
+    closed: watch(() => socket.closed ? Effect.void : undefined)
+  }
+}
+
+/** A plain connection to the server at an endpoint, closed with the Scope. */
+export const rawClient = (endpoint: Endpoint.Endpoint): Effect.Effect<Raw, never, Scope.Scope> =>
+  Effect.map(Effect.orDie(endpoint.dial), rawOf)
+
+/** A plain TCP server: `serve` is given each connection. Closed with the Scope, and its connections with it. */
+export const rawServer = (serve: (raw: Raw) => void): Effect.Effect<Endpoint.Endpoint, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const sockets = new Set<net.Socket>()
+    const server = net.createServer((socket) => {
+      sockets.add(socket)
+      serve(rawOf(socket))
+    })
+    yield* Effect.acquireRelease(
+      Effect.callback<void>((resume) => {
+        server.listen(0, "127.0.0.1", () => resume(Effect.void))
+      }),
+      () =>
+        Effect.callback<void>((resume) => {
+          for (const socket of sockets) socket.destroy()
+          server.close(() => resume(Effect.void))
+        })
+    )
+    const address = server.address()
+    return Endpoint.tcp(`127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`)
+  })
