@@ -1,0 +1,456 @@
+import { describe, it } from "@effect/vitest"
+import { Effect, Fiber, References, type Scope, SubscriptionRef } from "effect"
+import { Balancer, CallError, Connection, Endpoint, Resolver } from "effect-call"
+import { TestNetwork } from "effect-call/testing"
+import { TestClock } from "effect/testing"
+import * as assert from "node:assert/strict"
+import { tcp, unix } from "../support/networks.ts"
+import {
+  ask,
+  askSlowly,
+  counted,
+  elapse,
+  type Replica,
+  settle,
+  start,
+  startInMemory,
+  turn,
+  until,
+  untilState
+} from "./support.ts"
+
+const onNetwork = Effect.provide(TestNetwork.layer)
+
+type Endpoints = ReadonlyArray<Endpoint.Endpoint>
+
+/** A Connection to endpoints that can be changed, by naming replicas. */
+const connectTo = Effect.fnUntraced(function*(
+  first: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>,
+  options?: Connection.ClientOptions
+) {
+  const endpoints = yield* SubscriptionRef.make<Endpoints>(first.map(({ endpoint }) => endpoint))
+  const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), options)
+  const list = (...replicas: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>) => {
+    const addresses = new Set(replicas.map(({ endpoint }) => endpoint.address))
+    return Effect.andThen(
+      SubscriptionRef.set(endpoints, replicas.map(({ endpoint }) => endpoint)),
+      // Until the watch has brought it here.
+      untilState(connection, ({ endpoints }) => {
+        const listed = endpoints.filter(({ state }) => state !== "Draining")
+        return listed.length === addresses.size && listed.every(({ address }) => addresses.has(address))
+      })
+    )
+  }
+  return { connection, endpoints, list }
+})
+
+/** A call of `hold` that has reached its replica. */
+const holdOn = Effect.fnUntraced(function*(connection: Connection.Connection, replica: Replica) {
+  const before = replica.holding
+  const fiber = yield* Effect.forkChild(askSlowly(connection), { startImmediately: true })
+  yield* until(() => replica.holding > before)
+  return fiber
+})
+
+const stateOf = (connection: Connection.Connection, replica: Replica) =>
+  Effect.map(
+    connection.state,
+    ({ endpoints }) => endpoints.find(({ address }) => address === replica.endpoint.address)?.state
+  )
+
+const untilGone = (connection: Connection.Connection, { endpoint }: Replica) =>
+  untilState(connection, ({ endpoints }) => endpoints.every(({ address }) => address !== endpoint.address))
+
+const places: ReadonlyArray<
+  readonly [string, (name: string) => Effect.Effect<Replica, never, Scope.Scope | TestNetwork.TestNetwork>]
+> = [
+  ["in memory", startInMemory],
+  ["over unix", (name) => start(name, unix.listen)],
+  ["over tcp", (name) => start(name, tcp.listen)]
+]
+
+for (const [where, startReplica] of places) {
+  describe(`endpoints that change, ${where}`, () => {
+    it.live("new ones are used, and kept ones keep their connection", () =>
+      Effect.gen(function*() {
+        const [a, b, c] = yield* Effect.forEach(["a", "b", "c"], startReplica)
+        const { connection, list } = yield* connectTo([a!, b!])
+        assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["a", "b"])
+        yield* list(b!, c!, a!)
+        const answers = yield* Effect.replicateEffect(ask(connection), 6)
+        assert.deepEqual(answers.toSorted(), ["a", "a", "b", "b", "c", "c"])
+        assert.deepEqual([a!.accepted, b!.accepted, c!.accepted], [1, 1, 1])
+      }).pipe(onNetwork))
+
+    it.live("a dropped one without calls closes at once", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!, b!])
+        yield* Effect.all([ask(connection), ask(connection)])
+        yield* list(b!)
+        assert.equal(yield* stateOf(connection, a!), undefined)
+        yield* until(() => a!.open === 0)
+        assert.equal(b!.open, 1)
+        assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["b", "b"])
+      }).pipe(onNetwork))
+
+    it.live("a dropped one with calls gets no more, and closes when the last of them has ended", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!])
+        const held = [yield* holdOn(connection, a!), yield* holdOn(connection, a!)]
+        yield* list(b!)
+        assert.equal(yield* stateOf(connection, a!), "Draining")
+        assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 3), ["b", "b", "b"])
+        // One of them is given up, the other one answered.
+        yield* Fiber.interrupt(held[0]!)
+        yield* until(() => a!.interrupted === 1)
+        assert.equal(yield* stateOf(connection, a!), "Draining")
+        assert.equal(a!.open, 1)
+        yield* a!.gate.open
+        assert.equal(yield* Fiber.join(held[1]!), "a")
+        yield* untilGone(connection, a!)
+        yield* until(() => a!.open === 0)
+        assert.equal(a!.answered, 0)
+      }).pipe(onNetwork))
+
+    it.live("a dropped one whose last call is given up closes too", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!])
+        const held = yield* holdOn(connection, a!)
+        yield* list(b!)
+        yield* Fiber.interrupt(held)
+        assert.equal(yield* stateOf(connection, a!), undefined)
+        yield* until(() => a!.open === 0 && a!.interrupted === 1)
+      }).pipe(onNetwork))
+
+    it.live("several generations drain at once, and each ends by itself", () =>
+      Effect.gen(function*() {
+        const replicas = yield* Effect.forEach(["a", "b", "c", "d"], startReplica)
+        const [a, b, c, d] = replicas
+        const { connection, list } = yield* connectTo([a!])
+        const held: Array<Fiber.Fiber<string, CallError.CallError>> = []
+        for (const [index, replica] of replicas.entries()) {
+          yield* list(replica)
+          held.push(yield* holdOn(connection, replica))
+          assert.equal((yield* connection.state).endpoints.length, index + 1)
+        }
+        assert.deepEqual((yield* connection.state).endpoints.map(({ state }) => state), [
+          "Draining",
+          "Draining",
+          "Draining",
+          "Active"
+        ])
+        for (const [replica, index] of [[b!, 1], [a!, 0], [c!, 2]] as const) {
+          yield* replica.gate.open
+          assert.equal(yield* Fiber.join(held[index]!), replica.name)
+          yield* untilGone(connection, replica)
+          yield* until(() => replica.open === 0)
+        }
+        assert.equal(yield* stateOf(connection, d!), "Active")
+        yield* d!.gate.open
+        assert.equal(yield* Fiber.join(held[3]!), "d")
+        assert.equal(d!.open, 1)
+      }).pipe(onNetwork))
+
+    it.live("a draining one that is listed again is used again, over the same connection, and stays", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!])
+        const held = yield* holdOn(connection, a!)
+        yield* list(b!)
+        yield* list(b!, a!)
+        assert.equal(yield* stateOf(connection, a!), "Active")
+        assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 2)).toSorted(), ["a", "b"])
+        yield* a!.gate.open
+        assert.equal(yield* Fiber.join(held), "a")
+        assert.equal(yield* stateOf(connection, a!), "Active")
+        assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 2)).toSorted(), ["a", "b"])
+        assert.deepEqual([a!.accepted, a!.open], [1, 1])
+      }).pipe(onNetwork))
+
+    it.live("closing the Connection closes draining ones, and ends their calls and handlers", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!])
+        const draining = yield* holdOn(connection, a!)
+        yield* list(b!)
+        const active = yield* holdOn(connection, b!)
+        yield* connection.close
+        for (const fiber of [draining, active]) {
+          const error = yield* Effect.flip(Fiber.join(fiber))
+          assert.ok(error._tag === "CommunicationError", error._tag)
+          assert.equal(error.reason._tag, "Closed")
+          assert.equal(error.maybeExecuted, true)
+        }
+        yield* until(() => a!.open + b!.open === 0 && a!.interrupted + b!.interrupted === 2)
+        assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
+      }).pipe(onNetwork))
+
+    it.live("a draining one whose connection is lost ends its calls as lost, and is forgotten", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!])
+        const held = yield* holdOn(connection, a!)
+        yield* list(b!)
+        yield* a!.stop
+        const error = yield* Effect.flip(Fiber.join(held))
+        assert.ok(error._tag === "CommunicationError", error._tag)
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Lost", true])
+        assert.equal(error.endpoint, a!.endpoint.address)
+        assert.equal(yield* stateOf(connection, a!), undefined)
+        assert.equal(yield* ask(connection), "b")
+      }).pipe(onNetwork))
+  })
+}
+
+describe("a list of endpoints", () => {
+  it.effect("counts duplicate addresses once, in their order, and dials the first of them", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      const [a1, a2, b1, b2] = [counted(a!.endpoint), counted(a!.endpoint), counted(b!.endpoint), counted(b!.endpoint)]
+      const connection = yield* Connection.make(Resolver.constant(b1, a1, b2, a2, b1))
+      assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 4), ["b", "a", "b", "a"])
+      assert.deepEqual([a1.dials, a2.dials, b1.dials, b2.dials], [1, 0, 1, 0])
+      assert.deepEqual((yield* connection.state).endpoints.map(({ address }) => address), ["memory://b", "memory://a"])
+      const sharded = yield* Connection.make(Resolver.constant(b1, a1, b2, a2, b1), { balancer: Balancer.sharded })
+      assert.equal(yield* ask(sharded, { shardKey: 2n }), "b")
+      assert.equal(yield* ask(sharded, { shardKey: 3n }), "a")
+    }).pipe(onNetwork))
+
+  it.effect("that names a kept address by another endpoint lets the next dial go there", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      const { connection, endpoints } = yield* connectTo([a!])
+      assert.equal(yield* ask(connection), "a")
+      yield* SubscriptionRef.set(endpoints, [{ address: a!.endpoint.address, dial: b!.endpoint.dial }])
+      yield* settle
+      assert.equal(yield* ask(connection), "a")
+      yield* a!.stop
+      yield* settle
+      assert.equal(yield* ask(connection), "b")
+    }).pipe(onNetwork))
+
+  it.effect("that drops an endpoint while it is dialed moves the calls that wait to another, and abandons the dial", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      yield* TestNetwork.fault("a", { blackHole: true })
+      const { connection, list } = yield* connectTo([a!])
+      const calls = yield* Effect.forkChild(
+        Effect.all(Array.from({ length: 10 }, () => ask(connection)), { concurrency: "unbounded" }),
+        {
+          startImmediately: true
+        }
+      )
+      yield* until(() => a!.accepted === 1)
+      assert.equal(yield* stateOf(connection, a!), "Dialing")
+      yield* list(b!)
+      assert.deepEqual(new Set(yield* Fiber.join(calls)), new Set(["b"]))
+      assert.equal(yield* stateOf(connection, a!), undefined)
+      // The server's end hears of it as soon as it hears anything.
+      yield* TestNetwork.heal("a")
+      yield* until(() => a!.open === 0)
+    }).pipe(onNetwork))
+
+  it.effect("that becomes empty while an endpoint is dialed fails the calls that wait", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      yield* TestNetwork.fault("a", { dial: "hang" })
+      const { connection, list } = yield* connectTo([a])
+      const call = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
+      yield* turn
+      yield* list()
+      const error = yield* Fiber.join(call)
+      assert.equal(error._tag, "Unreachable")
+      assert.match(error.message, /no endpoints/)
+    }).pipe(onNetwork))
+
+  it.effect("that changes between a balancer's pick and its use is nobody's fault", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      const { connection, endpoints } = yield* connectTo([a!])
+      let picks = 0
+      // Picks what is listed then, and the list has changed by the time it says so.
+      const balancer = yield* Balancer.make((current) =>
+        picks++ > 0 ? Effect.succeed(current[0]!) : SubscriptionRef.set(endpoints, [b!.endpoint]).pipe(
+          Effect.andThen(settle),
+          Effect.as(current[0]!)
+        )
+      )
+      assert.equal(yield* ask(connection, { balancer }), "b")
+      assert.equal(picks, 2)
+    }).pipe(onNetwork))
+
+  it.live("may change while the fiber of a call is not running", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      const { connection, endpoints } = yield* connectTo([a!])
+      const flipping = yield* SubscriptionRef.update(
+        endpoints,
+        (current) => current.length === 1 ? [b!.endpoint, a!.endpoint] : [a!.endpoint]
+      ).pipe(Effect.andThen(turn), Effect.forever, Effect.forkChild)
+      // Fibers that give way after every few operations: between the pick and its use too, for one of them.
+      const answers = yield* Effect.forEach([4, 5, 6, 7, 8, 9, 10, 11], (operations) =>
+        Effect.replicateEffect(ask(connection), 25).pipe(
+          Effect.provideService(References.MaxOpsBeforeYield, operations)
+        ), { concurrency: "unbounded" })
+      for (const answer of answers.flat()) {
+        assert.match(answer, /^[ab]$/)
+      }
+      yield* Fiber.interrupt(flipping)
+    }).pipe(onNetwork))
+})
+
+describe("no endpoints", () => {
+  it.effect("fail make where they can never change", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Connection.make(Resolver.constant()))
+      assert.ok(error._tag === "Unreachable", error._tag)
+      assert.deepEqual(error.attempts, [])
+      assert.match(error.message, /constant/)
+    }))
+
+  it.effect("fail calls while there are none, where they can change", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { connection, list } = yield* connectTo([])
+      for (
+        const options of [{}, { shardKey: 5n }, { balancer: yield* Balancer.sharded }, { timeout: "1 minute" }] as const
+      ) {
+        const error = yield* Effect.flip(ask(connection, options))
+        assert.ok(error._tag === "Unreachable", error._tag)
+        assert.match(error.message, /no endpoints/)
+        assert.deepEqual(error.attempts, [])
+      }
+      yield* list(a)
+      assert.equal(yield* ask(connection), "a")
+      yield* list()
+      assert.equal((yield* Effect.flip(ask(connection)))._tag, "Unreachable")
+    }).pipe(onNetwork))
+})
+
+describe("a call with waitForReady", () => {
+  const waiting = { waitForReady: true }
+
+  it.effect("waits for endpoints", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { connection, list } = yield* connectTo([])
+      const calls = yield* Effect.forkChild(
+        Effect.all([ask(connection, waiting), ask(connection, { ...waiting, shardKey: 1n })], { concurrency: 2 }),
+        {
+          startImmediately: true
+        }
+      )
+      yield* settle
+      assert.equal(calls.pollUnsafe(), undefined)
+      yield* list(a)
+      assert.deepEqual(yield* Fiber.join(calls), ["a", "a"])
+    }).pipe(onNetwork))
+
+  it.effect("waits for the end of a backoff, its own as well as one it finds, and dials no earlier", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const endpoint = counted(a.endpoint)
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const connection = yield* Connection.make(Resolver.constant(endpoint), { backoff: { jitter: 0 } })
+      const own = yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+      yield* settle
+      assert.equal(endpoint.dials, 1)
+      const found = yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+      yield* TestClock.adjust(49)
+      yield* settle
+      assert.equal(endpoint.dials, 1)
+      yield* TestNetwork.heal("a")
+      yield* TestClock.adjust(1)
+      assert.deepEqual([yield* Fiber.join(own), yield* Fiber.join(found)], ["a", "a"])
+      assert.equal(endpoint.dials, 2)
+    }).pipe(onNetwork))
+
+  it.effect("waits through as many backoffs as it takes", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const endpoint = counted(a.endpoint)
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const connection = yield* Connection.make(Resolver.constant(endpoint))
+      const call = yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+      while (endpoint.dials < 6) {
+        yield* TestClock.adjust(5)
+        yield* settle
+      }
+      yield* TestNetwork.heal("a")
+      yield* elapse(call, 5)
+      assert.equal(yield* Fiber.join(call), "a")
+      assert.equal(endpoint.dials, 7)
+    }).pipe(onNetwork))
+
+  it.effect("does not miss a backoff that ends while its balancer makes up its mind", () =>
+    Effect.gen(function*() {
+      yield* startInMemory("a")
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const { connection } = yield* connectTo([{ endpoint: yield* TestNetwork.endpoint("a") }])
+      assert.equal((yield* Effect.flip(ask(connection)))._tag, "Unreachable")
+      yield* TestNetwork.heal("a")
+      const picks: Array<number> = []
+      const balancer = yield* Balancer.make(([first], { avoid }) => {
+        picks.push(avoid.size)
+        if (avoid.size === 0) return Effect.succeed(first!)
+        return Effect.andThen(
+          TestClock.adjust("1 second"),
+          Effect.fail(new CallError.Unreachable({ message: "to be avoided", attempts: [] }))
+        )
+      })
+      assert.equal(yield* ask(connection, { ...waiting, balancer }), "a")
+      assert.deepEqual(picks, [1, 0])
+    }).pipe(onNetwork))
+
+  it.effect("waits with a balancer that always picks the endpoint that is down, without dialing it more often", () =>
+    Effect.gen(function*() {
+      const [a] = yield* Effect.forEach(["a", "b"], startInMemory)
+      const endpoint = counted(a!.endpoint)
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const balancer = Balancer.make((endpoints) => Effect.succeed(endpoints[0]!))
+      const connection = yield* Connection.make(Resolver.constant(endpoint), { balancer, backoff: { jitter: 0 } })
+      const call = yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+      // Dials at 0, 50, 130 and 258 ms.
+      yield* TestClock.adjust(257)
+      yield* settle
+      assert.equal(endpoint.dials, 3)
+      yield* TestNetwork.heal("a")
+      yield* TestClock.adjust(1)
+      assert.equal(yield* Fiber.join(call), "a")
+    }).pipe(onNetwork))
+
+  it.effect("ends at its deadline", () =>
+    Effect.gen(function*() {
+      yield* TestNetwork.fault("dead", { dial: "refuse" })
+      for (const endpoints of [[], [{ endpoint: yield* TestNetwork.endpoint("dead") }]]) {
+        const { connection } = yield* connectTo(endpoints)
+        const call = yield* Effect.forkChild(Effect.flip(ask(connection, { ...waiting, timeout: "300 millis" })), {
+          startImmediately: true
+        })
+        assert.equal(yield* elapse(call, 10), 300)
+        const error = yield* Fiber.join(call)
+        assert.equal(error._tag, "DeadlineExceeded")
+        if (endpoints.length > 0) assert.match(error.message, /memory:\/\/dead: .*refused/)
+      }
+    }).pipe(onNetwork))
+
+  it.effect("can be interrupted, and ends with the Connection", () =>
+    Effect.gen(function*() {
+      yield* TestNetwork.fault("dead", { dial: "refuse" })
+      for (const endpoints of [[], [{ endpoint: yield* TestNetwork.endpoint("dead") }]]) {
+        const { connection } = yield* connectTo(endpoints)
+        const interrupted = yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+        const call = yield* Effect.forkChild(Effect.flip(ask(connection, waiting)), { startImmediately: true })
+        yield* settle
+        yield* Fiber.interrupt(interrupted)
+        assert.equal(call.pollUnsafe(), undefined)
+        yield* connection.close
+        const error = yield* Fiber.join(call)
+        assert.ok(error._tag === "CommunicationError", error._tag)
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Closed", false])
+      }
+    }).pipe(onNetwork))
+})
