@@ -6,10 +6,10 @@
  * | the connection was closed by its owner | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
  * | the connection to the server broke | {@link CommunicationError} `Lost` | call again where `maybeExecuted` is false or the method is idempotent |
  * | the peer broke the protocol | {@link CommunicationError} `Protocol` | look at what runs at that address |
- * | the arguments or the result are larger than `maxMessageSize` | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
+ * | the arguments are larger than `maxMessageSize` | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
  * | no server could be reached | {@link Unreachable} | call again later, or call with `waitForReady` |
  * | the deadline passed | {@link DeadlineExceeded} | give up, or allow more time |
- * | the handler failed or could not run | {@link RemoteError} | as the chain says |
+ * | the handler failed or could not run, or its result is larger than the server's `maxMessageSize` | {@link RemoteError} | as the chain says |
  *
  * **Example**
  *
@@ -58,7 +58,7 @@ const communicationErrorFields = {
  * The call was not carried to its end by the connection it went over.
  *
  * - `reason._tag`: `Closed`, the connection's owner closed it; `Lost`, it broke; `Protocol`, the peer sent what the protocol does not
- *   allow; `TooLarge`, the arguments or the result exceed the largest message.
+ *   allow, such as a result over `maxMessageSize`; `TooLarge`, the arguments exceed it, and were not sent.
  * - `endpoint`: the address of the server, where one had been picked.
  * - `cause`: the error of the socket, where there is one.
  * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second effect. `true` says that
