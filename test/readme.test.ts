@@ -22,7 +22,8 @@ layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the docume
       const { code, stdout } = yield* run(process.execPath, tsc, "-p", directory)
       assert.equal(stdout, "")
       assert.equal(code, 0)
-    }))
+      // A compiler and a process for each block, on a machine that may be busy.
+    }), 60_000)
 
   for (const block of readmeBlocks) {
     it.effect(`runs and prints what it says: README.md, line ${block.line}`, () =>
@@ -34,7 +35,7 @@ layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the docume
         assert.equal(code, 0)
         const lines = stdout.split("\n").filter((line) => line !== "")
         assert.deepEqual(lines, promisedOutput(block))
-      }))
+      }), 60_000)
   }
 })
 

@@ -3,7 +3,7 @@
  */
 import { Cause, Console, Effect } from "effect"
 
-export class NotObserved extends Error {
+class NotObserved extends Error {
   override readonly name = "NotObserved"
 }
 

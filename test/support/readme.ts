@@ -77,7 +77,7 @@ export const run = Effect.fnUntraced(function*(command: string, ...args: Readonl
 /** The names in the first column of the table of the Go package. */
 export const goTable = (): ReadonlySet<string> => {
   const rows = readFileSync(root + "README.md", "utf8").split("\n")
-  const first = rows.findIndex((row) => /^\| Go package/.test(row))
+  const first = rows.findIndex((row) => row.startsWith("| Go package"))
   const names = new Set<string>()
   for (const row of rows.slice(first + 2)) {
     if (!row.startsWith("|")) break
