@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, References, Scope } from "effect"
 import { Endpoint, HandlerMap, Listener } from "effect-call"
 import { TestClock } from "effect/testing"
+import { lookup } from "node:dns/promises"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
@@ -278,6 +279,17 @@ describe("Listener.tcp", () => {
       }
       yield* closed(connection)
       assert.match(String(connection.errored), /ECONNRESET/)
+    }))
+
+  it.effect("does not listen after all when it is interrupted while its host is looked up", () =>
+    Effect.gen(function*() {
+      const { port } = yield* Effect.scoped(plainServer({ port: 0, host: "127.0.0.1" }))
+      const listening = yield* Effect.forkChild(Listener.tcp(`localhost:${port}`, handlers), { startImmediately: true })
+      assert.isUndefined(listening.pollUnsafe())
+      yield* Fiber.interrupt(listening)
+      // Its lookup, which cannot be called back, is done by the time that later ones are.
+      for (let i = 0; i < 5; i++) yield* Effect.promise(() => lookup("localhost"))
+      assert.include((yield* Effect.flip(Endpoint.tcp(`:${port}`).dial)).message, "ECONNREFUSED")
     }))
 
   it.effect("frees its port when it closes", () =>

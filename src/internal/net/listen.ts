@@ -29,15 +29,7 @@ export const listen = (server: net.Server, options: net.ListenOptions): Effect.E
     server.once("error", onError)
     server.listen(options)
     return Effect.sync(off)
-  }).pipe(
-    Effect.onError(() =>
-      Effect.sync(() => {
-        // Interrupted while its host was looked up, it would listen all the same.
-        server.once("listening", () => server.close())
-        server.close()
-      })
-    )
-  )
+  }).pipe(Effect.onError(() => Effect.sync(() => server.close())))
 
 type Found = fs.BigIntStats | undefined
 

@@ -35,6 +35,7 @@ describe("ArrivalQueue", () => {
       const dead = arrive("dead")
       dead.connection.destroy()
       queue.offer(dead)
+      assert.strictEqual(queue.size, 0)
       const live = arrive("live")
       queue.offer(live)
       assert.strictEqual(yield* queue.take, live)
