@@ -19,7 +19,7 @@
  * waiting for it, iff it is Dialing; calls are in flight only where it is Active or Draining.
  */
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -64,6 +64,8 @@ export interface PeerOwner {
 interface Dial {
   readonly waiters: Set<(dialed: Dialed) => void>
   fiber: Fiber.Fiber<void> | undefined
+  /** Whether it was called off, which may be while its fiber is only being started. */
+  abandoned: boolean
 }
 
 export class Peer {
@@ -110,7 +112,7 @@ export class Peer {
     const waiter = (dialed: Dialed) => resume(Effect.succeed(dialed))
     let dial = this.dial
     if (dial === undefined) {
-      dial = this.dial = { waiters: new Set(), fiber: undefined }
+      dial = this.dial = { waiters: new Set(), fiber: undefined, abandoned: false }
       dial.waiters.add(waiter)
       this.startDial(dial)
     } else {
@@ -169,7 +171,7 @@ export class Peer {
           this.establish(dial, own).pipe(
             Effect.timeoutOrElse({
               duration: dialTimeout,
-              orElse: () => Effect.fail(`no connection and version message within ${dialTimeout}`)
+              orElse: () => Effect.fail(`no connection and version message within ${Duration.format(dialTimeout)}`)
             }),
             restore,
             Effect.catchDefect((defect) => Effect.fail(`dialing died: ${String(defect)}`)),
@@ -186,6 +188,7 @@ export class Peer {
       )
     )
     dial.fiber = fiber
+    if (dial.abandoned) fiber.interruptUnsafe()
   }
 
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
@@ -270,9 +273,11 @@ export class Peer {
   }
 
   private abandonDial(): void {
-    const fiber = this.dial?.fiber
+    const dial = this.dial
+    if (dial === undefined) return
     this.dial = undefined
-    fiber?.interruptUnsafe()
+    dial.abandoned = true
+    dial.fiber?.interruptUnsafe()
   }
 
   private leaveIfIdle(): void {
