@@ -150,7 +150,7 @@ export class Client implements PeerOwner {
   onUnsent(peer: Peer, call: Call, args: Uint8Array): void {
     if (call.onUnsent !== undefined) return call.onUnsent(args)
     const attempts: Attempts = { tried: new Set(), failures: new Map() }
-    noteUnsent(attempts, peer.address)
+    noteUnsent(attempts, peer)
     call.resume(this.slow(call, args, undefined, attempts))
   }
 
@@ -318,7 +318,7 @@ export class Client implements PeerOwner {
       if (session === undefined) continue
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
-      noteUnsent(attempts, peer.address)
+      noteUnsent(attempts, peer)
       args = outcome.args
     }
   })
@@ -411,7 +411,8 @@ export class Client implements PeerOwner {
  * Notes that a connection was lost before the request left. It was open and may be again, so the endpoint counts as tried only the second
  * time: a peer that closes every connection it accepts must not be dialed for ever.
  */
-const noteUnsent = (attempts: Attempts, address: string): void => {
+const noteUnsent = (attempts: Attempts, { address, lastFailure }: Peer): void => {
   if (attempts.failures.has(address)) attempts.tried.add(address)
-  attempts.failures.set(address, "the connection was lost before the request was sent")
+  const why = lastFailure === undefined ? "" : `: ${lastFailure}`
+  attempts.failures.set(address, `the connection was lost before the request was sent${why}`)
 }
