@@ -59,7 +59,8 @@ const Proto = {
   }
 }
 
-const make = <R>(entries: ReadonlyMap<string, Entry<R>>): HandlerMap<R> => Object.assign(Object.create(Proto), { entries })
+const make = <R>(entries: ReadonlyMap<string, Entry<R>>): HandlerMap<R> =>
+  Object.assign(Object.create(Proto), { entries })
 
 /**
  * The map that serves nothing.
@@ -91,12 +92,15 @@ export const empty: HandlerMap<never> = make(new Map())
 export const set: {
   <R2>(component: string, method: string, handler: Handler<R2>): <R>(self: HandlerMap<R>) => HandlerMap<R | R2>
   <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2>
-} = dual(4, <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
-  const key = MethodKey.make(component, method)
-  const entries = new Map<string, Entry<R | R2>>(self.entries)
-  entries.set(key.hex, { key, handler })
-  return make(entries)
-})
+} = dual(
+  4,
+  <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
+    const key = MethodKey.make(component, method)
+    const entries = new Map<string, Entry<R | R2>>(self.entries)
+    entries.set(key.hex, { key, handler })
+    return make(entries)
+  }
+)
 
 /**
  * The handlers of several maps in one; where two serve the same method, the later one does.
