@@ -4,7 +4,8 @@
  * The client balances calls over them, cancels one, loses a replica and gets it back. Each thing that it claims is checked; it exits with
  * code 0 only if all of them were observed. Run it with `npm start`.
  */
-import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Duration, Effect, Fiber, FileSystem, Option, Schedule, Schema, Stream } from "effect"
 import { Balancer, type CallError, Connection, Endpoint, Resolver } from "effect-call"
 import { ChildProcess } from "effect/process"
@@ -42,7 +43,7 @@ const makeCertificates = Effect.fnUntraced(function*(directory: string) {
 })
 
 const askName = Effect.fnUntraced(function*(connection: Connection.Connection, options?: Connection.CallOptions) {
-  return Worker.fromBytes(yield* connection.call(Worker.name, Worker.nothing, { timeout: "2 seconds", ...options }))
+  return Worker.fromBytes(yield* connection.call(Worker.name, Worker.nothing, { timeout: "5 seconds", ...options }))
 })
 
 const askJobs = Effect.fnUntraced(function*(connection: Connection.Connection, options: Connection.CallOptions) {
