@@ -198,7 +198,11 @@ export const make = Effect.fnUntraced(function*(
     client.update(first.endpoints)
     if (!resolver.isConstant) {
       const watching = watch(resolver, first, ({ endpoints }) => client.update(endpoints))
-      yield* Effect.forkIn(Effect.provideContext(Effect.interruptible(watching), context), scope)
+      // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
+      yield* Effect.forkIn(
+        Effect.updateContext(Effect.interruptible(watching), (_: Context.Context<never>) => context),
+        scope
+      )
     }
     return Connection.of({
       call: (key, args, options) => client.call(key, args, options),
