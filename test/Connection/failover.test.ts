@@ -484,23 +484,23 @@ describe("a peer that is none", () => {
     ["never says its version", () => {}, /no connection and version message within 60ms/],
     [
       "writes garbage first",
-      (raw) => void raw.write(Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n")),
+      (raw) => raw.write(Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n")),
       /a message of type 32/
     ],
     [
       "says its version with an id",
-      (raw) => void raw.write(message(1, 0, Buffer.alloc(4))),
+      (raw) => raw.write(message(1, 0, Buffer.alloc(4))),
       /version message with id 1/
     ],
     [
       "says its version in 3 bytes",
-      (raw) => void raw.write(message(0, 0, Buffer.alloc(3))),
+      (raw) => raw.write(message(0, 0, Buffer.alloc(3))),
       /version message of 3 bytes/
     ],
-    ["sends a request", (raw) => void raw.write(message(1, 1, Buffer.alloc(49))), /a message of type 1/],
+    ["sends a request", (raw) => raw.write(message(1, 1, Buffer.alloc(49))), /a message of type 1/],
     [
       "announces 2^48 bytes",
-      (raw) => void raw.write(Buffer.concat([Buffer.alloc(8), Buffer.from([0, 0, 0, 0, 0, 0, 0, 1])])),
+      (raw) => raw.write(Buffer.concat([Buffer.alloc(8), Buffer.from([0, 0, 0, 0, 0, 0, 0, 1])])),
       /over the limit/
     ]
   ]
