@@ -199,10 +199,8 @@ export const make = Effect.fnUntraced(function*(
     if (!resolver.isConstant) {
       const watching = watch(resolver, first, ({ endpoints }) => client.update(endpoints))
       // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
-      yield* Effect.forkIn(
-        Effect.updateContext(Effect.interruptible(watching), (_: Context.Context<never>) => context),
-        scope
-      )
+      const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
+      yield* Effect.forkIn(apart, scope)
     }
     return Connection.of({
       call: (key, args, options) => client.call(key, args, options),
