@@ -1,6 +1,6 @@
 import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, SubscriptionRef } from "effect"
-import { Balancer, CallError, Connection, Endpoint, Resolver } from "effect-call"
+import { Balancer, CallError, Connection, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
 import { tcp, unix } from "../support/networks.ts"

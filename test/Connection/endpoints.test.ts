@@ -1,6 +1,6 @@
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, References, type Scope, SubscriptionRef } from "effect"
-import { Balancer, CallError, Connection, Endpoint, Resolver } from "effect-call"
+import { Balancer, CallError, Connection, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
