@@ -17,6 +17,7 @@ export class DeadlineTimer {
   private readonly expire: (now: number) => number
   private at = Infinity
   private fiber: Fiber.Fiber<void> | undefined = undefined
+  private stopped = false
 
   /** `expire` ends what is due at `now` and returns the earliest deadline that is left, or Infinity. */
   constructor(clock: Clock.Clock, context: Context.Context<never>, expire: (now: number) => number) {
@@ -27,7 +28,7 @@ export class DeadlineTimer {
 
   /** Makes sure that it wakes at `at`, in milliseconds of `nowMillis(clock)`, or before. */
   arm(at: number): void {
-    if (at >= this.at) return
+    if (at >= this.at || this.stopped) return
     this.fiber?.interruptUnsafe()
     this.at = at
     const fiber = Effect.runForkWith(this.context)(sleepMillis(this.clock, Math.max(0, at - nowMillis(this.clock))))
@@ -41,7 +42,9 @@ export class DeadlineTimer {
     })
   }
 
+  /** Stops for good, also where what `expire` has ended is what stops it. */
   stop(): void {
+    this.stopped = true
     const fiber = this.fiber
     this.fiber = undefined
     this.at = Infinity

@@ -200,7 +200,7 @@ describe("a connection that is cut", () => {
           yield* worksAgain(connection, runsOf)
           yield* connection.close
         }
-        return [...seen].sort()
+        return [...seen].toSorted()
       }, Effect.scoped)
 
       for (const direction of ["toServer", "toClient"] as const) {
@@ -241,7 +241,7 @@ describe("a connection that is cut", () => {
               yield* worksAgain(connection, runsOf)
               yield* connection.close
             }
-            assert.deepEqual([...seen].sort(), ["Lost, maybe executed", "Unreachable", "answer"])
+            assert.deepEqual([...seen].toSorted(), ["Lost, maybe executed", "Unreachable", "answer"])
           }).pipe(Effect.scoped))
       }
     })

@@ -83,16 +83,28 @@ export const untilEffect = (what: string, holds: Effect.Effect<boolean>): Effect
 export class RawPeer {
   readonly socket: Duplex
   readonly messages: Array<Received> = []
-  private rest = Buffer.alloc(0)
+  private chunks: Array<Buffer> = []
+  private have = 0
 
   constructor(socket: Duplex) {
     this.socket = socket
     socket.on("error", () => {})
     socket.on("data", (chunk: Buffer) => {
-      const { messages, rest } = split(Buffer.concat([this.rest, chunk]))
+      this.chunks.push(chunk)
+      this.have += chunk.length
+      // A large message is put together once, when it is whole.
+      if (this.have < this.wanted()) return
+      const { messages, rest } = split(Buffer.concat(this.chunks))
       this.messages.push(...messages)
-      this.rest = Buffer.from(rest)
+      this.chunks = [Buffer.from(rest)]
+      this.have = rest.length
     })
+  }
+
+  private wanted(): number {
+    if (this.have < 16) return 16
+    if (this.chunks[0]!.length < 16) this.chunks = [Buffer.concat(this.chunks)]
+    return 16 + Number(this.chunks[0]!.readBigUInt64LE(8) >> 8n)
   }
 
   /** Sends, and goes on when the socket has taken it (or is gone). */

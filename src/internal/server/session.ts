@@ -52,6 +52,7 @@ export class ServerSession implements TransportOwner {
   private readonly onEnded: () => void
   private idleWaiters: Array<() => void> = []
   private paused = false
+  private ending = false
   private done = false
   private readonly endWaiters: Array<() => void> = []
 
@@ -82,9 +83,14 @@ export class ServerSession implements TransportOwner {
     })
   })
 
-  /** Ends the connection's writing half, and waits until the socket has taken everything. */
+  /**
+   * Ends the connection's writing half, and waits until the client, who has then read every answer, has closed the connection. What it
+   * still sends is read and dropped: a connection that is closed before that is reset, which takes along answers that are on their way.
+   */
   readonly flushed: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    this.ending = true
     this.transport.end(() => resume(Effect.void))
+    this.onRoom()
   })
 
   /** Ends when the connection is over and no handler runs any more. */
@@ -104,6 +110,7 @@ export class ServerSession implements TransportOwner {
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
+    if (this.ending) return
     if (type === MessageType.request) this.onRequest(id, bytes, start, end, owned)
     else if (type === MessageType.cancel) this.calls.get(id)?.stop("canceled")
     else this.onVersion(id, bytes.subarray(start, end))

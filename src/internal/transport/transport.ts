@@ -100,10 +100,9 @@ export class Transport {
     this.finish({ _tag: "Lost", error: undefined })
   }
 
-  /** Ends the writing half; calls back when the socket has taken everything that waits, or is over. */
+  /** Ends the writing half, once the socket has taken everything that waits; calls back when the connection is closed. */
   end(done: () => void): void {
     if (this.over) return done()
-    this.duplex.once("finish", done)
     this.duplex.once("close", done)
     this.writer.end()
   }

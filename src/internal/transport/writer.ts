@@ -46,7 +46,10 @@ export class Writer {
   private ending = false
   /** Whether the connection is inside its read callback, at whose end it flushes. */
   inRead = false
-  /** Ids of requests that are queued and must not be sent. */
+  /**
+   * Ids of requests that are queued and must not be sent. Each leaves on its own: a caller that is resumed during a flush may drop a
+   * request of the next one.
+   */
   private readonly dropped = new Set<number>()
   /** The highest id of a request that was handed to the socket. */
   sentThrough = 0
@@ -175,7 +178,6 @@ export class Writer {
         this.bytesWritten += item.head.length + item.body.length
       }
     }
-    if (asks) this.dropped.clear()
     if (corked) this.duplex.uncork()
     if (!ready) this.blocked = this.duplex.writableNeedDrain
     if (this.wasFull && !this.blocked) this.room()
@@ -241,7 +243,7 @@ export class Writer {
 
   private leaves(message: LargeMessage): boolean {
     if (message.type !== MessageType.request) return true
-    return !this.dropped.has(message.id) && this.owner.onLeave(message.id, message.head, headerSize)
+    return !this.dropped.delete(message.id) && this.owner.onLeave(message.id, message.head, headerSize)
   }
 
   /** Asks about each request of a batch, and moves what is left together. */
@@ -249,7 +251,7 @@ export class Writer {
     let length = 0
     this.eachMessage(batch, (id, type, start, end) => {
       const stays = type !== MessageType.request ||
-        (!this.dropped.has(id) && this.owner.onLeave(id, batch.bytes, start + headerSize))
+        (!this.dropped.delete(id) && this.owner.onLeave(id, batch.bytes, start + headerSize))
       if (!stays) return
       if (length !== start) batch.bytes.copyWithin(length, start, end)
       length += end - start
