@@ -128,10 +128,13 @@ export class RawPeer {
     until("the connection to close", () => this.socket.closed)
   )
 
-  /** Breaks the connection with a reset. */
+  /** Breaks the connection off: over TCP with a reset. */
   reset(): void {
-    if (this.socket instanceof net.Socket) this.socket.resetAndDestroy()
-    else this.socket.destroy(new Error("reset"))
+    if (this.socket instanceof net.Socket && this.socket.remotePort !== undefined && !("encrypted" in this.socket)) {
+      this.socket.resetAndDestroy()
+    } else {
+      this.socket.destroy(new Error("reset"))
+    }
   }
 }
 
