@@ -15,7 +15,9 @@ import {
   echo,
   handlers,
   memory,
-  textOf
+  someWays,
+  textOf,
+  type Way
 } from "./support/networks.ts"
 
 const nothing = new Uint8Array()
@@ -57,17 +59,32 @@ const failing = handlers.pipe(
 )
 
 describe("a handler that fails", () => {
+  const failOver = (way: Way) => (name: string) => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const connection = yield* way.open(failing)
+      const error = remote(yield* Effect.flip(connection.call(method(name), bytesOf("boom"))))
+      // Whatever happened, the server and the connection live.
+      assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
+      return { error, lines: log.lines }
+    }).pipe(Effect.scoped, Effect.provide(log.layer))
+  }
+
+  const bug = (way: Way, name: string) =>
+    it.live(`with a bug (${name}): no details to the caller, all of them to the log`, () =>
+      Effect.gen(function*() {
+        const { error, lines } = yield* failOver(way)(name)
+        assert.deepEqual(error.chain, [plain("internal error: the handler died")])
+        assert.equal(lines.length, 1)
+        assert.equal(lines[0]!.level, "Error")
+        assert.equal(lines[0]!.message, "a handler died")
+        assert.deepEqual(lines[0]!.annotations, { component, method: name })
+        const expected = name.endsWith("string") ? "a handler's result is a Uint8Array, got string" : "secret detail"
+        assert.ok(lines[0]!.cause.includes(expected), lines[0]!.cause)
+      }))
+
   eachWay((way) => {
-    const fail = (name: string) => {
-      const log = makeLog()
-      return Effect.gen(function*() {
-        const connection = yield* way.open(failing)
-        const error = remote(yield* Effect.flip(connection.call(method(name), bytesOf("boom"))))
-        // Whatever happened, the server and the connection live.
-        assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
-        return { error, lines: log.lines }
-      }).pipe(Effect.scoped, Effect.provide(log.layer))
-    }
+    const fail = failOver(way)
 
     it.live("with an Error: a RemoteError with its text and identity", () =>
       Effect.gen(function*() {
@@ -78,6 +95,19 @@ describe("a handler that fails", () => {
         assert.ok(!error.isUnknownMethod && !error.isOverloaded)
         assert.deepEqual(lines, [])
       }))
+
+    bug(way, "defect")
+
+    it.live("because it is not there: isUnknownMethod", () =>
+      Effect.gen(function*() {
+        const { error } = yield* fail("no such method")
+        assert.ok(error.isUnknownMethod)
+        assert.equal(error.message, "internal error: unknown function")
+      }))
+  })
+
+  eachWay((way) => {
+    const fail = failOver(way)
 
     it.live("with causes: they are the rest of the chain", () =>
       Effect.gen(function*() {
@@ -92,19 +122,7 @@ describe("a handler that fails", () => {
         assert.equal((yield* fail("object")).error.message, "{\"code\":7}")
       }))
 
-    for (const name of ["defect", "late defect", "throws", "string", "late string", "finalizer"]) {
-      it.live(`with a bug (${name}): no details to the caller, all of them to the log`, () =>
-        Effect.gen(function*() {
-          const { error, lines } = yield* fail(name)
-          assert.deepEqual(error.chain, [plain("internal error: the handler died")])
-          assert.equal(lines.length, 1)
-          assert.equal(lines[0]!.level, "Error")
-          assert.equal(lines[0]!.message, "a handler died")
-          assert.deepEqual(lines[0]!.annotations, { component, method: name })
-          const expected = name.endsWith("string") ? "a handler's result is a Uint8Array, got string" : "secret detail"
-          assert.ok(lines[0]!.cause.includes(expected), lines[0]!.cause)
-        }))
-    }
+    for (const name of ["late defect", "throws", "string", "late string", "finalizer"]) bug(way, name)
 
     it.live("with an interruption of its own making: context canceled", () =>
       Effect.gen(function*() {
@@ -114,14 +132,7 @@ describe("a handler that fails", () => {
           identity: "(:&errors.errorString{s:\"context canceled\"})"
         }])
       }))
-
-    it.live("because it is not there: isUnknownMethod", () =>
-      Effect.gen(function*() {
-        const { error } = yield* fail("no such method")
-        assert.ok(error.isUnknownMethod)
-        assert.equal(error.message, "internal error: unknown function")
-      }))
-  })
+  }, someWays)
 
   eachNetwork((network) => {
     it.live("with the RemoteError of a call of its own: the chain goes on to the caller", () =>
