@@ -123,8 +123,7 @@ export const serve = <R>(
     const settings = serverSettings(options)
     const sessions = new Set<ServerSession>()
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
-      // What handlers need is in the context; the table of handlers does not know its type.
-      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context as Context.Context<never>)
+      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context)
       const accept = Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(restore(listener.accept), ({ connection, handlers }) =>
           Effect.sync(() => {
@@ -169,8 +168,7 @@ export const serveOn = <R>(
   Effect.suspend(() => {
     const settings = serverSettings(options)
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
-      // What handlers need is in the context; the table of handlers does not know its type.
-      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context as Context.Context<never>)
+      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context)
       return Effect.callback<void>((resume) => {
         const session = new ServerSession(connection, tableOf(handlers), shared, () => resume(Effect.void))
         session.start()

@@ -28,7 +28,7 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
   }
   if (length <= pooled) {
     if (block === undefined || blockSize - used < length) {
-      block = Buffer.allocUnsafeSlow(blockSize).buffer as ArrayBuffer // allocUnsafeSlow never shares memory
+      block = Buffer.allocUnsafeSlow(blockSize).buffer
       markAsUntransferable(block)
       used = 0
     }

@@ -26,7 +26,7 @@ export const nowMillis = (clock: Clock.Clock): number =>
  * Node runs timers before it polls: after a stall, a timer can fire while the answer that it waited for is already in
  * the kernel. The first immediate runs after the poll of the turn that is under way, the second after one whole turn.
  */
-export const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
+const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
   let immediate = setImmediate(() => {
     immediate = setImmediate(() => resume(Effect.void))
   })

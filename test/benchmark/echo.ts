@@ -91,13 +91,14 @@ const child = async (role: string, system: System, address: string) => {
     return
   }
   const run = await (system === "raw" ? connectRaw(address) : connectOurs(address))
-  process.on("message", async (job: Job) => {
+  const measure = async (job: Job) => {
     const before = process.cpuUsage()
     const start = performance.now()
     const calls = await run(job)
     const { system: kernel, user } = process.cpuUsage(before)
     process.send?.({ calls, seconds: (performance.now() - start) / 1000, cpuMicros: user + kernel } satisfies Figures)
-  })
+  }
+  process.on("message", (job: Job) => void measure(job))
   process.send?.("ready")
 }
 
@@ -140,7 +141,11 @@ const main = async () => {
         const figures = new Map<System, { rate: number; client: number; server: number }>()
         for (const { client, server, system } of pairs) {
           const before = await ask<NodeJS.CpuUsage>(server, {})
-          const { calls, cpuMicros, seconds } = await ask<Figures>(client, { callers, bytes, seconds: Number(values.seconds) })
+          const { calls, cpuMicros, seconds } = await ask<Figures>(client, {
+            callers,
+            bytes,
+            seconds: Number(values.seconds)
+          })
           const after = await ask<NodeJS.CpuUsage>(server, {})
           const serverMicros = after.user + after.system - before.user - before.system
           figures.set(system, { rate: calls / seconds, client: cpuMicros / calls, server: serverMicros / calls })
@@ -148,9 +153,12 @@ const main = async () => {
         if (round > 0) rounds.push(figures)
       }
       for (const system of systems) {
-        const of = (name: "rate" | "client" | "server") => median(rounds.map((round) => round.get(system)?.[name] ?? NaN))
+        const of = (name: "rate" | "client" | "server") =>
+          median(rounds.map((round) => round.get(system)?.[name] ?? NaN))
         const ratio = (name: "rate" | "client" | "server") =>
-          median(rounds.map((round) => (round.get(system)?.[name] ?? NaN) / (round.get("raw")?.[name] ?? NaN))).toFixed(2)
+          median(rounds.map((round) => (round.get(system)?.[name] ?? NaN) / (round.get("raw")?.[name] ?? NaN))).toFixed(
+            2
+          )
         console.log(
           String(callers).padStart(7),
           String(bytes).padStart(6),

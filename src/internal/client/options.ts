@@ -13,8 +13,8 @@ export const CurrentOptions: Context.Reference<CallOptions | undefined> = Contex
 )
 
 /** The defaults of the options that client and server share. */
-export const defaultWriteFlattenLimit = 16_384
-export const defaultMaxMessageSize = maxMessageSize
+const defaultWriteFlattenLimit = 16_384
+const defaultMaxMessageSize = maxMessageSize
 
 /** A client's options, complete and in the units that the code counts in. */
 export interface ClientSettings {
@@ -31,7 +31,7 @@ const invalid = (name: string, value: unknown, expected: string): never => {
 }
 
 /** A size in bytes. */
-export const byteSize = (
+const byteSize = (
   name: string,
   value: number | undefined,
   otherwise: number,

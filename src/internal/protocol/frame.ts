@@ -6,6 +6,8 @@
  * either one of its own (where the receiver keeps the bytes) or one that is reused.
  */
 
+import { u32At, u8At } from "./bytes.ts"
+
 /** The bytes of a message's header. */
 export const headerSize = 16
 
@@ -55,24 +57,16 @@ export const writeHeader = (target: Uint8Array, offset: number, id: number, type
   target[offset + 15] = 0
 }
 
-// An index that is inside the array: `noUncheckedIndexedAccess` cannot know, and a check would cost on every byte.
-const at = (bytes: Uint8Array, index: number): number => bytes[index] as number
-
-/** Reads a u32 at `offset`. */
-export const readU32 = (bytes: Uint8Array, offset: number): number =>
-  (at(bytes, offset) | (at(bytes, offset + 1) << 8) | (at(bytes, offset + 2) << 16) | (at(bytes, offset + 3) << 24)) >>>
-  0
-
 /** Reads the `id` of the header at `offset`, or -1 where it is 2^53 or more, which no client that counts from 1 reaches. */
 export const readId = (bytes: Uint8Array, offset: number): number => {
-  const high = readU32(bytes, offset + 4)
-  return high > maxSafeHigh ? -1 : readU32(bytes, offset) + high * twoTo32
+  const high = u32At(bytes, offset + 4)
+  return high > maxSafeHigh ? -1 : u32At(bytes, offset) + high * twoTo32
 }
 
 /** Reads the `length` of the header at `offset`; from 2^53 on it is rounded, which is far past every limit. */
 export const readLength = (bytes: Uint8Array, offset: number): number =>
-  (at(bytes, offset + 9) | (at(bytes, offset + 10) << 8) | (at(bytes, offset + 11) << 16)) +
-  readU32(bytes, offset + 12) * 16_777_216
+  (u8At(bytes, offset + 9) | (u8At(bytes, offset + 10) << 8) | (u8At(bytes, offset + 11) << 16)) +
+  u32At(bytes, offset + 12) * 16_777_216
 
 /**
  * What takes the messages of a {@link FrameDecoder}.
@@ -155,7 +149,7 @@ export class FrameDecoder {
       if (this.headerHave > 0 || end - position < headerSize) {
         const wanted = headerSize - this.headerHave
         const available = Math.min(wanted, end - position)
-        for (let i = 0; i < available; i++) this.header[this.headerHave + i] = at(chunk, position + i)
+        for (let i = 0; i < available; i++) this.header[this.headerHave + i] = u8At(chunk, position + i)
         this.headerHave += available
         position += available
         if (this.headerHave < headerSize) return undefined
@@ -178,7 +172,7 @@ export class FrameDecoder {
     owned: boolean
   ): number {
     const id = readId(header, headerAt)
-    const type = at(header, headerAt + 8)
+    const type = u8At(header, headerAt + 8)
     const length = readLength(header, headerAt)
     if (type > 31 || (this.types & (1 << type)) === 0) return this.refuse(`a message of type ${type}`, position)
     if (length > this.maxSize) {
