@@ -92,6 +92,26 @@ describe("the trace context", () => {
       assert.equal(Option.getOrThrow(second!.parent).spanId, first!.spanId)
     }).pipe(Effect.scoped))
 
+  it.effect("goes through where tracing is off, in the caller's part or in a server on the way", () =>
+    Effect.gen(function*() {
+      const { handlers, spans } = keeping()
+      const back = yield* connect([(yield* memory.serve(handlers)).endpoint])
+      const front = yield* connect([
+        (yield* memory.serve(
+          HandlerMap.set(HandlerMap.empty, component, "forward", (args) => back.call(method("span"), args))
+        ).pipe(Effect.withTracerEnabled(false))).endpoint
+      ])
+      const caller = yield* front.call(method("forward"), nothing).pipe(
+        Effect.withSpan("off"),
+        Effect.withTracerEnabled(false),
+        Effect.andThen(Effect.currentSpan),
+        Effect.withSpan("caller")
+      )
+      const span = Option.getOrThrow(spans[0]!)
+      assert.equal(span.traceId, caller.traceId)
+      assert.equal(Option.getOrThrow(span.parent).spanId, caller.spanId)
+    }).pipe(Effect.scoped))
+
   it.live("leaves no bytes in the header where there is no span, or none with W3C's ids", () =>
     Effect.gen(function*() {
       const contexts: Array<string> = []
