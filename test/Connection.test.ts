@@ -127,6 +127,19 @@ describe("sizes", () => {
     }).pipe(Effect.scoped))
 })
 
+describe("more than fits", () => {
+  eachNetwork((network) => {
+    it.live("into a connection at once waits, in either direction, and all of it arrives", () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* network.serve(handlers)
+        const connection = yield* connect([endpoint])
+        const sent = Array.from({ length: 40 }, (_, i) => pattern(200_000, i))
+        const results = yield* Effect.forEach(sent, (args) => connection.call(echo, args), { concurrency: "unbounded" })
+        sent.forEach((args, i) => assertBytes(results[i]!, args, `result ${i}`))
+      }).pipe(Effect.scoped))
+  })
+})
+
 describe("the bytes that a caller gets are its own", () => {
   eachWay((way) => {
     it.live("results and arguments stay as they are while other calls go on, whatever others do to theirs", () =>

@@ -10,8 +10,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type { Balancer, PickOptions } from "../../Balancer.ts"
 import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } from "../../CallError.ts"
 import type { CallOptions, ConnectionState } from "../../Connection.ts"
@@ -26,6 +28,15 @@ import { Call } from "./call.ts"
 import { type ClientSettings, CurrentOptions } from "./options.ts"
 import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
 import { type ClientSession, closedError } from "./session.ts"
+
+/** The span that a call is part of. Those of code whose tracing is off are passed over, as Effect does where it looks for a span's parent. */
+const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
+  let span = current
+  while (span !== undefined && Context.get(span.annotations, Tracer.DisablePropagation)) {
+    span = span._tag === "Span" ? Option.getOrUndefined(span.parent) : undefined
+  }
+  return span
+}
 
 const maxShardKey = 2n ** 64n - 1n
 const nothing: ReadonlySet<string> = new Set()
@@ -166,7 +177,7 @@ export class Client implements PeerOwner {
     const region = fiber.getRef(CurrentOptions)
     const options = region === undefined ? given : given === undefined ? region : { ...region, ...given }
     const deadlineAt = this.deadlineOf(fiber, options)
-    const call = new Call(key, options, deadlineAt, fiber.cache.span, resume)
+    const call = new Call(key, options, deadlineAt, tracedSpan(fiber.cache.span), resume)
     const refused = this.refusal(call, args)
     if (refused !== undefined) return resume(Effect.fail(refused))
 
