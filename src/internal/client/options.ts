@@ -60,7 +60,8 @@ export const duration = (
 ): Duration.Duration => {
   const input = value ?? otherwise
   const parsed = Duration.fromInput(input)
-  return parsed._tag === "Some" && Duration.toMillis(parsed.value) >= 0
+  // NaN would be taken for a duration of nothing.
+  return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
     ? parsed.value
     : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
 }
