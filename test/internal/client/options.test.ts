@@ -1,0 +1,65 @@
+import { describe, it } from "@effect/vitest"
+import { Cause, Duration, Effect, Exit } from "effect"
+import { Connection, Endpoint, Resolver } from "effect-call"
+import * as assert from "node:assert/strict"
+import { clientSettings } from "../../../src/internal/client/options.ts"
+
+describe("a client's options", () => {
+  it("have the defaults that they say", () => {
+    const { dialTimeout, ...settings } = clientSettings(undefined)
+    assert.deepEqual(settings, {
+      writeFlattenLimit: 16_384,
+      maxMessageSize: 104_857_600,
+      optimisticSpinMillis: 0,
+      backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0.2 }
+    })
+    assert.equal(Duration.toMillis(dialTimeout), 5000)
+    assert.deepEqual(clientSettings({}), clientSettings(undefined))
+    assert.deepEqual(clientSettings({ backoff: {} }), clientSettings(undefined))
+  })
+
+  it("are taken in any unit", () => {
+    const settings = clientSettings({
+      optimisticSpinDuration: "50 micros",
+      dialTimeout: Duration.infinity,
+      backoff: { initial: 0, max: "1 minute", factor: 1, jitter: 0 },
+      writeFlattenLimit: 0,
+      maxMessageSize: 1024
+    })
+    assert.equal(settings.optimisticSpinMillis, 0.05)
+    assert.ok(!Duration.isFinite(settings.dialTimeout))
+    assert.deepEqual(settings.backoff, { initial: 0, max: 60_000, factor: 1, jitter: 0 })
+    assert.deepEqual([settings.writeFlattenLimit, settings.maxMessageSize], [0, 1024])
+  })
+
+  const invalid: ReadonlyArray<readonly [Connection.ClientOptions, RegExp]> = [
+    [
+      { writeFlattenLimit: -1 },
+      /^option writeFlattenLimit: expected a whole number of bytes from 0 to 104857600, got -1$/
+    ],
+    [{ writeFlattenLimit: 1.5 }, /writeFlattenLimit: .* got 1\.5/],
+    [{ writeFlattenLimit: NaN }, /writeFlattenLimit: .* got NaN/],
+    [{ maxMessageSize: 1023 }, /maxMessageSize: expected a whole number of bytes from 1024 to 104857600, got 1023/],
+    [{ maxMessageSize: 104_857_601 }, /maxMessageSize: .* got 104857601/],
+    [{ dialTimeout: -5 }, /dialTimeout: expected a duration of zero or more, got -5/],
+    [{ dialTimeout: NaN }, /dialTimeout: .* got NaN/],
+    [{ dialTimeout: "soon" as never }, /dialTimeout: .* got soon/],
+    [{ optimisticSpinDuration: "-1 millis" }, /optimisticSpinDuration: .* got -1 millis/],
+    [{ backoff: { initial: -1 } }, /backoff\.initial: .* got -1/],
+    [{ backoff: { max: -1 } }, /backoff\.max: .* got -1/],
+    [{ backoff: { factor: 0.9 } }, /backoff\.factor: expected a number of 1 or more, got 0\.9/],
+    [{ backoff: { factor: NaN } }, /backoff\.factor: .* got NaN/],
+    [{ backoff: { jitter: 1 } }, /backoff\.jitter: expected a number from 0 to less than 1, got 1/],
+    [{ backoff: { jitter: -0.1 } }, /backoff\.jitter: .* got -0\.1/]
+  ]
+  for (const [options, expected] of invalid) {
+    it.effect(`are a defect of make that names what is wrong: ${expected.source}`, () =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(Connection.make(Resolver.constant(Endpoint.tcp("127.0.0.1:1")), options))
+        assert.ok(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+        const defect = Cause.squash(exit.cause)
+        assert.ok(defect instanceof RangeError)
+        assert.match(defect.message, expected)
+      }))
+  }
+})

@@ -1,0 +1,168 @@
+import { describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as assert from "node:assert/strict"
+import { Admission } from "../../../src/internal/server/admission.ts"
+
+const turn = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void))
+})
+
+/** Calls that note when they are started; `busy` is how long each keeps the event loop, in milliseconds. */
+const makeCalls = (busy = 0) => {
+  const started: Array<number> = []
+  const call = (n: number) => ({
+    start: () => {
+      const until = performance.now() + busy
+      while (performance.now() < until) {
+        // busy
+      }
+      started.push(n)
+    }
+  })
+  return { started, call }
+}
+
+/** More time than any turn takes. */
+const forever = 1_000_000
+
+describe("admission", () => {
+  it("lets so many calls run, queues so many more, and refuses the rest", () => {
+    const admission = new Admission(2, 3, forever)
+    const { call } = makeCalls()
+    admission.beginTurn()
+    assert.deepEqual([admission.tryStart(), admission.tryStart(), admission.tryStart()], [true, true, false])
+    assert.deepEqual([1, 2, 3, 4].map((n) => admission.tryQueue(call(n))), [true, true, true, false])
+  })
+
+  it.effect("starts those that wait in their order, one for each that ends", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(2, 10, forever)
+      const { call, started } = makeCalls()
+      admission.beginTurn()
+      admission.tryStart()
+      admission.tryStart()
+      for (const n of [1, 2, 3, 4]) admission.tryQueue(call(n))
+      yield* turn
+      assert.deepEqual(started, [])
+      admission.ended()
+      yield* turn
+      assert.deepEqual(started, [1])
+      admission.ended()
+      admission.ended()
+      yield* turn
+      assert.deepEqual(started, [1, 2, 3])
+      yield* turn
+      assert.deepEqual(started, [1, 2, 3])
+    }))
+
+  it.effect("lets no new call pass one that waits", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(1, 10, forever)
+      const { call, started } = makeCalls()
+      admission.beginTurn()
+      assert.ok(admission.tryStart())
+      admission.tryQueue(call(1))
+      admission.ended()
+      // There is room for one, and it is taken.
+      assert.equal(admission.tryStart(), false)
+      yield* turn
+      assert.deepEqual(started, [1])
+    }))
+
+  it.effect("forgets a call that leaves the queue, and has its place free for another", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(1, 2, forever)
+      const { call, started } = makeCalls()
+      admission.beginTurn()
+      admission.tryStart()
+      const [first, second, third] = [call(1), call(2), call(3)]
+      assert.deepEqual([admission.tryQueue(first), admission.tryQueue(second), admission.tryQueue(third)], [
+        true,
+        true,
+        false
+      ])
+      admission.leave(first)
+      assert.equal(admission.tryQueue(third), true)
+      admission.ended()
+      yield* turn
+      admission.ended()
+      yield* turn
+      assert.deepEqual(started, [2, 3])
+      admission.ended()
+      admission.beginTurn()
+      assert.ok(admission.tryStart())
+    }))
+
+  it.effect("puts calls off when the turn's time is up, and starts them in later turns, a part of them in each", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(1000, 1000, 2)
+      const { call, started } = makeCalls(1)
+      admission.beginTurn()
+      let atOnce = 0
+      for (let n = 0; n < 100; n++) {
+        if (started.length === n && admission.tryStart()) {
+          call(n).start()
+          atOnce++
+        } else {
+          assert.ok(admission.tryQueue(call(n)))
+        }
+      }
+      assert.ok(atOnce >= 2 && atOnce < 20, `${atOnce} at once`)
+      let turns = 0
+      while (started.length < 100) {
+        const before = started.length
+        yield* turn
+        turns++
+        assert.ok(started.length - before < 20, `${started.length - before} in one turn`)
+        assert.ok(turns < 200)
+      }
+      assert.ok(turns > 4)
+      assert.deepEqual(started, Array.from({ length: 100 }, (_, n) => n))
+    }))
+
+  it("always starts the first call of a turn, even with no time at all", () => {
+    const admission = new Admission(10, 0, 0)
+    for (let n = 0; n < 10; n++) {
+      admission.beginTurn()
+      assert.ok(admission.tryStart())
+    }
+    assert.equal(admission.tryStart(), false)
+  })
+
+  it.effect("puts off rather than refuses where nobody may wait and there is only no time", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(100, 0, 0)
+      const { call, started } = makeCalls()
+      admission.beginTurn()
+      const now = performance.now()
+      while (performance.now() === now) {
+        // until the clock has moved on
+      }
+      const accepted = Array.from({ length: 100 }, (_, n) => admission.tryStart() || admission.tryQueue(call(n)))
+      assert.ok(accepted.every((yes) => yes))
+      assert.equal(admission.tryStart() || admission.tryQueue(call(100)), false)
+      const waited = accepted.length - 7
+      while (started.length < waited) yield* turn
+      assert.equal(started.length, waited)
+    }))
+
+  it.effect("goes on where a call ends in its own start", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(1, 100, forever)
+      const ended = { count: 0 }
+      admission.beginTurn()
+      admission.tryStart()
+      for (let n = 0; n < 50; n++) {
+        admission.tryQueue({
+          start: () => {
+            ended.count++
+            admission.ended()
+          }
+        })
+      }
+      admission.ended()
+      while (ended.count < 50) yield* turn
+      admission.beginTurn()
+      assert.ok(admission.tryStart())
+    }))
+})
