@@ -177,16 +177,16 @@ describe("the bytes that a caller gets are its own", () => {
 
 describe("the bytes that a caller passes", () => {
   eachWay((way) => {
-    it.live("may be changed as soon as the call has suspended, below writeFlattenLimit", () =>
-      Effect.gen(function*() {
-        const connection = yield* way.open(handlers)
-        for (const size of [1, 100, 16_383]) {
+    for (const size of [10, 16_383]) {
+      it.live(`may be changed as soon as the call has suspended, below writeFlattenLimit: ${size} bytes`, () =>
+        Effect.gen(function*() {
+          const connection = yield* way.open(handlers)
           const args = pattern(size)
           const calling = yield* Effect.forkChild(connection.call(echo, args), { startImmediately: true })
-          args.fill(0)
+          args.fill(0xee)
           assertBytes(yield* Fiber.join(calling), pattern(size))
-        }
-      }).pipe(Effect.scoped))
+        }).pipe(Effect.scoped))
+    }
 
     it.live("are not changed, whatever their size and whatever part of a buffer they are", () =>
       Effect.gen(function*() {
