@@ -94,11 +94,11 @@ const makeNetwork = (name: Network["name"], listen: Listen): Network => ({
 export const tcp: Network = makeNetwork("tcp", onTcp)
 export const unix: Network = makeNetwork("unix", onUnix)
 export const mtlsOverTcp: Network = makeNetwork("mtls over tcp", withMtls(onTcp))
-export const mtlsOverUnix: Network = makeNetwork("mtls over unix", withMtls(onUnix))
+const mtlsOverUnix: Network = makeNetwork("mtls over unix", withMtls(onUnix))
 export const memory: Network = makeNetwork("memory", inMemory)
 
 /** All of them. */
-export const networks: ReadonlyArray<Network> = [tcp, unix, mtlsOverTcp, mtlsOverUnix, memory]
+const networks: ReadonlyArray<Network> = [tcp, unix, mtlsOverTcp, mtlsOverUnix, memory]
 
 /** A `describe` for each network. */
 export const eachNetwork = (tests: (network: Network) => void, which: ReadonlyArray<Network> = networks): void => {
@@ -153,7 +153,7 @@ const makeWay = (network: Network, resolver: Way["resolver"], use: Way["use"]): 
 })
 
 /** Every network, with a constant and a changing resolver, on a fresh and on a shared connection. */
-export const ways: ReadonlyArray<Way> = networks.flatMap((network) =>
+const ways: ReadonlyArray<Way> = networks.flatMap((network) =>
   (["constant", "changing"] as const).flatMap((resolver) =>
     (["fresh", "shared"] as const).map((use) => makeWay(network, resolver, use))
   )
@@ -173,15 +173,13 @@ export const eachWay = (tests: (way: Way) => void, which: ReadonlyArray<Way> = w
 export const component = "test/Echo"
 /** Answers its arguments. */
 export const echo: MethodKey.MethodKey = MethodKey.make(component, "echo")
-/** Fails with an Error whose message is its arguments. */
-export const error: MethodKey.MethodKey = MethodKey.make(component, "error")
 /** Never answers. */
 export const hang: MethodKey.MethodKey = MethodKey.make(component, "hang")
 
 export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text)
 export const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 
-/** Serves {@link echo}, {@link error} and {@link hang}. */
+/** Serves {@link echo}, {@link hang}, and "error", which fails with an Error whose message is its arguments. */
 export const handlers: HandlerMap.HandlerMap<never> = HandlerMap.empty.pipe(
   HandlerMap.set(component, "echo", (args) => Effect.succeed(args)),
   HandlerMap.set(component, "error", (args) => Effect.fail(new Error(textOf(args)))),

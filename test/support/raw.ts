@@ -61,7 +61,7 @@ export interface Raw {
   readonly closed: Effect.Effect<void>
 }
 
-export const rawOf = (socket: Duplex): Raw => {
+const rawOf = (socket: Duplex): Raw => {
   const chunks: Array<Buffer> = []
   const watchers = new Set<() => void>()
   const look = () => {
