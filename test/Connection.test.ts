@@ -133,7 +133,7 @@ describe("more than fits", () => {
       Effect.gen(function*() {
         const { endpoint } = yield* network.serve(handlers)
         const connection = yield* connect([endpoint])
-        const sent = Array.from({ length: 40 }, (_, i) => pattern(200_000, i))
+        const sent = Array.from({ length: 24 }, (_, i) => pattern(200_000, i))
         const results = yield* Effect.forEach(sent, (args) => connection.call(echo, args), { concurrency: "unbounded" })
         sent.forEach((args, i) => assertBytes(results[i]!, args, `result ${i}`))
       }).pipe(Effect.scoped))

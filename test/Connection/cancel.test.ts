@@ -67,7 +67,7 @@ describe("interrupting a call", () => {
       Effect.gen(function*() {
         const { counts, handlers, until } = counting()
         const connection = yield* way.open(handlers)
-        for (let i = 0; i < 20; i++) {
+        for (let i = 0; i < 10; i++) {
           const calling = yield* Effect.forkChild(connection.call(wait, nothing), { startImmediately: true })
           // Up to so many turns of the event loop later, so on its way or there already.
           for (let turn = 0; turn < i % 5; turn++) {
