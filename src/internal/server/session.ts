@@ -177,7 +177,7 @@ export class ServerSession implements TransportOwner {
       return
     }
     const call = new RunningCall(id, entry, deadlineAt, this)
-    call.queue(() => this.fork(call, this.invoke(entry, args), trace))
+    call.queue(() => this.begin(call, args, trace))
     if (!admission.tryQueue(call)) return this.respondError(id, [Identities.overloaded])
     this.enter(call)
   }
@@ -190,26 +190,33 @@ export class ServerSession implements TransportOwner {
     deadlineAt: number,
     trace: TraceContext | undefined
   ): void {
-    if (trace === undefined) {
-      const effect = this.invoke(entry, args)
-      if (Exit.isExit(effect)) {
-        this.settings.admission.ended()
-        // The handler's type says what it is an exit of.
-        this.respond(id, entry, effect as Exit.Exit<Uint8Array, unknown>, false)
-        return
-      }
+    if (trace !== undefined) {
       const call = new RunningCall(id, entry, deadlineAt, this)
       this.enter(call)
-      this.fork(call, effect, undefined)
-    } else {
-      const call = new RunningCall(id, entry, deadlineAt, this)
-      this.enter(call)
-      // Called inside the span, so that what it does before its effect runs is part of it.
-      this.fork(call, Effect.suspend(() => this.invoke(entry, args)), trace)
+      return this.begin(call, args, trace)
     }
+    const effect = this.invoke(entry, args)
+    if (Exit.isExit(effect)) {
+      this.settings.admission.ended()
+      // The handler's type says what it is an exit of.
+      return this.respond(id, entry, effect as Exit.Exit<Uint8Array, unknown>, false)
+    }
+    const call = new RunningCall(id, entry, deadlineAt, this)
+    this.enter(call)
+    this.fork(call, effect, undefined)
+  }
+
+  private begin(call: RunningCall, args: Uint8Array, trace: TraceContext | undefined): void {
+    // Called inside the span, where there is one, so that what the handler does before its effect runs is part of it.
+    const effect = trace === undefined
+      ? this.invoke(call.entry, args)
+      : Effect.suspend(() => this.invoke(call.entry, args))
+    this.fork(call, effect, trace)
   }
 
   private enter(call: RunningCall): void {
+    // The handler itself may have ended the connection before its call got here.
+    if (this.transport.isOver) return call.stop("lost")
     this.calls.add(call)
     if (call.deadlineAt !== Infinity) this.timer.arm(call.deadlineAt)
   }

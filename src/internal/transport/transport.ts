@@ -6,6 +6,7 @@
 import type { OnReadOpts } from "node:net"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
+import { markAsUntransferable } from "node:worker_threads"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
@@ -44,7 +45,7 @@ export class OnreadReceiver {
     this.transport = transport
     const early = this.early
     this.early = []
-    for (const chunk of early) transport.receive(chunk, 0, chunk.length, true)
+    for (const chunk of early) transport.receive(chunk, 0, chunk.length, false)
   }
 }
 
@@ -119,13 +120,15 @@ export class Transport {
     this.duplex.off("end", this.onEnd)
     this.duplex.off("close", this.onEnd)
     // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
+    if (!this.duplex.destroyed) this.duplex.destroy()
     this.owner.onOver(over)
     // After the owner has looked at what was never sent.
     this.writer.close()
-    if (!this.duplex.destroyed) this.duplex.destroy()
   }
 
   private readonly onData = (chunk: Uint8Array): void => {
+    // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
+    if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     this.receive(chunk, 0, chunk.length, this.ownsChunks)
   }
 
