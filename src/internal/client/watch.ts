@@ -14,8 +14,11 @@ const waitFactor = 1.3
 const longestWait = 1000
 const jitter = 0.4
 
-/** So many changes in a row may come without any waiting; a resolver that always has a new version at once is slowed down after them. */
-const freeChanges = 16
+/**
+ * So many changes in a row may come without any waiting, where each came before the event loop could turn. A resolver that always has a
+ * new version at once, or after nothing but microtasks, would else keep the loop from everything.
+ */
+const freeChanges = 64
 
 /**
  * Asks `resolver` for endpoints that are newer than `first`, and hands them to `apply`. It never ends; errors leave the endpoints as they
@@ -31,9 +34,13 @@ export const watch = Effect.fnUntraced(function*(
   let failing = false
   let immediate = 0
   while (true) {
+    let atOnce = true
+    const turned = setImmediate(() => {
+      atOnce = false
+    })
     const asked = yield* Effect.forkChild(Effect.suspend(() => resolver.resolve(version)), { startImmediately: true })
-    const atOnce = asked.pollUnsafe() !== undefined
     const exit = yield* Fiber.await(asked)
+    clearImmediate(turned)
     let changed = false
     if (Exit.isFailure(exit)) {
       if (!failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
