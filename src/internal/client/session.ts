@@ -56,7 +56,7 @@ export class ClientSession implements TransportOwner {
   private nextId = 1
   private ready = false
   private closing = false
-  private roomWaiters: Array<() => void> = []
+  private readonly roomWaiters = new Set<() => void>()
   private spinUntil = 0
   private spinning = false
 
@@ -96,11 +96,9 @@ export class ClientSession implements TransportOwner {
   /** Ends when the connection can take more, or is over. Of those who wait only as many go on as there is room for. */
   readonly whenRoom: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.isOver || this.hasRoom()) return resume(Effect.void)
-    const wake = () => resume(this.whenRoom)
-    this.roomWaiters.push(wake)
-    return Effect.sync(() => {
-      this.roomWaiters = this.roomWaiters.filter((waiter) => waiter !== wake)
-    })
+    const wake = () => resume(Effect.void)
+    this.roomWaiters.add(wake)
+    return Effect.sync(() => this.roomWaiters.delete(wake))
   })
 
   /** Queues a call. It must not be over, and there must be room. */
@@ -181,9 +179,12 @@ export class ClientSession implements TransportOwner {
   }
 
   onRoom(): void {
-    const waiters = this.roomWaiters
-    this.roomWaiters = []
-    for (const wake of waiters) wake()
+    // One after the other, since each that goes on takes some of the room at once: to wake all would cost each drain a look at everybody.
+    for (const wake of this.roomWaiters) {
+      if (!this.isOver && !this.hasRoom()) return
+      this.roomWaiters.delete(wake)
+      wake()
+    }
   }
 
   onOver(over: Over): void {
@@ -194,7 +195,7 @@ export class ClientSession implements TransportOwner {
       ? `${this.address}: ${over.error.message}`
       : this.ready
       ? `${this.address} closed the connection`
-      : `${this.address} closed the connection before its version message`
+      : `${this.address} closed the connection before its version message${this.refusalHint}`
     const writer = this.transport.writer
     const calls = this.pending.clear()
     const unsent = calls.some((call) => writer.isQueued(call.id)) ? writer.unsent() : undefined
@@ -211,6 +212,11 @@ export class ClientSession implements TransportOwner {
       }
     }
     this.onRoom()
+  }
+
+  /** With TLS 1.3 a client whose certificate is refused has done its handshake by then, and is told no reason. */
+  private get refusalHint(): string {
+    return this.address.startsWith("mtls://") ? " (it may have refused this client's certificate: its log says so)" : ""
   }
 
   private over(over: Over, why: string, maybeExecuted: boolean): CommunicationError {
