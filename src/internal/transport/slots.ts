@@ -54,7 +54,9 @@ export class Slots<A extends { readonly id: number }> {
     for (const call of this.slots) {
       if (call !== undefined) all.push(call)
     }
-    if (this.overflow !== undefined) all.push(...this.overflow.values())
+    if (this.overflow !== undefined) {
+      for (const call of this.overflow.values()) all.push(call)
+    }
     return all
   }
 
