@@ -32,6 +32,9 @@ export interface WriterOwner {
 /** How many bytes may wait before the writer calls itself full. */
 const fullAt = 1_048_576
 
+/** From how many bytes on a batch may wait in a socket that has yet to drain. */
+const worthKeeping = 16_384
+
 export class Writer {
   private readonly duplex: Duplex
   private readonly owner: WriterOwner
@@ -180,7 +183,7 @@ export class Writer {
     }
     if (corked) this.duplex.uncork()
     if (!ready) this.blocked = this.duplex.writableNeedDrain
-    if (this.wasFull && !this.blocked) this.room()
+    this.room()
   }
 
   /** Ends the writing half once everything that waits has been handed to the socket. */
@@ -209,13 +212,13 @@ export class Writer {
   private readonly onDrain = (): void => {
     this.blocked = false
     this.flush()
-    if (this.wasFull && !this.blocked) this.room()
+    this.room()
     if (this.ending && this.isEmpty) this.duplex.end()
   }
 
   private room(): void {
-    // Only what `hasRoom` looks at: a duplex with a large buffer of its own may never say that it has drained.
-    if (this.waiting >= fullAt) return
+    // By `hasRoom`, and not only once all is drained: as long as others keep the socket busy, those who wait would never have their turn.
+    if (!this.wasFull || this.closed || !this.hasRoom()) return
     this.wasFull = false
     this.owner.onRoom()
   }
@@ -230,7 +233,8 @@ export class Writer {
       return true
     }
     this.bytesWritten += batch.length
-    if (this.copyOnWrite) {
+    // A socket that is behind keeps what it gets, and a few bytes must not keep a whole batch: they would pile up behind a stalled peer.
+    if (this.copyOnWrite || (batch.length < worthKeeping && this.duplex.writableLength > 0)) {
       const copy = batch.bytes.slice(0, batch.length)
       batch.release()
       return this.duplex.write(copy)
