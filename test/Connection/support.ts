@@ -1,5 +1,5 @@
 /** Replicas that say who they are and count their connections, endpoints that count their dials, and waiting for what happens by itself. */
-import { Effect, Exit, Fiber, Latch, Scope } from "effect"
+import { Effect, Exit, type Fiber, Latch, Scope } from "effect"
 import { type Connection, type Endpoint, HandlerMap, type Listener, MethodKey, Server } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
@@ -9,7 +9,7 @@ import { type Bound, bytesOf, component, echo, textOf } from "../support/network
 /** Answers with the replica's name. */
 export const who = MethodKey.make(component, "who")
 /** Answers with the replica's name once its gate is open. */
-export const hold = MethodKey.make(component, "hold")
+const hold = MethodKey.make(component, "hold")
 export { echo }
 
 const none = new Uint8Array()
@@ -172,11 +172,4 @@ export const elapse = Effect.fnUntraced(function*<A, E>(fiber: Fiber.Fiber<A, E>
     yield* TestClock.adjust(step)
     millis += step
   }
-})
-
-/** Runs an effect while the TestClock advances. */
-export const passing = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>, step = 10) {
-  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-  yield* elapse(fiber, step)
-  return yield* Fiber.join(fiber)
 })

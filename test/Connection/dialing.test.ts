@@ -1,0 +1,207 @@
+import { describe, it } from "@effect/vitest"
+import { type Duration, Effect, Exit, Fiber, Option, Scope, type Tracer } from "effect"
+import { Connection, Deadline, type Endpoint, Resolver } from "effect-call"
+import { TestNetwork } from "effect-call/testing"
+import { TestClock } from "effect/testing"
+import * as assert from "node:assert/strict"
+import { unix } from "../support/networks.ts"
+import { type Raw, rawServer } from "../support/raw.ts"
+import { ask, counted, elapse, settle, start, startInMemory, until } from "./support.ts"
+
+const onNetwork = Effect.provide(TestNetwork.layer)
+
+const connectTo = (endpoints: ReadonlyArray<Endpoint.Endpoint>, options?: Connection.ClientOptions) =>
+  Connection.make(Resolver.constant(...endpoints), options)
+
+const startAll = (...names: ReadonlyArray<string>) => Effect.forEach(names, startInMemory)
+
+describe("a dial", () => {
+  it.effect("is shared by a hundred concurrent calls", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const endpoint = counted(a.endpoint)
+      const connection = yield* connectTo([endpoint])
+      const calls = Effect.all(Array.from({ length: 100 }, () => ask(connection)), { concurrency: "unbounded" })
+      yield* calls
+      assert.deepEqual([endpoint.dials, a.accepted, a.answered], [1, 1, 100])
+      // And so is the one after a loss.
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 } })
+      yield* until(() => a.open === 0)
+      yield* TestNetwork.heal("a")
+      yield* settle
+      yield* calls
+      assert.deepEqual([endpoint.dials, a.accepted, a.answered], [2, 2, 200])
+    }).pipe(onNetwork))
+
+  it.live("is shared on real sockets", () =>
+    Effect.gen(function*() {
+      const a = yield* start("a", unix.listen)
+      const connection = yield* connectTo([a.endpoint])
+      const calls = Effect.all(Array.from({ length: 100 }, () => ask(connection)), { concurrency: "unbounded" })
+      yield* calls
+      assert.deepEqual([a.accepted, a.answered], [1, 100])
+    }))
+
+  it.effect("that hangs delays nobody who picks another endpoint", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      yield* TestNetwork.fault("a", { dial: "hang" })
+      const connection = yield* connectTo([a!.endpoint, b!.endpoint])
+      const stuck = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      assert.equal(yield* ask(connection), "b")
+      const more = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+        Effect.forkChild(ask(connection), { startImmediately: true }))
+      yield* until(() =>
+        b!.answered === 11
+      )
+      assert.equal(stuck.pollUnsafe(), undefined)
+      yield* TestNetwork.heal("a")
+      assert.equal(yield* Fiber.join(stuck), "a")
+      const answers = yield* Effect.forEach(more, (fiber) => Fiber.join(fiber))
+      assert.deepEqual(answers.toSorted(), [...Array(10).fill("a"), ...Array(10).fill("b")])
+      assert.equal(a!.accepted, 1)
+    }).pipe(onNetwork))
+
+  it.effect("ends at dialTimeout, and the call goes on to the next endpoint", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      yield* TestNetwork.fault("a", { blackHole: true })
+      const connection = yield* connectTo([a!.endpoint, b!.endpoint])
+      const call = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* settle
+      yield* TestClock.adjust("4999 millis")
+      yield* settle
+      assert.equal(call.pollUnsafe(), undefined)
+      yield* TestClock.adjust("1 millis")
+      assert.equal(yield* Fiber.join(call), "b")
+      const [state] = (yield* connection.state).endpoints
+      assert.match(state!.lastFailure!, /no connection and version message within 5s/)
+      assert.equal(state!.inBackoff, true)
+      // Its socket has been closed: the other end sees that when it sees anything.
+      yield* TestNetwork.heal("a")
+      yield* until(() => a!.open === 0)
+    }).pipe(onNetwork))
+
+  it.effect("has the time that the options give", () =>
+    Effect.gen(function*() {
+      yield* TestNetwork.fault("a", { dial: "hang" })
+      const connection = yield* connectTo([yield* TestNetwork.endpoint("a")], { dialTimeout: "70 millis" })
+      const call = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
+      assert.equal(yield* elapse(call), 70)
+      const error = yield* Fiber.join(call)
+      assert.ok(error._tag === "Unreachable", error._tag)
+      assert.match(error.attempts[0]!.message, /within 70ms/)
+    }).pipe(onNetwork))
+
+  it.live("is abandoned, and its socket closed, when the last of its callers is interrupted", () =>
+    Effect.gen(function*() {
+      const accepted: Array<Raw> = []
+      const endpoint = yield* rawServer((raw) => void accepted.push(raw))
+      const connection = yield* connectTo([endpoint])
+      const calls = yield* Effect.forEach(
+        [1, 2, 3],
+        () => Effect.forkChild(ask(connection), { startImmediately: true })
+      )
+      // Connected, and our version has come; the server's never will.
+      yield* until(() => accepted[0] !== undefined && accepted[0].received().length > 0)
+      yield* Fiber.interrupt(calls[0]!)
+      yield* Fiber.interrupt(calls[1]!)
+      yield* settle
+      assert.equal(accepted[0]!.socket.readableEnded, false)
+      assert.equal((yield* connection.state).endpoints[0]!.state, "Dialing")
+      yield* Fiber.interrupt(calls[2]!)
+      assert.equal((yield* connection.state).endpoints[0]!.state, "Idle")
+      yield* accepted[0]!.closed
+      // No failure of the endpoint, so no backoff: the next call dials at once.
+      assert.deepEqual((yield* connection.state).endpoints[0]!.inBackoff, false)
+      const next = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* until(() => accepted.length === 2)
+      yield* Fiber.interrupt(next)
+    }))
+
+  it.live("is abandoned when the last of its callers has no time left, and when the Connection closes", () =>
+    Effect.gen(function*() {
+      const accepted: Array<Raw> = []
+      const endpoint = yield* rawServer((raw) => void accepted.push(raw))
+      const connection = yield* connectTo([endpoint])
+      const late = yield* Effect.flip(ask(connection, { timeout: "30 millis" }))
+      assert.equal(late._tag, "DeadlineExceeded")
+      yield* until(() => accepted.length === 1)
+      yield* accepted[0]!.closed
+      const call = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
+      yield* until(() => accepted.length === 2)
+      yield* connection.close
+      const error = yield* Fiber.join(call)
+      assert.ok(error._tag === "CommunicationError", error._tag)
+      assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Closed", false])
+      yield* accepted[1]!.closed
+    }))
+
+  it.effect("does not end with the deadline or the interruption of the call that started it", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const endpoint = counted(a.endpoint)
+      yield* TestNetwork.fault("a", { dial: "hang" })
+      const connection = yield* connectTo([endpoint])
+      const first = yield* Effect.forkChild(Effect.flip(Deadline.within(ask(connection), "10 millis")), {
+        startImmediately: true
+      })
+      const second = yield* Effect.forkChild(ask(connection, { timeout: "10 millis" }), { startImmediately: true })
+      const third = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      const fourth = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* settle
+      yield* TestClock.adjust("10 millis")
+      assert.equal((yield* Fiber.join(first))._tag, "DeadlineExceeded")
+      assert.equal((yield* Effect.flip(Fiber.join(second)))._tag, "DeadlineExceeded")
+      yield* Fiber.interrupt(third)
+      yield* TestNetwork.heal("a")
+      assert.equal(yield* Fiber.join(fourth), "a")
+      assert.equal(endpoint.dials, 1)
+    }).pipe(onNetwork))
+
+  it.effect("knows nothing of the deadline, the span, the options and the Scope of the call that started it", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      let remaining: Option.Option<Duration.Duration> | undefined
+      let span: Option.Option<Tracer.AnySpan> | undefined
+      let scope: Scope.Scope | undefined
+      const endpoint: Endpoint.Endpoint = {
+        address: a.endpoint.address,
+        dial: Effect.gen(function*() {
+          remaining = yield* Deadline.remaining
+          span = yield* Effect.option(Effect.currentParentSpan)
+          scope = yield* Effect.scope
+          return yield* a.endpoint.dial
+        })
+      }
+      const own = yield* Scope.make()
+      // The Connection itself is made in the middle of it all.
+      const connection = yield* connectTo([endpoint]).pipe(
+        Deadline.within("1 second"),
+        Effect.withSpan("making"),
+        Scope.provide(own)
+      )
+      yield* Effect.scoped(ask(connection)).pipe(Deadline.within("1 second"), Effect.withSpan("calling"))
+      assert.deepEqual(remaining, Option.none())
+      assert.deepEqual(span, Option.none())
+      assert.notEqual(scope, own)
+      assert.equal(yield* ask(connection), "a")
+      yield* Scope.close(own, Exit.void)
+    }).pipe(onNetwork))
+})
+
+describe("a Connection that is made inside a call", () => {
+  it.effect("does not end with that call's deadline", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const scope = yield* Scope.make()
+      const connection = yield* Connection.make(Resolver.constant(a.endpoint)).pipe(
+        Scope.provide(scope),
+        Deadline.within("10 millis")
+      )
+      yield* TestClock.adjust("1 minute")
+      assert.equal(yield* ask(connection), "a")
+      yield* Scope.close(scope, Exit.void)
+      assert.equal((yield* Effect.flip(ask(connection)))._tag, "CommunicationError")
+    }).pipe(onNetwork))
+})
