@@ -248,7 +248,9 @@ export class Peer {
     const message = Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted")
     this.lastFailure = message
     const { factor, initial, jitter, max } = this.settings.backoff
-    const delay = Math.min(max, initial * factor ** this.failures) * (1 + jitter * (2 * this.settings.random() - 1))
+    const jittered = 1 + jitter * (2 * this.settings.random() - 1)
+    // Capped before the jitter, so that the longest waits differ too, and after it, so that the cap holds.
+    const delay = Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
     this.failures++
     this.setBackoff(nowMillis(this.settings.clock) + delay)
     for (const tell of dial.waiters) tell({ _tag: "Failed", message })

@@ -150,8 +150,10 @@ export class ClientSession implements TransportOwner {
       const call = this.pending.remove(id)
       // An answer to a call that was given up.
       if (call === undefined) return
-      call.resume(Exit.succeed(ownBytes(bytes, start, end, owned)))
+      const result = ownBytes(bytes, start, end, owned)
+      // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
       this.settled()
+      call.resume(Exit.succeed(result))
     } else if (type === MessageType.responseError) {
       this.onErrorChain(id, bytes.subarray(start, end))
     } else {
