@@ -19,6 +19,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -208,9 +209,15 @@ export const layer = <R, E, R2>(
   Layer.effect(
     Server,
     Effect.gen(function*() {
+      // Options that make no sense are a defect of the layer, not of the fiber that serves.
+      yield* Effect.sync(() => serverSettings(options))
       const listening = yield* listener
       const serving = serve(listening, options).pipe(
-        Effect.catch((error) => Effect.logError("the server has stopped: its listener broke", error))
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.void
+            : Effect.logError("the server has stopped: its listener broke", cause)
+        )
       )
       yield* Effect.forkScoped(serving)
       return { address: listening.address }
