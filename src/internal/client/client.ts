@@ -77,6 +77,10 @@ export class Client implements PeerOwner {
   private changes = 0
   /** The addresses of endpoints in backoff, or that were until a moment ago. */
   private readonly resting = new Set<string>()
+  /** {@link resting} as balancers are given it, until something in it changes; undefined where it has. */
+  private restingNow: ReadonlySet<string> | undefined = undefined
+  /** When the first of those backoffs ends. */
+  private restingUntil = Infinity
   private closed = false
   /** Calls that wait for something to change: endpoints, a backoff that ended early, or the end of it all. */
   private changeWaiters = new Set<() => void>()
@@ -149,13 +153,19 @@ export class Client implements PeerOwner {
   }))
 
   onBackoff(peer: Peer): void {
-    if (peer.backoffUntil > 0) this.resting.add(peer.address)
-    else if (this.resting.delete(peer.address)) this.changed()
+    if (peer.backoffUntil > 0) {
+      this.resting.add(peer.address)
+      this.restingUntil = Math.min(this.restingUntil, peer.backoffUntil)
+      this.restingNow = undefined
+    } else if (this.resting.delete(peer.address)) {
+      this.restingNow = undefined
+      this.changed()
+    }
   }
 
   onGone(peer: Peer): void {
     if (this.peers.get(peer.address) === peer) this.peers.delete(peer.address)
-    this.resting.delete(peer.address)
+    if (this.resting.delete(peer.address)) this.restingNow = undefined
   }
 
   onUnsent(peer: Peer, call: Call, args: Uint8Array): void {
@@ -252,11 +262,18 @@ export class Client implements PeerOwner {
   private avoided(): ReadonlySet<string> {
     if (this.resting.size === 0) return nothing
     const now = nowMillis(this.clock)
-    for (const address of this.resting) {
-      const peer = this.peers.get(address)
-      if (peer === undefined || peer.backoffUntil <= now) this.resting.delete(address)
+    if (this.restingUntil <= now) {
+      this.restingUntil = Infinity
+      this.restingNow = undefined
+      for (const address of this.resting) {
+        const until = this.peers.get(address)?.backoffUntil ?? 0
+        if (until <= now) this.resting.delete(address)
+        else this.restingUntil = Math.min(this.restingUntil, until)
+      }
+      if (this.resting.size === 0) return nothing
     }
-    return this.resting.size === 0 ? nothing : new Set(this.resting)
+    // A copy, which a balancer may keep; the same for all calls, since there may be many endpoints that are down.
+    return this.restingNow ??= new Set(this.resting)
   }
 
   /** Arguments that outlast the turn: a copy, unless they are so large that they are ours. */
