@@ -4,8 +4,10 @@ export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
     include: ["test/**/*.test.ts"],
-    // A process a file: sockets, timers and temporary directories of one cannot disturb another.
+    // Files share two processes: loading Effect anew for each of them takes as long as all the tests. A file that left sockets or timers
+    // behind would be found by those that count them.
     pool: "forks",
+    isolate: false,
     maxWorkers: 2,
     testTimeout: 15_000,
     coverage: { provider: "v8", include: ["src/**"] }
