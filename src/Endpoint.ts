@@ -30,7 +30,7 @@ const TypeId = "~effect-call/Endpoint/NetEndpoint"
  *
  * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
  * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted. It can be run any
- *   number of times. A `Connection` limits the time it may take.
+ *   number of times. A `Connection` limits the time it may take, by interrupting it, and waits for what it cleans up.
  *
  * **Example** (an endpoint of your own: the standard streams of a child process)
  *

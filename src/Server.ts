@@ -109,7 +109,8 @@ const shutdown = (session: ServerSession, grace: Duration.Duration): Effect.Effe
 
 /**
  * Serves the connections of a listener. It never succeeds: it fails with the ListenerError that broke the listener, and always closes it.
- * Interrupting it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts what is left, and closes every connection.
+ * Interrupting it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts what is left, and closes every connection. It
+ * has ended when all handlers have, also those that cannot be interrupted.
  *
  * Source: `func Serve` of the Go package.
  *

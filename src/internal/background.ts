@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { CurrentOptions } from "./client/options.ts"
+import { CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline } from "./deadline.ts"
 
 /**

@@ -106,7 +106,8 @@ export const roundRobin = (): ImmediateBalancer => {
   )
 }
 
-const maxShardKey = 2n ** 64n - 1n
+/** The largest shard key: they are u64. */
+export const maxShardKey = 2n ** 64n - 1n
 
 /**
  * `key` mod `count` for a u64, -1 for any other key. Nearly all keys are small enough to be computed with as numbers:
@@ -117,6 +118,9 @@ const shardOf = (key: bigint, count: number): number => {
   if (small >= 0 && small <= Number.MAX_SAFE_INTEGER) return small % count
   return key >= 0n && key <= maxShardKey ? Number(key % BigInt(count)) : -1
 }
+
+/** Whether a key is a u64. */
+export const isShardKey = (key: bigint): boolean => shardOf(key, 1) === 0
 
 /**
  * The endpoint that the shard key names, and no other; without a key, one at random.
@@ -146,7 +150,7 @@ export const sharded = (): ImmediateBalancer => {
       return endpoint !== undefined && avoid.size > 0 && avoid.has(endpoint.address) ? undefined : endpoint
     },
     ({ shardKey }) => {
-      if (shardKey !== undefined && shardOf(shardKey, 1) < 0) {
+      if (shardKey !== undefined && !isShardKey(shardKey)) {
         return `shard key ${shardKey} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
       }
       if (endpoints.length === 0) return noEndpoints

@@ -19,13 +19,14 @@ import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } fro
 import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import { isImmediate, pickNow } from "../balancer.ts"
+import { isImmediate, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
+import { CurrentOptions } from "../callOptions.ts"
 import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import { Call } from "./call.ts"
-import { type ClientSettings, CurrentOptions } from "./options.ts"
+import type { ClientSettings } from "./options.ts"
 import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
 import { type ClientSession, closedError } from "./session.ts"
 
@@ -38,7 +39,6 @@ const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undef
   return span
 }
 
-const maxShardKey = 2n ** 64n - 1n
 const nothing: ReadonlySet<string> = new Set()
 
 /** A request's bytes never left, because its connection was lost first: the call is still ours, with these arguments. */
@@ -242,7 +242,7 @@ export class Client implements PeerOwner {
       return new DeadlineExceeded({ message: `deadline exceeded: ${call.method} was not sent, since no time was left` })
     }
     const shardKey = call.options?.shardKey
-    if (shardKey !== undefined && (shardKey < 0n || shardKey > maxShardKey)) {
+    if (shardKey !== undefined && !isShardKey(shardKey)) {
       return new Unreachable({
         message: `shard key ${shardKey} of ${call.method} is not a u64: expected 0 to ${maxShardKey}`,
         attempts: []

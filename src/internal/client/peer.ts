@@ -22,7 +22,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
@@ -187,7 +187,8 @@ export class Peer {
           ))
       )
     )
-    dial.fiber = fiber
+    // The Connection's Scope waits for it: an endpoint's `dial` may have something to clean up.
+    dial.fiber = Fiber.runIn(fiber, scope)
     if (dial.abandoned) fiber.interruptUnsafe()
   }
 

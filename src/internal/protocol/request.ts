@@ -66,9 +66,6 @@ export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContex
   }
 }
 
-/** The method key of the request whose header is at `offset`, in hex: for logs. Handlers are found with a `KeyTable`. */
-export const methodKeyHexAt = (bytes: Uint8Array, offset: number): string => hexAt(bytes, offset, 16)
-
 /** `length` bytes from `offset` on in lower-case hex. */
 const hexAt = (bytes: Uint8Array, offset: number, length: number): string => {
   let hex = ""

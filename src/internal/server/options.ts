@@ -3,7 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import type { ServerOptions } from "../../Server.ts"
-import { count, duration, sizes } from "../client/options.ts"
+import { count, duration, sizes } from "../options.ts"
 
 /** A server's options, complete and in the units that the code counts in. */
 export interface ServerSettings {

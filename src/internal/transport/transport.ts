@@ -56,8 +56,6 @@ export class Transport {
   private readonly owner: TransportOwner
   private readonly ownsChunks: boolean
   private over = false
-  /** Bytes received so far. */
-  bytesRead = 0
 
   constructor(duplex: Duplex, owner: TransportOwner, types: number, maxMessageSize: number) {
     this.duplex = duplex
@@ -81,7 +79,6 @@ export class Transport {
   /** Takes bytes that have arrived. */
   receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (this.over) return
-    this.bytesRead += end - start
     const writer = this.writer
     writer.inRead = true
     this.owner.onRead()

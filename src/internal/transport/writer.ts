@@ -57,8 +57,6 @@ export class Writer {
   /** The highest id of a request that was handed to the socket. */
   sentThrough = 0
   private queuedThrough = 0
-  /** Bytes handed to the socket so far. */
-  bytesWritten = 0
 
   constructor(duplex: Duplex, owner: WriterOwner) {
     this.duplex = duplex
@@ -178,7 +176,6 @@ export class Writer {
       } else if (this.leaves(item)) {
         this.duplex.write(item.head)
         ready = this.duplex.write(item.body)
-        this.bytesWritten += item.head.length + item.body.length
       }
     }
     if (corked) this.duplex.uncork()
@@ -232,7 +229,6 @@ export class Writer {
       batch.release()
       return true
     }
-    this.bytesWritten += batch.length
     // A socket that is behind keeps what it gets, and a few bytes must not keep a whole batch: they would pile up behind a stalled peer.
     if (this.copyOnWrite || (batch.length < worthKeeping && this.duplex.writableLength > 0)) {
       const copy = batch.bytes.slice(0, batch.length)

@@ -24,7 +24,6 @@ import {
   unreachable
 } from "../../../src/internal/protocol/identities.ts"
 import {
-  methodKeyHexAt,
   readDeadlineMicros,
   readTraceContext,
   requestHeaderSize,
@@ -103,7 +102,7 @@ const decodePayload = (id: number, type: number, payload: Uint8Array): Message =
       return {
         type: "request",
         id,
-        key: methodKeyHexAt(payload, 0),
+        key: Buffer.from(payload.subarray(0, 16)).toString("hex"),
         deadlineMicros: readDeadlineMicros(payload, 0),
         trace: readTraceContext(payload, 0),
         args: Buffer.from(payload.subarray(requestHeaderSize)).toString()

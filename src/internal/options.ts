@@ -1,0 +1,65 @@
+/**
+ * What the options of clients and servers have in common: how they are checked, and the defaults of those that both have.
+ */
+import * as Duration from "effect/Duration"
+import { maxMessageSize } from "./protocol/frame.ts"
+
+/** The defaults of the options that client and server share. */
+const defaultWriteFlattenLimit = 16_384
+const defaultMaxMessageSize = maxMessageSize
+
+/** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
+export const invalid = (name: string, value: unknown, expected: string): never => {
+  throw new RangeError(`option ${name}: expected ${expected}, got ${String(value)}`)
+}
+
+/** A size in bytes. */
+const byteSize = (
+  name: string,
+  value: number | undefined,
+  otherwise: number,
+  min: number,
+  max: number
+): number => {
+  if (value === undefined) return otherwise
+  return Number.isInteger(value) && value >= min && value <= max
+    ? value
+    : invalid(name, value, `a whole number of bytes from ${min} to ${max}`)
+}
+
+/** A count, which may be Infinity. */
+export const count = (name: string, value: number | undefined, otherwise: number, min: number): number => {
+  if (value === undefined) return otherwise
+  return value === Infinity || (Number.isInteger(value) && value >= min)
+    ? value
+    : invalid(name, value, `a whole number from ${min} on, or Infinity`)
+}
+
+/** A duration of zero or more. */
+export const duration = (
+  name: string,
+  value: Duration.Input | undefined,
+  otherwise: Duration.Input
+): Duration.Duration => {
+  const input = value ?? otherwise
+  const parsed = Duration.fromInput(input)
+  // NaN would be taken for a duration of nothing.
+  return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
+    ? parsed.value
+    : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
+}
+
+/** The sizes that client and server share. */
+export const sizes = (
+  options: { readonly writeFlattenLimit?: number; readonly maxMessageSize?: number } | undefined
+) => ({
+  writeFlattenLimit: byteSize(
+    "writeFlattenLimit",
+    options?.writeFlattenLimit,
+    defaultWriteFlattenLimit,
+    0,
+    maxMessageSize
+  ),
+  // Below this not even an error fits.
+  maxMessageSize: byteSize("maxMessageSize", options?.maxMessageSize, defaultMaxMessageSize, 1024, maxMessageSize)
+})
