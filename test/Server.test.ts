@@ -5,6 +5,7 @@ import { describe, it } from "@effect/vitest"
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import { type CallError, Endpoint, HandlerMap, Listener, MethodKey, Server } from "effect-call"
 import * as assert from "node:assert/strict"
+import { duplexPair } from "node:stream"
 import { makeLog } from "./support/log.ts"
 import {
   bytesOf,
@@ -352,7 +353,7 @@ describe("overload", () => {
     }).pipe(Effect.scoped))
 })
 
-describe("serve", () => {
+describe("a server", () => {
   for (
     const [options, message] of [
       [{ maxConcurrentCalls: 0 }, "option maxConcurrentCalls: expected a whole number from 1 on, or Infinity, got 0"],
@@ -367,9 +368,18 @@ describe("serve", () => {
     it.effect(`refuses options that make no sense: ${JSON.stringify(options)}`, () =>
       Effect.gen(function*() {
         const { listener } = yield* memory.listen(handlers)
-        const defect = yield* Effect.catchDefect(Server.serve(listener, options), (defect) => Effect.succeed(defect))
-        assert.ok(defect instanceof RangeError)
-        assert.equal(defect.message, message)
+        const [duplex] = duplexPair()
+        for (
+          const refusing of [
+            Server.serve(listener, options),
+            Server.serveOn(duplex, handlers, options),
+            Layer.build(Server.layer(Effect.succeed(listener), options))
+          ]
+        ) {
+          const defect = yield* Effect.catchDefect(refusing, (defect) => Effect.succeed(defect))
+          assert.ok(defect instanceof RangeError)
+          assert.equal(defect.message, message)
+        }
       }).pipe(Effect.scoped))
   }
 })
