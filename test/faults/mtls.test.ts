@@ -48,7 +48,7 @@ const counted = (endpoint: Endpoint.Endpoint) => {
 }
 
 /** A server that is Node's does not say why it refuses a client: it closes the connection. Others send an alert. */
-const refused = /closed the connection before its version message|alert/
+const refused = /closed the connection before its version message \(it may have refused this client's certificate|alert/
 
 const quiet = Logger.layer([])
 
