@@ -5,6 +5,7 @@ import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option } from "effect"
 import { Balancer, type CallError, Connection, Deadline, HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
+import * as vm from "node:vm"
 import {
   bytesOf,
   component,
@@ -218,6 +219,55 @@ describe("the bytes that a caller passes", () => {
         results.forEach((result, i) => assertBytes(result, new Uint8Array(1000).fill(i), `result ${i}`))
       }).pipe(Effect.scoped))
   })
+})
+
+describe("a call that was given what the types do not allow", () => {
+  for (
+    const [what, key, args, message] of [
+      ["a text", echo, "text", "the arguments of test/Echo.echo are a Uint8Array, got string"],
+      ["an ArrayBuffer", echo, new ArrayBuffer(8), "the arguments of test/Echo.echo are a Uint8Array, got object"],
+      ["numbers", echo, [1, 2], "the arguments of test/Echo.echo are a Uint8Array, got object"],
+      ["nothing", echo, undefined, "the arguments of test/Echo.echo are a Uint8Array, got undefined"],
+      [
+        "an object for a key",
+        { component, method: "echo" },
+        new Uint8Array(),
+        "the key of a call is a MethodKey, got object"
+      ],
+      ["a text for a key", "test/Echo.echo", new Uint8Array(), "the key of a call is a MethodKey, got string"]
+    ] as const
+  ) {
+    it.effect(`(${what}) dies and says so, sends nothing, and leaves other calls alone`, () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* memory.serve(handlers)
+        const connection = yield* connect([endpoint])
+        const cast = (what: unknown) => what as never
+        for (let i = 0; i < 2; i++) {
+          const [before, defect, after] = yield* Effect.all([
+            connection.call(echo, bytesOf("before")),
+            Effect.catchDefect(connection.call(cast(key), cast(args)), Effect.succeed),
+            connection.call(echo, bytesOf("after"))
+          ], { concurrency: "unbounded" })
+          assert.ok(defect instanceof TypeError, String(defect))
+          assert.equal(defect.message, message)
+          assert.deepEqual([textOf(before), textOf(after)], ["before", "after"])
+        }
+        assert.deepEqual((yield* connection.state).endpoints.map(({ callsInFlight }) => callsInFlight), [0])
+      }).pipe(Effect.scoped))
+  }
+
+  it.effect("but bytes of another realm are bytes, as arguments and as a result", () =>
+    Effect.gen(function*() {
+      const foreign: Uint8Array = vm.runInNewContext("new Uint8Array([1, 2, 3])")
+      assert.ok(!(foreign instanceof Uint8Array))
+      const { endpoint } = yield* memory.serve(
+        HandlerMap.set(handlers, component, "foreign", () => Effect.succeed(foreign))
+      )
+      const connection = yield* connect([endpoint])
+      for (const method of ["echo", "foreign"]) {
+        assertBytes(yield* connection.call(MethodKey.make(component, method), foreign), Uint8Array.of(1, 2, 3))
+      }
+    }).pipe(Effect.scoped))
 })
 
 describe("withOptions", () => {

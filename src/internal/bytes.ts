@@ -1,6 +1,7 @@
 /**
  * Bytes that belong to whoever is given them.
  */
+import { isUint8Array } from "node:util/types"
 import { markAsUntransferable } from "node:worker_threads"
 
 /** Up to this size V8 keeps a typed array's bytes in its own heap, where they cost next to nothing. */
@@ -11,6 +12,9 @@ const blockSize = 65_536
 
 let block: ArrayBuffer | undefined = undefined
 let used = blockSize
+
+/** Whether a value is a Uint8Array; also one of another realm, as test runners that use a vm context make them. */
+export const isBytes = (u: unknown): u is Uint8Array => u instanceof Uint8Array || isUint8Array(u)
 
 /**
  * A copy of `bytes` from `start` to `end` that nothing else will ever write to.

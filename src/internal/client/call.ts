@@ -4,7 +4,8 @@
 import type * as Effect from "effect/Effect"
 import type { CallError } from "../../CallError.ts"
 import type { CallOptions } from "../../Connection.ts"
-import type { MethodKey } from "../../MethodKey.ts"
+import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
+import { isBytes } from "../bytes.ts"
 import type { TraceContext } from "../protocol/request.ts"
 
 /** Ends a call: the waiting fiber goes on with this effect. */
@@ -40,4 +41,16 @@ export class Call {
   get method(): string {
     return `${this.key.component}.${this.key.method}`
   }
+}
+
+/**
+ * What is wrong with what a call was given, where the types were got round. It has to be found before anything is queued: a text would be
+ * sent as zeros, and what throws half-way leaves a message in the batch that nobody has written.
+ */
+export const misuse = (key: unknown, args: unknown): TypeError | undefined => {
+  if (!isMethodKey(key)) return new TypeError(`the key of a call is a MethodKey, got ${typeof key}`)
+  if (!isBytes(args)) {
+    return new TypeError(`the arguments of ${key.component}.${key.method} are a Uint8Array, got ${typeof args}`)
+  }
+  return undefined
 }

@@ -25,7 +25,7 @@ import { CurrentOptions } from "../callOptions.ts"
 import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
-import { Call } from "./call.ts"
+import { Call, misuse } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
 import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
 import { type ClientSession, closedError } from "./session.ts"
@@ -182,6 +182,8 @@ export class Client implements PeerOwner {
     given: CallOptions | undefined,
     resume: (effect: Effect.Effect<Uint8Array, CallError>) => void
   ): Effect.Effect<void> | void {
+    const misused = misuse(key, args)
+    if (misused !== undefined) return resume(Effect.die(misused))
     // A callback runs inside a fiber.
     const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
     const region = fiber.getRef(CurrentOptions)

@@ -15,7 +15,7 @@ import * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { Entry } from "../../HandlerMap.ts"
-import { copyInto, ownBytes } from "../bytes.ts"
+import { copyInto, isBytes, ownBytes } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
 import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
@@ -251,7 +251,7 @@ export class ServerSession implements TransportOwner {
   ): void {
     if (Exit.isSuccess(exit)) {
       const result = exit.value
-      if (!(result instanceof Uint8Array)) {
+      if (!isBytes(result)) {
         const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
         return this.failed(id, entry, Cause.die(problem))
       }
