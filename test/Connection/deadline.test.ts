@@ -105,6 +105,14 @@ describe("what the handler sees", () => {
       )
     }).pipe(Effect.scoped))
 
+  it.effect("the same moment where the Connection goes by another clock than the region", () =>
+    Effect.gen(function*() {
+      const connection = yield* TestClock.withLive(opened)
+      yield* TestClock.adjust("10 minutes")
+      const left = Number(yield* ask(connection).pipe(Deadline.within("1 minute")))
+      assert.ok(left > 0 && left <= 60_000, `${left} ms`)
+    }).pipe(Effect.scoped))
+
   it.effect("no deadline that the server was under when it was started", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* memory.serve(telling).pipe(Deadline.within("1 second"), Effect.orDie)
