@@ -102,6 +102,9 @@ export const set: {
   }
 )
 
+/** What any of several maps needs; nothing where there are none. */
+type RequirementsOf<Map> = Map extends HandlerMap<infer R> ? R : never
+
 /**
  * The handlers of several maps in one; where two serve the same method, the later one does.
  *
@@ -110,11 +113,11 @@ export const set: {
  */
 export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
   ...maps: Maps
-): HandlerMap<Maps[number] extends HandlerMap<infer R> ? R : never> => {
+): HandlerMap<RequirementsOf<Maps[number]>> => {
   const entries = new Map<string, Entry<unknown>>()
   for (const map of maps) {
     for (const [hex, entry] of map.entries) entries.set(hex, entry)
   }
   // The entries need the union of what the maps need, which the element type `unknown` has forgotten.
-  return make(entries) as HandlerMap<Maps[number] extends HandlerMap<infer R> ? R : never>
+  return make(entries) as HandlerMap<RequirementsOf<Maps[number]>>
 }
