@@ -260,8 +260,8 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  *
  * - `cert` and `key` (or `pfx`, or a `secureContext` made with them): the client's certificate. Required.
  * - `ca`: who has to have signed the server's certificate; by default the authorities that Node trusts.
- * - `servername`: the name that the server's certificate has to be for; by default the host of the endpoint below, a name or an IP address.
- *   Required where that has none, as with a Unix socket or an endpoint of your own.
+ * - `servername`: the name that the server's certificate has to be for; by default `host`, and without that the host of the endpoint below, a
+ *   name or an IP address. Required where that has none, as with a Unix socket or an endpoint of your own.
  * - `rejectUnauthorized` cannot be false, and `socket`, `host` and `port` do not change what is dialed.
  *
  * A missing or unreadable certificate, a server that does not prove its name and a handshake that fails are a `DialError`; the connection

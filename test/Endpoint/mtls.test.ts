@@ -95,6 +95,11 @@ describe("Endpoint.mtls", () => {
       yield* Endpoint.mtls(client, Endpoint.tcp(`127.0.0.1:${port}`)).dial
       yield* Endpoint.mtls({ ...client, servername: "127.0.0.1" }, Endpoint.tcp(`localhost:${port}`)).dial
       assert.deepStrictEqual(asked, ["localhost"])
+      // The options know better. A dot at the end is for name servers, and not part of the name in a certificate.
+      yield* Endpoint.mtls({ ...client, host: "localhost" }, Endpoint.tcp(`127.0.0.1:${port}`)).dial
+      yield* Endpoint.mtls({ ...client, host: "other", servername: "localhost." }, Endpoint.tcp(`127.0.0.1:${port}`))
+        .dial
+      assert.deepStrictEqual(asked, ["localhost", "localhost", "localhost"])
     }))
 
   it.effect("goes over any duplex", () =>
