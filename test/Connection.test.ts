@@ -6,6 +6,7 @@ import { Deferred, Effect, Fiber, Option } from "effect"
 import { Balancer, type CallError, Connection, Deadline, HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
 import * as vm from "node:vm"
+import { makeLog } from "./support/log.ts"
 import {
   bytesOf,
   component,
@@ -15,10 +16,12 @@ import {
   echo,
   handlers,
   memory,
+  mtlsOverTcp,
   someWays,
   tcp,
   textOf
 } from "./support/networks.ts"
+import { messagesOf, rawClient, request, version } from "./support/raw.ts"
 
 /** Bytes that differ from those of every other seed, throughout. */
 const pattern = (length: number, seed = 0): Uint8Array => {
@@ -174,6 +177,56 @@ describe("the bytes that a caller gets are its own", () => {
         })
       }).pipe(Effect.scoped))
   }, someWays)
+
+  it.live("results that share their memory with others' cannot be transferred to another thread, and others move alone", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect([(yield* tcp.serve(handlers)).endpoint])
+      const sizes = [10, 64, 65, 66, 1000, 4096, 4097, 9000]
+      const sent = sizes.flatMap((size) => [0, 1, 2].map((i) => pattern(size, i)))
+      const results = yield* Effect.forEach(sent, (args) => connection.call(echo, args), { concurrency: "unbounded" })
+      for (const [i, result] of results.entries()) {
+        if (i % 3 > 0) continue
+        const transfer = () => structuredClone(result, { transfer: [result.buffer as ArrayBuffer] })
+        if (result.length > 64 && result.length <= 4096) assert.throws(transfer, { name: "DataCloneError" })
+        else assertBytes(transfer(), sent[i]!, `the moved result ${i}`)
+      }
+      for (const [i, result] of results.entries()) {
+        if (result.length > 0) assertBytes(result, sent[i]!, `result ${i}`)
+        else assert.equal(i % 3, 0, `result ${i} is gone`)
+      }
+    }).pipe(Effect.scoped))
+
+  eachNetwork((network) => {
+    it.live("a handler that transfers its arguments away fails by itself: the next request in the segment is answered", () => {
+      const log = makeLog()
+      return Effect.gen(function*() {
+        const { port1, port2 } = new MessageChannel()
+        yield* Effect.addFinalizer(() => Effect.sync(() => [port1, port2].forEach((port) => port.close())))
+        const { endpoint } = yield* network.serve(handlers.pipe(
+          HandlerMap.set(
+            component,
+            "clone",
+            (args) => Effect.sync(() => structuredClone(args, { transfer: [args.buffer as ArrayBuffer] }))
+          ),
+          HandlerMap.set(component, "post", (args) =>
+            Effect.sync(() => {
+              port1.postMessage(args, [args.buffer as ArrayBuffer])
+              return args
+            }))
+        ))
+        const client = yield* rawClient(endpoint)
+        const args = pattern(500, 1)
+        const keys = [MethodKey.make(component, "clone"), MethodKey.make(component, "post"), echo]
+        client.write(Buffer.concat([version, ...keys.map((key, i) => request(i + 1, key, args))]))
+        const [, ...answers] = messagesOf(yield* client.until((bytes) => messagesOf(bytes).length === 4))
+        assert.deepEqual(answers.map(({ id, type }) => [id, type]), [[1, 3], [2, 3], [3, 2]])
+        assertBytes(answers[2]!.payload, args, "the echo")
+        assert.deepEqual(log.lines.map(({ annotations }) => annotations.method), ["clone", "post"])
+        for (const { cause } of log.lines) assert.match(cause, /DataCloneError/)
+        assertBytes(yield* (yield* connect([endpoint])).call(echo, args), args, "the next client's echo")
+      }).pipe(Effect.scoped, Effect.provide(log.layer))
+    })
+  }, [tcp, mtlsOverTcp])
 })
 
 describe("the bytes that a caller passes", () => {
