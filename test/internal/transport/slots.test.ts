@@ -92,6 +92,15 @@ describe("Slots", () => {
     assert.equal(slots.size, 0)
   })
 
+  it("lists and clears hundreds of thousands of calls beyond its slots", () => {
+    const slots = new Slots<Entry>()
+    const count = 300_000
+    for (let id = 1; id <= count; id++) slots.add({ id })
+    assert.equal(slots.values().length, count)
+    assert.equal(slots.clear().length, count)
+    assert.equal(slots.size, 0)
+  })
+
   it("gives a list of its own: what happens to the table later does not change it", () => {
     const slots = new Slots<Entry>()
     for (let id = 1; id <= 20; id++) slots.add({ id })

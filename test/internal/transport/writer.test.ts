@@ -260,6 +260,24 @@ describe("a writer", () => {
       assert.equal(counts.rooms, 1)
     }))
 
+  it.effect("says that there is room as soon as there is, also where the socket gets its next bytes before it is idle", () =>
+    Effect.gen(function*() {
+      const duplex = new Slow(true, { writableHighWaterMark: 100 })
+      const { counts, request, writer } = makeWriter(duplex)
+      request(1_048_576)
+      assert.equal(writer.hasRoom(), false)
+      yield* turn
+      request(200)
+      yield* turn
+      assert.equal(counts.rooms, 0)
+      duplex.done?.()
+      yield* turn
+      // The socket is busy with the second one, and has not said that it has drained.
+      assert.ok(duplex.done !== undefined && duplex.writableNeedDrain)
+      assert.equal(counts.rooms, 1)
+      assert.equal(writer.hasRoom(), true)
+    }))
+
   it.effect("is full for as long as one turn's messages wait for its end", () =>
     Effect.gen(function*() {
       const duplex = new Slow(false)
@@ -350,5 +368,31 @@ describe("a writer", () => {
       const messages = messagesOf(Buffer.concat(chunks))
       assert.deepEqual(messages.map(({ id }) => id), Array.from({ length: count }, (_, i) => i + 1))
       assertWhole(messages)
+    }))
+
+  it.live("keeps little memory for thousands of small messages behind a peer that reads nothing", () =>
+    Effect.gen(function*() {
+      const path = join(yield* temporaryDirectory, "socket")
+      yield* plainServer({ path })
+      const socket = yield* Effect.acquireRelease(
+        Effect.sync(() => net.connect({ path })),
+        (socket) => Effect.sync(() => socket.destroy())
+      )
+      // Until the system takes no more, and the socket has to keep what it is given.
+      for (let stalled = 0; stalled < 20; stalled = socket.writableLength > 0 ? stalled + 1 : 0) {
+        if (socket.writableLength === 0) socket.write(Buffer.alloc(10_000))
+        yield* turn
+      }
+      const { writer } = makeWriter(socket)
+      const before = process.memoryUsage().arrayBuffers
+      for (let id = 1; id <= 3000; id++) {
+        writer.empty(id, MessageType.cancel)
+        yield* turn
+      }
+      // Each of them has gone to the socket, which had not to drain.
+      assert.ok(writer.isEmpty)
+      assert.ok(socket.writableLength > 3000 * headerSize)
+      const kept = process.memoryUsage().arrayBuffers - before
+      assert.ok(kept < 32 * batchSize, `${kept} bytes`)
     }))
 })
