@@ -383,3 +383,42 @@ describe("a server", () => {
       }).pipe(Effect.scoped))
   }
 })
+
+describe("layer", () => {
+  it.live("with options that make no sense is a defect that names the option, before anything listens", () =>
+    Effect.gen(function*() {
+      let listened = 0
+      const listener = Effect.andThen(Effect.sync(() => listened++), Listener.tcp("127.0.0.1:0", handlers))
+      const layer = Server.layer(listener, { maxMessageSize: -1 })
+      const defect = yield* Effect.catchDefect(Layer.build(layer), (defect) => Effect.succeed(defect))
+      assert.ok(defect instanceof RangeError)
+      assert.match(defect.message, /^option maxMessageSize: expected a whole number of bytes .*, got -1$/)
+      assert.equal(listened, 0)
+    }).pipe(Effect.scoped))
+
+  for (
+    const [how, accept] of [
+      ["dies", Effect.die(new Error("boom"))],
+      ["fails", Effect.fail(new Listener.ListenerError({ message: "boom", address: "test://broken" }))]
+    ] as const
+  ) {
+    it.live(`logs that it serves no longer where its listener's accept ${how}, and closes the listener`, () => {
+      const log = makeLog()
+      return Effect.gen(function*() {
+        const closed = yield* Deferred.make<void>()
+        const listener: Listener.Listener = {
+          address: "test://broken",
+          accept,
+          close: Effect.asVoid(Deferred.succeed(closed, undefined))
+        }
+        yield* Layer.build(Server.layer(Effect.succeed(listener)))
+        yield* log.until(1)
+        yield* Deferred.await(closed)
+        assert.deepEqual(log.lines.map(({ level, message }) => [level, message]), [
+          ["Error", "the server has stopped: its listener broke"]
+        ])
+        assert.match(log.lines[0]!.cause, /boom/)
+      }).pipe(Effect.scoped, Effect.provide(log.layer))
+    })
+  }
+})

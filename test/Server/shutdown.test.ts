@@ -7,9 +7,9 @@ import { type CallError, Connection, Endpoint, HandlerMap, Listener, MethodKey, 
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { type Duplex, duplexPair } from "node:stream"
+import { Duplex, duplexPair } from "node:stream"
 import { bytesOf, component, connect, eachNetwork, echo, handlers, memory, textOf } from "../support/networks.ts"
-import { rawClient, version } from "../support/raw.ts"
+import { rawClient, request, version } from "../support/raw.ts"
 
 const work = MethodKey.make(component, "work")
 const nothing = new Uint8Array()
@@ -161,6 +161,36 @@ describe("a connection that is lost", () => {
         yield* Fiber.join(calling)
       }).pipe(Effect.scoped))
   })
+})
+
+describe("a handler that ends its own connection before it returns", () => {
+  for (const traced of [false, true]) {
+    it.live(`is interrupted, ${traced ? "in" : "without"} a trace`, () =>
+      Effect.gen(function*() {
+        // Says that it is closed as soon as it is, unlike Node's own.
+        const far = new Duplex({
+          emitClose: false,
+          read: () => {},
+          write: (_chunk, _encoding, done) => done(),
+          destroy(error, done) {
+            done(error)
+            this.emit("close")
+          }
+        })
+        const interrupted = yield* Deferred.make<void>()
+        const handlers = HandlerMap.set(HandlerMap.empty, work.component, work.method, () => {
+          far.destroy()
+          return Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+        })
+        const serving = yield* Effect.forkChild(Server.serveOn(far, handlers), { startImmediately: true })
+        const bytes = request(1, work, nothing)
+        // The trace context of the request, after its key and its deadline.
+        if (traced) bytes.fill(1, 16 + 24, 16 + 49)
+        far.push(Buffer.concat([version, bytes]))
+        yield* Deferred.await(interrupted)
+        yield* Fiber.join(serving)
+      }))
+  }
 })
 
 describe("serve", () => {
