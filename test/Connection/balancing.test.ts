@@ -2,6 +2,7 @@ import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, SubscriptionRef } from "effect"
 import { Balancer, CallError, Connection, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
+import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { tcp, unix } from "../support/networks.ts"
 import { ask, askSlowly, counted, settle, start, startInMemory, until } from "./support.ts"
@@ -223,6 +224,43 @@ describe("a user's balancer", () => {
       assert.equal(yield* ask(connection), "a")
       assert.equal(yield* ask(connection), "a")
       assert.deepEqual(seen, [[7n, []], [undefined, []], [undefined, ["memory://b"]], [undefined, ["memory://b"]]])
+    }).pipe(onNetwork))
+
+  it.effect("is given one set to avoid until something in it changes, and another then", () =>
+    Effect.gen(function*() {
+      const seen: Array<ReadonlySet<string>> = []
+      const balancer = Balancer.make((endpoints, { avoid }) => {
+        seen.push(avoid)
+        return Effect.succeed(endpoints.find(({ address }) => !avoid.has(address))!)
+      })
+      const connection = yield* connectTo(endpointsOf(yield* startAll("a", "b", "c")), {
+        balancer,
+        backoff: { initial: "1 second", jitter: 0 }
+      })
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      assert.equal(yield* ask(connection), "b")
+      yield* TestClock.adjust("500 millis")
+      yield* TestNetwork.fault("b", { dial: "refuse", cutAfter: { toServer: 0 } })
+      yield* settle
+      assert.equal(yield* ask(connection), "c")
+      yield* TestNetwork.heal("a")
+      yield* TestNetwork.heal("b")
+
+      seen.length = 0
+      assert.deepEqual(yield* askTimes(connection, 3), ["c", "c", "c"])
+      yield* TestClock.adjust("499 millis")
+      assert.deepEqual(yield* askTimes(connection, 1), ["c"])
+      assert.equal(new Set(seen).size, 1)
+      // The first backoff ends, then the other one.
+      yield* TestClock.adjust("1 millis")
+      assert.deepEqual(yield* askTimes(connection, 2), ["a", "a"])
+      yield* TestClock.adjust("500 millis")
+      assert.deepEqual(yield* askTimes(connection, 2), ["a", "a"])
+      assert.deepEqual([...new Set(seen)].map((avoid) => [...avoid]), [
+        ["memory://a", "memory://b"],
+        ["memory://b"],
+        []
+      ])
     }).pipe(onNetwork))
 
   it.effect("may take its time to pick", () =>

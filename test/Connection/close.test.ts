@@ -9,6 +9,7 @@ import * as assert from "node:assert/strict"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { bytesOf, component, connect, eachNetwork, eachWay, echo, handlers, memory } from "../support/networks.ts"
+import { settle } from "./support.ts"
 
 const nothing = new Uint8Array()
 const wait = MethodKey.make(component, "wait")
@@ -138,6 +139,35 @@ describe("close", () => {
       yield* calledOff
       for (const calling of calls) isClosed(yield* Effect.flip(Fiber.join(calling)), false)
     }).pipe(Effect.scoped))
+
+  it.effect("waits for what a dial that it calls off has to clean up, and so does the end of the Scope", () =>
+    Effect.gen(function*() {
+      for (const how of ["close", "scope"] as const) {
+        const scope = yield* Scope.make()
+        const dialing = yield* Deferred.make<void>()
+        const cleaning = yield* Deferred.make<void>()
+        const release = yield* Deferred.make<void>()
+        const connection = yield* Scope.provide(
+          connect([{
+            address: "test://hangs",
+            dial: Effect.andThen(Deferred.succeed(dialing, undefined), Effect.never).pipe(
+              Effect.onInterrupt(() => Effect.andThen(Deferred.succeed(cleaning, undefined), Deferred.await(release)))
+            )
+          }]),
+          scope
+        )
+        const calling = yield* Effect.forkChild(connection.call(echo, nothing))
+        yield* Deferred.await(dialing)
+        const closing = yield* Effect.forkChild(how === "close" ? connection.close : Scope.close(scope, Exit.void))
+        // The caller need not wait for it.
+        isClosed(yield* Effect.flip(Fiber.join(calling)), false)
+        yield* Deferred.await(cleaning)
+        yield* settle
+        assert.equal(closing.pollUnsafe(), undefined)
+        yield* Deferred.succeed(release, undefined)
+        yield* Fiber.join(closing)
+      }
+    }))
 
   it.effect("fails calls that wait for endpoints, or for the end of a backoff", () =>
     Effect.gen(function*() {

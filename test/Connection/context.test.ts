@@ -73,6 +73,35 @@ describe("the trace context", () => {
       )
     }).pipe(Effect.scoped))
 
+  it.effect("is that of the handler's function too, also where the call has waited for its turn", () =>
+    Effect.gen(function*() {
+      const traces: Array<string | undefined> = []
+      const running = yield* Deferred.make<void>()
+      const release = yield* Deferred.make<void>()
+      const { endpoint } = yield* memory.serve(
+        HandlerMap.set(HandlerMap.empty, component, "span", (args) => {
+          // Before its effect runs.
+          traces.push(Fiber.getCurrent()?.cache.span?.traceId)
+          return Deferred.succeed(running, undefined).pipe(Effect.andThen(Deferred.await(release)), Effect.as(args))
+        }),
+        { maxConcurrentCalls: 1 }
+      )
+      const connection = yield* connect([endpoint])
+      const call = Effect.andThen(connection.call(method("span"), nothing), Effect.currentSpan).pipe(
+        Effect.withSpan("caller", { root: true })
+      )
+      const first = yield* Effect.forkChild(call, { startImmediately: true })
+      yield* Deferred.await(running)
+      const second = yield* Effect.forkChild(call, { startImmediately: true })
+      const refused = yield* Effect.forkChild(connection.call(method("none"), nothing), { startImmediately: true })
+      // Answered at once, and read after the second one.
+      yield* Effect.flip(Fiber.join(refused))
+      assert.equal(traces.length, 1)
+      yield* Deferred.succeed(release, undefined)
+      assert.deepEqual(traces, [(yield* Fiber.join(first)).traceId, (yield* Fiber.join(second)).traceId])
+      assert.notEqual(traces[0], traces[1])
+    }).pipe(Effect.scoped))
+
   it.effect("goes on through the calls that a handler makes", () =>
     Effect.gen(function*() {
       const { handlers, spans } = keeping()

@@ -112,6 +112,20 @@ for (const [where, startReplica] of places) {
         assert.equal(a!.answered, 0)
       }).pipe(onNetwork))
 
+    it.live("a dropped one is gone by the time that its last caller goes on", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        const { connection, list } = yield* connectTo([a!])
+        const held = yield* Effect.forkChild(Effect.andThen(askSlowly(connection), connection.state), {
+          startImmediately: true
+        })
+        yield* until(() => a!.holding === 1)
+        yield* list(b!)
+        yield* a!.gate.open
+        const { endpoints } = yield* Fiber.join(held)
+        assert.deepEqual(endpoints.map(({ address }) => address), [b!.endpoint.address])
+      }).pipe(onNetwork))
+
     it.live("a dropped one whose last call is given up closes too", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)

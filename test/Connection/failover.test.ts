@@ -163,6 +163,23 @@ describe("the backoff of an endpoint", () => {
       }
     }).pipe(onNetwork))
 
+  it.effect("is never longer than max, and varies below it", () =>
+    Effect.gen(function*() {
+      const endpoints = yield* Effect.forEach(Array.from({ length: 40 }, (_, i) => `dead ${i}`), TestNetwork.endpoint)
+      const all = endpoints.map(timed)
+      for (const { endpoint } of all) {
+        const connection = yield* connectTo([endpoint], { backoff: { initial: "1 second", max: "1 second" } })
+        yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+      }
+      yield* TestClock.adjust("3 seconds")
+      const first = all.map(({ times }) => intervals(times)[0]!)
+      for (const interval of [...first, ...all.map(({ times }) => intervals(times)[1]!)]) {
+        assert.ok(interval >= 799.99 && interval <= 1000.01, `${interval}`)
+      }
+      // All 40 of them with a jitter that adds: once in 10^12 runs.
+      assert.ok(first.some((interval) => interval < 1000))
+    }).pipe(onNetwork))
+
   it.effect("is what the options say", () =>
     Effect.gen(function*() {
       const { endpoint, times } = timed(yield* TestNetwork.endpoint("dead"))
