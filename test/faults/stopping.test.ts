@@ -10,6 +10,7 @@ import * as Networks from "../support/networks.ts"
 import { rawPeer, request, type, until, version } from "./wire.ts"
 
 const large = MethodKey.make("test/Large", "get")
+const tooLate = MethodKey.make("test/Large", "late")
 const size = 8_000_000
 
 describe("a server that stops", () => {
@@ -17,16 +18,19 @@ describe("a server that stops", () => {
     it.live("delivers an answer that is on its way, whatever else its client still sends", () =>
       Effect.gen(function*() {
         let runs = 0
+        let late = 0
         const { endpoint, serving } = yield* network.serve(
-          HandlerMap.merge(
-            Networks.handlers,
-            HandlerMap.empty.pipe(
-              HandlerMap.set("test/Large", "get", () =>
-                Effect.sync(() => {
-                  runs++
-                  return new Uint8Array(size)
-                }))
-            )
+          HandlerMap.empty.pipe(
+            HandlerMap.set("test/Large", "get", () =>
+              Effect.sync(() => {
+                runs++
+                return new Uint8Array(size)
+              })),
+            HandlerMap.set("test/Large", "late", (args) =>
+              Effect.sync(() => {
+                late++
+                return args
+              }))
           ),
           { shutdownGrace: "5 seconds" }
         )
@@ -37,11 +41,15 @@ describe("a server that stops", () => {
         const stopping = yield* Effect.forkChild(Fiber.interrupt(serving), { startImmediately: true })
         // From here on each piece of the answer is followed by another request, and none of them is served.
         let id = 1
-        peer.socket.on("data", () => void peer.socket.write(request(++id, Networks.echo)))
+        let turns = 10
+        yield* until("the server to have begun to stop", () => --turns === 0)
+        peer.socket.on("data", () => void peer.socket.write(request(++id, tooLate)))
         peer.socket.resume()
         const { payload } = yield* peer.answer(1)
         assert.equal(payload.length, size)
         yield* Fiber.join(stopping)
+        assert.ok(id > 10, `${id}`)
+        assert.equal(late, 0)
       }).pipe(Effect.scoped))
   })
 
