@@ -4,7 +4,7 @@
  * What a caller is told is held against what the handlers saw: nothing ran twice, nothing that was called unexecuted ran at all.
  */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, type Scope } from "effect"
+import { Effect, Fiber, Logger, type Scope } from "effect"
 import { Connection, Endpoint, HandlerMap, MethodKey, Resolver, Server } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
@@ -253,6 +253,41 @@ describe("a connection that is cut", () => {
           }).pipe(Effect.scoped))
       }
     })
+  }
+})
+
+describe("a connection that is cut below TLS", () => {
+  for (const how of ["reset", "end"] as const) {
+    for (const direction of ["toServer", "toClient"] as const) {
+      // In the handshake, in the versions, in calls; up to a second, since each position takes two handshakes.
+      it.live(`by ${how === "end" ? "an end" : "a reset"} anywhere ${direction}, calls end truthfully and the next one works`, () =>
+        Effect.gen(function*() {
+          const { handlers, runsOf } = counting()
+          const { ca, client } = yield* Networks.certificates
+          const { listener } = yield* Networks.mtlsOverTcp.serve(handlers)
+          const proxy = yield* cuttingProxy(portOf(listener.address))
+          const endpoint = Endpoint.mtls(
+            { ca, ...client, servername: "localhost" },
+            Endpoint.tcp(`127.0.0.1:${proxy.port}`)
+          )
+          const seen = new Set<Outcome>()
+          const step = 149
+          for (let after = 0, over = false; !over; after += step) {
+            proxy.plan = { direction, after, how }
+            const connection = yield* Connection.make(Resolver.constant(endpoint), { backoff })
+            const outcomes = [
+              yield* outcomeOf(connection, runsOf, 600),
+              yield* outcomeOf(connection, runsOf, 600)
+            ]
+            for (const outcome of outcomes) seen.add(outcome)
+            over = outcomes.every((outcome) => outcome === "answer")
+            proxy.plan = undefined
+            yield* worksAgain(connection, runsOf)
+            yield* connection.close
+          }
+          assert.deepEqual([...seen].toSorted(), ["Lost, maybe executed", "Unreachable", "answer"])
+        }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
+    }
   }
 })
 
