@@ -4,7 +4,7 @@
  * | what happened | error | what to do |
  * |---|---|---|
  * | the connection was closed by its owner | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
- * | the connection to the server broke | {@link CommunicationError} `Lost` | call again where `maybeExecuted` is false or the method is idempotent |
+ * | the connection to the server broke | {@link CommunicationError} `Lost` | call again where the method is idempotent: what had not been sent yet has gone elsewhere |
  * | the peer broke the protocol | {@link CommunicationError} `Protocol` | look at what runs at that address |
  * | the arguments are larger than `maxMessageSize` | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
  * | no server could be reached | {@link Unreachable} | call again later, or call with `waitForReady` |
@@ -19,7 +19,7 @@
  *
  * const orEmpty = <R>(call: Effect.Effect<Uint8Array, CallError.CallError, R>) =>
  *   call.pipe(
- *     Effect.retry({ times: 2, while: (error) => error._tag === "CommunicationError" && !error.maybeExecuted }),
+ *     Effect.retry({ times: 2, while: (error) => error._tag === "RemoteError" && error.isOverloaded }),
  *     Effect.catchTag("Unreachable", () => Effect.succeed(new Uint8Array()))
  *   )
  * ```
@@ -62,7 +62,7 @@ const communicationErrorFields = {
  * - `endpoint`: the address of the server, where one had been picked.
  * - `cause`: the error of the socket, where there is one.
  * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second effect. `true` says that
- *   a handler may have run, in part or to its end.
+ *   a handler may have run, in part or to its end; so it is for `Lost` and `Protocol`, since a request that was not sent yet goes elsewhere.
  *
  * Source: the constant `CommunicationError` of the Go package.
  *

@@ -32,7 +32,7 @@ import * as Scope from "effect/Scope"
 import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
 import { background } from "./internal/background.ts"
-import { CurrentOptions } from "./internal/callOptions.ts"
+import { CurrentOptions, mergeOptions } from "./internal/callOptions.ts"
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
@@ -49,13 +49,13 @@ import * as Resolver from "./Resolver.ts"
  */
 export interface CallOptions {
   /** The key that a balancer may route the call by, a u64: 0 to 2^64 − 1, and 0 is a key like any other. Default: none. */
-  readonly shardKey?: bigint
+  readonly shardKey?: bigint | undefined
   /** The balancer for this call in place of the Connection's. It gets `update` with the current endpoints before its pick. */
-  readonly balancer?: Balancer.Balancer
+  readonly balancer?: Balancer.Balancer | undefined
   /** How long the call may take. The earlier of this and the deadline of the region (`Deadline.within`) counts. Default: no limit. */
-  readonly timeout?: Duration.Input
+  readonly timeout?: Duration.Input | undefined
   /** Whether to wait for endpoints, or the end of their backoff, where the call would fail with `Unreachable`. Default: false. */
-  readonly waitForReady?: boolean
+  readonly waitForReady?: boolean | undefined
 }
 
 /**
@@ -68,31 +68,31 @@ export interface CallOptions {
  */
 export interface ClientOptions {
   /** Makes the balancer. Default: `Balancer.roundRobin`; for {@link layer}, the ambient `Balancer.Factory`. */
-  readonly balancer?: Effect.Effect<Balancer.Balancer>
+  readonly balancer?: Effect.Effect<Balancer.Balancer> | undefined
   /**
    * How long after sending a call the event loop is kept from sleeping, so that the answer is seen without a wake-up. It costs that much
    * CPU. Default: 0, the loop sleeps as it always does.
    */
-  readonly optimisticSpinDuration?: Duration.Input
+  readonly optimisticSpinDuration?: Duration.Input | undefined
   /**
    * From how many bytes on arguments are sent from where they are. Smaller ones are copied before the call suspends, and may be changed as
    * soon as it has; larger ones belong to the Connection from the call on, and must not be changed again. In bytes. Default: 16384.
    */
-  readonly writeFlattenLimit?: number
+  readonly writeFlattenLimit?: number | undefined
   /** The largest message to send or to take, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
-  readonly maxMessageSize?: number
+  readonly maxMessageSize?: number | undefined
   /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
-  readonly dialTimeout?: Duration.Input
+  readonly dialTimeout?: Duration.Input | undefined
   /**
    * How long an endpoint is left alone after a failed dial: `initial`, multiplied by `factor` for each further failure up to `max`, and
    * changed at random by up to `jitter` of itself. Default: 50 ms, 1.6, 5 seconds, 0.2.
    */
   readonly backoff?: {
-    readonly initial?: Duration.Input
-    readonly factor?: number
-    readonly max?: Duration.Input
-    readonly jitter?: number
-  }
+    readonly initial?: Duration.Input | undefined
+    readonly factor?: number | undefined
+    readonly max?: Duration.Input | undefined
+    readonly jitter?: number | undefined
+  } | undefined
 }
 
 /**
@@ -268,6 +268,6 @@ export const withOptions: {
   2,
   <A, E, R>(effect: Effect.Effect<A, E, R>, options: CallOptions): Effect.Effect<A, E, R> =>
     Effect.withFiber((fiber) =>
-      Effect.provideService(effect, CurrentOptions, { ...fiber.getRef(CurrentOptions), ...options })
+      Effect.provideService(effect, CurrentOptions, mergeOptions(fiber.getRef(CurrentOptions) ?? {}, options))
     )
 )

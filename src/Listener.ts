@@ -175,7 +175,7 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
  * @since 0.1.0
  */
 export interface TcpOptions {
-  readonly reusePort?: boolean
+  readonly reusePort?: boolean | undefined
 }
 
 /**
@@ -256,7 +256,7 @@ export const tcp = <R>(
  * @since 0.1.0
  */
 export interface UnixOptions {
-  readonly mode?: number
+  readonly mode?: number | undefined
 }
 
 /**

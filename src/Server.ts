@@ -49,23 +49,23 @@ export interface ServerOptions {
    * For how long, each time bytes have been read, handlers are started right in the read loop. The calls that are left are started in later
    * turns of the event loop, so that one connection's large batch does not hold up the others. Default: 5 ms.
    */
-  readonly inlineHandlerDuration?: Duration.Input
+  readonly inlineHandlerDuration?: Duration.Input | undefined
   /**
    * From how many bytes on results are sent from where they are. Smaller ones are copied; larger ones belong to the server from the
    * handler's return on, and must not be changed again. In bytes. Default: 16384.
    */
-  readonly writeFlattenLimit?: number
+  readonly writeFlattenLimit?: number | undefined
   /** The largest message to take or to send, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
-  readonly maxMessageSize?: number
+  readonly maxMessageSize?: number | undefined
   /** How many calls run at once, over all connections. Default: 10000. */
-  readonly maxConcurrentCalls?: number
+  readonly maxConcurrentCalls?: number | undefined
   /**
    * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that `isOverloaded`, and never
    * executed. Default: 10000.
    */
-  readonly maxQueuedCalls?: number
+  readonly maxQueuedCalls?: number | undefined
   /** How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds. */
-  readonly shutdownGrace?: Duration.Input
+  readonly shutdownGrace?: Duration.Input | undefined
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Typed calls between services whose replicas come and go.
+ * Calls between services whose replicas come and go, with typed errors and structured concurrency.
  *
  * @since 0.1.0
  */

@@ -9,3 +9,11 @@ export const CurrentOptions: Context.Reference<CallOptions | undefined> = Contex
   "effect-call/Connection/CurrentOptions",
   { defaultValue: () => undefined }
 )
+
+/** The options of `inner` and, where it says nothing, those of `outer`. */
+export const mergeOptions = (outer: CallOptions, inner: CallOptions): CallOptions => ({
+  shardKey: inner.shardKey ?? outer.shardKey,
+  balancer: inner.balancer ?? outer.balancer,
+  timeout: inner.timeout ?? outer.timeout,
+  waitForReady: inner.waitForReady ?? outer.waitForReady
+})

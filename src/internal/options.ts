@@ -51,7 +51,7 @@ export const duration = (
 
 /** The sizes that client and server share. */
 export const sizes = (
-  options: { readonly writeFlattenLimit?: number; readonly maxMessageSize?: number } | undefined
+  options: { readonly writeFlattenLimit?: number | undefined; readonly maxMessageSize?: number | undefined } | undefined
 ) => ({
   writeFlattenLimit: byteSize(
     "writeFlattenLimit",

@@ -21,7 +21,7 @@ import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { isImmediate, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
-import { CurrentOptions } from "../callOptions.ts"
+import { CurrentOptions, mergeOptions } from "../callOptions.ts"
 import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
@@ -153,14 +153,9 @@ export class Client implements PeerOwner {
   }))
 
   onBackoff(peer: Peer): void {
-    if (peer.backoffUntil > 0) {
-      this.resting.add(peer.address)
-      this.restingUntil = Math.min(this.restingUntil, peer.backoffUntil)
-      this.restingNow = undefined
-    } else if (this.resting.delete(peer.address)) {
-      this.restingNow = undefined
-      this.changed()
-    }
+    this.resting.add(peer.address)
+    this.restingUntil = Math.min(this.restingUntil, peer.backoffUntil)
+    this.restingNow = undefined
   }
 
   onGone(peer: Peer): void {
@@ -187,7 +182,7 @@ export class Client implements PeerOwner {
     // A callback runs inside a fiber.
     const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
     const region = fiber.getRef(CurrentOptions)
-    const options = region === undefined ? given : given === undefined ? region : { ...region, ...given }
+    const options = region === undefined ? given : given === undefined ? region : mergeOptions(region, given)
     const deadlineAt = this.deadlineOf(fiber, options)
     const call = new Call(key, options, deadlineAt, tracedSpan(fiber.cache.span), resume)
     const refused = this.refusal(call, args)

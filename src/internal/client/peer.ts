@@ -55,7 +55,7 @@ export interface PeerSettings extends SessionSettings {
 
 /** Whom a peer tells what happened. */
 export interface PeerOwner {
-  /** It went into backoff, or came out of it before the time. */
+  /** It went into backoff. */
   onBackoff(peer: Peer): void
   onGone(peer: Peer): void
   onUnsent(peer: Peer, call: Call, args: Uint8Array): void
@@ -76,7 +76,7 @@ export class Peer {
   session: ClientSession | undefined = undefined
   /** Whether the client's endpoints contain it. */
   listed = true
-  /** Until when it is left alone, in milliseconds of the clock; 0 where it is not in backoff. */
+  /** Until when it is left alone, in milliseconds of the clock. */
   backoffUntil = 0
   /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
   lastFailure: string | undefined = undefined
@@ -239,7 +239,6 @@ export class Peer {
     this.session = session
     this.failures = 0
     this.lastFailure = undefined
-    this.setBackoff(0)
     for (const tell of dial.waiters) tell({ _tag: "Ready", session })
   }
 
@@ -253,7 +252,8 @@ export class Peer {
     // Capped before the jitter, so that the longest waits differ too, and after it, so that the cap holds.
     const delay = Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
     this.failures++
-    this.setBackoff(nowMillis(this.settings.clock) + delay)
+    this.backoffUntil = nowMillis(this.settings.clock) + delay
+    this.owner.onBackoff(this)
     for (const tell of dial.waiters) tell({ _tag: "Failed", message })
   }
 
@@ -267,12 +267,6 @@ export class Peer {
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.
     Effect.runForkWith(this.settings.context)(Scope.close(own, Exit.void))
-  }
-
-  private setBackoff(until: number): void {
-    if (this.backoffUntil === until) return
-    this.backoffUntil = until
-    this.owner.onBackoff(this)
   }
 
   private abandonDial(): void {
