@@ -380,6 +380,17 @@ describe("withOptions", () => {
       assert.equal(yield* call(), "unlimited")
       assert.deepEqual(keys, [5n, undefined])
     }).pipe(Effect.scoped))
+
+  it.effect("an option that is undefined says nothing, and leaves what the region says", () =>
+    Effect.gen(function*() {
+      const { call, keys } = yield* noting
+      const limited = yield* call({ shardKey: undefined, timeout: undefined }).pipe(
+        Connection.withOptions({ shardKey: undefined, timeout: undefined }),
+        Connection.withOptions({ shardKey: 1n, timeout: "1 second" })
+      )
+      assert.equal(limited, "limited")
+      assert.deepEqual(keys, [1n])
+    }).pipe(Effect.scoped))
 })
 
 describe("make", () => {
