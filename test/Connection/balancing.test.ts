@@ -4,8 +4,8 @@ import { Balancer, CallError, Connection, type Endpoint, Resolver } from "effect
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { tcp, unix } from "../support/networks.ts"
-import { ask, askSlowly, counted, settle, start, startInMemory, until } from "./support.ts"
+import { eachNetwork, tcp, unix } from "../support/networks.ts"
+import { ask, askSlowly, counted, settle, startInMemory, startOn, until, untilState } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -26,30 +26,32 @@ const defectOf = <A, E>(exit: Exit.Exit<A, E>): unknown => {
 }
 
 describe("round robin", () => {
-  for (const count of [1, 2, 3, 5]) {
-    it.effect(`takes ${count} endpoints in turn, in the resolver's order, from the first call on`, () =>
+  eachNetwork((network) => {
+    for (const count of [1, 2, 3, 5]) {
+      it.live(`takes ${count} endpoints in turn, in the resolver's order, from the first call on`, () =>
+        Effect.gen(function*() {
+          const names = ["e", "d", "c", "b", "a"].slice(0, count)
+          const connection = yield* connectTo(endpointsOf(yield* Effect.forEach(names, startOn(network))))
+          // The first round dials, the others find the connections open.
+          assert.deepEqual(yield* askTimes(connection, 4 * count), [...names, ...names, ...names, ...names])
+        }))
+    }
+
+    it.live("spreads concurrent calls evenly, also while nothing is connected yet", () =>
       Effect.gen(function*() {
-        const names = ["e", "d", "c", "b", "a"].slice(0, count)
-        const connection = yield* connectTo(endpointsOf(yield* startAll(...names)))
-        // The first round dials, the others find the connections open.
-        assert.deepEqual(yield* askTimes(connection, 4 * count), [...names, ...names, ...names, ...names])
-      }).pipe(onNetwork))
-  }
+        const replicas = yield* Effect.forEach(["a", "b", "c"], startOn(network))
+        const connection = yield* connectTo(endpointsOf(replicas))
+        yield* Effect.all(Array.from({ length: 30 }, () => ask(connection)), { concurrency: "unbounded" })
+        assert.deepEqual(replicas.map(({ answered }) => answered), [10, 10, 10])
+      }))
+  })
 
   it.live("takes TCP and Unix sockets in turn", () =>
     Effect.gen(function*() {
-      const replicas = [yield* start("a", tcp.listen), yield* start("b", unix.listen), yield* start("c", tcp.listen)]
+      const replicas = [yield* startOn(tcp)("a"), yield* startOn(unix)("b"), yield* startOn(tcp)("c")]
       const connection = yield* connectTo(endpointsOf(replicas))
       assert.deepEqual(yield* askTimes(connection, 7), ["a", "b", "c", "a", "b", "c", "a"])
     }))
-
-  it.effect("spreads concurrent calls evenly, also while nothing is connected yet", () =>
-    Effect.gen(function*() {
-      const replicas = yield* startAll("a", "b", "c")
-      const connection = yield* connectTo(endpointsOf(replicas))
-      yield* Effect.all(Array.from({ length: 30 }, () => ask(connection)), { concurrency: "unbounded" })
-      assert.deepEqual(replicas.map(({ answered }) => answered), [10, 10, 10])
-    }).pipe(onNetwork))
 
   it.effect("has its turn for itself in each Connection that a layer's factory serves", () =>
     Effect.gen(function*() {
@@ -71,54 +73,58 @@ describe("round robin", () => {
 describe("sharding", () => {
   const sharded = { balancer: Balancer.sharded }
 
-  it.effect("sends key k to endpoint k mod n, over all of u64", () =>
-    Effect.gen(function*() {
-      const names = ["a", "b", "c"]
-      const connection = yield* connectTo(endpointsOf(yield* startAll(...names)), sharded)
-      const keys = [
-        0n,
-        1n,
-        2n,
-        3n,
-        4n,
-        2n ** 32n,
-        2n ** 53n - 1n,
-        2n ** 53n,
-        2n ** 53n + 1n,
-        2n ** 53n + 2n,
-        2n ** 63n,
-        2n ** 64n - 1n
-      ]
-      // Twice: with and without a connection that is open.
-      for (const shardKey of [...keys, ...keys]) {
-        assert.equal(yield* ask(connection, { shardKey }), names[Number(shardKey % 3n)], `key ${shardKey}`)
-      }
-    }).pipe(onNetwork))
+  eachNetwork((network) => {
+    const startReplica = startOn(network)
 
-  it.effect("spreads calls without a key over all endpoints", () =>
-    Effect.gen(function*() {
-      const replicas = yield* startAll("a", "b", "c")
-      const connection = yield* connectTo(endpointsOf(replicas), sharded)
-      yield* Effect.all(Array.from({ length: 300 }, () => ask(connection)), { concurrency: "unbounded" })
-      // Each misses fewer than 50 of 300 once in a hundred million runs.
-      for (const { answered, name } of replicas) assert.ok(answered > 50, `${name} got ${answered} of 300 calls`)
-    }).pipe(onNetwork))
+    it.live("sends key k to endpoint k mod n, over all of u64", () =>
+      Effect.gen(function*() {
+        const names = ["a", "b", "c"]
+        const connection = yield* connectTo(endpointsOf(yield* Effect.forEach(names, startReplica)), sharded)
+        const keys = [
+          0n,
+          1n,
+          2n,
+          3n,
+          4n,
+          2n ** 32n,
+          2n ** 53n - 1n,
+          2n ** 53n,
+          2n ** 53n + 1n,
+          2n ** 53n + 2n,
+          2n ** 63n,
+          2n ** 64n - 1n
+        ]
+        // Twice: with and without a connection that is open.
+        for (const shardKey of [...keys, ...keys]) {
+          assert.equal(yield* ask(connection, { shardKey }), names[Number(shardKey % 3n)], `key ${shardKey}`)
+        }
+      }))
 
-  it.effect("never moves a call with a key to another endpoint, and names the one that is down", () =>
-    Effect.gen(function*() {
-      const [a, b] = yield* startAll("a", "b")
-      yield* TestNetwork.fault("b", { dial: "refuse" })
-      const connection = yield* connectTo(endpointsOf([a!, b!]), sharded)
-      // Dialed now, and then in backoff.
-      for (let i = 0; i < 3; i++) {
-        const error = yield* Effect.flip(ask(connection, { shardKey: 1n }))
-        assert.ok(error._tag === "Unreachable", error._tag)
-        assert.deepEqual(error.attempts.map(({ endpoint }) => endpoint), ["memory://b"])
-        assert.match(error.attempts[0]!.message, /refused/)
-      }
-      assert.equal(yield* ask(connection, { shardKey: 2n }), "a")
-      assert.equal(a!.answered, 1)
-    }).pipe(onNetwork))
+    it.live("spreads calls without a key over all endpoints", () =>
+      Effect.gen(function*() {
+        const replicas = yield* Effect.forEach(["a", "b", "c"], startReplica)
+        const connection = yield* connectTo(endpointsOf(replicas), sharded)
+        yield* Effect.all(Array.from({ length: 300 }, () => ask(connection)), { concurrency: "unbounded" })
+        // Each misses fewer than 50 of 300 once in a hundred million runs.
+        for (const { answered, name } of replicas) assert.ok(answered > 50, `${name} got ${answered} of 300 calls`)
+      }))
+
+    it.live("never moves a call with a key to another endpoint, and names the one that is down", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
+        yield* b!.stop
+        const connection = yield* connectTo(endpointsOf([a!, b!]), sharded)
+        // Dialed now, and then in backoff.
+        for (let i = 0; i < 3; i++) {
+          const error = yield* Effect.flip(ask(connection, { shardKey: 1n }))
+          assert.ok(error._tag === "Unreachable", error._tag)
+          assert.deepEqual(error.attempts.map(({ endpoint }) => endpoint), [b!.endpoint.address])
+          assert.match(error.attempts[0]!.message, /ECONNREFUSED|ENOENT|connection refused/)
+        }
+        assert.equal(yield* ask(connection, { shardKey: 2n }), "a")
+        assert.equal(a!.answered, 1)
+      }))
+  })
 
   it.effect("moves a call without a key to an endpoint that is up", () =>
     Effect.gen(function*() {
@@ -159,42 +165,49 @@ describe("a shard key outside u64", () => {
 })
 
 describe("a call's own balancer", () => {
-  it.effect("is given the current endpoints before its pick, and leaves the Connection's alone", () =>
-    Effect.gen(function*() {
-      const [a, b, c] = endpointsOf(yield* startAll("a", "b", "c"))
-      const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([a!, b!])
-      const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints))
-      const events: Array<string> = []
-      let last: Endpoint.Endpoint | undefined
-      const balancer: Balancer.Balancer = {
-        update: (current) => {
-          events.push(`update ${current.map(({ address }) => address.slice(-1)).join("")}`)
-          last = current.at(-1)
-        },
-        pick: () => {
-          events.push("pick")
-          return Effect.succeed(last!)
+  eachNetwork((network) => {
+    const startReplica = startOn(network)
+
+    it.live("is given the current endpoints before its pick, and leaves the Connection's alone", () =>
+      Effect.gen(function*() {
+        const [a, b, c] = endpointsOf(yield* Effect.forEach(["a", "b", "c"], startReplica))
+        const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([a!, b!])
+        const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints))
+        const names = new Map([[a!, "a"], [b!, "b"], [c!, "c"]])
+        const events: Array<string> = []
+        let last: Endpoint.Endpoint | undefined
+        const balancer: Balancer.Balancer = {
+          update: (current) => {
+            events.push(`update ${current.map((endpoint) => names.get(endpoint)).join("")}`)
+            last = current.at(-1)
+          },
+          pick: () => {
+            events.push("pick")
+            return Effect.succeed(last!)
+          }
         }
-      }
-      assert.equal(yield* ask(connection), "a")
-      assert.equal(yield* ask(connection, { balancer }), "b")
-      // This one finds the connection open.
-      assert.equal(yield* ask(connection, { balancer }), "b")
-      assert.deepEqual(events, ["update ab", "pick", "update ab", "pick"])
-      assert.equal(yield* ask(connection), "b")
+        assert.equal(yield* ask(connection), "a")
+        assert.equal(yield* ask(connection, { balancer }), "b")
+        // This one finds the connection open.
+        assert.equal(yield* ask(connection, { balancer }), "b")
+        assert.deepEqual(events, ["update ab", "pick", "update ab", "pick"])
+        assert.equal(yield* ask(connection), "b")
 
-      yield* SubscriptionRef.set(endpoints, [a!, b!, c!])
-      yield* settle
-      assert.equal(yield* ask(connection, { balancer }), "c")
-      assert.deepEqual(events.slice(4), ["update abc", "pick"])
-    }).pipe(onNetwork))
+        yield* SubscriptionRef.set(endpoints, [a!, b!, c!])
+        yield* untilState(connection, ({ endpoints }) => endpoints.length === 3)
+        assert.equal(yield* ask(connection, { balancer }), "c")
+        assert.deepEqual(events.slice(4), ["update abc", "pick"])
+      }))
 
-  it.effect("keeps its state from call to call", () =>
-    Effect.gen(function*() {
-      const connection = yield* connectTo(endpointsOf(yield* startAll("a", "b", "c")), { balancer: Balancer.sharded })
-      const balancer = yield* Balancer.roundRobin
-      assert.deepEqual(yield* askTimes(connection, 4, { balancer }), ["a", "b", "c", "a"])
-    }).pipe(onNetwork))
+    it.live("keeps its state from call to call", () =>
+      Effect.gen(function*() {
+        const connection = yield* connectTo(endpointsOf(yield* Effect.forEach(["a", "b", "c"], startReplica)), {
+          balancer: Balancer.sharded
+        })
+        const balancer = yield* Balancer.roundRobin
+        assert.deepEqual(yield* askTimes(connection, 4, { balancer }), ["a", "b", "c", "a"])
+      }))
+  })
 
   it.effect("fails over as the Connection's does", () =>
     Effect.gen(function*() {

@@ -1,12 +1,10 @@
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, SubscriptionRef } from "effect"
 import { Balancer, Connection, type Endpoint, Resolver } from "effect-call"
-import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
-import { bytesOf, textOf, unix } from "../support/networks.ts"
-import { ask, echo, type Replica, start, startInMemory, turn, until, untilState, who } from "./support.ts"
+import { bytesOf, memory, mtlsOverTcp, tcp, textOf, unix } from "../support/networks.ts"
+import { ask, echo, type Replica, startOn, turn, until, untilState, who } from "./support.ts"
 
-const changes = 2500
 const callers = 50
 
 /** Numbers that look random and are the same each time. */
@@ -66,7 +64,10 @@ const makePace = () => {
   }
 }
 
-const churn = Effect.fnUntraced(function*(replicas: ReadonlyArray<Replica>, seed: number) {
+const churn = Effect.fnUntraced(function*(
+  replicas: ReadonlyArray<Replica>,
+  { changes, seed, turns }: { readonly changes: number; readonly seed: number; readonly turns: number }
+) {
   const number = makeNumbers(seed)
   const { balancer, seen } = yield* observed
   const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([])
@@ -130,7 +131,7 @@ const churn = Effect.fnUntraced(function*(replicas: ReadonlyArray<Replica>, seed
     const shuffled = replicas.map((replica) => ({ replica, order: number(1000) })).toSorted((a, b) => a.order - b.order)
     yield* SubscriptionRef.set(endpoints, shuffled.slice(0, wanted).map(({ replica }) => replica.endpoint))
     pace.next()
-    for (let turns = number(4); turns > 0; turns--) yield* turn
+    for (let left = number(turns); left > 0; left--) yield* turn
     assertInvariants(yield* connection.state, seen.listed)
   }
   // Callers that wait for endpoints are to come to an end.
@@ -152,21 +153,19 @@ const churn = Effect.fnUntraced(function*(replicas: ReadonlyArray<Replica>, seed
   assert.ok(replicas.every(({ accepted }) => accepted > 10), replicas.map(({ accepted }) => accepted).join(" "))
 })
 
-describe(`${changes} endpoint changes while ${callers} callers call`, () => {
-  for (
-    const [where, startReplica] of [
-      ["in memory", startInMemory],
-      ["on unix sockets", (name: string) => start(name, unix.listen)]
-    ] as const
-  ) {
-    it.live(
-      `give only right answers, and Unreachable where there were no endpoints, ${where}`,
-      () =>
-        Effect.gen(function*() {
-          const replicas = yield* Effect.forEach(["1", "2", "3", "4", "5", "6"], (n) => startReplica(`replica ${n}`))
-          yield* churn(replicas, 42)
-        }).pipe(Effect.provide(TestNetwork.layer)),
-      15_000
-    )
-  }
-})
+// A handshake takes many more turns than a dial without one: its changes are fewer and further between.
+const often = { changes: 2500, turns: 4, seed: 42 }
+const seldom = { changes: 300, turns: 20, seed: 42 }
+
+for (
+  const [network, how] of [[memory, often], [unix, often], [tcp, often], [mtlsOverTcp, seldom]] as const
+) {
+  describe(`${how.changes} endpoint changes while ${callers} callers call, over ${network.name}`, () => {
+    // More than a second, since what goes wrong here takes many changes to happen.
+    it.live("give only right answers, and Unreachable where there were no endpoints", () =>
+      Effect.gen(function*() {
+        const replicas = yield* Effect.forEach(["1", "2", "3", "4", "5", "6"], (n) => startOn(network)(`replica ${n}`))
+        yield* churn(replicas, how)
+      }), 15_000)
+  })
+}

@@ -4,9 +4,9 @@ import { Connection, Deadline, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { unix } from "../support/networks.ts"
+import { eachNetwork } from "../support/networks.ts"
 import { type Raw, rawServer } from "../support/raw.ts"
-import { ask, counted, elapse, settle, start, startInMemory, until } from "./support.ts"
+import { ask, counted, elapse, settle, startInMemory, startOn, until } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -33,14 +33,16 @@ describe("a dial", () => {
       assert.deepEqual([endpoint.dials, a.accepted, a.answered], [2, 2, 200])
     }).pipe(onNetwork))
 
-  it.live("is shared on real sockets", () =>
-    Effect.gen(function*() {
-      const a = yield* start("a", unix.listen)
-      const connection = yield* connectTo([a.endpoint])
-      const calls = Effect.all(Array.from({ length: 100 }, () => ask(connection)), { concurrency: "unbounded" })
-      yield* calls
-      assert.deepEqual([a.accepted, a.answered], [1, 100])
-    }))
+  eachNetwork((network) => {
+    it.live("is one connection for its server, however many calls share it", () =>
+      Effect.gen(function*() {
+        const a = yield* startOn(network)("a")
+        const connection = yield* connectTo([a.endpoint])
+        const calls = Effect.all(Array.from({ length: 100 }, () => ask(connection)), { concurrency: "unbounded" })
+        yield* calls
+        assert.deepEqual([a.accepted, a.answered], [1, 100])
+      }))
+  })
 
   it.effect("that hangs delays nobody who picks another endpoint", () =>
     Effect.gen(function*() {

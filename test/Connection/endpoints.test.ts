@@ -1,17 +1,17 @@
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, References, type Scope, SubscriptionRef } from "effect"
+import { Effect, Fiber, References, SubscriptionRef } from "effect"
 import { Balancer, type CallError, Connection, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
-import { tcp, unix } from "../support/networks.ts"
+import { eachNetwork } from "../support/networks.ts"
 import {
   ask,
   askSlowly,
   counted,
   type Replica,
   settle,
-  start,
   startInMemory,
+  startOn,
   turn,
   until,
   untilState
@@ -59,16 +59,10 @@ const stateOf = (connection: Connection.Connection, replica: Replica) =>
 const untilGone = (connection: Connection.Connection, { endpoint }: Replica) =>
   untilState(connection, ({ endpoints }) => endpoints.every(({ address }) => address !== endpoint.address))
 
-const places: ReadonlyArray<
-  readonly [string, (name: string) => Effect.Effect<Replica, never, Scope.Scope | TestNetwork.TestNetwork>]
-> = [
-  ["in memory", startInMemory],
-  ["over unix", (name) => start(name, unix.listen)],
-  ["over tcp", (name) => start(name, tcp.listen)]
-]
+describe("endpoints that change", () => {
+  eachNetwork((network) => {
+    const startReplica = startOn(network)
 
-for (const [where, startReplica] of places) {
-  describe(`endpoints that change, ${where}`, () => {
     it.live("new ones are used, and kept ones keep their connection", () =>
       Effect.gen(function*() {
         const [a, b, c] = yield* Effect.forEach(["a", "b", "c"], startReplica)
@@ -78,7 +72,7 @@ for (const [where, startReplica] of places) {
         const answers = yield* Effect.replicateEffect(ask(connection), 6)
         assert.deepEqual(answers.toSorted(), ["a", "a", "b", "b", "c", "c"])
         assert.deepEqual([a!.accepted, b!.accepted, c!.accepted], [1, 1, 1])
-      }).pipe(onNetwork))
+      }))
 
     it.live("a dropped one without calls closes at once", () =>
       Effect.gen(function*() {
@@ -90,7 +84,7 @@ for (const [where, startReplica] of places) {
         yield* until(() => a!.open === 0)
         assert.equal(b!.open, 1)
         assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["b", "b"])
-      }).pipe(onNetwork))
+      }))
 
     it.live("a dropped one with calls gets no more, and closes when the last of them has ended", () =>
       Effect.gen(function*() {
@@ -110,7 +104,7 @@ for (const [where, startReplica] of places) {
         yield* untilGone(connection, a!)
         yield* until(() => a!.open === 0)
         assert.equal(a!.answered, 0)
-      }).pipe(onNetwork))
+      }))
 
     it.live("a dropped one is gone by the time that its last caller goes on", () =>
       Effect.gen(function*() {
@@ -124,7 +118,7 @@ for (const [where, startReplica] of places) {
         yield* a!.gate.open
         const { endpoints } = yield* Fiber.join(held)
         assert.deepEqual(endpoints.map(({ address }) => address), [b!.endpoint.address])
-      }).pipe(onNetwork))
+      }))
 
     it.live("a dropped one whose last call is given up closes too", () =>
       Effect.gen(function*() {
@@ -135,7 +129,7 @@ for (const [where, startReplica] of places) {
         yield* Fiber.interrupt(held)
         assert.equal(yield* stateOf(connection, a!), undefined)
         yield* until(() => a!.open === 0 && a!.interrupted === 1)
-      }).pipe(onNetwork))
+      }))
 
     it.live("several generations drain at once, and each ends by itself", () =>
       Effect.gen(function*() {
@@ -164,7 +158,7 @@ for (const [where, startReplica] of places) {
         yield* d!.gate.open
         assert.equal(yield* Fiber.join(held[3]!), "d")
         assert.equal(d!.open, 1)
-      }).pipe(onNetwork))
+      }))
 
     it.live("a draining one that is listed again is used again, over the same connection, and stays", () =>
       Effect.gen(function*() {
@@ -180,7 +174,7 @@ for (const [where, startReplica] of places) {
         assert.equal(yield* stateOf(connection, a!), "Active")
         assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 2)).toSorted(), ["a", "b"])
         assert.deepEqual([a!.accepted, a!.open], [1, 1])
-      }).pipe(onNetwork))
+      }))
 
     it.live("closing the Connection closes draining ones, and ends their calls and handlers", () =>
       Effect.gen(function*() {
@@ -198,7 +192,7 @@ for (const [where, startReplica] of places) {
         }
         yield* until(() => a!.open + b!.open === 0 && a!.interrupted + b!.interrupted === 2)
         assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
-      }).pipe(onNetwork))
+      }))
 
     it.live("a draining one whose connection is lost ends its calls as lost, and is forgotten", () =>
       Effect.gen(function*() {
@@ -213,9 +207,9 @@ for (const [where, startReplica] of places) {
         assert.equal(error.endpoint, a!.endpoint.address)
         assert.equal(yield* stateOf(connection, a!), undefined)
         assert.equal(yield* ask(connection), "b")
-      }).pipe(onNetwork))
+      }))
   })
-}
+})
 
 describe("a list of endpoints", () => {
   it.effect("counts duplicate addresses once, in their order, and dials the first of them", () =>

@@ -5,8 +5,20 @@ import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
-import { temporaryDirectory, unix } from "../support/networks.ts"
-import { ask, askSlowly, counted, echo, elapse, settle, start, startInMemory, until } from "./support.ts"
+import { eachNetwork, temporaryDirectory } from "../support/networks.ts"
+import {
+  ask,
+  askSlowly,
+  counted,
+  echo,
+  elapse,
+  settle,
+  start,
+  startInMemory,
+  startOn,
+  until,
+  untilState
+} from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -44,21 +56,65 @@ describe("a replica that is down", () => {
       }
     }).pipe(onNetwork))
 
-  it.live("costs no failed call on real sockets either", () =>
-    Effect.gen(function*() {
-      const directory = yield* temporaryDirectory
-      const live = yield* start("live", unix.listen)
-      const connection = yield* connectTo([yield* deadTcp, Endpoint.unix(join(directory, "nobody")), live.endpoint])
-      for (let i = 0; i < 10; i++) assert.equal(yield* ask(connection), "live")
-      const state = yield* connection.state
-      assert.deepEqual(state.endpoints.map(({ state }) => state), ["Idle", "Idle", "Active"])
-      assert.deepEqual(state.endpoints.map(({ inBackoff }) => inBackoff), [true, true, false])
-      assert.match(state.endpoints[0]!.lastFailure!, /ECONNREFUSED/)
-      assert.match(state.endpoints[1]!.lastFailure!, /ENOENT/)
-      assert.equal(state.endpoints[2]!.lastFailure, undefined)
-    }))
+  eachNetwork((network) => {
+    const startReplica = startOn(network)
+    const refused = { tcp: /ECONNREFUSED/, unix: /ENOENT/, memory: /connection refused: nobody listens/ }
+    const reason = refused[network.name.replace("mtls over ", "") as keyof typeof refused] // mTLS is over one of them
 
-  it.live("with all the others fails calls with what went wrong at each, also in the backoff that follows", () =>
+    it.live("costs no failed call while another is up", () =>
+      Effect.gen(function*() {
+        const replicas = yield* Effect.forEach(["dead", "stopped", "live"], startReplica)
+        const [dead, stopped, live] = replicas
+        yield* dead!.stop
+        // Long enough to be looked at.
+        const backoff = { initial: "1 minute", max: "1 minute" } as const
+        const connection = yield* connectTo(replicas.map(({ endpoint }) => endpoint), { backoff })
+        assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 2), ["stopped", "live"])
+        yield* stopped!.stop
+        // Until the Connection knows: a call that had left before would be lost.
+        yield* untilState(connection, ({ endpoints }) => endpoints[1]!.state === "Idle")
+        for (let i = 0; i < 10; i++) assert.equal(yield* ask(connection), "live")
+        const state = yield* connection.state
+        assert.deepEqual(state.endpoints.map(({ state }) => state), ["Idle", "Idle", "Active"])
+        assert.deepEqual(state.endpoints.map(({ inBackoff }) => inBackoff), [true, true, false])
+        for (const endpoint of state.endpoints.slice(0, 2)) assert.match(endpoint.lastFailure!, reason)
+        assert.equal(state.endpoints[2]!.lastFailure, undefined)
+        assert.deepEqual([dead!.answered, stopped!.answered, live!.answered], [0, 1, 11])
+      }))
+
+    it.live("with all the others fails calls with what went wrong at each", () =>
+      Effect.gen(function*() {
+        const replicas = yield* Effect.forEach(["a", "b", "c"], startReplica)
+        for (const { stop } of replicas) yield* stop
+        const addresses = replicas.map(({ endpoint }) => endpoint.address)
+        const connection = yield* connectTo(replicas.map(({ endpoint }) => endpoint))
+        for (let i = 0; i < 3; i++) {
+          const error = yield* Effect.flip(ask(connection))
+          assert.ok(error._tag === "Unreachable", error._tag)
+          assert.deepEqual(error.attempts.map(({ endpoint }) => endpoint).toSorted(), addresses.toSorted())
+          for (const { message } of error.attempts) assert.match(message, reason)
+        }
+      }))
+
+    it.live("is used again once another listens at its address", () =>
+      Effect.gen(function*() {
+        const listen = yield* network.place("place")
+        const first = yield* start("first", listen)
+        const other = yield* startReplica("other")
+        const connection = yield* connectTo([first.endpoint, other.endpoint], { backoff: { initial: 5 } })
+        assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["first", "other"])
+        yield* first.stop
+        yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Idle")
+        for (let i = 0; i < 5; i++) assert.equal(yield* ask(connection), "other")
+        const second = yield* start("second", listen)
+        assert.equal(second.endpoint.address, first.endpoint.address)
+        yield* untilState(connection, ({ endpoints }) => !endpoints[0]!.inBackoff)
+        const answers = yield* Effect.replicateEffect(ask(connection), 4)
+        assert.deepEqual(answers.toSorted(), ["other", "other", "second", "second"])
+      }))
+  })
+
+  it.live("with others of other kinds fails calls with what went wrong at each, also in the backoff that follows", () =>
     Effect.gen(function*() {
       const endpoints = [
         yield* deadTcp,
@@ -91,23 +147,6 @@ describe("a replica that is down", () => {
       yield* TestClock.adjust(21)
       assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 4)).toSorted(), ["a", "a", "b", "b"])
     }).pipe(onNetwork))
-
-  it.live("is used again on the same socket file", () =>
-    Effect.gen(function*() {
-      const path = join(yield* temporaryDirectory, "socket")
-      const listen = (handlers: HandlerMap.HandlerMap<never>) =>
-        Effect.map(Listener.unix(path, handlers), (listener) => ({ listener, endpoint: Endpoint.unix(path) }))
-      const first = yield* start("first", listen)
-      const other = yield* start("other", unix.listen)
-      const connection = yield* connectTo([first.endpoint, other.endpoint])
-      assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["first", "other"])
-      yield* first.stop
-      for (let i = 0; i < 5; i++) assert.equal(yield* ask(connection), "other")
-      yield* start("second", listen)
-      const answers = new Set<string>()
-      while (!answers.has("second")) answers.add(yield* Effect.delay(ask(connection), 1))
-      assert.deepEqual([...answers].toSorted(), ["other", "second"])
-    }))
 })
 
 describe("the backoff of an endpoint", () => {

@@ -4,7 +4,7 @@ import { type Connection, type Endpoint, HandlerMap, type Listener, MethodKey, S
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import type { Duplex } from "node:stream"
-import { type Bound, bytesOf, component, echo, textOf } from "../support/networks.ts"
+import { type Bound, bytesOf, component, echo, type Network, textOf } from "../support/networks.ts"
 
 /** Answers with the replica's name. */
 export const who = MethodKey.make(component, "who")
@@ -100,6 +100,10 @@ export const start = Effect.fnUntraced(function*<E, R>(
     stop: Scope.close(scope, Exit.void)
   }
 })
+
+/** Starts replicas of a network, each at an address of its own. */
+export const startOn = (network: Network) => (name: string) =>
+  Effect.flatMap(network.place(name), (listen) => start(name, listen))
 
 /** Starts a replica on the ambient {@link TestNetwork}, by its name. */
 export const startInMemory = (name: string) =>

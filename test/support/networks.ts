@@ -24,11 +24,16 @@ export interface Bound<R> {
   readonly listener: Listener.Listener<R>
 }
 
+type Listen = <R>(handlers: Listener.Handlers<R>) => Effect.Effect<Bound<R>, never, Scope.Scope>
+type Place = (name: string) => Effect.Effect<Listen, never, Scope.Scope>
+
 /** One kind of transport. */
 export interface Network {
   readonly name: "tcp" | "unix" | "mtls over tcp" | "mtls over unix" | "memory"
+  /** An address of its own, to listen at once or one after another; in memory it is called so. */
+  readonly place: Place
   /** Listens, for the ambient Scope; nothing is served yet. */
-  readonly listen: <R>(handlers: Listener.Handlers<R>) => Effect.Effect<Bound<R>, never, Scope.Scope>
+  readonly listen: Listen
   /** Serves for the ambient Scope. A server that is stopped does not wait for its calls, unless the options say so. */
   readonly serve: <R>(
     handlers: Listener.Handlers<R>,
@@ -52,44 +57,57 @@ export const certificates = Effect.runSync(Effect.cached(Effect.gen(function*() 
   }
 })))
 
-type Listen = Network["listen"]
-
-const onTcp: Listen = Effect.fnUntraced(function*(handlers) {
-  const listener = yield* Effect.orDie(Listener.tcp("127.0.0.1:0", handlers))
-  return { listener, endpoint: yield* Effect.orDie(Endpoint.parse(listener.address)) }
-})
-
-const onUnix: Listen = Effect.fnUntraced(function*(handlers) {
-  const path = join(yield* temporaryDirectory, "socket")
-  return { listener: yield* Effect.orDie(Listener.unix(path, handlers)), endpoint: Endpoint.unix(path) }
-})
-
-const inMemory: Listen = Effect.fnUntraced(function*(handlers) {
-  const network = yield* TestNetwork.make
-  return { listener: yield* Effect.orDie(network.listener("server", handlers)), endpoint: network.endpoint("server") }
-})
-
-const withMtls = (below: Listen): Listen =>
-  Effect.fnUntraced(function*(handlers) {
-    const { ca, client, server } = yield* certificates
-    const inner = yield* below(handlers)
-    return {
-      listener: yield* Effect.orDie(Listener.mtls({ ca, ...server }, inner.listener)),
-      endpoint: Endpoint.mtls({ ca, ...client, servername: "localhost" }, inner.endpoint)
-    }
-  })
-
-const makeNetwork = (name: Network["name"], listen: Listen): Network => ({
-  name,
-  listen,
-  serve: Effect.fnUntraced(function*(handlers, options) {
-    const { endpoint, listener } = yield* listen(handlers)
-    const serving = yield* Effect.forkScoped(Server.serve(listener, { shutdownGrace: 0, ...options }), {
-      startImmediately: true
+const onTcp: Place = () =>
+  Effect.sync(() => {
+    let addr = "127.0.0.1:0"
+    return Effect.fnUntraced(function*(handlers) {
+      const listener = yield* Effect.orDie(Listener.tcp(addr, handlers))
+      const endpoint = yield* Effect.orDie(Endpoint.parse(listener.address))
+      addr = endpoint.addr
+      return { listener, endpoint }
     })
-    return { endpoint, listener, serving }
   })
-})
+
+const onUnix: Place = () =>
+  Effect.map(temporaryDirectory, (directory): Listen => {
+    const path = join(directory, "socket")
+    return Effect.fnUntraced(function*(handlers) {
+      return { listener: yield* Effect.orDie(Listener.unix(path, handlers)), endpoint: Endpoint.unix(path) }
+    })
+  })
+
+const inMemory: Place = (name) =>
+  Effect.map(TestNetwork.make, (network): Listen =>
+    Effect.fnUntraced(function*(handlers) {
+      return { listener: yield* Effect.orDie(network.listener(name, handlers)), endpoint: network.endpoint(name) }
+    }))
+
+const withMtls = (below: Place): Place => (name) =>
+  Effect.map(below(name), (listen): Listen =>
+    Effect.fnUntraced(function*(handlers) {
+      const { ca, client, server } = yield* certificates
+      const inner = yield* listen(handlers)
+      return {
+        listener: yield* Effect.orDie(Listener.mtls({ ca, ...server }, inner.listener)),
+        endpoint: Endpoint.mtls({ ca, ...client, servername: "localhost" }, inner.endpoint)
+      }
+    }))
+
+const makeNetwork = (name: Network["name"], place: Place): Network => {
+  const listen: Listen = (handlers) => Effect.flatMap(place("server"), (listen) => listen(handlers))
+  return {
+    name,
+    place,
+    listen,
+    serve: Effect.fnUntraced(function*(handlers, options) {
+      const { endpoint, listener } = yield* listen(handlers)
+      const serving = yield* Effect.forkScoped(Server.serve(listener, { shutdownGrace: 0, ...options }), {
+        startImmediately: true
+      })
+      return { endpoint, listener, serving }
+    })
+  }
+}
 
 export const tcp: Network = makeNetwork("tcp", onTcp)
 export const unix: Network = makeNetwork("unix", onUnix)
