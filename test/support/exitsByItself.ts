@@ -17,11 +17,12 @@ const echo = MethodKey.make(component, "echo")
 const hang = MethodKey.make(component, "hang")
 const nothing = new Uint8Array()
 
-const handlers = HandlerMap.empty.pipe(
-  HandlerMap.set(component, "echo", (args) => Effect.succeed(args)),
-  // It waits with a timer, which has to go with it.
-  HandlerMap.set(component, "hang", () => Effect.as(Effect.sleep("1 hour"), nothing))
-)
+/** Waits, turn by turn of the event loop, for what is going to be true by itself. */
+const until = (condition: Effect.Effect<boolean>) =>
+  Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void))).pipe(
+    Effect.andThen(condition),
+    Effect.repeat({ until: (is) => is })
+  )
 
 const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "servers") {
   const serving = yield* Scope.make()
@@ -30,6 +31,17 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
   const certificates = { ca: authority.ca, ...(yield* authority.server()) }
   const client = { ca: authority.ca, ...(yield* authority.client({ commonName: "client" })) }
   const directory = mkdtempSync(join(tmpdir(), "effect-call-"))
+
+  let hanging = 0
+  const handlers = HandlerMap.empty.pipe(
+    HandlerMap.set(component, "echo", (args) => Effect.succeed(args)),
+    HandlerMap.set(component, "hang", () =>
+      Effect.suspend(() => {
+        hanging++
+        // It waits with a timer, which has to go with it.
+        return Effect.as(Effect.sleep("1 hour"), nothing)
+      }))
+  )
 
   const listeners = yield* Scope.provide(
     Effect.all([
@@ -46,7 +58,8 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
     endpoints.push(listener.address.startsWith("mtls") ? Endpoint.mtls(client, endpoint) : endpoint)
   }
   // A peer that accepts and never says its version: its dial is under way until it is called off.
-  const silent = createServer((socket) => socket.on("error", () => {}))
+  let greeted = false
+  const silent = createServer((socket) => socket.on("error", () => {}).once("data", () => greeted = true))
   yield* Effect.callback<void>((resume) => void silent.listen(0, "127.0.0.1", () => resume(Effect.void)))
   const address = silent.address()
   const silentEndpoint = Endpoint.tcp(`127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`)
@@ -73,8 +86,9 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
     connections.push(connection)
     calls.push(yield* Effect.forkDetach(connection.call(echo, nothing, { waitForReady: true, timeout: "1 hour" })))
   }
-  // Both ends of every connection are at work now.
-  yield* Effect.sleep(50)
+  // Every call hangs in its handler, in a dial, or in a backoff.
+  const inBackoff = Effect.map(connections.at(-1)!.state, ({ endpoints }) => endpoints[0]!.inBackoff)
+  yield* until(Effect.map(inBackoff, (inBackoff) => inBackoff && greeted && hanging === 2 * endpoints.length))
 
   if (first === "connections") {
     for (const connection of connections) yield* connection.close
