@@ -113,7 +113,15 @@ describe("Endpoint.net, tcp and unix", () => {
         yield* dialError(Endpoint.net("udp", "localhost:80")),
         "cannot dial udp://localhost:80: \"udp\" is not a network: expected tcp, tcp4, tcp6 or unix"
       )
+    }))
+
+  it.live("leave no socket where Node throws on an address instead of connecting", () =>
+    Effect.gen(function*() {
+      const sockets = () => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
+      const before = sockets()
       assert.match(yield* dialError(Endpoint.tcp("a\0b:80")), /^cannot dial tcp:\/\/a\0b:80: /)
+      yield* Effect.repeat(Effect.yieldNow, { while: () => sockets() > before, times: 1000 })
+      assert.strictEqual(sockets(), before)
     }))
 
   it.effect("say where nobody listens", () =>

@@ -53,11 +53,12 @@ const connected = (socket: net.Socket): Effect.Effect<void, unknown> =>
 export const connect = (options: net.NetConnectOpts): Effect.Effect<net.Socket, unknown, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      // It throws, instead of emitting an error, on options that it does not like.
-      const socket = yield* Effect.try({ try: () => net.connect(options), catch: (error) => error })
+      const socket = new net.Socket(options)
       socket.on("error", ignoreError)
       const destroy = Effect.sync(() => socket.destroy())
-      yield* Effect.onError(restore(connected(socket)), () => destroy)
+      // It throws, instead of emitting an error, on options that it does not like; the socket is there all the same.
+      const connecting = Effect.try({ try: () => socket.connect(options), catch: (error) => error })
+      yield* Effect.onError(Effect.andThen(connecting, restore(connected(socket))), () => destroy)
       yield* Effect.addFinalizer(() => destroy)
       return socket
     })
