@@ -7,7 +7,8 @@ import { type CallError, Connection, Endpoint, HandlerMap, Listener, MethodKey, 
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { Duplex, duplexPair } from "node:stream"
+import { Duplex } from "node:stream"
+import * as DuplexPair from "../../src/internal/testing/duplexPair.ts"
 import { bytesOf, component, connect, eachNetwork, echo, handlers, memory, textOf } from "../support/networks.ts"
 import { rawClient, request, version } from "../support/raw.ts"
 
@@ -241,9 +242,9 @@ describe("layer", () => {
 })
 
 describe("serveOn", () => {
-  /** Both ends of a connection that is there already. */
+  /** Both ends of a connection that is there already. Not Node's `duplexPair`: in 22.19 its ends do not hear of each other's end. */
   const connected = Effect.gen(function*() {
-    const [near, far] = duplexPair()
+    const { client: near, server: far } = DuplexPair.make()
     yield* Effect.addFinalizer(() => Effect.sync(() => void near.destroy()))
     const connection = yield* Connection.make(
       Resolver.constant({ address: "test://pair", dial: Effect.succeed(near) })
@@ -303,7 +304,7 @@ describe("serveOn", () => {
 
   it.live("of a connection that is closed already ends at once", () =>
     Effect.gen(function*() {
-      const [near, far] = duplexPair()
+      const { client: near, server: far } = DuplexPair.make()
       near.destroy()
       far.destroy()
       yield* closed(far)
