@@ -1,12 +1,13 @@
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, References, SubscriptionRef } from "effect"
-import { Balancer, type CallError, Connection, type Endpoint, Resolver } from "effect-call"
+import { Balancer, type CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
 import { eachNetwork } from "../support/networks.ts"
 import {
   ask,
   askSlowly,
+  connectToListed,
   counted,
   type Replica,
   settle,
@@ -18,29 +19,6 @@ import {
 } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
-
-type Endpoints = ReadonlyArray<Endpoint.Endpoint>
-
-/** A Connection to endpoints that can be changed, by naming replicas. */
-const connectTo = Effect.fnUntraced(function*(
-  first: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>,
-  options?: Connection.ClientOptions
-) {
-  const endpoints = yield* SubscriptionRef.make<Endpoints>(first.map(({ endpoint }) => endpoint))
-  const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), options)
-  const list = (...replicas: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>) => {
-    const addresses = new Set(replicas.map(({ endpoint }) => endpoint.address))
-    return Effect.andThen(
-      SubscriptionRef.set(endpoints, replicas.map(({ endpoint }) => endpoint)),
-      // Until the watch has brought it here.
-      untilState(connection, ({ endpoints }) => {
-        const listed = endpoints.filter(({ state }) => state !== "Draining")
-        return listed.length === addresses.size && listed.every(({ address }) => addresses.has(address))
-      })
-    )
-  }
-  return { connection, endpoints, list }
-})
 
 /** A call of `hold` that has reached its replica. */
 const holdOn = Effect.fnUntraced(function*(connection: Connection.Connection, replica: Replica) {
@@ -66,7 +44,7 @@ describe("endpoints that change", () => {
     it.live("new ones are used, and kept ones keep their connection", () =>
       Effect.gen(function*() {
         const [a, b, c] = yield* Effect.forEach(["a", "b", "c"], startReplica)
-        const { connection, list } = yield* connectTo([a!, b!])
+        const { connection, list } = yield* connectToListed([a!, b!])
         assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["a", "b"])
         yield* list(b!, c!, a!)
         const answers = yield* Effect.replicateEffect(ask(connection), 6)
@@ -77,7 +55,7 @@ describe("endpoints that change", () => {
     it.live("a dropped one without calls closes at once", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!, b!])
+        const { connection, list } = yield* connectToListed([a!, b!])
         yield* Effect.all([ask(connection), ask(connection)])
         yield* list(b!)
         assert.equal(yield* stateOf(connection, a!), undefined)
@@ -89,7 +67,7 @@ describe("endpoints that change", () => {
     it.live("a dropped one with calls gets no more, and closes when the last of them has ended", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const held = [yield* holdOn(connection, a!), yield* holdOn(connection, a!)]
         yield* list(b!)
         assert.equal(yield* stateOf(connection, a!), "Draining")
@@ -109,7 +87,7 @@ describe("endpoints that change", () => {
     it.live("a dropped one is gone by the time that its last caller goes on", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const held = yield* Effect.forkChild(Effect.andThen(askSlowly(connection), connection.state), {
           startImmediately: true
         })
@@ -123,7 +101,7 @@ describe("endpoints that change", () => {
     it.live("a dropped one whose last call is given up closes too", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const held = yield* holdOn(connection, a!)
         yield* list(b!)
         yield* Fiber.interrupt(held)
@@ -135,7 +113,7 @@ describe("endpoints that change", () => {
       Effect.gen(function*() {
         const replicas = yield* Effect.forEach(["a", "b", "c", "d"], startReplica)
         const [a, b, c, d] = replicas
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const held: Array<Fiber.Fiber<string, CallError.CallError>> = []
         for (const [index, replica] of replicas.entries()) {
           yield* list(replica)
@@ -163,7 +141,7 @@ describe("endpoints that change", () => {
     it.live("a draining one that is listed again is used again, over the same connection, and stays", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const held = yield* holdOn(connection, a!)
         yield* list(b!)
         yield* list(b!, a!)
@@ -179,7 +157,7 @@ describe("endpoints that change", () => {
     it.live("closing the Connection closes draining ones, and ends their calls and handlers", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const draining = yield* holdOn(connection, a!)
         yield* list(b!)
         const active = yield* holdOn(connection, b!)
@@ -197,7 +175,7 @@ describe("endpoints that change", () => {
     it.live("a draining one whose connection is lost ends its calls as lost, and is forgotten", () =>
       Effect.gen(function*() {
         const [a, b] = yield* Effect.forEach(["a", "b"], startReplica)
-        const { connection, list } = yield* connectTo([a!])
+        const { connection, list } = yield* connectToListed([a!])
         const held = yield* holdOn(connection, a!)
         yield* list(b!)
         yield* a!.stop
@@ -228,7 +206,7 @@ describe("a list of endpoints", () => {
   it.effect("that names a kept address by another endpoint lets the next dial go there", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
-      const { connection, endpoints } = yield* connectTo([a!])
+      const { connection, endpoints } = yield* connectToListed([a!])
       assert.equal(yield* ask(connection), "a")
       yield* SubscriptionRef.set(endpoints, [{ address: a!.endpoint.address, dial: b!.endpoint.dial }])
       yield* settle
@@ -242,7 +220,7 @@ describe("a list of endpoints", () => {
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
       yield* TestNetwork.fault("a", { blackHole: true })
-      const { connection, list } = yield* connectTo([a!])
+      const { connection, list } = yield* connectToListed([a!])
       const calls = yield* Effect.forkChild(
         Effect.all(Array.from({ length: 10 }, () => ask(connection)), { concurrency: "unbounded" }),
         {
@@ -263,7 +241,7 @@ describe("a list of endpoints", () => {
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       yield* TestNetwork.fault("a", { dial: "hang" })
-      const { connection, list } = yield* connectTo([a])
+      const { connection, list } = yield* connectToListed([a])
       const call = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
       yield* turn
       yield* list()
@@ -275,7 +253,7 @@ describe("a list of endpoints", () => {
   it.effect("that changes between a balancer's pick and its use is nobody's fault", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
-      const { connection, endpoints } = yield* connectTo([a!])
+      const { connection, endpoints } = yield* connectToListed([a!])
       let picks = 0
       // Picks what is listed then, and the list has changed by the time it says so.
       const balancer = yield* Balancer.make((current) =>
@@ -291,7 +269,7 @@ describe("a list of endpoints", () => {
   it.live("may change while the fiber of a call is not running", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
-      const { connection, endpoints } = yield* connectTo([a!])
+      const { connection, endpoints } = yield* connectToListed([a!])
       const flipping = yield* SubscriptionRef.update(
         endpoints,
         (current) => current.length === 1 ? [b!.endpoint, a!.endpoint] : [a!.endpoint]
@@ -320,7 +298,7 @@ describe("no endpoints", () => {
   it.effect("fail calls while there are none, where they can change", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
-      const { connection, list } = yield* connectTo([])
+      const { connection, list } = yield* connectToListed([])
       for (
         const options of [{}, { shardKey: 5n }, { balancer: yield* Balancer.sharded }, { timeout: "1 minute" }] as const
       ) {

@@ -1,6 +1,6 @@
 /** Replicas that say who they are and count their connections, endpoints that count their dials, and waiting for what happens by itself. */
-import { Effect, Exit, type Fiber, Latch, Scope } from "effect"
-import { type Connection, type Endpoint, HandlerMap, type Listener, MethodKey, Server } from "effect-call"
+import { Effect, Exit, type Fiber, Latch, Scope, SubscriptionRef } from "effect"
+import { Connection, type Endpoint, HandlerMap, type Listener, MethodKey, Resolver, Server } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import type { Duplex } from "node:stream"
@@ -176,4 +176,25 @@ export const elapse = Effect.fnUntraced(function*<A, E>(fiber: Fiber.Fiber<A, E>
     yield* TestClock.adjust(step)
     millis += step
   }
+})
+
+/** A Connection to endpoints that can be changed, by naming replicas. */
+export const connectToListed = Effect.fnUntraced(function*(
+  first: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>,
+  options?: Connection.ClientOptions
+) {
+  const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>(first.map(({ endpoint }) => endpoint))
+  const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), options)
+  const list = (...replicas: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>) => {
+    const addresses = new Set(replicas.map(({ endpoint }) => endpoint.address))
+    return Effect.andThen(
+      SubscriptionRef.set(endpoints, replicas.map(({ endpoint }) => endpoint)),
+      // Until the watch has brought it here.
+      untilState(connection, ({ endpoints }) => {
+        const listed = endpoints.filter(({ state }) => state !== "Draining")
+        return listed.length === addresses.size && listed.every(({ address }) => addresses.has(address))
+      })
+    )
+  }
+  return { connection, endpoints, list }
 })

@@ -1,35 +1,12 @@
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, SubscriptionRef } from "effect"
-import { Balancer, CallError, Connection, type Endpoint, Resolver } from "effect-call"
+import { Effect, Fiber } from "effect"
+import { Balancer, CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { ask, counted, elapse, settle, startInMemory, untilState } from "./support.ts"
+import { ask, connectToListed, counted, elapse, settle, startInMemory } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
-
-type Endpoints = ReadonlyArray<Endpoint.Endpoint>
-
-/** A Connection to endpoints that can be changed, by naming replicas. */
-const connectTo = Effect.fnUntraced(function*(
-  first: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>,
-  options?: Connection.ClientOptions
-) {
-  const endpoints = yield* SubscriptionRef.make<Endpoints>(first.map(({ endpoint }) => endpoint))
-  const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), options)
-  const list = (...replicas: ReadonlyArray<{ readonly endpoint: Endpoint.Endpoint }>) => {
-    const addresses = new Set(replicas.map(({ endpoint }) => endpoint.address))
-    return Effect.andThen(
-      SubscriptionRef.set(endpoints, replicas.map(({ endpoint }) => endpoint)),
-      // Until the watch has brought it here.
-      untilState(connection, ({ endpoints }) => {
-        const listed = endpoints.filter(({ state }) => state !== "Draining")
-        return listed.length === addresses.size && listed.every(({ address }) => addresses.has(address))
-      })
-    )
-  }
-  return { connection, endpoints, list }
-})
 
 describe("a call with waitForReady", () => {
   const waiting = { waitForReady: true }
@@ -37,7 +14,7 @@ describe("a call with waitForReady", () => {
   it.effect("waits for endpoints", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
-      const { connection, list } = yield* connectTo([])
+      const { connection, list } = yield* connectToListed([])
       const calls = yield* Effect.forkChild(
         Effect.all([ask(connection, waiting), ask(connection, { ...waiting, shardKey: 1n })], { concurrency: 2 }),
         {
@@ -90,7 +67,7 @@ describe("a call with waitForReady", () => {
     Effect.gen(function*() {
       yield* startInMemory("a")
       yield* TestNetwork.fault("a", { dial: "refuse" })
-      const { connection } = yield* connectTo([{ endpoint: yield* TestNetwork.endpoint("a") }])
+      const { connection } = yield* connectToListed([{ endpoint: yield* TestNetwork.endpoint("a") }])
       assert.equal((yield* Effect.flip(ask(connection)))._tag, "Unreachable")
       yield* TestNetwork.heal("a")
       const picks: Array<number> = []
@@ -127,7 +104,7 @@ describe("a call with waitForReady", () => {
     Effect.gen(function*() {
       yield* TestNetwork.fault("dead", { dial: "refuse" })
       for (const endpoints of [[], [{ endpoint: yield* TestNetwork.endpoint("dead") }]]) {
-        const { connection } = yield* connectTo(endpoints)
+        const { connection } = yield* connectToListed(endpoints)
         const call = yield* Effect.forkChild(Effect.flip(ask(connection, { ...waiting, timeout: "300 millis" })), {
           startImmediately: true
         })
@@ -142,7 +119,7 @@ describe("a call with waitForReady", () => {
     Effect.gen(function*() {
       yield* TestNetwork.fault("dead", { dial: "refuse" })
       for (const endpoints of [[], [{ endpoint: yield* TestNetwork.endpoint("dead") }]]) {
-        const { connection } = yield* connectTo(endpoints)
+        const { connection } = yield* connectToListed(endpoints)
         const interrupted = yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
         const call = yield* Effect.forkChild(Effect.flip(ask(connection, waiting)), { startImmediately: true })
         yield* settle

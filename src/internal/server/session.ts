@@ -69,10 +69,6 @@ export class ServerSession implements TransportOwner {
     this.transport.start(undefined)
   }
 
-  get callsInFlight(): number {
-    return this.calls.size
-  }
-
   /** Ends when no call is in flight. */
   readonly whenIdle: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.calls.size === 0) return resume(Effect.void)

@@ -55,7 +55,7 @@ export class Writer {
    */
   private readonly dropped = new Set<number>()
   /** The highest id of a request that was handed to the socket. */
-  sentThrough = 0
+  private sentThrough = 0
   private queuedThrough = 0
 
   constructor(duplex: Duplex, owner: WriterOwner) {
@@ -91,7 +91,7 @@ export class Writer {
 
   /**
    * Makes room for `size` bytes of one message, which the caller fills in before anything else happens. Returns the batch; the room
-   * starts where `size` bytes before its `length`.
+   * is the last `size` bytes before its `length`.
    */
   reserve(size: number): Batch {
     let batch = this.current
