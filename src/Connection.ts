@@ -33,6 +33,7 @@ import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
 import { background } from "./internal/background.ts"
 import { CurrentOptions, mergeOptions } from "./internal/callOptions.ts"
+import { startTyped, type TypedConnection } from "./internal/client/call.ts"
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
@@ -203,11 +204,13 @@ export const make = Effect.fnUntraced(function*(
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)
     }
-    return Connection.of({
+    const connection: TypedConnection = {
       call: (key, args, options) => client.call(key, args, options),
       close: Scope.close(outer, Exit.void),
-      state: client.state
-    })
+      state: client.state,
+      [startTyped]: (request, resume) => client.startTyped(request, resume)
+    }
+    return connection
   }))
 })
 

@@ -39,7 +39,7 @@ describe("the trace context", () => {
             return yield* Effect.currentSpan
           }).pipe(Effect.withSpan("caller", { sampled }))
           const span = Option.getOrThrow(spans.pop()!)
-          assert.equal(span.name, "test/Echo.span")
+          assert.equal(span.name, "test/Echo/span")
           assert.equal(span.kind, "server")
           assert.equal(span.traceId, caller.traceId)
           assert.notEqual(span.spanId, caller.spanId)

@@ -2,14 +2,38 @@
  * One call on its way: what the pending table holds, and what is needed to send it again elsewhere while it is still ours.
  */
 import type * as Effect from "effect/Effect"
+import type * as Tracer from "effect/Tracer"
 import type { CallError } from "../../CallError.ts"
-import type { CallOptions } from "../../Connection.ts"
+import type { CallOptions, Connection } from "../../Connection.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import { isBytes } from "../bytes.ts"
 import type { TraceContext } from "../protocol/request.ts"
 
 /** Ends a call: the waiting fiber goes on with this effect. */
-export type Resume = (result: Effect.Effect<Uint8Array, CallError>) => void
+export type Resume<A = unknown, E = unknown> = (result: Effect.Effect<A, E>) => void
+
+/** What a call asks for, beyond the method and the arguments: how typed clients use a Connection. */
+export interface TypedRequest<A, E> {
+  readonly key: MethodKey
+  /** The byte that goes before the arguments. */
+  readonly format: number
+  readonly args: Uint8Array
+  readonly options: CallOptions | undefined
+  /** The client span, where there is one. */
+  readonly span: Tracer.Span | undefined
+  /** Reads the answer where it lies: the bytes may be overwritten when it has returned, unless they are `owned`. It does not throw. */
+  readonly decode: (bytes: Uint8Array, start: number, end: number, owned: boolean) => Effect.Effect<A, E>
+}
+
+/** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */
+export const startTyped: unique symbol = Symbol.for("effect-call/internal/startTyped")
+
+/** A Connection of this package, which takes typed calls without a copy and an effect more. */
+export interface TypedConnection extends Connection {
+  [startTyped]<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void
+}
+
+export const isTypedConnection = (connection: Connection): connection is TypedConnection => startTyped in connection
 
 export class Call {
   /** The id on the connection it was sent on; 0 before. */
@@ -20,6 +44,8 @@ export class Call {
   readonly deadlineAt: number
   /** The caller's span. */
   readonly trace: TraceContext | undefined
+  /** What is only there for a typed call. */
+  readonly typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
   /** Takes the arguments back where the connection was lost before the request left; set on the slow path. */
   onUnsent: ((args: Uint8Array) => void) | undefined = undefined
@@ -29,12 +55,14 @@ export class Call {
     options: CallOptions | undefined,
     deadlineAt: number,
     trace: TraceContext | undefined,
+    typed: TypedRequest<unknown, unknown> | undefined,
     resume: Resume
   ) {
     this.key = key
     this.options = options
     this.deadlineAt = deadlineAt
     this.trace = trace
+    this.typed = typed
     this.resume = resume
   }
 

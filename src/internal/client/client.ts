@@ -25,7 +25,7 @@ import { CurrentOptions, mergeOptions } from "../callOptions.ts"
 import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
-import { Call, misuse } from "./call.ts"
+import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
 import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
 import { type ClientSession, closedError } from "./session.ts"
@@ -103,7 +103,16 @@ export class Client implements PeerOwner {
 
   /** Makes a call. `args` are copied before this suspends, unless they are as large as `writeFlattenLimit` or larger. */
   call(key: MethodKey, args: Uint8Array, options: CallOptions | undefined): Effect.Effect<Uint8Array, CallError> {
-    return Effect.callback<Uint8Array, CallError>((resume) => this.start(key, args, options, resume))
+    // An answer is bytes where nobody has asked for it to be decoded.
+    return Effect.callback<Uint8Array, CallError>((resume) =>
+      this.start(key, args, options, undefined, resume as Resume)
+    )
+  }
+
+  /** Starts a typed call. It is to be called where `Effect.callback` registers. */
+  startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
+    // It is resumed with what `decode` makes of the answer, or with a CallError.
+    return this.start(request.key, request.args, request.options, request, resume as Resume)
   }
 
   /** Takes over a new set of endpoints; of several with one address the first counts. */
@@ -175,7 +184,8 @@ export class Client implements PeerOwner {
     key: MethodKey,
     args: Uint8Array,
     given: CallOptions | undefined,
-    resume: (effect: Effect.Effect<Uint8Array, CallError>) => void
+    typed: TypedRequest<unknown, unknown> | undefined,
+    resume: Resume
   ): Effect.Effect<void> | void {
     const misused = misuse(key, args)
     if (misused !== undefined) return resume(Effect.die(misused))
@@ -184,8 +194,9 @@ export class Client implements PeerOwner {
     const region = fiber.getRef(CurrentOptions)
     const options = region === undefined ? given : given === undefined ? region : mergeOptions(region, given)
     const deadlineAt = this.deadlineOf(fiber, options)
-    const call = new Call(key, options, deadlineAt, tracedSpan(fiber.cache.span), resume)
-    const refused = this.refusal(call, args)
+    const trace = tracedSpan(typed?.span ?? fiber.cache.span)
+    const call = new Call(key, options, deadlineAt, trace, typed, resume)
+    const refused = this.refusal(call, typed === undefined ? args.length : args.length + 1)
     if (refused !== undefined) return resume(Effect.fail(refused))
 
     let balancer = this.balancer
@@ -226,12 +237,12 @@ export class Client implements PeerOwner {
   }
 
   /** Why a call fails before anything is tried. */
-  private refusal(call: Call, args: Uint8Array): CallError | undefined {
+  private refusal(call: Call, size: number): CallError | undefined {
     if (this.closed) return closedError(undefined, false)
-    if (args.length > this.maxArgs) {
+    if (size > this.maxArgs) {
       return new CommunicationError({
         reason: { _tag: "TooLarge" },
-        message: `the arguments of ${call.method} are ${args.length} bytes, expected at most ${this.maxArgs}`,
+        message: `the arguments of ${call.method} are ${size} bytes, expected at most ${this.maxArgs}`,
         maybeExecuted: false
       })
     }
@@ -284,7 +295,7 @@ export class Client implements PeerOwner {
     args: Uint8Array,
     first: Pick | undefined,
     attempts: Attempts
-  ): Effect.Effect<Uint8Array, CallError> {
+  ): Effect.Effect<unknown, unknown> {
     const body = this.attempt(call, args, first, attempts)
     if (call.deadlineAt === Infinity) return body
     return Effect.raceFirst(
@@ -307,7 +318,7 @@ export class Client implements PeerOwner {
     given: Uint8Array,
     first: Pick | undefined,
     attempts: Attempts
-  ): Effect.fn.Return<Uint8Array, CallError> {
+  ): Effect.fn.Return<unknown, unknown> {
     let args = given
     let next = first
     while (true) {
@@ -381,8 +392,8 @@ export class Client implements PeerOwner {
   }
 
   /** Sends a call and waits for its end; a request that never left comes back. */
-  private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<Uint8Array | Unsent, CallError> {
-    return Effect.callback<Uint8Array | Unsent, CallError>((resume) => {
+  private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<unknown, unknown> {
+    return Effect.callback<unknown, unknown>((resume) => {
       if (session.isOver) return resume(Effect.succeed(new Unsent(args)))
       call.resume = resume
       call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args)))

@@ -8,6 +8,7 @@ import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
 import type { Duplex } from "node:stream"
 import { CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
 import { copyInto, ownBytes } from "../bytes.ts"
@@ -16,6 +17,7 @@ import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/f
 import * as Identities from "../protocol/identities.ts"
 import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import { type Attributes, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { nowMillis } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
@@ -59,6 +61,8 @@ export class ClientSession implements TransportOwner {
   private readonly roomWaiters = new Set<() => void>()
   private spinUntil = 0
   private spinning = false
+  /** What spans say of the server. */
+  private peer: Attributes | undefined = undefined
 
   constructor(address: string, duplex: Duplex, owner: SessionOwner, settings: SessionSettings) {
     this.address = address
@@ -109,21 +113,26 @@ export class ClientSession implements TransportOwner {
     const hasDeadline = call.deadlineAt !== Infinity
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
     const micros = hasDeadline ? 1 : 0
+    const { typed } = call
+    const prefix = typed === undefined ? requestPrefix : requestPrefix + 1
     const writer = this.transport.writer
     if (args.length < this.settings.writeFlattenLimit) {
-      const size = requestPrefix + args.length
+      const size = prefix + args.length
       const batch = writer.reserve(size)
       const bytes = batch.bytes
       const offset = batch.length - size
-      writeHeader(bytes, offset, id, MessageType.request, requestHeaderSize + args.length)
+      writeHeader(bytes, offset, id, MessageType.request, size - headerSize)
       writeRequestHeader(bytes, offset + headerSize, call.key.bytes, micros, call.trace)
-      copyInto(bytes, offset + requestPrefix, args)
+      if (typed !== undefined) bytes[offset + requestPrefix] = typed.format
+      copyInto(bytes, offset + prefix, args)
     } else {
-      const head = new Uint8Array(requestPrefix)
-      writeHeader(head, 0, id, MessageType.request, requestHeaderSize + args.length)
+      const head = new Uint8Array(prefix)
+      writeHeader(head, 0, id, MessageType.request, prefix - headerSize + args.length)
       writeRequestHeader(head, headerSize, call.key.bytes, micros, call.trace)
+      if (typed !== undefined) head[requestPrefix] = typed.format
       writer.reference(id, MessageType.request, head, args)
     }
+    if (typed?.span !== undefined) this.describePeer(typed.span)
     writer.requestQueued(id, hasDeadline)
     if (hasDeadline) this.timer.arm(call.deadlineAt)
     if (this.settings.optimisticSpinMillis > 0) this.spin()
@@ -150,10 +159,12 @@ export class ClientSession implements TransportOwner {
       const call = this.pending.remove(id)
       // An answer to a call that was given up.
       if (call === undefined) return
-      const result = ownBytes(bytes, start, end, owned)
+      const result = call.typed === undefined
+        ? Exit.succeed(ownBytes(bytes, start, end, owned))
+        : call.typed.decode(bytes, start, end, owned)
       // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
       this.settled()
-      call.resume(Exit.succeed(result))
+      call.resume(result)
     } else if (type === MessageType.responseError) {
       this.onErrorChain(id, bytes.subarray(start, end))
     } else {
@@ -162,7 +173,10 @@ export class ClientSession implements TransportOwner {
   }
 
   keepsPayload(id: number, type: number): boolean {
-    return type === MessageType.response && this.pending.get(id) !== undefined
+    if (type !== MessageType.response) return false
+    const call = this.pending.get(id)
+    // A typed call's answer is decoded where it lies.
+    return call !== undefined && call.typed === undefined
   }
 
   onLeave(id: number, bytes: Uint8Array, payloadAt: number): boolean {
@@ -210,7 +224,10 @@ export class ClientSession implements TransportOwner {
         const payload = unsent?.get(call.id)
         if (payload === undefined) call.resume(sent)
         else if (closed !== undefined) call.resume(closed)
-        else this.owner.onUnsent(call, payload.subarray(requestHeaderSize))
+        else {this.owner.onUnsent(
+            call,
+            payload.subarray(call.typed === undefined ? requestHeaderSize : requestHeaderSize + 1)
+          )}
       }
     }
     this.onRoom()
@@ -285,6 +302,12 @@ export class ClientSession implements TransportOwner {
     else if (call.deadlineAt === Infinity || call.deadlineAt > nowMillis(this.settings.clock)) {
       writer.empty(call.id, MessageType.cancel)
     }
+  }
+
+  /** Tells a client span whom the call was sent to. */
+  private describePeer(span: Tracer.Span): void {
+    this.peer ??= { ...serverAttributes(this.address), ...peerAttributes(this.transport.duplex) }
+    for (const [name, value] of Object.entries(this.peer)) span.attribute(name, value)
   }
 
   private settled(): void {

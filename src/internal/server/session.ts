@@ -14,8 +14,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
-import type { Entry } from "../../HandlerMap.ts"
-import { copyInto, isBytes, ownBytes } from "../bytes.ts"
+import { copyInto, isBytes, ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
 import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
@@ -23,12 +22,14 @@ import * as Identities from "../protocol/identities.ts"
 import type { KeyTable } from "../protocol/keyTable.ts"
 import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceContext } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import { type Attributes, errorType, methodAttributes, peerAttributes, spanName } from "../telemetry/span.ts"
 import { nowMillis } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Admission, Startable } from "./admission.ts"
 import { chainOfCause } from "./failure.ts"
+import type { Incoming, IncomingCall, Route } from "./incoming.ts"
 
 /** What the sessions of one server share. */
 export interface SessionSettings {
@@ -45,7 +46,7 @@ type Stop = "canceled" | "deadline" | "lost"
 
 export class ServerSession implements TransportOwner {
   readonly settings: SessionSettings
-  private readonly handlers: KeyTable<Entry<never>>
+  private readonly routes: KeyTable<Route>
   private readonly transport: Transport
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
@@ -54,12 +55,14 @@ export class ServerSession implements TransportOwner {
   private paused = false
   private ending = false
   private done = false
+  /** What spans say of the client. */
+  private peer: Attributes | undefined = undefined
   private readonly endWaiters: Array<() => void> = []
 
   /** `onEnded` is called once, when the connection is over and no handler of its calls runs any more. */
-  constructor(duplex: Duplex, handlers: KeyTable<Entry<never>>, settings: SessionSettings, onEnded: () => void) {
+  constructor(duplex: Duplex, routes: KeyTable<Route>, settings: SessionSettings, onEnded: () => void) {
     this.settings = settings
-    this.handlers = handlers
+    this.routes = routes
     this.onEnded = onEnded
     this.transport = new Transport(duplex, this, serverTypes, settings.maxMessageSize)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
@@ -99,6 +102,7 @@ export class ServerSession implements TransportOwner {
   destroy(): void {
     this.transport.writer.flush()
     this.transport.destroy()
+    for (const call of this.calls.values()) call.stop("lost")
   }
 
   onRead(): void {
@@ -130,18 +134,34 @@ export class ServerSession implements TransportOwner {
     this.timer.stop()
     if (over._tag === "Refused") this.logRefused(over.problem)
     // A copy: a handler that is interrupted may end, and leave the table, at once.
-    for (const call of this.calls.values()) call.stop("lost")
+    for (const call of this.calls.values()) {
+      // Whoever has got the answer need not stay for the rest.
+      if (!call.acknowledged) call.stop("lost")
+    }
     this.finishIfIdle()
   }
 
   /** Answers a call, unless nobody listens any more, and takes it out of the table. */
   answer(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>): void {
     this.calls.remove(call.id)
-    const { deadlineAt } = call
-    // A handler that failed because its own calls met the deadline has met it too.
-    const late = deadlineAt !== Infinity && deadlineAt <= nowMillis(this.settings.clock)
-    this.respond(call.id, call.entry, exit, call.stopped === "deadline" || late)
+    if (call.acknowledged) this.logDiscarded(call.route, exit)
+    else {
+      const late = call.stopped === "deadline" || this.isLate(call.deadlineAt)
+      this.respond(call.id, call.route, call.incoming?.replyFormat ?? -1, exit, late)
+    }
     this.finishIfIdle()
+  }
+
+  /** Answers a discarded call, whose handler runs on. */
+  acknowledge(call: RunningCall): void {
+    // Its deadline was for the answer.
+    call.deadlineAt = Infinity
+    this.send(call.id, MessageType.response, call.incoming?.replyFormat ?? -1, nothing)
+  }
+
+  /** Whether a failure at this moment is one because there is no time left: a handler's own calls may have met the deadline first. */
+  isLate(deadlineAt: number): boolean {
+    return deadlineAt !== Infinity && deadlineAt <= nowMillis(this.settings.clock)
   }
 
   private finishIfIdle(): void {
@@ -160,20 +180,19 @@ export class ServerSession implements TransportOwner {
       return this.transport.refuse(`a request of ${end - start} bytes, expected at least ${requestHeaderSize}`)
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
-    const entry = this.handlers.get(bytes, start)
-    if (entry === undefined) return this.respondError(id, [Identities.unknownMethod])
+    const route = this.routes.get(bytes, start)
+    if (route === undefined) return this.respondError(id, [Identities.unknownMethod])
     const micros = readDeadlineMicros(bytes, start)
     if (micros < 0) return this.respondError(id, [Identities.deadlineExceeded])
     const deadlineAt = micros === 0 ? Infinity : nowMillis(this.settings.clock) + micros / 1000
     const trace = readTraceContext(bytes, start)
-    const args = ownBytes(bytes, start + requestHeaderSize, end, owned)
+    const argsAt = start + requestHeaderSize
     const { admission } = this.settings
-    if (admission.tryStart()) {
-      this.run(id, entry, args, deadlineAt, trace)
-      return
-    }
-    const call = new RunningCall(id, entry, deadlineAt, this)
-    call.queue(() => this.begin(call, args, trace))
+    if (admission.tryStart()) return this.run(id, route, route.read(bytes, argsAt, end, owned), deadlineAt, trace)
+    // Read when it is its turn: one that is never started need not be.
+    const args = owned ? bytes.subarray(argsAt, end) : ownCopy(bytes, argsAt, end)
+    const call = new RunningCall(id, route, deadlineAt, this)
+    call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace))
     if (!admission.tryQueue(call)) return this.respondError(id, [Identities.overloaded])
     this.enter(call)
   }
@@ -181,33 +200,36 @@ export class ServerSession implements TransportOwner {
   /** Runs a handler that was admitted. One that has its result at once is answered without a fiber. */
   private run(
     id: number,
-    entry: Entry<never>,
-    args: Uint8Array,
+    route: Route,
+    incoming: Incoming,
     deadlineAt: number,
     trace: TraceContext | undefined
   ): void {
-    if (trace !== undefined) {
-      const call = new RunningCall(id, entry, deadlineAt, this)
+    const call = new RunningCall(id, route, deadlineAt, this)
+    if (trace !== undefined || route.spans === "all" || incoming.isDiscarded) {
       this.enter(call)
-      return this.begin(call, args, trace)
+      return this.begin(call, incoming, trace)
     }
-    const effect = this.invoke(entry, args)
+    const effect = this.invoke(call, incoming)
     if (Exit.isExit(effect)) {
-      this.settings.admission.ended()
       // The handler's type says what it is an exit of.
-      return this.respond(id, entry, effect as Exit.Exit<Uint8Array, unknown>, false)
+      const replied = this.reply(incoming, effect as Exit.Exit<unknown, unknown>)
+      if (Exit.isExit(replied)) {
+        this.settings.admission.ended()
+        // So does that of `reply`.
+        return this.respond(id, route, incoming.replyFormat, replied as Exit.Exit<Uint8Array, unknown>, false)
+      }
     }
-    const call = new RunningCall(id, entry, deadlineAt, this)
     this.enter(call)
-    this.fork(call, effect, undefined)
+    this.fork(call, incoming, effect, undefined)
   }
 
-  private begin(call: RunningCall, args: Uint8Array, trace: TraceContext | undefined): void {
+  private begin(call: RunningCall, incoming: Incoming, trace: TraceContext | undefined): void {
     // Called inside the span, where there is one, so that what the handler does before its effect runs is part of it.
-    const effect = trace === undefined
-      ? this.invoke(call.entry, args)
-      : Effect.suspend(() => this.invoke(call.entry, args))
-    this.fork(call, effect, trace)
+    const effect = trace === undefined && call.route.spans !== "all"
+      ? this.invoke(call, incoming)
+      : Effect.suspend(() => this.invoke(call, incoming))
+    this.fork(call, incoming, effect, trace)
   }
 
   private enter(call: RunningCall): void {
@@ -217,31 +239,67 @@ export class ServerSession implements TransportOwner {
     if (call.deadlineAt !== Infinity) this.timer.arm(call.deadlineAt)
   }
 
-  private invoke(entry: Entry<never>, args: Uint8Array): Effect.Effect<Uint8Array, unknown> {
+  private invoke(call: RunningCall, incoming: Incoming): Effect.Effect<unknown, unknown> {
     try {
-      return entry.handler(args)
+      return incoming.handle(call)
     } catch (defect) {
       return Effect.die(defect)
     }
   }
 
-  private fork(call: RunningCall, handler: Effect.Effect<Uint8Array, unknown>, trace: TraceContext | undefined): void {
+  private fork(
+    call: RunningCall,
+    incoming: Incoming,
+    handler: Effect.Effect<unknown, unknown>,
+    trace: TraceContext | undefined
+  ): void {
     const { clock, context } = this.settings
+    const { route } = call
     const scope = Scope.makeUnsafe()
-    let own = Context.add(context, Scope.Scope, scope)
+    let own = Context.add(route.contextIn(context), Scope.Scope, scope)
     if (call.deadlineAt !== Infinity) own = Context.add(own, CurrentDeadline, { at: call.deadlineAt, clock })
-    const { component, method } = call.entry.key
-    const effect = trace === undefined ? handler : Effect.withSpan(handler, `${component}.${method}`, {
+    const parent = trace === undefined ? undefined : Tracer.externalSpan(trace)
+    let effect = handler
+    if (route.spans === "all" || (parent !== undefined && route.spans === "traced")) {
+      effect = this.inSpan(route, handler, parent)
+    } else if (parent !== undefined) {
+      own = Context.add(own, Tracer.ParentSpan, parent)
+    }
+    call.run(effect, incoming, scope, own)
+  }
+
+  /** Runs a handler in a server span, a root where the caller has sent no trace context. */
+  private inSpan(
+    { key }: Route,
+    handler: Effect.Effect<unknown, unknown>,
+    parent: Tracer.ExternalSpan | undefined
+  ): Effect.Effect<unknown, unknown> {
+    const options: Tracer.SpanOptionsNoTrace = {
       kind: "server",
-      parent: Tracer.externalSpan(trace),
-      captureStackTrace: false
-    })
-    call.run(Effect.runForkWith(own)(effect), scope, own)
+      ...(parent === undefined ? { root: true } : { parent }),
+      attributes: { ...methodAttributes(key), ...(this.peer ??= peerAttributes(this.transport.duplex)) }
+    }
+    return Effect.useSpan(spanName(key), options, (span) =>
+      Effect.provideService(
+        Effect.tapCause(handler, (cause) => Effect.sync(() => span.attribute("error.type", errorType(cause)))),
+        Tracer.ParentSpan,
+        span
+      ))
+  }
+
+  /** The bytes to answer with. */
+  reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
+    try {
+      return incoming.reply(exit)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
   }
 
   private respond(
     id: number,
-    entry: Entry<never>,
+    route: Route,
+    format: number,
     exit: Exit.Exit<Uint8Array, unknown>,
     late: boolean
   ): void {
@@ -249,51 +307,66 @@ export class ServerSession implements TransportOwner {
       const result = exit.value
       if (!isBytes(result)) {
         const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
-        return this.failed(id, entry, Cause.die(problem))
+        return this.failed(id, route, Cause.die(problem))
       }
-      if (result.length > this.settings.maxMessageSize) {
-        const { component, method } = entry.key
+      const length = format < 0 ? result.length : result.length + 1
+      if (length > this.settings.maxMessageSize) {
+        const { component, method } = route.key
         const text =
-          `the result of ${component}.${method} is ${result.length} bytes, expected at most ${this.settings.maxMessageSize}`
+          `the result of ${component}.${method} is ${length} bytes, expected at most ${this.settings.maxMessageSize}`
         return this.respondError(id, [plainError(text)])
       }
-      this.send(id, MessageType.response, result)
+      this.send(id, MessageType.response, format, result)
     } else if (late) {
       this.respondError(id, [Identities.deadlineExceeded])
     } else {
-      this.failed(id, entry, exit.cause)
+      this.failed(id, route, exit.cause)
     }
   }
 
-  private failed(id: number, entry: Entry<never>, cause: Cause.Cause<unknown>): void {
+  private failed(id: number, route: Route, cause: Cause.Cause<unknown>): void {
     const chain = chainOfCause(cause)
     if (Cause.hasDies(cause)) {
-      const { component, method } = entry.key
-      this.log(Effect.annotateLogs(Effect.logError("a handler died", cause), { component, method }))
+      this.logFailed(route, "a handler died", cause)
     }
     this.respondError(id, chain)
+  }
+
+  /** Nobody waits for the end of a discarded call: its failure is told here. */
+  private logDiscarded(route: Route, exit: Exit.Exit<unknown, unknown>): void {
+    if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
+      this.logFailed(route, "the handler of a discarded call failed", exit.cause)
+    }
+  }
+
+  private logFailed({ key: { component, method } }: Route, message: string, cause: Cause.Cause<unknown>): void {
+    this.log(Effect.annotateLogs(Effect.logError(message, cause), { component, method }))
   }
 
   private respondError(id: number, chain: ErrorChain): void {
     const payload = encodeErrorChain(chain)
     const { maxMessageSize } = this.settings
-    if (payload.length <= maxMessageSize) return this.send(id, MessageType.responseError, payload)
+    if (payload.length <= maxMessageSize) return this.send(id, MessageType.responseError, -1, payload)
     const text = `the call failed, with an error of ${payload.length} bytes, expected at most ${maxMessageSize}`
-    this.send(id, MessageType.responseError, encodeErrorChain([plainError(text)]))
+    this.send(id, MessageType.responseError, -1, encodeErrorChain([plainError(text)]))
   }
 
-  private send(id: number, type: number, payload: Uint8Array): void {
+  /** Queues a message; `format` is a byte that goes before the payload, or -1. */
+  private send(id: number, type: number, format: number, payload: Uint8Array): void {
     if (this.transport.isOver) return
     const writer = this.transport.writer
+    const prefix = format < 0 ? headerSize : headerSize + 1
     const length = payload.length
     if (length < this.settings.writeFlattenLimit) {
-      const batch = writer.reserve(headerSize + length)
-      const offset = batch.length - headerSize - length
-      writeHeader(batch.bytes, offset, id, type, length)
-      copyInto(batch.bytes, offset + headerSize, payload)
+      const batch = writer.reserve(prefix + length)
+      const offset = batch.length - prefix - length
+      writeHeader(batch.bytes, offset, id, type, prefix - headerSize + length)
+      if (format >= 0) batch.bytes[offset + headerSize] = format
+      copyInto(batch.bytes, offset + prefix, payload)
     } else {
-      const head = new Uint8Array(headerSize)
-      writeHeader(head, 0, id, type, length)
+      const head = new Uint8Array(prefix)
+      writeHeader(head, 0, id, type, prefix - headerSize + length)
+      if (format >= 0) head[headerSize] = format
       writer.reference(id, type, head, payload)
     }
     if (!writer.hasRoom() && !this.paused) {
@@ -308,7 +381,7 @@ export class ServerSession implements TransportOwner {
     if (decodeVersion(payload) === undefined) {
       return this.transport.refuse(`a version message of ${payload.length} bytes, expected at least 4`)
     }
-    this.send(0, MessageType.version, encodeVersion(protocolVersion))
+    this.send(0, MessageType.version, -1, encodeVersion(protocolVersion))
   }
 
   /** Ends the calls whose time is up; returns the earliest deadline of the others. */
@@ -332,21 +405,35 @@ export class ServerSession implements TransportOwner {
 }
 
 /** A call whose handler runs, or waits to be run. */
-class RunningCall implements Startable {
+class RunningCall implements Startable, IncomingCall {
   readonly id: number
-  readonly entry: Entry<never>
-  readonly deadlineAt: number
+  readonly route: Route
+  deadlineAt: number
+  /** The request, once it is being served. */
+  incoming: Incoming | undefined = undefined
   /** Why its handler was interrupted, if it was. */
   stopped: Stop | undefined = undefined
+  /** Whether it was answered while its handler runs on. */
+  acknowledged = false
   private readonly session: ServerSession
-  private fiber: Fiber.Fiber<Uint8Array, unknown> | undefined = undefined
+  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private begin: (() => void) | undefined = undefined
 
-  constructor(id: number, entry: Entry<never>, deadlineAt: number, session: ServerSession) {
+  constructor(id: number, route: Route, deadlineAt: number, session: ServerSession) {
     this.id = id
-    this.entry = entry
+    this.route = route
     this.deadlineAt = deadlineAt
     this.session = session
+  }
+
+  get connection(): object {
+    return this.session
+  }
+
+  acknowledge(): void {
+    if (this.acknowledged || this.stopped !== undefined) return
+    this.acknowledged = true
+    this.session.acknowledge(this)
   }
 
   /** It waits; `begin` starts its handler. */
@@ -360,15 +447,22 @@ class RunningCall implements Startable {
     begin?.()
   }
 
-  run(fiber: Fiber.Fiber<Uint8Array, unknown>, scope: Scope.Closeable, context: Context.Context<never>): void {
-    this.fiber = fiber
-    // Stopped by what it did itself before its fiber was known here.
-    if (this.stopped !== undefined) fiber.interruptUnsafe()
-    fiber.addObserver((exit) => {
-      if (scope.state._tag === "Empty") return this.end(exit)
+  run(
+    handler: Effect.Effect<unknown, unknown>,
+    incoming: Incoming,
+    scope: Scope.Closeable,
+    context: Context.Context<never>
+  ): void {
+    this.incoming = incoming
+    this.fork(handler, context, (exit) => {
+      if (scope.state._tag === "Empty") return this.reply(incoming, exit, context)
       // Finalizers belong to the call: it is answered when they have run.
       Effect.runForkWith(context)(Scope.close(scope, exit), { uninterruptible: true }).addObserver((closed) =>
-        this.end(Exit.isFailure(closed) && Exit.isSuccess(exit) ? Exit.failCause(closed.cause) : exit)
+        this.reply(
+          incoming,
+          Exit.isFailure(closed) && Exit.isSuccess(exit) ? Exit.failCause(closed.cause) : exit,
+          context
+        )
       )
     })
   }
@@ -386,6 +480,30 @@ class RunningCall implements Startable {
     }
   }
 
+  private fork<A>(
+    effect: Effect.Effect<A, unknown>,
+    context: Context.Context<never>,
+    onExit: (exit: Exit.Exit<A, unknown>) => void
+  ): void {
+    const fiber = Effect.runForkWith(context)(effect)
+    this.fiber = fiber
+    // Stopped by what it did itself before its fiber was known here.
+    if (this.stopped !== undefined) fiber.interruptUnsafe()
+    fiber.addObserver(onExit)
+  }
+
+  private reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>, context: Context.Context<never>): void {
+    if (
+      Exit.isFailure(exit) && (this.acknowledged || this.stopped !== undefined || this.session.isLate(this.deadlineAt))
+    ) {
+      return this.end(Exit.failCause(exit.cause))
+    }
+    const replied = this.session.reply(incoming, exit)
+    // What an exit is one of, the type guard has forgotten.
+    if (Exit.isExit(replied)) return this.end(replied as Exit.Exit<Uint8Array, unknown>)
+    this.fork(replied, context, (exit) => this.end(exit))
+  }
+
   private end(exit: Exit.Exit<Uint8Array, unknown>): void {
     this.session.settings.admission.ended()
     this.session.answer(this, exit)
@@ -393,6 +511,8 @@ class RunningCall implements Startable {
 }
 
 const interrupted = Exit.interrupt()
+
+const nothing = new Uint8Array(0)
 
 /** Who is at the other end, for logs. */
 const peerOf = (duplex: Duplex): string =>

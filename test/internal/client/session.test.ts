@@ -48,7 +48,7 @@ const full = Effect.gen(function*() {
   })
   session.start(undefined)
   const send = (size: number) => {
-    session.send(new Call(echo, undefined, Infinity, undefined, () => {}), new Uint8Array(size))
+    session.send(new Call(echo, undefined, Infinity, undefined, undefined, () => {}), new Uint8Array(size))
   }
   while (session.hasRoom()) send(100 * kibibyte)
   yield* turn

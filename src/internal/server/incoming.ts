@@ -1,0 +1,98 @@
+/**
+ * What a server does with the request of a method, as the connection that reads it sees it: bytes in, an effect to run, bytes out. Handlers
+ * of bytes are here; those of components, with schemas, middleware and headers, bring a {@link Route} of their own.
+ */
+import type * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type { Entry, Handler } from "../../HandlerMap.ts"
+import type { MethodKey } from "../../MethodKey.ts"
+import { ownBytes } from "../bytes.ts"
+
+/** A method that a server serves. */
+export interface Route {
+  readonly key: MethodKey
+  /** Which requests run in a server span: all, those that bring a trace context, or none. */
+  readonly spans: "all" | "traced" | "none"
+  /** What its handlers run in, where the server provides `server`; made once for each server. */
+  contextIn(server: Context.Context<never>): Context.Context<never>
+  /** Reads a request. The bytes may be overwritten as soon as this has returned, unless they are `owned`. It does not throw. */
+  read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming
+}
+
+/** A request that has been read. */
+export interface Incoming {
+  /** Whether it is answered as soon as its handler starts, and its result is of no interest. */
+  readonly isDiscarded: boolean
+  /** The byte that goes before the reply, or -1 for none. It is known when `reply` has returned. */
+  readonly replyFormat: number
+  /** What kind of failure the reply is, where it says that the application failed. */
+  readonly failure: string | undefined
+  /** The work. It runs in a fiber and a Scope of its own, unless it is an `Exit` already. */
+  handle(call: IncomingCall): Effect.Effect<unknown, unknown>
+  /** The reply's bytes; it fails where the call is to be answered with an error. Mostly it is an `Exit`. */
+  reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown>
+}
+
+/** A call that is being served. */
+export interface IncomingCall {
+  readonly id: number
+  /** Stands for the connection that the call came in on. */
+  readonly connection: object
+  /** The handler has started: a call that is discarded is answered now. */
+  acknowledge(): void
+}
+
+/** Where a handler of bytes is more than that. */
+export const ownRoute: unique symbol = Symbol.for("effect-call/internal/ownRoute")
+
+/** A handler with a {@link Route} of its own. */
+export interface RoutedHandler extends Handler {
+  readonly [ownRoute]: Route
+}
+
+const isRouted = (handler: Handler): handler is RoutedHandler => ownRoute in handler
+
+export const routeOf = (entry: Entry<never>): Route =>
+  isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
+
+class BytesRoute implements Route {
+  readonly key: MethodKey
+  readonly spans = "traced"
+  private readonly handler: Handler
+
+  constructor({ handler, key }: Entry<never>) {
+    this.key = key
+    this.handler = handler
+  }
+
+  contextIn(server: Context.Context<never>): Context.Context<never> {
+    return server
+  }
+
+  read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming {
+    return new IncomingBytes(this.handler, ownBytes(bytes, start, end, owned))
+  }
+}
+
+class IncomingBytes implements Incoming {
+  readonly isDiscarded = false
+  readonly replyFormat = -1
+  readonly failure = undefined
+  private readonly handler: Handler
+  private readonly args: Uint8Array
+
+  constructor(handler: Handler, args: Uint8Array) {
+    this.handler = handler
+    this.args = args
+  }
+
+  handle(): Effect.Effect<unknown, unknown> {
+    return this.handler(this.args)
+  }
+
+  reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
+    // Whether the handler has kept to its type is checked where the reply is sent.
+    return exit as Exit.Exit<Uint8Array, unknown>
+  }
+}

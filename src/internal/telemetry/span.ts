@@ -1,0 +1,54 @@
+/**
+ * Spans of calls, by OpenTelemetry's conventions for RPC: a client span and a server span for each, named `component/method`.
+ *
+ * `rpc.service` and `rpc.method` are two attributes, as they were before the conventions' release candidate joined them: a component's
+ * name contains slashes itself.
+ */
+import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
+import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import type { MethodKey } from "../../MethodKey.ts"
+import { serverAddress } from "./address.ts"
+
+/** Attributes of a span. */
+export type Attributes = Readonly<Record<string, string | number>>
+
+/** `rpc.system.name` of spans and metrics. */
+export const systemName = "effect_call"
+
+/** How a method's spans are called. */
+export const spanName = ({ component, method }: MethodKey): string => `${component}/${method}`
+
+/** What is known of a span before its call is sent, or served. */
+export const methodAttributes = ({ component, method }: MethodKey): Attributes => ({
+  "rpc.system.name": systemName,
+  "rpc.service": component,
+  "rpc.method": method
+})
+
+/** The address of an endpoint. */
+export const serverAttributes = (endpoint: string): Attributes => {
+  const { address, port } = serverAddress(endpoint)
+  return { "server.address": address, ...(port === undefined ? {} : { "server.port": port }) }
+}
+
+/** Who is at the other end of a connection, where the system knows it. */
+export const peerAttributes = (duplex: Duplex): Attributes =>
+  duplex instanceof Socket && duplex.remoteAddress !== undefined
+    ? { "network.peer.address": duplex.remoteAddress, "network.peer.port": duplex.remotePort ?? 0 }
+    : {}
+
+/** `error.type` of a call that ended with this cause: a short word for the kind of failure. */
+export const errorType = (cause: Cause.Cause<unknown>): string => {
+  const failure = Cause.findErrorOption(cause)
+  if (Option.isSome(failure)) return failureType(failure.value)
+  return Cause.hasInterruptsOnly(cause) ? "canceled" : "defect"
+}
+
+/** The kind of a failure: its tag or, where it has none, its name. */
+export const failureType = (failure: unknown): string => {
+  if (typeof failure !== "object" || failure === null) return "failure"
+  if ("_tag" in failure && typeof failure._tag === "string") return failure._tag
+  return failure instanceof Error ? failure.name : "failure"
+}
