@@ -1,0 +1,97 @@
+/**
+ * Series of Effect's metrics whose values are kept here, in plain numbers, and are read when somebody asks for them: a scrape, an export, a
+ * snapshot. What happens at every call costs an addition, and not an update of a metric.
+ */
+import type * as Context from "effect/Context"
+import * as Metric from "effect/Metric"
+
+export type Attributes = Metric.Metric.AttributeSet
+
+/** What is the same for all series of a metric. */
+export interface Described {
+  readonly name: string
+  readonly description: string
+  /** As Effect's exporters read it from the attributes, to say `s` and `By`. */
+  readonly unit?: "seconds" | "bytes"
+}
+
+const withUnit = ({ unit }: Described, attributes: Attributes): Attributes =>
+  unit === undefined ? attributes : { ...attributes, unit }
+
+// Registered series take no updates.
+const nothing = () => {}
+
+/** Series that go together. */
+export class SeriesSet {
+  private readonly context: Context.Context<never>
+  private readonly registrations: Array<Metric.Registration> = []
+  private removed = false
+
+  /** `context` says in which registry, and which attributes all have besides their own. */
+  constructor(context: Context.Context<never>) {
+    this.context = context
+  }
+
+  counter(metric: Described, attributes: Attributes, read: () => number): void {
+    const { description, name } = metric
+    const counter = Metric.counter(name, {
+      description,
+      attributes: withUnit(metric, attributes),
+      incremental: true
+    })
+    this.add(counter, () => ({ count: read(), incremental: true }))
+  }
+
+  gauge(metric: Described, attributes: Attributes, read: () => number): void {
+    const { description, name } = metric
+    const gauge = Metric.gauge(name, { description, attributes: withUnit(metric, attributes) })
+    this.add(gauge, () => ({ value: read() }))
+  }
+
+  histogram(metric: Described, attributes: Attributes, values: Histogram): void {
+    const { description, name } = metric
+    const histogram = Metric.histogram(name, { description, attributes: withUnit(metric, attributes), boundaries })
+    this.add(histogram, () => values.state)
+  }
+
+  /** Removes them for good. What is added later is shown nowhere: a call may end when nobody remembers its endpoint any more. */
+  remove(): void {
+    this.removed = true
+    for (const registration of this.registrations.splice(0)) registration.remove()
+  }
+
+  private add<Input, State>(metric: Metric.Metric<Input, State>, get: () => State): void {
+    if (this.removed) return
+    this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
+  }
+}
+
+/** In seconds: OpenTelemetry's advice for the durations of calls. */
+const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+
+/** A distribution of durations. It is empty only until it has been made. */
+export class Histogram {
+  /** How many there were up to each boundary and above the one before it, and how many above the last. */
+  private readonly counts = new Float64Array(boundaries.length + 1)
+  private sum = 0
+  private min = Infinity
+  private max = -Infinity
+
+  record(seconds: number): void {
+    let bucket = 0
+    // From below, one by one: most calls are in the first of them.
+    while (bucket < boundaries.length && seconds > (boundaries[bucket] ?? 0)) bucket++
+    this.counts[bucket] = (this.counts[bucket] ?? 0) + 1
+    this.sum += seconds
+    if (seconds < this.min) this.min = seconds
+    if (seconds > this.max) this.max = seconds
+  }
+
+  /** As Effect has it: the buckets' counts include those of the buckets below, and the last, which has no boundary, is not there. */
+  get state(): Metric.HistogramState {
+    let count = 0
+    const buckets = boundaries.map((boundary, i): [number, number] => [boundary, count += this.counts[i] ?? 0])
+    count += this.counts[boundaries.length] ?? 0
+    return { buckets, count, sum: this.sum, min: this.min, max: this.max }
+  }
+}
