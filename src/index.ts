@@ -5,6 +5,7 @@
  */
 export * as Balancer from "./Balancer.ts"
 export * as CallError from "./CallError.ts"
+export * as Component from "./Component.ts"
 export * as Connection from "./Connection.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Endpoint from "./Endpoint.ts"

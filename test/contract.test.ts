@@ -46,6 +46,7 @@ describe("the package exports", () => {
     assert.deepEqual(namesOf(Package), {
       Balancer: ["Factory", "layer", "make", "roundRobin", "sharded"],
       CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
+      Component: ["ShardKey", "client", "handlers", "make", "shardBy"],
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix"],

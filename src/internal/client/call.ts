@@ -22,7 +22,13 @@ export interface TypedRequest<A, E> {
   /** The client span, where there is one. */
   readonly span: Tracer.Span | undefined
   /** Reads the answer where it lies: the bytes may be overwritten when it has returned, unless they are `owned`. It does not throw. */
-  readonly decode: (bytes: Uint8Array, start: number, end: number, owned: boolean) => Effect.Effect<A, E>
+  readonly decode: (
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    owned: boolean,
+    endpoint: string | undefined
+  ) => Effect.Effect<A, E>
 }
 
 /** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */

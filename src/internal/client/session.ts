@@ -161,7 +161,7 @@ export class ClientSession implements TransportOwner {
       if (call === undefined) return
       const result = call.typed === undefined
         ? Exit.succeed(ownBytes(bytes, start, end, owned))
-        : call.typed.decode(bytes, start, end, owned)
+        : call.typed.decode(bytes, start, end, owned, this.address)
       // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
       this.settled()
       call.resume(result)

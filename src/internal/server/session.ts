@@ -212,11 +212,10 @@ export class ServerSession implements TransportOwner {
     }
     const effect = this.invoke(call, incoming)
     if (Exit.isExit(effect)) {
-      // The handler's type says what it is an exit of.
-      const replied = this.reply(incoming, effect as Exit.Exit<unknown, unknown>)
+      const replied = this.reply(incoming, effect)
       if (Exit.isExit(replied)) {
         this.settings.admission.ended()
-        // So does that of `reply`.
+        // The type guard forgets what the exit is one of.
         return this.respond(id, route, incoming.replyFormat, replied as Exit.Exit<Uint8Array, unknown>, false)
       }
     }
@@ -493,9 +492,8 @@ class RunningCall implements Startable, IncomingCall {
   }
 
   private reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>, context: Context.Context<never>): void {
-    if (
-      Exit.isFailure(exit) && (this.acknowledged || this.stopped !== undefined || this.session.isLate(this.deadlineAt))
-    ) {
+    if (this.acknowledged) return this.end(Exit.map(exit, () => nothing))
+    if (Exit.isFailure(exit) && (this.stopped !== undefined || this.session.isLate(this.deadlineAt))) {
       return this.end(Exit.failCause(exit.cause))
     }
     const replied = this.session.reply(incoming, exit)

@@ -1,0 +1,330 @@
+/**
+ * Typed methods: a named `RpcGroup` of effect/rpc, called over a {@link Connection.Connection} and served by a {@link Server.Server}.
+ *
+ * The contract is effect/rpc's: `Rpc.make`, `RpcGroup.make`, `group.toLayer`, `RpcMiddleware`, `RpcClient.withHeaders`; the same group still
+ * works with its clients, servers and `RpcTest`. What carries the calls is this package: replicas, balancing, deadlines, cancellation.
+ *
+ * **Example** (A contract, its server and its client)
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Component, Connection, Endpoint, Listener, Resolver, Server } from "effect-call"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ *
+ * class DivisionByZero extends Schema.TaggedError<DivisionByZero>()("DivisionByZero", {}) {}
+ *
+ * const Calculator = Component.make(
+ *   "example/Calculator",
+ *   RpcGroup.make(
+ *     Rpc.make("Divide", {
+ *       payload: { dividend: Schema.Finite, divisor: Schema.Finite },
+ *       success: Schema.Finite,
+ *       error: DivisionByZero
+ *     })
+ *   )
+ * )
+ *
+ * const CalculatorHandlers = Calculator.group.toLayer({
+ *   Divide: ({ dividend, divisor }) =>
+ *     divisor === 0 ? Effect.fail(new DivisionByZero()) : Effect.succeed(dividend / divisor)
+ * })
+ *
+ * const CalculatorServer = Server.layer(
+ *   Effect.flatMap(Component.handlers(Calculator, CalculatorHandlers), (handlers) => Listener.tcp(":9000", handlers))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const calculator = yield* Component.client(Calculator)
+ *   return yield* calculator.Divide({ dividend: 6, divisor: 3 }) // fails with DivisionByZero or a CallError
+ * }).pipe(
+ *   Effect.provide(Connection.layer()),
+ *   Effect.provide([Resolver.layer(Resolver.constant(Endpoint.tcp("localhost:9000")))])
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import { type Rpc, type RpcClient, type RpcGroup, RpcSchema } from "effect/rpc"
+import type * as Scope from "effect/Scope"
+import type { CallError } from "./CallError.ts"
+import * as Connection from "./Connection.ts"
+import * as HandlerMap from "./HandlerMap.ts"
+import { ClientMethod } from "./internal/component/client.ts"
+import { handlerOf, type Middleware } from "./internal/component/server.ts"
+import * as internal from "./internal/component/shardKey.ts"
+import * as MethodKey from "./MethodKey.ts"
+
+const TypeId = "~effect-call/Component"
+
+/**
+ * A group of methods under a name. On the wire, a method's key is `MethodKey.make(name, tag)`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Component<in out Rpcs extends Rpc.Any> {
+  readonly [TypeId]: typeof TypeId
+  /** What clients and servers know it by. */
+  readonly name: string
+  /** The methods. `group.toLayer` makes their handlers. */
+  readonly group: RpcGroup.RpcGroup<Rpcs>
+  /** The methods' keys, by tag. */
+  readonly keys: ReadonlyMap<string, MethodKey.MethodKey>
+}
+
+/**
+ * The client of a component: a method for each Rpc, typed as `RpcClient` types it. It fails with the method's errors, those of its
+ * middleware, or a `CallError`.
+ *
+ * **Example** (A client as a service)
+ *
+ * ```ts
+ * import { Context, Layer, Schema } from "effect"
+ * import { Component, Connection } from "effect-call"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ *
+ * const StockComponent = Component.make(
+ *   "shop/Stock",
+ *   RpcGroup.make(Rpc.make("Count", { payload: { item: Schema.String }, success: Schema.Int }))
+ * )
+ *
+ * class Stock extends Context.Service<Stock, Component.Client<typeof StockComponent>>()("shop/Stock") {
+ *   static readonly layer: Layer.Layer<Stock, never, Connection.Connection> = Layer.effect(
+ *     this,
+ *     Component.client(StockComponent)
+ *   )
+ * }
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Client<C> = C extends Component<infer Rpcs> ? RpcClient.RpcClient<Rpcs, CallError> : never
+
+/**
+ * Options of a client.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ClientOptions {
+  /**
+   * How arguments are written; the server answers in the same way. `"binary"` is SchemaBinary in the mode that is open to evolution;
+   * `"json"` can be read on the wire. Default: `"binary"`.
+   */
+  readonly format?: "binary" | "json" | undefined
+  /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */
+  readonly disableTracing?: boolean | undefined
+}
+
+/**
+ * Options of a component's handlers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HandlersOptions {
+  /** Makes no server span for each call; what the handler traces is then a part of the caller's span. Default: false. */
+  readonly disableTracing?: boolean | undefined
+}
+
+/**
+ * The component of a group. Streaming Rpcs are refused with a `TypeError` that names them: they are not there yet.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGroup<Rpcs>): Component<Rpcs> => {
+  const streams = methodsOf(group).filter(({ successSchema }) => RpcSchema.isStreamSchema(successSchema))
+  if (streams.length > 0) {
+    const tags = streams.map(({ _tag }) => _tag).join(", ")
+    throw new TypeError(`component ${name} cannot have streaming methods, which are not supported yet: ${tags}`)
+  }
+  return {
+    [TypeId]: TypeId,
+    name,
+    group,
+    keys: new Map(Array.from(group.requests.keys(), (tag) => [tag, MethodKey.make(name, tag)]))
+  }
+}
+
+/**
+ * A client of a component over the ambient `Connection`.
+ *
+ * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be decoded fails with a
+ * CommunicationError `Protocol` that says so. The options of a call, such as its `timeout`, are those of the region
+ * (`Connection.withOptions`, `Deadline.within`). With `{ discard: true }` a method succeeds as soon as its handler has started; the handler
+ * then runs without the caller's deadline, and whatever becomes of the connection.
+ *
+ * **Example** (Headers and call options)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Component, Connection } from "effect-call"
+ * import { Rpc, RpcClient, RpcGroup } from "effect/rpc"
+ *
+ * const Greeter = Component.make(
+ *   "example/Greeter",
+ *   RpcGroup.make(Rpc.make("Greet", { payload: { name: Schema.String }, success: Schema.String }))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const greeter = yield* Component.client(Greeter)
+ *   return yield* greeter.Greet({ name: "Ada" })
+ * }).pipe(
+ *   RpcClient.withHeaders({ authorization: "Bearer …" }),
+ *   Connection.withOptions({ timeout: "1 second" })
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const client = <Rpcs extends Rpc.Any>(
+  component: Component<Rpcs>,
+  options?: ClientOptions
+): Effect.Effect<
+  RpcClient.RpcClient<Rpcs, CallError>,
+  never,
+  Connection.Connection | Rpc.MiddlewareClient<Rpcs>
+> =>
+  Effect.contextWith((context: Context.Context<Connection.Connection | Rpc.MiddlewareClient<Rpcs>>) =>
+    Effect.sync(() => {
+      const settings = {
+        connection: Context.get(context, Connection.Connection),
+        format: options?.format ?? "binary",
+        tracing: options?.disableTracing !== true,
+        context
+      }
+      const methods: Record<string, ClientMethod["call"]> = {}
+      for (const rpc of methodsOf(component.group)) {
+        methods[rpc._tag] = new ClientMethod(settings, keyOf(component, rpc), rpc).call
+      }
+      // One method for each Rpc, which takes and gives what its schemas say.
+      return methods as unknown as RpcClient.RpcClient<Rpcs, CallError>
+    })
+  )
+
+/**
+ * The handlers of a component, as a server takes them. `layer` is what `component.group.toLayer` gives, or anything that provides as much.
+ *
+ * It is built for this component alone, and what it provides goes nowhere else: effect/rpc knows handlers by their tags, and two components
+ * may well have methods of the same name. A handler runs in the context that its layer was built in, under the deadline, the span and the
+ * Scope of its call. What belongs to the method's error schema reaches the caller as it is; a defect is logged, and answered without
+ * details.
+ *
+ * **Example** (Several components on one server)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Component, HandlerMap, Listener, Server } from "effect-call"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ *
+ * const group = RpcGroup.make(Rpc.make("Get", { success: Schema.String }))
+ * const Users = Component.make("example/Users", group)
+ * const Carts = Component.make("example/Carts", group)
+ *
+ * const BothServer = Server.layer(Effect.gen(function*() {
+ *   const users = yield* Component.handlers(Users, group.toLayer({ Get: () => Effect.succeed("a user") }))
+ *   const carts = yield* Component.handlers(Carts, group.toLayer({ Get: () => Effect.succeed("a cart") }))
+ *   return yield* Listener.tcp(":9000", HandlerMap.merge(users, carts))
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
+  component: Component<Rpcs>,
+  layer: Layer.Layer<Rpc.ToHandler<Rpcs>, E, R>,
+  options?: HandlersOptions
+): Effect.fn.Return<
+  HandlerMap.HandlerMap<never>,
+  E,
+  R | Rpc.Middleware<Rpcs> | Rpc.ServicesServer<Rpcs> | Scope.Scope
+> {
+  const built = yield* Layer.build(layer)
+  const context = yield* Effect.context<Rpc.Middleware<Rpcs>>()
+  let map = HandlerMap.empty
+  for (const rpc of methodsOf(component.group)) {
+    const key = keyOf(component, rpc)
+    // Only what this layer provides: another component's handlers may be in the context under the same names.
+    const handler = built.mapUnsafe.get(rpc.key) as Rpc.Handler<string> | undefined
+    if (handler === undefined) {
+      return yield* Effect.die(new TypeError(`no handler for ${key.component}.${key.method} in the layer it is given`))
+    }
+    map = HandlerMap.set(
+      map,
+      component.name,
+      rpc._tag,
+      handlerOf({
+        key,
+        rpc,
+        handler,
+        // What they are given and give is opaque to them, and what they need is in the context.
+        middlewares: Array.from(
+          rpc.middlewares,
+          (service) => Context.getUnsafe(context, service) as unknown as Middleware
+        ),
+        context,
+        tracing: options?.disableTracing !== true
+      })
+    )
+  }
+  return map
+})
+
+/**
+ * The annotation that {@link shardBy} sets: what makes a call's shard key of its payload. The default is none.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const ShardKey: Context.Reference<((payload: never) => bigint | string | undefined) | undefined> =
+  internal.ShardKey
+
+/**
+ * Routes a method's calls by its payload: `key` makes the shard key that a balancer such as `Balancer.sharded` goes by. A `bigint` from 0 to
+ * 2^64 − 1 is taken as it is, a text is hashed (the first 8 bytes of its SHA-256, little-endian), and `undefined` is no key. Where the region
+ * of a call has a shard key of its own (`Connection.withOptions`), that one counts.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Component } from "effect-call"
+ * import { Rpc } from "effect/rpc"
+ *
+ * const Reserve = Rpc.make("Reserve", { payload: { item: Schema.String, count: Schema.Int } }).pipe(
+ *   Component.shardBy((payload) => payload.item)
+ * )
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const shardBy: {
+  <R extends Rpc.Any>(key: (payload: Rpc.Payload<R>) => bigint | string | undefined): (self: R) => R
+  <R extends Rpc.Any>(self: R, key: (payload: Rpc.Payload<R>) => bigint | string | undefined): R
+} = dual(
+  2,
+  <R extends Rpc.Any>(self: R, key: (payload: Rpc.Payload<R>) => bigint | string | undefined): R =>
+    // An annotation changes nothing of an Rpc's type.
+    withProps(self).annotate(ShardKey, key) as unknown as R
+)
+
+/** Any Rpc with everything that one has. */
+type AnyRpc = Rpc.AnyWithProps & Pick<Rpc.Rpc<string>, "annotate">
+
+// `Rpc.Any` hides what each Rpc has.
+const withProps = (rpc: Rpc.Any): AnyRpc => rpc as AnyRpc
+
+const methodsOf = <Rpcs extends Rpc.Any>(group: RpcGroup.RpcGroup<Rpcs>): ReadonlyArray<AnyRpc> =>
+  Array.from(group.requests.values(), withProps)
+
+const keyOf = <Rpcs extends Rpc.Any>(component: Component<Rpcs>, rpc: Rpc.AnyWithProps): MethodKey.MethodKey =>
+  component.keys.get(rpc._tag) ?? MethodKey.make(component.name, rpc._tag)

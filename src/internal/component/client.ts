@@ -1,0 +1,279 @@
+/**
+ * The methods of a component's client: values in, a call, values out.
+ */
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Headers from "effect/http/Headers"
+import { type Rpc, RpcClient, RpcMessage, type RpcMiddleware } from "effect/rpc"
+import * as Tracer from "effect/Tracer"
+import { type CallError, CommunicationError } from "../../CallError.ts"
+import type { CallOptions, Connection } from "../../Connection.ts"
+import type { MethodKey } from "../../MethodKey.ts"
+import { ownCopy } from "../bytes.ts"
+import { CurrentOptions } from "../callOptions.ts"
+import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
+import { errorType, methodAttributes, spanName } from "../telemetry/span.ts"
+import * as Codec from "./codec.ts"
+import { hashKey, ShardKey } from "./shardKey.ts"
+
+/** What a call may be given, as RpcClient's types have it. */
+interface MethodOptions {
+  readonly headers?: Headers.Input | undefined
+  readonly context?: Context.Context<never> | undefined
+  readonly discard?: boolean | undefined
+}
+
+/** What the methods of one client share. */
+export interface ClientSettings {
+  readonly connection: Connection
+  readonly format: Codec.Format
+  readonly tracing: boolean
+  /** Where the client's halves of middleware are. */
+  readonly context: Context.Context<never>
+}
+
+type ClientMiddleware = RpcMiddleware.RpcMiddlewareClient<unknown, unknown, never>
+
+/** A call with its arguments as values. */
+interface Arguments {
+  readonly payload: unknown
+  readonly headers: Headers.Headers
+  readonly discard: boolean
+  readonly span: Tracer.Span | undefined
+}
+
+let requestIds = 0
+
+export class ClientMethod {
+  private readonly settings: ClientSettings
+  private readonly key: MethodKey
+  private readonly rpc: Rpc.AnyWithProps
+  private readonly codecs: Codec.MethodCodecs
+  private readonly middlewares: ReadonlyArray<ClientMiddleware>
+  private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
+  private readonly spanName: string
+  private readonly spanOptions: Tracer.SpanOptionsNoTrace
+
+  constructor(settings: ClientSettings, key: MethodKey, rpc: Rpc.AnyWithProps) {
+    this.settings = settings
+    this.key = key
+    this.rpc = rpc
+    this.codecs = new Codec.MethodCodecs(rpc)
+    // Compiled now, so that a schema that cannot be sent is found where the client is made.
+    this.codecs.payload(settings.format)
+    this.middlewares = clientMiddlewares(rpc, settings.context)
+    // The annotation's function is for this method's payloads.
+    this.shardKeyOf = (Context.get(rpc.annotations, ShardKey) ?? none) as (
+      payload: unknown
+    ) => bigint | string | undefined
+    this.spanName = spanName(key)
+    this.spanOptions = { kind: "client", attributes: methodAttributes(key) }
+  }
+
+  /** The method that users call. */
+  readonly call = (input: unknown, options?: MethodOptions): Effect.Effect<unknown, unknown> => {
+    const called = this.settings.tracing
+      ? Effect.useSpan(this.spanName, this.spanOptions, (span) => this.run(input, options, span))
+      : this.run(input, options, undefined)
+    return options?.context === undefined ? called : Effect.provideContext(called, options.context)
+  }
+
+  private run(
+    input: unknown,
+    options: MethodOptions | undefined,
+    span: Tracer.Span | undefined
+  ): Effect.Effect<unknown, unknown> {
+    return Effect.callback<unknown, unknown>((resume) => {
+      const done = span === undefined ? resume : recordFailure(span, resume)
+      let payload: unknown
+      try {
+        payload = this.rpc.payloadSchema.make(input)
+      } catch (defect) {
+        return done(Effect.die(this.unusable(defect)))
+      }
+      const fiber = Fiber.getCurrent()
+      const ambient = fiber?.getRef(RpcClient.CurrentHeaders) ?? Headers.empty
+      const headers = options?.headers === undefined
+        ? ambient
+        : Headers.merge(ambient, Headers.fromInput(options.headers))
+      const args = { payload, headers, discard: options?.discard === true, span }
+      if (this.middlewares.length === 0) return this.start(args, done)
+      const request: RpcMessage.Request<Rpc.Any> = {
+        _tag: "Request",
+        id: RpcMessage.RequestId(requestIds++),
+        // What the types of an Rpc in particular say of these, those of any Rpc have forgotten.
+        tag: this.rpc._tag as never,
+        payload: payload as never,
+        headers,
+        ...(span === undefined ? {} : { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled }),
+        ...(args.discard ? { discard: true } : {})
+      }
+      const wrapped = this.through(args, request, this.middlewares.length - 1)
+      done(span === undefined ? wrapped : Effect.provideService(wrapped, Tracer.ParentSpan, span))
+    })
+  }
+
+  /** Runs the middleware from `index` down, the last one outermost, and then the call. */
+  private through(
+    args: Arguments,
+    request: RpcMessage.Request<Rpc.Any>,
+    index: number
+  ): Effect.Effect<unknown, unknown> {
+    const middleware = this.middlewares[index]
+    if (middleware === undefined) {
+      return Effect.callback<unknown, unknown>((resume) =>
+        this.start({ ...args, payload: request.payload, headers: request.headers }, resume)
+      )
+    }
+    return middleware({
+      rpc: this.rpc,
+      request,
+      // To middleware the result is opaque.
+      next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
+    })
+  }
+
+  /** Encodes a call and sends it; plain code where the schema allows it. */
+  private start(args: Arguments, resume: Resume): Effect.Effect<void> | void {
+    let encoded: Effect.Effect<Uint8Array, unknown>
+    try {
+      encoded = this.codecs.payload(this.settings.format).encode(args.payload)
+    } catch (defect) {
+      return resume(Effect.die(this.unusable(defect)))
+    }
+    const now = Codec.valueNow(encoded)
+    if (now !== undefined) return this.send(args, now.value, resume)
+    resume(Effect.matchCauseEffect(encoded, {
+      onFailure: (cause) => Effect.die(this.unusable(cause)),
+      onSuccess: (bytes) => Effect.callback<unknown, unknown>((resume) => this.send(args, bytes, resume))
+    }))
+  }
+
+  private send(args: Arguments, payload: Uint8Array, resume: Resume): Effect.Effect<void> | void {
+    const { connection, format } = this.settings
+    let code = Codec.formatCode[format]
+    let body = payload
+    if (args.discard) code |= Codec.isDiscarded
+    if (!isEmpty(args.headers)) {
+      code |= Codec.hasHeaders
+      body = joined(Codec.encodeHeaders(args.headers), payload)
+    }
+    let options: CallOptions | undefined
+    try {
+      options = this.optionsOf(args.payload)
+    } catch (defect) {
+      return resume(Effect.die(defect))
+    }
+    const request: TypedRequest<unknown, unknown> = {
+      key: this.key,
+      format: code,
+      args: body,
+      options,
+      span: args.span,
+      decode: args.discard ? this.decodeDiscarded : this.decode
+    }
+    if (isTypedConnection(connection)) return connection[startTyped](request, resume)
+    const called = connection.call(this.key, joined(Uint8Array.of(code), body), options)
+    resume(Effect.flatMap(called, (answer) => request.decode(answer, 0, answer.length, true, undefined)))
+  }
+
+  /** The shard key that the method makes of its payload, where the region has none. */
+  private optionsOf(payload: unknown): CallOptions | undefined {
+    if (this.shardKeyOf === none || Fiber.getCurrent()?.getRef(CurrentOptions)?.shardKey !== undefined) return undefined
+    const shardKey = this.shardKeyOf(payload)
+    return shardKey === undefined
+      ? undefined
+      : { shardKey: typeof shardKey === "string" ? hashKey(shardKey) : shardKey }
+  }
+
+  private readonly decode: TypedRequest<unknown, unknown>["decode"] = (bytes, start, end, owned, endpoint) => {
+    const byte = bytes[start]
+    const format = byte === undefined || start === end ? undefined : Codec.formatOf(byte, Codec.isFailure)
+    if (byte === undefined || format === undefined) return Exit.fail(this.unknownFormat(byte, start, end, endpoint))
+    const failed = (byte & Codec.isFailure) !== 0
+    const what = failed ? "failure" : "result"
+    try {
+      const codec = failed ? this.codecs.error(format) : this.codecs.success(format)
+      const now = Codec.valueNow(codec.decode(view(bytes, start + 1, end)))
+      if (now !== undefined) return failed ? Exit.fail(now.value) : now
+      // Not done, or failed: again from bytes that stay.
+      const kept = owned ? view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
+      return Effect.matchCauseEffect(codec.decode(kept), {
+        onFailure: (cause) => Effect.fail(this.undecodable(what, Codec.problemOfCause(cause), endpoint)),
+        onSuccess: (value) => failed ? Effect.fail(value) : Effect.succeed(value)
+      })
+    } catch (defect) {
+      return Exit.fail(this.undecodable(what, Codec.problemOf(defect), endpoint))
+    }
+  }
+
+  /** The answer to a call that is discarded says that its handler has started, and nothing else. */
+  private readonly decodeDiscarded: TypedRequest<unknown, unknown>["decode"] = (bytes, start, end, owned, endpoint) => {
+    const byte = bytes[start]
+    const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
+    return started ? Exit.void : this.decode(bytes, start, end, owned, endpoint)
+  }
+
+  private unknownFormat(byte: number | undefined, start: number, end: number, endpoint: string | undefined) {
+    const got = start === end || byte === undefined ? "nothing" : `format 0x${byte.toString(16).padStart(2, "0")}`
+    return this.undecodable("result", `expected a format this version knows, got ${got}`, endpoint)
+  }
+
+  private undecodable(what: string, problem: string, endpoint: string | undefined): CallError {
+    const { component, method } = this.key
+    return new CommunicationError({
+      reason: { _tag: "Protocol" },
+      ...(endpoint === undefined ? {} : { endpoint }),
+      message: `cannot decode the ${what} of ${component}.${method}: ${problem}`,
+      maybeExecuted: true
+    })
+  }
+
+  /** Why a payload cannot be sent. The types forbid most of it, so it is a bug of the caller. */
+  private unusable(cause: unknown): Error {
+    const { component, method } = this.key
+    const problem = isCause(cause) ? Codec.problemOfCause(cause) : Codec.problemOf(cause)
+    return new TypeError(`the payload of ${component}.${method} cannot be encoded: ${problem}`, { cause })
+  }
+}
+
+const none = (): undefined => undefined
+
+const isCause = (u: unknown): u is Cause.Cause<unknown> => typeof u === "object" && u !== null && "reasons" in u
+
+const isEmpty = (headers: Headers.Headers): boolean => {
+  for (const _ in headers) return false
+  return true
+}
+
+/** A plain view: of a Buffer, decoders would make views that are not copies. */
+const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
+
+const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
+  const both = new Uint8Array(first.length + second.length)
+  both.set(first)
+  both.set(second, first.length)
+  return both
+}
+
+const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never>): ReadonlyArray<ClientMiddleware> => {
+  const found: Array<ClientMiddleware> = []
+  for (const { key } of rpc.middlewares) {
+    // Where `RpcMiddleware.layerClient` puts it. It is optional, unless the types say that it is required.
+    const middleware = context.mapUnsafe.get(`${key}/Client`) as ClientMiddleware | undefined
+    if (middleware !== undefined) found.push(middleware)
+  }
+  return found
+}
+
+/** Resumes, and tells the span what kind of failure there was. */
+const recordFailure = (span: Tracer.Span, resume: Resume): Resume => (result) => {
+  const record = (cause: Cause.Cause<unknown>) => span.attribute("error.type", errorType(cause))
+  if (!Exit.isExit(result)) return resume(Effect.tapCause(result, (cause) => Effect.sync(() => record(cause))))
+  if (Exit.isFailure(result)) record(result.cause)
+  resume(result)
+}

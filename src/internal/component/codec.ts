@@ -1,0 +1,146 @@
+/**
+ * What a component's arguments and results are on the wire, inside the payloads of requests and responses.
+ *
+ * The first byte is the format:
+ *
+ * | bits | in a request | in a response |
+ * |---|---|---|
+ * | 0–3 | 1 SchemaBinary, 2 JSON | as in the request |
+ * | 4 | headers follow, before the arguments | the result is one of the method's failures |
+ * | 5 | discard: answer as soon as the handler starts | 0 |
+ * | 6–7 | 0, kept for streams | 0, kept for streams |
+ *
+ * Headers are a u32 (little-endian) with the length of what follows in bytes: a JSON array of `[name, value]`.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as SchemaBinary from "effect/encoding/SchemaBinary"
+import * as Exit from "effect/Exit"
+import * as Headers from "effect/http/Headers"
+import * as Option from "effect/Option"
+import { Rpc } from "effect/rpc"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import { Buffer } from "node:buffer"
+
+/** How values are written: compact and open to evolution, or readable. */
+export type Format = "binary" | "json"
+
+/** Bits 0–3. */
+const codecBits = 0x0f
+export const formatCode: Readonly<Record<Format, number>> = { binary: 1, json: 2 }
+const formatOfCode: ReadonlyArray<Format | undefined> = [undefined, "binary", "json"]
+
+/** Bits 4 and 5. */
+export const hasHeaders = 0x10
+export const isFailure = 0x10
+export const isDiscarded = 0x20
+
+/** The format of a payload's first byte, where it has no bit set beyond `flags`. */
+export const formatOf = (byte: number, flags: number): Format | undefined =>
+  (byte & ~(codecBits | flags)) === 0 ? formatOfCode[byte & codecBits] : undefined
+
+/** Values of one schema to bytes and back. What comes back are `Exit`s where the schema needs nothing that takes time. */
+export interface Codec {
+  readonly encode: (value: unknown) => Effect.Effect<Uint8Array, Schema.SchemaError>
+  /** No value that it gives is a view of the bytes. */
+  readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError>
+}
+
+type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
+
+// What a schema needs is in the context in which its effects are run: the types of `Component` see to that.
+type WithoutServices = Schema.Codec<unknown, unknown>
+
+const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
+  const codec = SchemaBinary.toCodec(schema as WithoutServices)
+  // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
+  return { encode: Schema.encodeEffect(codec, options), decode: Schema.decodeEffect(codec, options) as Codec["decode"] }
+}
+
+const utf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+const json = (schema: Schema.Top, options: ParseOptions): Codec => {
+  const codec = Schema.fromJsonString(Schema.toCodecJson(schema as WithoutServices))
+  const encode = Schema.encodeEffect(codec, options)
+  const decode = Schema.decodeEffect(codec, options)
+  return {
+    encode: (value) => mapEager(encode(value), (text) => utf8.encode(text)),
+    decode: (bytes) => decode(fromUtf8.decode(bytes))
+  }
+}
+
+/** `Effect.map` that leaves an `Exit` one. */
+const mapEager = <A, B, E>(effect: Effect.Effect<A, E>, f: (value: A) => B): Effect.Effect<B, E> => {
+  const value = valueNow(effect)
+  return value === undefined ? Effect.map(effect, f) : Exit.succeed(f(value.value))
+}
+
+/** What an effect has succeeded with already, if it has. */
+export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<A> | undefined =>
+  // The type guard forgets what the exit is one of.
+  Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
+
+/** The codecs of one method, in every format that it is called in. Each is compiled when it is first needed. */
+export class MethodCodecs {
+  readonly payload: (format: Format) => Codec
+  readonly success: (format: Format) => Codec
+  readonly error: (format: Format) => Codec
+
+  constructor(rpc: Rpc.AnyWithProps) {
+    const options = Context.get(rpc.annotations, Rpc.ParseOptions)
+    const errors = new Set([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])
+    this.payload = lazily(() => rpc.payloadSchema, options)
+    this.success = lazily(() => rpc.successSchema, options)
+    this.error = lazily(() => Schema.Union([...errors]), options)
+  }
+}
+
+const lazily = (schema: () => Schema.Top, options: ParseOptions): (format: Format) => Codec => {
+  const made: Partial<Record<Format, Codec>> = {}
+  return (format) => made[format] ??= (format === "binary" ? binary : json)(schema(), options)
+}
+
+/** The block of headers that goes before the arguments. */
+export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
+  const text = utf8.encode(JSON.stringify(Object.entries(headers)))
+  const block = new Uint8Array(4 + text.length)
+  new DataView(block.buffer).setUint32(0, text.length, true)
+  block.set(text, 4)
+  return block
+}
+
+const HeaderPairs = Schema.decodeUnknownExit(
+  Schema.fromJsonString(Schema.Array(Schema.Tuple([Schema.String, Schema.String])))
+)
+
+/** Reads the block of headers at `start`: the headers, and where the arguments begin; undefined where it is none. */
+export const decodeHeaders = (
+  bytes: Uint8Array,
+  start: number,
+  end: number
+): { readonly headers: Headers.Headers; readonly next: number } | undefined => {
+  if (end - start < 4) return undefined
+  const next = start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
+  if (next > end) return undefined
+  const pairs = HeaderPairs(Buffer.from(bytes.buffer, bytes.byteOffset + start + 4, next - start - 4).toString("utf8"))
+  return Exit.isSuccess(pairs) ? { headers: Headers.fromInput(pairs.value), next } : undefined
+}
+
+/** Texts of issues are cut here: a path may contain keys of any length. */
+const maxProblemLength = 1000
+
+/** What is wrong with a value, in one line: what was expected, and where. */
+export const problemOf = (error: unknown): string => {
+  // `make` throws an Error whose cause is the issue.
+  const known = error instanceof Error && SchemaIssue.isIssue(error.cause) ? new Schema.SchemaError(error.cause) : error
+  const text = known instanceof Error ? known.message : String(known)
+  const line = text.replaceAll("\n  at", " at").replaceAll("\n", "; ")
+  return line.length <= maxProblemLength ? line : `${line.slice(0, maxProblemLength)}…`
+}
+
+/** {@link problemOf} of the error, or the defect, in a cause. */
+export const problemOfCause = (cause: Cause.Cause<unknown>): string =>
+  problemOf(Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause)))

@@ -1,0 +1,255 @@
+/**
+ * The methods of a component's server: what comes in is decoded, goes through the middleware to the handler, and comes back encoded.
+ *
+ * The contract is effect/rpc's: the order of middleware, what handlers and middleware are told of a call, `Rpc.fork` and
+ * `Rpc.uninterruptible`, results that are a `Deferred`. Dispatch is ours.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Headers from "effect/http/Headers"
+import * as Option from "effect/Option"
+import { Rpc, RpcMessage } from "effect/rpc"
+import type { MethodKey } from "../../MethodKey.ts"
+import { withoutCaller } from "../background.ts"
+import { ownCopy } from "../bytes.ts"
+import { Current as CurrentDeadline } from "../deadline.ts"
+import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
+import { failureType } from "../telemetry/span.ts"
+import * as Codec from "./codec.ts"
+
+/** `RpcMiddleware`, when what it needs is in the context and what its handler returns is none of its business. */
+export type Middleware = (effect: Effect.Effect<unknown, unknown>, info: CallInfo) => Effect.Effect<unknown, unknown>
+
+/** A method with its handler, as effect/rpc's groups make it, and its middleware. */
+export interface Method {
+  readonly key: MethodKey
+  readonly rpc: Rpc.AnyWithProps
+  readonly handler: Rpc.Handler<string>
+  /** In the order of the Rpc: the last one is the outermost. */
+  readonly middlewares: ReadonlyArray<Middleware>
+  /** What schemas may need, beyond what the handler has been given. */
+  readonly context: Context.Context<never>
+  readonly tracing: boolean
+}
+
+/** A handler of bytes for a method of a component. */
+export const handlerOf = (method: Method): RoutedHandler => {
+  const route = new ComponentRoute(method)
+  const context = route.contextIn(Context.empty())
+  return Object.assign(
+    // For those who call it by hand: a server takes the route.
+    (args: Uint8Array) => {
+      const incoming = route.read(args, 0, args.length, true)
+      const call: IncomingCall = { id: 0, connection: incoming, acknowledge: () => {} }
+      return Effect.suspend(() => incoming.handle(call)).pipe(
+        Effect.exit,
+        Effect.flatMap((exit) => incoming.reply(exit)),
+        Effect.map((reply) => Uint8Array.of(incoming.replyFormat, ...reply)),
+        Effect.updateContext((own: Context.Context<never>) => Context.merge(context, own))
+      )
+    },
+    { [ownRoute]: route }
+  )
+}
+
+class ComponentRoute implements Route {
+  readonly key: MethodKey
+  readonly spans: "all" | "none"
+  readonly rpc: Rpc.AnyWithProps
+  readonly handler: Rpc.Handler<string>["handler"]
+  readonly middlewares: ReadonlyArray<Middleware>
+  readonly codecs: Codec.MethodCodecs
+  private readonly context: Context.Context<never>
+  private readonly contexts = new WeakMap<Context.Context<never>, Context.Context<never>>()
+
+  constructor({ context, handler, key, middlewares, rpc, tracing }: Method) {
+    this.key = key
+    this.spans = tracing ? "all" : "none"
+    this.rpc = rpc
+    this.handler = handler.handler
+    this.middlewares = middlewares
+    this.codecs = new Codec.MethodCodecs(rpc)
+    // Compiled now, so that a schema that cannot be sent is found where the handlers are made.
+    this.codecs.payload("binary")
+    // Whatever these were built in, a call's deadline, span and Scope are its own.
+    this.context = withoutCaller(Context.merge(context, handler.context))
+  }
+
+  contextIn(server: Context.Context<never>): Context.Context<never> {
+    let merged = this.contexts.get(server)
+    if (merged === undefined) {
+      merged = Context.merge(server, this.context)
+      this.contexts.set(server, merged)
+    }
+    return merged
+  }
+
+  read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming {
+    const byte = bytes[start]
+    if (byte === undefined || start === end) {
+      return this.refused("binary", "expected a format this version knows, got nothing")
+    }
+    const format = Codec.formatOf(byte, Codec.hasHeaders | Codec.isDiscarded)
+    if (format === undefined) {
+      const got = byte.toString(16).padStart(2, "0")
+      return this.refused("binary", `expected a format this version knows, got format 0x${got}`)
+    }
+    let headers = Headers.empty
+    let payloadAt = start + 1
+    if ((byte & Codec.hasHeaders) !== 0) {
+      const read = Codec.decodeHeaders(bytes, payloadAt, end)
+      if (read === undefined) return this.refused(format, "expected headers before the arguments")
+      headers = read.headers
+      payloadAt = read.next
+    }
+    const isDiscarded = (byte & Codec.isDiscarded) !== 0
+    try {
+      const codec = this.codecs.payload(format)
+      const now = Codec.valueNow(codec.decode(view(bytes, payloadAt, end)))
+      if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now)
+      // Not done, or failed: again from bytes that stay.
+      const kept = owned ? view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
+      const payload = Effect.catchCause(codec.decode(kept), (cause) => this.undecodable(Codec.problemOfCause(cause)))
+      return new IncomingRpc(this, format, headers, isDiscarded, payload)
+    } catch (defect) {
+      return this.refused(format, Codec.problemOf(defect))
+    }
+  }
+
+  private refused(format: Codec.Format, problem: string): Incoming {
+    return new IncomingRpc(this, format, Headers.empty, false, this.undecodable(problem))
+  }
+
+  private undecodable(problem: string): Exit.Exit<never, Undecodable> {
+    const { component, method } = this.key
+    return Exit.fail(new Undecodable(`cannot decode the payload of ${component}.${method}: ${problem}`))
+  }
+}
+
+/** The arguments are not what the method's schema expects. It is answered as an error of the call, not as one of the method's failures. */
+class Undecodable extends Error {
+  override readonly name = "Undecodable"
+}
+
+class IncomingRpc implements Incoming {
+  readonly isDiscarded: boolean
+  replyFormat: number
+  failure: string | undefined = undefined
+  private readonly route: ComponentRoute
+  private readonly format: Codec.Format
+  private readonly headers: Headers.Headers
+  private readonly payload: Effect.Effect<unknown, Undecodable>
+
+  constructor(
+    route: ComponentRoute,
+    format: Codec.Format,
+    headers: Headers.Headers,
+    isDiscarded: boolean,
+    payload: Effect.Effect<unknown, Undecodable>
+  ) {
+    this.route = route
+    this.format = format
+    this.headers = headers
+    this.isDiscarded = isDiscarded
+    this.payload = payload
+    this.replyFormat = Codec.formatCode[format]
+  }
+
+  handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
+    const now = Codec.valueNow(this.payload)
+    return now === undefined
+      ? Effect.flatMap(this.payload, (payload) => this.invoke(call, payload))
+      : this.invoke(call, now.value)
+  }
+
+  private invoke(call: IncomingCall, payload: unknown): Effect.Effect<unknown, unknown> {
+    const { handler, middlewares, rpc } = this.route
+    const info = new CallInfo(call, rpc, payload, this.headers)
+    let effect: Effect.Effect<unknown, unknown>
+    try {
+      const result = handler(payload, info)
+      // Streams are refused where the component is made.
+      effect = Rpc.unwrap(result) as Effect.Effect<unknown, unknown>
+      if (Rpc.isWrapper(result) && result.uninterruptible) effect = Effect.uninterruptible(effect)
+      if (this.isDiscarded) {
+        // What the caller had left was for the answer, which it has got by then.
+        const started = Effect.provideService(effect, CurrentDeadline, undefined)
+        effect = Effect.andThen(Effect.sync(() => call.acknowledge()), started)
+      }
+    } catch (defect) {
+      effect = Effect.die(defect)
+    }
+    for (const middleware of middlewares) {
+      effect = middleware(effect, info)
+    }
+    return effect
+  }
+
+  reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
+    if (Exit.isFailure(exit)) {
+      const failure = Cause.findErrorOption(exit.cause)
+      if (Option.isNone(failure) || failure.value instanceof Undecodable) return Exit.failCause(exit.cause)
+      this.failure = failureType(failure.value)
+      this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
+      return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
+    }
+    // Middleware that succeeds without its handler: all that is said is that it did.
+    if (this.isDiscarded) return Exit.succeed(nothing)
+    if (Deferred.isDeferred(exit.value)) {
+      return Effect.flatMap(
+        Effect.exit(Deferred.await(exit.value)),
+        (exit) => this.reply(exit)
+      )
+    }
+    return this.encode(this.route.codecs.success(this.format), "result", exit.value)
+  }
+
+  /** What a handler returns against its own schema is a bug of its own. */
+  private encode(codec: Codec.Codec, what: string, value: unknown): Effect.Effect<Uint8Array> {
+    const encoded = codec.encode(value)
+    return Codec.valueNow(encoded) ?? Effect.catchCause(encoded, (cause) => {
+      const { component, method } = this.route.key
+      const problem = Codec.problemOfCause(cause)
+      return Effect.die(new TypeError(`the ${what} of ${component}.${method} cannot be encoded: ${problem}`, { cause }))
+    })
+  }
+}
+
+/** What handlers and middleware are told of a call. */
+export class CallInfo {
+  readonly requestId: RpcMessage.RequestId
+  readonly rpc: Rpc.AnyWithProps
+  readonly payload: unknown
+  readonly headers: Headers.Headers
+  private readonly connection: object
+
+  constructor(call: IncomingCall, rpc: Rpc.AnyWithProps, payload: unknown, headers: Headers.Headers) {
+    this.requestId = RpcMessage.RequestId(call.id)
+    this.rpc = rpc
+    this.payload = payload
+    this.headers = headers
+    this.connection = call.connection
+  }
+
+  get client(): Rpc.ServerClient {
+    let client = clients.get(this.connection)
+    if (client === undefined) {
+      client = new Rpc.ServerClient(nextClient++)
+      clients.set(this.connection, client)
+    }
+    return client
+  }
+}
+
+const nothing = new Uint8Array(0)
+
+/** The client of each connection, for those who ask. */
+const clients = new WeakMap<object, Rpc.ServerClient>()
+let nextClient = 0
+
+/** A plain view: of a Buffer, decoders would make views that are not copies. */
+const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
