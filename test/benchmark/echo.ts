@@ -1,17 +1,18 @@
 /**
- * Echo calls per second and CPU per call, effect-call beside raw `node:net`, client and server in processes of their own.
+ * Echo calls per second and CPU per call, client and server in processes of their own: raw `node:net`, effect-call with bytes, with typed
+ * methods, and with typed methods that are traced.
  *
- * `node test/benchmark/echo.ts [--seconds 1] [--rounds 5] [--callers 1,16,64,256] [--bytes 16]`. Rounds go from system to system, so that a
+ * `node test/benchmark/echo.ts [--systems raw,bytes,typed,traced] [--seconds 1] [--rounds 5] [--callers 1,16,64,256] [--bytes 16]`. Rounds go from system to system, so that a
  * noisy machine hits all alike; what is printed are medians, and medians of the ratios within a round.
  */
-import { Effect, Fiber } from "effect"
-import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
+import { Effect, Fiber, Schema } from "effect"
+import { Component, Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
+import { Rpc, RpcGroup } from "effect/rpc"
 import { type ChildProcess, fork } from "node:child_process"
 import { parseArgs } from "node:util"
 import * as raw from "./raw.ts"
 
-const systems = ["raw", "effect-call"] as const
-type System = typeof systems[number]
+type System = "raw" | "bytes" | "typed" | "traced"
 
 interface Job {
   readonly callers: number
@@ -27,11 +28,25 @@ interface Figures {
 
 const echo = MethodKey.make("benchmark/Echo", "echo")
 
+const group = RpcGroup.make(
+  Rpc.make("Echo", { payload: { bytes: Schema.Uint8Array }, success: Schema.Struct({ bytes: Schema.Uint8Array }) })
+)
+const EchoComponent = Component.make("benchmark/Echo", group)
+
+const handlersFor = (system: System) =>
+  system === "bytes"
+    ? Effect.succeed(
+      HandlerMap.empty.pipe(HandlerMap.set("benchmark/Echo", "echo", (args) => Effect.succeed(args)))
+    )
+    : Component.handlers(EchoComponent, group.toLayer({ Echo: (payload) => Effect.succeed(payload) }), {
+      disableTracing: system !== "traced"
+    })
+
 const startServer = async (system: System): Promise<string> => {
   if (system === "raw") return String(await raw.serve())
-  const handlers = HandlerMap.empty.pipe(HandlerMap.set("benchmark/Echo", "echo", (args) => Effect.succeed(args)))
   return new Promise((resolve) => {
     Effect.runFork(Effect.scoped(Effect.gen(function*() {
+      const handlers = yield* handlersFor(system)
       const listener = yield* Listener.tcp("127.0.0.1:0", handlers)
       resolve(listener.address)
       return yield* Server.serve(listener)
@@ -59,17 +74,23 @@ const connectRaw = async (address: string) => {
     })
 }
 
-const connectOurs = (address: string) =>
+const connectOurs = (address: string, system: System) =>
   new Promise<(job: Job) => Promise<number>>((resolve) => {
     Effect.runFork(Effect.scoped(Effect.gen(function*() {
       const connection = yield* Connection.make(Resolver.constant(yield* Endpoint.parse(address)))
+      const client = yield* Component.client(EchoComponent, { disableTracing: system !== "traced" }).pipe(
+        Effect.provideService(Connection.Connection, connection)
+      )
+      const call = system === "bytes"
+        ? (args: Uint8Array) => connection.call(echo, args)
+        : (args: Uint8Array) => Effect.map(client.Echo({ bytes: args }), ({ bytes }) => bytes)
       resolve((job) => {
         const args = new Uint8Array(job.bytes).fill(7)
         const end = performance.now() + job.seconds * 1000
         let calls = 0
         const caller = Effect.whileLoop({
           while: () => performance.now() < end,
-          body: () => connection.call(echo, args),
+          body: () => call(args),
           step: (answer) => {
             if (answer.length !== job.bytes) throw new Error(`expected ${job.bytes} bytes, got ${answer.length}`)
             calls++
@@ -90,7 +111,7 @@ const child = async (role: string, system: System, address: string) => {
     process.send?.(listening)
     return
   }
-  const run = await (system === "raw" ? connectRaw(address) : connectOurs(address))
+  const run = await (system === "raw" ? connectRaw(address) : connectOurs(address, system))
   const measure = async (job: Job) => {
     const before = process.cpuUsage()
     const start = performance.now()
@@ -116,15 +137,22 @@ const median = (values: ReadonlyArray<number>): number => {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN
 }
 
+const systemOf = (name: string): System => {
+  if (name === "raw" || name === "bytes" || name === "typed" || name === "traced") return name
+  throw new Error(`unknown system ${name}: expected raw, bytes, typed or traced`)
+}
+
 const main = async () => {
   const { values } = parseArgs({
     options: {
+      systems: { type: "string", default: "raw,bytes,typed,traced" },
       seconds: { type: "string", default: "1" },
       rounds: { type: "string", default: "5" },
       callers: { type: "string", default: "1,16,64,256" },
       bytes: { type: "string", default: "16" }
     }
   })
+  const systems = values.systems.split(",").map(systemOf)
   const pairs = await Promise.all(systems.map(async (system) => {
     const server = fork(import.meta.filename, ["server", system])
     const address = await receive<string>(server)
@@ -180,5 +208,5 @@ const main = async () => {
 }
 
 const [role, system, address] = process.argv.slice(2)
-if (role === "server" || role === "client") await child(role, system === "raw" ? "raw" : "effect-call", address ?? "")
+if (role === "server" || role === "client") await child(role, systemOf(system ?? ""), address ?? "")
 else await main()
