@@ -5,6 +5,7 @@
  */
 import type { MethodKey } from "../../MethodKey.ts"
 import { type Attributes, type Described, Histogram, type SeriesSet } from "./series.ts"
+import { systemName } from "./span.ts"
 
 /** What is counted together: the methods past {@link maxMethods}, those a server does not have, the errors past {@link maxErrorTypes}. */
 const other = "_OTHER"
@@ -66,7 +67,7 @@ export class CallsByMethod {
   constructor(metric: Described, series: SeriesSet, attributes: Attributes) {
     this.metric = metric
     this.series = series
-    this.attributes = { ...attributes, "rpc.system.name": "effect_call" }
+    this.attributes = { ...attributes, "rpc.system.name": systemName }
   }
 
   /** The calls of a method. It is asked for with every call, and often the same. */
@@ -80,14 +81,17 @@ export class CallsByMethod {
 
   /** The calls of methods that a server does not have, and of those that are too many to tell apart. */
   get other(): CallStats {
-    return this.otherMethods ??= new CallStats(this.metric, this.series, { ...this.attributes, "rpc.method": other })
+    return this.otherMethods ??= this.make({ "rpc.method": other })
   }
 
-  private add({ component, hex, method }: MethodKey): CallStats {
+  private add(key: MethodKey): CallStats {
     if (this.methods.size >= maxMethods) return this.other
-    const attributes = { ...this.attributes, "rpc.service": component, "rpc.method": method }
-    const stats = new CallStats(this.metric, this.series, attributes)
-    this.methods.set(hex, stats)
+    const stats = this.make({ "rpc.service": key.component, "rpc.method": key.method })
+    this.methods.set(key.hex, stats)
     return stats
+  }
+
+  private make(attributes: Attributes): CallStats {
+    return new CallStats(this.metric, this.series, { ...this.attributes, ...attributes })
   }
 }
