@@ -9,6 +9,8 @@ export default defineConfig({
     pool: "forks",
     isolate: false,
     maxWorkers: 2,
+    // What tests break on purpose is logged as a warning.
+    silent: "passed-only",
     testTimeout: 15_000,
     coverage: { provider: "v8", include: ["src/**"] }
   }

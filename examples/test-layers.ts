@@ -5,7 +5,7 @@
  * asserts and prints. Run it with `node examples/test-layers.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Fiber, Layer } from "effect"
+import { Console, Effect, Fiber, Layer, Logger } from "effect"
 import { Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
 import { CallTest, TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
@@ -78,7 +78,8 @@ const outage = test(
     // Both are left alone for a moment after the failed dials.
     yield* TestClock.adjust("1 second")
     assert.equal(yield* priceTag("tea"), "tea: 3 € (two)")
-  }).pipe(Effect.provide(TwoServers), Effect.provide(TestClock.layer()))
+    // Without the warnings about what is broken on purpose.
+  }).pipe(Effect.provide(TwoServers), Effect.provide([TestClock.layer(), Logger.layer([])]))
 )
 
 const slowness = test(

@@ -7,6 +7,7 @@ import { type CallError, Connection, Endpoint, HandlerMap, Listener, MethodKey, 
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
 import { type Authority, makeAuthority } from "../../examples/support/certificates.ts"
+import { makeLog } from "../support/log.ts"
 import { certificates, temporaryDirectory } from "../support/networks.ts"
 
 const orders = MethodKey.make("shop/Orders", "list")
@@ -73,11 +74,12 @@ for (const kind of ["tcp", "unix"] as const) {
 
   /** Runs an effect, and checks that the server's log says once why it refused a client. */
   const loggedOnce = <A, E, R>(reason: RegExp, effect: Effect.Effect<A, E, R>) => {
-    const lines: Array<string> = []
-    const logger = Logger.make(({ message }) => void lines.push(String(message)))
+    const log = makeLog()
     return Effect.andThen(
-      Effect.provide(effect, Logger.layer([logger])),
+      Effect.provide(effect, log.layer),
       Effect.sync(() => {
+        // The client's lines name the endpoint.
+        const lines = log.lines.filter(({ annotations }) => !("endpoint" in annotations)).map(({ message }) => message)
         assert.equal(lines.length, 1, lines.join("\n"))
         assert.match(lines[0]!, reason)
       })

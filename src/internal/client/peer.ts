@@ -61,6 +61,8 @@ export interface PeerOwner {
   onUnsent(peer: Peer, call: Call, args: Uint8Array): void
 }
 
+const notListed = "it is no longer listed"
+
 interface Dial {
   readonly waiters: Set<(dialed: Dialed) => void>
   fiber: Fiber.Fiber<void> | undefined
@@ -121,7 +123,9 @@ export class Peer {
     const joined = dial
     return Effect.sync(() => {
       joined.waiters.delete(waiter)
-      if (joined.waiters.size === 0 && this.dial === joined) this.abandonDial()
+      if (joined.waiters.size > 0 || this.dial !== joined) return
+      this.abandonDial()
+      this.log("Debug", "a dial was given up", "nobody waits for it")
     })
   })
 
@@ -132,6 +136,7 @@ export class Peer {
     if (this.draining !== undefined) {
       this.session = this.draining
       this.draining = undefined
+      this.log("Debug", "a draining connection is used again", "it is listed again")
     }
   }
 
@@ -141,14 +146,15 @@ export class Peer {
     if (this.dial !== undefined) {
       const { waiters } = this.dial
       this.abandonDial()
-      this.leave()
+      this.leave(notListed)
       for (const tell of waiters) tell({ _tag: "Withdrawn" })
     } else if (this.session !== undefined) {
       this.draining = this.session
       this.session = undefined
+      this.log("Debug", "a connection drains", notListed)
       this.leaveIfIdle()
     } else if (this.draining === undefined) {
-      this.leave()
+      this.leave(notListed)
     }
   }
 
@@ -157,12 +163,13 @@ export class Peer {
     const dial = this.dial
     this.abandonDial()
     const session = this.session ?? this.draining
-    this.leave()
+    this.leave("the Connection was closed")
     if (dial !== undefined) { for (const tell of dial.waiters) tell({ _tag: "Closed" }) }
     session?.close()
   }
 
   private startDial(dial: Dial): void {
+    this.log("Debug", "an endpoint is dialed")
     const { context, dialTimeout, scope } = this.settings
     // A fiber of its own, in no caller's context: the dial serves all who wait for it.
     const fiber = Effect.runForkWith(context)(
@@ -239,6 +246,7 @@ export class Peer {
     this.session = session
     this.failures = 0
     this.lastFailure = undefined
+    this.log("Debug", "an endpoint is connected")
     for (const tell of dial.waiters) tell({ _tag: "Ready", session })
   }
 
@@ -246,6 +254,8 @@ export class Peer {
     if (this.dial !== dial) return
     this.dial = undefined
     const message = Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted")
+    // One warning for as long as it is down: that it was lost, or that the first dial failed.
+    const known = this.lastFailure !== undefined
     this.lastFailure = message
     const { factor, initial, jitter, max } = this.settings.backoff
     const jittered = 1 + jitter * (2 * this.settings.random() - 1)
@@ -254,6 +264,7 @@ export class Peer {
     this.failures++
     this.backoffUntil = nowMillis(this.settings.clock) + delay
     this.owner.onBackoff(this)
+    this.log(known ? "Debug" : "Warn", "an endpoint could not be dialed", message)
     for (const tell of dial.waiters) tell({ _tag: "Failed", message })
   }
 
@@ -261,9 +272,11 @@ export class Peer {
     if (this.session === session) {
       this.session = undefined
       this.lastFailure = why
+      this.log("Warn", "a connection was lost", why)
     } else if (this.draining === session) {
       this.draining = undefined
-      this.leave()
+      this.log("Warn", "a connection was lost", why)
+      this.leave(notListed)
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.
     Effect.runForkWith(this.settings.context)(Scope.close(own, Exit.void))
@@ -281,15 +294,22 @@ export class Peer {
     const session = this.draining
     if (session === undefined || session.callsInFlight > 0) return
     this.draining = undefined
-    this.leave()
+    this.leave(notListed)
     session.close()
   }
 
-  private leave(): void {
+  private leave(why: string): void {
     if (this.gone) return
     this.gone = true
     this.session = undefined
     this.draining = undefined
     this.owner.onGone(this)
+    this.log("Debug", "an endpoint is gone", why)
+  }
+
+  /** Logs what has become of it, in no caller's context; never before it has, since a logger may call through this very Connection. */
+  private log(level: "Debug" | "Warn", message: string, reason?: string): void {
+    const annotations = reason === undefined ? { endpoint: this.address } : { endpoint: this.address, reason }
+    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(Effect.logWithLevel(level)(message), annotations))
   }
 }

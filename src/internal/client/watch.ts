@@ -22,7 +22,7 @@ const freeChanges = 64
 
 /**
  * Asks `resolver` for endpoints that are newer than `first`, and hands them to `apply`. It never ends; errors leave the endpoints as they
- * are and are logged once in a row.
+ * are and are logged once in a row, and changes at debug.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
@@ -51,7 +51,12 @@ export const watch = Effect.fnUntraced(function*(
       changed = resolution.version !== undefined && !Equal.equals(resolution.version, version)
       if (changed || resolution.version === undefined) {
         version = resolution.version
-        yield* Effect.sync(() => apply(resolution)).pipe(
+        yield* Effect.suspend(() => {
+          const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
+            endpoints: resolution.endpoints.map(({ address }) => address)
+          })
+          return Effect.andThen(changed ? listed : Effect.void, Effect.sync(() => apply(resolution)))
+        }).pipe(
           Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", cause))
         )
       }
