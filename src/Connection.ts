@@ -82,6 +82,8 @@ export interface ClientOptions {
   readonly writeFlattenLimit?: number | undefined
   /** The largest message to send or to take, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
   readonly maxMessageSize?: number | undefined
+  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
+  readonly metrics?: boolean | undefined
   /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
   readonly dialTimeout?: Duration.Input | undefined
   /**
@@ -199,7 +201,12 @@ export const make = Effect.fnUntraced(function*(
     yield* Scope.addFinalizer(outer, client.close)
     client.update(first.endpoints)
     if (!resolver.isConstant) {
-      const watching = watch(resolver, first, ({ endpoints }) => client.update(endpoints))
+      const watching = watch(
+        resolver,
+        first,
+        (resolution) => client.resolved(resolution),
+        () => client.notResolved()
+      )
       // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)

@@ -33,6 +33,7 @@ import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
 import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
 import { tableOf } from "./internal/server/table.ts"
+import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
 
 /**
@@ -64,6 +65,8 @@ export interface ServerOptions {
    * executed. Default: 10000.
    */
   readonly maxQueuedCalls?: number | undefined
+  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
+  readonly metrics?: boolean | undefined
   /** How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds. */
   readonly shutdownGrace?: Duration.Input | undefined
 }
@@ -90,14 +93,39 @@ export const Server: Context.Service<Server, Server> = Context.Service<Server>("
 const sessionSettings = (
   settings: ServerSettings,
   clock: Clock.Clock,
-  context: Context.Context<never>
+  context: Context.Context<never>,
+  stats: ServerStats | undefined
 ): SessionSettings => ({
   clock,
   context: withoutCaller(context),
   admission: new Admission(settings.maxConcurrentCalls, settings.maxQueuedCalls, settings.inlineHandlerMillis),
   writeFlattenLimit: settings.writeFlattenLimit,
-  maxMessageSize: settings.maxMessageSize
+  maxMessageSize: settings.maxMessageSize,
+  stats
 })
+
+/** Counts sessions and their calls, for as long as there are any. */
+const counting = (
+  settings: ServerSettings,
+  context: Context.Context<never>,
+  address: string | undefined,
+  sessions: ReadonlySet<ServerSession>
+): { readonly stats: ServerStats | undefined; readonly stop: () => void } => {
+  if (!settings.metrics) return { stats: undefined, stop: () => {} }
+  const metrics = serverMetrics(context)
+  const source: ServerSource = {
+    get connections() {
+      return sessions.size
+    },
+    get callsInFlight() {
+      let calls = 0
+      for (const session of sessions) calls += session.callsInFlight
+      return calls
+    }
+  }
+  const stats = metrics.acquire(address, source)
+  return { stats, stop: () => metrics.release(stats, source) }
+}
 
 /** Lets the calls in flight end, as long as the grace lasts, and ends the connection. It does not wait for handlers that cannot be interrupted. */
 const shutdown = (session: ServerSession, grace: Duration.Duration): Effect.Effect<void> =>
@@ -125,7 +153,8 @@ export const serve = <R>(
     const settings = serverSettings(options)
     const sessions = new Set<ServerSession>()
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
-      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context)
+      const { stats, stop } = counting(settings, context, listener.address, sessions)
+      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
       const accept = Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(restore(listener.accept), ({ connection, handlers }) =>
           Effect.sync(() => {
@@ -148,7 +177,7 @@ export const serve = <R>(
                 { concurrency: "unbounded", discard: true }
               )
             )
-          )
+          ).pipe(Effect.ensuring(Effect.sync(stop)))
       )
     })
   })
@@ -170,9 +199,15 @@ export const serveOn = <R>(
   Effect.suspend(() => {
     const settings = serverSettings(options)
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
-      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context)
       return Effect.callback<void>((resume) => {
-        const session = new ServerSession(connection, tableOf(handlers), shared, () => resume(Effect.void))
+        const sessions = new Set<ServerSession>()
+        const { stats, stop } = counting(settings, context, undefined, sessions)
+        const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
+        const session = new ServerSession(connection, tableOf(handlers), shared, () => {
+          stop()
+          resume(Effect.void)
+        })
+        sessions.add(session)
         session.start()
         return Effect.andThen(shutdown(session, settings.shutdownGrace), session.whenEnded)
       })

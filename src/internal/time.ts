@@ -20,6 +20,35 @@ const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 export const nowMillis = (clock: Clock.Clock): number =>
   clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
+/** So many readings may be of the same moment. */
+const sharedReadings = 16
+
+/**
+ * A clock that is read once for what happens together: a reading costs more than all the rest of counting a call. It is off by no more
+ * than what came between {@link sharedReadings} readings, or since the last `forget`.
+ */
+export class CoarseClock {
+  private readonly clock: Clock.Clock
+  private millis = 0
+  private left = 0
+
+  constructor(clock: Clock.Clock) {
+    this.clock = clock
+  }
+
+  /** The time of {@link nowMillis}, or of a moment ago. */
+  now(): number {
+    if (this.left-- > 0) return this.millis
+    this.left = sharedReadings - 1
+    return this.millis = nowMillis(this.clock)
+  }
+
+  /** What comes now does not happen together with what was before. */
+  forget(): void {
+    this.left = 0
+  }
+}
+
 /**
  * Lets the event loop poll for input once more, in full.
  *

@@ -1,8 +1,8 @@
 /**
- * Echo calls per second and CPU per call, client and server in processes of their own: raw `node:net`, effect-call with bytes, with typed
- * methods, and with typed methods that are traced.
+ * Echo calls per second and CPU per call, client and server in processes of their own: raw `node:net`, effect-call with bytes, the same
+ * without metrics, with typed methods, and with typed methods that are traced.
  *
- * `node test/benchmark/echo.ts [--systems raw,bytes,typed,traced] [--seconds 1] [--rounds 5] [--callers 1,16,64,256] [--bytes 16]`. Rounds go from system to system, so that a
+ * `node test/benchmark/echo.ts [--systems raw,bytes,uncounted,typed,traced] [--seconds 1] [--rounds 5] [--callers 1,16,64,256] [--bytes 16]`. Rounds go from system to system, so that a
  * noisy machine hits all alike; what is printed are medians, and medians of the ratios within a round.
  */
 import { Effect, Fiber, Schema } from "effect"
@@ -12,7 +12,7 @@ import { type ChildProcess, fork } from "node:child_process"
 import { parseArgs } from "node:util"
 import * as raw from "./raw.ts"
 
-type System = "raw" | "bytes" | "typed" | "traced"
+type System = "raw" | "bytes" | "uncounted" | "typed" | "traced"
 
 interface Job {
   readonly callers: number
@@ -34,7 +34,7 @@ const group = RpcGroup.make(
 const EchoComponent = Component.make("benchmark/Echo", group)
 
 const handlersFor = (system: System) =>
-  system === "bytes"
+  system === "bytes" || system === "uncounted"
     ? Effect.succeed(
       HandlerMap.empty.pipe(HandlerMap.set("benchmark/Echo", "echo", (args) => Effect.succeed(args)))
     )
@@ -49,7 +49,7 @@ const startServer = async (system: System): Promise<string> => {
       const handlers = yield* handlersFor(system)
       const listener = yield* Listener.tcp("127.0.0.1:0", handlers)
       resolve(listener.address)
-      return yield* Server.serve(listener)
+      return yield* Server.serve(listener, { metrics: system !== "uncounted" })
     })))
   })
 }
@@ -77,11 +77,13 @@ const connectRaw = async (address: string) => {
 const connectOurs = (address: string, system: System) =>
   new Promise<(job: Job) => Promise<number>>((resolve) => {
     Effect.runFork(Effect.scoped(Effect.gen(function*() {
-      const connection = yield* Connection.make(Resolver.constant(yield* Endpoint.parse(address)))
+      const connection = yield* Connection.make(Resolver.constant(yield* Endpoint.parse(address)), {
+        metrics: system !== "uncounted"
+      })
       const client = yield* Component.client(EchoComponent, { disableTracing: system !== "traced" }).pipe(
         Effect.provideService(Connection.Connection, connection)
       )
-      const call = system === "bytes"
+      const call = system === "bytes" || system === "uncounted"
         ? (args: Uint8Array) => connection.call(echo, args)
         : (args: Uint8Array) => Effect.map(client.Echo({ bytes: args }), ({ bytes }) => bytes)
       resolve((job) => {
@@ -138,14 +140,14 @@ const median = (values: ReadonlyArray<number>): number => {
 }
 
 const systemOf = (name: string): System => {
-  if (name === "raw" || name === "bytes" || name === "typed" || name === "traced") return name
-  throw new Error(`unknown system ${name}: expected raw, bytes, typed or traced`)
+  if (name === "raw" || name === "bytes" || name === "uncounted" || name === "typed" || name === "traced") return name
+  throw new Error(`unknown system ${name}: expected raw, bytes, uncounted, typed or traced`)
 }
 
 const main = async () => {
   const { values } = parseArgs({
     options: {
-      systems: { type: "string", default: "raw,bytes,typed,traced" },
+      systems: { type: "string", default: "raw,bytes,uncounted,typed,traced" },
       seconds: { type: "string", default: "1" },
       rounds: { type: "string", default: "5" },
       callers: { type: "string", default: "1,16,64,256" },

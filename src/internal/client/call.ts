@@ -53,6 +53,10 @@ export class Call {
   /** What is only there for a typed call. */
   readonly typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
+  /** When it was made, in milliseconds of the Connection's clock; -1 where nobody has noted it. */
+  startedAt = -1
+  /** Whether its end has been counted. */
+  counted = false
   /** Takes the arguments back where the connection was lost before the request left; set on the slow path. */
   onUnsent: ((args: Uint8Array) => void) | undefined = undefined
 

@@ -19,11 +19,14 @@ import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } fro
 import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
+import type { Resolution } from "../../Resolver.ts"
 import { isImmediate, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
 import { CurrentOptions, mergeOptions } from "../callOptions.ts"
 import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
+import { clientMetrics } from "../telemetry/metrics.ts"
+import { errorType } from "../telemetry/span.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
@@ -66,7 +69,7 @@ interface Attempts {
 }
 
 export class Client implements PeerOwner {
-  private readonly settings: PeerSettings & ClientSettings
+  private readonly settings: PeerSettings & Omit<ClientSettings, "metrics">
   private readonly clock: Clock.Clock
   private readonly balancer: Balancer
   private readonly scope: Scope.Closeable
@@ -94,7 +97,8 @@ export class Client implements PeerOwner {
     scope: Scope.Closeable
   ) {
     const random = Context.get(context, Random.Random)
-    this.settings = { ...settings, clock, context, scope, random: () => random.nextDoubleUnsafe() }
+    const metrics = settings.metrics ? clientMetrics(context) : undefined
+    this.settings = { ...settings, clock, context, scope, metrics, random: () => random.nextDoubleUnsafe() }
     this.clock = clock
     this.balancer = balancer
     this.scope = scope
@@ -113,6 +117,18 @@ export class Client implements PeerOwner {
   startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
     // It is resumed with what `decode` makes of the answer, or with a CallError.
     return this.start(request.key, request.args, request.options, request, resume as Resume)
+  }
+
+  /** Takes over what the resolver has answered anew. */
+  resolved({ endpoints, version }: Resolution): void {
+    // Without a version nobody knows whether anything has changed.
+    if (version !== undefined && this.settings.metrics !== undefined) this.settings.metrics.resolverUpdates++
+    this.update(endpoints)
+  }
+
+  /** The resolver has failed; its last endpoints stay in use. */
+  notResolved(): void {
+    if (this.settings.metrics !== undefined) this.settings.metrics.resolverFailures++
   }
 
   /** Takes over a new set of endpoints; of several with one address the first counts. */
@@ -197,7 +213,10 @@ export class Client implements PeerOwner {
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
     const refused = this.refusal(call, typed === undefined ? args.length : args.length + 1)
-    if (refused !== undefined) return resume(Effect.fail(refused))
+    if (refused !== undefined) {
+      this.countUnsent(call, refused._tag)
+      return resume(Effect.fail(refused))
+    }
 
     let balancer = this.balancer
     if (options?.balancer !== undefined) {
@@ -296,15 +315,27 @@ export class Client implements PeerOwner {
     first: Pick | undefined,
     attempts: Attempts
   ): Effect.Effect<unknown, unknown> {
+    if (call.startedAt === -1) call.startedAt = nowMillis(this.clock)
     const body = this.attempt(call, args, first, attempts)
-    if (call.deadlineAt === Infinity) return body
-    return Effect.raceFirst(
+    const timed = call.deadlineAt === Infinity ? body : Effect.raceFirst(
       body,
       Effect.flatMap(
         Effect.suspend(() => sleepMillis(this.clock, call.deadlineAt - nowMillis(this.clock))),
         () => Effect.fail(new DeadlineExceeded({ message: this.deadlineMessage(call, attempts) }))
       )
     )
+    if (this.settings.metrics === undefined) return timed
+    return Effect.onExit(timed, (exit) =>
+      Effect.sync(() => {
+        if (Exit.isFailure(exit)) this.countUnsent(call, errorType(exit.cause))
+      }))
+  }
+
+  /** Counts the end of a call that was given up without having been sent. */
+  private countUnsent(call: Call, failure: string): void {
+    if (call.counted) return
+    const millis = call.startedAt === -1 ? 0 : nowMillis(this.clock) - call.startedAt
+    this.settings.metrics?.unreachable.method(call.key).record(millis / 1000, failure)
   }
 
   private deadlineMessage(call: Call, attempts: Attempts): string {

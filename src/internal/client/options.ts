@@ -10,6 +10,7 @@ export interface ClientSettings {
   readonly optimisticSpinMillis: number
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
+  readonly metrics: boolean
   readonly dialTimeout: Duration.Duration
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
 }
@@ -20,6 +21,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
   const jitter = backoff?.jitter ?? 0.2
   return {
     ...sizes(options),
+    metrics: options?.metrics ?? true,
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
     dialTimeout: duration("dialTimeout", options?.dialTimeout, Duration.seconds(5)),
     backoff: {

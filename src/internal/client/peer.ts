@@ -26,6 +26,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
+import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { nowMillis } from "../time.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
@@ -47,6 +48,8 @@ export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 export interface PeerSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
+  /** Undefined where nothing is to be counted. */
+  readonly metrics: ClientMetrics | undefined
   /** A number from 0 to 1. */
   readonly random: () => number
   /** The Scope of everything that a peer holds. */
@@ -82,6 +85,8 @@ export class Peer {
   backoffUntil = 0
   /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
   lastFailure: string | undefined = undefined
+  /** What is counted of it; there once it has been dialed, since most of many endpoints may never be. */
+  private stats: EndpointStats | undefined = undefined
   private failures = 0
   private dial: Dial | undefined = undefined
   private draining: ClientSession | undefined = undefined
@@ -170,7 +175,8 @@ export class Peer {
 
   private startDial(dial: Dial): void {
     this.log("Debug", "an endpoint is dialed")
-    const { context, dialTimeout, scope } = this.settings
+    const { context, dialTimeout, metrics, scope } = this.settings
+    this.stats ??= metrics?.endpoints.acquire(this.address, this)
     // A fiber of its own, in no caller's context: the dial serves all who wait for it.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
@@ -211,20 +217,26 @@ export class Peer {
       Effect.mapError((error: DialError) => this.withoutAddress(error.message)),
       Effect.flatMap((duplex) =>
         Effect.callback<void, string>((resume) => {
-          const session: ClientSession = new ClientSession(this.address, duplex, {
-            onReady: () => {
-              this.established(dial, session)
-              resume(Effect.void)
+          const session: ClientSession = new ClientSession(
+            this.address,
+            duplex,
+            {
+              onReady: () => {
+                this.established(dial, session)
+                resume(Effect.void)
+              },
+              onIdle: () => {
+                if (this.draining === session) this.leaveIfIdle()
+              },
+              onOver: (why) => {
+                resume(Effect.fail(why))
+                this.lost(session, own, why)
+              },
+              onUnsent: (call, args) => this.owner.onUnsent(this, call, args)
             },
-            onIdle: () => {
-              if (this.draining === session) this.leaveIfIdle()
-            },
-            onOver: (why) => {
-              resume(Effect.fail(why))
-              this.lost(session, own, why)
-            },
-            onUnsent: (call, args) => this.owner.onUnsent(this, call, args)
-          }, this.settings)
+            this.settings,
+            this.stats
+          )
           session.start(receiver)
           // Interrupted before the version came; after it, the callback is over and this does not run.
           return Effect.sync(() => session.close())
@@ -262,6 +274,7 @@ export class Peer {
     // Capped before the jitter, so that the longest waits differ too, and after it, so that the cap holds.
     const delay = Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
     this.failures++
+    if (this.stats !== undefined) this.stats.dialFailures++
     this.backoffUntil = nowMillis(this.settings.clock) + delay
     this.owner.onBackoff(this)
     this.log(known ? "Debug" : "Warn", "an endpoint could not be dialed", message)
@@ -303,6 +316,7 @@ export class Peer {
     this.gone = true
     this.session = undefined
     this.draining = undefined
+    if (this.stats !== undefined) this.settings.metrics?.endpoints.release(this.stats, this)
     this.owner.onGone(this)
     this.log("Debug", "an endpoint is gone", why)
   }

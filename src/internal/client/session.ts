@@ -17,8 +17,9 @@ import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/f
 import * as Identities from "../protocol/identities.ts"
 import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
-import { type Attributes, peerAttributes, serverAttributes } from "../telemetry/span.ts"
-import { nowMillis } from "../time.ts"
+import type { EndpointStats } from "../telemetry/metrics.ts"
+import { type Attributes, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
+import { CoarseClock, nowMillis } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -55,6 +56,8 @@ export class ClientSession implements TransportOwner {
   private readonly transport: Transport
   private readonly pending = new Slots<Call>()
   private readonly timer: DeadlineTimer
+  private readonly stats: EndpointStats | undefined
+  private readonly clock: CoarseClock
   private nextId = 1
   private ready = false
   private closing = false
@@ -64,11 +67,19 @@ export class ClientSession implements TransportOwner {
   /** What spans say of the server. */
   private peer: Attributes | undefined = undefined
 
-  constructor(address: string, duplex: Duplex, owner: SessionOwner, settings: SessionSettings) {
+  constructor(
+    address: string,
+    duplex: Duplex,
+    owner: SessionOwner,
+    settings: SessionSettings,
+    stats: EndpointStats | undefined
+  ) {
     this.address = address
     this.owner = owner
     this.settings = settings
-    this.transport = new Transport(duplex, this, clientTypes, settings.maxMessageSize)
+    this.stats = stats
+    this.clock = new CoarseClock(settings.clock)
+    this.transport = new Transport(duplex, this, clientTypes, settings.maxMessageSize, stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
@@ -109,6 +120,7 @@ export class ClientSession implements TransportOwner {
   send(call: Call, args: Uint8Array): void {
     const id = this.nextId++
     call.id = id
+    if (call.startedAt === -1 && this.stats !== undefined) call.startedAt = this.now()
     this.pending.add(call)
     const hasDeadline = call.deadlineAt !== Infinity
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
@@ -142,6 +154,8 @@ export class ClientSession implements TransportOwner {
   cancel(call: Call): void {
     if (this.pending.get(call.id) !== call) return
     this.pending.remove(call.id)
+    // Whoever waits for the deadline may be earlier than the timer here.
+    this.count(call, this.isLate(call) ? "DeadlineExceeded" : "canceled")
     this.forget(call)
     this.settled()
   }
@@ -152,7 +166,13 @@ export class ClientSession implements TransportOwner {
     this.transport.destroy()
   }
 
-  onRead(): void {}
+  onRead(): void {
+    this.clock.forget()
+  }
+
+  onFlush(): void {
+    this.clock.forget()
+  }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (type === MessageType.response) {
@@ -164,7 +184,7 @@ export class ClientSession implements TransportOwner {
         : call.typed.decode(bytes, start, end, owned, this.address)
       // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
       this.settled()
-      call.resume(result)
+      this.finish(call, result)
     } else if (type === MessageType.responseError) {
       this.onErrorChain(id, bytes.subarray(start, end))
     } else {
@@ -189,7 +209,7 @@ export class ClientSession implements TransportOwner {
       return true
     }
     this.pending.remove(id)
-    call.resume(Exit.fail(this.deadlineExceeded(call)))
+    this.finish(call, Exit.fail(this.deadlineExceeded(call)))
     this.settled()
     return false
   }
@@ -222,8 +242,8 @@ export class ClientSession implements TransportOwner {
       const closed = this.closing ? Exit.fail(this.over(over, why, false)) : undefined
       for (const call of calls) {
         const payload = unsent?.get(call.id)
-        if (payload === undefined) call.resume(sent)
-        else if (closed !== undefined) call.resume(closed)
+        if (payload === undefined) this.finish(call, sent)
+        else if (closed !== undefined) this.finish(call, closed)
         else {this.owner.onUnsent(
             call,
             payload.subarray(call.typed === undefined ? requestHeaderSize : requestHeaderSize + 1)
@@ -269,7 +289,7 @@ export class ClientSession implements TransportOwner {
     // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
     const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
       chain[0]?.identity === Identities.deadlineExceeded.identity
-    call.resume(Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
+    this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
     this.settled()
   }
 
@@ -288,20 +308,50 @@ export class ClientSession implements TransportOwner {
       else if (this.pending.get(call.id) === call) {
         this.pending.remove(call.id)
         if (this.transport.writer.isQueued(call.id)) this.transport.writer.drop(call.id)
-        call.resume(Exit.fail(this.deadlineExceeded(call)))
+        this.finish(call, Exit.fail(this.deadlineExceeded(call)))
         this.settled()
       }
     }
     return next
   }
 
+  /** Ends a call that is no longer pending. */
+  private finish(call: Call, result: Effect.Effect<unknown, unknown>): void {
+    if (this.stats === undefined) return call.resume(result)
+    if (Exit.isExit(result)) {
+      this.count(call, Exit.isSuccess(result) ? undefined : errorType(result.cause))
+      return call.resume(result)
+    }
+    // Its outcome is known when it has been decoded.
+    call.resume(
+      Effect.onExit(
+        result,
+        (exit) => Effect.sync(() => this.count(call, Exit.isSuccess(exit) ? undefined : errorType(exit.cause)))
+      )
+    )
+  }
+
+  private count(call: Call, failure: string | undefined): void {
+    if (this.stats === undefined) return
+    call.counted = true
+    this.stats.calls.method(call.key).record((this.now() - call.startedAt) / 1000, failure)
+  }
+
+  /** For durations. Where the socket is behind, nothing says when a turn ends. */
+  private now(): number {
+    if (this.transport.writer.isBlocked) this.clock.forget()
+    return this.clock.now()
+  }
+
   private forget(call: Call): void {
     const writer = this.transport.writer
     if (writer.isQueued(call.id)) writer.drop(call.id)
     // At the deadline the server ends the call by itself.
-    else if (call.deadlineAt === Infinity || call.deadlineAt > nowMillis(this.settings.clock)) {
-      writer.empty(call.id, MessageType.cancel)
-    }
+    else if (!this.isLate(call)) writer.empty(call.id, MessageType.cancel)
+  }
+
+  private isLate({ deadlineAt }: Call): boolean {
+    return deadlineAt !== Infinity && deadlineAt <= nowMillis(this.settings.clock)
   }
 
   /** Tells a client span whom the call was sent to. */

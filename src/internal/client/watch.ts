@@ -27,7 +27,8 @@ const freeChanges = 64
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
   first: Resolution,
-  apply: (resolution: Resolution) => void
+  apply: (resolution: Resolution) => void,
+  onFailure: () => void
 ): Effect.fn.Return<never> {
   let version = first.version
   let wait = firstWait
@@ -43,6 +44,7 @@ export const watch = Effect.fnUntraced(function*(
     clearImmediate(turned)
     let changed = false
     if (Exit.isFailure(exit)) {
+      onFailure()
       if (!failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
       failing = true
     } else {

@@ -12,11 +12,13 @@ export interface ServerSettings {
   readonly maxMessageSize: number
   readonly maxConcurrentCalls: number
   readonly maxQueuedCalls: number
+  readonly metrics: boolean
   readonly shutdownGrace: Duration.Duration
 }
 
 export const serverSettings = (options: ServerOptions | undefined): ServerSettings => ({
   ...sizes(options),
+  metrics: options?.metrics ?? true,
   inlineHandlerMillis: Duration.toMillis(duration("inlineHandlerDuration", options?.inlineHandlerDuration, 5)),
   maxConcurrentCalls: count("maxConcurrentCalls", options?.maxConcurrentCalls, 10_000, 1),
   maxQueuedCalls: count("maxQueuedCalls", options?.maxQueuedCalls, 10_000, 0),

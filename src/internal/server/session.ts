@@ -22,8 +22,9 @@ import * as Identities from "../protocol/identities.ts"
 import type { KeyTable } from "../protocol/keyTable.ts"
 import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceContext } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import type { ServerStats } from "../telemetry/metrics.ts"
 import { type Attributes, errorType, methodAttributes, peerAttributes, spanName } from "../telemetry/span.ts"
-import { nowMillis } from "../time.ts"
+import { CoarseClock, nowMillis } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -39,6 +40,8 @@ export interface SessionSettings {
   readonly admission: Admission
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
+  /** Undefined where nothing is to be counted. */
+  readonly stats: ServerStats | undefined
 }
 
 /** Why a handler is interrupted. */
@@ -50,6 +53,7 @@ export class ServerSession implements TransportOwner {
   private readonly transport: Transport
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
+  private readonly clock: CoarseClock
   private readonly onEnded: () => void
   private idleWaiters: Array<() => void> = []
   private paused = false
@@ -64,12 +68,17 @@ export class ServerSession implements TransportOwner {
     this.settings = settings
     this.routes = routes
     this.onEnded = onEnded
-    this.transport = new Transport(duplex, this, serverTypes, settings.maxMessageSize)
+    this.clock = new CoarseClock(settings.clock)
+    this.transport = new Transport(duplex, this, serverTypes, settings.maxMessageSize, settings.stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
   start(): void {
     this.transport.start(undefined)
+  }
+
+  get callsInFlight(): number {
+    return this.calls.size
   }
 
   /** Ends when no call is in flight. */
@@ -106,7 +115,12 @@ export class ServerSession implements TransportOwner {
   }
 
   onRead(): void {
+    this.clock.forget()
     this.settings.admission.beginTurn()
+  }
+
+  onFlush(): void {
+    this.clock.forget()
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -144,11 +158,10 @@ export class ServerSession implements TransportOwner {
   /** Answers a call, unless nobody listens any more, and takes it out of the table. */
   answer(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>): void {
     this.calls.remove(call.id)
+    const late = call.stopped === "deadline" || this.isLate(call.deadlineAt)
     if (call.acknowledged) this.logDiscarded(call.route, exit)
-    else {
-      const late = call.stopped === "deadline" || this.isLate(call.deadlineAt)
-      this.respond(call.id, call.route, call.incoming?.replyFormat ?? -1, exit, late)
-    }
+    else this.respond(call.id, call.route, call.incoming?.replyFormat ?? -1, exit, late)
+    this.count(call, outcomeOf(call, exit, late))
     this.finishIfIdle()
   }
 
@@ -162,6 +175,16 @@ export class ServerSession implements TransportOwner {
   /** Whether a failure at this moment is one because there is no time left: a handler's own calls may have met the deadline first. */
   isLate(deadlineAt: number): boolean {
     return deadlineAt !== Infinity && deadlineAt <= nowMillis(this.settings.clock)
+  }
+
+  private count(call: RunningCall, failure: string | undefined): void {
+    this.settings.stats?.calls.method(call.route.key).record((this.now() - call.startedAt) / 1000, failure)
+  }
+
+  /** For durations. Where the socket is behind, nothing says when a turn ends. */
+  private now(): number {
+    if (this.transport.writer.isBlocked) this.clock.forget()
+    return this.clock.now()
   }
 
   private finishIfIdle(): void {
@@ -181,31 +204,35 @@ export class ServerSession implements TransportOwner {
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
     const route = this.routes.get(bytes, start)
-    if (route === undefined) return this.respondError(id, [Identities.unknownMethod])
+    const { admission, stats } = this.settings
+    if (route === undefined) {
+      stats?.calls.other.record(0, "unknown_method")
+      return this.respondError(id, [Identities.unknownMethod])
+    }
     const micros = readDeadlineMicros(bytes, start)
-    if (micros < 0) return this.respondError(id, [Identities.deadlineExceeded])
+    if (micros < 0) {
+      stats?.calls.method(route.key).record(0, "DeadlineExceeded")
+      return this.respondError(id, [Identities.deadlineExceeded])
+    }
     const deadlineAt = micros === 0 ? Infinity : nowMillis(this.settings.clock) + micros / 1000
     const trace = readTraceContext(bytes, start)
     const argsAt = start + requestHeaderSize
-    const { admission } = this.settings
-    if (admission.tryStart()) return this.run(id, route, route.read(bytes, argsAt, end, owned), deadlineAt, trace)
+    const startedAt = stats === undefined ? 0 : this.now()
+    const call = new RunningCall(id, route, deadlineAt, startedAt, this)
+    if (admission.tryStart()) return this.run(call, route.read(bytes, argsAt, end, owned), trace)
     // Read when it is its turn: one that is never started need not be.
     const args = owned ? bytes.subarray(argsAt, end) : ownCopy(bytes, argsAt, end)
-    const call = new RunningCall(id, route, deadlineAt, this)
     call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace))
-    if (!admission.tryQueue(call)) return this.respondError(id, [Identities.overloaded])
+    if (!admission.tryQueue(call)) {
+      this.count(call, "overloaded")
+      return this.respondError(id, [Identities.overloaded])
+    }
     this.enter(call)
   }
 
   /** Runs a handler that was admitted. One that has its result at once is answered without a fiber. */
-  private run(
-    id: number,
-    route: Route,
-    incoming: Incoming,
-    deadlineAt: number,
-    trace: TraceContext | undefined
-  ): void {
-    const call = new RunningCall(id, route, deadlineAt, this)
+  private run(call: RunningCall, incoming: Incoming, trace: TraceContext | undefined): void {
+    const { id, route } = call
     if (trace !== undefined || route.spans === "all" || incoming.isDiscarded) {
       this.enter(call)
       return this.begin(call, incoming, trace)
@@ -216,7 +243,10 @@ export class ServerSession implements TransportOwner {
       if (Exit.isExit(replied)) {
         this.settings.admission.ended()
         // The type guard forgets what the exit is one of.
-        return this.respond(id, route, incoming.replyFormat, replied as Exit.Exit<Uint8Array, unknown>, false)
+        const exit = replied as Exit.Exit<Uint8Array, unknown>
+        this.respond(id, route, incoming.replyFormat, exit, false)
+        call.incoming = incoming
+        return this.count(call, outcomeOf(call, exit, false))
       }
     }
     this.enter(call)
@@ -408,6 +438,8 @@ class RunningCall implements Startable, IncomingCall {
   readonly id: number
   readonly route: Route
   deadlineAt: number
+  /** When it came, in milliseconds of the clock; for its duration. */
+  readonly startedAt: number
   /** The request, once it is being served. */
   incoming: Incoming | undefined = undefined
   /** Why its handler was interrupted, if it was. */
@@ -418,10 +450,11 @@ class RunningCall implements Startable, IncomingCall {
   private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private begin: (() => void) | undefined = undefined
 
-  constructor(id: number, route: Route, deadlineAt: number, session: ServerSession) {
+  constructor(id: number, route: Route, deadlineAt: number, startedAt: number, session: ServerSession) {
     this.id = id
     this.route = route
     this.deadlineAt = deadlineAt
+    this.startedAt = startedAt
     this.session = session
   }
 
@@ -509,6 +542,12 @@ class RunningCall implements Startable, IncomingCall {
 }
 
 const interrupted = Exit.interrupt()
+
+/** What kind of failure a call has ended with, if it has. */
+const outcomeOf = (call: RunningCall, exit: Exit.Exit<unknown, unknown>, late: boolean): string | undefined => {
+  if (Exit.isSuccess(exit)) return call.incoming?.failure
+  return late ? "DeadlineExceeded" : errorType(exit.cause)
+}
 
 const nothing = new Uint8Array(0)
 

@@ -8,6 +8,7 @@ import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
+import type { Traffic } from "../telemetry/metrics.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
 /** Why a connection is over. */
@@ -54,14 +55,22 @@ export class Transport {
   readonly writer: Writer
   private readonly decoder: FrameDecoder
   private readonly owner: TransportOwner
+  private readonly traffic: Traffic
   private readonly ownsChunks: boolean
   private over = false
 
-  constructor(duplex: Duplex, owner: TransportOwner, types: number, maxMessageSize: number) {
+  constructor(
+    duplex: Duplex,
+    owner: TransportOwner,
+    types: number,
+    maxMessageSize: number,
+    traffic: Traffic | undefined
+  ) {
     this.duplex = duplex
     this.owner = owner
+    this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize)
-    this.writer = new Writer(duplex, owner)
+    this.writer = new Writer(duplex, owner, this.traffic)
     // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
     this.ownsChunks = duplex instanceof Socket
   }
@@ -79,6 +88,7 @@ export class Transport {
   /** Takes bytes that have arrived. */
   receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (this.over) return
+    this.traffic.received += end - start
     const writer = this.writer
     writer.inRead = true
     this.owner.onRead()

@@ -8,6 +8,7 @@
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
+import type { Traffic } from "../telemetry/metrics.ts"
 import { acquireBatch, Batch } from "./batch.ts"
 
 /** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
@@ -27,6 +28,8 @@ export interface WriterOwner {
   onLeave(id: number, bytes: Uint8Array, payloadAt: number): boolean
   /** The writer, which was full, has room again. */
   onRoom(): void
+  /** What has been queued is handed to the socket now, if it can: what comes next belongs to another turn. */
+  onFlush(): void
 }
 
 /** How many bytes may wait before the writer calls itself full. */
@@ -38,6 +41,7 @@ const worthKeeping = 16_384
 export class Writer {
   private readonly duplex: Duplex
   private readonly owner: WriterOwner
+  private readonly traffic: Traffic
   private readonly copyOnWrite: boolean
   private queue: Array<Batch | LargeMessage> = []
   private current: Batch | undefined = undefined
@@ -58,9 +62,10 @@ export class Writer {
   private sentThrough = 0
   private queuedThrough = 0
 
-  constructor(duplex: Duplex, owner: WriterOwner) {
+  constructor(duplex: Duplex, owner: WriterOwner, traffic: Traffic) {
     this.duplex = duplex
     this.owner = owner
+    this.traffic = traffic
     // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
     // hands it to its other end), so it gets bytes that are not used again.
     this.copyOnWrite = !(duplex instanceof Socket)
@@ -77,6 +82,11 @@ export class Writer {
     if (this.waiting < fullAt && (!this.blocked || this.pendingBytes < fullAt)) return true
     this.wasFull = true
     return false
+  }
+
+  /** Whether the socket has yet to drain, and nothing is handed to it. */
+  get isBlocked(): boolean {
+    return this.blocked
   }
 
   /** Whether nothing waits in this writer (the socket may still have bytes of its own). */
@@ -159,6 +169,7 @@ export class Writer {
   /** Hands everything that waits to the socket, unless it has yet to drain. */
   readonly flush = (): void => {
     this.scheduled = false
+    this.owner.onFlush()
     if (this.closed || this.blocked || this.isEmpty) return
     const items = this.items()
     this.queue = []
@@ -174,6 +185,7 @@ export class Writer {
         if (asks || item.hasDeadlines) this.compact(item)
         ready = this.writeBatch(item) && ready
       } else if (this.leaves(item)) {
+        this.traffic.sent += item.head.length + item.body.length
         this.duplex.write(item.head)
         ready = this.duplex.write(item.body)
       }
@@ -225,6 +237,7 @@ export class Writer {
   }
 
   private writeBatch(batch: Batch): boolean {
+    this.traffic.sent += batch.length
     if (batch.length === 0) {
       batch.release()
       return true

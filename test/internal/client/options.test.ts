@@ -10,6 +10,7 @@ describe("a client's options", () => {
     assert.deepEqual(settings, {
       writeFlattenLimit: 16_384,
       maxMessageSize: 104_857_600,
+      metrics: true,
       optimisticSpinMillis: 0,
       backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0.2 }
     })

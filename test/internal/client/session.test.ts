@@ -45,7 +45,7 @@ const full = Effect.gen(function*() {
     writeFlattenLimit: 16 * kibibyte,
     maxMessageSize: 1024 * kibibyte,
     optimisticSpinMillis: 0
-  })
+  }, undefined)
   session.start(undefined)
   const send = (size: number) => {
     session.send(new Call(echo, undefined, Infinity, undefined, undefined, () => {}), new Uint8Array(size))

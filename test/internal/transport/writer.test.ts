@@ -63,7 +63,8 @@ const drain = Effect.fnUntraced(function*(duplex: Slow) {
 
 const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () => true) => {
   const counts = { rooms: 0 }
-  const writer = new Writer(duplex, { onLeave, onRoom: () => void counts.rooms++ })
+  const traffic = { received: 0, sent: 0 }
+  const writer = new Writer(duplex, { onLeave, onRoom: () => void counts.rooms++, onFlush: () => {} }, traffic)
   let id = 0
   /** Queues a request with `size` bytes of payload, all of them the id's low byte. */
   const request = (size: number, options?: { readonly deadline?: boolean; readonly large?: boolean }) => {
