@@ -179,12 +179,17 @@ export class ClientSession implements TransportOwner {
       const call = this.pending.remove(id)
       // An answer to a call that was given up.
       if (call === undefined) return
-      const result = call.typed === undefined
-        ? Exit.succeed(ownBytes(bytes, start, end, owned))
-        : call.typed.decode(bytes, start, end, owned, this.address)
-      // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
-      this.settled()
-      this.finish(call, result)
+      if (call.typed === undefined) {
+        const result = Exit.succeed(ownBytes(bytes, start, end, owned))
+        // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
+        this.settled()
+        this.count(call, undefined)
+        call.resume(result)
+      } else {
+        const result = call.typed.decode(bytes, start, end, owned, this.address)
+        this.settled()
+        this.finish(call, result)
+      }
     } else if (type === MessageType.responseError) {
       this.onErrorChain(id, bytes.subarray(start, end))
     } else {

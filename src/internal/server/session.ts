@@ -24,7 +24,7 @@ import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceCont
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
 import { type Attributes, errorType, methodAttributes, peerAttributes, spanName } from "../telemetry/span.ts"
-import { CoarseClock, nowMillis } from "../time.ts"
+import { nowMillis } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -53,7 +53,10 @@ export class ServerSession implements TransportOwner {
   private readonly transport: Transport
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
-  private readonly clock: CoarseClock
+  /** When the bytes that are being read have come, in milliseconds of the clock; for durations. */
+  private readAt = 0
+  /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
+  private readonly ended: Array<RunningCall> = []
   private readonly onEnded: () => void
   private idleWaiters: Array<() => void> = []
   private paused = false
@@ -68,7 +71,6 @@ export class ServerSession implements TransportOwner {
     this.settings = settings
     this.routes = routes
     this.onEnded = onEnded
-    this.clock = new CoarseClock(settings.clock)
     this.transport = new Transport(duplex, this, serverTypes, settings.maxMessageSize, settings.stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
@@ -115,12 +117,12 @@ export class ServerSession implements TransportOwner {
   }
 
   onRead(): void {
-    this.clock.forget()
+    if (this.settings.stats !== undefined) this.readAt = nowMillis(this.settings.clock)
     this.settings.admission.beginTurn()
   }
 
   onFlush(): void {
-    this.clock.forget()
+    if (this.ended.length > 0) this.countEnded()
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -146,6 +148,7 @@ export class ServerSession implements TransportOwner {
 
   onOver(over: Over): void {
     this.timer.stop()
+    this.countEnded()
     if (over._tag === "Refused") this.logRefused(over.problem)
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const call of this.calls.values()) {
@@ -178,13 +181,19 @@ export class ServerSession implements TransportOwner {
   }
 
   private count(call: RunningCall, failure: string | undefined): void {
-    this.settings.stats?.calls.method(call.route.key).record((this.now() - call.startedAt) / 1000, failure)
+    if (this.settings.stats === undefined) return
+    call.failure = failure
+    this.ended.push(call)
+    // There is nothing more to be sent.
+    if (call.acknowledged || this.transport.isOver) this.countEnded()
   }
 
-  /** For durations. Where the socket is behind, nothing says when a turn ends. */
-  private now(): number {
-    if (this.transport.writer.isBlocked) this.clock.forget()
-    return this.clock.now()
+  private countEnded(): void {
+    const now = nowMillis(this.settings.clock)
+    for (const { failure, route, startedAt } of this.ended) {
+      this.settings.stats?.calls.method(route.key).record((now - startedAt) / 1000, failure)
+    }
+    this.ended.length = 0
   }
 
   private finishIfIdle(): void {
@@ -217,8 +226,7 @@ export class ServerSession implements TransportOwner {
     const deadlineAt = micros === 0 ? Infinity : nowMillis(this.settings.clock) + micros / 1000
     const trace = readTraceContext(bytes, start)
     const argsAt = start + requestHeaderSize
-    const startedAt = stats === undefined ? 0 : this.now()
-    const call = new RunningCall(id, route, deadlineAt, startedAt, this)
+    const call = new RunningCall(id, route, deadlineAt, this.readAt, this)
     if (admission.tryStart()) return this.run(call, route.read(bytes, argsAt, end, owned), trace)
     // Read when it is its turn: one that is never started need not be.
     const args = owned ? bytes.subarray(argsAt, end) : ownCopy(bytes, argsAt, end)
@@ -305,7 +313,7 @@ export class ServerSession implements TransportOwner {
   ): Effect.Effect<unknown, unknown> {
     const options: Tracer.SpanOptionsNoTrace = {
       kind: "server",
-      ...(parent === undefined ? { root: true } : { parent }),
+      ...(parent === undefined ? {} : { parent }),
       attributes: { ...methodAttributes(key), ...(this.peer ??= peerAttributes(this.transport.duplex)) }
     }
     return Effect.useSpan(spanName(key), options, (span) =>
@@ -440,6 +448,8 @@ class RunningCall implements Startable, IncomingCall {
   deadlineAt: number
   /** When it came, in milliseconds of the clock; for its duration. */
   readonly startedAt: number
+  /** What kind of failure it has ended with, if it has. */
+  failure: string | undefined = undefined
   /** The request, once it is being served. */
   incoming: Incoming | undefined = undefined
   /** Why its handler was interrupted, if it was. */
