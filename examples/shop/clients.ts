@@ -1,0 +1,26 @@
+/**
+ * The services as their callers see them: each is a service of Effect, with a layer that connects to it.
+ */
+import { Context, Layer } from "effect"
+import { Balancer, Component } from "effect-call"
+import { FrontComponent, OrdersComponent, StockComponent } from "./contracts.ts"
+import { connectionTo } from "./network.ts"
+
+export class Stock extends Context.Service<Stock, Component.Client<typeof StockComponent>>()("shop/Stock") {
+  /** An item is always looked for in the same place. */
+  static readonly layer = Layer.effect(this, Component.client(StockComponent)).pipe(
+    Layer.provide(connectionTo("SHOP_STOCK_ENDPOINTS", Balancer.sharded))
+  )
+}
+
+export class Orders extends Context.Service<Orders, Component.Client<typeof OrdersComponent>>()("shop/Orders") {
+  static readonly layer = Layer.effect(this, Component.client(OrdersComponent)).pipe(
+    Layer.provide(connectionTo("SHOP_ORDERS_ENDPOINTS", Balancer.roundRobin))
+  )
+}
+
+export class Front extends Context.Service<Front, Component.Client<typeof FrontComponent>>()("shop/Front") {
+  static readonly layer = Layer.effect(this, Component.client(FrontComponent)).pipe(
+    Layer.provide(connectionTo("SHOP_FRONT_ENDPOINTS", Balancer.roundRobin))
+  )
+}

@@ -1,0 +1,20 @@
+/**
+ * The front: what customers come to. It gives an order five seconds, for all that happens behind it.
+ */
+import { Effect, Layer } from "effect"
+import { Deadline } from "effect-call"
+import { Orders } from "./clients.ts"
+import { FrontComponent, orUnavailable } from "./contracts.ts"
+import { serverAt } from "./network.ts"
+
+const FrontHandlers = FrontComponent.group.toLayer(Effect.gen(function*() {
+  const orders = yield* Orders
+
+  return FrontComponent.group.of({
+    Buy: (basket) => orders.Place(basket).pipe(Deadline.within("5 seconds"), orUnavailable("orders"))
+  })
+}))
+
+export const FrontServer = serverAt("SHOP_FRONT_LISTEN", FrontComponent, FrontHandlers).pipe(
+  Layer.provide(Orders.layer)
+)

@@ -1,0 +1,109 @@
+/**
+ * Runs the shop: front, orders and two warehouses, each a process of its own, and a customer, who is this program.
+ *
+ * Each thing that it claims is checked; it exits with code 0 only if all of them were observed. Run it with `node examples/shop/run.ts`.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { ConfigProvider, Console, Effect, Layer } from "effect"
+import * as assert from "node:assert/strict"
+import { makeObserver } from "../support/observe.ts"
+import { startShop } from "../support/shop.ts"
+import { Front, Stock } from "./clients.ts"
+import { Network } from "./network.ts"
+
+/** A customer is configured as the services are, and has the same clients. */
+const clients = (settings: Readonly<Record<string, string>>) =>
+  Layer.merge(Front.layer, Stock.layer).pipe(
+    Layer.provide(Network.sockets),
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(settings)))
+  )
+
+const items = ["tea", "bread", "salt", "honey", "rice", "soap"]
+
+const main = Effect.gen(function*() {
+  const { observe, verdict } = makeObserver()
+  const { front, north, orders, settings, south } = yield* startShop()
+  const services = [front, orders, north, south]
+  yield* Console.log("the shop:")
+  for (const { address, name, process } of services) {
+    yield* Console.log(`  ${name}: process ${process.pid} on ${address}`)
+  }
+
+  yield* Effect.gen(function*() {
+    const front = yield* Front
+    const stock = yield* Stock
+
+    yield* Effect.forEach(items, (item) => stock.Put({ item, count: 10 }), { concurrency: "unbounded" })
+
+    yield* observe(
+      "an order goes through three services",
+      Effect.gen(function*() {
+        const order = yield* front.Buy({
+          customer: "Ada",
+          lines: [{ item: "tea", count: 2 }, { item: "salt", count: 1 }]
+        })
+        assert.deepEqual(order.taken.map(({ count, item }) => [item, count]), [["tea", 2], ["salt", 1]])
+        const taken = order.taken.map(({ count, item, warehouse }) => `${count} ${item} from ${warehouse}`)
+        return `order ${order.number} of ${order.customer}: ${taken.join(", ")}`
+      })
+    )
+
+    yield* observe(
+      "a failure of the stock comes to the customer with its type, two services further",
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(
+          front.Buy({ customer: "Bob", lines: [{ item: "bread", count: 10 }, { item: "tea", count: 9 }] })
+        )
+        assert.equal(error._tag, "OutOfStock")
+        assert.deepEqual([error.item, error.left], ["tea", 8])
+        return `${error._tag}: ${error.message}`
+      })
+    )
+
+    yield* observe(
+      "and what was taken for that order has been put back",
+      Effect.gen(function*() {
+        const order = yield* front.Buy({ customer: "Bob", lines: [{ item: "bread", count: 10 }] })
+        return `all ${order.taken[0]?.count} bread were there to be bought again`
+      })
+    )
+
+    yield* observe(
+      "an item is always found in the same warehouse",
+      Effect.gen(function*() {
+        yield* stock.Put({ item: "bread", count: 10 })
+        const [first, ...later] = yield* Effect.replicateEffect(
+          Effect.forEach(items, (item) => front.Buy({ customer: "Eve", lines: [{ item, count: 1 }] })),
+          5
+        ).pipe(
+          Effect.map((rounds) => rounds.map((orders) => orders.map(({ taken }) => taken[0]?.warehouse)))
+        )
+        for (const warehouses of later) assert.deepEqual(warehouses, first)
+        assert.deepEqual(new Set(first), new Set(["north", "south"]))
+        return items.map((item, i) => `${item} → ${first?.[i]}`).join(", ")
+      })
+    )
+  }).pipe(Effect.provide(clients(settings)))
+
+  yield* observe(
+    "the services stop when they are told to",
+    Effect.gen(function*() {
+      const codes = yield* Effect.forEach(services, ({ process }) =>
+        // With SIGTERM.
+        Effect.andThen(process.kill(), process.exitCode), { concurrency: "unbounded" })
+      // What Effect's runtime answers to a signal when all is closed: 128 + 2. A process that was killed would have no exit code.
+      assert.deepEqual(codes, [130, 130, 130, 130])
+      return "all have closed what they had open, and ended"
+    })
+  )
+
+  yield* verdict
+})
+
+main.pipe(
+  Effect.timeout("30 seconds"),
+  Effect.scoped,
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)

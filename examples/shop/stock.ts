@@ -1,0 +1,24 @@
+/**
+ * The stock: what is in one warehouse, in memory. Each replica is a warehouse of its own.
+ */
+import { Config, Effect } from "effect"
+import { OutOfStock, StockComponent, Taken } from "./contracts.ts"
+import { serverAt } from "./network.ts"
+
+const StockHandlers = StockComponent.group.toLayer(Effect.gen(function*() {
+  const warehouse = yield* Config.NonEmptyString("SHOP_STOCK_WAREHOUSE")
+  const left = new Map<string, number>()
+
+  return StockComponent.group.of({
+    Put: ({ count, item }) => Effect.sync(() => void left.set(item, (left.get(item) ?? 0) + count)),
+
+    Take: Effect.fnUntraced(function*({ count, item }) {
+      const before = left.get(item) ?? 0
+      if (before < count) return yield* new OutOfStock({ item, left: before })
+      left.set(item, before - count)
+      return new Taken({ item, count, warehouse })
+    })
+  })
+}))
+
+export const StockServer = serverAt("SHOP_STOCK_LISTEN", StockComponent, StockHandlers)
