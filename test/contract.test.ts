@@ -213,6 +213,7 @@ describe("the types of", () => {
       readonly optimisticSpinDuration?: Duration.Input | undefined
       readonly writeFlattenLimit?: number | undefined
       readonly maxMessageSize?: number | undefined
+      readonly metrics?: boolean | undefined
       readonly dialTimeout?: Duration.Input | undefined
       readonly backoff?: {
         readonly initial?: Duration.Input | undefined
@@ -307,6 +308,7 @@ describe("the types of", () => {
       readonly maxMessageSize?: number | undefined
       readonly maxConcurrentCalls?: number | undefined
       readonly maxQueuedCalls?: number | undefined
+      readonly metrics?: boolean | undefined
       readonly shutdownGrace?: Duration.Input | undefined
     }>()
     expectTypeOf<Server.Server>().toEqualTypeOf<{ readonly address: string }>()
