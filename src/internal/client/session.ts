@@ -120,7 +120,11 @@ export class ClientSession implements TransportOwner {
   send(call: Call, args: Uint8Array): void {
     const id = this.nextId++
     call.id = id
-    if (call.startedAt === -1 && this.stats !== undefined) call.startedAt = this.now()
+    if (this.stats !== undefined) {
+      if (call.startedAt === -1) call.startedAt = this.now()
+      // Noted elsewhere, and maybe later than this clock was last read.
+      else this.clock.forget()
+    }
     this.pending.add(call)
     const hasDeadline = call.deadlineAt !== Infinity
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
@@ -342,9 +346,9 @@ export class ClientSession implements TransportOwner {
     this.stats.calls.method(call.key).record((this.now() - call.startedAt) / 1000, failure)
   }
 
-  /** For durations. Where the socket is behind, nothing says when a turn ends. */
+  /** For durations. Where no flush is due, as with deadlines that pass one after another, nothing would say that a turn has ended. */
   private now(): number {
-    if (this.transport.writer.isBlocked) this.clock.forget()
+    if (!this.transport.writer.isFlushDue) this.clock.forget()
     return this.clock.now()
   }
 

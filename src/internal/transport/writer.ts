@@ -84,9 +84,9 @@ export class Writer {
     return false
   }
 
-  /** Whether the socket has yet to drain, and nothing is handed to it. */
-  get isBlocked(): boolean {
-    return this.blocked
+  /** Whether what is queued is handed to the socket at the end of this turn; `onFlush` is called then. */
+  get isFlushDue(): boolean {
+    return (this.scheduled || this.inRead) && !this.blocked
   }
 
   /** Whether nothing waits in this writer (the socket may still have bytes of its own). */
