@@ -20,6 +20,17 @@ const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 export const nowMillis = (clock: Clock.Clock): number =>
   clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
+/** Ticks of 10 µs, modulo 2^31: small integers, since a number with a fraction in each call's record costs an allocation. */
+const ticksPerMilli = 100
+const tickMask = 0x7fff_ffff
+
+/** The time of `clock` in ticks. */
+export const nowTicks = (clock: Clock.Clock): number => Math.floor(nowMillis(clock) * ticksPerMilli) % (tickMask + 1)
+
+/** The seconds between two moments in ticks that are less than six hours apart. */
+export const secondsBetween = (start: number, end: number): number =>
+  ((end - start) & tickMask) / (ticksPerMilli * 1000)
+
 /** So many readings may be of the same moment. */
 const sharedReadings = 16
 
@@ -29,18 +40,18 @@ const sharedReadings = 16
  */
 export class CoarseClock {
   private readonly clock: Clock.Clock
-  private millis = 0
+  private ticks = 0
   private left = 0
 
   constructor(clock: Clock.Clock) {
     this.clock = clock
   }
 
-  /** The time of {@link nowMillis}, or of a moment ago. */
+  /** The time in ticks, now or a moment ago. */
   now(): number {
-    if (this.left-- > 0) return this.millis
+    if (this.left-- > 0) return this.ticks
     this.left = sharedReadings - 1
-    return this.millis = nowMillis(this.clock)
+    return this.ticks = nowTicks(this.clock)
   }
 
   /** What comes now does not happen together with what was before. */

@@ -53,7 +53,7 @@ export class Call {
   /** What is only there for a typed call. */
   readonly typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
-  /** When it was made, in milliseconds of the Connection's clock; -1 where nobody has noted it. */
+  /** When it was made, in ticks of the Connection's clock; -1 where nobody has noted it. */
   startedAt = -1
   /** Whether its end has been counted. */
   counted = false

@@ -27,7 +27,7 @@ import { Current as CurrentDeadline, remainingMillis } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
-import { nowMillis, sleepMillis } from "../time.ts"
+import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
 import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
@@ -315,7 +315,7 @@ export class Client implements PeerOwner {
     first: Pick | undefined,
     attempts: Attempts
   ): Effect.Effect<unknown, unknown> {
-    if (call.startedAt === -1) call.startedAt = nowMillis(this.clock)
+    if (call.startedAt === -1) call.startedAt = nowTicks(this.clock)
     const body = this.attempt(call, args, first, attempts)
     const timed = call.deadlineAt === Infinity ? body : Effect.raceFirst(
       body,
@@ -334,8 +334,8 @@ export class Client implements PeerOwner {
   /** Counts the end of a call that was given up without having been sent. */
   private countUnsent(call: Call, failure: string): void {
     if (call.counted) return
-    const millis = call.startedAt === -1 ? 0 : nowMillis(this.clock) - call.startedAt
-    this.settings.metrics?.unreachable.method(call.key).record(millis / 1000, failure)
+    const seconds = call.startedAt === -1 ? 0 : secondsBetween(call.startedAt, nowTicks(this.clock))
+    this.settings.metrics?.unreachable.method(call.key).record(seconds, failure)
   }
 
   private deadlineMessage(call: Call, attempts: Attempts): string {

@@ -19,7 +19,7 @@ import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protoco
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
 import { type Attributes, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
-import { CoarseClock, nowMillis } from "../time.ts"
+import { CoarseClock, nowMillis, secondsBetween } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -343,7 +343,7 @@ export class ClientSession implements TransportOwner {
   private count(call: Call, failure: string | undefined): void {
     if (this.stats === undefined) return
     call.counted = true
-    this.stats.calls.method(call.key).record((this.now() - call.startedAt) / 1000, failure)
+    this.stats.calls.method(call.key).record(secondsBetween(call.startedAt, this.now()), failure)
   }
 
   /** For durations. Where no flush is due, as with deadlines that pass one after another, nothing would say that a turn has ended. */

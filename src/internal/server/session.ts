@@ -24,7 +24,7 @@ import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceCont
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
 import { type Attributes, errorType, methodAttributes, peerAttributes, spanName } from "../telemetry/span.ts"
-import { nowMillis } from "../time.ts"
+import { nowMillis, nowTicks, secondsBetween } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -53,7 +53,7 @@ export class ServerSession implements TransportOwner {
   private readonly transport: Transport
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
-  /** When the bytes that are being read have come, in milliseconds of the clock; for durations. */
+  /** When the bytes that are being read have come, in ticks of the clock. */
   private readAt = 0
   /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
   private readonly ended: Array<RunningCall> = []
@@ -117,7 +117,7 @@ export class ServerSession implements TransportOwner {
   }
 
   onRead(): void {
-    if (this.settings.stats !== undefined) this.readAt = nowMillis(this.settings.clock)
+    if (this.settings.stats !== undefined) this.readAt = nowTicks(this.settings.clock)
     this.settings.admission.beginTurn()
   }
 
@@ -189,9 +189,9 @@ export class ServerSession implements TransportOwner {
   }
 
   private countEnded(): void {
-    const now = nowMillis(this.settings.clock)
+    const now = nowTicks(this.settings.clock)
     for (const { failure, route, startedAt } of this.ended) {
-      this.settings.stats?.calls.method(route.key).record((now - startedAt) / 1000, failure)
+      this.settings.stats?.calls.method(route.key).record(secondsBetween(startedAt, now), failure)
     }
     this.ended.length = 0
   }
@@ -446,7 +446,7 @@ class RunningCall implements Startable, IncomingCall {
   readonly id: number
   readonly route: Route
   deadlineAt: number
-  /** When it came, in milliseconds of the clock; for its duration. */
+  /** When it came, in ticks of the clock. */
   readonly startedAt: number
   /** What kind of failure it has ended with, if it has. */
   failure: string | undefined = undefined

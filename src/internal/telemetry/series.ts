@@ -69,29 +69,44 @@ export class SeriesSet {
 /** In seconds: OpenTelemetry's advice for the durations of calls. */
 const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
+/** Where a histogram's values are: in one array, since a field that holds a fraction is a box of its own. */
+const sumAt = boundaries.length + 1
+const minAt = sumAt + 1
+const maxAt = minAt + 1
+
 /** A distribution of durations. It is empty only until it has been made. */
 export class Histogram {
-  /** How many there were up to each boundary and above the one before it, and how many above the last. */
-  private readonly counts = new Float64Array(boundaries.length + 1)
-  private sum = 0
-  private min = Infinity
-  private max = -Infinity
+  /**
+   * How many there were up to each boundary and above the one before it, how many above the last, and then their sum, the least and the
+   * greatest of them.
+   */
+  private readonly values = new Float64Array(maxAt + 1)
+
+  constructor() {
+    this.values[minAt] = Infinity
+    this.values[maxAt] = -Infinity
+  }
 
   record(seconds: number): void {
+    const { values } = this
     let bucket = 0
     // From below, one by one: most calls are in the first of them.
-    while (bucket < boundaries.length && seconds > (boundaries[bucket] ?? 0)) bucket++
-    this.counts[bucket] = (this.counts[bucket] ?? 0) + 1
-    this.sum += seconds
-    if (seconds < this.min) this.min = seconds
-    if (seconds > this.max) this.max = seconds
+    while (bucket < boundaries.length && seconds > at(boundaries, bucket)) bucket++
+    values[bucket] = at(values, bucket) + 1
+    values[sumAt] = at(values, sumAt) + seconds
+    if (seconds < at(values, minAt)) values[minAt] = seconds
+    if (seconds > at(values, maxAt)) values[maxAt] = seconds
   }
 
   /** As Effect has it: the buckets' counts include those of the buckets below, and the last, which has no boundary, is not there. */
   get state(): Metric.HistogramState {
+    const { values } = this
     let count = 0
-    const buckets = boundaries.map((boundary, i): [number, number] => [boundary, count += this.counts[i] ?? 0])
-    count += this.counts[boundaries.length] ?? 0
-    return { buckets, count, sum: this.sum, min: this.min, max: this.max }
+    const buckets = boundaries.map((boundary, i): [number, number] => [boundary, count += at(values, i)])
+    count += at(values, boundaries.length)
+    return { buckets, count, sum: at(values, sumAt), min: at(values, minAt), max: at(values, maxAt) }
   }
 }
+
+/** The number at an index that is known to be in bounds. */
+const at = (values: ArrayLike<number>, index: number): number => values[index] as number
