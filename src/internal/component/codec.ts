@@ -63,12 +63,21 @@ const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 const json = (schema: Schema.Top, options: ParseOptions): Codec => {
-  const codec = Schema.fromJsonString(Schema.toCodecJson(schema as WithoutServices))
+  const codec = Schema.toCodecJson(schema as WithoutServices)
   const encode = Schema.encodeEffect(codec, options)
-  const decode = Schema.decodeEffect(codec, options)
+  const decode = Schema.decodeUnknownEffect(codec, options)
   return {
-    encode: (value) => mapEager(encode(value), (text) => utf8.encode(text)),
-    decode: (bytes) => decode(fromUtf8.decode(bytes))
+    // In plain code: `Schema.fromJsonString` would make an effect of each, however simple the schema.
+    encode: (value) => mapEager(encode(value), (json) => utf8.encode(JSON.stringify(json))),
+    decode: (bytes) => decode(parseJson(bytes))
+  }
+}
+
+const parseJson = (bytes: Uint8Array): unknown => {
+  try {
+    return JSON.parse(fromUtf8.decode(bytes))
+  } catch (error) {
+    throw new SyntaxError(`Expected JSON: ${problemOf(error)}`)
   }
 }
 
