@@ -169,11 +169,12 @@ class IncomingRpc implements Incoming {
     const { handler, middlewares, rpc } = this.route
     const info = new CallInfo(call, rpc, payload, this.headers)
     let effect: Effect.Effect<unknown, unknown>
+    let uninterruptible = false
     try {
       const result = handler(payload, info)
       // Streams are refused where the component is made.
       effect = Rpc.unwrap(result) as Effect.Effect<unknown, unknown>
-      if (Rpc.isWrapper(result) && result.uninterruptible) effect = Effect.uninterruptible(effect)
+      uninterruptible = Rpc.isWrapper(result) && result.uninterruptible
       if (this.isDiscarded) {
         // What the caller had left was for the answer, which it has got by then.
         const started = Effect.provideService(effect, CurrentDeadline, undefined)
@@ -185,7 +186,7 @@ class IncomingRpc implements Incoming {
     for (const middleware of middlewares) {
       effect = middleware(effect, info)
     }
-    return effect
+    return uninterruptible ? Effect.uninterruptible(effect) : effect
   }
 
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
