@@ -1,0 +1,119 @@
+/** What makes a component: a name and a group of methods, which stays effect/rpc's. */
+import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
+import { describe, it } from "@effect/vitest"
+import { Effect, Equal, Layer, Schema } from "effect"
+import { Component, MethodKey } from "effect-call"
+import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
+import { SocketServer } from "effect/socket"
+import * as assert from "node:assert/strict"
+import { open } from "./Component/support.ts"
+
+class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { id: Schema.Int }) {}
+
+const Item = Schema.Struct({ id: Schema.Int, at: Schema.Date, raw: Schema.Uint8Array })
+const group = RpcGroup.make(
+  Rpc.make("Get", { payload: { id: Schema.Int }, success: Item, error: NotFound }),
+  Rpc.make("Ping")
+)
+const Items = Component.make("test/Items", group)
+
+const item = (id: number) => ({ id, at: new Date(id * 1000), raw: Uint8Array.of(id) })
+const handlers = group.toLayer({
+  Get: ({ id }) => id < 10 ? Effect.succeed(item(id)) : Effect.fail(new NotFound({ id })),
+  Ping: () => Effect.void
+})
+
+describe("a component", () => {
+  it("has a name, its group, and a key for each method", () => {
+    assert.equal(Items.name, "test/Items")
+    assert.equal(Items.group, group)
+    assert.deepEqual([...Items.keys.keys()], ["Get", "Ping"])
+    for (const [tag, key] of Items.keys) {
+      assert.ok(Equal.equals(key, MethodKey.make("test/Items", tag)))
+      assert.deepEqual([key.component, key.method], ["test/Items", tag])
+    }
+  })
+
+  it("names its methods as its group does, with a prefix where that has one", () => {
+    const prefixed = Component.make("test/Items", group.prefix("v2."))
+    assert.deepEqual([...prefixed.keys.values()].map(({ method }) => method), ["v2.Get", "v2.Ping"])
+  })
+
+  it("cannot have streaming methods, and says which they are", () => {
+    const streams = group.add(
+      Rpc.make("Watch", { success: Schema.Int, stream: true }),
+      Rpc.make("Tail", { success: Schema.String, error: NotFound, stream: true })
+    )
+    assert.throws(
+      () => Component.make("test/Items", streams),
+      new TypeError(
+        "component test/Items cannot have streaming methods, which are not supported yet: Watch, Tail"
+      )
+    )
+    assert.deepEqual([...Component.make("test/Items", streams.omit("Watch", "Tail")).keys.keys()], ["Get", "Ping"])
+  })
+
+  it.effect("is served by a handler for each method, under its key", () =>
+    Effect.gen(function*() {
+      const map = yield* Component.handlers(Items, handlers)
+      assert.deepEqual(
+        [...map.entries.values()].map(({ key }) => key.hex),
+        [...Items.keys.values()].map(({ hex }) => hex)
+      )
+    }).pipe(Effect.scoped))
+
+  it.effect("is not served by a layer that lacks a handler, which is named", () =>
+    Effect.gen(function*() {
+      // What the types forbid.
+      const lacking = group.omit("Ping").toLayer({ Get: ({ id }) => Effect.succeed(item(id)) }) as typeof handlers
+      const defect = yield* Effect.sandbox(Component.handlers(Items, lacking)).pipe(Effect.flip)
+      assert.match(String(defect.reasons[0]), /no handler for test\/Items\.Ping in the layer it is given/)
+    }).pipe(Effect.scoped))
+
+  it.effect("fails to be served as its handlers' layer fails", () =>
+    Effect.gen(function*() {
+      const failing = group.toLayer(Effect.fail("no database"))
+      assert.equal(yield* Effect.flip(Component.handlers(Items, failing)), "no database")
+    }).pipe(Effect.scoped))
+})
+
+/** What any client of the group must do. */
+const exercise = Effect.fnUntraced(function*<E>(client: RpcClient.FromGroup<typeof group, E>) {
+  const { at, id, raw } = yield* client.Get({ id: 1 })
+  assert.deepEqual({ id, at, raw: Uint8Array.from(raw) }, item(1))
+  assert.deepEqual(yield* Effect.flip(client.Get({ id: 10 })), new NotFound({ id: 10 }))
+  assert.equal(yield* client.Ping(), undefined)
+})
+
+describe("a component's group and handlers", () => {
+  it.effect("serve the component", () =>
+    Effect.gen(function*() {
+      const { client } = yield* open(Items, handlers)
+      yield* exercise(client)
+    }).pipe(Effect.scoped))
+
+  it.effect("still work with RpcTest", () =>
+    Effect.flatMap(RpcTest.makeClient(group), exercise).pipe(Effect.scoped, Effect.provide(handlers)))
+
+  it.live("still work with effect/rpc's own server and client", () => {
+    const server = RpcServer.layer(group).pipe(
+      Layer.provide(handlers),
+      Layer.provide(RpcServer.layerProtocolSocketServer),
+      Layer.provideMerge(NodeSocketServer.layer({ port: 0, host: "127.0.0.1" })),
+      Layer.provide(RpcSerialization.layerSchemaBinary())
+    )
+    const client = Layer.unwrap(SocketServer.SocketServer.useSync(({ address }) =>
+      RpcClient.layerProtocolSocket().pipe(
+        Layer.provide(NodeSocket.layerNet({
+          host: "127.0.0.1",
+          port: address._tag === "UnixPathAddress" ? 0 : address.port
+        })),
+        Layer.provide(RpcSerialization.layerSchemaBinary())
+      )
+    ))
+    return Effect.flatMap(RpcClient.make(group), exercise).pipe(
+      Effect.scoped,
+      Effect.provide(client.pipe(Layer.provideMerge(server)))
+    )
+  })
+})

@@ -1,0 +1,305 @@
+/**
+ * What typed calls are on the wire: the bytes that clients send and servers answer with, and what either refuses.
+ *
+ * One side of each test is bytes written by hand.
+ */
+import { describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema } from "effect"
+import { Component, HandlerMap } from "effect-call"
+import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
+import * as assert from "node:assert/strict"
+import { bytesOf, connect, memory, textOf } from "../support/networks.ts"
+import { messagesOf, rawClient, request, version } from "../support/raw.ts"
+import { clientOver, formats } from "./support.ts"
+
+class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { id: Schema.Int }) {}
+class Denied extends Schema.TaggedError<Denied>()("Denied", {}) {}
+class Guard extends RpcMiddleware.Service<Guard>()("Guard", { error: Denied }) {}
+
+const group = RpcGroup.make(
+  Rpc.make("Get", { payload: { id: Schema.Int }, success: Schema.Struct({ name: Schema.String }), error: NotFound }),
+  Rpc.make("Ping"),
+  Rpc.make("Admin", { success: Schema.String }).middleware(Guard),
+  Rpc.make("Die")
+)
+const Items = Component.make("test/Items", group)
+const key = (method: string) => Items.keys.get(method)!
+
+const handlers = group.toLayer({
+  Get: ({ id }) => id < 10 ? Effect.succeed({ name: `item ${id}` }) : Effect.fail(new NotFound({ id })),
+  Ping: () => Effect.void,
+  Admin: () => Effect.succeed("secret"),
+  Die: () => Effect.die("dead")
+})
+const guard = Layer.succeed(
+  Guard,
+  (effect, { headers }) => headers["token"] === "ok" ? effect : Effect.fail(new Denied())
+)
+
+/** `undefined` in binary. */
+const nothing = Uint8Array.of(0x01, 0x01, 0x20)
+/** A format byte, and a text. */
+const text = (format: number, text: string) => Uint8Array.of(format, ...bytesOf(text))
+/** A request in JSON with these headers, which are a text, too. */
+const withHeaders = (format: number, headers: string, payload: string, length = bytesOf(headers).length) => {
+  const size = Buffer.alloc(4)
+  size.writeUInt32LE(length)
+  return Uint8Array.of(format, ...size, ...bytesOf(headers), ...bytesOf(payload))
+}
+
+/** The component, served, and a Connection to it. */
+const served = Effect.gen(function*() {
+  const context = yield* Layer.build(guard)
+  const map = yield* Effect.provideContext(Component.handlers(Items, handlers), context)
+  const { endpoint } = yield* memory.serve(map)
+  return { endpoint, connection: yield* connect([endpoint]) }
+})
+
+/** A client in some format, of a server that keeps the arguments and answers with these bytes. */
+const scripted = Effect.fnUntraced(function*(format: "binary" | "json" | undefined, answer: Uint8Array) {
+  const requests: Array<Uint8Array> = []
+  const keep = (args: Uint8Array) => Effect.sync(() => (requests.push(args), answer))
+  let map: HandlerMap.HandlerMap<never> = HandlerMap.empty
+  for (const { component, method } of Items.keys.values()) map = HandlerMap.set(map, component, method, keep)
+  const connection = yield* connect([(yield* memory.serve(map)).endpoint])
+  return { client: yield* clientOver(connection, Items, { format }), requests }
+})
+
+describe("a client's request", () => {
+  it.effect("in JSON is a format byte and the payload's JSON", () =>
+    Effect.gen(function*() {
+      const { client, requests } = yield* scripted("json", text(0x02, "{\"name\":\"tea\"}"))
+      assert.deepEqual(yield* client.Get({ id: 7 }), { name: "tea" })
+      assert.deepEqual(requests, [text(0x02, "{\"id\":7}")])
+    }).pipe(Effect.scoped))
+
+  it.effect("in binary is a format byte and the payload in SchemaBinary, and so it is by default", () =>
+    Effect.gen(function*() {
+      const { client, requests } = yield* scripted("binary", Uint8Array.of(0x01))
+      yield* Effect.exit(client.Get({ id: 7 }))
+      const [first] = requests
+      assert.equal(first![0], 0x01)
+      // 7 as a signed varint is 14.
+      assert.equal(first!.at(-1), 14)
+      const byDefault = yield* scripted(undefined, Uint8Array.of(0x01))
+      yield* Effect.exit(byDefault.client.Get({ id: 7 }))
+      assert.deepEqual(byDefault.requests, [first])
+    }).pipe(Effect.scoped))
+
+  it.effect("without a payload says so", () =>
+    Effect.gen(function*() {
+      const binary = yield* scripted("binary", nothing)
+      assert.equal(yield* binary.client.Ping(), undefined)
+      assert.deepEqual(binary.requests, [nothing])
+      const json = yield* scripted("json", text(0x02, "null"))
+      assert.equal(yield* json.client.Ping(), undefined)
+      assert.deepEqual(json.requests, [text(0x02, "null")])
+    }).pipe(Effect.scoped))
+
+  it.effect("has headers only where there are any, and the same bytes otherwise", () =>
+    Effect.gen(function*() {
+      const { client, requests } = yield* scripted("json", text(0x02, "{\"name\":\"tea\"}"))
+      yield* client.Get({ id: 7 })
+      yield* client.Get({ id: 7 }, { headers: {} })
+      yield* RpcClient.withHeaders(client.Get({ id: 7 }, { headers: { B: "2" } }), { a: "ü" })
+      assert.deepEqual(requests, [
+        text(0x02, "{\"id\":7}"),
+        text(0x02, "{\"id\":7}"),
+        withHeaders(0x12, "[[\"a\",\"ü\"],[\"b\",\"2\"]]", "{\"id\":7}")
+      ])
+    }).pipe(Effect.scoped))
+
+  it.effect("says where its result is to be discarded", () =>
+    Effect.gen(function*() {
+      const json = yield* scripted("json", Uint8Array.of(0x02))
+      yield* json.client.Get({ id: 7 }, { discard: true })
+      yield* json.client.Get({ id: 7 }, { discard: true, headers: { a: "1" } })
+      assert.deepEqual(json.requests, [
+        text(0x22, "{\"id\":7}"),
+        withHeaders(0x32, "[[\"a\",\"1\"]]", "{\"id\":7}")
+      ])
+      const binary = yield* scripted("binary", Uint8Array.of(0x01))
+      yield* binary.client.Ping(undefined, { discard: true })
+      assert.deepEqual(binary.requests, [Uint8Array.of(0x21, ...nothing.subarray(1))])
+    }).pipe(Effect.scoped))
+})
+
+describe("a server's answer", () => {
+  it.effect("is in JSON where the request is, and can be read", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      const answer = yield* connection.call(key("Get"), text(0x02, "{\"id\":7}"))
+      assert.equal(answer[0], 0x02)
+      assert.equal(textOf(answer.subarray(1)), "{\"name\":\"item 7\"}")
+      assert.deepEqual(yield* connection.call(key("Ping"), text(0x02, "null")), text(0x02, "null"))
+    }).pipe(Effect.scoped))
+
+  it.effect("is in binary where the request is", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      const { client, requests } = yield* scripted("binary", Uint8Array.of(0x01))
+      yield* Effect.exit(client.Get({ id: 7 }))
+      const answer = yield* connection.call(key("Get"), requests[0]!)
+      assert.equal(answer[0], 0x01)
+      assert.match(textOf(answer), /item 7$/)
+      assert.doesNotMatch(textOf(answer), /name/)
+      assert.deepEqual(yield* connection.call(key("Ping"), nothing), nothing)
+    }).pipe(Effect.scoped))
+
+  it.effect("is in each call's own format, on one connection", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      const clients = yield* Effect.forEach(formats, (format) => clientOver(connection, Items, { format }))
+      const ids = [1, 2, 3, 4, 5]
+      const names = yield* Effect.forEach(
+        ids.flatMap((id) => clients.map((client) => client.Get({ id }))),
+        (call) => Effect.map(call, ({ name }) => name),
+        { concurrency: "unbounded" }
+      )
+      assert.deepEqual(names, ids.flatMap((id) => [`item ${id}`, `item ${id}`]))
+    }).pipe(Effect.scoped))
+
+  it.effect("says where it is a failure of the method, or of its middleware, and knows the error's class", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      assert.deepEqual(
+        yield* connection.call(key("Get"), text(0x02, "{\"id\":10}")),
+        text(0x12, "{\"_tag\":\"NotFound\",\"id\":10}")
+      )
+      assert.deepEqual(yield* connection.call(key("Admin"), text(0x02, "null")), text(0x12, "{\"_tag\":\"Denied\"}"))
+      const binary = yield* connection.call(key("Admin"), nothing)
+      assert.equal(binary[0], 0x11)
+      for (const format of formats) {
+        const client = yield* clientOver(connection, Items, { format })
+        assert.ok((yield* Effect.flip(client.Get({ id: 10 }))) instanceof NotFound)
+        assert.ok((yield* Effect.flip(client.Admin())) instanceof Denied)
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("is a response where the method failed, and a response error where it could not run or died", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* served
+      const raw = yield* rawClient(endpoint)
+      raw.write(Buffer.concat([
+        version,
+        request(1, key("Get"), text(0x02, "{\"id\":10}")),
+        request(2, key("Admin"), text(0x02, "null")),
+        request(3, key("Die"), text(0x02, "null")),
+        request(4, key("Get"), text(0x02, "{}"))
+      ]))
+      const received = yield* raw.until((bytes) => messagesOf(bytes).length === 5)
+      const types = new Map(messagesOf(received).map(({ id, type }) => [id, type]))
+      assert.deepEqual([1, 2, 3, 4].map((id) => types.get(id)), [2, 2, 3, 3])
+    }).pipe(Effect.scoped))
+
+  it.effect("to a call that is discarded is a byte, whatever the handler returns", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      const { client, requests } = yield* scripted("binary", Uint8Array.of(0x01))
+      yield* client.Get({ id: 7 }, { discard: true })
+      assert.deepEqual(yield* connection.call(key("Get"), text(0x22, "{\"id\":7}")), Uint8Array.of(0x02))
+      assert.deepEqual(yield* connection.call(key("Get"), text(0x22, "{\"id\":10}")), Uint8Array.of(0x02))
+      assert.deepEqual(yield* connection.call(key("Get"), requests[0]!), Uint8Array.of(0x01))
+      // Middleware's failure, before the handler has started, is one of the call.
+      assert.deepEqual(yield* connection.call(key("Admin"), text(0x22, "null")), text(0x12, "{\"_tag\":\"Denied\"}"))
+    }).pipe(Effect.scoped))
+
+  it.effect("follows the headers in the request", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      const call = (headers: string) => connection.call(key("Admin"), withHeaders(0x12, headers, "null"))
+      assert.deepEqual(yield* call("[[\"token\",\"ok\"]]"), text(0x02, "\"secret\""))
+      // Their names are lower case on either side.
+      assert.deepEqual(yield* call("[[\"Token\",\"ok\"]]"), text(0x02, "\"secret\""))
+      assert.deepEqual(yield* call("[]"), text(0x12, "{\"_tag\":\"Denied\"}"))
+      assert.deepEqual(yield* call("[[\"token\",\"wrong\"]]"), text(0x12, "{\"_tag\":\"Denied\"}"))
+    }).pipe(Effect.scoped))
+})
+
+describe("a server refuses", () => {
+  /** What a request is answered with that cannot be read. */
+  const refusal = (args: Uint8Array) =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      const error = yield* Effect.flip(connection.call(key("Get"), args))
+      assert.equal(error._tag, "RemoteError")
+      return error.message
+    }).pipe(Effect.scoped)
+
+  it.effect("a request without a format", () =>
+    Effect.gen(function*() {
+      assert.equal(
+        yield* refusal(new Uint8Array(0)),
+        "cannot decode the payload of test/Items.Get: expected a format this version knows, got nothing"
+      )
+    }))
+
+  it.effect("codecs and bits that it does not know", () =>
+    Effect.gen(function*() {
+      for (const format of [0x00, 0x03, 0x0f, 0x10, 0x13, 0x41, 0x42, 0x81, 0xff]) {
+        assert.equal(
+          yield* refusal(text(format, "{\"id\":7}")),
+          "cannot decode the payload of test/Items.Get: expected a format this version knows, got format 0x" +
+            format.toString(16).padStart(2, "0")
+        )
+      }
+    }))
+
+  it.effect("headers that are cut, too long, or not what headers are", () =>
+    Effect.gen(function*() {
+      for (
+        const args of [
+          Uint8Array.of(0x12),
+          Uint8Array.of(0x12, 0, 0, 0),
+          Uint8Array.of(0x11, 1, 0, 0, 0),
+          Uint8Array.of(0x12, 0, 0, 0, 0),
+          withHeaders(0x12, "[]", "{\"id\":7}", 0xffff_ffff),
+          withHeaders(0x12, "[]", "", 3),
+          withHeaders(0x12, "{\"a\":\"1\"}", "{\"id\":7}"),
+          withHeaders(0x12, "[[\"a\"]]", "{\"id\":7}"),
+          withHeaders(0x12, "[[\"a\",1]]", "{\"id\":7}"),
+          withHeaders(0x12, "[".repeat(100_000), "{\"id\":7}")
+        ]
+      ) {
+        assert.equal(
+          yield* refusal(args),
+          "cannot decode the payload of test/Items.Get: expected headers before the arguments"
+        )
+      }
+    }))
+})
+
+describe("a client refuses", () => {
+  it.effect("answers without a format, and formats that it does not know", () =>
+    Effect.gen(function*() {
+      const cases: ReadonlyArray<readonly [Uint8Array, string]> = [
+        [new Uint8Array(0), "nothing"],
+        ...[0x00, 0x03, 0x0f, 0x10, 0x21, 0x22, 0x41, 0x82, 0xff].map((format) =>
+          [text(format, "{\"name\":\"tea\"}"), `format 0x${format.toString(16).padStart(2, "0")}`] as const
+        )
+      ]
+      for (const format of formats) {
+        for (const [answer, got] of cases) {
+          const { client } = yield* scripted(format, answer)
+          for (const options of [{}, { discard: true }]) {
+            const error = yield* Effect.flip(client.Get({ id: 7 }, options))
+            assert.ok(error._tag === "CommunicationError" && error.reason._tag === "Protocol")
+            assert.equal(
+              error.message,
+              `cannot decode the result of test/Items.Get: expected a format this version knows, got ${got}`
+            )
+            assert.equal(error.endpoint, "memory://server")
+            assert.equal(error.maybeExecuted, true)
+          }
+        }
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("nothing that it can read: an answer says itself what it is in", () =>
+    Effect.gen(function*() {
+      const { client } = yield* scripted("binary", text(0x02, "{\"name\":\"tea\"}"))
+      assert.deepEqual(yield* client.Get({ id: 7 }), { name: "tea" })
+      const failing = yield* scripted("binary", text(0x12, "{\"_tag\":\"NotFound\",\"id\":3}"))
+      assert.deepEqual(yield* Effect.flip(failing.client.Get({ id: 3 })), new NotFound({ id: 3 }))
+    }).pipe(Effect.scoped))
+})
