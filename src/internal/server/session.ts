@@ -162,9 +162,7 @@ export class ServerSession implements TransportOwner {
   answer(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>): void {
     this.calls.remove(call.id)
     const late = call.stopped === "deadline" || this.isLate(call.deadlineAt)
-    if (call.acknowledged) this.logDiscarded(call.route, exit)
-    else this.respond(call.id, call.route, call.incoming?.replyFormat ?? -1, exit, late)
-    this.count(call, outcomeOf(call, exit, late))
+    this.count(call, call.acknowledged ? this.discarded(call.route, exit) : this.respond(call, exit, late))
     this.finishIfIdle()
   }
 
@@ -240,8 +238,7 @@ export class ServerSession implements TransportOwner {
 
   /** Runs a handler that was admitted. One that has its result at once is answered without a fiber. */
   private run(call: RunningCall, incoming: Incoming, trace: TraceContext | undefined): void {
-    const { id, route } = call
-    if (trace !== undefined || route.spans === "all" || incoming.isDiscarded) {
+    if (trace !== undefined || call.route.spans === "all" || incoming.isDiscarded) {
       this.enter(call)
       return this.begin(call, incoming, trace)
     }
@@ -252,9 +249,8 @@ export class ServerSession implements TransportOwner {
         this.settings.admission.ended()
         // The type guard forgets what the exit is one of.
         const exit = replied as Exit.Exit<Uint8Array, unknown>
-        this.respond(id, route, incoming.replyFormat, exit, false)
         call.incoming = incoming
-        return this.count(call, outcomeOf(call, exit, false))
+        return this.count(call, this.respond(call, exit, false))
       }
     }
     this.enter(call)
@@ -333,47 +329,51 @@ export class ServerSession implements TransportOwner {
     }
   }
 
+  /** Gives back what kind of failure the answer is, if it is one. */
   private respond(
-    id: number,
-    route: Route,
-    format: number,
+    { id, incoming, route }: RunningCall,
     exit: Exit.Exit<Uint8Array, unknown>,
     late: boolean
-  ): void {
-    if (Exit.isSuccess(exit)) {
-      const result = exit.value
-      if (!isBytes(result)) {
-        const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
-        return this.failed(id, route, Cause.die(problem))
-      }
-      const length = format < 0 ? result.length : result.length + 1
-      if (length > this.settings.maxMessageSize) {
-        const { component, method } = route.key
-        const text =
-          `the result of ${component}.${method} is ${length} bytes, expected at most ${this.settings.maxMessageSize}`
-        return this.respondError(id, [plainError(text)])
-      }
-      this.send(id, MessageType.response, format, result)
-    } else if (late) {
+  ): string | undefined {
+    if (Exit.isFailure(exit)) {
+      if (!late) return this.failed(id, route, exit.cause)
       this.respondError(id, [Identities.deadlineExceeded])
-    } else {
-      this.failed(id, route, exit.cause)
+      return "DeadlineExceeded"
     }
+    const result = exit.value
+    if (!isBytes(result)) {
+      const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
+      return this.failed(id, route, Cause.die(problem))
+    }
+    const format = incoming?.replyFormat ?? -1
+    const length = format < 0 ? result.length : result.length + 1
+    if (length > this.settings.maxMessageSize) {
+      const { component, method } = route.key
+      const text =
+        `the result of ${component}.${method} is ${length} bytes, expected at most ${this.settings.maxMessageSize}`
+      this.respondError(id, [plainError(text)])
+      return "too_large"
+    }
+    this.send(id, MessageType.response, format, result)
+    return incoming?.failure
   }
 
-  private failed(id: number, route: Route, cause: Cause.Cause<unknown>): void {
+  private failed(id: number, route: Route, cause: Cause.Cause<unknown>): string {
     const chain = chainOfCause(cause)
     if (Cause.hasDies(cause)) {
       this.logFailed(route, "a handler died", cause)
     }
     this.respondError(id, chain)
+    return errorType(cause)
   }
 
-  /** Nobody waits for the end of a discarded call: its failure is told here. */
-  private logDiscarded(route: Route, exit: Exit.Exit<unknown, unknown>): void {
-    if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
+  /** Nobody waits for the end of a discarded call: its failure is told here. Gives back what kind that is. */
+  private discarded(route: Route, exit: Exit.Exit<unknown, unknown>): string | undefined {
+    if (Exit.isSuccess(exit)) return undefined
+    if (!Cause.hasInterruptsOnly(exit.cause)) {
       this.logFailed(route, "the handler of a discarded call failed", exit.cause)
     }
+    return errorType(exit.cause)
   }
 
   private logFailed({ key: { component, method } }: Route, message: string, cause: Cause.Cause<unknown>): void {
@@ -552,12 +552,6 @@ class RunningCall implements Startable, IncomingCall {
 }
 
 const interrupted = Exit.interrupt()
-
-/** What kind of failure a call has ended with, if it has. */
-const outcomeOf = (call: RunningCall, exit: Exit.Exit<unknown, unknown>, late: boolean): string | undefined => {
-  if (Exit.isSuccess(exit)) return call.incoming?.failure
-  return late ? "DeadlineExceeded" : errorType(exit.cause)
-}
 
 const nothing = new Uint8Array(0)
 
