@@ -115,7 +115,9 @@ const counting = (
   const metrics = serverMetrics(context)
   const source: ServerSource = {
     get connections() {
-      return sessions.size
+      let open = 0
+      for (const session of sessions) if (session.isOpen) open++
+      return open
     },
     get callsInFlight() {
       let calls = 0

@@ -83,6 +83,11 @@ export class ServerSession implements TransportOwner {
     return this.calls.size
   }
 
+  /** Whether its connection is still there: it may be over while handlers that cannot be interrupted run on. */
+  get isOpen(): boolean {
+    return !this.transport.isOver
+  }
+
   /** Ends when no call is in flight. */
   readonly whenIdle: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.calls.size === 0) return resume(Effect.void)
