@@ -6,7 +6,7 @@ import { Component, MethodKey } from "effect-call"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
 import { SocketServer } from "effect/socket"
 import * as assert from "node:assert/strict"
-import { open } from "./Component/support.ts"
+import { clientOver, open } from "./Component/support.ts"
 
 class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { id: Schema.Int }) {}
 
@@ -22,6 +22,10 @@ const handlers = group.toLayer({
   Get: ({ id }) => id < 10 ? Effect.succeed(item(id)) : Effect.fail(new NotFound({ id })),
   Ping: () => Effect.void
 })
+
+/** What an effect dies of. */
+const defectOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(Effect.sandbox(effect)), ({ reasons }) => String(reasons[0]))
 
 describe("a component", () => {
   it("has a name, its group, and a key for each method", () => {
@@ -66,8 +70,35 @@ describe("a component", () => {
     Effect.gen(function*() {
       // What the types forbid.
       const lacking = group.omit("Ping").toLayer({ Get: ({ id }) => Effect.succeed(item(id)) }) as typeof handlers
-      const defect = yield* Effect.sandbox(Component.handlers(Items, lacking)).pipe(Effect.flip)
-      assert.match(String(defect.reasons[0]), /no handler for test\/Items\.Ping in the layer it is given/)
+      assert.match(
+        yield* defectOf(Component.handlers(Items, lacking)),
+        /no handler for test\/Items\.Ping in the layer it is given/
+      )
+    }).pipe(Effect.scoped))
+
+  it.effect("cannot be called or served with a schema that cannot be sent, and says which it is", () =>
+    Effect.gen(function*() {
+      // Nothing tells the members apart.
+      const ambiguous = Schema.Union([Schema.Struct({ x: Schema.Int }), Schema.Struct({ y: Schema.Int })])
+      const { connection } = yield* open(Items, handlers)
+      const check = Effect.fnUntraced(function*<Rpcs extends Rpc.Any>(
+        part: string,
+        group: RpcGroup.RpcGroup<Rpcs>,
+        layer: Layer.Layer<Rpc.ToHandler<Rpcs>>
+      ) {
+        const component = Component.make("test/Unsendable", group)
+        const expected = new RegExp(`the ${part} of test/Unsendable\\.Do cannot be sent in binary: .*union members`)
+        assert.match(yield* defectOf(clientOver(connection, component)), expected)
+        assert.match(yield* defectOf(Component.handlers(component, layer)), expected)
+        // It can be sent in JSON.
+        yield* clientOver(connection, component, { format: "json" })
+      })
+      const payload = RpcGroup.make(Rpc.make("Do", { payload: ambiguous }))
+      yield* check("payload", payload, payload.toLayer({ Do: () => Effect.void }))
+      const success = RpcGroup.make(Rpc.make("Do", { success: ambiguous }))
+      yield* check("success", success, success.toLayer({ Do: () => Effect.succeed({ x: 1 }) }))
+      const error = RpcGroup.make(Rpc.make("Do", { error: ambiguous }))
+      yield* check("error", error, error.toLayer({ Do: () => Effect.void }))
     }).pipe(Effect.scoped))
 
   it.effect("fails to be served as its handlers' layer fails", () =>

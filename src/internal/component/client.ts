@@ -62,8 +62,7 @@ export class ClientMethod {
     this.key = key
     this.rpc = rpc
     this.codecs = new Codec.MethodCodecs(rpc)
-    // Compiled now, so that a schema that cannot be sent is found where the client is made.
-    this.codecs.payload(settings.format)
+    this.codecs.compile(key, settings.format)
     this.middlewares = clientMiddlewares(rpc, settings.context)
     // The annotation's function is for this method's payloads.
     this.shardKeyOf = (Context.get(rpc.annotations, ShardKey) ?? none) as (
@@ -234,15 +233,11 @@ export class ClientMethod {
 
   /** Why a payload cannot be sent. The types forbid most of it, so it is a bug of the caller. */
   private unusable(cause: unknown): Error {
-    const { component, method } = this.key
-    const problem = isCause(cause) ? Codec.problemOfCause(cause) : Codec.problemOf(cause)
-    return new TypeError(`the payload of ${component}.${method} cannot be encoded: ${problem}`, { cause })
+    return Codec.unencodable("payload", this.key, cause)
   }
 }
 
 const none = (): undefined => undefined
-
-const isCause = (u: unknown): u is Cause.Cause<unknown> => typeof u === "object" && u !== null && "reasons" in u
 
 const isEmpty = (headers: Headers.Headers): boolean => {
   for (const _ in headers) return false

@@ -23,6 +23,7 @@ import { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { Buffer } from "node:buffer"
+import type { MethodKey } from "../../MethodKey.ts"
 
 /** How values are written: compact and open to evolution, or readable. */
 export type Format = "binary" | "json"
@@ -105,6 +106,18 @@ export class MethodCodecs {
     this.success = lazily(() => rpc.successSchema, options)
     this.error = lazily(() => Schema.Union([...errors]), options)
   }
+
+  /** Compiles all of them, so that a schema that cannot be sent is found where it is declared to be, and not by its first caller. */
+  compile(key: MethodKey, format: Format): void {
+    for (const part of ["payload", "success", "error"] as const) {
+      try {
+        this[part](format)
+      } catch (defect) {
+        const text = `the ${part} of ${key.component}.${key.method} cannot be sent in ${format}: ${problemOf(defect)}`
+        throw new TypeError(text, { cause: defect })
+      }
+    }
+  }
 }
 
 const lazily = (schema: () => Schema.Top, options: ParseOptions): (format: Format) => Codec => {
@@ -141,15 +154,33 @@ export const decodeHeaders = (
 /** Texts of issues are cut here: a path may contain keys of any length. */
 const maxProblemLength = 1000
 
+/** Whether an error is one of a schema; what `make` throws has the issue as its cause. */
+const isOfSchema = (error: unknown): error is Error =>
+  Schema.isSchemaError(error) || (error instanceof Error && SchemaIssue.isIssue(error.cause))
+
 /** What is wrong with a value, in one line: what was expected, and where. */
 export const problemOf = (error: unknown): string => {
-  // `make` throws an Error whose cause is the issue.
-  const known = error instanceof Error && SchemaIssue.isIssue(error.cause) ? new Schema.SchemaError(error.cause) : error
+  const known = isOfSchema(error) && SchemaIssue.isIssue(error.cause) ? new Schema.SchemaError(error.cause) : error
   const text = known instanceof Error ? known.message : String(known)
   const line = text.replaceAll("\n  at", " at").replaceAll("\n", "; ")
   return line.length <= maxProblemLength ? line : `${line.slice(0, maxProblemLength)}…`
 }
 
-/** {@link problemOf} of the error, or the defect, in a cause. */
-export const problemOfCause = (cause: Cause.Cause<unknown>): string =>
-  problemOf(Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause)))
+/** The error, or the defect, in a cause. */
+const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
+  Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause))
+
+/** {@link problemOf} of what is in a cause. */
+export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf(errorOfCause(cause))
+
+/** The defect that a value cannot be encoded. */
+export const unencodable = (
+  what: "payload" | "result" | "failure",
+  { component, method }: MethodKey,
+  cause: unknown
+): TypeError => {
+  const error = Cause.isCause(cause) ? errorOfCause(cause) : cause
+  const text = `the ${what} of ${component}.${method} cannot be encoded: ${problemOf(error)}`
+  // What a schema has found is in the text, as much of it as anybody wants to read. A bug has a stack that is worth having.
+  return isOfSchema(error) ? new TypeError(text) : new TypeError(text, { cause: error })
+}

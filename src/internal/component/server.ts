@@ -72,8 +72,7 @@ class ComponentRoute implements Route {
     this.handler = handler.handler
     this.middlewares = middlewares
     this.codecs = new Codec.MethodCodecs(rpc)
-    // Compiled now, so that a schema that cannot be sent is found where the handlers are made.
-    this.codecs.payload("binary")
+    this.codecs.compile(key, "binary")
     // Whatever these were built in, a call's deadline, span and Scope are its own.
     this.context = withoutCaller(Context.merge(context, handler.context))
   }
@@ -209,13 +208,10 @@ class IncomingRpc implements Incoming {
   }
 
   /** What a handler returns against its own schema is a bug of its own. */
-  private encode(codec: Codec.Codec, what: string, value: unknown): Effect.Effect<Uint8Array> {
+  private encode(codec: Codec.Codec, what: "result" | "failure", value: unknown): Effect.Effect<Uint8Array> {
     const encoded = codec.encode(value)
-    return Codec.valueNow(encoded) ?? Effect.catchCause(encoded, (cause) => {
-      const { component, method } = this.route.key
-      const problem = Codec.problemOfCause(cause)
-      return Effect.die(new TypeError(`the ${what} of ${component}.${method} cannot be encoded: ${problem}`, { cause }))
-    })
+    return Codec.valueNow(encoded) ??
+      Effect.catchCause(encoded, (cause) => Effect.die(Codec.unencodable(what, this.route.key, cause)))
   }
 }
 
