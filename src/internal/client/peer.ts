@@ -174,9 +174,10 @@ export class Peer {
   }
 
   private startDial(dial: Dial): void {
-    this.log("Debug", "an endpoint is dialed")
     const { context, dialTimeout, metrics, scope } = this.settings
+    // First: a logger may close the Connection, which lets go of what it has by then.
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
+    this.log("Debug", "an endpoint is dialed")
     // A fiber of its own, in no caller's context: the dial serves all who wait for it.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
