@@ -121,9 +121,9 @@ export class Client implements PeerOwner {
 
   /** Takes over what the resolver has answered anew. */
   resolved({ endpoints, version }: Resolution): void {
+    this.update(endpoints)
     // Without a version nobody knows whether anything has changed.
     if (version !== undefined && this.settings.metrics !== undefined) this.settings.metrics.resolverUpdates++
-    this.update(endpoints)
   }
 
   /** The resolver has failed; its last endpoints stay in use. */
