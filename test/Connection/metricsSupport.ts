@@ -1,5 +1,5 @@
 /** What the tests of a Connection's metrics share: a server in memory, and Connections to it in the states that calls may find them in. */
-import { type Clock, Effect } from "effect"
+import { Effect } from "effect"
 import { type Connection, HandlerMap, MethodKey } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { component, connect, echo, handlers, hang } from "../support/networks.ts"
@@ -49,17 +49,3 @@ export const fill = Effect.fnUntraced(function*(connection: Connection.Connectio
   yield* fork(Effect.exit(connection.call(hang, new Uint8Array(1024 * kibibyte))))
   yield* settle
 })
-
-/** A clock whose time in milliseconds is what is read, and on which nobody wakes. */
-export const clockThat = (read: () => number): Clock.Clock => {
-  const nanos = () => BigInt(read()) * 1_000_000n
-  return {
-    currentTimeMillisUnsafe: read,
-    currentTimeMillis: Effect.sync(read),
-    currentTimeNanosUnsafe: nanos,
-    currentTimeNanos: Effect.sync(nanos),
-    monotonicTimeNanosUnsafe: nanos,
-    monotonicTimeNanos: Effect.sync(nanos),
-    sleep: () => Effect.never
-  }
-}
