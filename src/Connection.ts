@@ -33,7 +33,7 @@ import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
 import { background } from "./internal/background.ts"
 import { CurrentOptions, mergeOptions } from "./internal/callOptions.ts"
-import { startTyped, type TypedConnection } from "./internal/client/call.ts"
+import { type Resume, startTyped, type TypedConnection, type TypedRequest } from "./internal/client/call.ts"
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
@@ -211,12 +211,14 @@ export const make = Effect.fnUntraced(function*(
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)
     }
-    const connection: TypedConnection = {
-      call: (key, args, options) => client.call(key, args, options),
-      close: Scope.close(outer, Exit.void),
-      state: client.state,
-      [startTyped]: (request, resume) => client.startTyped(request, resume)
-    }
+    const call = Object.assign(
+      (key: MethodKey, args: Uint8Array, options?: CallOptions) => client.call(key, args, options),
+      {
+        [startTyped]: <A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>) =>
+          client.startTyped(request, resume)
+      }
+    )
+    const connection: TypedConnection = { call, close: Scope.close(outer, Exit.void), state: client.state }
     return connection
   }))
 })

@@ -34,12 +34,23 @@ export interface TypedRequest<A, E> {
 /** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */
 export const startTyped: unique symbol = Symbol.for("effect-call/internal/startTyped")
 
-/** A Connection of this package, which takes typed calls without a copy and an effect more. */
-export interface TypedConnection extends Connection {
+/** A `call` that takes typed calls, too, without a copy and an effect more. */
+interface TypedCall {
+  (key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
   [startTyped]<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void
 }
 
-export const isTypedConnection = (connection: Connection): connection is TypedConnection => startTyped in connection
+/**
+ * A Connection of this package. That it takes typed calls is its `call`'s own: an object that is made of it, with another `call` in place
+ * of this one, means that for typed calls, too.
+ */
+export interface TypedConnection extends Connection {
+  readonly call: TypedCall
+}
+
+export const isTypedConnection = (connection: Connection): connection is TypedConnection =>
+  // Looked at, not called.
+  startTyped in (connection as TypedConnection).call
 
 export class Call {
   /** The id on the connection it was sent on; 0 before. */

@@ -158,7 +158,7 @@ export class ClientMethod {
     if (args.discard) code |= Codec.isDiscarded
     if (!isEmpty(args.headers)) {
       code |= Codec.hasHeaders
-      body = joined(Codec.encodeHeaders(args.headers), payload)
+      body = Codec.joined(Codec.encodeHeaders(args.headers), payload)
     }
     let options: CallOptions | undefined
     try {
@@ -174,9 +174,13 @@ export class ClientMethod {
       span: args.span,
       decode: args.discard ? this.decodeDiscarded : this.decode
     }
-    if (isTypedConnection(connection)) return connection[startTyped](request, resume)
-    const called = connection.call(this.key, joined(Uint8Array.of(code), body), options)
-    resume(Effect.flatMap(called, (answer) => request.decode(answer, 0, answer.length, true, undefined)))
+    if (isTypedConnection(connection)) return connection.call[startTyped](request, resume)
+    // Any object that is a Connection.
+    const called = Effect.flatMap(
+      Effect.suspend(() => connection.call(this.key, Codec.joined(Uint8Array.of(code), body), options)),
+      (answer) => request.decode(answer, 0, answer.length, true, undefined)
+    )
+    resume(args.span === undefined ? called : Effect.provideService(called, Tracer.ParentSpan, args.span))
   }
 
   /** The shard key that the method makes of its payload, where the region has none. */
@@ -247,13 +251,6 @@ const isEmpty = (headers: Headers.Headers): boolean => {
 /** A plain view: of a Buffer, decoders would make views that are not copies. */
 const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
-
-const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
-  const both = new Uint8Array(first.length + second.length)
-  both.set(first)
-  both.set(second, first.length)
-  return both
-}
 
 const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never>): ReadonlyArray<ClientMiddleware> => {
   const found: Array<ClientMiddleware> = []

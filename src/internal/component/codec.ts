@@ -125,6 +125,14 @@ const lazily = (schema: () => Schema.Top, options: ParseOptions): (format: Forma
   return (format) => made[format] ??= (format === "binary" ? binary : json)(schema(), options)
 }
 
+/** What goes before some bytes, and the bytes. */
+export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
+  const both = new Uint8Array(first.length + second.length)
+  both.set(first)
+  both.set(second, first.length)
+  return both
+}
+
 /** The block of headers that goes before the arguments. */
 export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
   const text = utf8.encode(JSON.stringify(Object.entries(headers)))

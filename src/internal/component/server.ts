@@ -45,10 +45,12 @@ export const handlerOf = (method: Method): RoutedHandler => {
       const incoming = route.read(args, 0, args.length, true)
       const call: IncomingCall = { id: 0, connection: incoming, acknowledge: () => {} }
       return Effect.suspend(() => incoming.handle(call)).pipe(
+        Effect.scoped,
         Effect.exit,
         Effect.flatMap((exit) => incoming.reply(exit)),
-        Effect.map((reply) => Uint8Array.of(incoming.replyFormat, ...reply)),
-        Effect.updateContext((own: Context.Context<never>) => Context.merge(context, own))
+        Effect.map((reply) => Codec.joined(Uint8Array.of(incoming.replyFormat), reply)),
+        // The call's own are what the handler's context is without: its deadline, its span.
+        Effect.updateContext((own: Context.Context<never>) => Context.merge(own, context))
       )
     },
     { [ownRoute]: route }
