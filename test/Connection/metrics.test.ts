@@ -214,9 +214,10 @@ describe("a call that is tried more than once is counted once, with all the time
   )
 
   for (
-    const [where, names, counted] of [
-      ["another endpoint", ["a", "b"], [okay, "2 echo at memory://b: ok"]],
-      ["the same one, on another connection", ["a"], ["3 echo at memory://a: ok"]]
+    const [where, names, balancer, counted] of [
+      ["another endpoint", ["a", "b"], inOrder, [okay, "2 echo at memory://b: ok"]],
+      ["the same one, on another connection", ["a"], inOrder, ["3 echo at memory://a: ok"]],
+      ["the same one, whose balancer picks at once", ["a"], Balancer.roundRobin, ["3 echo at memory://a: ok"]]
     ] as const
   ) {
     it.effect(
@@ -224,7 +225,7 @@ describe("a call that is tried more than once is counted once, with all the time
       meteredInMemory((metrics) =>
         Effect.gen(function*() {
           for (const name of names) yield* TestNetwork.listen(name, served, { shutdownGrace: 0 })
-          const connection = yield* connect(yield* Effect.forEach(names, TestNetwork.endpoint), { balancer: inOrder })
+          const connection = yield* connect(yield* Effect.forEach(names, TestNetwork.endpoint), { balancer })
           yield* connection.call(echo, nothing)
           const left = yield* plug(connection)
           // Copied, and sent from where it is.

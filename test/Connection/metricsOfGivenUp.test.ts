@@ -12,7 +12,7 @@ import { clockThat } from "../support/clock.ts"
 import { assertTook, callsOf, durationsOf, metered, meteredInMemory } from "../support/metrics.ts"
 import { connect, echo, hang } from "../support/networks.ts"
 import { message, messagesOf, rawServer, version } from "../support/raw.ts"
-import { fill, fork, nothing, open, plug, serve, toA } from "./metricsSupport.ts"
+import { fill, fork, nothing, open, plug, serve, sleep, toA } from "./metricsSupport.ts"
 import { elapse, settle } from "./support.ts"
 
 const okay = "1 echo at memory://a: ok"
@@ -153,6 +153,25 @@ describe("a call at its deadline is counted once", () => {
         yield* Effect.flip(connection.call(echo, nothing, { timeout: 0 }))
         assert.deepEqual(callsOf(metrics, "client"), [okay, "1 echo: DeadlineExceeded"])
         assertTook(durationsOf(metrics, "client", { "error.type": "DeadlineExceeded" }), 0)
+      })
+    )
+  )
+})
+
+describe("a call that is answered after another one's deadline", () => {
+  it.effect(
+    "has its own time, also where nothing happened in between",
+    meteredInMemory((metrics) =>
+      Effect.gen(function*() {
+        const connection = yield* open()
+        yield* TestNetwork.fault("a", { blackHole: "toClient" })
+        const expiring = yield* fork(Effect.flip(connection.call(hang, nothing, { timeout: "1 second" })))
+        const call = yield* fork(connection.call(sleep, new Uint8Array(500)))
+        yield* elapse(expiring, 500)
+        yield* TestClock.adjust("4 seconds")
+        yield* TestNetwork.heal("a")
+        yield* Fiber.join(call)
+        assertTook(durationsOf(metrics, "client", { "rpc.method": "sleep" }), 5)
       })
     )
   )

@@ -2,11 +2,12 @@
 import { describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Schema, Scope } from "effect"
 import { HandlerMap, MethodKey, type Server } from "effect-call"
+import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { elapse, settle } from "../Connection/support.ts"
 import { clockThat } from "../support/clock.ts"
-import { assertTook, callsOf, durationsOf, metered } from "../support/metrics.ts"
+import { assertTook, callsOf, durationsOf, metered, meteredInMemory } from "../support/metrics.ts"
 import { component, connect, echo, handlers, hang, memory, tcp } from "../support/networks.ts"
 import { cancel, messagesOf, rawClient, request, version } from "../support/raw.ts"
 
@@ -292,6 +293,28 @@ describe("a call whose connection is lost is counted once", () => {
           "1 echo at memory://server: canceled",
           "1 hang at memory://server: canceled"
         ])
+      })
+    )
+  )
+
+  it.effect(
+    "where its handler had ended, and its answer had yet to leave",
+    meteredInMemory((metrics) =>
+      Effect.gen(function*() {
+        yield* TestNetwork.listen("a", served)
+        const client = yield* rawClient(yield* TestNetwork.endpoint("a"))
+        yield* TestNetwork.fault("a", { blackHole: "toClient" })
+        // The network takes no more after the answer to the first of them.
+        client.write(Buffer.concat([version, request(1, echo, new Uint8Array(200_000))]))
+        client.write(Buffer.concat([1000, 2000, 3000].map((size, i) => request(2 + i, sleep, new Uint8Array(size)))))
+        for (let second = 0; second < 3; second++) {
+          yield* settle
+          yield* TestClock.adjust("1 second")
+        }
+        yield* settle
+        client.socket.destroy()
+        yield* settle
+        assert.deepEqual(callsOf(metrics, "server"), ["1 echo at memory://a: ok", "3 sleep at memory://a: ok"])
       })
     )
   )
