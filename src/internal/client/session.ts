@@ -159,7 +159,9 @@ export class ClientSession implements TransportOwner {
     if (this.pending.get(call.id) !== call) return
     this.pending.remove(call.id)
     // Whoever waits for the deadline may be earlier than the timer here.
-    this.count(call, this.isLate(call) ? "DeadlineExceeded" : "canceled")
+    const errorType = this.isLate(call) ? "DeadlineExceeded" : "canceled"
+    call.typed?.span?.attribute("error.type", errorType)
+    this.count(call, errorType)
     this.forget(call)
     this.settled()
   }

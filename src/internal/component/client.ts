@@ -1,7 +1,6 @@
 /**
  * The methods of a component's client: values in, a call, values out.
  */
-import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -15,7 +14,7 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
-import { errorType, methodAttributes, spanName } from "../telemetry/span.ts"
+import { errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
@@ -86,7 +85,7 @@ export class ClientMethod {
     span: Tracer.Span | undefined
   ): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
-      const done = span === undefined ? resume : recordFailure(span, resume)
+      const done = span === undefined ? resume : recording(span, resume)
       let payload: unknown
       try {
         payload = this.rpc.payloadSchema.make(input)
@@ -262,10 +261,12 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
   return found
 }
 
-/** Resumes, and tells the span what kind of failure there was. */
-const recordFailure = (span: Tracer.Span, resume: Resume): Resume => (result) => {
-  const record = (cause: Cause.Cause<unknown>) => span.attribute("error.type", errorType(cause))
-  if (!Exit.isExit(result)) return resume(Effect.tapCause(result, (cause) => Effect.sync(() => record(cause))))
-  if (Exit.isFailure(result)) record(result.cause)
+/**
+ * Resumes, and tells the span what kind of failure there was. (That a call was given up while it waited for its answer is told where it is
+ * cancelled: a frame on the fiber's stack would cost every call that succeeds.)
+ */
+const recording = (span: Tracer.Span, resume: Resume): Resume => (result) => {
+  if (!Exit.isExit(result)) return resume(recordFailure(span, result))
+  if (Exit.isFailure(result)) span.attribute("error.type", errorType(result.cause))
   resume(result)
 }

@@ -23,7 +23,14 @@ import type { KeyTable } from "../protocol/keyTable.ts"
 import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceContext } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
-import { type Attributes, errorType, methodAttributes, peerAttributes, spanName } from "../telemetry/span.ts"
+import {
+  type Attributes,
+  errorType,
+  methodAttributes,
+  peerAttributes,
+  recordFailure,
+  spanName
+} from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
@@ -317,12 +324,11 @@ export class ServerSession implements TransportOwner {
       ...(parent === undefined ? {} : { parent }),
       attributes: { ...methodAttributes(key), ...(this.peer ??= peerAttributes(this.transport.duplex)) }
     }
-    return Effect.useSpan(spanName(key), options, (span) =>
-      Effect.provideService(
-        Effect.tapCause(handler, (cause) => Effect.sync(() => span.attribute("error.type", errorType(cause)))),
-        Tracer.ParentSpan,
-        span
-      ))
+    return Effect.useSpan(
+      spanName(key),
+      options,
+      (span) => Effect.provideService(recordFailure(span, handler), Tracer.ParentSpan, span)
+    )
   }
 
   /** The bytes to answer with. */

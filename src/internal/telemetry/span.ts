@@ -5,7 +5,10 @@
  * name contains slashes itself.
  */
 import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { MethodKey } from "../../MethodKey.ts"
@@ -52,3 +55,10 @@ export const failureType = (failure: unknown): string => {
   if ("_tag" in failure && typeof failure._tag === "string") return failure._tag
   return failure instanceof Error ? failure.name : "failure"
 }
+
+/** Tells a span what kind of failure an effect ends with, also where it is interrupted. */
+export const recordFailure = <A, E, R>(span: Tracer.Span, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.onExitPrimitive(effect, (exit) => {
+    if (Exit.isFailure(exit)) span.attribute("error.type", errorType(exit.cause))
+    return undefined
+  })
