@@ -175,6 +175,25 @@ describe("the failure of a handler whose call was discarded", () => {
       assert.match(log.lines[1]!.cause, /dead/)
     }).pipe(Effect.scoped))
 
+  it.effect("is logged where it is that of a Deferred, which the server waits for", () =>
+    Effect.gen(function*() {
+      const later = yield* Deferred.make<string, Failed>()
+      const log = makeLog()
+      const bare = RpcGroup.make(Rpc.make("Work", { success: Schema.String, error: Failed }))
+      const { client, serving } = yield* open(
+        Component.make("test/Jobs", bare),
+        bare.toLayer({ Work: () => Effect.succeed(later) }),
+        { server: { shutdownGrace: "10 seconds" } }
+      ).pipe(Effect.provide(log.layer))
+      yield* client.Work(undefined, discard)
+      const stopping = yield* Effect.forkChild(Fiber.interrupt(serving), { startImmediately: true })
+      yield* settle
+      assert.equal(stopping.pollUnsafe(), undefined)
+      yield* Deferred.fail(later, new Failed({ why: "broken" }))
+      yield* Fiber.join(stopping)
+      assert.equal(log.lines[0]?.message, "the handler of a discarded call failed")
+    }).pipe(Effect.scoped))
+
   it.effect("is not there where it has not failed", () =>
     Effect.gen(function*() {
       const { client, expect, gate, log, serving } = yield* working()
@@ -187,7 +206,8 @@ describe("the failure of a handler whose call was discarded", () => {
       // One that the server interrupts has not failed either.
       yield* Fiber.interrupt(serving)
       yield* expect("interrupted", "closed")
-      assert.deepEqual(log.lines, [])
+      // The client logs that its connection was lost.
+      assert.deepEqual(log.lines.filter(({ annotations }) => "component" in annotations), [])
     }).pipe(Effect.scoped))
 
   it.effect("is told to its caller where it comes before the handler has started", () =>

@@ -43,7 +43,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
     // For those who call it by hand: a server takes the route.
     (args: Uint8Array) => {
       const incoming = route.read(args, 0, args.length, true)
-      const call: IncomingCall = { id: 0, connection: incoming, acknowledge: () => {} }
+      const call: IncomingCall = { id: 0, connection: incoming, acknowledge: () => {}, conclude: () => {} }
       return Effect.suspend(() => incoming.handle(call)).pipe(
         Effect.scoped,
         Effect.exit,
@@ -178,7 +178,7 @@ class IncomingRpc implements Incoming {
       uninterruptible = Rpc.isWrapper(result) && result.uninterruptible
       if (this.isDiscarded) {
         // What the caller had left was for the answer, which it has got by then.
-        const started = Effect.provideService(effect, CurrentDeadline, undefined)
+        const started = Effect.provideService(Effect.flatMap(effect, settled), CurrentDeadline, undefined)
         effect = Effect.andThen(Effect.sync(() => call.acknowledge()), started)
       }
     } catch (defect) {
@@ -187,7 +187,11 @@ class IncomingRpc implements Incoming {
     for (const middleware of middlewares) {
       effect = middleware(effect, info)
     }
-    return uninterruptible ? Effect.uninterruptible(effect) : effect
+    if (!uninterruptible) return effect
+    return Effect.uninterruptible(Effect.onExitPrimitive(effect, (exit) => {
+      call.conclude(exit)
+      return undefined
+    }))
   }
 
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
@@ -242,6 +246,10 @@ export class CallInfo {
     return client
   }
 }
+
+/** The result of a call that nobody waits for: how a Deferred ends is part of how the call does. */
+const settled = (result: unknown): Effect.Effect<unknown, unknown> =>
+  Deferred.isDeferred(result) ? Deferred.await(result) : Exit.succeed(result)
 
 const nothing = new Uint8Array(0)
 

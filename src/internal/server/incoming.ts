@@ -41,6 +41,8 @@ export interface IncomingCall {
   readonly connection: object
   /** The handler has started: a call that is discarded is answered now. */
   acknowledge(): void
+  /** What cannot be interrupted has ended: the call ends so, too, and not with the interruption that its fiber ends with. */
+  conclude(exit: Exit.Exit<unknown, unknown>): void
 }
 
 /** Where a handler of bytes is more than that. */

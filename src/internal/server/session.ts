@@ -467,6 +467,7 @@ class RunningCall implements Startable, IncomingCall {
   stopped: Stop | undefined = undefined
   /** Whether it was answered while its handler runs on. */
   acknowledged = false
+  private concluded: Exit.Exit<unknown, unknown> | undefined = undefined
   private readonly session: ServerSession
   private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private begin: (() => void) | undefined = undefined
@@ -489,6 +490,10 @@ class RunningCall implements Startable, IncomingCall {
     this.session.acknowledge(this)
   }
 
+  conclude(exit: Exit.Exit<unknown, unknown>): void {
+    this.concluded = exit
+  }
+
   /** It waits; `begin` starts its handler. */
   queue(begin: () => void): void {
     this.begin = begin
@@ -507,7 +512,8 @@ class RunningCall implements Startable, IncomingCall {
     context: Context.Context<never>
   ): void {
     this.incoming = incoming
-    this.fork(handler, context, (exit) => {
+    this.fork(handler, context, (ended) => {
+      const exit = this.concluded ?? ended
       if (scope.state._tag === "Empty") return this.reply(incoming, exit, context)
       // Finalizers belong to the call: it is answered when they have run.
       Effect.runForkWith(context)(Scope.close(scope, exit), { uninterruptible: true }).addObserver((closed) =>

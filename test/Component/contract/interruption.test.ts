@@ -61,7 +61,7 @@ eachHarness((harness) => {
         group,
         group.toLayer({
           Do: () =>
-            Effect.addFinalizer(() => note("scope closed")).pipe(
+            Effect.addFinalizer((exit) => note(`scope closed after ${exit._tag}`)).pipe(
               Effect.andThen(note("started")),
               Effect.andThen(Deferred.await(release)),
               Effect.andThen(note("done")),
@@ -78,7 +78,7 @@ eachHarness((harness) => {
       // What comes after the interruption has come: that has, too.
       yield* client.Ping()
       yield* Deferred.succeed(release, undefined)
-      assert.deepEqual(yield* Queue.takeN(events, 3), ["done", "middleware done", "scope closed"])
+      assert.deepEqual(yield* Queue.takeN(events, 3), ["done", "middleware done", "scope closed after Success"])
     }).pipe(Effect.scoped))
 
   it.effect("what a handler acquires in its Scope is released when its call ends, however it does", () =>
