@@ -17,6 +17,7 @@ import * as Package from "effect-call"
 import {
   Balancer,
   CallError,
+  Component,
   Connection,
   Deadline,
   Endpoint,
@@ -28,6 +29,7 @@ import {
 } from "effect-call"
 import * as Testing from "effect-call/testing"
 import { CallTest, TestNetwork } from "effect-call/testing"
+import { Rpc, type RpcClient, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { type Duplex, PassThrough } from "node:stream"
@@ -266,6 +268,34 @@ describe("the types of", () => {
       HandlerMap.HandlerMap<"S" | "T">
     >()
     expectTypeOf(HandlerMap.merge()).toEqualTypeOf<HandlerMap.HandlerMap<never>>()
+  })
+
+  it("Component", () => {
+    // More of it, and what it forbids: Component/types.test.ts.
+    const ping = Rpc.make("Ping")
+    const component = Component.make("component", RpcGroup.make(ping))
+    expectTypeOf(component).toEqualTypeOf<Component.Component<typeof ping>>()
+    expectTypeOf(component.name).toEqualTypeOf<string>()
+    expectTypeOf(component.group).toEqualTypeOf<RpcGroup.RpcGroup<typeof ping>>()
+    expectTypeOf(component.keys).toEqualTypeOf<ReadonlyMap<string, MethodKey.MethodKey>>()
+    type Client = RpcClient.RpcClient<typeof ping, CallError.CallError>
+    expectTypeOf<Component.Client<typeof component>>().toEqualTypeOf<Client>()
+    expectTypeOf(Component.client(component, { format: "json" })).toEqualTypeOf<
+      Effect.Effect<Client, never, Connection.Connection>
+    >()
+    expectTypeOf(Component.client).parameter(1).toEqualTypeOf<Component.ClientOptions | undefined>()
+    const layer: Layer.Layer<Rpc.Handler<"Ping">, "E", "R"> = component.group.toLayer({ Ping: () => Effect.void })
+    expectTypeOf(Component.handlers(component, layer, { disableTracing: true })).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, "E", "R" | Scope.Scope>
+    >()
+    expectTypeOf(Component.handlers).parameter(2).toEqualTypeOf<Component.HandlersOptions | undefined>()
+    expectTypeOf<Component.ClientOptions>().toEqualTypeOf<{
+      readonly format?: "binary" | "json" | undefined
+      readonly disableTracing?: boolean | undefined
+    }>()
+    expectTypeOf<Component.HandlersOptions>().toEqualTypeOf<{ readonly disableTracing?: boolean | undefined }>()
+    expectTypeOf(ping.pipe(Component.shardBy(() => 1n))).toEqualTypeOf<typeof ping>()
+    expectTypeOf(Component.shardBy(ping, () => "text")).toEqualTypeOf<typeof ping>()
   })
 
   it("Listener", () => {

@@ -1,0 +1,250 @@
+/**
+ * What the types of components promise: what a call gives and fails with, what clients and handlers need, and what is no program.
+ *
+ * They are checked by the compiler (`npm run typecheck`), which also complains where a line that is marked as an error is none.
+ */
+import { describe, expectTypeOf, it } from "@effect/vitest"
+import { Context, Effect, Layer, Schema, SchemaGetter, type Scope } from "effect"
+import { type CallError, Component, type Connection, type HandlerMap } from "effect-call"
+import { Rpc, type RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
+
+class NotFound extends Schema.TaggedError<NotFound>()("NotFound", {}) {}
+class Denied extends Schema.TaggedError<Denied>()("Denied", {}) {}
+class Offline extends Schema.TaggedError<Offline>()("Offline", {}) {}
+class User extends Context.Service<User, { readonly name: string }>()("User") {}
+class Database extends Context.Service<Database, { readonly get: Effect.Effect<string> }>()("Database") {}
+class Cipher extends Context.Service<Cipher, { readonly key: number }>()("Cipher") {}
+/** It provides a service to handlers, and may fail. */
+class Auth extends RpcMiddleware.Service<Auth, { provides: User }>()("Auth", { error: Denied }) {}
+/** It has a client's half, which is required and may fail. */
+class Local extends RpcMiddleware.Service<Local, { clientError: Offline }>()("Local", { requiredForClient: true }) {}
+
+/** A schema that needs a service, both ways. */
+const Secret = Schema.String.pipe(Schema.decodeTo(Schema.String, {
+  decode: SchemaGetter.transformEffect((text: string) => Cipher.useSync(() => text)),
+  encode: SchemaGetter.transformEffect((text: string) => Cipher.useSync(() => text))
+}))
+
+interface Item {
+  readonly id: number
+  readonly name: string
+}
+const Item = Schema.Struct({ id: Schema.Int, name: Schema.String })
+
+const Get = Rpc.make("Get", {
+  payload: { id: Schema.Int, note: Schema.String.pipe(Schema.withConstructorDefault(Effect.succeed(""))) },
+  success: Item,
+  error: NotFound
+})
+const Ping = Rpc.make("Ping")
+const items = RpcGroup.make(Get, Ping)
+const Items = Component.make("test/Items", items)
+
+const guarded = RpcGroup.make(
+  Rpc.make("Admin", { success: Schema.String, error: NotFound }).middleware(Auth),
+  Rpc.make("Here").middleware(Local)
+)
+const Guarded = Component.make("test/Guarded", guarded)
+
+const secrets = RpcGroup.make(Rpc.make("Keep", { payload: Secret, success: Secret }))
+const Secrets = Component.make("test/Secrets", secrets)
+
+/** What is looked at here is never run. */
+declare const client: Component.Client<typeof Items>
+declare const guardedClient: Component.Client<typeof Guarded>
+declare const secretsClient: Component.Client<typeof Secrets>
+
+/** Compiles what it is given, and does not run it. */
+const compiles = (program: () => unknown) => expectTypeOf(program).toBeFunction()
+
+const handlers = { Get: () => Effect.succeed({ id: 1, name: "tea" }), Ping: () => Effect.void }
+
+describe("a component's types", () => {
+  it("are those of its group", () => {
+    expectTypeOf(Items).toEqualTypeOf<Component.Component<typeof Get | typeof Ping>>()
+    expectTypeOf(Items.group).toEqualTypeOf(items)
+    expectTypeOf<Component.Client<typeof Items>>().toEqualTypeOf<
+      RpcClient.RpcClient<typeof Get | typeof Ping, CallError.CallError>
+    >()
+  })
+
+  it("do not mix: one with more methods, or fewer, is another one", () => {
+    const fewer = Component.make("test/Items", RpcGroup.make(Ping))
+    expectTypeOf(Items).not.toExtend<typeof fewer>()
+    expectTypeOf(fewer).not.toExtend<typeof Items>()
+    const other = Component.make("test/Items", RpcGroup.make(Rpc.make("Ping", { success: Schema.String }), Get))
+    expectTypeOf(other).not.toExtend<typeof Items>()
+    compiles(() => {
+      // @ts-expect-error it lacks a method
+      const more: typeof Items = fewer
+      // @ts-expect-error it has a method too many
+      const less: typeof fewer = Items
+      return [more, less]
+    })
+  })
+})
+
+describe("a client's method", () => {
+  it("gives what the method does, and fails with its errors or a CallError, and nothing else", () => {
+    compiles(() => {
+      expectTypeOf(client.Get({ id: 1 })).toEqualTypeOf<Effect.Effect<Item, NotFound | CallError.CallError>>()
+      expectTypeOf(client.Ping()).toEqualTypeOf<Effect.Effect<void, CallError.CallError>>()
+    })
+  })
+
+  it("gives nothing where that is discarded, and has none of the method's errors", () => {
+    compiles(() => {
+      expectTypeOf(client.Get({ id: 1 }, { discard: true })).toEqualTypeOf<Effect.Effect<void, CallError.CallError>>()
+      expectTypeOf(client.Get({ id: 1 }, { discard: false })).toEqualTypeOf(client.Get({ id: 1 }))
+      expectTypeOf(guardedClient.Admin(undefined, { discard: true })).toEqualTypeOf<
+        Effect.Effect<void, Denied | CallError.CallError>
+      >()
+    })
+  })
+
+  it("fails with the errors of its middleware, of servers and of clients", () => {
+    compiles(() => {
+      expectTypeOf(guardedClient.Admin()).toEqualTypeOf<
+        Effect.Effect<string, NotFound | Denied | CallError.CallError>
+      >()
+      expectTypeOf(guardedClient.Here()).toEqualTypeOf<Effect.Effect<void, Offline | CallError.CallError>>()
+    })
+  })
+
+  it("needs what its schemas need", () => {
+    compiles(() => {
+      expectTypeOf(secretsClient.Keep("x")).toEqualTypeOf<Effect.Effect<string, CallError.CallError, Cipher>>()
+    })
+  })
+
+  it("takes what the payload's constructor takes: its fields, and not those that have a default", () => {
+    expectTypeOf<Rpc.PayloadConstructor<typeof Get>>().toEqualTypeOf<{ readonly id: number; readonly note?: string }>()
+    expectTypeOf<Parameters<typeof client.Get>[0]>().toEqualTypeOf<Rpc.PayloadConstructor<typeof Get>>()
+    compiles(() => {
+      client.Get({ id: 1 }, { headers: { a: "1" } })
+      // @ts-expect-error a field is missing
+      client.Get({})
+      // @ts-expect-error a field is of another type
+      client.Get({ id: "1" })
+      // @ts-expect-error there is no such field
+      client.Get({ id: 1, name: "tea" })
+      // @ts-expect-error there is no payload
+      client.Ping({ id: 1 })
+      // @ts-expect-error there is no such option
+      client.Get({ id: 1 }, { timeout: "1 second" })
+      // @ts-expect-error there is no such method
+      client.Put({ id: 1 })
+    })
+  })
+})
+
+describe("a client", () => {
+  it("needs a Connection, and the middleware that is required of it", () => {
+    expectTypeOf(Component.client(Items)).toEqualTypeOf<
+      Effect.Effect<Component.Client<typeof Items>, never, Connection.Connection>
+    >()
+    expectTypeOf(Component.client(Guarded)).toEqualTypeOf<
+      Effect.Effect<
+        Component.Client<typeof Guarded>,
+        never,
+        Connection.Connection | RpcMiddleware.ForClient<Local>
+      >
+    >()
+    // Its schemas' services are those of its calls.
+    expectTypeOf(Component.client(Secrets)).toEqualTypeOf<
+      Effect.Effect<Component.Client<typeof Secrets>, never, Connection.Connection>
+    >()
+  })
+
+  it("can be told its format, and whether it is traced", () => {
+    expectTypeOf<Component.ClientOptions>().toEqualTypeOf<
+      { readonly format?: "binary" | "json" | undefined; readonly disableTracing?: boolean | undefined }
+    >()
+    // @ts-expect-error there is no such format
+    compiles(() => Component.client(Items, { format: "xml" }))
+  })
+
+  it("is a service's shape", () => {
+    class ItemsClient extends Context.Service<ItemsClient, Component.Client<typeof Items>>()("ItemsClient") {
+      static readonly layer = Layer.effect(this, Component.client(Items))
+    }
+    expectTypeOf(ItemsClient.layer).toEqualTypeOf<Layer.Layer<ItemsClient, never, Connection.Connection>>()
+    expectTypeOf<Component.Client<string>>().toBeNever()
+  })
+})
+
+describe("handlers", () => {
+  it("are a HandlerMap that needs nothing more", () => {
+    expectTypeOf(Component.handlers(Items, items.toLayer(handlers))).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, never, Scope.Scope>
+    >()
+  })
+
+  it("need what their layer needs and fail as it fails", () => {
+    const layer = items.toLayer(Effect.flatMap(Database, () => Effect.succeed(handlers))).pipe(
+      Layer.tap(() => Effect.fail("E" as const))
+    )
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Rpc.ToHandler<typeof Get | typeof Ping>, "E", Database>>()
+    expectTypeOf(Component.handlers(Items, layer)).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, "E", Database | Scope.Scope>
+    >()
+    // What a single handler needs is its layer's need, but for its Scope.
+    const using = items.toLayer({ ...handlers, Ping: () => Effect.andThen(Effect.scope, Effect.asVoid(Database)) })
+    expectTypeOf(Component.handlers(Items, using)).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, never, Database | Scope.Scope>
+    >()
+  })
+
+  it("need their middleware, which provides what it does", () => {
+    const layer = guarded.toLayer({ Admin: () => Effect.map(User, ({ name }) => name), Here: () => Effect.void })
+    expectTypeOf(layer).toEqualTypeOf<Layer.Layer<Rpc.Handler<"Admin"> | Rpc.Handler<"Here">>>()
+    expectTypeOf(Component.handlers(Guarded, layer)).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, never, Auth | Local | Scope.Scope>
+    >()
+  })
+
+  it("need what their schemas need", () => {
+    const layer = secrets.toLayer({ Keep: (secret) => Effect.succeed(secret) })
+    expectTypeOf(Component.handlers(Secrets, layer)).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, never, Cipher | Scope.Scope>
+    >()
+  })
+
+  it("are those of all methods, and keep to their types", () => {
+    compiles(() => {
+      // @ts-expect-error one is missing
+      items.toLayer({ Get: handlers.Get })
+      // @ts-expect-error its result is of another type
+      items.toLayer({ ...handlers, Get: () => Effect.succeed({ id: "1", name: "tea" }) })
+      // @ts-expect-error it fails with what the method does not
+      items.toLayer({ ...handlers, Get: () => Effect.fail(new Denied()) })
+      // @ts-expect-error the layer lacks one
+      Component.handlers(Items, items.omit("Ping").toLayer({ Get: handlers.Get }))
+      // One that has more is as good.
+      Component.handlers(Items, items.add(Rpc.make("More")).toLayer({ ...handlers, More: () => Effect.void }))
+    })
+  })
+})
+
+describe("shardBy", () => {
+  it("is given the method's payload, and leaves the method's type alone", () => {
+    const key = Component.shardBy(Get, (payload) => {
+      expectTypeOf(payload).toEqualTypeOf<{ readonly id: number; readonly note: string }>()
+      return BigInt(payload.id)
+    })
+    expectTypeOf(key).toEqualTypeOf(Get)
+    const piped = Get.pipe(Component.shardBy((payload) => {
+      expectTypeOf(payload).toEqualTypeOf<{ readonly id: number; readonly note: string }>()
+      return payload.note === "" ? undefined : payload.note
+    }))
+    expectTypeOf(piped).toEqualTypeOf(Get)
+    compiles(() => {
+      // @ts-expect-error a number is no key
+      Component.shardBy(Get, ({ id }) => id)
+      // @ts-expect-error there is no such field
+      Component.shardBy(Get, ({ name }) => name)
+      // @ts-expect-error nor is there one for a pipe
+      return Get.pipe(Component.shardBy(({ name }) => name))
+    })
+  })
+})
