@@ -283,12 +283,12 @@ describe("the types of", () => {
     expectTypeOf(Component.client(component, { format: "json" })).toEqualTypeOf<
       Effect.Effect<Client, never, Connection.Connection>
     >()
-    expectTypeOf(Component.client).parameter(1).toEqualTypeOf<Component.ClientOptions | undefined>()
+    expectTypeOf<Parameters<typeof Component.client>[1]>().toEqualTypeOf<Component.ClientOptions | undefined>()
     const layer: Layer.Layer<Rpc.Handler<"Ping">, "E", "R"> = component.group.toLayer({ Ping: () => Effect.void })
     expectTypeOf(Component.handlers(component, layer, { disableTracing: true })).toEqualTypeOf<
       Effect.Effect<HandlerMap.HandlerMap<never>, "E", "R" | Scope.Scope>
     >()
-    expectTypeOf(Component.handlers).parameter(2).toEqualTypeOf<Component.HandlersOptions | undefined>()
+    expectTypeOf<Parameters<typeof Component.handlers>[2]>().toEqualTypeOf<Component.HandlersOptions | undefined>()
     expectTypeOf<Component.ClientOptions>().toEqualTypeOf<{
       readonly format?: "binary" | "json" | undefined
       readonly disableTracing?: boolean | undefined
