@@ -51,6 +51,14 @@ export interface SessionSettings {
   readonly stats: ServerStats | undefined
 }
 
+/** Calls of one method that came together and have ended alike. */
+interface Ended {
+  readonly route: Route
+  readonly startedAt: number
+  readonly failure: string | undefined
+  times: number
+}
+
 /** Why a handler is interrupted. */
 type Stop = "canceled" | "deadline" | "lost"
 
@@ -63,7 +71,8 @@ export class ServerSession implements TransportOwner {
   /** When the bytes that are being read have come, in ticks of the clock. */
   private readAt = 0
   /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
-  private readonly ended: Array<RunningCall> = []
+  private readonly ended: Array<Ended> = []
+  private lastEnded: Ended | undefined = undefined
   private readonly onEnded: () => void
   private idleWaiters: Array<() => void> = []
   private paused = false
@@ -192,18 +201,25 @@ export class ServerSession implements TransportOwner {
 
   private count(call: RunningCall, failure: string | undefined): void {
     if (this.settings.stats === undefined) return
-    call.failure = failure
-    this.ended.push(call)
+    const { route, startedAt } = call
+    const last = this.lastEnded
+    // What came together and is answered together took as long, and is counted together.
+    if (last !== undefined && last.startedAt === startedAt && last.route === route && last.failure === failure) {
+      last.times++
+    } else {
+      this.ended.push(this.lastEnded = { route, startedAt, failure, times: 1 })
+    }
     // There is nothing more to be sent.
     if (call.acknowledged || this.transport.isOver) this.countEnded()
   }
 
   private countEnded(): void {
     const now = nowTicks(this.settings.clock)
-    for (const { failure, route, startedAt } of this.ended) {
-      this.settings.stats?.calls.method(route.key).record(secondsBetween(startedAt, now), failure)
+    for (const { failure, route, startedAt, times } of this.ended) {
+      this.settings.stats?.calls.method(route.key).record(secondsBetween(startedAt, now), failure, times)
     }
     this.ended.length = 0
+    this.lastEnded = undefined
   }
 
   private finishIfIdle(): void {
@@ -459,8 +475,6 @@ class RunningCall implements Startable, IncomingCall {
   deadlineAt: number
   /** When it came, in ticks of the clock. */
   readonly startedAt: number
-  /** What kind of failure it has ended with, if it has. */
-  failure: string | undefined = undefined
   /** The request, once it is being served. */
   incoming: Incoming | undefined = undefined
   /** Why its handler was interrupted, if it was. */

@@ -30,12 +30,12 @@ export class CallStats {
     this.attributes = attributes
   }
 
-  /** Counts a call that took so long and has failed with `errorType`, or succeeded. */
-  record(seconds: number, errorType: string | undefined): void {
+  /** Counts a call, or several, that took so long and failed with `errorType`, or succeeded. */
+  record(seconds: number, errorType: string | undefined, times = 1): void {
     const histogram = errorType === undefined
       ? this.succeeded ??= this.add(this.attributes)
       : this.failedWith(errorType)
-    histogram.record(seconds)
+    histogram.record(seconds, times)
   }
 
   private failedWith(errorType: string): Histogram {

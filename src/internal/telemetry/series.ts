@@ -87,13 +87,13 @@ export class Histogram {
     this.values[maxAt] = -Infinity
   }
 
-  record(seconds: number): void {
+  record(seconds: number, times: number): void {
     const { values } = this
     let bucket = 0
     // From below, one by one: most calls are in the first of them.
     while (bucket < boundaries.length && seconds > at(boundaries, bucket)) bucket++
-    values[bucket] = at(values, bucket) + 1
-    values[sumAt] = at(values, sumAt) + seconds
+    values[bucket] = at(values, bucket) + times
+    values[sumAt] = at(values, sumAt) + seconds * times
     if (seconds < at(values, minAt)) values[minAt] = seconds
     if (seconds > at(values, maxAt)) values[maxAt] = seconds
   }
