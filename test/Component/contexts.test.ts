@@ -59,6 +59,23 @@ describe("a handler's services", () => {
     }).pipe(Effect.scoped))
 })
 
+describe("a handler's client", () => {
+  it.effect("is one for each connection", () =>
+    Effect.gen(function*() {
+      const ids: Array<number> = []
+      const { client, endpoint } = yield* open(
+        Things,
+        group.toLayer({ Do: (_, { client }) => Effect.sync(() => (ids.push(client.id), "done")) })
+      )
+      const other = yield* clientOver(yield* connect([endpoint]), Things)
+      yield* client.Do("")
+      yield* other.Do("")
+      yield* client.Do("")
+      assert.equal(ids[0], ids[2])
+      assert.notEqual(ids[0], ids[1])
+    }).pipe(Effect.scoped))
+})
+
 describe("a handler's Scope", () => {
   it.effect("has closed before the answer is there, however its call ends", () =>
     Effect.gen(function*() {

@@ -186,6 +186,9 @@ describe("a failure", () => {
   it.effect("of who has given the call up is told as that", () =>
     Effect.gen(function*() {
       const { caller, client, server, started } = yield* traced()
+      // So that the connection is there.
+      yield* client.Do("it")
+      server.spans.length = 0
       const calling = yield* Effect.forkChild(caller.record(client.Do("hang")))
       yield* started
       yield* Fiber.interrupt(calling)
@@ -263,13 +266,18 @@ describe("the trace", () => {
   it.effect("has middleware in it, on either side", () =>
     Effect.gen(function*() {
       const { caller, connection, server } = yield* traced()
+      const requests: Array<unknown> = []
       const context = yield* Layer.build(
-        RpcMiddleware.layerClient(Guard, ({ next, request }) => Effect.withSpan(next(request), "client guard"))
+        RpcMiddleware.layerClient(Guard, ({ next, request }) => {
+          requests.push([request.traceId, request.spanId, request.sampled])
+          return Effect.withSpan(next(request), "client guard")
+        })
       )
       const client = yield* Effect.provideContext(clientOver(connection, Traced), context)
       yield* caller.record(client.Guarded())
       const called = only(caller.named("test/Traced/Guarded"))
       assert.equal(parentOf(only(caller.named("client guard"))), called)
+      assert.deepEqual(requests, [[called.traceId, called.spanId, called.sampled]])
       const served = only(server.named("test/Traced/Guarded"))
       assert.equal(parentOf(only(server.named("guard"))), served)
       assert.equal(parentOf(served)?.spanId, called.spanId)

@@ -4,7 +4,7 @@
  * One side of each test is bytes written by hand.
  */
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Deferred, Effect, Layer, Schema } from "effect"
 import { Component, HandlerMap } from "effect-call"
 import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
 import * as assert from "node:assert/strict"
@@ -234,6 +234,38 @@ describe("a server refuses", () => {
       )
     }))
 
+  it.effect("headers that would end in the next request", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* served
+      const raw = yield* rawClient(endpoint)
+      // Two bytes of headers, which it has not; what follows it, the next one's id, would be good ones.
+      const id = Buffer.from("[]").readUInt16LE()
+      raw.write(Buffer.concat([
+        version,
+        request(1, key("Get"), Uint8Array.of(0x12, 2, 0, 0, 0)),
+        request(id, key("Get"), text(0x02, "{\"id\":7}"))
+      ]))
+      const received = messagesOf(yield* raw.until((bytes) => messagesOf(bytes).length === 3))
+      assert.deepEqual(new Map(received.map(({ id, type }) => [id, type])), new Map([[0, 0], [1, 3], [id, 2]]))
+      assert.match(
+        received.find(({ id }) => id === 1)!.payload.toString(),
+        /test\/Items\.Get: expected headers before the arguments/
+      )
+    }).pipe(Effect.scoped))
+
+  it.effect("a request without a format, also where another one follows it", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* served
+      const raw = yield* rawClient(endpoint)
+      const id7 = text(0x02, "{\"id\":7}")
+      raw.write(
+        Buffer.concat([version, request(1, key("Get"), new Uint8Array(0)), request(2, key("Get"), id7)])
+      )
+      const received = messagesOf(yield* raw.until((bytes) => messagesOf(bytes).length === 3))
+      assert.deepEqual(new Map(received.map(({ id, type }) => [id, type])), new Map([[0, 0], [1, 3], [2, 2]]))
+      assert.match(received.find(({ id }) => id === 1)!.payload.toString(), /got nothing/)
+    }).pipe(Effect.scoped))
+
   it.effect("codecs and bits that it does not know", () =>
     Effect.gen(function*() {
       for (const format of [0x00, 0x03, 0x0f, 0x10, 0x13, 0x41, 0x42, 0x81, 0xff]) {
@@ -293,6 +325,26 @@ describe("a client refuses", () => {
           }
         }
       }
+    }).pipe(Effect.scoped))
+
+  it.effect("an answer without a format, also where another one follows it", () =>
+    Effect.gen(function*() {
+      const release = yield* Deferred.make<void>()
+      const answers = [new Uint8Array(0), text(0x02, "{\"name\":\"tea\"}")]
+      const { component, method } = key("Get")
+      const map = HandlerMap.set(HandlerMap.empty, component, method, () => {
+        const answer = answers.shift()!
+        if (answers.length === 0) Deferred.doneUnsafe(release, Effect.void)
+        // Both at once, so that they are read at once.
+        return Effect.as(Deferred.await(release), answer)
+      })
+      const client = yield* clientOver(yield* connect([(yield* memory.serve(map)).endpoint]), Items)
+      const [first, second] = yield* Effect.all(
+        [Effect.flip(client.Get({ id: 1 })), client.Get({ id: 2 })],
+        { concurrency: 2 }
+      )
+      assert.match(first.message, /got nothing/)
+      assert.deepEqual(second, { name: "tea" })
     }).pipe(Effect.scoped))
 
   it.effect("nothing that it can read: an answer says itself what it is in", () =>

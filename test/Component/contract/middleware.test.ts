@@ -166,6 +166,22 @@ eachHarness((harness) => {
       assert.deepEqual(failures, [new Failed(), new Failed()])
     }).pipe(Effect.scoped))
 
+  it.effect("middleware is around a handler that throws, too", () =>
+    Effect.gen(function*() {
+      const group = RpcGroup.make(Rpc.make("Do")).middleware(First)
+      const log: Array<string> = []
+      const note = (what: string) => Effect.sync(() => void log.push(what))
+      const Do = (): Effect.Effect<void> => {
+        throw new Error("thrown")
+      }
+      const client = yield* harness.client(group, group.toLayer({ Do })).pipe(
+        Effect.provideService(First, (effect) =>
+          Effect.andThen(note("in"), effect).pipe(Effect.onError(() => note("failed"))))
+      )
+      assert.deepEqual(yield* outcome(client.Do()), defect)
+      assert.deepEqual(log, ["in", "failed"])
+    }).pipe(Effect.scoped))
+
   it.effect("middleware that dies, or throws, is a defect of the call", () =>
     Effect.gen(function*() {
       const group = RpcGroup.make(Rpc.make("Do")).middleware(First)
