@@ -84,7 +84,7 @@ const sample = (valid: ReadonlyArray<Uint8Array>, flags: ReadonlyArray<number>) 
     Uint8Array.of(format | flag, ...bytes)
   )
   return fc.sample(fc.oneof(bytes, begun, begun, damaged(valid), damaged(valid), damaged(valid)), {
-    numRuns: 600,
+    numRuns: 400,
     seed: 7
   })
 }
@@ -108,7 +108,7 @@ describe("any bytes", () => {
         }
       }
       // Both were met, and the server is as it was.
-      assert.ok(outcomes.success > 50 && outcomes.failure > 300, JSON.stringify(outcomes))
+      assert.ok(outcomes.success > 40 && outcomes.failure > 200, JSON.stringify(outcomes))
       assert.deepEqual(yield* client.Do(example), example)
     }).pipe(Effect.scoped))
 
@@ -138,7 +138,7 @@ describe("any bytes", () => {
           assert.ok(exit.failure.message.length < 1100)
         }
       }
-      assert.ok(outcomes.success > 10 && outcomes.typed > 10 && outcomes.protocol > 300, JSON.stringify(outcomes))
+      assert.ok(outcomes.success > 10 && outcomes.typed > 10 && outcomes.protocol > 200, JSON.stringify(outcomes))
       answer = valid[0]!
       assert.deepEqual(yield* client.Do(example), example)
     }).pipe(Effect.scoped))
@@ -162,7 +162,7 @@ describe("bytes that ask for too much", () => {
 
   it.effect("such as a tree deeper than the stack, are refused", () =>
     Effect.gen(function*() {
-      const depth = 50_000
+      const depth = 20_000
       const json = "{\"name\":\"\",\"children\":[".repeat(depth) + "]}".repeat(depth)
       const message = yield* refusal("Do", Buffer.concat([Uint8Array.of(0x02), Buffer.from(json)]))
       assert.match(message, /cannot decode the payload of test\/Recursive\.Do: /)
