@@ -2,7 +2,7 @@
 import { describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Queue, Schema, Scope } from "effect"
 import { Component, Connection, Deadline, HandlerMap, MethodKey } from "effect-call"
-import { Rpc, RpcGroup } from "effect/rpc"
+import { Rpc, RpcClient, RpcGroup } from "effect/rpc"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { connect, memory } from "../support/networks.ts"
@@ -56,6 +56,31 @@ describe("a handler's services", () => {
       assert.deepEqual(events, [])
       yield* Scope.close(scope, Exit.void)
       assert.deepEqual(events, ["released"])
+    }).pipe(Effect.scoped))
+})
+
+describe("the headers of the region that handlers were built in", () => {
+  it.effect("are not those of the calls that they make", () =>
+    Effect.gen(function*() {
+      const seen: Array<unknown> = []
+      const inner = yield* open(
+        Things,
+        group.toLayer({
+          Do: (_, { headers }) =>
+            Effect.sync(() => {
+              seen.push({ ...headers })
+              return "done"
+            })
+        })
+      )
+      const map = yield* Component.handlers(Things, group.toLayer({ Do: () => Effect.orDie(inner.client.Do("")) }))
+        .pipe(
+          RpcClient.withHeaders({ authorization: "of whoever started the server" })
+        )
+      const { endpoint } = yield* memory.serve(map)
+      const client = yield* clientOver(yield* connect([endpoint]), Things)
+      yield* client.Do("")
+      assert.deepEqual(seen, [{}])
     }).pipe(Effect.scoped))
 })
 

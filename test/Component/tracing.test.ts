@@ -176,6 +176,18 @@ describe("a failure", () => {
       assert.ok(caller.named(name).every((span) => Exit.isFailure(exitOf(span))))
     }).pipe(Effect.scoped))
 
+  it.effect("of a handler that the deadline has ended is that in the server's span", () =>
+    Effect.gen(function*() {
+      const { caller, client, server, started } = yield* traced()
+      const late = yield* Effect.forkChild(caller.record(Effect.exit(Deadline.within(client.Do("hang"), "1 second"))))
+      yield* started
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(late)
+      // What comes after the end of the one has come: that has, too.
+      yield* client.Do("it")
+      assert.equal(server.named(name)[0]!.attributes.get("error.type"), "DeadlineExceeded")
+    }).pipe(Effect.scoped))
+
   it.effect("of a payload that cannot be sent is a defect in the client's span", () =>
     Effect.gen(function*() {
       const { caller, client } = yield* traced()

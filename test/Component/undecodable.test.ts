@@ -1,6 +1,6 @@
 /** What a schema refuses: on the way in and out, on both sides. It says what was expected, and where, and never prints what it got. */
 import { describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Schema } from "effect"
+import { Cause, Effect, Exit, Schema, SchemaTransformation } from "effect"
 import { Component } from "effect-call"
 import { Rpc, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
@@ -157,6 +157,38 @@ for (const format of formats) {
       }).pipe(Effect.scoped))
   })
 }
+
+describe("a schema whose transformation has a bug", () => {
+  const Broken = Schema.String.pipe(
+    Schema.decodeTo(
+      Schema.String,
+      SchemaTransformation.transform({
+        decode: (text): string => {
+          if (text === "bad") throw new Error("a secret of the server")
+          return text
+        },
+        encode: (text) => text
+      })
+    )
+  )
+  const Things = Component.make("test/Things", RpcGroup.make(Rpc.make("Do", { payload: Broken })))
+
+  for (const format of formats) {
+    it.effect(`is a defect of the server, which keeps its details to itself, in ${format}`, () =>
+      Effect.gen(function*() {
+        const log = makeLog()
+        const { client } = yield* open(Things, Things.group.toLayer({ Do: () => Effect.void }), { format }).pipe(
+          Effect.provide(log.layer)
+        )
+        yield* client.Do("good")
+        const error = yield* Effect.flip(client.Do("bad"))
+        assert.ok(error._tag === "RemoteError")
+        assert.equal(error.message, "internal error: the handler died")
+        assert.deepEqual(log.lines.map(({ message }) => message), ["a handler died"])
+        assert.match(log.lines[0]!.cause, /a secret of the server/)
+      }).pipe(Effect.scoped))
+  }
+})
 
 describe("bytes that are no JSON", () => {
   it.effect("are refused with what the parser says of them", () =>

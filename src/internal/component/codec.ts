@@ -46,7 +46,7 @@ export const formatOf = (byte: number, flags: number): Format | undefined =>
 export interface Codec {
   readonly encode: (value: unknown) => Effect.Effect<Uint8Array, Schema.SchemaError>
   /** No value that it gives is a view of the bytes. */
-  readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError>
+  readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError | SyntaxError>
 }
 
 type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
@@ -70,15 +70,18 @@ const json = (schema: Schema.Top, options: ParseOptions): Codec => {
   return {
     // In plain code: `Schema.fromJsonString` would make an effect of each, however simple the schema.
     encode: (value) => mapEager(encode(value), (json) => utf8.encode(JSON.stringify(json))),
-    decode: (bytes) => decode(parseJson(bytes))
+    decode: (bytes) => {
+      const parsed = parseJson(bytes)
+      return Exit.isSuccess(parsed) ? decode(parsed.value) : parsed
+    }
   }
 }
 
-const parseJson = (bytes: Uint8Array): unknown => {
+const parseJson = (bytes: Uint8Array): Exit.Exit<unknown, SyntaxError> => {
   try {
-    return JSON.parse(fromUtf8.decode(bytes))
+    return Exit.succeed(JSON.parse(fromUtf8.decode(bytes)))
   } catch (error) {
-    throw new SyntaxError(`Expected JSON: ${problemOf(error)}`)
+    return Exit.fail(new SyntaxError(`Expected JSON: ${problemOf(error)}`))
   }
 }
 

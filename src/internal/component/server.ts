@@ -11,7 +11,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Headers from "effect/http/Headers"
 import * as Option from "effect/Option"
-import { Rpc, RpcMessage } from "effect/rpc"
+import * as Result from "effect/Result"
+import { Rpc, RpcClient, RpcMessage } from "effect/rpc"
+import type * as Schema from "effect/Schema"
 import type { MethodKey } from "../../MethodKey.ts"
 import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
@@ -75,8 +77,8 @@ class ComponentRoute implements Route {
     this.middlewares = middlewares
     this.codecs = new Codec.MethodCodecs(rpc)
     this.codecs.compile(key, "binary")
-    // Whatever these were built in, a call's deadline, span and Scope are its own.
-    this.context = withoutCaller(Context.merge(context, handler.context))
+    // Whatever these were built in, a call's deadline, span and Scope are its own, and so are the headers of the calls that it makes.
+    this.context = Context.omit(RpcClient.CurrentHeaders)(withoutCaller(Context.merge(context, handler.context)))
   }
 
   contextIn(server: Context.Context<never>): Context.Context<never> {
@@ -113,11 +115,19 @@ class ComponentRoute implements Route {
       if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now)
       // Not done, or failed: again from bytes that stay.
       const kept = owned ? view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
-      const payload = Effect.catchCause(codec.decode(kept), (cause) => this.undecodable(Codec.problemOfCause(cause)))
+      const payload = Effect.catchCause(codec.decode(kept), (cause) => this.unread(cause))
       return new IncomingRpc(this, format, headers, isDiscarded, payload)
     } catch (defect) {
-      return this.refused(format, Codec.problemOf(defect))
+      return new IncomingRpc(this, format, headers, isDiscarded, this.unread(Cause.die(defect)))
     }
+  }
+
+  /** Why a payload could not be read: it is not what is expected, or deeper than the stack; or else a schema's transformation has a bug. */
+  private unread(cause: Cause.Cause<Schema.SchemaError | SyntaxError>): Exit.Exit<never, Undecodable> {
+    const defect = Cause.findDefect(cause)
+    return Result.isFailure(defect) || defect.success instanceof RangeError
+      ? this.undecodable(Codec.problemOfCause(cause))
+      : Exit.die(defect.success)
   }
 
   private refused(format: Codec.Format, problem: string): Incoming {

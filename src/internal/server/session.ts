@@ -322,7 +322,7 @@ export class ServerSession implements TransportOwner {
     const parent = trace === undefined ? undefined : Tracer.externalSpan(trace)
     let effect = handler
     if (route.spans === "all" || (parent !== undefined && route.spans === "traced")) {
-      effect = this.inSpan(route, handler, parent)
+      effect = this.inSpan(call, handler, parent)
     } else if (parent !== undefined) {
       own = Context.add(own, Tracer.ParentSpan, parent)
     }
@@ -331,10 +331,11 @@ export class ServerSession implements TransportOwner {
 
   /** Runs a handler in a server span, a root where the caller has sent no trace context. */
   private inSpan(
-    { key }: Route,
+    call: RunningCall,
     handler: Effect.Effect<unknown, unknown>,
     parent: Tracer.ExternalSpan | undefined
   ): Effect.Effect<unknown, unknown> {
+    const { key } = call.route
     const options: Tracer.SpanOptionsNoTrace = {
       kind: "server",
       ...(parent === undefined ? {} : { parent }),
@@ -343,7 +344,12 @@ export class ServerSession implements TransportOwner {
     return Effect.useSpan(
       spanName(key),
       options,
-      (span) => Effect.provideService(recordFailure(span, handler), Tracer.ParentSpan, span)
+      (span) => {
+        // A handler that the deadline has ended was interrupted, too.
+        const typeOf = (cause: Cause.Cause<unknown>) =>
+          call.stopped === "deadline" ? "DeadlineExceeded" : errorType(cause)
+        return Effect.provideService(recordFailure(span, handler, typeOf), Tracer.ParentSpan, span)
+      }
     )
   }
 

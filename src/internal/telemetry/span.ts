@@ -57,8 +57,12 @@ export const failureType = (failure: unknown): string => {
 }
 
 /** Tells a span what kind of failure an effect ends with, also where it is interrupted. */
-export const recordFailure = <A, E, R>(span: Tracer.Span, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const recordFailure = <A, E, R>(
+  span: Tracer.Span,
+  effect: Effect.Effect<A, E, R>,
+  typeOf: (cause: Cause.Cause<E>) => string = errorType
+): Effect.Effect<A, E, R> =>
   Effect.onExitPrimitive(effect, (exit) => {
-    if (Exit.isFailure(exit)) span.attribute("error.type", errorType(exit.cause))
+    if (Exit.isFailure(exit)) span.attribute("error.type", typeOf(exit.cause))
     return undefined
   })
