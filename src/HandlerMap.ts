@@ -62,6 +62,17 @@ const Proto = {
 const make = <R>(entries: ReadonlyMap<string, Entry<R>>): HandlerMap<R> =>
   Object.assign(Object.create(Proto), { entries })
 
+/** In place of one of the same method, but not of another whose names make the same key: `a.b` and `c`, `a` and `b.c`. */
+const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
+  const { component, hex, method } = entry.key
+  const other = entries.get(hex)?.key
+  if (other !== undefined && (other.component !== component || other.method !== method)) {
+    const names = `"${other.component}" with method "${other.method}" and "${component}" with "${method}"`
+    throw new TypeError(`two methods have the same key, since a dot joins their names: ${names}`)
+  }
+  entries.set(hex, entry)
+}
+
 /**
  * The map that serves nothing.
  *
@@ -71,7 +82,8 @@ const make = <R>(entries: ReadonlyMap<string, Entry<R>>): HandlerMap<R> =>
 export const empty: HandlerMap<never> = make(new Map())
 
 /**
- * Adds a handler for `method` of `component`, in place of one that is there already.
+ * Adds a handler for `method` of `component`, in place of one that is there already. Names that make the key of another method, as `a.b` and
+ * `c` make that of `a` and `b.c`, are refused with a TypeError.
  *
  * **Example**
  *
@@ -97,7 +109,7 @@ export const set: {
   <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
     const key = MethodKey.make(component, method)
     const entries = new Map<string, Entry<R | R2>>(self.entries)
-    entries.set(key.hex, { key, handler })
+    add(entries, { key, handler })
     return make(entries)
   }
 )
@@ -106,7 +118,7 @@ export const set: {
 type RequirementsOf<Map> = Map extends HandlerMap<infer R> ? R : never
 
 /**
- * The handlers of several maps in one; where two serve the same method, the later one does.
+ * The handlers of several maps in one; where two serve the same method, the later one does. Refuses what {@link set} refuses.
  *
  * @category combinators
  * @since 0.1.0
@@ -116,7 +128,7 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
 ): HandlerMap<RequirementsOf<Maps[number]>> => {
   const entries = new Map<string, Entry<unknown>>()
   for (const map of maps) {
-    for (const [hex, entry] of map.entries) entries.set(hex, entry)
+    for (const entry of map.entries.values()) add(entries, entry)
   }
   // The entries need the union of what the maps need, which the element type `unknown` has forgotten.
   return make(entries) as HandlerMap<RequirementsOf<Maps[number]>>

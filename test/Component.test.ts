@@ -89,9 +89,16 @@ describe("a component", () => {
         const component = Component.make("test/Unsendable", group)
         const expected = new RegExp(`the ${part} of test/Unsendable\\.Do cannot be sent in binary: .*union members`)
         assert.match(yield* defectOf(clientOver(connection, component)), expected)
-        assert.match(yield* defectOf(Component.handlers(component, layer)), expected)
-        // It can be sent in JSON.
-        yield* clientOver(connection, component, { format: "json" })
+        // It can be sent in JSON, and served to those who do.
+        const { client, connection: own } = yield* open(component, layer, { format: "json" })
+        assert.ok("Do" in client)
+        const refused = yield* Effect.flip(
+          own.call(MethodKey.make("test/Unsendable", "Do"), Uint8Array.of(0x01, 1, 32))
+        )
+        assert.match(
+          refused.message,
+          new RegExp(`cannot decode the payload of test/Unsendable.Do: its ${part} cannot be sent in binary: `)
+        )
       })
       const payload = RpcGroup.make(Rpc.make("Do", { payload: ambiguous }))
       yield* check("payload", payload, payload.toLayer({ Do: () => Effect.void }))

@@ -42,6 +42,15 @@ describe("HandlerMap", () => {
       assert.deepEqual(yield* served(HandlerMap.empty), {})
     }))
 
+  it("refuses names that make the key of another method, since a dot joins them", () => {
+    const shop = HandlerMap.set(HandlerMap.empty, "shop", "stock.get", answers(1))
+    const expected =
+      /TypeError: two methods have the same key.*"shop" with method "stock.get" and "shop.stock" with "get"/
+    assert.throws(() => HandlerMap.set(shop, "shop.stock", "get", answers(2)), expected)
+    const stock = HandlerMap.set(HandlerMap.empty, "shop.stock", "get", answers(2))
+    assert.throws(() => HandlerMap.merge(shop, stock), expected)
+  })
+
   it.effect("is merged with others, and of two handlers of a method the later one counts", () =>
     Effect.gen(function*() {
       const a = HandlerMap.empty.pipe(

@@ -4,13 +4,14 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as References from "effect/References"
+import { CurrentHeaders } from "effect/rpc/RpcClient"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline } from "./deadline.ts"
 
 /**
- * `context` without what belongs to the call or request that happens to be running: its deadline, span, call options, Scope, and what it
+ * `context` without what belongs to the call or request that happens to be running: its deadline, span, call options, headers, Scope, and what it
  * says in logs. A Connection that is first built inside a handler must not end with that handler's deadline.
  */
 export const withoutCaller = <R>(context: Context.Context<R>): Context.Context<R> =>
@@ -18,6 +19,7 @@ export const withoutCaller = <R>(context: Context.Context<R>): Context.Context<R
   Context.omit(
     CurrentDeadline,
     CurrentOptions,
+    CurrentHeaders,
     Tracer.ParentSpan,
     Scope.Scope,
     References.CurrentLogAnnotations,

@@ -2,12 +2,43 @@
 import { describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { Component } from "effect-call"
-import { Rpc, RpcGroup } from "effect/rpc"
+import { Rpc, RpcGroup, RpcMiddleware } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { clientOver, formats, open } from "./support.ts"
 
 class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { item: Schema.String }) {}
 class SoldOut extends Schema.TaggedError<SoldOut>()("SoldOut", { until: Schema.Date }) {}
+
+/** Failures that nothing tells apart but their type. */
+const Untagged = Component.make("test/Untagged", RpcGroup.make(Rpc.make("Do", { error: Schema.String })))
+class Refused extends Schema.TaggedError<Refused>()("Refused", {}) {}
+class Guard extends RpcMiddleware.Service<Guard>()("Guard", { error: Refused }) {}
+const Guarded = Component.make(
+  "test/Untagged",
+  RpcGroup.make(Rpc.make("Do", { error: Schema.String }).middleware(Guard))
+)
+
+for (const format of formats) {
+  describe(`a method that comes to have one more kind of failure, in ${format}`, () => {
+    const failing = { Do: () => Effect.fail("sold out") }
+
+    it.effect("is still understood by those who know only the first", () =>
+      Effect.gen(function*() {
+        const { connection } = yield* open(Guarded, Guarded.group.toLayer(failing)).pipe(
+          Effect.provideService(Guard, (effect) => effect)
+        )
+        const client = yield* clientOver(connection, Untagged, { format })
+        assert.equal(yield* Effect.flip(client.Do()), "sold out")
+      }).pipe(Effect.scoped))
+
+    it.effect("understands those who know only the first", () =>
+      Effect.gen(function*() {
+        const { connection } = yield* open(Untagged, Untagged.group.toLayer(failing))
+        const client = yield* clientOver(connection, Guarded, { format })
+        assert.equal(yield* Effect.flip(client.Do()), "sold out")
+      }).pipe(Effect.scoped))
+  })
+}
 
 const Old = Component.make(
   "test/Orders",

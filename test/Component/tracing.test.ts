@@ -154,6 +154,20 @@ describe("a failure", () => {
       assert.ok(Exit.isFailure(served!) && String(Cause.squash(served.cause)) === "Error: dead")
     }).pipe(Effect.scoped))
 
+  it.effect("of a result that cannot be sent is in the server's span: it is what the caller is told", () =>
+    Effect.gen(function*() {
+      const server = recorder()
+      const Positive = Schema.Int.check(Schema.isGreaterThan(0))
+      const Checked = Component.make("test/Checked", RpcGroup.make(Rpc.make("Do", { success: Positive })))
+      const { client } = yield* open(Checked, Checked.group.toLayer({ Do: () => Effect.succeed(-1) })).pipe(
+        server.record
+      )
+      yield* Effect.flip(client.Do())
+      const served = only(server.named("test/Checked/Do"))
+      assert.equal(served.attributes.get("error.type"), "defect")
+      assert.ok(Exit.isFailure(exitOf(served)))
+    }).pipe(Effect.scoped))
+
   it.effect("is in neither where there was none", () =>
     Effect.gen(function*() {
       const { errors, exits } = yield* call("it")

@@ -187,6 +187,15 @@ describe("a schema whose transformation has a bug", () => {
         assert.deepEqual(log.lines.map(({ message }) => message), ["a handler died"])
         assert.match(log.lines[0]!.cause, /a secret of the server/)
       }).pipe(Effect.scoped))
+
+    it.effect(`is a defect of the client, where it reads a result in ${format}`, () =>
+      Effect.gen(function*() {
+        const Results = Component.make("test/Results", RpcGroup.make(Rpc.make("Do", { success: Broken })))
+        const { client } = yield* open(Results, Results.group.toLayer({ Do: () => Effect.succeed("bad") }), { format })
+        const exit = yield* Effect.exit(client.Do())
+        assert.ok(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+        assert.match(String(Cause.squash(exit.cause)), /a secret of the server/)
+      }).pipe(Effect.scoped))
   }
 })
 

@@ -4,6 +4,8 @@
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, References, Scope, SubscriptionRef, Tracer } from "effect"
 import { Connection, Deadline, type Endpoint, HandlerMap, MethodKey, Resolver } from "effect-call"
+import type { Headers } from "effect/http"
+import { RpcClient } from "effect/rpc"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { bytesOf, component, connect, eachWay, echo, handlers, memory, textOf } from "../support/networks.ts"
@@ -278,6 +280,27 @@ describe("work in the background", () => {
       assert.equal(textOf(yield* Fiber.join(calling)), "false false")
       assert.ok(watched.length > 0)
       assert.deepEqual([...watched, ...inner.seen].filter((found) => Object.values(found).includes(true)), [])
+    }).pipe(Effect.scoped))
+
+  it.effect("the headers of the region that a Connection was made in stay out of what its resolver calls", () =>
+    Effect.gen(function*() {
+      const seen: Array<Headers.Headers> = []
+      const { endpoint } = yield* memory.serve(handlers)
+      const asked = yield* Deferred.make<void>()
+      const resolver: Resolver.Resolver = {
+        isConstant: false,
+        resolve: (version) =>
+          Effect.gen(function*() {
+            if (version !== undefined) {
+              seen.push(yield* RpcClient.CurrentHeaders)
+              yield* Deferred.succeed(asked, undefined)
+            }
+            return { endpoints: [endpoint], version: Resolver.version("1") }
+          })
+      }
+      yield* Connection.make(resolver).pipe(RpcClient.withHeaders({ authorization: "of the one who made it" }))
+      yield* Deferred.await(asked)
+      assert.deepEqual(seen.map((headers) => ({ ...headers })), [{}])
     }).pipe(Effect.scoped))
 
   it.effect("a server first started inside a handler gives its own handlers nothing of that one", () =>

@@ -32,7 +32,7 @@ export interface TypedRequest<A, E> {
 }
 
 /** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */
-export const startTyped: unique symbol = Symbol.for("effect-call/internal/startTyped")
+export const startTyped: unique symbol = Symbol("effect-call/internal/startTyped")
 
 /** A `call` that takes typed calls, too, without a copy and an effect more. */
 interface TypedCall {

@@ -1,6 +1,7 @@
 /**
  * The methods of a component's client: values in, a call, values out.
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -60,7 +61,7 @@ export class ClientMethod {
     this.settings = settings
     this.key = key
     this.rpc = rpc
-    this.codecs = new Codec.MethodCodecs(rpc)
+    this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, settings.format)
     this.middlewares = clientMiddlewares(rpc, settings.context)
     // The annotation's function is for this method's payloads.
@@ -199,17 +200,22 @@ export class ClientMethod {
     const what = failed ? "failure" : "result"
     try {
       const codec = failed ? this.codecs.error(format) : this.codecs.success(format)
-      const now = Codec.valueNow(codec.decode(view(bytes, start + 1, end)))
+      const now = Codec.valueNow(codec.decode(Codec.view(bytes, start + 1, end)))
       if (now !== undefined) return failed ? Exit.fail(now.value) : now
       // Not done, or failed: again from bytes that stay.
-      const kept = owned ? view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
+      const kept = owned ? Codec.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
       return Effect.matchCauseEffect(codec.decode(kept), {
-        onFailure: (cause) => Effect.fail(this.undecodable(what, Codec.problemOfCause(cause), endpoint)),
+        onFailure: (cause) => this.unread(what, cause, endpoint),
         onSuccess: (value) => failed ? Effect.fail(value) : Effect.succeed(value)
       })
     } catch (defect) {
-      return Exit.fail(this.undecodable(what, Codec.problemOf(defect), endpoint))
+      return this.unread(what, Cause.die(defect), endpoint)
     }
+  }
+
+  private unread(what: string, cause: Cause.Cause<unknown>, endpoint: string | undefined): Exit.Exit<never, unknown> {
+    const refusal = Codec.refusalOf(cause)
+    return refusal === undefined ? Exit.failCause(cause) : Exit.fail(this.undecodable(what, refusal, endpoint))
   }
 
   /** The answer to a call that is discarded says that its handler has started, and nothing else. */
@@ -246,10 +252,6 @@ const isEmpty = (headers: Headers.Headers): boolean => {
   for (const _ in headers) return false
   return true
 }
-
-/** A plain view: of a Buffer, decoders would make views that are not copies. */
-const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
-  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
 
 const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never>): ReadonlyArray<ClientMiddleware> => {
   const found: Array<ClientMiddleware> = []

@@ -24,6 +24,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
+import { ownBytes } from "../bytes.ts"
 
 /** How values are written: compact and open to evolution, or readable. */
 export type Format = "binary" | "json"
@@ -96,6 +97,27 @@ export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<
   // The type guard forgets what the exit is one of.
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
 
+/** A schema of a method has no form in a format. */
+class Unsendable extends TypeError {
+  readonly part: string
+  readonly problem: string
+
+  constructor(part: string, format: Format, cause: unknown) {
+    const problem = `cannot be sent in ${format}: ${problemOf(cause)}`
+    super(`its ${part} ${problem}`, { cause })
+    this.part = part
+    this.problem = problem
+  }
+}
+
+/**
+ * A failure that there never is. Where a method has one kind of failure only, SchemaBinary does not write which it is, and what was written
+ * before a second one came, with a middleware perhaps, could not be read any more.
+ */
+const NoFailure = Schema.TaggedStruct("effect-call/NoFailure", {})
+
+const allCodecs = new WeakMap<Rpc.AnyWithProps, MethodCodecs>()
+
 /** The codecs of one method, in every format that it is called in. Each is compiled when it is first needed. */
 export class MethodCodecs {
   readonly payload: (format: Format) => Codec
@@ -105,28 +127,64 @@ export class MethodCodecs {
   constructor(rpc: Rpc.AnyWithProps) {
     const options = Context.get(rpc.annotations, Rpc.ParseOptions)
     const errors = new Set([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])
-    this.payload = lazily(() => rpc.payloadSchema, options)
-    this.success = lazily(() => rpc.successSchema, options)
-    this.error = lazily(() => Schema.Union([...errors]), options)
+    this.payload = lazily("payload", () => rpc.payloadSchema, options)
+    this.success = lazily("success", () => rpc.successSchema, options)
+    this.error = lazily(
+      "error",
+      (format) => Schema.Union(format === "binary" ? [...errors, NoFailure] : [...errors]),
+      options
+    )
   }
 
-  /** Compiles all of them, so that a schema that cannot be sent is found where it is declared to be, and not by its first caller. */
-  compile(key: MethodKey, format: Format): void {
-    for (const part of ["payload", "success", "error"] as const) {
+  /** Those of an Rpc, which all its clients and servers share. */
+  static of(rpc: Rpc.AnyWithProps): MethodCodecs {
+    let codecs = allCodecs.get(rpc)
+    if (codecs === undefined) {
+      codecs = new MethodCodecs(rpc)
+      allCodecs.set(rpc, codecs)
+    }
+    return codecs
+  }
+
+  /**
+   * Compiles all of them in one of the formats, so that a schema that cannot be sent at all is found where it is declared to be, and not by
+   * its first caller.
+   */
+  compile({ component, method }: MethodKey, ...formats: ReadonlyArray<Format>): void {
+    const problems: Array<string> = []
+    for (const format of formats) {
       try {
-        this[part](format)
-      } catch (defect) {
-        const text = `the ${part} of ${key.component}.${key.method} cannot be sent in ${format}: ${problemOf(defect)}`
-        throw new TypeError(text, { cause: defect })
+        this.payload(format)
+        this.success(format)
+        this.error(format)
+        return
+      } catch (error) {
+        if (!(error instanceof Unsendable)) throw error
+        problems.push(`the ${error.part} of ${component}.${method} ${error.problem}`)
       }
     }
+    throw new TypeError(problems.join("; "))
   }
 }
 
-const lazily = (schema: () => Schema.Top, options: ParseOptions): (format: Format) => Codec => {
+const lazily = (
+  part: string,
+  schema: (format: Format) => Schema.Top,
+  options: ParseOptions
+): (format: Format) => Codec => {
   const made: Partial<Record<Format, Codec>> = {}
-  return (format) => made[format] ??= (format === "binary" ? binary : json)(schema(), options)
+  const compile = (format: Format): Codec => {
+    try {
+      return (format === "binary" ? binary : json)(schema(format), options)
+    } catch (cause) {
+      throw new Unsendable(part, format, cause)
+    }
+  }
+  return (format) => made[format] ??= compile(format)
 }
+
+/** A plain view: of a Buffer, decoders would make views that are not copies. */
+export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array => ownBytes(bytes, start, end, true)
 
 /** What goes before some bytes, and the bytes. */
 export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
@@ -172,17 +230,37 @@ const isOfSchema = (error: unknown): error is Error =>
 /** What is wrong with a value, in one line: what was expected, and where. */
 export const problemOf = (error: unknown): string => {
   const known = isOfSchema(error) && SchemaIssue.isIssue(error.cause) ? new Schema.SchemaError(error.cause) : error
-  const text = known instanceof Error ? known.message : String(known)
+  const text = textOf(known)
   const line = text.replaceAll("\n  at", " at").replaceAll("\n", "; ")
   return line.length <= maxProblemLength ? line : `${line.slice(0, maxProblemLength)}…`
 }
 
+const textOf = (error: unknown): string => {
+  try {
+    // Whatever its type says, anything can be a message.
+    const text: unknown = error instanceof Error ? error.message : error
+    return String(text)
+  } catch {
+    return "an error that cannot be shown"
+  }
+}
+
+/**
+ * Why bytes could not be decoded, where that is because of the bytes, or of a contract that has no such format. Undefined where a schema's
+ * transformation has died: that is a bug of this side.
+ */
+export const refusalOf = (cause: Cause.Cause<unknown>): string | undefined => {
+  const error = errorOfCause(cause)
+  const isFailure = Option.isSome(Cause.findErrorOption(cause))
+  return isFailure || error instanceof Unsendable || isTooDeep(error) ? problemOf(error) : undefined
+}
+
+/** Values that are nested deeper than the stack. */
+const isTooDeep = (error: unknown): boolean => error instanceof RangeError && /call stack/.test(error.message)
+
 /** The error, or the defect, in a cause. */
 const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
   Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause))
-
-/** {@link problemOf} of what is in a cause. */
-export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf(errorOfCause(cause))
 
 /** The defect that a value cannot be encoded. */
 export const unencodable = (

@@ -11,9 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Headers from "effect/http/Headers"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
-import { Rpc, RpcClient, RpcMessage } from "effect/rpc"
-import type * as Schema from "effect/Schema"
+import { Rpc, RpcMessage, RpcSchema } from "effect/rpc"
 import type { MethodKey } from "../../MethodKey.ts"
 import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
@@ -45,7 +43,13 @@ export const handlerOf = (method: Method): RoutedHandler => {
     // For those who call it by hand: a server takes the route.
     (args: Uint8Array) => {
       const incoming = route.read(args, 0, args.length, true)
-      const call: IncomingCall = { id: 0, connection: incoming, acknowledge: () => {}, conclude: () => {} }
+      const call: IncomingCall = {
+        id: 0,
+        connection: incoming,
+        acknowledge: () => {},
+        exempt: () => {},
+        conclude: () => {}
+      }
       return Effect.suspend(() => incoming.handle(call)).pipe(
         Effect.scoped,
         Effect.exit,
@@ -62,6 +66,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
 class ComponentRoute implements Route {
   readonly key: MethodKey
   readonly spans: "all" | "none"
+  readonly canceled = RpcSchema.ClientAbort.annotation
   readonly rpc: Rpc.AnyWithProps
   readonly handler: Rpc.Handler<string>["handler"]
   readonly middlewares: ReadonlyArray<Middleware>
@@ -75,10 +80,10 @@ class ComponentRoute implements Route {
     this.rpc = rpc
     this.handler = handler.handler
     this.middlewares = middlewares
-    this.codecs = new Codec.MethodCodecs(rpc)
-    this.codecs.compile(key, "binary")
-    // Whatever these were built in, a call's deadline, span and Scope are its own, and so are the headers of the calls that it makes.
-    this.context = Context.omit(RpcClient.CurrentHeaders)(withoutCaller(Context.merge(context, handler.context)))
+    this.codecs = Codec.MethodCodecs.of(rpc)
+    this.codecs.compile(key, "binary", "json")
+    // Whatever these were built in, a call's deadline, span and Scope are its own.
+    this.context = withoutCaller(Context.merge(context, handler.context))
   }
 
   contextIn(server: Context.Context<never>): Context.Context<never> {
@@ -111,10 +116,13 @@ class ComponentRoute implements Route {
     const isDiscarded = (byte & Codec.isDiscarded) !== 0
     try {
       const codec = this.codecs.payload(format)
-      const now = Codec.valueNow(codec.decode(view(bytes, payloadAt, end)))
+      // Before the handler runs: what it will answer has to have a form in this format, too.
+      this.codecs.success(format)
+      this.codecs.error(format)
+      const now = Codec.valueNow(codec.decode(Codec.view(bytes, payloadAt, end)))
       if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now)
       // Not done, or failed: again from bytes that stay.
-      const kept = owned ? view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
+      const kept = owned ? Codec.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
       const payload = Effect.catchCause(codec.decode(kept), (cause) => this.unread(cause))
       return new IncomingRpc(this, format, headers, isDiscarded, payload)
     } catch (defect) {
@@ -122,12 +130,9 @@ class ComponentRoute implements Route {
     }
   }
 
-  /** Why a payload could not be read: it is not what is expected, or deeper than the stack; or else a schema's transformation has a bug. */
-  private unread(cause: Cause.Cause<Schema.SchemaError | SyntaxError>): Exit.Exit<never, Undecodable> {
-    const defect = Cause.findDefect(cause)
-    return Result.isFailure(defect) || defect.success instanceof RangeError
-      ? this.undecodable(Codec.problemOfCause(cause))
-      : Exit.die(defect.success)
+  private unread(cause: Cause.Cause<unknown>): Exit.Exit<never, Undecodable> {
+    const refusal = Codec.refusalOf(cause)
+    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(refusal)
   }
 
   private refused(format: Codec.Format, problem: string): Incoming {
@@ -185,7 +190,10 @@ class IncomingRpc implements Incoming {
       const result = handler(payload, info)
       // Streams are refused where the component is made.
       effect = Rpc.unwrap(result) as Effect.Effect<unknown, unknown>
-      uninterruptible = Rpc.isWrapper(result) && result.uninterruptible
+      if (Rpc.isWrapper(result)) {
+        uninterruptible = result.uninterruptible
+        if (result.fork) call.exempt()
+      }
       if (this.isDiscarded) {
         // What the caller had left was for the answer, which it has got by then.
         const started = Effect.provideService(Effect.flatMap(effect, settled), CurrentDeadline, undefined)
@@ -202,6 +210,10 @@ class IncomingRpc implements Incoming {
       call.conclude(exit)
       return undefined
     }))
+  }
+
+  isOpen(exit: Exit.Exit<unknown, unknown>): boolean {
+    return Exit.isSuccess(exit) && Deferred.isDeferred(exit.value)
   }
 
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
@@ -266,7 +278,3 @@ const nothing = new Uint8Array(0)
 /** The client of each connection, for those who ask. */
 const clients = new WeakMap<object, Rpc.ServerClient>()
 let nextClient = 0
-
-/** A plain view: of a Buffer, decoders would make views that are not copies. */
-const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
-  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)

@@ -14,6 +14,8 @@ export interface Route {
   readonly key: MethodKey
   /** Which requests run in a server span: all, those that bring a trace context, or none. */
   readonly spans: "all" | "traced" | "none"
+  /** What the interruption of a handler says where its caller has given up. */
+  readonly canceled: Context.Context<never> | undefined
   /** What its handlers run in, where the server provides `server`; made once for each server. */
   contextIn(server: Context.Context<never>): Context.Context<never>
   /** Reads a request. The bytes may be overwritten as soon as this has returned, unless they are `owned`. It does not throw. */
@@ -30,6 +32,8 @@ export interface Incoming {
   readonly failure: string | undefined
   /** The work. It runs in a fiber and a Scope of its own, unless it is an `Exit` already. */
   handle(call: IncomingCall): Effect.Effect<unknown, unknown>
+  /** Whether the work has ended with something that is still to come, which its reply waits for. */
+  isOpen(exit: Exit.Exit<unknown, unknown>): boolean
   /** The reply's bytes; it fails where the call is to be answered with an error. Mostly it is an `Exit`. */
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown>
 }
@@ -41,12 +45,14 @@ export interface IncomingCall {
   readonly connection: object
   /** The handler has started: a call that is discarded is answered now. */
   acknowledge(): void
+  /** The call runs beside others, whatever limit there is for those. */
+  exempt(): void
   /** What cannot be interrupted has ended: the call ends so, too, and not with the interruption that its fiber ends with. */
   conclude(exit: Exit.Exit<unknown, unknown>): void
 }
 
 /** Where a handler of bytes is more than that. */
-export const ownRoute: unique symbol = Symbol.for("effect-call/internal/ownRoute")
+export const ownRoute: unique symbol = Symbol("effect-call/internal/ownRoute")
 
 /** A handler with a {@link Route} of its own. */
 export interface RoutedHandler extends Handler {
@@ -61,6 +67,7 @@ export const routeOf = (entry: Entry<never>): Route =>
 class BytesRoute implements Route {
   readonly key: MethodKey
   readonly spans = "traced"
+  readonly canceled = undefined
   private readonly handler: Handler
 
   constructor({ handler, key }: Entry<never>) {
@@ -91,6 +98,10 @@ class IncomingBytes implements Incoming {
 
   handle(): Effect.Effect<unknown, unknown> {
     return this.handler(this.args)
+  }
+
+  isOpen(): boolean {
+    return false
   }
 
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {

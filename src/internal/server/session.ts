@@ -68,6 +68,8 @@ export class ServerSession implements TransportOwner {
   private readonly transport: Transport
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
+  /** Who is at the other end, for logs: a socket that is closed does not know any more. */
+  private readonly name: string
   /** When the bytes that are being read have come, in ticks of the clock. */
   private readAt = 0
   /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
@@ -87,11 +89,13 @@ export class ServerSession implements TransportOwner {
     this.settings = settings
     this.routes = routes
     this.onEnded = onEnded
+    this.name = peerOf(duplex)
     this.transport = new Transport(duplex, this, serverTypes, settings.maxMessageSize, settings.stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
   start(): void {
+    this.logConnection(Effect.logDebug("a connection was accepted"))
     this.transport.start(undefined)
   }
 
@@ -171,6 +175,7 @@ export class ServerSession implements TransportOwner {
     this.timer.stop()
     this.countEnded()
     if (over._tag === "Refused") this.logRefused(over.problem)
+    else this.logConnection(Effect.logDebug("a connection has ended"), over.error?.message)
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const call of this.calls.values()) {
       // Whoever has got the answer need not stay for the rest.
@@ -274,7 +279,7 @@ export class ServerSession implements TransportOwner {
     if (Exit.isExit(effect)) {
       const replied = this.reply(incoming, effect)
       if (Exit.isExit(replied)) {
-        this.settings.admission.ended()
+        call.release()
         // The type guard forgets what the exit is one of.
         const exit = replied as Exit.Exit<Uint8Array, unknown>
         call.incoming = incoming
@@ -322,7 +327,7 @@ export class ServerSession implements TransportOwner {
     const parent = trace === undefined ? undefined : Tracer.externalSpan(trace)
     let effect = handler
     if (route.spans === "all" || (parent !== undefined && route.spans === "traced")) {
-      effect = this.inSpan(call, handler, parent)
+      effect = this.inSpan(call, this.answered(call, incoming, handler), parent)
     } else if (parent !== undefined) {
       own = Context.add(own, Tracer.ParentSpan, parent)
     }
@@ -350,6 +355,22 @@ export class ServerSession implements TransportOwner {
           call.stopped === "deadline" ? "DeadlineExceeded" : errorType(cause)
         return Effect.provideService(recordFailure(span, handler, typeOf), Tracer.ParentSpan, span)
       }
+    )
+  }
+
+  /** A handler with its reply, so that its span says what the caller is told; but for a result that is still to come. */
+  private answered(
+    call: RunningCall,
+    incoming: Incoming,
+    handler: Effect.Effect<unknown, unknown>
+  ): Effect.Effect<unknown, unknown> {
+    return Effect.flatMap(
+      Effect.exit(handler),
+      (exit) =>
+        incoming.isOpen(exit) ? exit : Effect.flatMap(this.reply(incoming, exit), (reply) => {
+          call.replied = reply
+          return exit
+        })
     )
   }
 
@@ -465,8 +486,11 @@ export class ServerSession implements TransportOwner {
   }
 
   private logRefused(problem: string): void {
-    const peer = peerOf(this.transport.duplex)
-    this.log(Effect.annotateLogs(Effect.logWarning(`a connection was closed: its peer sent ${problem}`), { peer }))
+    this.logConnection(Effect.logWarning(`a connection was closed: its peer sent ${problem}`), problem)
+  }
+
+  private logConnection(line: Effect.Effect<void>, reason?: string): void {
+    this.log(Effect.annotateLogs(line, { peer: this.name, ...(reason === undefined ? {} : { reason }) }))
   }
 
   private log(effect: Effect.Effect<void>): void {
@@ -487,6 +511,9 @@ class RunningCall implements Startable, IncomingCall {
   stopped: Stop | undefined = undefined
   /** Whether it was answered while its handler runs on. */
   acknowledged = false
+  /** The bytes to answer with, where they have been made with the handler's end. */
+  replied: Uint8Array | undefined = undefined
+  private released = false
   private concluded: Exit.Exit<unknown, unknown> | undefined = undefined
   private readonly session: ServerSession
   private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
@@ -508,6 +535,17 @@ class RunningCall implements Startable, IncomingCall {
     if (this.acknowledged || this.stopped !== undefined) return
     this.acknowledged = true
     this.session.acknowledge(this)
+  }
+
+  exempt(): void {
+    this.release()
+  }
+
+  /** It no longer counts as one of the calls that run at once. */
+  release(): void {
+    if (this.released) return
+    this.released = true
+    this.session.settings.admission.ended()
   }
 
   conclude(exit: Exit.Exit<unknown, unknown>): void {
@@ -536,13 +574,11 @@ class RunningCall implements Startable, IncomingCall {
       const exit = this.concluded ?? ended
       if (scope.state._tag === "Empty") return this.reply(incoming, exit, context)
       // Finalizers belong to the call: it is answered when they have run.
-      Effect.runForkWith(context)(Scope.close(scope, exit), { uninterruptible: true }).addObserver((closed) =>
-        this.reply(
-          incoming,
-          Exit.isFailure(closed) && Exit.isSuccess(exit) ? Exit.failCause(closed.cause) : exit,
-          context
-        )
-      )
+      Effect.runForkWith(context)(Scope.close(scope, exit), { uninterruptible: true }).addObserver((closed) => {
+        if (Exit.isSuccess(closed) || Exit.isFailure(exit)) return this.reply(incoming, exit, context)
+        this.replied = undefined
+        this.reply(incoming, Exit.failCause(closed.cause), context)
+      })
     })
   }
 
@@ -555,8 +591,12 @@ class RunningCall implements Startable, IncomingCall {
       this.session.settings.admission.leave(this)
       this.session.answer(this, interrupted)
     } else {
-      this.fiber?.interruptUnsafe()
+      this.interrupt(this.fiber)
     }
+  }
+
+  private interrupt(fiber: Fiber.Fiber<unknown, unknown> | undefined): void {
+    fiber?.interruptUnsafe(undefined, this.stopped === "canceled" ? this.route.canceled : undefined)
   }
 
   private fork<A>(
@@ -567,7 +607,7 @@ class RunningCall implements Startable, IncomingCall {
     const fiber = Effect.runForkWith(context)(effect)
     this.fiber = fiber
     // Stopped by what it did itself before its fiber was known here.
-    if (this.stopped !== undefined) fiber.interruptUnsafe()
+    if (this.stopped !== undefined) this.interrupt(fiber)
     fiber.addObserver(onExit)
   }
 
@@ -576,6 +616,7 @@ class RunningCall implements Startable, IncomingCall {
     if (Exit.isFailure(exit) && (this.stopped !== undefined || this.session.isLate(this.deadlineAt))) {
       return this.end(Exit.failCause(exit.cause))
     }
+    if (this.replied !== undefined) return this.end(Exit.succeed(this.replied))
     const replied = this.session.reply(incoming, exit)
     // What an exit is one of, the type guard has forgotten.
     if (Exit.isExit(replied)) return this.end(replied as Exit.Exit<Uint8Array, unknown>)
@@ -583,7 +624,7 @@ class RunningCall implements Startable, IncomingCall {
   }
 
   private end(exit: Exit.Exit<Uint8Array, unknown>): void {
-    this.session.settings.admission.ended()
+    this.release()
     this.session.answer(this, exit)
   }
 }

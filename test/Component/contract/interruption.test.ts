@@ -1,7 +1,7 @@
 /** Calls that are interrupted, and what belongs to a call and ends with it. */
 import { it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Queue, Schema } from "effect"
-import { Rpc, RpcGroup, RpcMiddleware } from "effect/rpc"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Queue, Schema } from "effect"
+import { Rpc, RpcGroup, RpcMiddleware, RpcSchema } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { defect, eachHarness, outcome } from "./harnesses.ts"
 
@@ -30,6 +30,32 @@ eachHarness((harness) => {
       assert.equal(yield* Queue.take(events), "started")
       yield* Fiber.interrupt(calling)
       assert.deepEqual(yield* Queue.takeN(events, 3), ["interrupted", "finalized", "scope closed after Failure"])
+    }).pipe(Effect.scoped))
+
+  it.effect("a handler can tell that it was its caller who gave up", () =>
+    Effect.gen(function*() {
+      const group = RpcGroup.make(Rpc.make("Hang"))
+      const started = yield* Deferred.make<void>()
+      const ended = yield* Deferred.make<boolean>()
+      const client = yield* harness.client(
+        group,
+        group.toLayer({
+          Hang: () =>
+            Effect.andThen(Deferred.succeed(started, undefined), Effect.never).pipe(
+              Effect.onExit((exit) =>
+                Deferred.succeed(
+                  ended,
+                  Exit.isFailure(exit) &&
+                    Context.getOrUndefined(Cause.annotations(exit.cause), RpcSchema.ClientAbort) === true
+                )
+              )
+            )
+        })
+      )
+      const calling = yield* Effect.forkChild(client.Hang())
+      yield* Deferred.await(started)
+      yield* Fiber.interrupt(calling)
+      assert.equal(yield* Deferred.await(ended), true)
     }).pipe(Effect.scoped))
 
   it.effect("a caller that is interrupted interrupts middleware that still waits, and the handler never runs", () =>
