@@ -114,7 +114,8 @@ export type Client<C> = C extends Component<infer Rpcs> ? RpcClient.RpcClient<Rp
 export interface ClientOptions {
   /**
    * How arguments are written; the server answers in the same way. `"binary"` is SchemaBinary in the mode that is open to evolution;
-   * `"json"` can be read on the wire. Default: `"binary"`.
+   * `"json"` can be read on the wire, and carries what has no binary form, such as a union whose members nothing tells apart. A method
+   * whose schemas have no such form is a defect that says so. Default: `"binary"`.
    */
   readonly format?: "binary" | "json" | undefined
   /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */
@@ -158,7 +159,8 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
  * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be decoded fails with a
  * CommunicationError `Protocol` that says so. The options of a call, such as its `timeout`, are those of the region
  * (`Connection.withOptions`, `Deadline.within`). With `{ discard: true }` a method succeeds as soon as its handler has started; the handler
- * then runs without the caller's deadline, and whatever becomes of the connection.
+ * then runs without the caller's deadline, and whatever becomes of the connection. A client's half of middleware sees the answer: `next` ends
+ * when the call does.
  *
  * **Example** (Headers and call options)
  *
@@ -215,7 +217,7 @@ export const client = <Rpcs extends Rpc.Any>(
  * It is built for this component alone, and what it provides goes nowhere else: effect/rpc knows handlers by their tags, and two components
  * may well have methods of the same name. A handler runs in the context that its layer was built in, under the deadline, the span and the
  * Scope of its call. What belongs to the method's error schema reaches the caller as it is; a defect is logged, and answered without
- * details.
+ * details. A method that has no handler in `layer`, or whose schemas can be sent neither in binary nor in JSON, is a defect that names it.
  *
  * **Example** (Several components on one server)
  *

@@ -53,7 +53,7 @@ export interface CallOptions {
   readonly shardKey?: bigint | undefined
   /** The balancer for this call in place of the Connection's. It gets `update` with the current endpoints before its pick. */
   readonly balancer?: Balancer.Balancer | undefined
-  /** How long the call may take. The earlier of this and the deadline of the region (`Deadline.within`) counts. Default: no limit. */
+  /** How long the call may take, from when it is made until its answer is here. The earlier of this and the deadline of the region (`Deadline.within`) counts. Default: no limit. */
   readonly timeout?: Duration.Input | undefined
   /** Whether to wait for endpoints, or the end of their backoff, where the call would fail with `Unreachable`. Default: false. */
   readonly waitForReady?: boolean | undefined
