@@ -17,9 +17,10 @@ import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/f
 import * as Identities from "../protocol/identities.ts"
 import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
 import { type Attributes, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
-import { CoarseClock, nowMillis, secondsBetween } from "../time.ts"
+import { CoarseClock, nowMillis, nowTicks, secondsBetween } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -58,6 +59,9 @@ export class ClientSession implements TransportOwner {
   private readonly timer: DeadlineTimer
   private readonly stats: EndpointStats | undefined
   private readonly clock: CoarseClock
+  /** When the bytes that are being read have come, in ticks of the clock. */
+  private readAt = 0
+  private readonly tally: Tally | undefined
   private nextId = 1
   private ready = false
   private closing = false
@@ -78,6 +82,7 @@ export class ClientSession implements TransportOwner {
     this.owner = owner
     this.settings = settings
     this.stats = stats
+    this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => this.readAt)
     this.clock = new CoarseClock(settings.clock)
     this.transport = new Transport(duplex, this, clientTypes, settings.maxMessageSize, stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
@@ -174,10 +179,12 @@ export class ClientSession implements TransportOwner {
 
   onRead(): void {
     this.clock.forget()
+    if (this.stats !== undefined) this.readAt = nowTicks(this.settings.clock)
   }
 
   onFlush(): void {
     this.clock.forget()
+    this.tally?.count()
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -189,7 +196,7 @@ export class ClientSession implements TransportOwner {
         const result = Exit.succeed(ownBytes(bytes, start, end, owned))
         // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
         this.settled()
-        this.count(call, undefined)
+        this.tally?.add(call.key, call.startedAt, undefined)
         call.resume(result)
       } else {
         const result = call.typed.decode(bytes, start, end, owned, this.address)
@@ -236,6 +243,7 @@ export class ClientSession implements TransportOwner {
 
   onOver(over: Over): void {
     this.timer.stop()
+    this.tally?.count()
     const why = over._tag === "Refused"
       ? `${this.address} sent ${over.problem}`
       : over.error !== undefined

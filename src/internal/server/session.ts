@@ -21,6 +21,7 @@ import * as Identities from "../protocol/identities.ts"
 import type { KeyTable } from "../protocol/keyTable.ts"
 import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceContext } from "../protocol/request.ts"
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import { Tally } from "../telemetry/calls.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
 import {
   type Attributes,
@@ -30,7 +31,7 @@ import {
   recordFailure,
   spanName
 } from "../telemetry/span.ts"
-import { nowMillis, nowTicks, secondsBetween } from "../time.ts"
+import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -51,14 +52,6 @@ export interface SessionSettings {
   readonly stats: ServerStats | undefined
 }
 
-/** Calls of one method that came together and have ended alike. */
-interface Ended {
-  readonly route: Route
-  readonly startedAt: number
-  readonly failure: string | undefined
-  times: number
-}
-
 export class ServerSession implements TransportOwner, CallOwner {
   readonly settings: SessionSettings
   private readonly routes: KeyTable<Route>
@@ -70,8 +63,7 @@ export class ServerSession implements TransportOwner, CallOwner {
   /** When the bytes that are being read have come, in ticks of the clock. */
   private readAt = 0
   /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
-  private readonly ended: Array<Ended> = []
-  private lastEnded: Ended | undefined = undefined
+  private readonly tally: Tally | undefined
   private readonly onEnded: () => void
   private idleWaiters: Array<() => void> = []
   private paused = false
@@ -84,6 +76,9 @@ export class ServerSession implements TransportOwner, CallOwner {
   /** `onEnded` is called once, when the connection is over and no handler of its calls runs any more. */
   constructor(duplex: Duplex, routes: KeyTable<Route>, settings: SessionSettings, onEnded: () => void) {
     this.settings = settings
+    this.tally = settings.stats === undefined
+      ? undefined
+      : new Tally(settings.stats.calls, () => nowTicks(settings.clock))
     this.routes = routes
     this.onEnded = onEnded
     this.name = peerOf(duplex)
@@ -144,7 +139,7 @@ export class ServerSession implements TransportOwner, CallOwner {
   }
 
   onFlush(): void {
-    if (this.ended.length > 0) this.countEnded()
+    this.tally?.count()
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -170,7 +165,7 @@ export class ServerSession implements TransportOwner, CallOwner {
 
   onOver(over: Over): void {
     this.timer.stop()
-    this.countEnded()
+    this.tally?.count()
     if (over._tag === "Refused") this.logRefused(over.problem)
     else this.logConnection(Effect.logDebug("a connection has ended"), over.error?.message)
     // A copy: a handler that is interrupted may end, and leave the table, at once.
@@ -201,27 +196,11 @@ export class ServerSession implements TransportOwner, CallOwner {
     return deadlineAt !== Infinity && deadlineAt <= nowMillis(this.settings.clock)
   }
 
-  private count(call: RunningCall, failure: string | undefined): void {
-    if (this.settings.stats === undefined) return
-    const { route, startedAt } = call
-    const last = this.lastEnded
-    // What came together and is answered together took as long, and is counted together.
-    if (last !== undefined && last.startedAt === startedAt && last.route === route && last.failure === failure) {
-      last.times++
-    } else {
-      this.ended.push(this.lastEnded = { route, startedAt, failure, times: 1 })
-    }
+  private count({ acknowledged, route, startedAt }: RunningCall, failure: string | undefined): void {
+    if (this.tally === undefined) return
+    this.tally.add(route.key, startedAt, failure)
     // There is nothing more to be sent.
-    if (call.acknowledged || this.transport.isOver) this.countEnded()
-  }
-
-  private countEnded(): void {
-    const now = nowTicks(this.settings.clock)
-    for (const { failure, route, startedAt, times } of this.ended) {
-      this.settings.stats?.calls.method(route.key).record(secondsBetween(startedAt, now), failure, times)
-    }
-    this.ended.length = 0
-    this.lastEnded = undefined
+    if (acknowledged || this.transport.isOver) this.tally.count()
   }
 
   private finishIfIdle(): void {

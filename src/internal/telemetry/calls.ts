@@ -4,6 +4,7 @@
  * Both methods and outcomes may be made from what users send, so that there are no more of either than a metrics backend can bear.
  */
 import type { MethodKey } from "../../MethodKey.ts"
+import { secondsBetween } from "../time.ts"
 import { type Attributes, type Described, Histogram, type SeriesSet } from "./series.ts"
 import { systemName } from "./span.ts"
 
@@ -21,21 +22,26 @@ export class CallStats {
   private readonly metric: Described
   private readonly series: SeriesSet
   private readonly attributes: Attributes
+  private readonly settle: () => void
   private succeeded: Histogram | undefined = undefined
   private readonly failed = new Map<string, Histogram>()
 
-  constructor(metric: Described, series: SeriesSet, attributes: Attributes) {
+  /** Before what is counted is shown, `settle` counts what is still to be. */
+  constructor(metric: Described, series: SeriesSet, attributes: Attributes, settle: () => void) {
     this.metric = metric
     this.series = series
     this.attributes = attributes
+    this.settle = settle
   }
 
   /** Counts a call, or several, that took so long and failed with `errorType`, or succeeded. */
   record(seconds: number, errorType: string | undefined, times = 1): void {
-    const histogram = errorType === undefined
-      ? this.succeeded ??= this.add(this.attributes)
-      : this.failedWith(errorType)
-    histogram.record(seconds, times)
+    this.histogram(errorType).record(seconds, times)
+  }
+
+  /** What calls with this outcome are counted in; it is shown from then on. */
+  histogram(errorType: string | undefined): Histogram {
+    return errorType === undefined ? this.succeeded ??= this.add(this.attributes) : this.failedWith(errorType)
   }
 
   private failedWith(errorType: string): Histogram {
@@ -49,7 +55,10 @@ export class CallStats {
 
   private add(attributes: Attributes): Histogram {
     const histogram = new Histogram()
-    this.series.histogram(this.metric, attributes, histogram)
+    this.series.histogram(this.metric, attributes, () => {
+      this.settle()
+      return histogram.state
+    })
     return histogram
   }
 }
@@ -63,6 +72,8 @@ export class CallsByMethod {
   private otherMethods: CallStats | undefined = undefined
   private lastKey: MethodKey | undefined = undefined
   private lastStats: CallStats | undefined = undefined
+  /** Those that have noted what they have yet to count. */
+  private readonly tallies = new Set<Tally>()
 
   constructor(metric: Described, series: SeriesSet, attributes: Attributes) {
     this.metric = metric
@@ -79,6 +90,21 @@ export class CallsByMethod {
     return stats
   }
 
+  /** A tally has noted a call that it will count. */
+  expect(tally: Tally, key: MethodKey, failure: string | undefined): void {
+    this.tallies.add(tally)
+    this.method(key).histogram(failure)
+  }
+
+  /** It has counted all. */
+  settled(tally: Tally): void {
+    this.tallies.delete(tally)
+  }
+
+  private readonly settle = (): void => {
+    for (const tally of this.tallies) tally.count()
+  }
+
   /** The calls of methods that a server does not have, and of those that are too many to tell apart. */
   get other(): CallStats {
     return this.otherMethods ??= this.make({ "rpc.method": other })
@@ -92,6 +118,55 @@ export class CallsByMethod {
   }
 
   private make(attributes: Attributes): CallStats {
-    return new CallStats(this.metric, this.series, { ...this.attributes, ...attributes })
+    return new CallStats(this.metric, this.series, { ...this.attributes, ...attributes }, this.settle)
+  }
+}
+
+/** Calls of one method that were made together and have ended alike. */
+interface Group {
+  readonly key: MethodKey
+  readonly startedAt: number
+  readonly failure: string | undefined
+  times: number
+}
+
+/**
+ * Calls that end in one turn. Most of them are alike where there are many, and are counted together when the turn is over, or before that
+ * where somebody looks: by itself, each would cost a client some 5 % more.
+ */
+export class Tally {
+  private readonly calls: CallsByMethod
+  private readonly endedAt: () => number
+  private groups: Array<Group> = []
+  private last: Group | undefined = undefined
+
+  /** `endedAt` says in ticks when those that have been noted since the last count have ended. */
+  constructor(calls: CallsByMethod, endedAt: () => number) {
+    this.calls = calls
+    this.endedAt = endedAt
+  }
+
+  /** Notes a call that has ended. It was made at a moment in ticks. */
+  add(key: MethodKey, startedAt: number, failure: string | undefined): void {
+    const last = this.last
+    if (last !== undefined && last.startedAt === startedAt && last.key === key && last.failure === failure) {
+      last.times++
+      return
+    }
+    this.calls.expect(this, key, failure)
+    this.groups.push(this.last = { key, startedAt, failure, times: 1 })
+  }
+
+  /** Counts what has been noted. */
+  count(): void {
+    if (this.last === undefined) return
+    const groups = this.groups
+    this.groups = []
+    this.last = undefined
+    this.calls.settled(this)
+    const now = this.endedAt()
+    for (const { failure, key, startedAt, times } of groups) {
+      this.calls.method(key).record(secondsBetween(startedAt, now), failure, times)
+    }
   }
 }

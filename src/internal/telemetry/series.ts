@@ -48,10 +48,10 @@ export class SeriesSet {
     this.add(gauge, () => ({ value: read() }))
   }
 
-  histogram(metric: Described, attributes: Attributes, values: Histogram): void {
+  histogram(metric: Described, attributes: Attributes, read: () => Metric.HistogramState): void {
     const { description, name } = metric
     const histogram = Metric.histogram(name, { description, attributes: withUnit(metric, attributes), boundaries })
-    this.add(histogram, () => values.state)
+    this.add(histogram, read)
   }
 
   /** Removes them for good. What is added later is shown nowhere: a call may end when nobody remembers its endpoint any more. */

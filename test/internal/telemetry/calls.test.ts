@@ -1,7 +1,7 @@
 import { describe, it } from "@effect/vitest"
 import { MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
-import { CallsByMethod, maxErrorTypes, maxMethods } from "../../../src/internal/telemetry/calls.ts"
+import { CallsByMethod, maxErrorTypes, maxMethods, Tally } from "../../../src/internal/telemetry/calls.ts"
 import { SeriesSet } from "../../../src/internal/telemetry/series.ts"
 import { type Attributes, boundaries, makeRegistry } from "./support.ts"
 
@@ -169,5 +169,49 @@ describe("series that were removed", () => {
     calls.method(get).record(0.1, "canceled")
     calls.method(put).record(0.1, undefined)
     assert.deepEqual(series(), [])
+  })
+})
+
+describe("calls that end in one turn", () => {
+  it("are counted when the turn is over, by the time that is then", () => {
+    const { calls, histograms } = makeCalls()
+    let now = 0
+    const tally = new Tally(calls, () => now)
+    for (let i = 0; i < 3; i++) tally.add(get, 0, undefined)
+    tally.add(put, 0, "canceled")
+    now = 100_000 // a second, in ticks
+    tally.count()
+    now = 200_000
+    tally.count()
+    assert.deepEqual(
+      histograms(name).map(({ attributes, state }) => [
+        attributes["rpc.method"],
+        attributes["error.type"],
+        state.count,
+        state.sum
+      ]),
+      [["get", undefined, 3, 3], ["put", "canceled", 1, 1]]
+    )
+  })
+
+  it("are told apart by their method, when they were made, and how they ended", () => {
+    const { calls, histograms } = makeCalls()
+    const tally = new Tally(calls, () => 300_000)
+    tally.add(get, 0, undefined)
+    tally.add(get, 100_000, undefined)
+    tally.add(put, 100_000, undefined)
+    tally.add(put, 100_000, "canceled")
+    tally.count()
+    assert.deepEqual(histograms(name).map(({ state }) => [state.count, state.sum]), [[2, 5], [1, 2], [1, 2]])
+  })
+
+  it("are there for whoever looks before the turn is over, and are not counted again", () => {
+    const { calls, values } = makeCalls()
+    const tally = new Tally(calls, () => 0)
+    tally.add(get, 0, undefined)
+    tally.add(get, 0, undefined)
+    assert.deepEqual(values(name), [2])
+    tally.count()
+    assert.deepEqual(values(name), [2])
   })
 })
