@@ -196,7 +196,7 @@ export class ClientSession implements TransportOwner {
         const result = Exit.succeed(ownBytes(bytes, start, end, owned))
         // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
         this.settled()
-        this.tally?.add(call.key, call.startedAt, undefined)
+        this.countAnswer(call)
         call.resume(result)
       } else {
         const result = call.typed.decode(bytes, start, end, owned, this.address)
@@ -338,7 +338,8 @@ export class ClientSession implements TransportOwner {
   private finish(call: Call, result: Effect.Effect<unknown, unknown>): void {
     if (this.stats === undefined) return call.resume(result)
     if (Exit.isExit(result)) {
-      this.count(call, Exit.isSuccess(result) ? undefined : errorType(result.cause))
+      if (Exit.isSuccess(result)) this.countAnswer(call)
+      else this.count(call, errorType(result.cause))
       return call.resume(result)
     }
     // Its outcome is known when it has been decoded.
@@ -348,6 +349,13 @@ export class ClientSession implements TransportOwner {
         (exit) => Effect.sync(() => this.count(call, Exit.isSuccess(exit) ? undefined : errorType(exit.cause)))
       )
     )
+  }
+
+  /** Counts a call that has succeeded with what is being read. */
+  private countAnswer(call: Call): void {
+    if (this.tally === undefined) return
+    call.counted = true
+    this.tally.add(call.key, call.startedAt, undefined)
   }
 
   private count(call: Call, failure: string | undefined): void {
