@@ -183,7 +183,6 @@ export class ClientSession implements TransportOwner {
   }
 
   onFlush(): void {
-    this.clock.forget()
     this.tally?.count()
   }
 
