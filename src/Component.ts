@@ -56,6 +56,7 @@ import * as HandlerMap from "./HandlerMap.ts"
 import { ClientMethod } from "./internal/component/client.ts"
 import { handlerOf, type Middleware } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
+import { flag, invalid } from "./internal/options.ts"
 import * as MethodKey from "./MethodKey.ts"
 
 const TypeId = "~effect-call/Component"
@@ -198,8 +199,8 @@ export const client = <Rpcs extends Rpc.Any>(
     Effect.sync(() => {
       const settings = {
         connection: Context.get(context, Connection.Connection),
-        format: options?.format ?? "binary",
-        tracing: options?.disableTracing !== true,
+        format: formatOf(options?.format),
+        tracing: !flag("disableTracing", options?.disableTracing, false),
         context
       }
       const methods: Record<string, ClientMethod["call"]> = {}
@@ -249,6 +250,7 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
   E,
   R | Rpc.Middleware<Rpcs> | Rpc.ServicesServer<Rpcs> | Scope.Scope
 > {
+  const tracing = !flag("disableTracing", options?.disableTracing, false)
   const built = yield* Layer.build(layer)
   const context = yield* Effect.context<Rpc.Middleware<Rpcs>>()
   let map = HandlerMap.empty
@@ -273,7 +275,7 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
           (service) => Context.getUnsafe(context, service) as unknown as Middleware
         ),
         context,
-        tracing: options?.disableTracing !== true
+        tracing
       })
     )
   }
@@ -318,6 +320,11 @@ export const shardBy: {
     // An annotation changes nothing of an Rpc's type.
     withProps(self).annotate(ShardKey, key) as unknown as R
 )
+
+const formatOf = (format: ClientOptions["format"]) =>
+  format === undefined || format === "binary" || format === "json"
+    ? format ?? "binary"
+    : invalid("format", format, "\"binary\" or \"json\"")
 
 /** Any Rpc with everything that one has. */
 type AnyRpc = Rpc.AnyWithProps & Pick<Rpc.Rpc<string>, "annotate">

@@ -76,6 +76,23 @@ describe("a component", () => {
       )
     }).pipe(Effect.scoped))
 
+  it.effect("refuses options that make no sense, and names them", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* open(Items, handlers)
+      assert.match(
+        yield* defectOf(clientOver(connection, Items, { format: "xml" as never })),
+        /RangeError: option format: expected "binary" or "json", got xml/
+      )
+      assert.match(
+        yield* defectOf(clientOver(connection, Items, { disableTracing: 1 as never })),
+        /RangeError: option disableTracing: expected true or false, got 1/
+      )
+      assert.match(
+        yield* defectOf(Component.handlers(Items, handlers, { disableTracing: 1 as never })),
+        /RangeError: option disableTracing: expected true or false, got 1/
+      )
+    }).pipe(Effect.scoped))
+
   it.effect("cannot be called or served with a schema that cannot be sent, and says which it is", () =>
     Effect.gen(function*() {
       // Nothing tells the members apart.

@@ -35,6 +35,10 @@ export const count = (name: string, value: number | undefined, otherwise: number
     : invalid(name, value, `a whole number from ${min} on, or Infinity`)
 }
 
+/** Yes or no. */
+export const flag = (name: string, value: boolean | undefined, otherwise: boolean): boolean =>
+  value === undefined || typeof value === "boolean" ? value ?? otherwise : invalid(name, value, "true or false")
+
 /** A duration of zero or more. */
 export const duration = (
   name: string,

@@ -3,7 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import type { ClientOptions } from "../../Connection.ts"
-import { duration, invalid, sizes } from "../options.ts"
+import { duration, flag, invalid, sizes } from "../options.ts"
 
 /** A client's options, complete and in the units that the code counts in. */
 export interface ClientSettings {
@@ -21,7 +21,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
   const jitter = backoff?.jitter ?? 0.2
   return {
     ...sizes(options),
-    metrics: options?.metrics ?? true,
+    metrics: flag("metrics", options?.metrics, true),
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
     dialTimeout: duration("dialTimeout", options?.dialTimeout, Duration.seconds(5)),
     backoff: {

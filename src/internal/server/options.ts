@@ -3,7 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import type { ServerOptions } from "../../Server.ts"
-import { count, duration, sizes } from "../options.ts"
+import { count, duration, flag, sizes } from "../options.ts"
 
 /** A server's options, complete and in the units that the code counts in. */
 export interface ServerSettings {
@@ -18,7 +18,7 @@ export interface ServerSettings {
 
 export const serverSettings = (options: ServerOptions | undefined): ServerSettings => ({
   ...sizes(options),
-  metrics: options?.metrics ?? true,
+  metrics: flag("metrics", options?.metrics, true),
   inlineHandlerMillis: Duration.toMillis(duration("inlineHandlerDuration", options?.inlineHandlerDuration, 5)),
   maxConcurrentCalls: count("maxConcurrentCalls", options?.maxConcurrentCalls, 10_000, 1),
   maxQueuedCalls: count("maxQueuedCalls", options?.maxQueuedCalls, 10_000, 0),

@@ -46,6 +46,7 @@ describe("a client's options", () => {
     [{ dialTimeout: NaN }, /dialTimeout: .* got NaN/],
     [{ dialTimeout: "soon" as never }, /dialTimeout: .* got soon/],
     [{ optimisticSpinDuration: "-1 millis" }, /optimisticSpinDuration: .* got -1 millis/],
+    [{ metrics: "off" as never }, /metrics: expected true or false, got off/],
     [{ backoff: { initial: -1 } }, /backoff\.initial: .* got -1/],
     [{ backoff: { max: -1 } }, /backoff\.max: .* got -1/],
     [{ backoff: { factor: 0.9 } }, /backoff\.factor: expected a number of 1 or more, got 0\.9/],
