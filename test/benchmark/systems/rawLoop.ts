@@ -1,8 +1,9 @@
 /**
- * The baseline of the benchmark: the same frames on `node:net` with nothing around them. A minimal parser, `"data"` events, one coalesced
- * write per turn of the event loop, callers as callbacks.
+ * The same frames with nothing around them: a minimal parser, `"data"` events, one coalesced write per turn of the event loop, callers as
+ * callbacks. What the baselines have in common.
  */
-import * as net from "node:net"
+import type { Duplex } from "node:stream"
+import { type Client, runCallbacks } from "../system.ts"
 
 const header = 16
 const requestPrefix = header + 49
@@ -41,7 +42,7 @@ const reader = (onMessage: (id: number, bytes: Buffer, start: number, end: numbe
 }
 
 /** Copies messages into one buffer, which is written once per turn. */
-const writer = (socket: net.Socket) => {
+const writer = (socket: Duplex) => {
   const free: Array<Buffer> = []
   let buffer: Buffer = Buffer.allocUnsafeSlow(bufferSize)
   let length = 0
@@ -70,45 +71,44 @@ const writer = (socket: net.Socket) => {
   }
 }
 
-/** Answers every request with its arguments. Gives the port it listens on. */
-export const serve = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = net.createServer({ noDelay: true }, (socket) => {
-      socket.on("error", () => {})
-      const write = writer(socket)
-      socket.on("data", reader((id, bytes, start, end) => write(id, 2, 0, bytes.subarray(start + 49, end))))
-    })
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      resolve(typeof address === "object" && address !== null ? address.port : 0)
-    })
-  })
+/** Answers every request with its arguments. */
+export const answer = (socket: Duplex): void => {
+  socket.on("error", () => {})
+  const write = writer(socket)
+  socket.on("data", reader((id, bytes, start, end) => write(id, 2, 0, bytes.subarray(start + 49, end))))
+}
 
-/** A connection that makes calls with callbacks. */
-export const connect = (port: number): Promise<{
-  readonly call: (args: Uint8Array, done: (length: number) => void) => void
-  readonly close: () => void
-}> =>
-  new Promise((resolve) => {
-    const socket = net.connect({ port, host: "127.0.0.1", noDelay: true }, () => {
-      const write = writer(socket)
-      const pending = new Map<number, (length: number) => void>()
-      let nextId = 1
-      socket.on(
-        "data",
-        reader((id, _bytes, start, end) => {
-          const done = pending.get(id)
-          pending.delete(id)
-          done?.(end - start)
-        })
-      )
-      resolve({
-        call: (args, done) => {
-          const id = nextId++
-          pending.set(id, done)
-          write(id, 1, requestPrefix - header, args)
-        },
-        close: () => socket.destroy()
-      })
+/** Takes an answer: `bytes` from `start` to `end`, which are valid until it returns. */
+type Done = (bytes: Uint8Array, start: number, end: number) => void
+
+/** Makes a call. */
+type Caller = (args: Uint8Array, done: Done) => void
+
+/** A connection that makes calls. */
+const makeCaller = (socket: Duplex): Caller => {
+  const write = writer(socket)
+  const pending = new Map<number, Done>()
+  let nextId = 1
+  socket.on(
+    "data",
+    reader((id, bytes, start, end) => {
+      const done = pending.get(id)
+      pending.delete(id)
+      done?.(bytes, start, end)
     })
-  })
+  )
+  return (args, done) => {
+    const id = nextId++
+    pending.set(id, done)
+    write(id, 1, requestPrefix - header, args)
+  }
+}
+
+/** What is measured of a connection. */
+export const rawClient = (socket: Duplex): Client => {
+  const call = makeCaller(socket)
+  return {
+    echo: (payload) => new Promise((resolve) => call(payload, (bytes, start, end) => resolve(bytes.slice(start, end)))),
+    run: runCallbacks((payload, done) => call(payload, (_bytes, start, end) => done(end - start)))
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * One half of a system: serves, or calls as it is told. Started by {@link Pair}.
+ */
+import { randomFillSync } from "node:crypto"
+import { Meter } from "./meter.ts"
+import type { Command, Report, Usage } from "./pair.ts"
+import type { Client } from "./system.ts"
+import { isSystemName, systems } from "./systems.ts"
+
+const usage = (): Usage => {
+  const { system, user } = process.cpuUsage()
+  return { cpuMicros: system + user, peakRss: process.resourceUsage().maxRSS * 1024 }
+}
+
+/** Several calls at once, each with a payload of its own. */
+const check = async (client: Client, sizes: ReadonlyArray<number>): Promise<string | undefined> => {
+  const problems = await Promise.all(
+    sizes.flatMap((size) => Array.from({ length: 8 }, () => size)).map(async (size) => {
+      const payload = randomFillSync(new Uint8Array(size))
+      const answer = await client.echo(payload.slice())
+      return Buffer.compare(answer, payload) === 0
+        ? undefined
+        : `${size} random bytes came back as ${answer.length} others`
+    })
+  )
+  return problems.find((problem) => problem !== undefined)
+}
+
+const execute = async (client: Client, command: Command): Promise<Report> => {
+  if (command._tag === "Check") {
+    const problem = await check(client, command.sizes).catch((error: unknown) => String(error))
+    return { _tag: "Checked", problem }
+  }
+  const payload = randomFillSync(new Uint8Array(command.payloadBytes))
+  const start = performance.now()
+  const meter = new Meter(command.seconds)
+  await client.run({ callers: command.callers, payload }, meter)
+  const seconds = (performance.now() - start) / 1000
+  return { _tag: "Ran", calls: meter.latencies.total, seconds, latencies: meter.latencies.counts }
+}
+
+const [role, name = "", address = ""] = process.argv.slice(2)
+if (!isSystemName(name)) throw new Error(`there is no system ${name}`)
+const system = await systems[name]()
+const client = role === "server" ? undefined : await system.connect(address)
+process.on("message", (message: Command | { readonly _tag: "Usage" }) => {
+  if (message._tag === "Usage") process.send?.(usage())
+  else if (client !== undefined) void execute(client, message).then((report) => process.send?.(report))
+})
+process.send?.(role === "server" ? await system.serve() : "ready")

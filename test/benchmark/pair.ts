@@ -1,0 +1,118 @@
+/**
+ * A system's two halves in processes of their own, and what they are asked.
+ */
+import { type ChildProcess, fork } from "node:child_process"
+import type { SystemName } from "./systems.ts"
+
+/** What a client is asked to do. */
+export type Command =
+  /** Random payloads of these sizes have to come back as they were. */
+  | { readonly _tag: "Check"; readonly sizes: ReadonlyArray<number> }
+  /** Calls until the time is up. */
+  | { readonly _tag: "Run"; readonly callers: number; readonly payloadBytes: number; readonly seconds: number }
+
+/** What came of it. */
+export type Report =
+  | { readonly _tag: "Checked"; readonly problem: string | undefined }
+  | { readonly _tag: "Ran"; readonly calls: number; readonly seconds: number; readonly latencies: Uint32Array }
+
+/** What a process has used since it started: CPU in µs, and its largest RSS in bytes. */
+export interface Usage {
+  readonly cpuMicros: number
+  readonly peakRss: number
+}
+
+/** What a run has measured. */
+export interface Figures {
+  readonly calls: number
+  readonly seconds: number
+  readonly latencies: Uint32Array
+  readonly clientCpuMicros: number
+  readonly serverCpuMicros: number
+}
+
+const child = new URL("./child.ts", import.meta.url)
+
+/** A child process. It answers one question after the other. */
+export class Child {
+  private readonly process: ChildProcess
+
+  constructor(args: ReadonlyArray<string>, execArgv: ReadonlyArray<string> = []) {
+    this.process = fork(child, args, { execArgv: [...execArgv], serialization: "advanced" })
+  }
+
+  /** The next message that it sends. */
+  receive<A>(): Promise<A> {
+    return new Promise((resolve, reject) => {
+      const onExit = (code: number | null) => reject(new Error(`a process of the benchmark ended with code ${code}`))
+      this.process.once("exit", onExit)
+      this.process.once("message", (message) => {
+        this.process.off("exit", onExit)
+        // What it sends is known by what it was asked.
+        resolve(message as A)
+      })
+    })
+  }
+
+  ask<A>(question: object): Promise<A> {
+    const answer = this.receive<A>()
+    this.process.send(question)
+    return answer
+  }
+
+  usage(): Promise<Usage> {
+    return this.ask<Usage>({ _tag: "Usage" })
+  }
+
+  kill(): void {
+    this.process.kill("SIGKILL")
+  }
+}
+
+/** A server and its client. */
+export class Pair {
+  readonly system: SystemName
+  readonly server: Child
+  readonly client: Child
+
+  private constructor(system: SystemName, server: Child, client: Child) {
+    this.system = system
+    this.server = server
+    this.client = client
+  }
+
+  /** Starts both. `execArgv` are options of Node. */
+  static async start(system: SystemName, execArgv?: ReadonlyArray<string>): Promise<Pair> {
+    const server = new Child(["server", system], execArgv)
+    const address = await server.receive<string>()
+    const client = new Child(["client", system, address], execArgv)
+    await client.receive()
+    return new Pair(system, server, client)
+  }
+
+  /** Why its answers are wrong, or undefined where they are right. */
+  async check(sizes: ReadonlyArray<number>): Promise<string | undefined> {
+    const report = await this.client.ask<Report>({ _tag: "Check", sizes } satisfies Command)
+    return report._tag === "Checked" ? report.problem : "it did not answer the question"
+  }
+
+  async run(callers: number, payloadBytes: number, seconds: number): Promise<Figures> {
+    const [serverBefore, clientBefore] = await Promise.all([this.server.usage(), this.client.usage()])
+    const command: Command = { _tag: "Run", callers, payloadBytes, seconds }
+    const report = await this.client.ask<Report>(command)
+    if (report._tag !== "Ran") throw new Error("it did not do what it was asked to")
+    const [server, client] = await Promise.all([this.server.usage(), this.client.usage()])
+    return {
+      calls: report.calls,
+      seconds: report.seconds,
+      latencies: report.latencies,
+      clientCpuMicros: client.cpuMicros - clientBefore.cpuMicros,
+      serverCpuMicros: server.cpuMicros - serverBefore.cpuMicros
+    }
+  }
+
+  kill(): void {
+    this.client.kill()
+    this.server.kill()
+  }
+}
