@@ -11,10 +11,11 @@ const bucketCount = 32 * steps
 /** Latencies by how long they were, in buckets that grow with them. */
 export class Latencies {
   readonly counts: Uint32Array
-  total = 0
+  total: number
 
-  constructor(counts: Uint32Array = new Uint32Array(bucketCount)) {
+  constructor(counts: Uint32Array = new Uint32Array(bucketCount), total = 0) {
     this.counts = counts
+    this.total = total
   }
 
   add(millis: number): void {
