@@ -4,18 +4,15 @@
 import { randomFillSync } from "node:crypto"
 import { Meter } from "./meter.ts"
 import type { Command, Question, Report, Usage } from "./pair.ts"
-import { fillHeap } from "./support.ts"
+import { cpuMicros, fillHeap } from "./support.ts"
 import type { Client } from "./system.ts"
 import { isSystemName, systems } from "./systems.ts"
 
-const usage = (): Usage => {
-  const { system, user } = process.cpuUsage()
-  return {
-    cpuMicros: system + user,
-    peakRss: process.resourceUsage().maxRSS * 1024,
-    rss: process.memoryUsage.rss()
-  }
-}
+const usage = (): Usage => ({
+  cpuMicros: cpuMicros(),
+  peakRss: process.resourceUsage().maxRSS * 1024,
+  rss: process.memoryUsage.rss()
+})
 
 /** Several calls at once, each with a payload of its own. */
 const check = async (client: Client, sizes: ReadonlyArray<number>): Promise<string | undefined> => {

@@ -12,7 +12,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "./meter.ts"
 import { Child, type Command, type Report } from "./pair.ts"
-import { answerParent, count, fail, median, number, parse, table } from "./support.ts"
+import { answerParent, count, fail, median, number, parse, systemNames, table } from "./support.ts"
 import { isSystemName, type SystemName, systems } from "./systems.ts"
 
 /** What the server's process is asked: to look for so long how late a timer of 1 ms fires. */
@@ -123,9 +123,7 @@ const main = async () => {
     rounds: { type: "string", default: "5" },
     json: { type: "boolean", default: false }
   })
-  const names = values.systems.split(",").map((name) =>
-    isSystemName(name) ? name : fail(`--systems: expected some of ${Object.keys(systems).join(", ")}; got "${name}"`)
-  )
+  const names = systemNames("systems", values.systems)
   const callers = count("callers", values.callers)
   const bytes = count("bytes", values.bytes)
   const seconds = number("seconds", values.seconds)

@@ -9,8 +9,8 @@
  * Target: the rate of `bytes` falls by at most 10 %, to a ratio of 0.90.
  */
 import { type Figures, Pair } from "./pair.ts"
-import { count, fail, median, number, parse, table } from "./support.ts"
-import { isSystemName, type SystemName, systems } from "./systems.ts"
+import { count, fail, median, number, parse, systemNames, table } from "./support.ts"
+import type { SystemName } from "./systems.ts"
 
 /** What a run comes to. */
 interface Round {
@@ -42,9 +42,7 @@ const main = async () => {
     rounds: { type: "string", default: "5" },
     json: { type: "boolean", default: false }
   })
-  const names = values.systems.split(",").map((name) =>
-    isSystemName(name) ? name : fail(`--systems: expected some of ${Object.keys(systems).join(", ")}; got "${name}"`)
-  )
+  const names = systemNames("systems", values.systems)
   const megabytes = number("heap-mb", values["heap-mb"])
   const callers = count("callers", values.callers)
   const bytes = count("bytes", values.bytes)

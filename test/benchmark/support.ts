@@ -3,6 +3,7 @@
  */
 import { setImmediate as turn } from "node:timers/promises"
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util"
+import { isSystemName, type SystemName, systems } from "./systems.ts"
 
 /** Ends the program with a message for whoever has started it. */
 export const fail = (message: string): never => {
@@ -40,6 +41,14 @@ export const count = (option: string, text: string): number => {
     ? value
     : fail(`--${option}: expected a whole number from 1 on, got "${text}"`)
 }
+
+/** The systems of an option, separated by commas. Others end the program. */
+export const systemNames = (option: string, text: string): ReadonlyArray<SystemName> =>
+  text.split(",").map((part) => systemName(option, part))
+
+/** The system of an option. */
+export const systemName = (option: string, text: string): SystemName =>
+  isSystemName(text) ? text : fail(`--${option}: expected one of ${Object.keys(systems).join(", ")}; got "${text}"`)
 
 /** The middle one, or of an even number of values the middle of the two; NaN where there is none. */
 export const median = (values: ReadonlyArray<number>): number => {
