@@ -3,14 +3,16 @@
  */
 import { randomFillSync } from "node:crypto"
 import { Meter } from "./meter.ts"
-import type { Command, Report, Usage } from "./pair.ts"
+import type { Command, Question, Report, Usage } from "./pair.ts"
+import { cpuMicros, fillHeap } from "./support.ts"
 import type { Client } from "./system.ts"
 import { isSystemName, systems } from "./systems.ts"
 
-const usage = (): Usage => {
-  const { system, user } = process.cpuUsage()
-  return { cpuMicros: system + user, peakRss: process.resourceUsage().maxRSS * 1024 }
-}
+const usage = (): Usage => ({
+  cpuMicros: cpuMicros(),
+  peakRss: process.resourceUsage().maxRSS * 1024,
+  rss: process.memoryUsage.rss()
+})
 
 /** Several calls at once, each with a payload of its own. */
 const check = async (client: Client, sizes: ReadonlyArray<number>): Promise<string | undefined> => {
@@ -43,8 +45,11 @@ const [role, name = "", address = ""] = process.argv.slice(2)
 if (!isSystemName(name)) throw new Error(`there is no system ${name}`)
 const system = await systems[name]()
 const client = role === "server" ? undefined : await system.connect(address)
-process.on("message", (message: Command | { readonly _tag: "Usage" }) => {
+// One that nobody waits for any more would go on.
+process.on("disconnect", () => process.exit())
+process.on("message", (message: Command | Question) => {
   if (message._tag === "Usage") process.send?.(usage())
+  else if (message._tag === "FillHeap") void fillHeap(message.megabytes).then((bytes) => process.send?.(bytes))
   else if (client !== undefined) void execute(client, message).then((report) => process.send?.(report))
 })
 process.send?.(role === "server" ? await system.serve() : "ready")

@@ -16,10 +16,17 @@ export type Report =
   | { readonly _tag: "Checked"; readonly problem: string | undefined }
   | { readonly _tag: "Ran"; readonly calls: number; readonly seconds: number; readonly latencies: Uint32Array }
 
-/** What a process has used since it started: CPU in µs, and its largest RSS in bytes. */
+/** What either half is asked. */
+export type Question =
+  | { readonly _tag: "Usage" }
+  /** To hold so many megabytes of live objects until it ends; the answer is how many bytes they take. Needs `--expose-gc`. */
+  | { readonly _tag: "FillHeap"; readonly megabytes: number }
+
+/** What a process has used since it started (CPU in µs, its largest RSS in bytes), and its RSS now. */
 export interface Usage {
   readonly cpuMicros: number
   readonly peakRss: number
+  readonly rss: number
 }
 
 /** What a run has measured. */
@@ -31,14 +38,19 @@ export interface Figures {
   readonly serverCpuMicros: number
 }
 
-const child = new URL("./child.ts", import.meta.url)
+const half = new URL("./child.ts", import.meta.url)
 
 /** A child process. It answers one question after the other. */
 export class Child {
   private readonly process: ChildProcess
 
-  constructor(args: ReadonlyArray<string>, execArgv: ReadonlyArray<string> = []) {
-    this.process = fork(child, args, { execArgv: [...execArgv], serialization: "advanced" })
+  constructor(args: ReadonlyArray<string>, execArgv: ReadonlyArray<string> = [], program: URL = half) {
+    this.process = fork(program, args, {
+      execArgv: [...execArgv],
+      serialization: "advanced",
+      // What a child logs must not get in between the figures.
+      stdio: ["ignore", 2, 2, "ipc"]
+    })
   }
 
   /** The next message that it sends. */
@@ -61,7 +73,11 @@ export class Child {
   }
 
   usage(): Promise<Usage> {
-    return this.ask<Usage>({ _tag: "Usage" })
+    return this.ask<Usage>({ _tag: "Usage" } satisfies Question)
+  }
+
+  fillHeap(megabytes: number): Promise<number> {
+    return this.ask<number>({ _tag: "FillHeap", megabytes } satisfies Question)
   }
 
   kill(): void {
