@@ -6,7 +6,6 @@
 import * as Equal from "effect/Equal"
 import * as Hash from "effect/Hash"
 import * as Inspectable from "effect/Inspectable"
-import { hasProperty } from "effect/Predicate"
 import { createHash } from "node:crypto"
 
 const TypeId = "~effect-call/MethodKey"
@@ -87,4 +86,6 @@ export const make = (component: string, method: string): MethodKey => {
  * @category guards
  * @since 0.1.0
  */
-export const isMethodKey = (u: unknown): u is MethodKey => hasProperty(u, TypeId)
+export const isMethodKey = (u: unknown): u is MethodKey =>
+  // Asked of every call: Effect's `hasProperty`, which all kinds of objects go through, took 20 ns.
+  typeof u === "object" && u !== null && TypeId in u

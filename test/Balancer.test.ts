@@ -282,18 +282,18 @@ describe("the immediate pick", () => {
 
   it.effect("is what pick does, and shares its state", () =>
     Effect.gen(function*() {
-      const random = yield* Random.Random
+      const context = yield* Effect.context<never>()
       const balancer = immediate(yield* Balancer.roundRobin)
-      assert.isUndefined(balancer[pickNow]({ avoid: nobody }, random))
+      assert.isUndefined(balancer[pickNow]({ avoid: nobody }, context))
       balancer.update([e1, e2])
-      assert.strictEqual(balancer[pickNow]({ avoid: nobody }, random), e1)
+      assert.strictEqual(balancer[pickNow]({ avoid: nobody }, context), e1)
       assert.strictEqual(yield* balancer.pick({ avoid: nobody }), e2)
-      assert.isUndefined(balancer[pickNow](avoiding(e1, e2), random))
+      assert.isUndefined(balancer[pickNow](avoiding(e1, e2), context))
 
       const shards = immediate(yield* Balancer.sharded)
       shards.update([e1, e2])
-      assert.strictEqual(shards[pickNow]({ avoid: nobody, shardKey: 2n ** 64n - 1n }, random), e2)
-      assert.isUndefined(shards[pickNow]({ avoid: nobody, shardKey: 2n ** 64n }, random))
+      assert.strictEqual(shards[pickNow]({ avoid: nobody, shardKey: 2n ** 64n - 1n }, context), e2)
+      assert.isUndefined(shards[pickNow]({ avoid: nobody, shardKey: 2n ** 64n }, context))
     }))
 
   it.effect("is not offered by a balancer of the user's, nor by one made from a built-in one", () =>

@@ -2,6 +2,7 @@
  * How the package's own balancers pick: at once, without running an Effect, so that a call on an open connection stays
  * plain code.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { Balancer, PickOptions } from "../Balancer.ts"
@@ -19,7 +20,7 @@ export const pickNow: unique symbol = Symbol("effect-call/Balancer/pickNow")
  */
 export interface ImmediateBalancer extends Balancer {
   /** The endpoint for a call, or undefined where `pick` would fail. */
-  [pickNow](options: PickOptions, random: Random.Random): Endpoint | undefined
+  [pickNow](options: PickOptions, context: Context.Context<never>): Endpoint | undefined
 }
 
 /**
@@ -31,14 +32,14 @@ export const isImmediate = (balancer: Balancer): balancer is ImmediateBalancer =
 
 const make = (
   update: (endpoints: ReadonlyArray<Endpoint>) => void,
-  now: (options: PickOptions, random: Random.Random) => Endpoint | undefined,
+  now: ImmediateBalancer[typeof pickNow],
   why: (options: PickOptions) => string
 ): ImmediateBalancer => {
   const balancer: Balancer = {
     update,
     pick: (options) =>
       Effect.withFiber((fiber) => {
-        const endpoint = now(options, fiber.getRef(Random.Random))
+        const endpoint = now(options, fiber.context)
         return endpoint === undefined
           ? Effect.fail(new Unreachable({ message: why(options), attempts: [] }))
           : Effect.succeed(endpoint)
@@ -122,15 +123,24 @@ const shardOf = (key: bigint, count: number): number => {
 /** Whether a key is a u64. */
 export const isShardKey = (key: bigint): boolean => shardOf(key, 1) === 0
 
+/** How often an endpoint is drawn from all of them before the free ones are counted. */
+const firstTries = 4
+
 /**
  * The endpoint that the shard key names, and no other; without a key, one at random.
  */
 export const sharded = (): ImmediateBalancer => {
   let endpoints: ReadonlyArray<Endpoint> = []
 
-  const atRandom = (avoid: ReadonlySet<string>, random: Random.Random): Endpoint | undefined => {
+  const atRandom = (avoid: ReadonlySet<string>, context: Context.Context<never>): Endpoint | undefined => {
     const count = endpoints.length
+    const random = Context.get(context, Random.Random)
     if (avoid.size === 0) return endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
+    // Where most are free, as they are among many, one of the first tries is: to count them would cost a look at each.
+    for (let i = 0; i < firstTries; i++) {
+      const endpoint = endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
+      if (endpoint !== undefined && !avoid.has(endpoint.address)) return endpoint
+    }
     let free = 0
     for (const { address } of endpoints) if (!avoid.has(address)) free++
     if (free === 0) return undefined
@@ -143,9 +153,9 @@ export const sharded = (): ImmediateBalancer => {
     (update) => {
       endpoints = update.slice()
     },
-    ({ avoid, shardKey }, random) => {
+    ({ avoid, shardKey }, context) => {
       if (endpoints.length === 0) return undefined
-      if (shardKey === undefined) return atRandom(avoid, random)
+      if (shardKey === undefined) return atRandom(avoid, context)
       const endpoint = endpoints[shardOf(shardKey, endpoints.length)]
       return endpoint !== undefined && avoid.size > 0 && avoid.has(endpoint.address) ? undefined : endpoint
     },

@@ -62,3 +62,7 @@ export const copyInto = (target: Uint8Array, offset: number, source: Uint8Array)
     target.set(source, offset)
   }
 }
+
+/** The same bytes, for whole words. */
+export const dataView = ({ buffer, byteLength, byteOffset }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, byteLength)

@@ -2,6 +2,8 @@
  * One call on its way: what the pending table holds, and what is needed to send it again elsewhere while it is still ours.
  */
 import type * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
+import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import type { CallError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
@@ -52,7 +54,13 @@ export const isTypedConnection = (connection: Connection): connection is TypedCo
   // Looked at, not called.
   startTyped in (connection as TypedConnection).call
 
-export class Call {
+/** What a call is sent on. */
+interface Canceler {
+  cancel(call: Call): void
+}
+
+/** A call. As an effect it is its own cancellation: one object for each call instead of three. */
+export class Call extends Effectable.Class<void> {
   /** The id on the connection it was sent on; 0 before. */
   id = 0
   readonly key: MethodKey
@@ -64,6 +72,8 @@ export class Call {
   /** What is only there for a typed call. */
   readonly typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
+  /** Where it was sent; undefined before. */
+  sentOn: Canceler | undefined = undefined
   /** When it was made, in ticks of the Connection's clock; -1 where nobody has noted it. */
   startedAt = -1
   /** Whether its end has been counted. */
@@ -79,12 +89,19 @@ export class Call {
     typed: TypedRequest<unknown, unknown> | undefined,
     resume: Resume
   ) {
+    super()
     this.key = key
     this.options = options
     this.deadlineAt = deadlineAt
     this.trace = trace
     this.typed = typed
     this.resume = resume
+  }
+
+  /** Gives it up. */
+  override asEffect(): Effect.Effect<void> {
+    this.sentOn?.cancel(this)
+    return Exit.void
   }
 
   get method(): string {

@@ -61,6 +61,8 @@ export interface PeerOwner {
   /** It went into backoff. */
   onBackoff(peer: Peer): void
   onGone(peer: Peer): void
+  /** A turn of the event loop in which calls were sent is over. */
+  onFlush(): void
   onUnsent(peer: Peer, call: Call, args: Uint8Array): void
 }
 
@@ -226,6 +228,7 @@ export class Peer {
                 this.established(dial, session)
                 resume(Effect.void)
               },
+              onFlush: () => this.owner.onFlush(),
               onIdle: () => {
                 if (this.draining === session) this.leaveIfIdle()
               },

@@ -11,7 +11,7 @@ import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import type { Duplex } from "node:stream"
 import { CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
-import { copyInto, ownBytes } from "../bytes.ts"
+import { copyInto, dataView, ownBytes } from "../bytes.ts"
 import { decodeErrorChain } from "../protocol/errorChain.ts"
 import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
@@ -40,6 +40,8 @@ export interface SessionSettings {
 export interface SessionOwner {
   /** The peer's version message has come: calls can be sent. */
   onReady(): void
+  /** What was sent in this turn is handed to the socket. */
+  onFlush(): void
   /** No call is in flight any more. */
   onIdle(): void
   /** The session is over, before any of its calls is ended. Comes once. */
@@ -94,7 +96,7 @@ export class ClientSession implements TransportOwner {
     const writer = this.transport.writer
     const batch = writer.reserve(headerSize + payload.length)
     const offset = batch.length - headerSize - payload.length
-    writeHeader(batch.bytes, offset, 0, MessageType.version, payload.length)
+    writeHeader(batch.view, offset, 0, MessageType.version, payload.length)
     batch.bytes.set(payload, offset + headerSize)
     writer.flush()
     this.transport.start(receiver)
@@ -125,6 +127,7 @@ export class ClientSession implements TransportOwner {
   send(call: Call, args: Uint8Array): void {
     const id = this.nextId++
     call.id = id
+    call.sentOn = this
     if (this.stats !== undefined) {
       if (call.startedAt === -1) call.startedAt = this.now()
       // Noted elsewhere, and maybe later than this clock was last read.
@@ -140,16 +143,17 @@ export class ClientSession implements TransportOwner {
     if (args.length < this.settings.writeFlattenLimit) {
       const size = prefix + args.length
       const batch = writer.reserve(size)
-      const bytes = batch.bytes
+      const { bytes, view } = batch
       const offset = batch.length - size
-      writeHeader(bytes, offset, id, MessageType.request, size - headerSize)
-      writeRequestHeader(bytes, offset + headerSize, call.key.bytes, micros, call.trace)
+      writeHeader(view, offset, id, MessageType.request, size - headerSize)
+      writeRequestHeader(view, offset + headerSize, call.key.bytes, micros, call.trace)
       if (typed !== undefined) bytes[offset + requestPrefix] = typed.format
       copyInto(bytes, offset + prefix, args)
     } else {
       const head = new Uint8Array(prefix)
-      writeHeader(head, 0, id, MessageType.request, prefix - headerSize + args.length)
-      writeRequestHeader(head, headerSize, call.key.bytes, micros, call.trace)
+      const view = dataView(head)
+      writeHeader(view, 0, id, MessageType.request, prefix - headerSize + args.length)
+      writeRequestHeader(view, headerSize, call.key.bytes, micros, call.trace)
       if (typed !== undefined) head[requestPrefix] = typed.format
       writer.reference(id, MessageType.request, head, args)
     }
@@ -184,6 +188,7 @@ export class ClientSession implements TransportOwner {
 
   onFlush(): void {
     this.tally?.count()
+    this.owner.onFlush()
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -216,7 +221,7 @@ export class ClientSession implements TransportOwner {
     return call !== undefined && call.typed === undefined
   }
 
-  onLeave(id: number, bytes: Uint8Array, payloadAt: number): boolean {
+  onLeave(id: number, bytes: DataView, payloadAt: number): boolean {
     const call = this.pending.get(id)
     if (call === undefined) return false
     if (call.deadlineAt === Infinity) return true

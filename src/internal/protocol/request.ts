@@ -1,7 +1,7 @@
 /**
  * The 49 bytes before a request's arguments: method key, deadline, trace context. Written and read in place, for every call.
  */
-import { i64At, putI64, u8At } from "./bytes.ts"
+import { i32At, i64At, u8At } from "./bytes.ts"
 
 /** The bytes of a request's header; the arguments follow. */
 export const requestHeaderSize = 49
@@ -26,24 +26,28 @@ export interface TraceContext {
  * one says that it has passed; such a request should not be sent at all. Ids in `trace` that are not W3C's send no trace context.
  */
 export const writeRequestHeader = (
-  target: Uint8Array,
+  target: DataView,
   offset: number,
   key: Uint8Array,
   deadlineMicros: number,
   trace: TraceContext | undefined
 ): void => {
-  for (let i = 0; i < 16; i++) target[offset + i] = u8At(key, i)
+  for (let i = 0; i < 16; i += 4) target.setInt32(offset + i, i32At(key, i), true)
   writeDeadline(target, offset, deadlineMicros)
   if (trace === undefined || !writeTraceContext(target, offset, trace)) {
-    // A loop: `fill` of a Buffer costs twice as much for so few bytes.
-    for (let i = traceIdOffset; i < requestHeaderSize; i++) target[offset + i] = 0
+    for (let i = traceIdOffset; i < flagsOffset; i += 4) target.setInt32(offset + i, 0)
+    target.setUint8(offset + flagsOffset, 0)
   }
 }
 
 /** Writes the deadline of the header at `offset` again: the time left is known only when the frame is handed to the socket. */
-export const writeDeadline = (target: Uint8Array, offset: number, deadlineMicros: number): void => {
-  putI64(target, offset + deadlineOffset, wholeMicros(deadlineMicros))
+export const writeDeadline = (target: DataView, offset: number, deadlineMicros: number): void => {
+  const micros = wholeMicros(deadlineMicros)
+  target.setInt32(offset + deadlineOffset, micros, true)
+  target.setInt32(offset + deadlineOffset + 4, Math.floor(micros / twoTo32), true)
 }
+
+const twoTo32 = 4_294_967_296
 
 /**
  * The time left of the request whose header is at `offset`, in microseconds: 0 for no deadline, negative for one that has passed, and
@@ -85,15 +89,15 @@ for (let i = 0; i < 16; i++) {
 }
 
 /** Writes both ids and the flags; false, with the bytes in no particular state, where an id is not one of W3C's. */
-const writeTraceContext = (target: Uint8Array, offset: number, trace: TraceContext): boolean => {
+const writeTraceContext = (target: DataView, offset: number, trace: TraceContext): boolean => {
   if (!writeHex(target, offset + traceIdOffset, trace.traceId, 16)) return false
   if (!writeHex(target, offset + spanIdOffset, trace.spanId, 8)) return false
-  target[offset + flagsOffset] = trace.sampled ? 1 : 0
+  target.setUint8(offset + flagsOffset, trace.sampled ? 1 : 0)
   return true
 }
 
 /** Writes exactly `length` bytes from hex digits; false where `hex` is anything else, or zero throughout. */
-const writeHex = (target: Uint8Array, offset: number, hex: string, length: number): boolean => {
+const writeHex = (target: DataView, offset: number, hex: string, length: number): boolean => {
   if (hex.length !== length * 2) return false
   let any = 0
   for (let i = 0; i < length; i++) {
@@ -101,7 +105,7 @@ const writeHex = (target: Uint8Array, offset: number, hex: string, length: numbe
     const low = digitAt(hex, 2 * i + 1)
     if (high === notHex || low === notHex) return false
     const byte = (high << 4) | low
-    target[offset + i] = byte
+    target.setUint8(offset + i, byte)
     any |= byte
   }
   return any !== 0

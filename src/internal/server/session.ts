@@ -13,7 +13,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
-import { copyInto, isBytes, ownCopy } from "../bytes.ts"
+import { copyInto, dataView, isBytes, ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
 import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
@@ -427,12 +427,12 @@ export class ServerSession implements TransportOwner, CallOwner {
     if (length < this.settings.writeFlattenLimit) {
       const batch = writer.reserve(prefix + length)
       const offset = batch.length - prefix - length
-      writeHeader(batch.bytes, offset, id, type, prefix - headerSize + length)
+      writeHeader(batch.view, offset, id, type, prefix - headerSize + length)
       if (format >= 0) batch.bytes[offset + headerSize] = format
       copyInto(batch.bytes, offset + prefix, payload)
     } else {
       const head = new Uint8Array(prefix)
-      writeHeader(head, 0, id, type, prefix - headerSize + length)
+      writeHeader(dataView(head), 0, id, type, prefix - headerSize + length)
       if (format >= 0) head[headerSize] = format
       writer.reference(id, type, head, payload)
     }

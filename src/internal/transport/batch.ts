@@ -14,6 +14,8 @@ const pool: Array<Batch> = []
 /** A buffer of whole messages that are waiting to be written. */
 export class Batch {
   readonly bytes: Uint8Array
+  /** The same bytes, for whole words. */
+  readonly view: DataView
   /** How much of `bytes` is filled. */
   length = 0
   /** Whether a request in it carries a deadline, which is written as time left when the batch goes to the socket. */
@@ -25,6 +27,7 @@ export class Batch {
     // Not zeroed: only what was filled is ever written.
     const buffer = Buffer.allocUnsafeSlow(size)
     this.bytes = new Uint8Array(buffer.buffer, 0, size)
+    this.view = new DataView(buffer.buffer, 0, size)
     this.release = () => {
       if (size !== batchSize || pool.length >= maxPooled) return
       this.length = 0

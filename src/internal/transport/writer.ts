@@ -7,6 +7,7 @@
  */
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
+import { dataView } from "../bytes.ts"
 import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { acquireBatch, Batch } from "./batch.ts"
@@ -25,7 +26,7 @@ export interface WriterOwner {
    * A request leaves whose payload starts at `payloadAt`. Writes what is only known now (the time left), and returns false where the
    * request must not be sent any more.
    */
-  onLeave(id: number, bytes: Uint8Array, payloadAt: number): boolean
+  onLeave(id: number, bytes: DataView, payloadAt: number): boolean
   /** The writer, which was full, has room again. */
   onRoom(): void
   /** What has been queued is handed to the socket now, if it can: what comes next belongs to another turn. */
@@ -143,7 +144,7 @@ export class Writer {
   /** Queues a message without a payload. */
   empty(id: number, type: number): void {
     const batch = this.reserve(headerSize)
-    writeHeader(batch.bytes, batch.length - headerSize, id, type, 0)
+    writeHeader(batch.view, batch.length - headerSize, id, type, 0)
   }
 
   /** The payloads of the requests that are queued and not dropped, by id, each a copy. */
@@ -256,7 +257,7 @@ export class Writer {
 
   private leaves(message: LargeMessage): boolean {
     if (message.type !== MessageType.request) return true
-    return !this.dropped.delete(message.id) && this.owner.onLeave(message.id, message.head, headerSize)
+    return !this.dropped.delete(message.id) && this.owner.onLeave(message.id, dataView(message.head), headerSize)
   }
 
   /** Asks about each request of a batch, and moves what is left together. */
@@ -264,7 +265,7 @@ export class Writer {
     let length = 0
     this.eachMessage(batch, (id, type, start, end) => {
       const stays = type !== MessageType.request ||
-        (!this.dropped.delete(id) && this.owner.onLeave(id, batch.bytes, start + headerSize))
+        (!this.dropped.delete(id) && this.owner.onLeave(id, batch.view, start + headerSize))
       if (!stays) return
       if (length !== start) batch.bytes.copyWithin(length, start, end)
       length += end - start

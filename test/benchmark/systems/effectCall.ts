@@ -8,7 +8,7 @@ import { rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Client, System } from "../system.ts"
-import { runEffects } from "./effects.ts"
+import { effectClient } from "./effects.ts"
 import type { TlsAddress } from "./rawTls.ts"
 
 type Transport = "tcp" | "unix" | "mtls"
@@ -64,18 +64,16 @@ const serve = (
     return [address, Server.serve(listener, options)] as const
   }))
 
-const connect = <E>(
+const connect = (
   transport: Transport,
   address: string,
-  caller: (connection: Connection.Connection) => Effect.Effect<(payload: Uint8Array) => Effect.Effect<Uint8Array, E>>,
+  makeClient: (connection: Connection.Connection) => Effect.Effect<Client>,
   options?: Connection.ClientOptions
 ) =>
   forever(Effect.gen(function*() {
     const endpoint = yield* endpointOf(transport, address)
     const connection = yield* Connection.make(Resolver.constant(endpoint), options)
-    const call = yield* caller(connection)
-    const client: Client = { echo: (payload) => Effect.runPromise(call(payload)), run: runEffects(call) }
-    return [client, Effect.never] as const
+    return [yield* makeClient(connection), Effect.never] as const
   }))
 
 /** What the options of both sides and of calls are set to, where that is what is measured. */
@@ -98,7 +96,8 @@ export const bytes = (transport: Transport, options: BytesOptions = {}): System 
       connect(
         transport,
         address,
-        (connection) => Effect.succeed((payload) => connection.call(echo, payload, callOptions)),
+        (connection) =>
+          Effect.succeed(effectClient((payload) => connection.call(echo, payload, callOptions), (answer) => answer)),
         { metrics, ...options.client }
       )
   }
@@ -122,7 +121,7 @@ export const typed = (transport: Transport, { tracing }: { readonly tracing: boo
       connect(transport, address, (connection) =>
         Effect.map(
           Effect.provideService(Component.client(EchoComponent, options), Connection.Connection, connection),
-          (client) => (payload) => Effect.map(client.Echo({ bytes: payload }), ({ bytes }) => bytes)
+          (client) => effectClient((bytes) => client.Echo({ bytes }), ({ bytes }) => bytes)
         ))
   }
 }

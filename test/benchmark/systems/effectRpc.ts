@@ -7,7 +7,7 @@ import { Context, Effect, Layer, ManagedRuntime, Schema } from "effect"
 import { Rpc, RpcClient, type RpcClientError, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
 import type { System } from "../system.ts"
-import { runEffects } from "./effects.ts"
+import { effectClient } from "./effects.ts"
 
 const group = RpcGroup.make(
   Rpc.make("Echo", { payload: { bytes: Schema.Uint8Array }, success: Schema.Struct({ bytes: Schema.Uint8Array }) })
@@ -52,8 +52,7 @@ export const effectRpc = (
         Layer.provide(serialization)
       )
       const client = await ManagedRuntime.make(layer).runPromise(EchoClient)
-      const call = (payload: Uint8Array) => Effect.map(client.Echo({ bytes: payload }), ({ bytes }) => bytes)
-      return { echo: (payload) => Effect.runPromise(call(payload)), run: runEffects(call) }
+      return effectClient((bytes) => client.Echo({ bytes }), ({ bytes }) => bytes)
     }
   }
 }

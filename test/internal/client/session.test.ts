@@ -36,6 +36,7 @@ const full = Effect.gen(function*() {
   yield* Effect.addFinalizer(() => Effect.sync(() => void duplex.destroy()))
   const session = new Counting("test://full", duplex, {
     onReady: () => {},
+    onFlush: () => {},
     onIdle: () => {},
     onOver: () => {},
     onUnsent: () => {}

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
+import { dataView } from "../../../src/internal/bytes.ts"
 import {
   clientTypes,
   FrameDecoder,
@@ -20,7 +21,7 @@ interface Frame {
 
 const encode = ({ id, payload, type }: Frame): Uint8Array => {
   const bytes = new Uint8Array(headerSize + payload.length)
-  writeHeader(bytes, 0, id, type, payload.length)
+  writeHeader(dataView(bytes), 0, id, type, payload.length)
   bytes.set(payload, headerSize)
   return bytes
 }
@@ -68,7 +69,7 @@ const frames = fc.array(fc.record({
 describe("a message's header", () => {
   it("is little-endian: id u64, type u8, length u56", () => {
     const bytes = new Uint8Array(20).fill(0xaa)
-    writeHeader(bytes, 2, 0x1a2b3c4d5e6f7, 2, 0x01020304)
+    writeHeader(dataView(bytes), 2, 0x1a2b3c4d5e6f7, 2, 0x01020304)
     assert.strictEqual(Buffer.from(bytes).toString("hex"), "aaaaf7e6d5c4b3a201000204030201000000aaaa")
     assert.strictEqual(readId(bytes, 2), 0x1a2b3c4d5e6f7)
     assert.strictEqual(readLength(bytes, 2), 0x01020304)

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
+import { dataView } from "../../../src/internal/bytes.ts"
 import {
   readDeadlineMicros,
   readTraceContext,
@@ -16,7 +17,7 @@ const spanId = "00f067aa0ba902b7"
 /** A header in a buffer that was used before, with the bytes around it. */
 const write = (deadlineMicros: number, trace?: TraceContext, offset = 3): Uint8Array => {
   const target = new Uint8Array(offset + requestHeaderSize + 4).fill(0xaa)
-  writeRequestHeader(target, offset, key, deadlineMicros, trace)
+  writeRequestHeader(dataView(target), offset, key, deadlineMicros, trace)
   assert.isTrue(target.subarray(0, offset).every((byte) => byte === 0xaa), "bytes before the header")
   assert.isTrue(target.subarray(offset + requestHeaderSize).every((byte) => byte === 0xaa), "bytes behind the header")
   return target.subarray(offset, offset + requestHeaderSize)
@@ -46,7 +47,7 @@ describe("the request header", () => {
       fc.nat(100),
       (key, deadlineMicros, trace, offset) => {
         const target = new Uint8Array(offset + requestHeaderSize).fill(0xaa)
-        writeRequestHeader(target, offset, key, deadlineMicros, trace)
+        writeRequestHeader(dataView(target), offset, key, deadlineMicros, trace)
         assert.strictEqual(
           Buffer.from(target.subarray(offset, offset + 16)).toString("hex"),
           Buffer.from(key).toString("hex")
@@ -87,7 +88,7 @@ describe("the request header", () => {
   it("lets the deadline be written again without touching the rest", () => {
     const header = write(1000, { traceId, spanId, sampled: true })
     const expected = write(900, { traceId, spanId, sampled: true })
-    writeDeadline(header, 0, 900)
+    writeDeadline(dataView(header), 0, 900)
     assert.deepStrictEqual(header, expected)
   })
 

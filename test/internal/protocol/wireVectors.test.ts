@@ -2,6 +2,7 @@
  * Every byte that the reference wrote, read and written again by our codec.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { dataView } from "../../../src/internal/bytes.ts"
 import {
   decodeErrorChain,
   encodeErrorChain,
@@ -64,7 +65,7 @@ type Message = Version | Request | Response | ResponseError | Cancel
 
 const frame = (id: number, type: number, ...payload: ReadonlyArray<Uint8Array>): Uint8Array => {
   const header = new Uint8Array(headerSize)
-  writeHeader(header, 0, id, type, payload.reduce((sum, part) => sum + part.length, 0))
+  writeHeader(dataView(header), 0, id, type, payload.reduce((sum, part) => sum + part.length, 0))
   return Buffer.concat([header, ...payload])
 }
 
@@ -75,7 +76,7 @@ const encode = (message: Message): Uint8Array => {
     case "request": {
       // Not zeroed, as a reused buffer would be: every byte must be written.
       const header = new Uint8Array(requestHeaderSize).fill(0xaa)
-      writeRequestHeader(header, 0, Buffer.from(message.key, "hex"), message.deadlineMicros, message.trace)
+      writeRequestHeader(dataView(header), 0, Buffer.from(message.key, "hex"), message.deadlineMicros, message.trace)
       return frame(message.id, MessageType.request, header, Buffer.from(message.args))
     }
     case "response":

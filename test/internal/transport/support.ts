@@ -1,6 +1,7 @@
 /** A writer over a duplex that is as slow as a test wants. */
 import { Effect } from "effect"
 import { Duplex, type DuplexOptions } from "node:stream"
+import { dataView } from "../../../src/internal/bytes.ts"
 import { headerSize, MessageType, writeHeader } from "../../../src/internal/protocol/frame.ts"
 import { Writer, type WriterOwner } from "../../../src/internal/transport/writer.ts"
 import { messagesOf } from "../../support/raw.ts"
@@ -69,12 +70,12 @@ export const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () 
     id++
     if (options?.large === true) {
       const head = new Uint8Array(headerSize + 4).fill(id & 0xff)
-      writeHeader(head, 0, id, MessageType.request, size)
+      writeHeader(dataView(head), 0, id, MessageType.request, size)
       writer.reference(id, MessageType.request, head, new Uint8Array(size - 4).fill(id & 0xff))
     } else {
       const batch = writer.reserve(headerSize + size)
       const start = batch.length - headerSize - size
-      writeHeader(batch.bytes, start, id, MessageType.request, size)
+      writeHeader(batch.view, start, id, MessageType.request, size)
       batch.bytes.fill(id & 0xff, start + headerSize, batch.length)
     }
     writer.requestQueued(id, options?.deadline === true)

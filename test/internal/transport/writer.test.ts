@@ -3,6 +3,7 @@ import { Effect, Fiber } from "effect"
 import * as assert from "node:assert/strict"
 import * as net from "node:net"
 import { join } from "node:path"
+import { dataView } from "../../../src/internal/bytes.ts"
 import { headerSize, MessageType, writeHeader } from "../../../src/internal/protocol/frame.ts"
 import { temporaryDirectory } from "../../support/networks.ts"
 import { messagesOf } from "../../support/raw.ts"
@@ -51,7 +52,7 @@ describe("a writer", () => {
       request(10)
       const head = new Uint8Array(headerSize)
       const body = new Uint8Array(50_000).fill(2)
-      writeHeader(head, 0, 2, MessageType.response, body.length)
+      writeHeader(dataView(head), 0, 2, MessageType.response, body.length)
       writer.reference(2, MessageType.response, head, body)
       writer.requestQueued(2, false)
       writer.empty(3, MessageType.cancel)
@@ -110,7 +111,7 @@ describe("a writer", () => {
       const { request, writer } = makeWriter(duplex, (id, bytes, payloadAt) => {
         asked.push(id)
         // The first bytes of the payload, both in a batch and in a message of its own.
-        bytes.fill(0xee, payloadAt, payloadAt + 2)
+        bytes.setUint16(payloadAt, 0xeeee)
         return id !== 3 && id !== 5
       })
       request(20)
