@@ -53,6 +53,8 @@ export class ClientMethod {
   private readonly rpc: Rpc.AnyWithProps
   private readonly codecs: Codec.MethodCodecs
   private readonly middlewares: ReadonlyArray<ClientMiddleware>
+  /** Encodes what is given as it is: nothing is filled in, and whatever the constructor refuses has no encoding either. */
+  private readonly direct: Codec.Direct | undefined
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
   private readonly spanName: string
   private readonly spanOptions: Tracer.SpanOptionsNoTrace
@@ -64,6 +66,9 @@ export class ClientMethod {
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, settings.format)
     this.middlewares = clientMiddlewares(rpc, settings.context)
+    this.direct = this.middlewares.length > 0 || Codec.hasDefaults(rpc.payloadSchema)
+      ? undefined
+      : this.codecs.payload(settings.format).direct
     // The annotation's function is for this method's payloads.
     this.shardKeyOf = (Context.get(rpc.annotations, ShardKey) ?? none) as (
       payload: unknown
@@ -87,18 +92,21 @@ export class ClientMethod {
   ): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
       const done = span === undefined ? resume : recording(span, resume)
+      const fiber = Fiber.getCurrent()
+      const ambient = fiber?.getRef(RpcClient.CurrentHeaders) ?? Headers.empty
+      const headers = options?.headers === undefined
+        ? ambient
+        : Headers.merge(ambient, Headers.fromInput(options.headers))
+      const discard = options?.discard === true
+      const bytes = this.direct?.encode(input)
+      if (bytes !== undefined) return this.send({ payload: input, headers, discard, span }, bytes, done)
       let payload: unknown
       try {
         payload = this.rpc.payloadSchema.make(input)
       } catch (defect) {
         return done(Effect.die(this.unusable(defect)))
       }
-      const fiber = Fiber.getCurrent()
-      const ambient = fiber?.getRef(RpcClient.CurrentHeaders) ?? Headers.empty
-      const headers = options?.headers === undefined
-        ? ambient
-        : Headers.merge(ambient, Headers.fromInput(options.headers))
-      const args = { payload, headers, discard: options?.discard === true, span }
+      const args = { payload, headers, discard, span }
       if (this.middlewares.length === 0) return this.start(args, done)
       const request: RpcMessage.Request<Rpc.Any> = {
         _tag: "Request",
@@ -139,7 +147,10 @@ export class ClientMethod {
   private start(args: Arguments, resume: Resume): Effect.Effect<void> | void {
     let encoded: Effect.Effect<Uint8Array, unknown>
     try {
-      encoded = this.codecs.payload(this.settings.format).encode(args.payload)
+      const codec = this.codecs.payload(this.settings.format)
+      const bytes = codec.direct?.encode(args.payload)
+      if (bytes !== undefined) return this.send(args, bytes, resume)
+      encoded = codec.encode(args.payload)
     } catch (defect) {
       return resume(Effect.die(this.unusable(defect)))
     }
@@ -200,6 +211,10 @@ export class ClientMethod {
     const what = failed ? "failure" : "result"
     try {
       const codec = failed ? this.codecs.error(format) : this.codecs.success(format)
+      if (codec.direct !== undefined) {
+        const value = codec.direct.decode(Codec.view(bytes, start + 1, end))
+        if (value !== Codec.unread) return failed ? Exit.fail(value) : Exit.succeed(value)
+      }
       const now = Codec.valueNow(codec.decode(Codec.view(bytes, start + 1, end)))
       if (now !== undefined) return failed ? Exit.fail(now.value) : now
       // Not done, or failed: again from bytes that stay.

@@ -119,14 +119,18 @@ class ComponentRoute implements Route {
       // Before the handler runs: what it will answer has to have a form in this format, too.
       this.codecs.success(format)
       this.codecs.error(format)
+      if (codec.direct !== undefined) {
+        const payload = codec.direct.decode(Codec.view(bytes, payloadAt, end))
+        if (payload !== Codec.unread) return new IncomingRpc(this, format, headers, isDiscarded, payload, undefined)
+      }
       const now = Codec.valueNow(codec.decode(Codec.view(bytes, payloadAt, end)))
-      if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now)
+      if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now.value, undefined)
       // Not done, or failed: again from bytes that stay.
       const kept = owned ? Codec.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
       const payload = Effect.catchCause(codec.decode(kept), (cause) => this.unread(cause))
-      return new IncomingRpc(this, format, headers, isDiscarded, payload)
+      return new IncomingRpc(this, format, headers, isDiscarded, undefined, payload)
     } catch (defect) {
-      return new IncomingRpc(this, format, headers, isDiscarded, this.unread(Cause.die(defect)))
+      return new IncomingRpc(this, format, headers, isDiscarded, undefined, this.unread(Cause.die(defect)))
     }
   }
 
@@ -136,7 +140,7 @@ class ComponentRoute implements Route {
   }
 
   private refused(format: Codec.Format, problem: string): Incoming {
-    return new IncomingRpc(this, format, Headers.empty, false, this.undecodable(problem))
+    return new IncomingRpc(this, format, Headers.empty, false, undefined, this.undecodable(problem))
   }
 
   private undecodable(problem: string): Exit.Exit<never, Undecodable> {
@@ -157,28 +161,31 @@ class IncomingRpc implements Incoming {
   private readonly route: ComponentRoute
   private readonly format: Codec.Format
   private readonly headers: Headers.Headers
-  private readonly payload: Effect.Effect<unknown, Undecodable>
+  private readonly payload: unknown
+  /** The payload, where it takes an effect to read it, or there is none. */
+  private readonly reading: Effect.Effect<unknown, Undecodable> | undefined
 
   constructor(
     route: ComponentRoute,
     format: Codec.Format,
     headers: Headers.Headers,
     isDiscarded: boolean,
-    payload: Effect.Effect<unknown, Undecodable>
+    payload: unknown,
+    reading: Effect.Effect<unknown, Undecodable> | undefined
   ) {
     this.route = route
     this.format = format
     this.headers = headers
     this.isDiscarded = isDiscarded
     this.payload = payload
+    this.reading = reading
     this.replyFormat = Codec.formatCode[format]
   }
 
   handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
-    const now = Codec.valueNow(this.payload)
-    return now === undefined
-      ? Effect.flatMap(this.payload, (payload) => this.invoke(call, payload))
-      : this.invoke(call, now.value)
+    return this.reading === undefined
+      ? this.invoke(call, this.payload)
+      : Effect.flatMap(this.reading, (payload) => this.invoke(call, payload))
   }
 
   private invoke(call: IncomingCall, payload: unknown): Effect.Effect<unknown, unknown> {
@@ -188,11 +195,13 @@ class IncomingRpc implements Incoming {
     let uninterruptible = false
     try {
       const result = handler(payload, info)
-      // Streams are refused where the component is made.
-      effect = Rpc.unwrap(result) as Effect.Effect<unknown, unknown>
       if (Rpc.isWrapper(result)) {
+        // Streams are refused where the component is made.
+        effect = result.value as Effect.Effect<unknown, unknown>
         uninterruptible = result.uninterruptible
         if (result.fork) call.exempt()
+      } else {
+        effect = result as Effect.Effect<unknown, unknown>
       }
       if (this.isDiscarded) {
         // What the caller had left was for the answer, which it has got by then.
@@ -216,6 +225,11 @@ class IncomingRpc implements Incoming {
     return Exit.isSuccess(exit) && Deferred.isDeferred(exit.value)
   }
 
+  replyNow(value: unknown): Uint8Array | undefined {
+    const { direct } = this.route.codecs.success(this.format)
+    return direct === undefined || this.isDiscarded || Deferred.isDeferred(value) ? undefined : direct.encode(value)
+  }
+
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     if (Exit.isFailure(exit)) {
       const failure = Cause.findErrorOption(exit.cause)
@@ -237,6 +251,8 @@ class IncomingRpc implements Incoming {
 
   /** What a handler returns against its own schema is a bug of its own. */
   private encode(codec: Codec.Codec, what: "result" | "failure", value: unknown): Effect.Effect<Uint8Array> {
+    const bytes = codec.direct?.encode(value)
+    if (bytes !== undefined) return Exit.succeed(bytes)
     const encoded = codec.encode(value)
     return Codec.valueNow(encoded) ??
       Effect.catchCause(encoded, (cause) => Effect.die(Codec.unencodable(what, this.route.key, cause)))

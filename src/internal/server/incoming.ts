@@ -7,7 +7,7 @@ import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { Entry, Handler } from "../../HandlerMap.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import { ownBytes } from "../bytes.ts"
+import { isBytes, ownBytes } from "../bytes.ts"
 
 /** A method that a server serves. */
 export interface Route {
@@ -34,6 +34,8 @@ export interface Incoming {
   handle(call: IncomingCall): Effect.Effect<unknown, unknown>
   /** Whether the work has ended with something that is still to come, which its reply waits for. */
   isOpen(exit: Exit.Exit<unknown, unknown>): boolean
+  /** The reply to work that has succeeded, where it can be made at once and without an effect. */
+  replyNow(value: unknown): Uint8Array | undefined
   /** The reply's bytes; it fails where the call is to be answered with an error. Mostly it is an `Exit`. */
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown>
 }
@@ -102,6 +104,10 @@ class IncomingBytes implements Incoming {
 
   isOpen(): boolean {
     return false
+  }
+
+  replyNow(value: unknown): Uint8Array | undefined {
+    return isBytes(value) ? value : undefined
   }
 
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {

@@ -253,6 +253,12 @@ export class ServerSession implements TransportOwner, CallOwner {
     }
     const effect = this.invoke(call, incoming)
     if (Exit.isExit(effect)) {
+      const now = this.replyNow(incoming, effect)
+      if (now !== undefined) {
+        call.release()
+        call.incoming = incoming
+        return this.count(call, this.respondWith(call, now))
+      }
       const replied = this.reply(incoming, effect)
       if (Exit.isExit(replied)) {
         call.release()
@@ -350,6 +356,15 @@ export class ServerSession implements TransportOwner, CallOwner {
     )
   }
 
+  private replyNow(incoming: Incoming, exit: Exit.Exit<unknown, unknown>): Uint8Array | undefined {
+    try {
+      return Exit.isSuccess(exit) ? incoming.replyNow(exit.value) : undefined
+    } catch {
+      // What is wrong is found again, and told, where the reply is asked for in full.
+      return undefined
+    }
+  }
+
   /** The bytes to answer with. */
   reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     try {
@@ -360,21 +375,20 @@ export class ServerSession implements TransportOwner, CallOwner {
   }
 
   /** Gives back what kind of failure the answer is, if it is one. */
-  private respond(
-    { id, incoming, route }: RunningCall,
-    exit: Exit.Exit<Uint8Array, unknown>,
-    late: boolean
-  ): string | undefined {
+  private respond(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>, late: boolean): string | undefined {
+    const { id, route } = call
     if (Exit.isFailure(exit)) {
       if (!late) return this.failed(id, route, exit.cause)
       this.respondError(id, [Identities.deadlineExceeded])
       return "DeadlineExceeded"
     }
     const result = exit.value
-    if (!isBytes(result)) {
-      const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
-      return this.failed(id, route, Cause.die(problem))
-    }
+    if (isBytes(result)) return this.respondWith(call, result)
+    const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
+    return this.failed(id, route, Cause.die(problem))
+  }
+
+  private respondWith({ id, incoming, route }: RunningCall, result: Uint8Array): string | undefined {
     const format = incoming?.replyFormat ?? -1
     const length = format < 0 ? result.length : result.length + 1
     if (length > this.settings.maxMessageSize) {
