@@ -19,7 +19,7 @@ import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protoco
 import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
-import { type Attributes, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
+import { errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { CoarseClock, nowMillis, nowTicks, secondsBetween } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
@@ -63,6 +63,8 @@ export class ClientSession implements TransportOwner {
   private readonly clock: CoarseClock
   /** When the bytes that are being read have come, in ticks of the clock. */
   private readAt = 0
+  /** When the requests that are handed to the socket leave: read once for all of a flush; -1 where it has yet to be. */
+  private leavingAt = -1
   private readonly tally: Tally | undefined
   private nextId = 1
   private ready = false
@@ -71,7 +73,7 @@ export class ClientSession implements TransportOwner {
   private spinUntil = 0
   private spinning = false
   /** What spans say of the server. */
-  private peer: Attributes | undefined = undefined
+  private peer: ReadonlyArray<readonly [name: string, value: string | number]> | undefined = undefined
 
   constructor(
     address: string,
@@ -187,6 +189,7 @@ export class ClientSession implements TransportOwner {
   }
 
   onFlush(): void {
+    this.leavingAt = -1
     this.tally?.count()
     this.owner.onFlush()
   }
@@ -225,7 +228,8 @@ export class ClientSession implements TransportOwner {
     const call = this.pending.get(id)
     if (call === undefined) return false
     if (call.deadlineAt === Infinity) return true
-    const left = call.deadlineAt - nowMillis(this.settings.clock)
+    if (this.leavingAt === -1) this.leavingAt = nowMillis(this.settings.clock)
+    const left = call.deadlineAt - this.leavingAt
     if (left > 0) {
       writeDeadline(bytes, payloadAt, left * 1000)
       return true
@@ -387,8 +391,8 @@ export class ClientSession implements TransportOwner {
 
   /** Tells a client span whom the call was sent to. */
   private describePeer(span: Tracer.Span): void {
-    this.peer ??= { ...serverAttributes(this.address), ...peerAttributes(this.transport.duplex) }
-    for (const [name, value] of Object.entries(this.peer)) span.attribute(name, value)
+    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.transport.duplex) })
+    for (const [name, value] of this.peer) span.attribute(name, value)
   }
 
   private settled(): void {

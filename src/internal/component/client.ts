@@ -145,11 +145,11 @@ export class ClientMethod {
 
   /** Encodes a call and sends it; plain code where the schema allows it. */
   private start(args: Arguments, resume: Resume): Effect.Effect<void> | void {
+    const codec = this.codecs.payload(this.settings.format)
+    const bytes = codec.direct?.encode(args.payload)
+    if (bytes !== undefined) return this.send(args, bytes, resume)
     let encoded: Effect.Effect<Uint8Array, unknown>
     try {
-      const codec = this.codecs.payload(this.settings.format)
-      const bytes = codec.direct?.encode(args.payload)
-      if (bytes !== undefined) return this.send(args, bytes, resume)
       encoded = codec.encode(args.payload)
     } catch (defect) {
       return resume(Effect.die(this.unusable(defect)))

@@ -71,6 +71,8 @@ export class ServerSession implements TransportOwner, CallOwner {
   private done = false
   /** What spans say of the client. */
   private peer: Attributes | undefined = undefined
+  /** The attributes of spans by what is served. */
+  private readonly attributes = new Map<Route, Attributes>()
   private readonly endWaiters: Array<() => void> = []
 
   /** `onEnded` is called once, when the connection is over and no handler of its calls runs any more. */
@@ -322,15 +324,10 @@ export class ServerSession implements TransportOwner, CallOwner {
     handler: Effect.Effect<unknown, unknown>,
     parent: Tracer.ExternalSpan | undefined
   ): Effect.Effect<unknown, unknown> {
-    const { key } = call.route
-    const options: Tracer.SpanOptionsNoTrace = {
-      kind: "server",
-      ...(parent === undefined ? {} : { parent }),
-      attributes: { ...methodAttributes(key), ...(this.peer ??= peerAttributes(this.transport.duplex)) }
-    }
+    const attributes = this.attributesOf(call.route)
     return Effect.useSpan(
-      spanName(key),
-      options,
+      spanName(call.route.key),
+      parent === undefined ? { kind: "server", attributes } : { kind: "server", attributes, parent },
       (span) => {
         // A handler that the deadline has ended was interrupted, too.
         const typeOf = (cause: Cause.Cause<unknown>) =>
@@ -338,6 +335,16 @@ export class ServerSession implements TransportOwner, CallOwner {
         return Effect.provideService(recordFailure(span, handler, typeOf), Tracer.ParentSpan, span)
       }
     )
+  }
+
+  private attributesOf(route: Route): Attributes {
+    let attributes = this.attributes.get(route)
+    if (attributes === undefined) {
+      this.peer ??= peerAttributes(this.transport.duplex)
+      attributes = { ...methodAttributes(route.key), ...this.peer }
+      this.attributes.set(route, attributes)
+    }
+    return attributes
   }
 
   /** A handler with its reply, so that its span says what the caller is told; but for a result that is still to come. */
