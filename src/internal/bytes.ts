@@ -3,6 +3,7 @@
  */
 import { isUint8Array } from "node:util/types"
 import { markAsUntransferable } from "node:worker_threads"
+import { noteFresh } from "./collections.ts"
 
 /** Up to this size V8 keeps a typed array's bytes in its own heap, where they cost next to nothing. */
 const inHeap = 64
@@ -33,6 +34,7 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
   if (length <= pooled) {
     if (block === undefined || blockSize - used < length) {
       block = Buffer.allocUnsafeSlow(blockSize).buffer
+      noteFresh(blockSize)
       markAsUntransferable(block)
       used = 0
     }
@@ -40,6 +42,7 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
     // Kept aligned, for those who put a Float64Array or the like over it.
     used += (length + 7) & ~7
   } else {
+    noteFresh(length)
     copy = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
   }
   copy.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end))

@@ -6,6 +6,11 @@ import type { System } from "./system.ts"
 export const systems = {
   raw: async () => (await import("./systems/raw.ts")).raw,
   "raw-tls": async () => (await import("./systems/rawTls.ts")).rawTls,
+  // The same in a process that has loaded what an Effect application does: full collections take the longer the more is there.
+  "raw-loaded": async () => {
+    await Promise.all([import("effect"), import("effect-call")])
+    return (await import("./systems/raw.ts")).raw
+  },
   bytes: async () => (await import("./systems/effectCall.ts")).bytes("tcp"),
   typed: async () => (await import("./systems/effectCall.ts")).typed("tcp", { tracing: false }),
   "typed-traced": async () => (await import("./systems/effectCall.ts")).typed("tcp", { tracing: true }),

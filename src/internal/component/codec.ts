@@ -26,6 +26,7 @@ import * as SchemaIssue from "effect/SchemaIssue"
 import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
 import { ownBytes } from "../bytes.ts"
+import { noteFresh } from "../collections.ts"
 
 /** How values are written: compact and open to evolution, or readable. */
 export type Format = "binary" | "json"
@@ -131,12 +132,16 @@ const binaryDirect = (schema: Schema.Top): Direct => {
   return {
     encode: (value) => {
       try {
-        return encoder.encode(value)
+        const bytes = encoder.encode(value)
+        noteFresh(bytes.length)
+        return bytes
       } catch {
         return undefined
       }
     },
     decode: (bytes) => {
+      // Fields that are bytes are copies.
+      noteFresh(bytes.length)
       // A parser would wait for the rest of a frame that is cut, and take what comes after a frame for another.
       if (bytes.length > largeFrame || !isOneFrame(bytes)) return unread
       try {

@@ -6,6 +6,7 @@
  * either one of its own (where the receiver keeps the bytes) or one that is reused.
  */
 
+import { noteFresh } from "../collections.ts"
 import { u32At, u8At } from "./bytes.ts"
 
 /** The bytes of a message's header. */
@@ -80,6 +81,7 @@ const retainedScratch = 1_048_576
 
 const allocate = (size: number): Uint8Array => {
   // Not zeroed: every byte is written before it is read.
+  noteFresh(size)
   const buffer = Buffer.allocUnsafeSlow(size)
   return new Uint8Array(buffer.buffer, 0, size)
 }
