@@ -73,10 +73,16 @@ type WithoutServices = Schema.Codec<unknown, unknown>
 
 const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
   const codec = SchemaBinary.toCodec(schema as WithoutServices)
+  const encode = Schema.encodeEffect(codec, options)
+  const decode = Schema.decodeEffect(codec, options) as Codec["decode"]
   return {
-    encode: Schema.encodeEffect(codec, options),
-    // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
-    decode: Schema.decodeEffect(codec, options) as Codec["decode"],
+    encode: (value) => mapEager(encode(value), noteEncoded),
+    decode: (bytes) => {
+      // Fields that are bytes are copies.
+      noteFresh(bytes.length)
+      // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
+      return decode(bytes)
+    },
     direct: options === defaultOptions && isSelfValidating(schema) ? binaryDirect(schema) : undefined
   }
 }
@@ -119,6 +125,12 @@ export const hasDefaults = (schema: Schema.Top): boolean => {
   return search(schema.ast)
 }
 
+/** SchemaBinary cuts what it writes from blocks; what lies at the beginning of one has brought a fresh one with it. */
+const noteEncoded = (bytes: Uint8Array): Uint8Array => {
+  if (bytes.byteOffset === 0) noteFresh(bytes.buffer.byteLength)
+  return bytes
+}
+
 /** From this size on the effect is not what costs, and a parser keeps hold of what it has read last. */
 const largeFrame = 16_384
 
@@ -132,18 +144,15 @@ const binaryDirect = (schema: Schema.Top): Direct => {
   return {
     encode: (value) => {
       try {
-        const bytes = encoder.encode(value)
-        noteFresh(bytes.length)
-        return bytes
+        return noteEncoded(encoder.encode(value))
       } catch {
         return undefined
       }
     },
     decode: (bytes) => {
-      // Fields that are bytes are copies.
-      noteFresh(bytes.length)
       // A parser would wait for the rest of a frame that is cut, and take what comes after a frame for another.
       if (bytes.length > largeFrame || !isOneFrame(bytes)) return unread
+      noteFresh(bytes.length)
       try {
         const values = parser.feedSync(bytes)
         if (values.length === 1) return values[0]
