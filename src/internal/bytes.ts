@@ -3,7 +3,7 @@
  */
 import { isUint8Array } from "node:util/types"
 import { markAsUntransferable } from "node:worker_threads"
-import { noteFresh } from "./collections.ts"
+import { noteFresh, noteFreshShared } from "./collections.ts"
 
 /** Up to this size V8 keeps a typed array's bytes in its own heap, where they cost next to nothing. */
 const inHeap = 64
@@ -34,7 +34,7 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
   if (length <= pooled) {
     if (block === undefined || blockSize - used < length) {
       block = Buffer.allocUnsafeSlow(blockSize).buffer
-      noteFresh(blockSize)
+      noteFreshShared(blockSize)
       markAsUntransferable(block)
       used = 0
     }

@@ -11,8 +11,11 @@
  * in its heap no longer matters. It relies on nothing: where V8 behaves otherwise, it costs the making of the arrays, 1 % of those calls.
  */
 
-/** So many bytes in the young generation for each byte of a fresh buffer. Half of it is too little at 64 KiB, more buys nothing. */
-const share = 0.75
+/**
+ * So many bytes in the young generation for each byte of a buffer that several messages share: a chunk that was read, a block that copies are
+ * cut from. With a third there are full collections again.
+ */
+const sharedShare = 0.5
 
 /** How much is added at a time. */
 const stepSize = 16_384
@@ -24,9 +27,15 @@ let due = 0
 /** The last one, so that it is not optimized away. */
 export let filler: ReadonlyArray<undefined> = []
 
-/** Notes that a buffer of so many bytes has been made that may be dead soon. */
+/** Notes that a buffer of so many bytes has been made that several messages share. */
+export const noteFreshShared = (bytes: number): void => noteFresh(bytes * sharedShare)
+
+/**
+ * Notes that a buffer of so many bytes has been made for one message, and may be dead soon. It counts in full: where messages are that large,
+ * those that are alive take a part of what may be outside.
+ */
 export const noteFresh = (bytes: number): void => {
-  due += bytes * share
+  due += bytes
   while (due >= stepSize) {
     due -= stepSize
     filler = new Array<undefined>(stepLength)

@@ -7,7 +7,7 @@ import type { OnReadOpts } from "node:net"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
-import { noteFresh } from "../collections.ts"
+import { noteFreshShared } from "../collections.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
@@ -137,7 +137,7 @@ export class Transport {
   private readonly onData = (chunk: Uint8Array): void => {
     // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
-    noteFresh(chunk.length)
+    noteFreshShared(chunk.length)
     this.receive(chunk, 0, chunk.length, this.ownsChunks)
   }
 
