@@ -14,6 +14,12 @@ const blockSize = 65_536
 let block: ArrayBuffer | undefined = undefined
 let used = blockSize
 
+/** New bytes. They are not zeroed: whoever asks for them fills them in. */
+export const freshBytes = (size: number): Uint8Array => {
+  noteFresh(size)
+  return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer, 0, size)
+}
+
 /** Whether a value is a Uint8Array; also one of another realm, as test runners that use a vm context make them. */
 export const isBytes = (u: unknown): u is Uint8Array => u instanceof Uint8Array || isUint8Array(u)
 
@@ -42,8 +48,7 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
     // Kept aligned, for those who put a Float64Array or the like over it.
     used += (length + 7) & ~7
   } else {
-    noteFresh(length)
-    copy = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+    copy = freshBytes(length)
   }
   copy.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end))
   return copy

@@ -107,20 +107,13 @@ export const hasDefaults = (schema: Schema.Top): boolean => {
     if (seen.has(ast)) return false
     seen.add(ast)
     if (ast.context?.constructorDefault !== undefined) return true
-    switch (ast._tag) {
-      case "Objects":
-        return [...ast.propertySignatures, ...ast.indexSignatures].some(({ type }) => search(type))
-      case "Arrays":
-        return [...ast.elements, ...ast.rest].some(search)
-      case "Union":
-        return ast.types.some(search)
-      case "Suspend":
-        return search(ast.thunk())
-      case "Declaration":
-        return ast.typeParameters.some(search)
-      default:
-        return false
+    if (ast._tag === "Objects") {
+      return [...ast.propertySignatures, ...ast.indexSignatures].some(({ type }) => search(type))
     }
+    if (ast._tag === "Arrays") return [...ast.elements, ...ast.rest].some(search)
+    if (ast._tag === "Union") return ast.types.some(search)
+    if (ast._tag === "Suspend") return search(ast.thunk())
+    return ast._tag === "Declaration" && ast.typeParameters.some(search)
   }
   return search(schema.ast)
 }

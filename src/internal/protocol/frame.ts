@@ -6,7 +6,6 @@
  * either one of its own (where the receiver keeps the bytes) or one that is reused.
  */
 
-import { noteFresh } from "../collections.ts"
 import { u32At, u8At } from "./bytes.ts"
 
 /** The bytes of a message's header. */
@@ -79,9 +78,8 @@ const firstAllocation = 1_048_576
 /** A reused buffer larger than this is let go after its message. */
 const retainedScratch = 1_048_576
 
-const allocate = (size: number): Uint8Array => {
+const allocateUnsafe = (size: number): Uint8Array => {
   // Not zeroed: every byte is written before it is read.
-  noteFresh(size)
   const buffer = Buffer.allocUnsafeSlow(size)
   return new Uint8Array(buffer.buffer, 0, size)
 }
@@ -96,6 +94,7 @@ export class FrameDecoder {
   private readonly receiver: FrameReceiver
   private readonly types: number
   private readonly maxSize: number
+  private readonly allocate: (size: number) => Uint8Array
   private stopped = false
   private problem: string | undefined = undefined
 
@@ -110,7 +109,14 @@ export class FrameDecoder {
   private bodyType = 0
   private scratch: Uint8Array | undefined = undefined
 
-  constructor(receiver: FrameReceiver, types: number, maxSize: number = maxMessageSize) {
+  /** `allocate` makes the buffers of messages that are split; they need not be zeroed. */
+  constructor(
+    receiver: FrameReceiver,
+    types: number,
+    maxSize: number = maxMessageSize,
+    allocate: (size: number) => Uint8Array = allocateUnsafe
+  ) {
+    this.allocate = allocate
     this.receiver = receiver
     this.types = types
     this.maxSize = maxSize
@@ -184,9 +190,9 @@ export class FrameDecoder {
     this.bodyOwned = this.receiver.keepsPayload(id, type)
     const size = Math.min(length, firstAllocation)
     if (this.bodyOwned) {
-      this.body = allocate(size)
+      this.body = this.allocate(size)
     } else {
-      if (this.scratch === undefined || this.scratch.length < size) this.scratch = allocate(size)
+      if (this.scratch === undefined || this.scratch.length < size) this.scratch = this.allocate(size)
       this.body = this.scratch
     }
     return position
@@ -198,7 +204,7 @@ export class FrameDecoder {
     let target = body
     if (have > target.length) {
       // Grown as the bytes come, so that a length alone reserves little.
-      target = allocate(Math.min(this.bodyLength, Math.max(have, target.length * 2)))
+      target = this.allocate(Math.min(this.bodyLength, Math.max(have, target.length * 2)))
       target.set(body.subarray(0, this.bodyHave))
       if (!this.bodyOwned) this.scratch = target
       this.body = target

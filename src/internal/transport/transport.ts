@@ -7,6 +7,7 @@ import type { OnReadOpts } from "node:net"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
+import { freshBytes } from "../bytes.ts"
 import { noteFreshShared } from "../collections.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
@@ -70,7 +71,7 @@ export class Transport {
     this.duplex = duplex
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
-    this.decoder = new FrameDecoder(owner, types, maxMessageSize)
+    this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
     this.writer = new Writer(duplex, owner, this.traffic)
     // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
     this.ownsChunks = duplex instanceof Socket
