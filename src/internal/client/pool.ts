@@ -40,9 +40,6 @@ export interface PoolOwner {
 
 const none: ReadonlyArray<never> = []
 
-/** The states that a pool may be in, from the one that counts most. */
-const states = ["Active", "Draining", "Dialing"] as const
-
 export class Pool implements PeerOwner {
   readonly address: string
   /** The endpoint that is dialed: the latest one listed with this address. */
@@ -82,9 +79,12 @@ export class Pool implements PeerOwner {
     this.owner = owner
   }
 
+  /** Active where any of its connections is. */
   get state(): PeerState {
     if (this.gone) return "Gone"
-    return states.find((state) => this.peers.some((peer) => peer.state === state)) ?? "Idle"
+    if (this.open.length > 0) return "Active"
+    if (this.isDialing) return "Dialing"
+    return this.peers.some(({ state }) => state === "Draining") ? "Draining" : "Idle"
   }
 
   get callsInFlight(): number {
