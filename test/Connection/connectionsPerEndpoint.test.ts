@@ -1,5 +1,5 @@
 /**
- * Several connections to one endpoint: calls go over them in turn, and each comes and goes by itself.
+ * Several connections to one endpoint: calls are spread over them, and each comes and goes by itself.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Logger, References, type Scope } from "effect"
@@ -144,6 +144,43 @@ describe("calls", () => {
       const balancer = yield* Balancer.sharded
       const answers = yield* Effect.replicateEffect(ask(connection, { balancer, shardKey: 7n }), 6)
       assert.deepEqual(answers.toSorted(), ["a", "a", "b", "b", "c", "c"])
+    }).pipe(onNetwork))
+
+  it.effect("go over those with the fewest calls in flight, and in turn over these", () =>
+    Effect.gen(function*() {
+      const servers = yield* startAll("a", "b", "c", "d")
+      const connection = yield* connectTo(behind(servers), 4)
+      yield* openAll(connection, servers)
+      // Two of them have one call more than the others.
+      const calls = yield* Effect.replicateEffect(fork(askSlowly(connection)), 2)
+      yield* until(() => servers.filter(({ holding }) => holding === 1).length === 2)
+      const idle = servers.filter(({ holding }) => holding === 0)
+      assert.deepEqual(yield* tally(connection, 10), { [idle[0]!.name]: 5, [idle[1]!.name]: 5 })
+      // Now all have as many, and then twice as many.
+      yield* Effect.replicateEffect(fork(askSlowly(connection)), 2)
+      yield* until(() => servers.every(({ holding }) => holding === 1))
+      assert.deepEqual(yield* tally(connection, 8), { a: 2, b: 2, c: 2, d: 2 })
+      yield* Effect.replicateEffect(fork(askSlowly(connection)), 4)
+      yield* until(() => servers.every(({ holding }) => holding === 2))
+      for (const { gate } of servers) yield* gate.open
+      yield* Fiber.joinAll(calls)
+    }).pipe(onNetwork))
+
+  it.effect("go over those that are left as evenly as before, when one of them is stuck", () =>
+    Effect.gen(function*() {
+      const servers = yield* startAll("a", "b", "c")
+      const connection = yield* connectTo(behind(servers), 3)
+      yield* openAll(connection, servers)
+      yield* TestNetwork.fault("b", { blackHole: true })
+      const answers = yield* Effect.replicateEffect(fork(ask(connection)), 30)
+      yield* until(() => servers[0]!.answered + servers[2]!.answered >= 20)
+      yield* settle
+      // Those that had gone there wait; nobody else does.
+      const stuck = answers.filter((call) => call.pollUnsafe() === undefined).length
+      assert.equal(stuck, 10)
+      assert.deepEqual(yield* tally(connection, 20), { a: 10, c: 10 })
+      yield* TestNetwork.heal("b")
+      yield* Fiber.joinAll(answers)
     }).pipe(onNetwork))
 
   it.effect("are balanced over endpoints as ever, each of which has its own connections", () =>

@@ -1,5 +1,5 @@
 /**
- * A client's connections to one endpoint: a {@link Peer} for each, in turn, and what they have in common.
+ * A client's connections to one endpoint: a {@link Peer} for each, and what they have in common.
  *
  * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure. Where one is open,
  * calls go on those that are, and what is missing is dialed beside them, one as each call comes; where none is, calls wait for a dial that
@@ -54,9 +54,9 @@ export class Pool implements PeerOwner {
   private readonly peers: Array<Peer> = []
   /** The sessions that calls may be sent on; another array when they change. */
   private open: ReadonlyArray<ClientSession> = none
-  /** The one of those, where there is to be no other: the usual case, in which a call need not ask whose turn it is. */
+  /** The one of those, where there is to be no other: the usual case, in which a call need not look for one. */
   private only: ClientSession | undefined = undefined
-  /** Whose turn it is of those. */
+  /** Whose turn it is of those, where they are equal. */
   private turn = 0
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
@@ -103,7 +103,7 @@ export class Pool implements PeerOwner {
   /** The session that a call is to be sent on, which has room for it; undefined where none has. What is missing is dialed. */
   take(): ClientSession | undefined {
     const { only } = this
-    return only !== undefined && only.hasRoom() ? only : this.takeInTurn()
+    return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
   }
 
   /** Waits for a connection, dialing if nobody does. It does not fail, and whoever is interrupted no longer counts as waiting. */
@@ -236,17 +236,27 @@ export class Pool implements PeerOwner {
     Effect.runForkWith(this.settings.context)(Effect.annotateLogs(Effect.logWithLevel(level)(message), annotations))
   }
 
-  /** As {@link take}, where it may be the turn of one of several, or none is open. */
-  private takeInTurn(): ClientSession | undefined {
+  /**
+   * As {@link take}, where there may be several: the one with the fewest calls in flight, in turn among equals. A process that is slow, or has
+   * more of the connections than others, would else be what all callers wait for; and callers that are answered together by one connection
+   * would call over many, each of which then has little to send at a time.
+   */
+  private takeLeastBusy(): ClientSession | undefined {
     // First: a logger that hears of the dial may close the Connection.
     if (this.open.length < this.size) this.dialBeside()
     const { open } = this
-    for (let left = open.length; left > 0; left--) {
-      const session = open[this.turn]
-      this.turn = this.turn + 1 < open.length ? this.turn + 1 : 0
-      if (session !== undefined && session.hasRoom()) return session
+    let best: ClientSession | undefined
+    let fewest = Infinity
+    let at = this.turn
+    for (let left = open.length; left > 0 && fewest > 0; left--) {
+      const session = open[at]
+      at = at + 1 < open.length ? at + 1 : 0
+      if (session === undefined || session.callsInFlight >= fewest || !session.hasRoom()) continue
+      best = session
+      fewest = session.callsInFlight
+      this.turn = at
     }
-    return undefined
+    return best
   }
 
   /** Where a connection is open, dials one that is missing and has not failed just now; the next one has its turn with the next call. */
