@@ -84,6 +84,18 @@ export interface ClientOptions {
   readonly maxMessageSize?: number | undefined
   /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
   readonly metrics?: boolean | undefined
+  /**
+   * How many connections there are to each endpoint, a whole number from 1 on. A call to the endpoint goes over the one with the fewest calls
+   * in flight, in turn among equals. Default: 1.
+   *
+   * A connection is served by one thread, so one of them uses one core of a server. More help where an endpoint is several processes or
+   * worker threads that listen on one port (`Listener.tcp` with `reusePort`): the system spreads connections over them, by a hash, so there
+   * should be several for each of them. Against a single server process they only cost: less is sent and answered at a time.
+   *
+   * The first call dials the first connection, and the others are dialed beside later calls, which do not wait for them. A connection that
+   * is lost is dialed again the same way. An endpoint is in backoff only while none of its connections is open.
+   */
+  readonly connectionsPerEndpoint?: number | undefined
   /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
   readonly dialTimeout?: Duration.Input | undefined
   /**
@@ -106,6 +118,9 @@ export interface ClientOptions {
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed; the calls in flight finish, and then it closes.
  * - `Gone`: closed for good.
+ *
+ * Where it has several connections (`connectionsPerEndpoint`), it is `Active` when any of them is, `callsInFlight` are those of all, and it
+ * is not left alone while one is open. `lastFailure` may then be that of one of them, while the others are open.
  *
  * @category models
  * @since 0.1.0

@@ -216,6 +216,7 @@ describe("the types of", () => {
       readonly writeFlattenLimit?: number | undefined
       readonly maxMessageSize?: number | undefined
       readonly metrics?: boolean | undefined
+      readonly connectionsPerEndpoint?: number | undefined
       readonly dialTimeout?: Duration.Input | undefined
       readonly backoff?: {
         readonly initial?: Duration.Input | undefined

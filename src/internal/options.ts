@@ -27,6 +27,14 @@ const byteSize = (
     : invalid(name, value, `a whole number of bytes from ${min} to ${max}`)
 }
 
+/** A count of what is there at once, which has an end. */
+export const wholeNumber = (name: string, value: number | undefined, otherwise: number, min: number): number => {
+  if (value === undefined) return otherwise
+  return Number.isSafeInteger(value) && value >= min
+    ? value
+    : invalid(name, value, `a whole number from ${min} on`)
+}
+
 /** A count, which may be Infinity. */
 export const count = (name: string, value: number | undefined, otherwise: number, min: number): number => {
   if (value === undefined) return otherwise

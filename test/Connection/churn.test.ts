@@ -66,13 +66,19 @@ const makePace = () => {
 
 const churn = Effect.fnUntraced(function*(
   replicas: ReadonlyArray<Replica>,
-  { changes, seed, turns }: { readonly changes: number; readonly seed: number; readonly turns: number }
+  { changes, connections, seed, turns }: {
+    readonly changes: number
+    readonly connections: number
+    readonly seed: number
+    readonly turns: number
+  }
 ) {
   const number = makeNumbers(seed)
   const { balancer, seen } = yield* observed
   const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([])
   const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), {
-    balancer: Effect.succeed(balancer)
+    balancer: Effect.succeed(balancer),
+    connectionsPerEndpoint: connections
   })
   const names = new Set(replicas.map(({ name }) => name))
   const pace = makePace()
@@ -154,15 +160,17 @@ const churn = Effect.fnUntraced(function*(
 })
 
 const ways = [
-  [memory, { changes: 2500, turns: 4, seed: 42 }],
-  [unix, { changes: 2500, turns: 4, seed: 42 }],
-  [tcp, { changes: 1000, turns: 4, seed: 7 }],
+  [memory, { changes: 2500, connections: 1, turns: 4, seed: 42 }],
+  [memory, { changes: 1000, connections: 3, turns: 4, seed: 42 }],
+  [unix, { changes: 2500, connections: 1, turns: 4, seed: 42 }],
+  [tcp, { changes: 1000, connections: 1, turns: 4, seed: 7 }],
+  [tcp, { changes: 500, connections: 3, turns: 6, seed: 7 }],
   // A handshake takes many more turns than a dial without one: its changes are fewer and further between.
-  [mtlsOverTcp, { changes: 200, turns: 12, seed: 42 }]
+  [mtlsOverTcp, { changes: 200, connections: 1, turns: 12, seed: 42 }]
 ] as const
 
 for (const [network, how] of ways) {
-  describe(`${how.changes} endpoint changes while ${callers} callers call, over ${network.name}`, () => {
+  describe(`${how.changes} endpoint changes while ${callers} callers call, over ${network.name}, with ${how.connections} to an endpoint`, () => {
     // More than a second, since what goes wrong here takes many changes to happen.
     it.live("give only right answers, and Unreachable where there were no endpoints", () =>
       Effect.gen(function*() {

@@ -117,6 +117,25 @@ const scenarios: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = 
     yield* Fiber.join(call)
   }),
 
+  "closes a Connection with several connections, one of which is being dialed": Effect.gen(function*() {
+    const { endpoint, running } = yield* serve
+    const { port } = (yield* silentServer).address() as AddressInfo // a TCP server's address is no text
+    let dials = 0
+    const dial = Effect.suspend(() => dials++ < 2 ? endpoint.dial : Endpoint.tcp(`127.0.0.1:${port}`).dial)
+    const options = { connectionsPerEndpoint: 3, dialTimeout: "1 hour" } as const
+    const connection = yield* connect({ address: endpoint.address, dial }, options)
+    for (let i = 0; i < 2; i++) {
+      yield* connection.call(echo, nothing)
+      yield* turns(20)
+    }
+    yield* connection.call(echo, nothing)
+    yield* until(() => dials === 3)
+    const calls = yield* Effect.replicateEffect(fork(Effect.exit(connection.call(hang, nothing))), 4)
+    yield* until(() => running() === 4)
+    yield* connection.close
+    yield* Fiber.joinAll(calls)
+  }),
+
   "closes a Connection while calls wait for the end of a backoff": Effect.gen(function*() {
     const connection = yield* connect(Endpoint.unix("/nobody/listens/here"), {
       backoff: { initial: "1 hour", max: "1 hour" }

@@ -1,5 +1,5 @@
 /**
- * A Connection: endpoints from a resolver, a {@link Peer} for each, a balancer that picks, and calls.
+ * A Connection: endpoints from a resolver, a {@link Pool} of connections to each, a balancer that picks, and calls.
  *
  * A call on a connection that is open is plain synchronous code inside one `Effect.callback`. Everything else (dialing, failing over,
  * waiting) is the slow path, an Effect that ends on the same code.
@@ -30,7 +30,7 @@ import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
-import { Peer, type PeerOwner, type PeerSettings } from "./peer.ts"
+import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
 import { Region } from "./region.ts"
 import { type ClientSession, closedError } from "./session.ts"
 
@@ -67,15 +67,19 @@ interface Pick {
 interface Attempts {
   readonly tried: Set<string>
   readonly failures: Map<string, string>
+  /** How many connections to an endpoint were lost before the request left. */
+  readonly losses: Map<string, number>
 }
 
-export class Client implements PeerOwner {
-  private readonly settings: PeerSettings & Omit<ClientSettings, "metrics">
+const noAttempts = (): Attempts => ({ tried: new Set(), failures: new Map(), losses: new Map() })
+
+export class Client implements PoolOwner {
+  private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
   private readonly clock: Clock.Clock
   private readonly balancer: Balancer
   private readonly scope: Scope.Closeable
   private readonly maxArgs: number
-  private readonly peers = new Map<string, Peer>()
+  private readonly pools = new Map<string, Pool>()
   private endpoints: ReadonlyArray<Endpoint> = []
   /** Counts what calls may wait for: updates of the endpoints, and backoffs that ended early. */
   private changes = 0
@@ -150,12 +154,12 @@ export class Client implements PeerOwner {
     this.balancer.update(endpoints)
     this.endpoints = endpoints
     for (const endpoint of endpoints) {
-      const peer = this.peers.get(endpoint.address)
-      if (peer === undefined) this.peers.set(endpoint.address, new Peer(endpoint, this.settings, this))
-      else peer.list(endpoint)
+      const pool = this.pools.get(endpoint.address)
+      if (pool === undefined) this.pools.set(endpoint.address, new Pool(endpoint, this.settings, this))
+      else pool.list(endpoint)
     }
-    for (const peer of [...this.peers.values()]) {
-      if (!byAddress.has(peer.address)) peer.unlist()
+    for (const pool of [...this.pools.values()]) {
+      if (!byAddress.has(pool.address)) pool.unlist()
     }
     this.changed()
   }
@@ -164,7 +168,7 @@ export class Client implements PeerOwner {
   shut(): void {
     if (this.closed) return
     this.closed = true
-    for (const peer of [...this.peers.values()]) peer.close()
+    for (const pool of [...this.pools.values()]) pool.close()
     this.changed()
   }
 
@@ -175,18 +179,18 @@ export class Client implements PeerOwner {
 
   readonly state: Effect.Effect<ConnectionState> = Effect.sync(() => ({
     closed: this.closed,
-    endpoints: [...this.peers.values()].map((peer) => ({
-      address: peer.address,
-      state: peer.state,
-      callsInFlight: peer.callsInFlight,
-      inBackoff: peer.backoffUntil > nowMillis(this.clock),
-      lastFailure: peer.lastFailure
+    endpoints: [...this.pools.values()].map((pool) => ({
+      address: pool.address,
+      state: pool.state,
+      callsInFlight: pool.callsInFlight,
+      inBackoff: pool.backoffUntil > nowMillis(this.clock),
+      lastFailure: pool.lastFailure
     }))
   }))
 
-  onBackoff(peer: Peer): void {
-    this.resting.add(peer.address)
-    this.restingUntil = Math.min(this.restingUntil, peer.backoffUntil)
+  onBackoff(pool: Pool): void {
+    this.resting.add(pool.address)
+    this.restingUntil = Math.min(this.restingUntil, pool.backoffUntil)
     this.restingNow = undefined
   }
 
@@ -194,15 +198,15 @@ export class Client implements PeerOwner {
     this.region.leave()
   }
 
-  onGone(peer: Peer): void {
-    if (this.peers.get(peer.address) === peer) this.peers.delete(peer.address)
-    if (this.resting.delete(peer.address)) this.restingNow = undefined
+  onGone(pool: Pool): void {
+    if (this.pools.get(pool.address) === pool) this.pools.delete(pool.address)
+    if (this.resting.delete(pool.address)) this.restingNow = undefined
   }
 
-  onUnsent(peer: Peer, call: Call, args: Uint8Array): void {
+  onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
     if (call.onUnsent !== undefined) return call.onUnsent(args)
-    const attempts: Attempts = { tried: new Set(), failures: new Map() }
-    noteUnsent(attempts, peer)
+    const attempts = noAttempts()
+    noteUnsent(attempts, pool)
     call.resume(this.slow(call, args, undefined, attempts))
   }
 
@@ -251,12 +255,12 @@ export class Client implements PeerOwner {
       // What has succeeded already need not be run. `isExit` forgets the type of the value.
       if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = picked.value as Endpoint
     }
-    const session = endpoint === undefined ? undefined : this.peers.get(endpoint.address)?.session
-    if (session === undefined || !session.hasRoom()) {
+    const session = endpoint === undefined ? undefined : this.pools.get(endpoint.address)?.take()
+    if (session === undefined) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const pick = first === undefined ? undefined : { endpoint: first, changes: this.changes, at: 0 }
       region.leave()
-      return resume(this.slow(call, this.keep(args), pick, { tried: new Set(), failures: new Map() }))
+      return resume(this.slow(call, this.keep(args), pick, noAttempts()))
     }
     session.send(call, args)
     return call
@@ -320,7 +324,7 @@ export class Client implements PeerOwner {
       this.restingUntil = Infinity
       this.restingNow = undefined
       for (const address of this.resting) {
-        const until = this.peers.get(address)?.backoffUntil ?? 0
+        const until = this.pools.get(address)?.backoffUntil ?? 0
         if (until <= now) this.resting.delete(address)
         else this.restingUntil = Math.min(this.restingUntil, until)
       }
@@ -393,8 +397,8 @@ export class Client implements PeerOwner {
         continue
       }
       const endpoint = picked.success
-      const peer = this.peers.get(endpoint.address)
-      if (peer === undefined || !peer.listed) {
+      const pool = this.pools.get(endpoint.address)
+      if (pool === undefined || !pool.listed) {
         // The endpoints have changed since they were given to the balancer: no fault of it.
         if (this.changes !== pick.changes || this.closed) continue
         return yield* Effect.die(
@@ -403,16 +407,16 @@ export class Client implements PeerOwner {
           )
         )
       }
-      if (peer.backoffUntil > nowMillis(this.clock)) {
-        attempts.tried.add(peer.address)
-        attempts.failures.set(peer.address, peer.lastFailure ?? "it is in backoff")
+      if (pool.backoffUntil > nowMillis(this.clock)) {
+        attempts.tried.add(pool.address)
+        attempts.failures.set(pool.address, pool.lastFailure ?? "it is in backoff")
         continue
       }
-      const session = yield* this.ready(peer, attempts)
+      const session = pool.take() ?? (yield* this.ready(pool, attempts))
       if (session === undefined) continue
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
-      noteUnsent(attempts, peer)
+      noteUnsent(attempts, pool)
       args = outcome.args
     }
   })
@@ -427,19 +431,19 @@ export class Client implements PeerOwner {
     return { endpoint, changes: this.changes, at }
   }
 
-  /** The peer's session, with room for a call; undefined where there was none to be had, which is noted. */
-  private ready(peer: Peer, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
-    return Effect.flatMap(peer.acquire, (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+  /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
+  private ready(pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+    return Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
       switch (dialed._tag) {
         case "Ready": {
           const session = dialed.session
           if (session.hasRoom()) return Effect.succeed(session)
-          // By then the endpoint may be listed no longer, or its connection be another.
-          return Effect.map(session.whenRoom, () => peer.session === session ? session : undefined)
+          // By then the endpoint may be listed no longer, or have no connection.
+          return Effect.map(pool.whenRoom(), () => pool.take())
         }
         case "Failed":
-          attempts.tried.add(peer.address)
-          attempts.failures.set(peer.address, dialed.message)
+          attempts.tried.add(pool.address)
+          attempts.failures.set(pool.address, dialed.message)
           return Effect.succeed(undefined)
         case "Withdrawn":
           return Effect.succeed(undefined)
@@ -464,7 +468,7 @@ export class Client implements PeerOwner {
   private unreachable(error: Unreachable, attempts: Attempts): Unreachable {
     const failures = new Map(attempts.failures)
     for (const address of this.avoided()) {
-      const failure = this.peers.get(address)?.lastFailure
+      const failure = this.pools.get(address)?.lastFailure
       if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
     }
     if (failures.size === 0) return error
@@ -477,12 +481,12 @@ export class Client implements PeerOwner {
       if (this.changes !== pick.changes || this.closed) return Effect.void
       const now = nowMillis(this.clock)
       let until = Infinity
-      for (const peer of this.peers.values()) {
-        if (!peer.listed) continue
+      for (const { address, backoffUntil, listed } of this.pools.values()) {
+        if (!listed) continue
         // It may have ended since.
-        if (peer.backoffUntil > pick.at) until = Math.min(until, peer.backoffUntil)
+        if (backoffUntil > pick.at) until = Math.min(until, backoffUntil)
         // An endpoint that took no request, but could be dialed: soon again, not at once.
-        else if (attempts.tried.has(peer.address)) until = Math.min(until, now + this.settings.backoff.initial)
+        else if (attempts.tried.has(address)) until = Math.min(until, now + this.settings.backoff.initial)
       }
       const change = Effect.callback<void>((resume) => {
         const wake = () => resume(Effect.void)
@@ -502,11 +506,13 @@ export class Client implements PeerOwner {
 }
 
 /**
- * Notes that a connection was lost before the request left. It was open and may be again, so the endpoint counts as tried only the second
- * time: a peer that closes every connection it accepts must not be dialed for ever.
+ * Notes that a connection was lost before the request left. It was open and others may be, or may be again, so the endpoint counts as tried
+ * only when more of them were lost than it has: a peer that closes every connection it accepts must not be dialed for ever.
  */
-const noteUnsent = (attempts: Attempts, { address, lastFailure }: Peer): void => {
-  if (attempts.failures.has(address)) attempts.tried.add(address)
+const noteUnsent = (attempts: Attempts, { address, lastFailure, size }: Pool): void => {
+  const losses = (attempts.losses.get(address) ?? 0) + 1
+  attempts.losses.set(address, losses)
+  if (losses > size) attempts.tried.add(address)
   const why = lastFailure === undefined ? "" : `: ${lastFailure}`
   attempts.failures.set(address, `the connection was lost before the request was sent${why}`)
 }

@@ -3,7 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import type { ClientOptions } from "../../Connection.ts"
-import { duration, flag, invalid, sizes } from "../options.ts"
+import { duration, flag, invalid, sizes, wholeNumber } from "../options.ts"
 
 /** A client's options, complete and in the units that the code counts in. */
 export interface ClientSettings {
@@ -11,6 +11,7 @@ export interface ClientSettings {
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
   readonly metrics: boolean
+  readonly connectionsPerEndpoint: number
   readonly dialTimeout: Duration.Duration
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
 }
@@ -22,6 +23,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
   return {
     ...sizes(options),
     metrics: flag("metrics", options?.metrics, true),
+    connectionsPerEndpoint: wholeNumber("connectionsPerEndpoint", options?.connectionsPerEndpoint, 1, 1),
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
     dialTimeout: duration("dialTimeout", options?.dialTimeout, Duration.seconds(5)),
     backoff: {

@@ -1,13 +1,13 @@
 /**
- * A client's connection to one endpoint, through all its states.
+ * One of a client's connections to an endpoint, through all its states.
  *
  * ```
  *                 a call wants it            its version message
  *         ┌─────┐ ───────────────▶ ┌─────────┐ ───────────────▶ ┌────────┐
  *    ──▶  │ Idle│                  │ Dialing │                  │ Active │
  *         └─────┘ ◀─────────────── └─────────┘                  └────────┘
- *          │   ▲   failed (backoff),                              │    │ ▲
- *          │   │   or nobody waits                      lost      │    │ │ listed again
+ *          │   ▲   failed,                                        │    │ ▲
+ *          │   │   or given up                          lost      │    │ │ listed again
  *          │   └──────────────────────────────────────────────────┘    │ │
  *          │ no longer listed                       no longer listed   ▼ │
  *          ▼                                                     ┌──────────┐
@@ -15,8 +15,8 @@
  *                          its last call ended, or lost          └──────────┘
  * ```
  *
- * Invariants: it is in the client's table iff it is not Gone; it has a session iff it is Active or Draining; it has a dial, and somebody
- * waiting for it, iff it is Dialing; calls are in flight only where it is Active or Draining.
+ * Invariants: it is one of its {@link PeerOwner}'s iff it is not Gone; it has a session iff it is Active or Draining; it has a dial iff it
+ * is Dialing; calls are in flight only where it is Active or Draining.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -27,19 +27,10 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
-import { nowMillis } from "../time.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
 import type { Call } from "./call.ts"
 import { ClientSession, type SessionSettings } from "./session.ts"
-
-/** How a dial may end for somebody who waits for it. */
-export type Dialed =
-  | { readonly _tag: "Ready"; readonly session: ClientSession }
-  | { readonly _tag: "Failed"; readonly message: string }
-  /** The endpoint is no longer listed: pick another. */
-  | { readonly _tag: "Withdrawn" }
-  | { readonly _tag: "Closed" }
 
 /** The state of a peer. */
 export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
@@ -47,58 +38,56 @@ export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 /** What peers of one client share. */
 export interface PeerSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
-  readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
   /** Undefined where nothing is to be counted. */
   readonly metrics: ClientMetrics | undefined
-  /** A number from 0 to 1. */
-  readonly random: () => number
   /** The Scope of everything that a peer holds. */
   readonly scope: Scope.Scope
 }
 
-/** Whom a peer tells what happened. */
+/** Whom a peer tells what happened, and who knows what all connections to its endpoint have in common. */
 export interface PeerOwner {
-  /** It went into backoff. */
-  onBackoff(peer: Peer): void
+  /** The endpoint that is dialed. */
+  readonly endpoint: Endpoint
+  /** A dial has succeeded: it is Active. */
+  onOpen(session: ClientSession): void
+  /** A dial has failed: it is Idle again. */
+  onDialFailed(message: string): void
+  /** Its connection was lost: it is Idle again, or about to go. */
+  onLost(why: string): void
   onGone(peer: Peer): void
+  /** There may be room for a call on its connection, or its connection is over. */
+  onRoom(): void
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
-  onUnsent(peer: Peer, call: Call, args: Uint8Array): void
+  onUnsent(call: Call, args: Uint8Array): void
+  log(level: "Debug" | "Warn", message: string, reason?: string): void
 }
 
-const notListed = "it is no longer listed"
+/** Why an endpoint goes that is healthy. */
+export const notListed = "it is no longer listed"
 
 interface Dial {
-  readonly waiters: Set<(dialed: Dialed) => void>
+  /** Whether it goes on though nobody waits for it. */
+  readonly beside: boolean
   fiber: Fiber.Fiber<void> | undefined
   /** Whether it was called off, which may be while its fiber is only being started. */
   abandoned: boolean
 }
 
 export class Peer {
-  readonly address: string
-  /** The endpoint that is dialed: the latest one listed with this address. */
-  endpoint: Endpoint
   /** The session that calls may be sent on: there iff Active. */
   session: ClientSession | undefined = undefined
-  /** Whether the client's endpoints contain it. */
-  listed = true
-  /** Until when it is left alone, in milliseconds of the clock. */
-  backoffUntil = 0
-  /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
-  lastFailure: string | undefined = undefined
-  /** What is counted of it; there once it has been dialed, since most of many endpoints may never be. */
+  private readonly address: string
+  /** What is counted of its endpoint; there once this has been dialed. */
   private stats: EndpointStats | undefined = undefined
-  private failures = 0
-  private dial: Dial | undefined = undefined
+  private current: Dial | undefined = undefined
   private draining: ClientSession | undefined = undefined
   private gone = false
   private readonly settings: PeerSettings
   private readonly owner: PeerOwner
 
-  constructor(endpoint: Endpoint, settings: PeerSettings, owner: PeerOwner) {
-    this.address = endpoint.address
-    this.endpoint = endpoint
+  constructor(settings: PeerSettings, owner: PeerOwner) {
+    this.address = owner.endpoint.address
     this.settings = settings
     this.owner = owner
   }
@@ -107,71 +96,53 @@ export class Peer {
     if (this.gone) return "Gone"
     if (this.session !== undefined) return "Active"
     if (this.draining !== undefined) return "Draining"
-    return this.dial !== undefined ? "Dialing" : "Idle"
+    return this.current !== undefined ? "Dialing" : "Idle"
   }
 
   get callsInFlight(): number {
     return (this.session ?? this.draining)?.callsInFlight ?? 0
   }
 
-  /** Waits for a session, dialing if nobody does. It does not fail, and whoever is interrupted no longer counts as waiting. */
-  readonly acquire: Effect.Effect<Dialed> = Effect.callback<Dialed>((resume) => {
-    if (this.gone) return resume(Effect.succeed<Dialed>({ _tag: "Withdrawn" }))
-    if (this.session !== undefined) return resume(Effect.succeed<Dialed>({ _tag: "Ready", session: this.session }))
-    const waiter = (dialed: Dialed) => resume(Effect.succeed(dialed))
-    let dial = this.dial
-    if (dial === undefined) {
-      dial = this.dial = { waiters: new Set(), fiber: undefined, abandoned: false }
-      dial.waiters.add(waiter)
-      this.startDial(dial)
-    } else {
-      dial.waiters.add(waiter)
-    }
-    const joined = dial
-    return Effect.sync(() => {
-      joined.waiters.delete(waiter)
-      if (joined.waiters.size > 0 || this.dial !== joined) return
-      this.abandonDial()
-      this.log("Debug", "a dial was given up", "nobody waits for it")
-    })
-  })
-
-  /** The endpoint is listed (again). */
-  list(endpoint: Endpoint): void {
-    this.endpoint = endpoint
-    this.listed = true
-    if (this.draining !== undefined) {
-      this.session = this.draining
-      this.draining = undefined
-      this.log("Debug", "a draining connection is used again", "it is listed again")
-    }
+  /** Dials. It must be Idle. `beside` says that nobody waits for it: it is not to be given up when nobody does. */
+  dial(beside: boolean): void {
+    const dial: Dial = { beside, fiber: undefined, abandoned: false }
+    this.current = dial
+    this.startDial(dial)
   }
 
-  /** The endpoint is listed no longer: no new calls; it goes as soon as it has none. */
+  /** Nobody waits any more: gives up a dial that somebody was to wait for. */
+  unwanted(): void {
+    if (this.current === undefined || this.current.beside) return
+    this.abandonDial()
+    this.owner.log("Debug", "a dial was given up", "nobody waits for it")
+  }
+
+  /** Its endpoint is listed again. */
+  list(): void {
+    if (this.draining === undefined) return
+    this.session = this.draining
+    this.draining = undefined
+    this.owner.log("Debug", "a draining connection is used again", "it is listed again")
+  }
+
+  /** Its endpoint is listed no longer: no new calls; it goes as soon as it has none. */
   unlist(): void {
-    this.listed = false
-    if (this.dial !== undefined) {
-      const { waiters } = this.dial
-      this.abandonDial()
-      this.leave(notListed)
-      for (const tell of waiters) tell({ _tag: "Withdrawn" })
-    } else if (this.session !== undefined) {
+    if (this.session !== undefined) {
       this.draining = this.session
       this.session = undefined
-      this.log("Debug", "a connection drains", notListed)
+      this.owner.log("Debug", "a connection drains", notListed)
       this.leaveIfIdle()
     } else if (this.draining === undefined) {
-      this.leave(notListed)
+      this.abandonDial()
+      this.leave()
     }
   }
 
-  /** Ends everything: calls in flight and waiting dials fail as closed. */
+  /** Ends everything: calls in flight fail as closed. */
   close(): void {
-    const dial = this.dial
     this.abandonDial()
     const session = this.session ?? this.draining
-    this.leave("the Connection was closed")
-    if (dial !== undefined) { for (const tell of dial.waiters) tell({ _tag: "Closed" }) }
+    this.leave()
     session?.close()
   }
 
@@ -179,8 +150,8 @@ export class Peer {
     const { context, dialTimeout, metrics, scope } = this.settings
     // First: a logger may close the Connection, which lets go of what it has by then.
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
-    this.log("Debug", "an endpoint is dialed")
-    // A fiber of its own, in no caller's context: the dial serves all who wait for it.
+    this.owner.log("Debug", "an endpoint is dialed")
+    // A fiber of its own, in no caller's context: the dial serves all who wait for it, or nobody yet.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Scope.fork(scope), (own) =>
@@ -210,7 +181,7 @@ export class Peer {
 
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, string> {
-    const endpoint = this.endpoint
+    const endpoint = this.owner.endpoint
     const receiver = isOnreadEndpoint(endpoint) ? new OnreadReceiver() : undefined
     const dialed = receiver !== undefined && isOnreadEndpoint(endpoint)
       ? endpoint[dialOnread](receiver.options)
@@ -229,6 +200,7 @@ export class Peer {
                 resume(Effect.void)
               },
               onFlush: () => this.owner.onFlush(),
+              onRoom: () => this.owner.onRoom(),
               onIdle: () => {
                 if (this.draining === session) this.leaveIfIdle()
               },
@@ -236,7 +208,7 @@ export class Peer {
                 resume(Effect.fail(why))
                 this.lost(session, own, why)
               },
-              onUnsent: (call, args) => this.owner.onUnsent(this, call, args)
+              onUnsent: (call, args) => this.owner.onUnsent(call, args)
             },
             this.settings,
             this.stats
@@ -257,52 +229,36 @@ export class Peer {
 
   private established(dial: Dial, session: ClientSession): void {
     // Nobody wants it any more.
-    if (this.dial !== dial) return session.close()
-    this.dial = undefined
+    if (this.current !== dial) return session.close()
+    this.current = undefined
     this.session = session
-    this.failures = 0
-    this.lastFailure = undefined
-    this.log("Debug", "an endpoint is connected")
-    for (const tell of dial.waiters) tell({ _tag: "Ready", session })
+    this.owner.onOpen(session)
   }
 
   private dialFailed(dial: Dial, cause: Cause.Cause<string>): void {
-    if (this.dial !== dial) return
-    this.dial = undefined
-    const message = Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted")
-    // One warning for as long as it is down: that it was lost, or that the first dial failed.
-    const known = this.lastFailure !== undefined
-    this.lastFailure = message
-    const { factor, initial, jitter, max } = this.settings.backoff
-    const jittered = 1 + jitter * (2 * this.settings.random() - 1)
-    // Capped before the jitter, so that the longest waits differ too, and after it, so that the cap holds.
-    const delay = Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
-    this.failures++
+    if (this.current !== dial) return
+    this.current = undefined
     if (this.stats !== undefined) this.stats.dialFailures++
-    this.backoffUntil = nowMillis(this.settings.clock) + delay
-    this.owner.onBackoff(this)
-    this.log(known ? "Debug" : "Warn", "an endpoint could not be dialed", message)
-    for (const tell of dial.waiters) tell({ _tag: "Failed", message })
+    this.owner.onDialFailed(Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted"))
   }
 
   private lost(session: ClientSession, own: Scope.Closeable, why: string): void {
     if (this.session === session) {
       this.session = undefined
-      this.lastFailure = why
-      this.log("Warn", "a connection was lost", why)
+      this.owner.onLost(why)
     } else if (this.draining === session) {
       this.draining = undefined
-      this.log("Warn", "a connection was lost", why)
-      this.leave(notListed)
+      this.owner.onLost(why)
+      this.leave()
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.
     Effect.runForkWith(this.settings.context)(Scope.close(own, Exit.void))
   }
 
   private abandonDial(): void {
-    const dial = this.dial
+    const dial = this.current
     if (dial === undefined) return
-    this.dial = undefined
+    this.current = undefined
     dial.abandoned = true
     dial.fiber?.interruptUnsafe()
   }
@@ -311,23 +267,16 @@ export class Peer {
     const session = this.draining
     if (session === undefined || session.callsInFlight > 0) return
     this.draining = undefined
-    this.leave(notListed)
+    this.leave()
     session.close()
   }
 
-  private leave(why: string): void {
+  private leave(): void {
     if (this.gone) return
     this.gone = true
     this.session = undefined
     this.draining = undefined
     if (this.stats !== undefined) this.settings.metrics?.endpoints.release(this.stats, this)
     this.owner.onGone(this)
-    this.log("Debug", "an endpoint is gone", why)
-  }
-
-  /** Logs what has become of it, in no caller's context; never before it has, since a logger may call through this very Connection. */
-  private log(level: "Debug" | "Warn", message: string, reason?: string): void {
-    const annotations = reason === undefined ? { endpoint: this.address } : { endpoint: this.address, reason }
-    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(Effect.logWithLevel(level)(message), annotations))
   }
 }

@@ -44,6 +44,8 @@ export interface SessionOwner {
   onFlush(): void
   /** No call is in flight any more. */
   onIdle(): void
+  /** There may be room for a call again, or it is over and its calls are ended: whoever waits for room is to look. */
+  onRoom(): void
   /** The session is over, before any of its calls is ended. Comes once. */
   onOver(why: string): void
   /** A call whose request was never handed to the socket when the connection was lost. Its arguments are a copy. */
@@ -69,7 +71,6 @@ export class ClientSession implements TransportOwner {
   private nextId = 1
   private ready = false
   private closing = false
-  private readonly roomWaiters = new Set<() => void>()
   private spinUntil = 0
   private spinning = false
   /** What spans say of the server. */
@@ -112,18 +113,10 @@ export class ClientSession implements TransportOwner {
     return this.transport.isOver
   }
 
-  /** Whether a call can be sent now; where not, `whenRoom` waits for it. */
+  /** Whether a call can be sent now. */
   hasRoom(): boolean {
     return this.transport.writer.hasRoom()
   }
-
-  /** Ends when the connection can take more, or is over. Of those who wait only as many go on as there is room for. */
-  readonly whenRoom: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    if (this.isOver || this.hasRoom()) return resume(Effect.void)
-    const wake = () => resume(Effect.void)
-    this.roomWaiters.add(wake)
-    return Effect.sync(() => this.roomWaiters.delete(wake))
-  })
 
   /** Queues a call. It must not be over, and there must be room. */
   send(call: Call, args: Uint8Array): void {
@@ -241,12 +234,7 @@ export class ClientSession implements TransportOwner {
   }
 
   onRoom(): void {
-    // One after the other, since each that goes on takes some of the room at once: to wake all would cost each drain a look at everybody.
-    for (const wake of this.roomWaiters) {
-      if (!this.isOver && !this.hasRoom()) return
-      this.roomWaiters.delete(wake)
-      wake()
-    }
+    this.owner.onRoom()
   }
 
   onOver(over: Over): void {

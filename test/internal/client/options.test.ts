@@ -11,6 +11,7 @@ describe("a client's options", () => {
       writeFlattenLimit: 16_384,
       maxMessageSize: 104_857_600,
       metrics: true,
+      connectionsPerEndpoint: 1,
       optimisticSpinMillis: 0,
       backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0.2 }
     })
@@ -25,12 +26,14 @@ describe("a client's options", () => {
       dialTimeout: Duration.infinity,
       backoff: { initial: 0, max: "1 minute", factor: 1, jitter: 0 },
       writeFlattenLimit: 0,
-      maxMessageSize: 1024
+      maxMessageSize: 1024,
+      connectionsPerEndpoint: 64
     })
     assert.equal(settings.optimisticSpinMillis, 0.05)
     assert.ok(!Duration.isFinite(settings.dialTimeout))
     assert.deepEqual(settings.backoff, { initial: 0, max: 60_000, factor: 1, jitter: 0 })
     assert.deepEqual([settings.writeFlattenLimit, settings.maxMessageSize], [0, 1024])
+    assert.equal(settings.connectionsPerEndpoint, 64)
   })
 
   const invalid: ReadonlyArray<readonly [Connection.ClientOptions, RegExp]> = [
@@ -47,6 +50,12 @@ describe("a client's options", () => {
     [{ dialTimeout: "soon" as never }, /dialTimeout: .* got soon/],
     [{ optimisticSpinDuration: "-1 millis" }, /optimisticSpinDuration: .* got -1 millis/],
     [{ metrics: "off" as never }, /metrics: expected true or false, got off/],
+    [{ connectionsPerEndpoint: 0 }, /connectionsPerEndpoint: expected a whole number from 1 on, got 0/],
+    [{ connectionsPerEndpoint: -1 }, /connectionsPerEndpoint: .* got -1/],
+    [{ connectionsPerEndpoint: 1.5 }, /connectionsPerEndpoint: .* got 1\.5/],
+    [{ connectionsPerEndpoint: NaN }, /connectionsPerEndpoint: .* got NaN/],
+    [{ connectionsPerEndpoint: Infinity }, /connectionsPerEndpoint: .* got Infinity/],
+    [{ connectionsPerEndpoint: "4" as never }, /connectionsPerEndpoint: .* got 4/],
     [{ backoff: { initial: -1 } }, /backoff\.initial: .* got -1/],
     [{ backoff: { max: -1 } }, /backoff\.max: .* got -1/],
     [{ backoff: { factor: 0.9 } }, /backoff\.factor: expected a number of 1 or more, got 0\.9/],

@@ -1,31 +1,22 @@
 /**
- * A client's connection that is full: who waits for room, and whose turn it is.
+ * Connections that are full: who waits for room, and whose turn it is.
  */
 import { describe, it } from "@effect/vitest"
-import { Clock, Context, Effect, Fiber } from "effect"
+import { Clock, Context, Duration, Effect, Fiber } from "effect"
 import * as assert from "node:assert/strict"
 import { Duplex } from "node:stream"
 import { Call } from "../../../src/internal/client/call.ts"
-import { ClientSession } from "../../../src/internal/client/session.ts"
+import { Pool } from "../../../src/internal/client/pool.ts"
 import { echo } from "../../support/networks.ts"
+import { version } from "../../support/raw.ts"
 
 const kibibyte = 1024
-
-/** A session that counts how often somebody looks for room. */
-class Counting extends ClientSession {
-  looks = 0
-
-  override hasRoom(): boolean {
-    this.looks++
-    return super.hasRoom()
-  }
-}
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
-/** A session that is full, over a duplex that is done with a write when it is told so. */
+/** A pool whose only connection is full, over a duplex that is done with a write when it is told so. */
 const full = Effect.gen(function*() {
   const writing: Array<() => void> = []
   const duplex = new Duplex({
@@ -34,20 +25,30 @@ const full = Effect.gen(function*() {
     writev: (_chunks, done) => void writing.push(done)
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => void duplex.destroy()))
-  const session = new Counting("test://full", duplex, {
-    onReady: () => {},
-    onFlush: () => {},
-    onIdle: () => {},
-    onOver: () => {},
-    onUnsent: () => {}
-  }, {
+  const pool = new Pool({ address: "test://full", dial: Effect.succeed(duplex) }, {
     clock: yield* Clock.Clock,
     context: Context.empty(),
+    scope: yield* Effect.scope,
+    metrics: undefined,
+    random: () => 0.5,
+    connectionsPerEndpoint: 1,
+    dialTimeout: Duration.seconds(5),
+    backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0 },
     writeFlattenLimit: 16 * kibibyte,
     maxMessageSize: 1024 * kibibyte,
     optimisticSpinMillis: 0
-  }, undefined)
-  session.start(undefined)
+  }, { onBackoff: () => {}, onGone: () => {}, onFlush: () => {}, onUnsent: () => {} })
+  duplex.push(version)
+  const dialed = yield* pool.acquire()
+  assert.ok(dialed._tag === "Ready")
+  const { session } = dialed
+  // Counts how often somebody looks for room.
+  const seen = { looks: 0 }
+  const hasRoom = session.hasRoom.bind(session)
+  session.hasRoom = () => {
+    seen.looks++
+    return hasRoom()
+  }
   const send = (size: number) => {
     session.send(new Call(echo, undefined, Infinity, undefined, undefined, () => {}), new Uint8Array(size))
   }
@@ -63,16 +64,16 @@ const full = Effect.gen(function*() {
     yield* turn
     yield* turn
   })
-  return { session, send, drain }
+  return { pool, seen, send, drain }
 })
 
-describe("a session that is full", () => {
+describe("a pool that is full", () => {
   it.live("lets those who wait go on in their order, and no more of them than there is room for", () =>
     Effect.gen(function*() {
-      const { drain, send, session } = yield* full
+      const { drain, pool, send } = yield* full
       const order: Array<number> = []
       const waiters = yield* Effect.forEach([0, 1, 2, 3, 4], (n) =>
-        Effect.map(session.whenRoom, () => {
+        Effect.map(pool.whenRoom(), () => {
           order.push(n)
           send(600 * kibibyte)
         }).pipe(Effect.forkChild({ startImmediately: true })))
@@ -84,42 +85,42 @@ describe("a session that is full", () => {
       yield* drain
       assert.deepEqual(order, [0, 2, 3, 4])
       yield* drain
-      yield* session.whenRoom
+      yield* pool.whenRoom()
     }).pipe(Effect.scoped))
 
   it.live("looks at no more of a thousand who wait than go on", () =>
     Effect.gen(function*() {
-      const { drain, send, session } = yield* full
+      const { drain, pool, seen, send } = yield* full
       let gone = 0
       for (let i = 0; i < 1000; i++) {
-        yield* Effect.map(session.whenRoom, () => {
+        yield* Effect.map(pool.whenRoom(), () => {
           gone++
           send(600 * kibibyte)
         }).pipe(Effect.forkScoped({ startImmediately: true }))
       }
-      session.looks = 0
+      seen.looks = 0
       yield* drain
       assert.equal(gone, 2)
-      assert.ok(session.looks < 10, `${session.looks} looks`)
+      assert.ok(seen.looks < 10, `${seen.looks} looks`)
     }).pipe(Effect.scoped))
 
   it.live("forgets those who are interrupted while they wait", () =>
     Effect.gen(function*() {
-      const { session } = yield* full
+      const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
-        Effect.forkChild(session.whenRoom, { startImmediately: true }))
+        Effect.forkChild(pool.whenRoom(), { startImmediately: true }))
       // Nobody else can see it: they would only be kept, and be woken for nothing.
-      assert.equal(session["roomWaiters"].size, 3)
+      assert.equal(pool["roomWaiters"]?.size, 3)
       yield* Fiber.interruptAll(waiters)
-      assert.equal(session["roomWaiters"].size, 0)
+      assert.equal(pool["roomWaiters"]?.size, 0)
     }).pipe(Effect.scoped))
 
   it.live("lets all of them go when it is over", () =>
     Effect.gen(function*() {
-      const { session } = yield* full
+      const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
-        Effect.forkChild(session.whenRoom, { startImmediately: true }))
-      session.close()
+        Effect.forkChild(pool.whenRoom(), { startImmediately: true }))
+      pool.close()
       yield* Fiber.joinAll(waiters)
     }).pipe(Effect.scoped))
 })

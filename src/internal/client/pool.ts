@@ -1,0 +1,308 @@
+/**
+ * A client's connections to one endpoint: a {@link Peer} for each, and what they have in common.
+ *
+ * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure. Where one is open,
+ * calls go on those that are, and what is missing is dialed beside them, one as each call comes; where none is, calls wait for a dial that
+ * they share. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed a moment ago.
+ */
+import * as Effect from "effect/Effect"
+import type { Endpoint } from "../../Endpoint.ts"
+import { nowMillis } from "../time.ts"
+import type { Call } from "./call.ts"
+import { notListed, Peer, type PeerOwner, type PeerSettings, type PeerState } from "./peer.ts"
+import type { ClientSession } from "./session.ts"
+
+/** How waiting for a connection may end. */
+export type Dialed =
+  | { readonly _tag: "Ready"; readonly session: ClientSession }
+  | { readonly _tag: "Failed"; readonly message: string }
+  /** The endpoint is no longer listed: pick another. */
+  | { readonly _tag: "Withdrawn" }
+  | { readonly _tag: "Closed" }
+
+/** What pools of one client share. */
+export interface PoolSettings extends PeerSettings {
+  readonly connectionsPerEndpoint: number
+  readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
+  /** A number from 0 to 1. */
+  readonly random: () => number
+}
+
+/** Whom a pool tells what happened. */
+export interface PoolOwner {
+  /** It went into backoff. */
+  onBackoff(pool: Pool): void
+  onGone(pool: Pool): void
+  /** A turn of the event loop in which calls were sent is over. */
+  onFlush(): void
+  onUnsent(pool: Pool, call: Call, args: Uint8Array): void
+}
+
+const none: ReadonlyArray<never> = []
+
+export class Pool implements PeerOwner {
+  readonly address: string
+  /** The endpoint that is dialed: the latest one listed with this address. */
+  endpoint: Endpoint
+  /** Whether the client's endpoints contain it. */
+  listed = true
+  /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
+  lastFailure: string | undefined = undefined
+  /** How many connections there are to be. */
+  readonly size: number
+  /** Made when they are first dialed, since most of many endpoints may never be. */
+  private readonly peers: Array<Peer> = []
+  /** The sessions that calls may be sent on; another array when they change. */
+  private open: ReadonlyArray<ClientSession> = none
+  /** The one of those, where there is to be no other: the usual case, in which a call need not look for one. */
+  private only: ClientSession | undefined = undefined
+  /** Whose turn it is of those, where they are equal. */
+  private turn = 0
+  /** Until when no more is dialed, in milliseconds of the clock. */
+  private restingUntil = 0
+  private failures = 0
+  /** Whether a loss has been logged, and nothing has been dialed to an end since. */
+  private lossKnown = false
+  private gone = false
+  /** Those who wait for a dial; undefined where there are none. */
+  private waiters: Set<(dialed: Dialed) => void> | undefined = undefined
+  /** Those who wait for room on a connection, in their order; undefined where there have been none. */
+  private roomWaiters: Set<() => void> | undefined = undefined
+  private readonly settings: PoolSettings
+  private readonly owner: PoolOwner
+
+  constructor(endpoint: Endpoint, settings: PoolSettings, owner: PoolOwner) {
+    this.address = endpoint.address
+    this.endpoint = endpoint
+    this.size = settings.connectionsPerEndpoint
+    this.settings = settings
+    this.owner = owner
+  }
+
+  /** Active where any of its connections is. */
+  get state(): PeerState {
+    if (this.gone) return "Gone"
+    if (this.open.length > 0) return "Active"
+    if (this.isDialing) return "Dialing"
+    return this.peers.some(({ state }) => state === "Draining") ? "Draining" : "Idle"
+  }
+
+  get callsInFlight(): number {
+    return this.peers.reduce((sum, { callsInFlight }) => sum + callsInFlight, 0)
+  }
+
+  /** Until when it is left alone, in milliseconds of the clock; 0 where a connection is open, or being dialed. */
+  get backoffUntil(): number {
+    return this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
+  }
+
+  private get isDialing(): boolean {
+    return this.peers.some(({ state }) => state === "Dialing")
+  }
+
+  /** The session that a call is to be sent on, which has room for it; undefined where none has. What is missing is dialed. */
+  take(): ClientSession | undefined {
+    const { only } = this
+    return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
+  }
+
+  /** Waits for a connection, dialing if nobody does. It does not fail, and whoever is interrupted no longer counts as waiting. */
+  acquire(): Effect.Effect<Dialed> {
+    return Effect.callback<Dialed>((resume) => {
+      if (this.gone || !this.listed) return resume(Effect.succeed<Dialed>({ _tag: "Withdrawn" }))
+      const session = this.open[this.turn]
+      if (session !== undefined) return resume(Effect.succeed<Dialed>({ _tag: "Ready", session }))
+      const waiter = (dialed: Dialed) => resume(Effect.succeed(dialed))
+      const joined = this.waiters ??= new Set()
+      joined.add(waiter)
+      if (!this.isDialing) this.dialOne(false)
+      return Effect.sync(() => {
+        joined.delete(waiter)
+        if (joined.size > 0 || this.waiters !== joined) return
+        this.waiters = undefined
+        for (const peer of [...this.peers]) peer.unwanted()
+      })
+    })
+  }
+
+  /** Ends when a connection can take more, or none is open. Of those who wait only as many go on as there is room for. */
+  whenRoom(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.open.length === 0 || this.hasRoom()) return resume(Effect.void)
+      const waiters = this.roomWaiters ??= new Set()
+      const wake = () => resume(Effect.void)
+      waiters.add(wake)
+      return Effect.sync(() => waiters.delete(wake))
+    })
+  }
+
+  /** The endpoint is listed (again). */
+  list(endpoint: Endpoint): void {
+    this.endpoint = endpoint
+    if (this.listed) return
+    this.listed = true
+    for (const peer of [...this.peers]) peer.list()
+    this.refresh()
+  }
+
+  /** The endpoint is listed no longer: no new calls; it goes as soon as it has none. */
+  unlist(): void {
+    if (!this.listed) return
+    this.listed = false
+    this.refresh()
+    for (const peer of [...this.peers]) peer.unlist()
+    if (this.peers.length === 0) this.leave(notListed)
+    this.tell({ _tag: "Withdrawn" })
+    this.onRoom()
+  }
+
+  /** Ends everything: calls in flight and those that wait fail as closed. */
+  close(): void {
+    const peers = [...this.peers]
+    this.listed = false
+    this.refresh()
+    this.leave("the Connection was closed")
+    for (const peer of peers) peer.close()
+    this.tell({ _tag: "Closed" })
+    this.onRoom()
+  }
+
+  onOpen(session: ClientSession): void {
+    this.refresh()
+    this.failures = 0
+    this.restingUntil = 0
+    this.lastFailure = undefined
+    this.lossKnown = false
+    this.log("Debug", "an endpoint is connected")
+    this.tell({ _tag: "Ready", session })
+    this.onRoom()
+  }
+
+  onDialFailed(message: string): void {
+    // One warning for as long as it is down: that it was lost, or that the first dial failed.
+    const known = this.lastFailure !== undefined
+    this.lastFailure = message
+    this.lossKnown = false
+    const now = nowMillis(this.settings.clock)
+    // Dials that were underway together and fail together are one failure.
+    if (this.restingUntil <= now) {
+      const { factor, initial, jitter, max } = this.settings.backoff
+      const jittered = 1 + jitter * (2 * this.settings.random() - 1)
+      // Capped before the jitter, so that the longest waits differ too, and after it, so that the cap holds.
+      this.restingUntil = now + Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
+      this.failures++
+    }
+    this.noteBackoff()
+    this.log(known ? "Debug" : "Warn", "an endpoint could not be dialed", message)
+    if (!this.isDialing) this.tell({ _tag: "Failed", message })
+  }
+
+  onLost(why: string): void {
+    this.refresh()
+    // One warning for connections that are lost together, as they are when a server goes.
+    const known = this.lossKnown
+    this.lossKnown = true
+    this.lastFailure = why
+    this.noteBackoff()
+    this.log(known ? "Debug" : "Warn", "a connection was lost", why)
+  }
+
+  onGone(peer: Peer): void {
+    this.peers.splice(this.peers.indexOf(peer), 1)
+    if (this.peers.length === 0) this.leave(notListed)
+  }
+
+  onRoom(): void {
+    if (this.roomWaiters === undefined) return
+    // One after the other, since each that goes on takes some of the room at once: to wake all would cost each drain a look at everybody.
+    for (const wake of this.roomWaiters) {
+      if (this.open.length > 0 && !this.hasRoom()) return
+      this.roomWaiters.delete(wake)
+      wake()
+    }
+  }
+
+  onFlush(): void {
+    this.owner.onFlush()
+  }
+
+  onUnsent(call: Call, args: Uint8Array): void {
+    this.owner.onUnsent(this, call, args)
+  }
+
+  /** Logs what has become of it, in no caller's context; never before it has, since a logger may call through this very Connection. */
+  log(level: "Debug" | "Warn", message: string, reason?: string): void {
+    const annotations = reason === undefined ? { endpoint: this.address } : { endpoint: this.address, reason }
+    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(Effect.logWithLevel(level)(message), annotations))
+  }
+
+  /**
+   * As {@link take}, where there may be several: the one with the fewest calls in flight, in turn among equals. A process that is slow, or has
+   * more of the connections than others, would else be what all callers wait for; and callers that are answered together by one connection
+   * would call over many, each of which then has little to send at a time.
+   */
+  private takeLeastBusy(): ClientSession | undefined {
+    // First: a logger that hears of the dial may close the Connection.
+    if (this.open.length < this.size) this.dialBeside()
+    const { open } = this
+    let best: ClientSession | undefined
+    let fewest = Infinity
+    let at = this.turn
+    for (let left = open.length; left > 0 && fewest > 0; left--) {
+      const session = open[at]
+      at = at + 1 < open.length ? at + 1 : 0
+      if (session === undefined || session.callsInFlight >= fewest || !session.hasRoom()) continue
+      best = session
+      fewest = session.callsInFlight
+      this.turn = at
+    }
+    return best
+  }
+
+  /** Where a connection is open, dials one that is missing and has not failed just now; the next one has its turn with the next call. */
+  private dialBeside(): void {
+    if (this.open.length === 0 || nowMillis(this.settings.clock) < this.restingUntil) return
+    this.dialOne(true)
+  }
+
+  /** Dials one connection that is missing, if any is. */
+  private dialOne(beside: boolean): void {
+    let peer = this.peers.find(({ state }) => state === "Idle")
+    if (peer === undefined) {
+      if (this.peers.length >= this.size) return
+      peer = new Peer(this.settings, this)
+      this.peers.push(peer)
+    }
+    peer.dial(beside)
+  }
+
+  private hasRoom(): boolean {
+    return this.open.some((session) => session.hasRoom())
+  }
+
+  /** Notes which sessions are open. */
+  private refresh(): void {
+    this.open = this.listed ? this.peers.flatMap(({ session }) => session ?? []) : none
+    this.only = this.size === 1 ? this.open[0] : undefined
+    if (this.turn >= this.open.length) this.turn = 0
+  }
+
+  private noteBackoff(): void {
+    if (this.listed && this.backoffUntil > nowMillis(this.settings.clock)) this.owner.onBackoff(this)
+  }
+
+  /** Those who wait for a connection need not any more. */
+  private tell(dialed: Dialed): void {
+    const waiters = this.waiters
+    if (waiters === undefined) return
+    this.waiters = undefined
+    for (const tell of waiters) tell(dialed)
+  }
+
+  private leave(why: string): void {
+    if (this.gone) return
+    this.gone = true
+    this.owner.onGone(this)
+    this.log("Debug", "an endpoint is gone", why)
+  }
+}
