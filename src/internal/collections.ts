@@ -7,7 +7,7 @@
  * only when the young generation is full, and a call with a payload of some kilobytes leaves far fewer bytes there than outside. So it is
  * made to fill up at the pace at which buffers are made, with arrays that nobody needs.
  *
- * What it buys is in docs/performance.md: at 64 callers with 4 KiB each, three times the calls per second; and how much the application has
+ * What it buys is in test/benchmark/README.md: at 64 callers with 4 KiB each, three times the calls per second; and how much the application has
  * in its heap hardly matters any more. Nothing depends on it: where V8 behaves otherwise, it costs the making of the arrays, some 0.1 µs for
  * a KiB.
  */
@@ -31,8 +31,8 @@ let share = leastShare
 let due = 0
 let untilLook = 0
 
-/** The last array, so that it is not optimized away. */
-export let filler: ReadonlyArray<undefined> = []
+/** Holds the last array, so that it is not optimized away. */
+const filler: { last: ReadonlyArray<undefined> } = { last: [] }
 
 /** Notes that a buffer of so many bytes has been made for one message, and may be dead soon. */
 export const noteFresh = (bytes: number): void => {
@@ -41,7 +41,7 @@ export const noteFresh = (bytes: number): void => {
     due -= stepSize
     untilLook -= stepSize
     if (untilLook < 0) look()
-    filler = new Array<undefined>(stepLength)
+    filler.last = new Array<undefined>(stepLength)
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The echo benchmark: effect-call beside raw `node:net` and its peers. What the figures say, and what not, is in docs/performance.md.
+ * The echo benchmark: effect-call beside raw `node:net` and its peers. What the figures say, and what not, is in README.md beside this.
  *
  * `npm run bench -- [--systems raw,bytes,…] [--concurrency 1,16,64,256] [--payload 16,4096,65536] [--rounds 5] [--seconds 1] [--quick]
  * [--json] [--svg FILE]`
@@ -9,46 +9,22 @@
  * ratios within a round. A system whose answers are not what was sent is not timed, and the benchmark fails.
  */
 import { writeFileSync } from "node:fs"
-import { parseArgs } from "node:util"
 import { chart } from "./chart.ts"
 import { type Figures, Pair } from "./pair.ts"
-import { type Row, rowOf, table } from "./report.ts"
-import { isSystemName, type SystemName, systems } from "./systems.ts"
+import { type Row, rowOf, text } from "./report.ts"
+import { count, counts, number, parse, systemNames } from "./support.ts"
+import { type SystemName, systems } from "./systems.ts"
 
-const { values } = parseArgs({
-  options: {
-    systems: { type: "string" },
-    concurrency: { type: "string" },
-    payload: { type: "string" },
-    rounds: { type: "string" },
-    seconds: { type: "string" },
-    quick: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    svg: { type: "string" }
-  }
+const values = parse({
+  systems: { type: "string" },
+  concurrency: { type: "string" },
+  payload: { type: "string" },
+  rounds: { type: "string" },
+  seconds: { type: "string" },
+  quick: { type: "boolean", default: false },
+  json: { type: "boolean", default: false },
+  svg: { type: "string" }
 })
-
-/** What is asked for with a wrong option. */
-const usage = (problem: string): never => {
-  console.error(problem)
-  process.exit(1)
-}
-
-const numbersOf = (name: string, text: string): ReadonlyArray<number> =>
-  text.split(",").map((part) => {
-    const number = Number(part)
-    return part.trim() !== "" && number >= 0 ? number : usage(`--${name}: expected numbers of 0 or more, got "${part}"`)
-  })
-
-const numberOf = (name: string, text: string): number => {
-  const [number = 0, ...more] = numbersOf(name, text)
-  return number > 0 && more.length === 0 ? number : usage(`--${name}: expected one number over 0, got "${text}"`)
-}
-
-const systemsOf = (text: string): ReadonlyArray<SystemName> =>
-  text.split(",").map((name) =>
-    isSystemName(name) ? name : usage(`--systems: expected some of ${Object.keys(systems).join(", ")}, got "${name}"`)
-  )
 
 const quick = {
   systems: "raw,bytes,typed,effect-rpc,grpc-js",
@@ -65,9 +41,13 @@ const full = {
   seconds: "1"
 }
 const asked = { ...(values.quick ? quick : full), ...values }
-const names = systemsOf(asked.systems)
-const rounds = numberOf("rounds", asked.rounds)
-const seconds = numberOf("seconds", asked.seconds)
+const names = systemNames("systems", asked.systems)
+const concurrencies = counts("concurrency", asked.concurrency)
+const payloads = counts("payload", asked.payload)
+const rounds = count("rounds", asked.rounds)
+const seconds = number("seconds", asked.seconds)
+
+const warmUpCallers = 64
 
 const progress = (text: string) => process.stderr.write(`${text}\n`)
 
@@ -87,7 +67,9 @@ const measure = async (callers: number, payloadBytes: number): Promise<ReadonlyA
         progress(`${pair.system} is not timed: ${problem}`)
       }
     }
-    // The first round warms up and is not counted.
+    // Compilers need many calls before they are done, and a single caller makes few.
+    for (const pair of timed) await pair.run(warmUpCallers, payloadBytes, seconds)
+    // The first round warms up, too, and is not counted.
     for (let round = 0; round <= rounds; round++) {
       for (const pair of timed) {
         const figures = await pair.run(callers, payloadBytes, seconds)
@@ -108,11 +90,11 @@ const measure = async (callers: number, payloadBytes: number): Promise<ReadonlyA
 }
 
 const rows: Array<Row> = []
-for (const payloadBytes of numbersOf("payload", asked.payload)) {
-  for (const callers of numbersOf("concurrency", asked.concurrency)) {
+for (const payloadBytes of payloads) {
+  for (const callers of concurrencies) {
     progress(`${callers} callers × ${payloadBytes} B`)
     rows.push(...await measure(callers, payloadBytes))
   }
 }
-console.log(values.json ? JSON.stringify({ rows }) : table(rows))
+console.log(values.json ? JSON.stringify({ rows }) : text(rows))
 if (values.svg !== undefined) writeFileSync(values.svg, chart(rows))

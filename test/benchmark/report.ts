@@ -3,6 +3,7 @@
  */
 import { Latencies } from "./meter.ts"
 import type { Figures, Usage } from "./pair.ts"
+import { median, table } from "./support.ts"
 import type { SystemName } from "./systems.ts"
 
 /** One system at one concurrency and payload. Ratios are to the raw loop's, and null where that was not measured. */
@@ -28,20 +29,14 @@ export interface Row {
   readonly serverPeakRssRatio: number | null
 }
 
-export const median = (values: ReadonlyArray<number>): number => {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length / 2
-  const upper = sorted[Math.floor(middle)] ?? NaN
-  return Number.isInteger(middle) ? (upper + (sorted[middle - 1] ?? NaN)) / 2 : upper
-}
-
 /** The largest resident sets of both halves. */
 interface Peaks {
   readonly client: Usage
   readonly server: Usage
 }
 
-const percentile = (share: number) => ({ calls, latencies }: Figures) => new Latencies(latencies, calls).percentile(share)
+const percentile = (share: number) => ({ calls, latencies }: Figures) =>
+  new Latencies(latencies, calls).percentile(share)
 const figuresOf = {
   rate: ({ calls, seconds }: Figures) => calls / seconds,
   p50: percentile(0.5),
@@ -111,15 +106,8 @@ const beside = (figure: number, digits: number, ratio: number | null): string =>
   `${figure.toFixed(digits)} ${(ratio === null ? "" : `×${ratio.toFixed(2)}`).padStart(6)}`
 
 /** Rows for people. */
-export const table = (rows: ReadonlyArray<Row>): string => {
-  const cells = [
-    ["system", ...columns.map(([title]) => `${title}${title === "callers" || title === "bytes" ? "" : "       "}`)],
-    ...rows.map((row) => [row.system, ...columns.map(([, cell]) => cell(row))])
-  ]
-  const widths = [0, ...columns.map((_, column) => column + 1)].map((column) =>
-    Math.max(...cells.map((line) => line[column]?.length ?? 0))
+export const text = (rows: ReadonlyArray<Row>): string =>
+  table(
+    ["system", ...columns.map(([title]) => title)],
+    rows.map((row) => [row.system, ...columns.map(([, cell]) => cell(row))])
   )
-  return cells.map((line) =>
-    line.map((cell, column) => column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)).join("  ")
-  ).join("\n")
-}
