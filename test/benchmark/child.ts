@@ -7,6 +7,7 @@ import type { Command, Question, Report, Usage } from "./pair.ts"
 import { cpuMicros, fillHeap } from "./support.ts"
 import type { Client } from "./system.ts"
 import { isSystemName, systems } from "./systems.ts"
+import type { BytesOptions } from "./systems/effectCall.ts"
 
 const usage = (): Usage => ({
   cpuMicros: cpuMicros(),
@@ -41,9 +42,10 @@ const execute = async (client: Client, command: Command): Promise<Report> => {
   return { _tag: "Ran", calls: meter.latencies.total, seconds, latencies: meter.latencies.counts }
 }
 
-const [role, name = "", address = ""] = process.argv.slice(2)
+const [role, name = "", address = "", options = "{}"] = process.argv.slice(2)
 if (!isSystemName(name)) throw new Error(`there is no system ${name}`)
-const system = await systems[name]()
+// What the parent has written.
+const system = await systems[name](JSON.parse(options) as BytesOptions)
 const client = role === "server" ? undefined : await system.connect(address)
 // One that nobody waits for any more would go on.
 process.on("disconnect", () => process.exit())

@@ -3,6 +3,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process"
 import type { SystemName } from "./systems.ts"
+import type { BytesOptions } from "./systems/effectCall.ts"
 
 /** What a client is asked to do. */
 export type Command =
@@ -88,22 +89,29 @@ export class Child {
 /** A server and its client. */
 export class Pair {
   readonly system: SystemName
+  /** What further clients connect to. */
+  readonly address: string
   readonly server: Child
   readonly client: Child
 
-  private constructor(system: SystemName, server: Child, client: Child) {
+  private constructor(system: SystemName, address: string, server: Child, client: Child) {
     this.system = system
+    this.address = address
     this.server = server
     this.client = client
   }
 
-  /** Starts both. `execArgv` are options of Node. */
-  static async start(system: SystemName, execArgv?: ReadonlyArray<string>): Promise<Pair> {
-    const server = new Child(["server", system], execArgv)
+  /** Starts both. `execArgv` are options of Node; the others go to both halves as JSON, and `bytes` alone has any. */
+  static async start(
+    system: SystemName,
+    execArgv?: ReadonlyArray<string>,
+    options: BytesOptions = {}
+  ): Promise<Pair> {
+    const server = new Child(["server", system, "", JSON.stringify(options)], execArgv)
     const address = await server.receive<string>()
-    const client = new Child(["client", system, address], execArgv)
+    const client = new Child(["client", system, address, JSON.stringify(options)], execArgv)
     await client.receive()
-    return new Pair(system, server, client)
+    return new Pair(system, address, server, client)
   }
 
   /** Why its answers are wrong, or undefined where they are right. */
