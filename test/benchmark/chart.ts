@@ -6,6 +6,7 @@
  * browser's preference, not the theme that GitHub was set to.
  */
 import type { Row } from "./report.ts"
+import { sizeName } from "./support.ts"
 import type { SystemName } from "./systems.ts"
 
 type Family = "baseline" | "effectCall" | "peer"
@@ -68,13 +69,6 @@ const box = (x: number, y: number, width: number, height: number, color: string)
 }
 
 const round = (pixels: number): number => Math.round(pixels * 100) / 100
-
-const payloadName = (bytes: number): string =>
-  bytes >= 2 ** 20 && bytes % 2 ** 20 === 0
-    ? `${bytes / 2 ** 20} MiB`
-    : bytes >= 1024 && bytes % 1024 === 0
-    ? `${bytes / 1024} KiB`
-    : `${bytes} B`
 
 const styles = `
 text { font: 12px -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
@@ -153,7 +147,7 @@ export const chart = (rows: ReadonlyArray<Row>): string => {
     const most = Math.max(...figures.map(({ callsPerSecond }) => callsPerSecond).filter(Number.isFinite))
     const widthOf = (rate: number) => most > 0 ? rate / most * longest : 0
     return [
-      text(x, y + 12, payloadName(payloadBytes), "panel"),
+      text(x, y + 12, sizeName(payloadBytes), "panel"),
       ...systems.flatMap((system, line) => {
         const lineTop = y + 26 + line * lineHeight
         return [
@@ -166,7 +160,7 @@ export const chart = (rows: ReadonlyArray<Row>): string => {
   })
 
   const callers = `${concurrency} ${concurrency === 1 ? "caller" : "callers"}`
-  const title = `Echo of ${payloads.map(payloadName).join(", ")} at ${callers}: calls per second`
+  const title = `Echo of ${payloads.map(sizeName).join(", ")} at ${callers}: calls per second`
   const hasRatios = drawn.some(({ ratioToRaw }) => ratioToRaw !== null)
   const notes = [
     "Longer is better.",
