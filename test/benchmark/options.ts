@@ -12,8 +12,9 @@
  * limits above it, and alike by all others. What these differ by among themselves is noise; the last table has one kind beside the other.
  *
  * `inlineHandlerDuration`: one connection floods the server, and its handlers answer at once, but keep the event loop for 20 µs each.
- * Another, in a process of its own, makes one call after the other: how long do those take, and what does it cost the flood? The last column
- * is the rate of handlers that take no time, without another connection: there a limit has nothing to give, and should cost nothing.
+ * Another, in a process of its own, makes one call after the other: how long do those take, how late does a timer of 1 ms fire in the
+ * server's process, and what does it cost the flood? The last column is the rate of handlers that take no time, without another connection:
+ * there a limit has nothing to give, and should cost nothing.
  *
  * `optimisticSpinDuration`: a client with calls in flight goes round its event loop in place of sleeping. It gains the time that it takes to
  * wake a process up. It pays with CPU: a whole core, for as long as it spins. Where there is no core to spare, that is taken from others,
@@ -194,12 +195,16 @@ const measureFlood = async (options: ReadonlyArray<BytesOptions>, extent: Extent
   const rounds = await interleave(all, extent, async ({ other, pair }) => {
     const flooding = run(pair.client, flood.callers, extent.seconds + 2 * margin)
     await sleep(margin * 1000)
-    const calls = await run(other, 1, extent.seconds)
+    const [calls, late] = await Promise.all([
+      run(other, 1, extent.seconds),
+      pair.server.timerLateness(extent.seconds)
+    ])
     const flooded = await flooding
     const latencies = new Latencies(calls.latencies, calls.calls)
     return {
       p50Micros: latencies.percentile(0.5),
       p99Micros: latencies.percentile(0.99),
+      timerP99Micros: late.percentile(0.99),
       floodRate: flooded.calls / flooded.seconds
     }
   })
@@ -220,6 +225,7 @@ const inlineHandlerDuration = async (extent: Extent): Promise<Curve> => {
       duration,
       p50Micros: medianOf(ofFlood, "p50Micros"),
       p99Micros: medianOf(ofFlood, "p99Micros"),
+      timerP99Micros: medianOf(ofFlood, "timerP99Micros"),
       floodRate: medianOf(ofFlood, "floodRate"),
       plainRate: medianOf(plain[i] ?? [], "rate")
     }
@@ -228,11 +234,19 @@ const inlineHandlerDuration = async (extent: Extent): Promise<Curve> => {
     `inlineHandlerDuration; the flood is ${flood.callers} callers of ${flood.bytes} bytes, and handlers take ` +
     `${flood.burnMicros} µs, but in the last column\n`,
     table(
-      ["inline, ms", "other's p50 µs", "other's p99 µs", "flood, calls/s", "handlers take nothing, calls/s"],
-      values.map(({ duration, floodRate, p50Micros, p99Micros, plainRate }) => [
+      [
+        "inline, ms",
+        "other's p50 µs",
+        "other's p99 µs",
+        "timer late, p99 µs",
+        "flood, calls/s",
+        "handlers take nothing, calls/s"
+      ],
+      values.map(({ duration, floodRate, p50Micros, p99Micros, plainRate, timerP99Micros }) => [
         String(duration),
         p50Micros.toFixed(0),
         p99Micros.toFixed(0),
+        timerP99Micros.toFixed(0),
         floodRate.toFixed(0),
         plainRate.toFixed(0)
       ])

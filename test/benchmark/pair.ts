@@ -2,6 +2,7 @@
  * A system's two halves in processes of their own, and what they are asked.
  */
 import { type ChildProcess, fork } from "node:child_process"
+import { Latencies } from "./meter.ts"
 import type { SystemName } from "./systems.ts"
 import type { BytesOptions } from "./systems/effectCall.ts"
 
@@ -22,6 +23,8 @@ export type Question =
   | { readonly _tag: "Usage" }
   /** To hold so many megabytes of live objects until it ends; the answer is how many bytes they take. Needs `--expose-gc`. */
   | { readonly _tag: "FillHeap"; readonly megabytes: number }
+  /** How late a timer of 1 ms fires while it does what else it does: the answer is the counts of {@link Latencies}. */
+  | { readonly _tag: "TimerLateness"; readonly seconds: number }
 
 /** What a process has used since it started (CPU in µs, its largest RSS in bytes), and its RSS now. */
 export interface Usage {
@@ -79,6 +82,11 @@ export class Child {
 
   fillHeap(megabytes: number): Promise<number> {
     return this.ask<number>({ _tag: "FillHeap", megabytes } satisfies Question)
+  }
+
+  async timerLateness(seconds: number): Promise<Latencies> {
+    const counts = await this.ask<Uint32Array>({ _tag: "TimerLateness", seconds } satisfies Question)
+    return new Latencies(counts, counts.reduce((total, count) => total + count, 0))
   }
 
   kill(): void {
