@@ -2,11 +2,12 @@
  * One half of a system: serves, or calls as it is told. Started by {@link Pair}.
  */
 import { randomFillSync } from "node:crypto"
-import { Meter } from "./meter.ts"
+import { Latencies, Meter } from "./meter.ts"
 import type { Command, Question, Report, Usage } from "./pair.ts"
 import { cpuMicros, fillHeap } from "./support.ts"
 import type { Client } from "./system.ts"
 import { isSystemName, systems } from "./systems.ts"
+import type { BytesOptions } from "./systems/effectCall.ts"
 
 const usage = (): Usage => ({
   cpuMicros: cpuMicros(),
@@ -41,15 +42,38 @@ const execute = async (client: Client, command: Command): Promise<Report> => {
   return { _tag: "Ran", calls: meter.latencies.total, seconds, latencies: meter.latencies.counts }
 }
 
-const [role, name = "", address = ""] = process.argv.slice(2)
+/** The timer, in ms. */
+const delay = 1
+
+const timerLateness = (seconds: number): Promise<Uint32Array> =>
+  new Promise((resolve) => {
+    const late = new Latencies()
+    const end = performance.now() + seconds * 1000
+    const next = () => {
+      const due = performance.now() + delay
+      setTimeout(() => {
+        const now = performance.now()
+        // By the loop's clock it may have been time before it was by this one.
+        late.add(Math.max(0, now - due))
+        if (now < end) next()
+        else resolve(late.counts)
+      }, delay)
+    }
+    next()
+  })
+
+const [role, name = "", address = "", options = "{}"] = process.argv.slice(2)
 if (!isSystemName(name)) throw new Error(`there is no system ${name}`)
-const system = await systems[name]()
+// What the parent has written.
+const system = await systems[name](JSON.parse(options) as BytesOptions)
 const client = role === "server" ? undefined : await system.connect(address)
+const reply = (answer: number | Uint32Array | Report) => process.send?.(answer)
 // One that nobody waits for any more would go on.
 process.on("disconnect", () => process.exit())
 process.on("message", (message: Command | Question) => {
   if (message._tag === "Usage") process.send?.(usage())
-  else if (message._tag === "FillHeap") void fillHeap(message.megabytes).then((bytes) => process.send?.(bytes))
-  else if (client !== undefined) void execute(client, message).then((report) => process.send?.(report))
+  else if (message._tag === "FillHeap") void fillHeap(message.megabytes).then(reply)
+  else if (message._tag === "TimerLateness") void timerLateness(message.seconds).then(reply)
+  else if (client !== undefined) void execute(client, message).then(reply)
 })
 process.send?.(role === "server" ? await system.serve() : "ready")

@@ -11,53 +11,12 @@
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "./meter.ts"
-import { Child, type Command, type Report } from "./pair.ts"
-import { answerParent, count, fail, median, number, parse, systemNames, table } from "./support.ts"
-import { isSystemName, type SystemName, systems } from "./systems.ts"
-
-/** What the server's process is asked: to look for so long how late a timer of 1 ms fires. */
-interface Question {
-  readonly seconds: number
-}
-
-/** How late it was, as counts of {@link Latencies}. */
-interface Answer {
-  readonly lateness: Uint32Array
-}
-
-/** The timer, in ms. */
-const delay = 1
+import { Child, type Command, Pair, type Report } from "./pair.ts"
+import { count, fail, median, number, parse, systemNames, table } from "./support.ts"
+import type { SystemName } from "./systems.ts"
 
 /** How long before and after the other client's calls the flood goes on. */
 const margin = 0.3
-
-const runServer = async (system: SystemName) => {
-  const { serve } = await systems[system]()
-  answerParent<Question>(({ seconds }) =>
-    new Promise<Answer>((resolve) => {
-      const late = new Latencies()
-      const end = performance.now() + seconds * 1000
-      const next = () => {
-        const due = performance.now() + delay
-        setTimeout(() => {
-          const now = performance.now()
-          // By the loop's clock it may have been time before it was by this one.
-          late.add(Math.max(0, now - due))
-          if (now < end) next()
-          else resolve({ lateness: late.counts })
-        }, delay)
-      }
-      next()
-    })
-  )
-  process.send?.(await serve())
-}
-
-const latenciesOf = (counts: Uint32Array): Latencies => {
-  const latencies = new Latencies(counts)
-  latencies.total = counts.reduce((total, count) => total + count, 0)
-  return latencies
-}
 
 /** All in µs but the rate. */
 interface Figures {
@@ -76,13 +35,10 @@ interface Processes {
 }
 
 const startProcesses = async (system: SystemName): Promise<Processes> => {
-  const server = new Child(["server", system], [], new URL(import.meta.url))
-  const address = await server.receive<string>()
-  const flood = new Child(["client", system, address])
-  await flood.receive()
+  const { address, client, server } = await Pair.start(system)
   const other = new Child(["client", system, address])
   await other.receive()
-  return { server, flood, other }
+  return { server, flood: client, other }
 }
 
 const run = async (client: Child, callers: number, payloadBytes: number, seconds: number) => {
@@ -98,13 +54,9 @@ const measure = async (
 ): Promise<Figures> => {
   const flooding = callers === 0 ? undefined : run(flood, callers, bytes, seconds + 2 * margin)
   if (flooding !== undefined) await sleep(margin * 1000)
-  const [calls, { lateness }] = await Promise.all([
-    run(other, 1, bytes, seconds),
-    server.ask<Answer>({ seconds } satisfies Question)
-  ])
+  const [calls, late] = await Promise.all([run(other, 1, bytes, seconds), server.timerLateness(seconds)])
   const flooded = await flooding
-  const latencies = latenciesOf(calls.latencies)
-  const late = latenciesOf(lateness)
+  const latencies = new Latencies(calls.latencies, calls.calls)
   return {
     p50: latencies.percentile(0.5),
     p99: latencies.percentile(0.99),
@@ -180,6 +132,4 @@ const main = async () => {
   ))
 }
 
-const [role, name = ""] = process.argv.slice(2)
-if (role !== "server") await main()
-else if (isSystemName(name)) await runServer(name)
+await main()

@@ -2,7 +2,9 @@
  * A system's two halves in processes of their own, and what they are asked.
  */
 import { type ChildProcess, fork } from "node:child_process"
+import { Latencies } from "./meter.ts"
 import type { SystemName } from "./systems.ts"
+import type { BytesOptions } from "./systems/effectCall.ts"
 
 /** What a client is asked to do. */
 export type Command =
@@ -21,6 +23,8 @@ export type Question =
   | { readonly _tag: "Usage" }
   /** To hold so many megabytes of live objects until it ends; the answer is how many bytes they take. Needs `--expose-gc`. */
   | { readonly _tag: "FillHeap"; readonly megabytes: number }
+  /** How late a timer of 1 ms fires while it does what else it does: the answer is the counts of {@link Latencies}. */
+  | { readonly _tag: "TimerLateness"; readonly seconds: number }
 
 /** What a process has used since it started (CPU in µs, its largest RSS in bytes), and its RSS now. */
 export interface Usage {
@@ -80,6 +84,11 @@ export class Child {
     return this.ask<number>({ _tag: "FillHeap", megabytes } satisfies Question)
   }
 
+  async timerLateness(seconds: number): Promise<Latencies> {
+    const counts = await this.ask<Uint32Array>({ _tag: "TimerLateness", seconds } satisfies Question)
+    return new Latencies(counts, counts.reduce((total, count) => total + count, 0))
+  }
+
   kill(): void {
     this.process.kill("SIGKILL")
   }
@@ -88,22 +97,29 @@ export class Child {
 /** A server and its client. */
 export class Pair {
   readonly system: SystemName
+  /** What further clients connect to. */
+  readonly address: string
   readonly server: Child
   readonly client: Child
 
-  private constructor(system: SystemName, server: Child, client: Child) {
+  private constructor(system: SystemName, address: string, server: Child, client: Child) {
     this.system = system
+    this.address = address
     this.server = server
     this.client = client
   }
 
-  /** Starts both. `execArgv` are options of Node. */
-  static async start(system: SystemName, execArgv?: ReadonlyArray<string>): Promise<Pair> {
-    const server = new Child(["server", system], execArgv)
+  /** Starts both. `execArgv` are options of Node; the others go to both halves as JSON, and `bytes` alone has any. */
+  static async start(
+    system: SystemName,
+    execArgv?: ReadonlyArray<string>,
+    options: BytesOptions = {}
+  ): Promise<Pair> {
+    const server = new Child(["server", system, "", JSON.stringify(options)], execArgv)
     const address = await server.receive<string>()
-    const client = new Child(["client", system, address], execArgv)
+    const client = new Child(["client", system, address, JSON.stringify(options)], execArgv)
     await client.receive()
-    return new Pair(system, server, client)
+    return new Pair(system, address, server, client)
   }
 
   /** Why its answers are wrong, or undefined where they are right. */

@@ -71,6 +71,14 @@ export const table = (heads: ReadonlyArray<string>, rows: ReadonlyArray<Readonly
     .join("\n")
 }
 
+/** A size as people write it. */
+export const sizeName = (bytes: number): string =>
+  bytes >= 2 ** 20 && bytes % 2 ** 20 === 0
+    ? `${bytes / 2 ** 20} MiB`
+    : bytes >= 1024 && bytes % 1024 === 0
+    ? `${bytes / 1024} KiB`
+    : `${bytes} B`
+
 /** What a process holds, in bytes. */
 export interface Memory {
   readonly heapUsed: number

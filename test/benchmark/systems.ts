@@ -2,6 +2,7 @@
  * The systems by name. Each is loaded by the processes that run it, and by nobody else.
  */
 import type { System } from "./system.ts"
+import type { BytesOptions } from "./systems/effectCall.ts"
 
 export const systems = {
   raw: async () => (await import("./systems/raw.ts")).raw,
@@ -11,7 +12,8 @@ export const systems = {
     await Promise.all([import("effect"), import("effect-call")])
     return (await import("./systems/raw.ts")).raw
   },
-  bytes: async () => (await import("./systems/effectCall.ts")).bytes("tcp"),
+  // With other options it is what `options.ts` measures.
+  bytes: async (options?: BytesOptions) => (await import("./systems/effectCall.ts")).bytes("tcp", options),
   typed: async () => (await import("./systems/effectCall.ts")).typed("tcp", { tracing: false }),
   "typed-traced": async () => (await import("./systems/effectCall.ts")).typed("tcp", { tracing: true }),
   "bytes-unix": async () => (await import("./systems/effectCall.ts")).bytes("unix"),
@@ -30,7 +32,7 @@ export const systems = {
   "grpc-js": async () => (await import("./systems/grpc.ts")).grpc,
   "connect-node": async () => (await import("./systems/connect.ts")).connect,
   undici: async () => (await import("./systems/undici.ts")).undici
-} as const satisfies Record<string, () => Promise<System>>
+} as const satisfies Record<string, (options?: BytesOptions) => Promise<System>>
 
 export type SystemName = keyof typeof systems
 

@@ -77,18 +77,32 @@ const connect = (
   }))
 
 /** What the options of both sides and of calls are set to, where that is what is measured. */
-interface BytesOptions {
+export interface BytesOptions {
+  /** For how long the handler keeps the event loop before it answers, in µs. */
+  readonly burnMicros?: number
   readonly metrics?: boolean
   readonly timeout?: Connection.CallOptions["timeout"]
   readonly client?: Connection.ClientOptions
   readonly server?: Server.ServerOptions
 }
 
+const burn = (micros: number) => {
+  const end = performance.now() + micros / 1000
+  while (performance.now() < end);
+}
+
 /** The bytes API. */
 export const bytes = (transport: Transport, options: BytesOptions = {}): System => {
   const metrics = options.metrics ?? true
   const echo = MethodKey.make("benchmark/Echo", "echo")
-  const handlers = HandlerMap.empty.pipe(HandlerMap.set("benchmark/Echo", "echo", (args) => Effect.succeed(args)))
+  const { burnMicros } = options
+  const handle = burnMicros === undefined
+    ? (args: Uint8Array) => Effect.succeed(args)
+    : (args: Uint8Array) => {
+      burn(burnMicros)
+      return Effect.succeed(args)
+    }
+  const handlers = HandlerMap.empty.pipe(HandlerMap.set("benchmark/Echo", "echo", handle))
   const callOptions = options.timeout === undefined ? undefined : { timeout: options.timeout }
   return {
     serve: () => serve(transport, Effect.succeed(handlers), { metrics, ...options.server }),
