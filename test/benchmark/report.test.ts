@@ -2,7 +2,8 @@ import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
 import { Latencies } from "./meter.ts"
 import type { Figures } from "./pair.ts"
-import { median, type Row, rowOf, table } from "./report.ts"
+import { type Row, rowOf, text } from "./report.ts"
+import { median } from "./support.ts"
 
 /** A round of a second: so many calls, each of which took so long and used so much CPU on either side. */
 const round = (calls: number, latencyMicros = 100, cpuMicros = 10): Figures => {
@@ -103,19 +104,19 @@ describe("the table of rows", () => {
   ]
 
   it("has a line for each below its heads, all of one length", () => {
-    const lines = table(rows).split("\n")
+    const lines = text(rows).split("\n")
     assert.equal(lines.length, 3)
     assert.equal(new Set(lines.map((line) => line.length)).size, 1)
     assert.match(lines[2] ?? "", /^effect-rpc +64 +16 +250 +×0\.25 .* 10 +×2\.00 +5 +×1\.00$/)
   })
 
   it("has no ratios where there was no baseline", () => {
-    const alone = table([rowOf("bytes", 64, 16, [round(250)], peaks(1e6, 1e6), undefined, undefined)])
+    const alone = text([rowOf("bytes", 64, 16, [round(250)], peaks(1e6, 1e6), undefined, undefined)])
     assert.match(alone, /\b250\b/)
     assert.ok(!alone.includes("×") && !alone.includes("null"))
   })
 
   it("has its heads alone where there are no rows", () => {
-    assert.match(table([]), /^system +callers +bytes/)
+    assert.match(text([]), /^system +callers +bytes/)
   })
 })
