@@ -170,7 +170,7 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
  *
  * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections over them. Default
  *   `false`. Not on every system: where it cannot be done, listening fails. A client uses several of them with several connections: see
- *   `connectionsPerEndpoint` of `Connection`.
+ *   `connectionsPerEndpoint` of `Connection.ClientOptions`.
  *
  * @category models
  * @since 0.1.0

@@ -30,13 +30,15 @@ const stepLength = stepSize / 8
 let share = leastShare
 let due = 0
 let untilLook = 0
+/** The size of the young generation: more than fills it at once would be for nothing. */
+let youngSize = 16_777_216
 
 /** Holds the last array, so that it is not optimized away. */
 const filler: { last: ReadonlyArray<undefined> } = { last: [] }
 
 /** Notes that a buffer of so many bytes has been made for one message, and may be dead soon. */
 export const noteFresh = (bytes: number): void => {
-  due += bytes * share
+  due = Math.min(due + bytes * share, youngSize)
   while (due >= stepSize) {
     due -= stepSize
     untilLook -= stepSize
@@ -55,6 +57,6 @@ const look = (): void => {
   untilLook = lookAgainAfter
   const young = getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space")
   if (young === undefined) return
-  const size = young.space_used_size + young.space_available_size
-  share = Math.min(Math.max(size / timelySize, leastShare), mostShare)
+  youngSize = young.space_used_size + young.space_available_size
+  share = Math.min(Math.max(youngSize / timelySize, leastShare), mostShare)
 }

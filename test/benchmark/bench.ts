@@ -11,7 +11,7 @@
 import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"
 import { type Figures, Pair } from "./pair.ts"
-import { type Row, rowOf, text } from "./report.ts"
+import { type Peaks, type Row, rowOf, text } from "./report.ts"
 import { count, counts, number, parse, systemNames } from "./support.ts"
 import { type SystemName, systems } from "./systems.ts"
 
@@ -54,38 +54,45 @@ const progress = (text: string) => process.stderr.write(`${text}\n`)
 /** Measures all systems at one concurrency and one payload. */
 const measure = async (callers: number, payloadBytes: number): Promise<ReadonlyArray<Row>> => {
   const pairs = await Promise.all(names.map((name) => Pair.start(name)))
-  const timed: Array<Pair> = []
   const samples = new Map<SystemName, Array<Figures>>()
+  let timed = pairs
+  /** Asks each system for something. One that fails is not timed any more, and the others are. */
+  const each = async (ask: (pair: Pair) => Promise<unknown>) => {
+    for (const pair of timed) {
+      const problem = await ask(pair).then(() => undefined, (error: unknown) => error)
+      if (problem === undefined) continue
+      process.exitCode = 1
+      progress(`${pair.system} is not timed: ${String(problem)}`)
+      pair.kill()
+      timed = timed.filter((other) => other !== pair)
+    }
+  }
   try {
-    for (const pair of pairs) {
-      const problem = await pair.check([0, 1, payloadBytes])
-      if (problem === undefined) {
-        timed.push(pair)
-        samples.set(pair.system, [])
-      } else {
-        process.exitCode = 1
-        progress(`${pair.system} is not timed: ${problem}`)
-      }
-    }
+    await each((pair) => pair.check([0, 1, payloadBytes]))
     // Compilers need many calls before they are done, and a single caller makes few.
-    for (const pair of timed) await pair.run(warmUpCallers, payloadBytes, seconds)
-    // The first round warms up, too, and is not counted.
-    for (let round = 0; round <= rounds; round++) {
-      for (const pair of timed) {
-        const figures = await pair.run(callers, payloadBytes, seconds)
-        if (round > 0) samples.get(pair.system)?.push(figures)
-      }
+    await each((pair) => pair.run(warmUpCallers, payloadBytes, seconds))
+    await each((pair) => pair.run(callers, payloadBytes, seconds))
+    for (const { system } of timed) samples.set(system, [])
+    for (let round = 0; round < rounds; round++) {
+      await each(async (pair) => samples.get(pair.system)?.push(await pair.run(callers, payloadBytes, seconds)))
     }
-    const usages = await Promise.all(
-      timed.map(async ({ client, server }) => ({ client: await client.usage(), server: await server.usage() }))
+    const peaks = new Map<SystemName, Peaks>()
+    await each(async ({ client, server, system }) =>
+      peaks.set(system, { client: await client.usage(), server: await server.usage() })
     )
-    const baseline = samples.get("raw")
-    const rss = (system: SystemName) => usages[timed.findIndex((pair) => pair.system === system)]
     return timed.map(({ system }) =>
-      rowOf(system, callers, payloadBytes, samples.get(system) ?? [], rss(system), baseline, rss("raw"))
+      rowOf(
+        system,
+        callers,
+        payloadBytes,
+        samples.get(system) ?? [],
+        peaks.get(system),
+        samples.get("raw"),
+        peaks.get("raw")
+      )
     )
   } finally {
-    for (const pair of pairs) pair.kill()
+    for (const pair of timed) pair.kill()
   }
 }
 

@@ -122,10 +122,11 @@ export class Pair {
     return new Pair(system, address, server, client)
   }
 
-  /** Why its answers are wrong, or undefined where they are right. */
-  async check(sizes: ReadonlyArray<number>): Promise<string | undefined> {
+  /** Fails where random payloads of these sizes do not come back as they were. */
+  async check(sizes: ReadonlyArray<number>): Promise<void> {
     const report = await this.client.ask<Report>({ _tag: "Check", sizes } satisfies Command)
-    return report._tag === "Checked" ? report.problem : "it did not answer the question"
+    if (report._tag !== "Checked") throw new Error("it did not do what it was asked to")
+    if (report.problem !== undefined) throw new Error(report.problem)
   }
 
   async run(callers: number, payloadBytes: number, seconds: number): Promise<Figures> {

@@ -30,7 +30,7 @@ export interface Row {
 }
 
 /** The largest resident sets of both halves. */
-interface Peaks {
+export interface Peaks {
   readonly client: Usage
   readonly server: Usage
 }

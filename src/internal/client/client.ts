@@ -23,7 +23,7 @@ import type { Resolution } from "../../Resolver.ts"
 import { type ImmediateBalancer, isImmediate, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
-import { remainingMillis } from "../deadline.ts"
+import { remainingMillis, type Value as Deadline } from "../deadline.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
@@ -225,17 +225,17 @@ export class Client implements PoolOwner {
     const region = this.region
     region.enter(fiber.context)
     const outer = region.options
+    const ambient = region.deadline
     const options = outer === undefined ? given : given === undefined ? outer : mergeOptions(outer, given)
     const timeout = options?.timeout
     // Read once, and only where there is a deadline.
-    const now = timeout === undefined && region.deadline === undefined ? 0 : nowMillis(this.clock)
-    const deadlineAt = this.deadlineOf(timeout, now)
+    const now = timeout === undefined && ambient === undefined ? 0 : nowMillis(this.clock)
+    const deadlineAt = this.deadlineOf(ambient, timeout, now)
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
     const refused = this.refusal(call, typed === undefined ? args.length : args.length + 1, now)
     if (refused !== undefined) {
       this.countUnsent(call, refused._tag)
-      region.leave()
       return resume(Effect.fail(refused))
     }
 
@@ -259,16 +259,16 @@ export class Client implements PoolOwner {
     if (session === undefined) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const pick = first === undefined ? undefined : { endpoint: first, changes: this.changes, at: 0 }
-      region.leave()
       return resume(this.slow(call, this.keep(args), pick, noAttempts()))
     }
     session.send(call, args)
+    // What was sent is flushed, or lost with its connection: either way it is let go of.
+    region.keep(fiber.context, outer, ambient)
     return call
   }
 
-  private deadlineOf(timeout: Duration.Input | undefined, now: number): number {
+  private deadlineOf(ambient: Deadline | undefined, timeout: Duration.Input | undefined, now: number): number {
     let deadlineAt = Infinity
-    const ambient = this.region.deadline
     if (ambient !== undefined) {
       deadlineAt = ambient.clock === this.clock ? ambient.at : now + remainingMillis(ambient)
     }

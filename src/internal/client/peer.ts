@@ -117,12 +117,12 @@ export class Peer {
     this.owner.log("Debug", "a dial was given up", "nobody waits for it")
   }
 
-  /** Its endpoint is listed again. */
-  list(): void {
-    if (this.draining === undefined) return
+  /** Its endpoint is listed again. Says whether a connection that was draining is used again. */
+  list(): boolean {
+    if (this.draining === undefined) return false
     this.session = this.draining
     this.draining = undefined
-    this.owner.log("Debug", "a draining connection is used again", "it is listed again")
+    return true
   }
 
   /** Its endpoint is listed no longer: no new calls; it goes as soon as it has none. */

@@ -40,6 +40,9 @@ export interface PoolOwner {
 
 const none: ReadonlyArray<never> = []
 
+/** Connections that are lost within so many milliseconds are lost together, as they are when a server goes: one warning for all. */
+const together = 1000
+
 export class Pool implements PeerOwner {
   readonly address: string
   /** The endpoint that is dialed: the latest one listed with this address. */
@@ -61,8 +64,8 @@ export class Pool implements PeerOwner {
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
   private failures = 0
-  /** Whether a loss has been logged, and nothing has been dialed to an end since. */
-  private lossKnown = false
+  /** Until when another loss is not worth a warning, in milliseconds of the clock. */
+  private lossKnownUntil = 0
   private gone = false
   /** Those who wait for a dial; undefined where there are none. */
   private waiters: Set<(dialed: Dialed) => void> | undefined = undefined
@@ -141,8 +144,9 @@ export class Pool implements PeerOwner {
     this.endpoint = endpoint
     if (this.listed) return
     this.listed = true
-    for (const peer of [...this.peers]) peer.list()
+    const again = this.peers.filter((peer) => peer.list())
     this.refresh()
+    for (const _ of again) this.log("Debug", "a draining connection is used again", "it is listed again")
   }
 
   /** The endpoint is listed no longer: no new calls; it goes as soon as it has none. */
@@ -172,7 +176,7 @@ export class Pool implements PeerOwner {
     this.failures = 0
     this.restingUntil = 0
     this.lastFailure = undefined
-    this.lossKnown = false
+    this.lossKnownUntil = 0
     this.log("Debug", "an endpoint is connected")
     this.tell({ _tag: "Ready", session })
     this.onRoom()
@@ -182,7 +186,7 @@ export class Pool implements PeerOwner {
     // One warning for as long as it is down: that it was lost, or that the first dial failed.
     const known = this.lastFailure !== undefined
     this.lastFailure = message
-    this.lossKnown = false
+    this.lossKnownUntil = 0
     const now = nowMillis(this.settings.clock)
     // Dials that were underway together and fail together are one failure.
     if (this.restingUntil <= now) {
@@ -199,9 +203,9 @@ export class Pool implements PeerOwner {
 
   onLost(why: string): void {
     this.refresh()
-    // One warning for connections that are lost together, as they are when a server goes.
-    const known = this.lossKnown
-    this.lossKnown = true
+    const now = nowMillis(this.settings.clock)
+    const known = now < this.lossKnownUntil
+    this.lossKnownUntil = now + together
     this.lastFailure = why
     this.noteBackoff()
     this.log(known ? "Debug" : "Warn", "a connection was lost", why)

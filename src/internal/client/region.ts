@@ -13,19 +13,26 @@ import { Current as CurrentDeadline, type Value as Deadline } from "../deadline.
 export class Region {
   options: CallOptions | undefined = undefined
   deadline: Deadline | undefined = undefined
-  private context: Context.Context<never> | undefined = undefined
+  private kept: Context.Context<never> | undefined = undefined
 
   /** Reads the region of a context. */
   enter(context: Context.Context<never>): void {
-    if (context === this.context) return
-    this.context = context
+    if (context === this.kept) return
+    this.kept = undefined
     this.options = Context.get(context, CurrentOptions)
     this.deadline = Context.get(context, CurrentDeadline)
   }
 
+  /** This is the region of this context, which will be asked for again. To be followed by `leave`. */
+  keep(context: Context.Context<never>, options: CallOptions | undefined, deadline: Deadline | undefined): void {
+    this.kept = context
+    this.options = options
+    this.deadline = deadline
+  }
+
   /** Lets go of the context: a caller's services must not live as long as the Connection. */
   leave(): void {
-    this.context = undefined
+    this.kept = undefined
     this.options = undefined
     this.deadline = undefined
   }

@@ -239,7 +239,7 @@ export class ClientSession implements TransportOwner {
 
   onOver(over: Over): void {
     this.timer.stop()
-    this.tally?.count()
+    this.onFlush()
     const why = over._tag === "Refused"
       ? `${this.address} sent ${over.problem}`
       : over.error !== undefined

@@ -53,7 +53,7 @@ export class ClientMethod {
   private readonly rpc: Rpc.AnyWithProps
   private readonly codecs: Codec.MethodCodecs
   private readonly middlewares: ReadonlyArray<ClientMiddleware>
-  /** Encodes what is given as it is: nothing is filled in, and whatever the constructor refuses has no encoding either. */
+  /** Encodes what is given as it is, where that is what would be made of it; what the constructor refuses has no encoding either. */
   private readonly direct: Codec.Direct | undefined
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
   private readonly spanName: string
@@ -66,7 +66,7 @@ export class ClientMethod {
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, settings.format)
     this.middlewares = clientMiddlewares(rpc, settings.context)
-    this.direct = this.middlewares.length > 0 || Codec.hasDefaults(rpc.payloadSchema)
+    this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
       : this.codecs.payload(settings.format).direct
     // The annotation's function is for this method's payloads.

@@ -75,23 +75,25 @@ const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
   const codec = SchemaBinary.toCodec(schema as WithoutServices)
   const encode = Schema.encodeEffect(codec, options)
   const decode = Schema.decodeEffect(codec, options) as Codec["decode"]
+  const copies = mayHoldBytes(schema)
   return {
     encode: (value) => mapEager(encode(value), noteEncoded),
     decode: (bytes) => {
       // Fields that are bytes are copies.
-      noteFresh(bytes.length)
+      if (copies) noteFresh(bytes.length)
       // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
       return decode(bytes)
     },
-    direct: options === defaultOptions && isSelfValidating(schema) ? binaryDirect(schema) : undefined
+    direct: options === defaultOptions && isSelfValidating(schema) ? binaryDirect(schema, copies) : undefined
   }
 }
 
 /**
  * Whether the binary format by itself checks all that the schema asks for: no checks, no transformations, no classes. Only such schemas may
- * have a shared dictionary, and asking for one throws otherwise.
+ * have a shared dictionary, and asking for one throws otherwise. Values of recursive schemas may be cyclic, which only the schema notices.
  */
 const isSelfValidating = (schema: Schema.Top): boolean => {
+  if (hasPart(schema, ({ _tag }) => _tag === "Suspend")) return false
   try {
     SchemaBinary.encoder(schema, { dictionary: true })
     return true
@@ -100,13 +102,13 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/** Whether a schema's constructor fills something in. */
-export const hasDefaults = (schema: Schema.Top): boolean => {
+/** Whether a part of a schema, in whatever depth, is one that is asked for. */
+const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
   const search = (ast: SchemaAST.AST): boolean => {
     if (seen.has(ast)) return false
     seen.add(ast)
-    if (ast.context?.constructorDefault !== undefined) return true
+    if (isAskedFor(ast)) return true
     if (ast._tag === "Objects") {
       return [...ast.propertySignatures, ...ast.indexSignatures].some(({ type }) => search(type))
     }
@@ -118,20 +120,35 @@ export const hasDefaults = (schema: Schema.Top): boolean => {
   return search(schema.ast)
 }
 
+/**
+ * Whether what a method is called with can be sent as it is, and what its schema would make of it need not be made first: the constructor
+ * fills nothing in, picks no member of a union, and takes no field where the encoder looks for none.
+ */
+export const isSentAsGiven = (schema: Schema.Top): boolean =>
+  !hasPart(schema, (ast) =>
+    ast.context?.constructorDefault !== undefined || ast.context?.isOptional === true ||
+    (ast._tag === "Objects" && ast.propertySignatures.length > 0 && ast.indexSignatures.length > 0) ||
+    (ast._tag === "Union" && ast.types.some(({ _tag }) => _tag === "Objects")))
+
+/** Whether decoded values have bytes of their own: those of the standard library's types, such as `Uint8Array`, are declared. */
+const mayHoldBytes = (schema: Schema.Top): boolean => hasPart(schema, ({ _tag }) => _tag === "Declaration")
+
 /** SchemaBinary cuts what it writes from blocks; what lies at the beginning of one has brought a fresh one with it. */
 const noteEncoded = (bytes: Uint8Array): Uint8Array => {
   if (bytes.byteOffset === 0) noteFresh(bytes.buffer.byteLength)
   return bytes
 }
 
-/** From this size on the effect is not what costs, and a parser keeps hold of what it has read last. */
+/** From this size on the effect is not what costs. */
 const largeFrame = 16_384
+/** A parser keeps hold of the buffer that it has read from last: one that sockets are read into is as large. */
+const largestHeld = 65_536
 
 /**
  * Without the pass of the schema around the binary format, which has nothing left to say. Where both ends of a call read and write a small
  * struct, that pass took a fifth of their CPU.
  */
-const binaryDirect = (schema: Schema.Top): Direct => {
+const binaryDirect = (schema: Schema.Top, copies: boolean): Direct => {
   const encoder = SchemaBinary.encoder(schema)
   let parser = SchemaBinary.parser(schema as WithoutServices)
   return {
@@ -144,11 +161,13 @@ const binaryDirect = (schema: Schema.Top): Direct => {
     },
     decode: (bytes) => {
       // A parser would wait for the rest of a frame that is cut, and take what comes after a frame for another.
-      if (bytes.length > largeFrame || !isOneFrame(bytes)) return unread
-      noteFresh(bytes.length)
+      if (bytes.length > largeFrame || bytes.buffer.byteLength > largestHeld || !isOneFrame(bytes)) return unread
       try {
         const values = parser.feedSync(bytes)
-        if (values.length === 1) return values[0]
+        if (values.length === 1) {
+          if (copies) noteFresh(bytes.length)
+          return values[0]
+        }
       } catch {
         // One that has failed reads no more.
       }

@@ -4,11 +4,14 @@
 
 /** A call that can be started when it is its turn. */
 export interface Startable {
+  /** Stands for the connection that it came in on. */
+  readonly connection: object
   start(): void
 }
 
 /**
- * Lets calls start, up to a number of them; further ones wait in the order in which they came, up to another number.
+ * Lets calls start, up to a number of them; further ones wait, up to another number: those of one connection in the order in which they
+ * came, and the connections in turn.
  *
  * It also puts off what one turn of the event loop should not start any more, so that a large batch from one connection does not keep
  * the others waiting: those calls start in the next turn.
@@ -18,8 +21,9 @@ export class Admission {
   private readonly maxWaiting: number
   private readonly turnMillis: number
   private running = 0
-  // In insertion order, and a call that ends while it waits is out at once.
-  private readonly waiting = new Set<Startable>()
+  // In the order of their turns, and a call that ends while it waits is out at once.
+  private readonly waiting = new Map<object, Set<Startable>>()
+  private waitingCalls = 0
   private turnEndsAt = 0
   private startedInTurn = 0
   private scheduled = false
@@ -36,30 +40,41 @@ export class Admission {
     this.startedInTurn = 0
   }
 
-  /** Whether a call may start now; if so it counts as running until `ended`. */
-  tryStart(): boolean {
-    if (this.running >= this.maxRunning || this.waiting.size > 0 || this.turnIsOver()) return false
+  /**
+   * Whether a call of this connection may start now; if so it counts as running until `ended`. It goes before those of other connections only
+   * where these were put off to another turn, and not where they wait for others to end.
+   */
+  tryStart(connection: object): boolean {
+    if (this.running + this.waitingCalls >= this.maxRunning) return false
+    if (this.waitingCalls > 0 && this.waiting.has(connection)) return false
+    if (this.turnIsOver()) return false
     this.running++
     return true
   }
 
   /** Puts a call in the queue; false where that is full. */
   tryQueue(call: Startable): boolean {
-    if (this.running + this.waiting.size >= this.maxRunning + this.maxWaiting) return false
-    this.waiting.add(call)
+    if (this.running + this.waitingCalls >= this.maxRunning + this.maxWaiting) return false
+    const calls = this.waiting.get(call.connection)
+    if (calls === undefined) this.waiting.set(call.connection, new Set([call]))
+    else calls.add(call)
+    this.waitingCalls++
     if (this.running < this.maxRunning) this.schedule()
     return true
   }
 
   /** A call that waits will not start any more. */
   leave(call: Startable): void {
-    this.waiting.delete(call)
+    const calls = this.waiting.get(call.connection)
+    if (calls === undefined || !calls.delete(call)) return
+    this.waitingCalls--
+    if (calls.size === 0) this.waiting.delete(call.connection)
   }
 
   /** A call that was started has ended. */
   ended(): void {
     this.running--
-    if (this.waiting.size > 0) this.schedule()
+    if (this.waitingCalls > 0) this.schedule()
   }
 
   /** Whether no more calls should start in this turn. The first always may, and the clock is not read for each. */
@@ -76,10 +91,16 @@ export class Admission {
   private readonly startWaiting = (): void => {
     this.scheduled = false
     this.beginTurn()
-    for (const call of this.waiting) {
+    // Whoever has had its turn comes last, and is met again by this very loop.
+    for (const [connection, calls] of this.waiting) {
       if (this.running >= this.maxRunning) return
       if (this.turnIsOver()) return this.schedule()
-      this.waiting.delete(call)
+      const [call] = calls
+      this.waiting.delete(connection)
+      if (call === undefined) continue
+      calls.delete(call)
+      if (calls.size > 0) this.waiting.set(connection, calls)
+      this.waitingCalls--
       this.running++
       call.start()
     }

@@ -26,7 +26,7 @@ export interface Route {
 export interface Incoming {
   /** Whether it is answered as soon as its handler starts, and its result is of no interest. */
   readonly isDiscarded: boolean
-  /** The byte that goes before the reply, or -1 for none. It is known when `reply` has returned. */
+  /** The byte that goes before the reply, or -1 for none. It is known when `reply` or `replyNow` has returned. */
   readonly replyFormat: number
   /** What kind of failure the reply is, where it says that the application failed. */
   readonly failure: string | undefined

@@ -236,7 +236,7 @@ export class ServerSession implements TransportOwner, CallOwner {
     const trace = readTraceContext(bytes, start)
     const argsAt = start + requestHeaderSize
     const call = new RunningCall(id, route, deadlineAt, this.readAt, this)
-    if (admission.tryStart()) return this.run(call, route.read(bytes, argsAt, end, owned), trace)
+    if (admission.tryStart(this)) return this.run(call, route.read(bytes, argsAt, end, owned), trace)
     // Read when it is its turn: one that is never started need not be.
     const args = owned ? bytes.subarray(argsAt, end) : ownCopy(bytes, argsAt, end)
     call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace))

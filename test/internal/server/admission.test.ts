@@ -7,10 +7,15 @@ const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
+/** The connections that calls come in on. */
+const one = {}
+const other = {}
+
 /** Calls that note when they are started; `busy` is how long each keeps the event loop, in milliseconds. */
-const makeCalls = (busy = 0) => {
+const makeCalls = (busy = 0, connection: object = one) => {
   const started: Array<number> = []
   const call = (n: number) => ({
+    connection,
     start: () => {
       const until = performance.now() + busy
       while (performance.now() < until) {
@@ -30,7 +35,7 @@ describe("admission", () => {
     const admission = new Admission(2, 3, forever)
     const { call } = makeCalls()
     admission.beginTurn()
-    assert.deepEqual([admission.tryStart(), admission.tryStart(), admission.tryStart()], [true, true, false])
+    assert.deepEqual([admission.tryStart(one), admission.tryStart(one), admission.tryStart(one)], [true, true, false])
     assert.deepEqual([1, 2, 3, 4].map((n) => admission.tryQueue(call(n))), [true, true, true, false])
   })
 
@@ -39,8 +44,8 @@ describe("admission", () => {
       const admission = new Admission(2, 10, forever)
       const { call, started } = makeCalls()
       admission.beginTurn()
-      admission.tryStart()
-      admission.tryStart()
+      admission.tryStart(one)
+      admission.tryStart(one)
       for (const n of [1, 2, 3, 4]) admission.tryQueue(call(n))
       yield* turn
       assert.deepEqual(started, [])
@@ -60,11 +65,11 @@ describe("admission", () => {
       const admission = new Admission(1, 10, forever)
       const { call, started } = makeCalls()
       admission.beginTurn()
-      assert.ok(admission.tryStart())
+      assert.ok(admission.tryStart(one))
       admission.tryQueue(call(1))
       admission.ended()
       // There is room for one, and it is taken.
-      assert.equal(admission.tryStart(), false)
+      assert.equal(admission.tryStart(one), false)
       yield* turn
       assert.deepEqual(started, [1])
     }))
@@ -74,7 +79,7 @@ describe("admission", () => {
       const admission = new Admission(1, 2, forever)
       const { call, started } = makeCalls()
       admission.beginTurn()
-      admission.tryStart()
+      admission.tryStart(one)
       const [first, second, third] = [call(1), call(2), call(3)]
       assert.deepEqual([admission.tryQueue(first), admission.tryQueue(second), admission.tryQueue(third)], [
         true,
@@ -90,7 +95,7 @@ describe("admission", () => {
       assert.deepEqual(started, [2, 3])
       admission.ended()
       admission.beginTurn()
-      assert.ok(admission.tryStart())
+      assert.ok(admission.tryStart(one))
     }))
 
   it.effect("puts calls off when the turn's time is up, and starts them in later turns, a part of them in each", () =>
@@ -100,7 +105,7 @@ describe("admission", () => {
       admission.beginTurn()
       let atOnce = 0
       for (let n = 0; n < 100; n++) {
-        if (started.length === n && admission.tryStart()) {
+        if (started.length === n && admission.tryStart(one)) {
           call(n).start()
           atOnce++
         } else {
@@ -120,13 +125,56 @@ describe("admission", () => {
       assert.deepEqual(started, Array.from({ length: 100 }, (_, n) => n))
     }))
 
+  it.effect("lets a call of another connection start while those of a flood are put off", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(1000, 1000, 1)
+      const { call, started } = makeCalls(1)
+      admission.beginTurn()
+      for (let n = 0; n < 100; n++) {
+        if (admission.tryStart(one)) call(n).start()
+        else admission.tryQueue(call(n))
+      }
+      assert.ok(started.length < 100)
+      assert.equal(admission.tryStart(one), false)
+      admission.beginTurn()
+      assert.ok(admission.tryStart(other))
+      while (started.length < 100) yield* turn
+    }))
+
+  it("lets no call of another connection pass those that wait for calls to end", () => {
+    const admission = new Admission(2, 10, forever)
+    const { call } = makeCalls()
+    admission.beginTurn()
+    admission.tryStart(one)
+    admission.tryStart(one)
+    admission.tryQueue(call(1))
+    admission.ended()
+    assert.equal(admission.tryStart(other), false)
+  })
+
+  it.effect("starts those that wait connection by connection, each one's in their order", () =>
+    Effect.gen(function*() {
+      const admission = new Admission(1, 100, forever)
+      const { call, started } = makeCalls()
+      const others = makeCalls(0, other)
+      admission.beginTurn()
+      admission.tryStart(one)
+      for (const n of [1, 2, 3]) admission.tryQueue(call(n))
+      for (const n of [11, 12]) admission.tryQueue({ ...others.call(n), start: () => started.push(n) })
+      for (let ended = 0; ended < 5; ended++) {
+        admission.ended()
+        yield* turn
+      }
+      assert.deepEqual(started, [1, 11, 2, 12, 3])
+    }))
+
   it("always starts the first call of a turn, even with no time at all", () => {
     const admission = new Admission(10, 0, 0)
     for (let n = 0; n < 10; n++) {
       admission.beginTurn()
-      assert.ok(admission.tryStart())
+      assert.ok(admission.tryStart(one))
     }
-    assert.equal(admission.tryStart(), false)
+    assert.equal(admission.tryStart(one), false)
   })
 
   it.effect("puts off rather than refuses where nobody may wait and there is only no time", () =>
@@ -138,9 +186,9 @@ describe("admission", () => {
       while (performance.now() === now) {
         // until the clock has moved on
       }
-      const accepted = Array.from({ length: 100 }, (_, n) => admission.tryStart() || admission.tryQueue(call(n)))
+      const accepted = Array.from({ length: 100 }, (_, n) => admission.tryStart(one) || admission.tryQueue(call(n)))
       assert.ok(accepted.every((yes) => yes))
-      assert.equal(admission.tryStart() || admission.tryQueue(call(100)), false)
+      assert.equal(admission.tryStart(one) || admission.tryQueue(call(100)), false)
       const waited = accepted.length - 7
       while (started.length < waited) yield* turn
       assert.equal(started.length, waited)
@@ -151,9 +199,10 @@ describe("admission", () => {
       const admission = new Admission(1, 100, forever)
       const ended = { count: 0 }
       admission.beginTurn()
-      admission.tryStart()
+      admission.tryStart(one)
       for (let n = 0; n < 50; n++) {
         admission.tryQueue({
+          connection: one,
           start: () => {
             ended.count++
             admission.ended()
@@ -163,6 +212,6 @@ describe("admission", () => {
       admission.ended()
       while (ended.count < 50) yield* turn
       admission.beginTurn()
-      assert.ok(admission.tryStart())
+      assert.ok(admission.tryStart(one))
     }))
 })
