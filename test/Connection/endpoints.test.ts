@@ -1,5 +1,5 @@
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, References, SubscriptionRef } from "effect"
+import { Deferred, Effect, Fiber, Logger, References, SubscriptionRef } from "effect"
 import { Balancer, type CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
@@ -152,6 +152,27 @@ describe("endpoints that change", () => {
         assert.equal(yield* stateOf(connection, a!), "Active")
         assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 2)).toSorted(), ["a", "b"])
         assert.deepEqual([a!.accepted, a!.open], [1, 1])
+      }))
+
+    it.live("a draining one that is listed again takes the calls of a logger that hears of it", () =>
+      Effect.gen(function*() {
+        const [a] = yield* Effect.forEach(["a"], startReplica)
+        const answered = yield* Deferred.make<string, CallError.CallError>()
+        let call: Effect.Effect<string, CallError.CallError> = Effect.never
+        const calls = Logger.layer([Logger.make(({ message }) => {
+          if (String(message) !== "a draining connection is used again") return
+          Effect.runFork(Effect.flatMap(Effect.exit(call), (exit) => Deferred.done(answered, exit)))
+        })])
+        yield* Effect.gen(function*() {
+          const { connection, list } = yield* connectToListed([a!])
+          call = ask(connection)
+          const held = yield* holdOn(connection, a!)
+          yield* list()
+          yield* list(a!)
+          assert.equal(yield* Deferred.await(answered), "a")
+          yield* a!.gate.open
+          assert.equal(yield* Fiber.join(held), "a")
+        }).pipe(Effect.provide(calls), Effect.provideService(References.MinimumLogLevel, "Debug"))
       }))
 
     it.live("closing the Connection closes draining ones, and ends their calls and handlers", () =>

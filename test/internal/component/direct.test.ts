@@ -1,0 +1,133 @@
+/**
+ * Values that are written and read without the pass of their schema: they have to be those of the codec with it.
+ */
+import { describe, it } from "@effect/vitest"
+import { Effect, Exit, Schema } from "effect"
+import { Rpc } from "effect/rpc"
+import * as fc from "fast-check"
+import * as assert from "node:assert/strict"
+import * as Codec from "../../../src/internal/component/codec.ts"
+
+const codecOf = (schema: Schema.Codec<unknown, unknown>) =>
+  new Codec.MethodCodecs(Rpc.make("Do", { success: schema })).success("binary")
+
+const directOf = (schema: Schema.Codec<unknown, unknown>): Codec.Direct => {
+  const { direct } = codecOf(schema)
+  assert.ok(direct !== undefined)
+  return direct
+}
+
+const Everything = Schema.Struct({
+  text: Schema.String,
+  count: Schema.Number,
+  flag: Schema.Boolean,
+  large: Schema.BigInt,
+  bytes: Schema.Uint8Array,
+  when: Schema.Date,
+  maybe: Schema.optional(Schema.String),
+  nullable: Schema.NullOr(Schema.Number),
+  list: Schema.Array(Schema.Struct({ id: Schema.Number, tags: Schema.Array(Schema.String) })),
+  byName: Schema.Record(Schema.String, Schema.Number),
+  kind: Schema.Union([Schema.Literal("a"), Schema.Literal("b")])
+})
+
+const everything = fc.record({
+  text: fc.string({ unit: "grapheme" }),
+  count: fc.double(),
+  flag: fc.boolean(),
+  large: fc.bigInt(),
+  bytes: fc.uint8Array(),
+  when: fc.date({ noInvalidDate: true }),
+  maybe: fc.option(fc.string(), { nil: undefined }),
+  nullable: fc.option(fc.integer(), { nil: null }),
+  list: fc.array(fc.record({ id: fc.nat(), tags: fc.array(fc.string()) }), { maxLength: 4 }),
+  byName: fc.dictionary(fc.string({ minLength: 1 }).filter((key) => key !== "__proto__"), fc.integer()),
+  kind: fc.constantFrom("a", "b")
+})
+
+describe("values without the pass of their schema", () => {
+  it("are the same bytes, and the same values, as with it", () => {
+    const codec = codecOf(Everything)
+    const direct = directOf(Everything)
+    fc.assert(fc.property(everything, (value) => {
+      const expected = Codec.valueNow(codec.encode(value))
+      assert.ok(expected !== undefined)
+      const bytes = direct.encode(value)
+      assert.deepEqual(bytes, expected.value)
+      const decoded = Codec.valueNow(codec.decode(expected.value))
+      assert.deepEqual(direct.decode(expected.value), decoded?.value)
+    }))
+  })
+
+  it("are refused where the codec refuses them, and the next ones are read all the same", () => {
+    const codec = codecOf(Everything)
+    const direct = directOf(Everything)
+    fc.assert(fc.property(everything, fc.nat(), fc.integer({ min: 1, max: 255 }), (value, at, flip) => {
+      const bytes = direct.encode(value)
+      assert.ok(bytes !== undefined)
+      const broken = bytes.slice()
+      broken[at % broken.length]! ^= flip
+      const read = direct.decode(broken)
+      const expected = codec.decode(broken)
+      if (read !== Codec.unread) assert.deepEqual(Codec.valueNow(expected)?.value, read)
+      else if (Exit.isExit(expected)) assert.ok(Exit.isFailure(expected))
+      for (const cut of [bytes.subarray(0, bytes.length - 1), new Uint8Array([...bytes, 0])]) {
+        assert.equal(direct.decode(cut.slice()), Codec.unread)
+      }
+      assert.notEqual(direct.decode(bytes.slice()), Codec.unread)
+    }))
+  })
+
+  it("do not change with the buffer that they were read from", () => {
+    const direct = directOf(Everything.mapFields(({ bytes, text }) => ({ bytes, text })))
+    const bytes = direct.encode({ bytes: Uint8Array.of(1, 2, 3), text: "abc" })!.slice()
+    const value = direct.decode(bytes)
+    bytes.fill(0xff)
+    assert.deepEqual(value, { bytes: Uint8Array.of(1, 2, 3), text: "abc" })
+  })
+
+  it("are none of what the schema has to be asked about", () => {
+    interface Tree {
+      readonly children: ReadonlyArray<Tree>
+    }
+    const Tree: Schema.Codec<Tree> = Schema.Struct({ children: Schema.Array(Schema.suspend(() => Tree)) })
+    class Point extends Schema.Class<Point>("Point")({ x: Schema.Number }) {}
+    for (
+      const schema of [Tree, Point, Schema.NonEmptyString, Schema.NumberFromString, Schema.Struct({ n: Schema.Int })]
+    ) {
+      assert.equal(codecOf(schema).direct, undefined)
+    }
+    const strict = Rpc.make("Do", { success: Schema.Struct({ a: Schema.String }) })
+      .annotate(Rpc.ParseOptions, { onExcessProperty: "error" })
+    assert.equal(new Codec.MethodCodecs(strict).success("binary").direct, undefined)
+  })
+})
+
+describe("a payload is sent as it is given", () => {
+  const { Boolean, Literal, Number, Record, String, Struct, Uint8Array, Union } = Schema
+
+  it("where its schema has nothing to make of it", () => {
+    for (
+      const schema of [
+        Struct({ a: String, b: Schema.Array(Struct({ c: Number })) }),
+        Struct({ bytes: Uint8Array }),
+        Schema.Void
+      ]
+    ) {
+      assert.ok(Codec.isSentAsGiven(schema))
+    }
+    assert.ok(Codec.isSentAsGiven(Struct({ kind: Union([Literal("a"), Boolean]), byName: Record(String, Number) })))
+  })
+
+  it("but not where the schema fills something in, looks where the encoder does not, or picks a member", () => {
+    for (
+      const schema of [
+        Schema.TaggedStruct("A", { a: String }),
+        Struct({ a: String.pipe(Schema.withConstructorDefault(Effect.succeed("x"))) }),
+        Struct({ deep: Schema.Array(Struct({ a: Schema.optional(String) })) }),
+        Schema.StructWithRest(Struct({ a: String }), [Record(String, String)]),
+        Union([Struct({ x: Number }), Struct({ x: Number, y: Number })])
+      ]
+    ) assert.ok(!Codec.isSentAsGiven(schema))
+  })
+})
