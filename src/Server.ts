@@ -48,7 +48,7 @@ import type { Listener, ListenerError } from "./Listener.ts"
 export interface ServerOptions {
   /**
    * For how long, each time bytes have been read, handlers are started right in the read loop. The calls that are left are started in later
-   * turns of the event loop, so that one connection's large batch does not hold up the others. Default: 5 ms.
+   * turns of the event loop, connection by connection, so that one's large batch does not hold up the others. Default: 0.5 ms.
    */
   readonly inlineHandlerDuration?: Duration.Input | undefined
   /**

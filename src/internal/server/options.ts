@@ -19,7 +19,7 @@ export interface ServerSettings {
 export const serverSettings = (options: ServerOptions | undefined): ServerSettings => ({
   ...sizes(options),
   metrics: flag("metrics", options?.metrics, true),
-  inlineHandlerMillis: Duration.toMillis(duration("inlineHandlerDuration", options?.inlineHandlerDuration, 5)),
+  inlineHandlerMillis: Duration.toMillis(duration("inlineHandlerDuration", options?.inlineHandlerDuration, 0.5)),
   maxConcurrentCalls: count("maxConcurrentCalls", options?.maxConcurrentCalls, 10_000, 1),
   maxQueuedCalls: count("maxQueuedCalls", options?.maxQueuedCalls, 10_000, 0),
   shutdownGrace: duration("shutdownGrace", options?.shutdownGrace, Duration.seconds(2))
