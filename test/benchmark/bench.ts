@@ -59,10 +59,13 @@ const measure = async (callers: number, payloadBytes: number): Promise<ReadonlyA
   /** Asks each system for something. One that fails is not timed any more, and the others are. */
   const each = async (ask: (pair: Pair) => Promise<unknown>) => {
     for (const pair of timed) {
-      const problem = await ask(pair).then(() => undefined, (error: unknown) => error)
+      const problem = await ask(pair).then(
+        () => undefined,
+        (error: unknown) => error instanceof Error ? error.message : "it failed"
+      )
       if (problem === undefined) continue
       process.exitCode = 1
-      progress(`${pair.system} is not timed: ${String(problem)}`)
+      progress(`${pair.system} is not timed: ${problem}`)
       pair.kill()
       timed = timed.filter((other) => other !== pair)
     }
