@@ -55,7 +55,8 @@ describe("values without the pass of their schema", () => {
       const bytes = direct.encode(value)
       assert.deepEqual(bytes, expected.value)
       const decoded = Codec.valueNow(codec.decode(expected.value))
-      assert.deepEqual(direct.decode(expected.value), decoded?.value)
+      // A copy: what is encoded may lie in a block that is too large for a parser to keep.
+      assert.deepEqual(direct.decode(expected.value.slice()), decoded?.value)
     }))
   })
 
