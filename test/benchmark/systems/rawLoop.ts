@@ -51,13 +51,17 @@ const writer = (socket: Duplex) => {
     scheduled = false
     if (length === 0) return
     const written = buffer
-    socket.write(written.subarray(0, length), () => free.push(written))
+    socket.write(written.subarray(0, length), () => {
+      if (written.length === bufferSize) free.push(written)
+    })
     buffer = free.pop() ?? Buffer.allocUnsafeSlow(bufferSize)
     length = 0
   }
   return (id: number, type: number, prefix: number, payload: Uint8Array) => {
     const size = header + prefix + payload.length
-    if (length + size > bufferSize) flush()
+    if (length + size > buffer.length) flush()
+    // A message that is larger than that has a buffer of its own.
+    if (size > buffer.length) buffer = Buffer.allocUnsafeSlow(size)
     buffer.fill(0, length, length + header + prefix)
     buffer.writeUInt32LE(id, length)
     buffer[length + 8] = type
