@@ -82,6 +82,29 @@ export interface ClientOptions {
   readonly writeFlattenLimit?: number | undefined
   /** The largest message to send or to take, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
   readonly maxMessageSize?: number | undefined
+  /**
+   * How many bytes of calls may wait on a connection whose server is slow to read them. Past that further calls to it wait in their turn, and
+   * their deadlines count. In bytes. Default: 1048576 (1 MiB).
+   */
+  readonly maxUnsentBytes?: number | undefined
+  /**
+   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up, as one that breaks the
+   * protocol. Default: 1 minute.
+   */
+  readonly messageTimeout?: Duration.Input | undefined
+  /**
+   * How dead servers are found, those that vanish without a word: a server that has said nothing for `interval` is asked whether it is there, and is
+   * given up when it has said nothing for `timeout` after that. The calls in flight fail with CommunicationError `Lost`. Any byte counts,
+   * also one that it takes of a large message that is being sent to it, and it does not count against it when this process stands still.
+   * Default: 10 seconds, 10 seconds; `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
+   */
+  readonly keepAlive?:
+    | {
+      readonly interval?: Duration.Input | undefined
+      readonly timeout?: Duration.Input | undefined
+    }
+    | false
+    | undefined
   /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
   readonly metrics?: boolean | undefined
   /**

@@ -21,6 +21,7 @@ import type { ConnectionOptions } from "node:tls"
 import { isUnspecified, parseAddress, parseTarget } from "./internal/net/address.ts"
 import { connect, connectOptions, describe } from "./internal/net/connect.ts"
 import { clientOptions, connectTls } from "./internal/net/tlsClient.ts"
+import { markOf } from "./internal/transport/inMemory.ts"
 import { dialOnread } from "./internal/transport/onread.ts"
 
 const TypeId = "~effect-call/Endpoint/NetEndpoint"
@@ -307,6 +308,7 @@ export const mtls = (
     return yield* Effect.mapError(connectTls(connection, options.success), (error) => dialFailed(address, error))
   })
   return {
+    ...markOf(endpoint),
     address,
     // The connection below must go with a failed handshake, and not only with the caller's Scope: it gets one of its own.
     dial: Effect.uninterruptibleMask((restore) =>

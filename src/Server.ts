@@ -58,6 +58,11 @@ export interface ServerOptions {
   readonly writeFlattenLimit?: number | undefined
   /** The largest message to take or to send, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
   readonly maxMessageSize?: number | undefined
+  /**
+   * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it, and so no more calls are
+   * started for it, until it has taken some. In bytes. Default: 1048576 (1 MiB).
+   */
+  readonly maxUnsentBytes?: number | undefined
   /** How many calls run at once, over all connections. Default: 10000. */
   readonly maxConcurrentCalls?: number | undefined
   /**
@@ -65,9 +70,32 @@ export interface ServerOptions {
    * executed. Default: 10000.
    */
   readonly maxQueuedCalls?: number | undefined
+  /**
+   * How many of one connection's calls run at once; its further ones wait. Below `maxConcurrentCalls` it keeps one client from taking the whole
+   * server. Default: 5000.
+   */
+  readonly maxConcurrentCallsPerConnection?: number | undefined
+  /** How many further calls of one connection wait. Those past them are refused as overloaded. Default: 5000. */
+  readonly maxQueuedCallsPerConnection?: number | undefined
+  /** How long a client may take to send its first message before its connection is closed. Default: 10 seconds. */
+  readonly firstMessageTimeout?: Duration.Input | undefined
+  /**
+   * How long a message that has begun to arrive may take to be whole. A client that takes longer has its connection closed. Default: 1 minute.
+   */
+  readonly messageTimeout?: Duration.Input | undefined
+  /**
+   * How long a connection may have no calls before it is closed. A client of this package is told so first, loses no call, and dials again when
+   * it needs to. Default: none, it may be idle for ever.
+   */
+  readonly idleTimeout?: Duration.Input | undefined
   /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
   readonly metrics?: boolean | undefined
-  /** How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds. */
+  /**
+   * How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds.
+   *
+   * It tells its clients first that it is going away, and serves what they had sent before they heard of it, so that no call is lost. A
+   * client that does not understand that, such as one of the Go package, is cut off when it has asked for nothing for 100 ms.
+   */
   readonly shutdownGrace?: Duration.Input | undefined
 }
 
@@ -96,11 +124,10 @@ const sessionSettings = (
   context: Context.Context<never>,
   stats: ServerStats | undefined
 ): SessionSettings => ({
+  ...settings,
   clock,
   context: withoutCaller(context),
-  admission: new Admission(settings.maxConcurrentCalls, settings.maxQueuedCalls, settings.inlineHandlerMillis),
-  writeFlattenLimit: settings.writeFlattenLimit,
-  maxMessageSize: settings.maxMessageSize,
+  admission: new Admission(settings, settings.inlineHandlerMillis),
   stats
 })
 
@@ -129,13 +156,9 @@ const counting = (
   return { stats, stop: () => metrics.release(stats, source) }
 }
 
-/** Lets the calls in flight end, as long as the grace lasts, and ends the connection. It does not wait for handlers that cannot be interrupted. */
-const shutdown = (session: ServerSession, grace: Duration.Duration): Effect.Effect<void> =>
-  session.whenIdle.pipe(
-    Effect.andThen(session.flushed),
-    Effect.timeoutOption(grace),
-    Effect.andThen(Effect.sync(() => session.destroy()))
-  )
+/** Lets the calls in flight end, as long as the grace lasts, and ends the connection; done when all its handlers have ended. */
+const shutdown = (session: ServerSession): Effect.Effect<void> =>
+  Effect.andThen(Effect.sync(() => session.leave()), session.whenEnded)
 
 /**
  * Serves the connections of a listener. It never succeeds: it fails with the ListenerError that broke the listener, and always closes it.
@@ -172,13 +195,7 @@ export const serve = <R>(
         () =>
           Effect.andThen(
             listener.close,
-            Effect.suspend(() =>
-              Effect.forEach(
-                [...sessions],
-                (session) => Effect.andThen(shutdown(session, settings.shutdownGrace), session.whenEnded),
-                { concurrency: "unbounded", discard: true }
-              )
-            )
+            Effect.suspend(() => Effect.forEach([...sessions], shutdown, { concurrency: "unbounded", discard: true }))
           ).pipe(Effect.ensuring(Effect.sync(stop)))
       )
     })
@@ -211,7 +228,7 @@ export const serveOn = <R>(
         })
         sessions.add(session)
         session.start()
-        return Effect.andThen(shutdown(session, settings.shutdownGrace), session.whenEnded)
+        return shutdown(session)
       })
     })
   })

@@ -215,6 +215,15 @@ describe("the types of", () => {
       readonly optimisticSpinDuration?: Duration.Input | undefined
       readonly writeFlattenLimit?: number | undefined
       readonly maxMessageSize?: number | undefined
+      readonly maxUnsentBytes?: number | undefined
+      readonly messageTimeout?: Duration.Input | undefined
+      readonly keepAlive?:
+        | {
+          readonly interval?: Duration.Input | undefined
+          readonly timeout?: Duration.Input | undefined
+        }
+        | false
+        | undefined
       readonly metrics?: boolean | undefined
       readonly connectionsPerEndpoint?: number | undefined
       readonly dialTimeout?: Duration.Input | undefined
@@ -339,6 +348,12 @@ describe("the types of", () => {
       readonly maxMessageSize?: number | undefined
       readonly maxConcurrentCalls?: number | undefined
       readonly maxQueuedCalls?: number | undefined
+      readonly maxConcurrentCallsPerConnection?: number | undefined
+      readonly maxQueuedCallsPerConnection?: number | undefined
+      readonly maxUnsentBytes?: number | undefined
+      readonly firstMessageTimeout?: Duration.Input | undefined
+      readonly messageTimeout?: Duration.Input | undefined
+      readonly idleTimeout?: Duration.Input | undefined
       readonly metrics?: boolean | undefined
       readonly shutdownGrace?: Duration.Input | undefined
     }>()

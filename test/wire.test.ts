@@ -9,7 +9,7 @@ import * as assert from "node:assert/strict"
 import { decodeErrorChain } from "../src/internal/protocol/errorChain.ts"
 import vectors from "./data/wire-vectors.json" with { type: "json" }
 import { bytesOf, component, connect, eachNetwork, tcp, textOf } from "./support/networks.ts"
-import { message, messagesOf, rawClient, rawServer, request, version } from "./support/raw.ts"
+import { clientVersion, message, messagesOf, rawClient, rawServer, request, version } from "./support/raw.ts"
 
 const method = (name: string) => MethodKey.make(component, name)
 const nothing = new Uint8Array()
@@ -123,6 +123,9 @@ describe("our client", () => {
   const call = (connection: Connection.Connection, name: string, args: string, options?: Connection.CallOptions) =>
     Effect.map(connection.call(method(name), bytesOf(args), options), textOf)
 
+  /** What we write where the reference's client wrote this: the same, but for flags in the version message, which it does not have. */
+  const oursFor = ({ client }: Exchange) => Buffer.concat([clientVersion, client.subarray(version.length)])
+
   /** A server that writes what the reference's did, as far as it has been asked, and keeps what it is sent. */
   const replay = Effect.fnUntraced(function*(exchange: Exchange) {
     const all = yield* Deferred.make<Buffer>()
@@ -135,9 +138,9 @@ describe("our client", () => {
       }
       raw.socket.on("data", () => {
         const received = raw.received()
-        if (written === 0 && received.length >= version.length) write(version.length)
-        if (received.length > version.length) Deferred.doneUnsafe(requested, Exit.void)
-        if (received.length < exchange.client.length) return
+        if (written === 0 && received.length >= clientVersion.length) write(version.length)
+        if (received.length > clientVersion.length) Deferred.doneUnsafe(requested, Exit.void)
+        if (received.length < oursFor(exchange).length) return
         write(exchange.server.length)
         Deferred.doneUnsafe(all, Exit.succeed(received))
       })
@@ -150,7 +153,7 @@ describe("our client", () => {
   })
 
   /** Where the deadline of the first request is. */
-  const deadlineAt = version.length + 16 + 16
+  const deadlineAt = clientVersion.length + 16 + 16
 
   const bytesAndResult = Effect.fnUntraced(function*<A>(
     name: string,
@@ -161,7 +164,7 @@ describe("our client", () => {
     const result = yield* use(connection, requested)
     const bytes = yield* received
     const deadline = bytes.readBigInt64LE(deadlineAt)
-    const expected = Buffer.from(exchange.client)
+    const expected = oursFor(exchange)
     // The time left is what was left: close to what the reference had, and not the same.
     if (expected.readBigInt64LE(deadlineAt) !== 0n) expected.writeBigInt64LE(deadline, deadlineAt)
     assert.equal(bytes.toString("hex"), expected.toString("hex"))
@@ -275,7 +278,7 @@ describe("our client", () => {
           void setImmediate(() => resume(Effect.void))
         )
       }
-      assert.equal(received().toString("hex"), version.toString("hex"))
+      assert.equal(received().toString("hex"), clientVersion.toString("hex"))
       assert.deepEqual(
         (yield* connection.state).endpoints.map(({ state }) => state),
         ["Dialing"]

@@ -7,6 +7,8 @@ import { maxMessageSize } from "./protocol/frame.ts"
 /** The defaults of the options that client and server share. */
 const defaultWriteFlattenLimit = 16_384
 const defaultMaxMessageSize = maxMessageSize
+const defaultMaxUnsentBytes = 1_048_576
+const defaultMessageTimeout = Duration.minutes(1)
 
 /** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
 export const invalid = (name: string, value: unknown, expected: string): never => {
@@ -61,9 +63,24 @@ export const duration = (
     : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
 }
 
-/** The sizes that client and server share. */
-export const sizes = (
-  options: { readonly writeFlattenLimit?: number | undefined; readonly maxMessageSize?: number | undefined } | undefined
+/** A duration of more than nothing, in milliseconds; it may be infinite. */
+export const positiveMillis = (
+  name: string,
+  value: Duration.Input | undefined,
+  otherwise: Duration.Input
+): number => {
+  const millis = Duration.toMillis(duration(name, value, otherwise))
+  return millis > 0 ? millis : invalid(name, millis, "a duration of more than zero")
+}
+
+/** The options that client and server share: what a connection takes. */
+export const connectionOptions = (
+  options: {
+    readonly writeFlattenLimit?: number | undefined
+    readonly maxMessageSize?: number | undefined
+    readonly maxUnsentBytes?: number | undefined
+    readonly messageTimeout?: Duration.Input | undefined
+  } | undefined
 ) => ({
   writeFlattenLimit: byteSize(
     "writeFlattenLimit",
@@ -73,5 +90,13 @@ export const sizes = (
     maxMessageSize
   ),
   // Below this not even an error fits.
-  maxMessageSize: byteSize("maxMessageSize", options?.maxMessageSize, defaultMaxMessageSize, 1024, maxMessageSize)
+  maxMessageSize: byteSize("maxMessageSize", options?.maxMessageSize, defaultMaxMessageSize, 1024, maxMessageSize),
+  maxUnsentBytes: byteSize(
+    "maxUnsentBytes",
+    options?.maxUnsentBytes,
+    defaultMaxUnsentBytes,
+    1,
+    Number.MAX_SAFE_INTEGER
+  ),
+  messageTimeoutMillis: positiveMillis("messageTimeout", options?.messageTimeout, defaultMessageTimeout)
 })

@@ -27,6 +27,9 @@ const tickMask = 0x7fff_ffff
 /** The time of `clock` in ticks. */
 export const nowTicks = (clock: Clock.Clock): number => Math.floor(nowMillis(clock) * ticksPerMilli) % (tickMask + 1)
 
+/** The milliseconds between two moments in ticks that are less than six hours apart. */
+export const millisBetween = (start: number, end: number): number => ((end - start) & tickMask) / ticksPerMilli
+
 /** The seconds between two moments in ticks that are less than six hours apart. */
 export const secondsBetween = (start: number, end: number): number =>
   ((end - start) & tickMask) / (ticksPerMilli * 1000)

@@ -45,6 +45,7 @@ import { ArrivalQueue, fromArrivals } from "../internal/net/arrivals.ts"
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time.ts"
+import { inMemory } from "../internal/transport/inMemory.ts"
 import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
 import * as Server from "../Server.ts"
 
@@ -251,7 +252,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
   })
 
   return {
-    endpoint: (name) => ({ address: addressOf(name), dial: dial(hostOf(name)) }),
+    endpoint: (name) => Object.assign({ address: addressOf(name), dial: dial(hostOf(name)) }, { [inMemory]: true }),
     listener: (name, handlers) => Effect.suspend(() => listenerOf(hostOf(name), handlers)),
     // The Clock of the test, which may not be the one that the layer was built with.
     fault: (name, faults) =>

@@ -144,7 +144,8 @@ const breakages: ReadonlyArray<Breakage> = [
   throughProxy("half-close", "over TCP, by an end of one direction", 3, 8)
 ]
 
-const versionSize = 20
+/** Of the version messages that two ends of this package send. */
+const versionSize = 24
 /** The size of the message that travels in a direction for a call with so many bytes of arguments. */
 const messageSize = (direction: CutPlan["direction"], size: number): number =>
   direction === "toServer" ? 16 + 49 + size : 16 + size

@@ -7,6 +7,7 @@ import { HandlerMap, MethodKey, Server } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
 import * as Networks from "../support/networks.ts"
+import { versionWith } from "../support/raw.ts"
 import { rawPeer, request, type, until, version } from "./wire.ts"
 
 const large = MethodKey.make("test/Large", "get")
@@ -36,13 +37,14 @@ describe("a server that stops", () => {
         )
         const peer = yield* rawPeer(endpoint)
         peer.socket.pause()
-        yield* peer.send(version, request(1, large))
+        yield* peer.send(versionWith(0), request(1, large))
         yield* until("the handler to have run", () => runs === 1)
         const stopping = yield* Effect.forkChild(Fiber.interrupt(serving), { startImmediately: true })
-        // From here on each piece of the answer is followed by another request, and none of them is served.
         let id = 1
         let turns = 10
         yield* until("the server to have begun to stop", () => --turns === 0)
+        yield* peer.send(versionWith(4))
+        // It has said that no request follows, and each piece of the answer is followed by one: none of them is served.
         peer.socket.on("data", () => void peer.socket.write(request(++id, tooLate)))
         peer.socket.resume()
         const { payload } = yield* peer.answer(1)

@@ -13,8 +13,14 @@ export const message = (id: number, type: number, payload: Uint8Array = new Uint
   return Buffer.concat([header, payload])
 }
 
-/** The version message of both sides. */
+/** The version message of both sides, as the reference sends it. */
 export const version = message(0, 0, Buffer.alloc(4))
+
+/** A version message that says, besides, that its sender understands flags, and what else these bits mean. */
+export const versionWith = (flags: number): Buffer => message(0, 0, Buffer.from([0, 0, 0, 0, flags | 1, 0, 0, 0]))
+
+/** The first message of our clients. */
+export const clientVersion = versionWith(0)
 
 /** A request with the header that follows from its key, without a deadline unless one is given, and without a trace context. */
 export const request = (id: number, key: MethodKey.MethodKey, args: Uint8Array, deadlineMicros = 0): Buffer => {

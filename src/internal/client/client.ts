@@ -456,7 +456,7 @@ export class Client implements PoolOwner {
   /** Sends a call and waits for its end; a request that never left comes back. */
   private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
-      if (session.isOver) return resume(Effect.succeed(new Unsent(args)))
+      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args)))
       call.resume = resume
       call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args)))
       session.send(call, args)

@@ -3,16 +3,22 @@
  */
 import * as Duration from "effect/Duration"
 import type { ClientOptions } from "../../Connection.ts"
-import { duration, flag, invalid, sizes, wholeNumber } from "../options.ts"
+import { connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
+import type { KeepAlive } from "./session.ts"
 
 /** A client's options, complete and in the units that the code counts in. */
 export interface ClientSettings {
   readonly optimisticSpinMillis: number
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
+  readonly maxUnsentBytes: number
+  readonly messageTimeoutMillis: number
   readonly metrics: boolean
   readonly connectionsPerEndpoint: number
   readonly dialTimeout: Duration.Duration
+  readonly keepAlive: KeepAlive | undefined
+  /** Whether peers of the in-memory network are asked, too. */
+  readonly keepAliveInMemory: boolean
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
 }
 
@@ -21,7 +27,9 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
   const factor = backoff?.factor ?? 1.6
   const jitter = backoff?.jitter ?? 0.2
   return {
-    ...sizes(options),
+    ...connectionOptions(options),
+    keepAlive: keepAlive(options?.keepAlive),
+    keepAliveInMemory: options?.keepAlive !== undefined,
     metrics: flag("metrics", options?.metrics, true),
     connectionsPerEndpoint: wholeNumber("connectionsPerEndpoint", options?.connectionsPerEndpoint, 1, 1),
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
@@ -34,3 +42,9 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
     }
   }
 }
+
+const keepAlive = (options: ClientOptions["keepAlive"]): KeepAlive | undefined =>
+  options === false ? undefined : {
+    interval: positiveMillis("keepAlive.interval", options?.interval, Duration.seconds(10)),
+    timeout: positiveMillis("keepAlive.timeout", options?.timeout, Duration.seconds(10))
+  }

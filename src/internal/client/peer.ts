@@ -7,16 +7,16 @@
  *    ──▶  │ Idle│                  │ Dialing │                  │ Active │
  *         └─────┘ ◀─────────────── └─────────┘                  └────────┘
  *          │   ▲   failed,                                        │    │ ▲
- *          │   │   or given up                          lost      │    │ │ listed again
- *          │   └──────────────────────────────────────────────────┘    │ │
- *          │ no longer listed                       no longer listed   ▼ │
+ *          │   │   or given up                          lost      │    │ │ listed again, where
+ *          │   └──────────────────────────────────────────────────┘    │ │ its server stays
+ *          │ no longer listed       no longer listed, or going away    ▼ │
  *          ▼                                                     ┌──────────┐
  *        Gone  ◀──────────────────────────────────────────────── │ Draining │
  *                          its last call ended, or lost          └──────────┘
  * ```
  *
  * Invariants: it is one of its {@link PeerOwner}'s iff it is not Gone; it has a session iff it is Active or Draining; it has a dial iff it
- * is Dialing; calls are in flight only where it is Active or Draining.
+ * is Dialing; calls are in flight only where it is Active or Draining; it is Draining while its endpoint is listed iff its server goes away.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -27,10 +27,11 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
+import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
 import type { Call } from "./call.ts"
-import { ClientSession, type SessionSettings } from "./session.ts"
+import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
 
 /** The state of a peer. */
 export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
@@ -38,6 +39,10 @@ export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 /** What peers of one client share. */
 export interface PeerSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
+  /** Undefined where peers are not asked whether they are there. */
+  readonly keepAlive: KeepAlive | undefined
+  /** Whether peers of the in-memory network are asked, too. */
+  readonly keepAliveInMemory: boolean
   /** Undefined where nothing is to be counted. */
   readonly metrics: ClientMetrics | undefined
   /** The Scope of everything that a peer holds. */
@@ -54,6 +59,8 @@ export interface PeerOwner {
   onDialFailed(message: string): void
   /** Its connection was lost: it is Idle again, or about to go. */
   onLost(why: string): void
+  /** Its server goes away: it is no longer Active. */
+  onGoingAway(): void
   onGone(peer: Peer): void
   /** There may be room for a call on its connection, or its connection is over. */
   onRoom(): void
@@ -82,6 +89,8 @@ export class Peer {
   private stats: EndpointStats | undefined = undefined
   private current: Dial | undefined = undefined
   private draining: ClientSession | undefined = undefined
+  /** Whether its server goes away: it is never used again. */
+  isGoingAway = false
   private gone = false
   private readonly settings: PeerSettings
   private readonly owner: PeerOwner
@@ -119,7 +128,7 @@ export class Peer {
 
   /** Its endpoint is listed again. Says whether a connection that was draining is used again. */
   list(): boolean {
-    if (this.draining === undefined) return false
+    if (this.draining === undefined || this.isGoingAway) return false
     this.session = this.draining
     this.draining = undefined
     return true
@@ -182,6 +191,7 @@ export class Peer {
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, string> {
     const endpoint = this.owner.endpoint
+    const { keepAlive, keepAliveInMemory } = this.settings
     const receiver = isOnreadEndpoint(endpoint) ? new OnreadReceiver() : undefined
     const dialed = receiver !== undefined && isOnreadEndpoint(endpoint)
       ? endpoint[dialOnread](receiver.options)
@@ -204,13 +214,15 @@ export class Peer {
               onIdle: () => {
                 if (this.draining === session) this.leaveIfIdle()
               },
-              onOver: (why) => {
+              onGoingAway: () => this.goingAway(session),
+              onOver: (why, calls) => {
                 resume(Effect.fail(why))
-                this.lost(session, own, why)
+                this.lost(session, own, why, calls)
               },
               onUnsent: (call, args) => this.owner.onUnsent(call, args)
             },
             this.settings,
+            keepAliveInMemory || !isInMemory(endpoint) ? keepAlive : undefined,
             this.stats
           )
           session.start(receiver)
@@ -242,13 +254,26 @@ export class Peer {
     this.owner.onDialFailed(Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted"))
   }
 
-  private lost(session: ClientSession, own: Scope.Closeable, why: string): void {
+  private goingAway(session: ClientSession): void {
+    if (this.session === session) {
+      this.draining = session
+      this.session = undefined
+    } else if (this.draining !== session) {
+      return
+    }
+    this.isGoingAway = true
+    this.owner.onGoingAway()
+    this.leaveIfIdle()
+  }
+
+  private lost(session: ClientSession, own: Scope.Closeable, why: string, calls: number): void {
     if (this.session === session) {
       this.session = undefined
       this.owner.onLost(why)
     } else if (this.draining === session) {
       this.draining = undefined
-      this.owner.onLost(why)
+      // One that goes away may be faster to close than we are.
+      if (!this.isGoingAway || calls > 0) this.owner.onLost(why)
       this.leave()
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.

@@ -211,9 +211,16 @@ export class Pool implements PeerOwner {
     this.log(known ? "Debug" : "Warn", "a connection was lost", why)
   }
 
+  onGoingAway(): void {
+    this.refresh()
+    this.log("Debug", "a connection drains", "its server goes away")
+    // Those who wait for room on it need not any more.
+    this.onRoom()
+  }
+
   onGone(peer: Peer): void {
     this.peers.splice(this.peers.indexOf(peer), 1)
-    if (this.peers.length === 0) this.leave(notListed)
+    if (this.peers.length === 0 && !this.listed) this.leave(notListed)
   }
 
   onRoom(): void {
@@ -273,11 +280,16 @@ export class Pool implements PeerOwner {
   private dialOne(beside: boolean): void {
     let peer = this.peers.find(({ state }) => state === "Idle")
     if (peer === undefined) {
-      if (this.peers.length >= this.size) return
+      // What goes away takes nobody's place.
+      if (this.peers.length - this.leavers >= this.size) return
       peer = new Peer(this.settings, this)
       this.peers.push(peer)
     }
     peer.dial(beside)
+  }
+
+  private get leavers(): number {
+    return this.peers.reduce((sum, { isGoingAway }) => isGoingAway ? sum + 1 : sum, 0)
   }
 
   private hasRoom(): boolean {

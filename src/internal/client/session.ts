@@ -6,6 +6,7 @@
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
@@ -16,11 +17,18 @@ import { decodeErrorChain } from "../protocol/errorChain.ts"
 import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
 import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
-import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import {
+  decodeVersion,
+  encodeVersion,
+  flagGoingAway,
+  flagNoMoreRequests,
+  flagUnderstood,
+  protocolVersion
+} from "../protocol/version.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
 import { errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
-import { CoarseClock, nowMillis, nowTicks, secondsBetween } from "../time.ts"
+import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
@@ -33,7 +41,15 @@ export interface SessionSettings {
   readonly context: Context.Context<never>
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
+  readonly maxUnsentBytes: number
+  readonly messageTimeoutMillis: number
   readonly optimisticSpinMillis: number
+}
+
+/** When a peer that says nothing is asked whether it is there, and how long it has for its answer, in milliseconds. */
+export interface KeepAlive {
+  readonly interval: number
+  readonly timeout: number
 }
 
 /** Whom a session tells what happened to it. */
@@ -44,10 +60,12 @@ export interface SessionOwner {
   onFlush(): void
   /** No call is in flight any more. */
   onIdle(): void
+  /** The peer is going away: it is to be sent no more calls. Comes once, and after `onReady`. */
+  onGoingAway(): void
   /** There may be room for a call again, or it is over and its calls are ended: whoever waits for room is to look. */
   onRoom(): void
-  /** The session is over, before any of its calls is ended. Comes once. */
-  onOver(why: string): void
+  /** The session is over, before any of its `calls` is ended. Comes once. */
+  onOver(why: string, calls: number): void
   /** A call whose request was never handed to the socket when the connection was lost. Its arguments are a copy. */
   onUnsent(call: Call, args: Uint8Array): void
 }
@@ -68,8 +86,17 @@ export class ClientSession implements TransportOwner {
   /** When the requests that are handed to the socket leave: read once for all of a flush; -1 where it has yet to be. */
   private leavingAt = -1
   private readonly tally: Tally | undefined
+  private readonly keepAlive: KeepAlive | undefined
+  /** When the peer was asked whether it is there, in milliseconds of the clock; -1 where it need not answer. */
+  private probedAt = -1
+  /** How often the socket had drained by then, and when something was last read. */
+  private probedAfterDrains = 0
+  private probedAfterRead = 0
+  /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
+  private partialSince = 0
   private nextId = 1
   private ready = false
+  private goingAway = false
   private closing = false
   private spinUntil = 0
   private spinning = false
@@ -81,27 +108,24 @@ export class ClientSession implements TransportOwner {
     duplex: Duplex,
     owner: SessionOwner,
     settings: SessionSettings,
+    keepAlive: KeepAlive | undefined,
     stats: EndpointStats | undefined
   ) {
     this.address = address
+    this.keepAlive = keepAlive
     this.owner = owner
     this.settings = settings
     this.stats = stats
     this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => this.readAt)
     this.clock = new CoarseClock(settings.clock)
-    this.transport = new Transport(duplex, this, clientTypes, settings.maxMessageSize, stats)
+    this.transport = new Transport(duplex, this, clientTypes, settings, stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
   /** Says our version and begins to read. */
   start(receiver: OnreadReceiver | undefined): void {
-    const payload = encodeVersion(protocolVersion)
-    const writer = this.transport.writer
-    const batch = writer.reserve(headerSize + payload.length)
-    const offset = batch.length - headerSize - payload.length
-    writeHeader(batch.view, offset, 0, MessageType.version, payload.length)
-    batch.bytes.set(payload, offset + headerSize)
-    writer.flush()
+    this.say(flagUnderstood)
+    this.transport.writer.flush()
     this.transport.start(receiver)
   }
 
@@ -111,6 +135,11 @@ export class ClientSession implements TransportOwner {
 
   get isOver(): boolean {
     return this.transport.isOver
+  }
+
+  /** Whether calls may be sent on it: it is not over, and the peer is not going away. */
+  get isOpen(): boolean {
+    return !this.goingAway && !this.transport.isOver
   }
 
   /** Whether a call can be sent now. */
@@ -178,7 +207,12 @@ export class ClientSession implements TransportOwner {
 
   onRead(): void {
     this.clock.forget()
-    if (this.stats !== undefined) this.readAt = nowTicks(this.settings.clock)
+    this.readAt = nowTicks(this.settings.clock)
+  }
+
+  onPartial(): void {
+    this.partialSince = nowMillis(this.settings.clock)
+    this.timer.arm(this.partialSince + this.settings.messageTimeoutMillis)
   }
 
   onFlush(): void {
@@ -250,7 +284,7 @@ export class ClientSession implements TransportOwner {
     const writer = this.transport.writer
     const calls = this.pending.clear()
     const unsent = calls.some((call) => writer.isQueued(call.id)) ? writer.unsent() : undefined
-    this.owner.onOver(why)
+    this.owner.onOver(why, calls.length)
     if (calls.length > 0) {
       // One error for all that were sent: what it says is the same for each.
       const sent = Exit.fail(this.over(over, why, true))
@@ -286,12 +320,34 @@ export class ClientSession implements TransportOwner {
 
   private onVersion(id: number, payload: Uint8Array): void {
     if (id !== 0) return this.transport.refuse(`a version message with id ${id}, expected 0`)
-    if (decodeVersion(payload) === undefined) {
+    const version = decodeVersion(payload)
+    if (version === undefined) {
       return this.transport.refuse(`a version message of ${payload.length} bytes, expected at least 4`)
     }
-    if (this.ready) return
-    this.ready = true
-    this.owner.onReady()
+    // Of a peer that does not understand flags, whatever follows the version is something else.
+    const flags = (version.flags & flagUnderstood) === 0 ? 0 : version.flags
+    const leaves = (flags & flagGoingAway) !== 0
+    if (!this.ready) {
+      // It has been sent nothing: for whoever dials it, it is not there.
+      if (leaves) return this.transport.fail(new Error("it is going away"))
+      this.ready = true
+      if (this.keepAlive !== undefined) this.timer.arm(nowMillis(this.settings.clock) + this.keepAlive.interval)
+      this.owner.onReady()
+    } else if (leaves && !this.goingAway) {
+      this.goingAway = true
+      // Behind all requests that were queued before.
+      this.say(flagUnderstood | flagNoMoreRequests)
+      this.owner.onGoingAway()
+    }
+  }
+
+  /** Queues a version message, with flags where the peer is to know them. */
+  private say(flags: number | undefined): void {
+    const payload = encodeVersion(protocolVersion, flags)
+    const batch = this.transport.writer.reserve(headerSize + payload.length)
+    const offset = batch.length - headerSize - payload.length
+    writeHeader(batch.view, offset, 0, MessageType.version, payload.length)
+    batch.bytes.set(payload, offset + headerSize)
   }
 
   private onErrorChain(id: number, payload: Uint8Array): void {
@@ -314,8 +370,54 @@ export class ClientSession implements TransportOwner {
     })
   }
 
-  /** Ends the calls whose time is up; returns the earliest deadline of the others. */
+  /** Does what is due, and returns when the next is. */
   private expire(now: number): number {
+    return Math.min(this.expireCalls(now), this.expirePeer(now), this.expirePartial(now))
+  }
+
+  /**
+   * Asks a peer that has said nothing for a while whether it is there, and gives one up that does not answer. Returns when to look again.
+   *
+   * By now, all that has come in has been read, also where our own event loop has stood still: that is seen to by the timer.
+   */
+  private expirePeer(now: number): number {
+    const { keepAlive, transport } = this
+    const { isOver, writer } = transport
+    if (keepAlive === undefined || !this.ready || isOver) return Infinity
+    const heardAt = now - millisBetween(this.readAt, nowTicks(this.settings.clock))
+    if (this.probedAt === -1 || this.readAt !== this.probedAfterRead) {
+      this.probedAt = -1
+      if (now < heardAt + keepAlive.interval) return heardAt + keepAlive.interval
+      this.say(undefined)
+      // At once: in a turn that takes long, its time would pass before it has left.
+      writer.flush()
+    } else if (writer.drains === this.probedAfterDrains) {
+      if (now < this.probedAt + keepAlive.timeout) return this.probedAt + keepAlive.timeout
+      const silence = Duration.format(Duration.millis(Math.round(now - heardAt)))
+      transport.fail(new Error(`nothing was heard of it for ${silence}, and it has not answered when it was asked`))
+      return Infinity
+    }
+    // Asked just now, or it has taken some of what the question is behind.
+    this.probedAt = now
+    this.probedAfterDrains = writer.drains
+    this.probedAfterRead = this.readAt
+    return now + keepAlive.timeout
+  }
+
+  /** Refuses a peer whose message does not become whole. Returns when to look again. */
+  private expirePartial(now: number): number {
+    const { messageTimeoutMillis } = this.settings
+    if (!this.transport.isPartial || this.transport.isOver) return Infinity
+    const due = this.partialSince + messageTimeoutMillis
+    if (now < due) return due
+    this.transport.refuse(
+      `a message that was not whole after ${Duration.format(Duration.millis(messageTimeoutMillis))}`
+    )
+    return Infinity
+  }
+
+  /** Ends the calls whose time is up; returns the earliest deadline of the others. */
+  private expireCalls(now: number): number {
     let next = Infinity
     for (const call of this.pending.values()) {
       if (call.deadlineAt > now) next = Math.min(next, call.deadlineAt)

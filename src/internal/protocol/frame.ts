@@ -97,6 +97,8 @@ export class FrameDecoder {
   private readonly allocate: (size: number) => Uint8Array
   private stopped = false
   private problem: string | undefined = undefined
+  /** How many messages have come whole. */
+  completed = 0
 
   private readonly header = new Uint8Array(headerSize)
   private headerHave = 0
@@ -180,6 +182,7 @@ export class FrameDecoder {
     }
     if (id < 0) return this.refuse("a message id of 2^53 or more", position)
     if (end - position >= length) {
+      this.completed++
       this.receiver.onFrame(id, type, chunk, position, position + length, owned)
       return position + length
     }
@@ -217,6 +220,7 @@ export class FrameDecoder {
     if (have === this.bodyLength) {
       this.body = undefined
       if (this.scratch !== undefined && this.scratch.length > retainedScratch) this.scratch = undefined
+      this.completed++
       this.receiver.onFrame(this.bodyId, this.bodyType, target, 0, have, this.bodyOwned)
     }
     return position + taken

@@ -8,14 +8,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import type { Admission, Startable } from "./admission.ts"
+import type { Admission, AdmittedConnection, Startable } from "./admission.ts"
 import type { Incoming, IncomingCall, Route } from "./incoming.ts"
 
 /** Why a handler is interrupted. */
 type Stop = "canceled" | "deadline" | "lost"
 
 /** The connection that a call came in on. */
-export interface CallOwner {
+export interface CallOwner extends AdmittedConnection {
   readonly settings: { readonly admission: Admission }
   /** Answers a call whose handler runs on. */
   acknowledge(call: RunningCall): void
@@ -56,7 +56,7 @@ export class RunningCall implements Startable, IncomingCall {
     this.owner = owner
   }
 
-  get connection(): object {
+  get connection(): AdmittedConnection {
     return this.owner
   }
 
@@ -74,7 +74,7 @@ export class RunningCall implements Startable, IncomingCall {
   release(): void {
     if (this.released) return
     this.released = true
-    this.owner.settings.admission.ended()
+    this.owner.settings.admission.ended(this.owner)
   }
 
   conclude(exit: Exit.Exit<unknown, unknown>): void {

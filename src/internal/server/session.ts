@@ -7,6 +7,7 @@
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -20,7 +21,14 @@ import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/f
 import * as Identities from "../protocol/identities.ts"
 import type { KeyTable } from "../protocol/keyTable.ts"
 import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceContext } from "../protocol/request.ts"
-import { decodeVersion, encodeVersion, protocolVersion } from "../protocol/version.ts"
+import {
+  decodeVersion,
+  encodeVersion,
+  flagGoingAway,
+  flagNoMoreRequests,
+  flagUnderstood,
+  protocolVersion
+} from "../protocol/version.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
 import {
@@ -35,7 +43,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import type { Admission } from "./admission.ts"
+import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
 import { chainOfCause } from "./failure.ts"
 import type { Incoming, Route } from "./incoming.ts"
@@ -48,11 +56,22 @@ export interface SessionSettings {
   readonly admission: Admission
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
+  readonly maxUnsentBytes: number
+  readonly messageTimeoutMillis: number
+  readonly firstMessageMillis: number
+  readonly idleMillis: number
+  readonly shutdownGraceMillis: number
   /** Undefined where nothing is to be counted. */
   readonly stats: ServerStats | undefined
 }
 
-export class ServerSession implements TransportOwner, CallOwner {
+/**
+ * For so long a client must have asked for nothing before a server that goes away closes its connection, where the client cannot say that
+ * nothing more is on its way. In milliseconds.
+ */
+const quietPeriod = 100
+
+export class ServerSession implements TransportOwner, CallOwner, AdmittedConnection {
   readonly settings: SessionSettings
   private readonly routes: KeyTable<Route>
   private readonly transport: Transport
@@ -65,8 +84,22 @@ export class ServerSession implements TransportOwner, CallOwner {
   /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
   private readonly tally: Tally | undefined
   private readonly onEnded: () => void
-  private idleWaiters: Array<() => void> = []
+  running = 0
   private paused = false
+  /** Whether a message has come. */
+  private spoken = false
+  /** Whether the client understands flags. */
+  private understands = false
+  /** Whether the client is to send no more requests, and whether it has said that it does not. */
+  private goingAway = false
+  private noMoreRequests = false
+  /** Until when the client's calls may end after that, in milliseconds of the clock. */
+  private graceUntil = Infinity
+  /** When the last request came where nothing else says that there are no more, or the last call ended where idle connections are closed. */
+  private quietSince = 0
+  private startedAt = 0
+  /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
+  private partialSince = 0
   private ending = false
   private done = false
   /** What spans say of the client. */
@@ -84,12 +117,15 @@ export class ServerSession implements TransportOwner, CallOwner {
     this.routes = routes
     this.onEnded = onEnded
     this.name = peerOf(duplex)
-    this.transport = new Transport(duplex, this, serverTypes, settings.maxMessageSize, settings.stats)
+    this.transport = new Transport(duplex, this, serverTypes, settings, settings.stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
   start(): void {
     this.logConnection(Effect.logDebug("a connection was accepted"))
+    this.startedAt = nowMillis(this.settings.clock)
+    this.quietSince = this.startedAt
+    this.timer.arm(this.startedAt + Math.min(this.settings.firstMessageMillis, this.settings.idleMillis))
     this.transport.start(undefined)
   }
 
@@ -102,25 +138,21 @@ export class ServerSession implements TransportOwner, CallOwner {
     return !this.transport.isOver
   }
 
-  /** Ends when no call is in flight. */
-  readonly whenIdle: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    if (this.calls.size === 0) return resume(Effect.void)
-    const wake = () => resume(Effect.void)
-    this.idleWaiters.push(wake)
-    return Effect.sync(() => {
-      this.idleWaiters = this.idleWaiters.filter((waiter) => waiter !== wake)
-    })
-  })
-
   /**
-   * Ends the connection's writing half, and waits until the client, who has then read every answer, has closed the connection. What it
-   * still sends is read and dropped: a connection that is closed before that is reset, which takes along answers that are on their way.
+   * Lets the client know that it should start no more calls here, lets those in flight end, as long as the grace lasts, and ends the
+   * connection. It can be repeated.
    */
-  readonly flushed: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    this.ending = true
-    this.transport.end(() => resume(Effect.void))
-    this.onRoom()
-  })
+  leave(): void {
+    if (this.goingAway || this.done) return
+    this.goingAway = true
+    const now = nowMillis(this.settings.clock)
+    const { shutdownGraceMillis } = this.settings
+    if (shutdownGraceMillis === 0) return this.destroy()
+    this.graceUntil = now + shutdownGraceMillis
+    this.quietSince = now
+    if (this.understands) this.say()
+    this.timer.arm(this.expire(now))
+  }
 
   /** Ends when the connection is over and no handler runs any more. */
   readonly whenEnded: Effect.Effect<void> = Effect.callback<void>((resume) => {
@@ -140,12 +172,18 @@ export class ServerSession implements TransportOwner, CallOwner {
     this.settings.admission.beginTurn()
   }
 
+  onPartial(): void {
+    this.partialSince = nowMillis(this.settings.clock)
+    this.timer.arm(this.partialSince + this.settings.messageTimeoutMillis)
+  }
+
   onFlush(): void {
     this.tally?.count()
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (this.ending) return
+    this.spoken = true
     if (type === MessageType.request) this.onRequest(id, bytes, start, end, owned)
     else if (type === MessageType.cancel) this.calls.get(id)?.stop("canceled")
     else this.onVersion(id, bytes.subarray(start, end))
@@ -162,11 +200,12 @@ export class ServerSession implements TransportOwner, CallOwner {
   onRoom(): void {
     if (!this.paused) return
     this.paused = false
+    // It was not for its sender that it did not become whole.
+    if (this.transport.isPartial) this.onPartial()
     this.transport.duplex.resume()
   }
 
   onOver(over: Over): void {
-    this.timer.stop()
     this.tally?.count()
     if (over._tag === "Refused") this.logRefused(over.problem)
     else this.logConnection(Effect.logDebug("a connection has ended"), over.error?.message)
@@ -207,13 +246,35 @@ export class ServerSession implements TransportOwner, CallOwner {
 
   private finishIfIdle(): void {
     if (this.calls.size > 0) return
-    const waiters = this.idleWaiters
-    this.idleWaiters = []
-    for (const wake of waiters) wake()
-    if (!this.transport.isOver || this.done) return
+    if (!this.transport.isOver) return this.idle()
+    if (this.done) return
     this.done = true
+    this.timer.stop()
     this.onEnded()
     for (const wake of this.endWaiters) wake()
+  }
+
+  /** No call is in flight. */
+  private idle(): void {
+    const { clock, idleMillis } = this.settings
+    if (this.goingAway) {
+      if (this.noMoreRequests) this.end()
+      else if (!this.understands) this.timer.arm(this.quietSince + quietPeriod)
+    } else if (idleMillis !== Infinity) {
+      this.quietSince = nowMillis(clock)
+      this.timer.arm(this.quietSince + idleMillis)
+    }
+  }
+
+  /**
+   * Ends the connection's writing half; it is over when the client, who has then read every answer, has closed the connection. What it still
+   * sends is read and dropped: a connection that is closed before that is reset, which takes along answers that are on their way.
+   */
+  private end(): void {
+    if (!this.goingAway || this.ending) return
+    this.ending = true
+    this.transport.end()
+    this.onRoom()
   }
 
   private onRequest(id: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -221,6 +282,8 @@ export class ServerSession implements TransportOwner, CallOwner {
       return this.transport.refuse(`a request of ${end - start} bytes, expected at least ${requestHeaderSize}`)
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
+    if (this.noMoreRequests) return this.transport.refuse(`request ${id} after it had said that there are no more`)
+    if (this.goingAway) this.quietSince = nowMillis(this.settings.clock)
     const route = this.routes.get(bytes, start)
     const { admission, stats } = this.settings
     if (route === undefined) {
@@ -466,14 +529,77 @@ export class ServerSession implements TransportOwner, CallOwner {
 
   private onVersion(id: number, payload: Uint8Array): void {
     if (id !== 0) return this.transport.refuse(`a version message with id ${id}, expected 0`)
-    if (decodeVersion(payload) === undefined) {
+    const version = decodeVersion(payload)
+    if (version === undefined) {
       return this.transport.refuse(`a version message of ${payload.length} bytes, expected at least 4`)
     }
-    this.send(0, MessageType.version, -1, encodeVersion(protocolVersion))
+    // Of a peer that does not understand flags, whatever follows the version is something else.
+    if ((version.flags & flagUnderstood) !== 0) {
+      this.understands = true
+      // It answers that we go away. Where we do not, it means something else to whoever says it.
+      if (this.goingAway && (version.flags & flagNoMoreRequests) !== 0) this.noMoreRequests = true
+    }
+    this.say()
+    if (this.noMoreRequests && this.calls.size === 0) this.end()
+  }
+
+  private say(): void {
+    const flags = this.goingAway ? flagUnderstood | flagGoingAway : flagUnderstood
+    this.send(0, MessageType.version, -1, encodeVersion(protocolVersion, this.understands ? flags : undefined))
+  }
+
+  /** Does what is due, and returns when the next is. */
+  private expire(now: number): number {
+    if (now >= this.graceUntil) {
+      this.destroy()
+      return Infinity
+    }
+    const next = Math.min(
+      this.expireSilence(now),
+      this.expireQuiet(now),
+      this.expirePartial(now),
+      this.expireCalls(now)
+    )
+    // Read only now: a connection that was idle may just have begun to end.
+    return Math.min(next, this.graceUntil)
+  }
+
+  /** Refuses a client that has said nothing. Returns when to look again. */
+  private expireSilence(now: number): number {
+    if (this.spoken || this.transport.isOver) return Infinity
+    const { firstMessageMillis } = this.settings
+    const due = this.startedAt + firstMessageMillis
+    if (now < due) return due
+    this.transport.refuse(`no message within ${Duration.format(Duration.millis(firstMessageMillis))}`)
+    return Infinity
+  }
+
+  /** Ends a connection that has been quiet for long enough. Returns when to look again. */
+  private expireQuiet(now: number): number {
+    if (this.calls.size > 0 || this.ending || this.transport.isOver) return Infinity
+    const awaitsWord = this.goingAway && this.understands
+    if (awaitsWord) return Infinity
+    const due = this.quietSince + (this.goingAway ? quietPeriod : this.settings.idleMillis)
+    if (now < due) return due
+    if (this.goingAway) this.end()
+    else this.leave()
+    return Infinity
+  }
+
+  /** Refuses a client whose message does not become whole. Returns when to look again. */
+  private expirePartial(now: number): number {
+    if (!this.transport.isPartial || this.paused || this.transport.isOver) return Infinity
+    const { messageTimeoutMillis } = this.settings
+    const due = this.partialSince + messageTimeoutMillis
+    if (now < due) return due
+    this.transport.refuse(
+      `a message that was not whole after ${Duration.format(Duration.millis(messageTimeoutMillis))}`
+    )
+    return Infinity
   }
 
   /** Ends the calls whose time is up; returns the earliest deadline of the others. */
-  private expire(now: number): number {
+  private expireCalls(now: number): number {
     let next = Infinity
     for (const call of this.calls.values()) {
       if (call.deadlineAt <= now) call.stop("deadline")

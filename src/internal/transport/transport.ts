@@ -13,6 +13,14 @@ import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
+/** How much a connection takes. */
+export interface TransportSettings {
+  /** In bytes, for a message that arrives. */
+  readonly maxMessageSize: number
+  /** In bytes: where so many wait to be sent, there is no room for more. */
+  readonly maxUnsentBytes: number
+}
+
 /** Why a connection is over. */
 export type Over =
   /** The peer ended or lost it, or we did with `destroy`. */
@@ -23,6 +31,8 @@ export type Over =
 export interface TransportOwner extends FrameReceiver, WriterOwner {
   /** Bytes have arrived; their messages follow. */
   onRead(): void
+  /** A part of a message has arrived, with what `onRead` has told, and not all of it. Comes once for each message. */
+  onPartial(): void
   onOver(over: Over): void
 }
 
@@ -60,19 +70,21 @@ export class Transport {
   private readonly traffic: Traffic
   private readonly ownsChunks: boolean
   private over = false
+  /** How many messages had come whole when the one began that is not whole yet; -1 where there is none. */
+  private partialAfter = -1
 
   constructor(
     duplex: Duplex,
     owner: TransportOwner,
     types: number,
-    maxMessageSize: number,
+    { maxMessageSize, maxUnsentBytes }: TransportSettings,
     traffic: Traffic | undefined
   ) {
     this.duplex = duplex
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
-    this.writer = new Writer(duplex, owner, this.traffic)
+    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic)
     // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
     this.ownsChunks = duplex instanceof Socket
   }
@@ -96,8 +108,21 @@ export class Transport {
     this.owner.onRead()
     const problem = this.decoder.feed(bytes, start, end, owned)
     writer.inRead = false
-    if (problem !== undefined) this.finish({ _tag: "Refused", problem })
-    else if (!this.over) writer.flush()
+    if (problem !== undefined) return this.finish({ _tag: "Refused", problem })
+    if (this.over) return
+    writer.flush()
+    const { completed, isPartial } = this.decoder
+    if (!isPartial) {
+      this.partialAfter = -1
+    } else if (this.partialAfter !== completed) {
+      this.partialAfter = completed
+      this.owner.onPartial()
+    }
+  }
+
+  /** Whether a part of a message has arrived, and not all of it. */
+  get isPartial(): boolean {
+    return this.decoder.isPartial
   }
 
   /** Refuses the peer: what it sent is not what the protocol allows. */
@@ -110,11 +135,14 @@ export class Transport {
     this.finish({ _tag: "Lost", error: undefined })
   }
 
-  /** Ends the writing half, once the socket has taken everything that waits; calls back when the connection is closed. */
-  end(done: () => void): void {
-    if (this.over) return done()
-    this.duplex.once("close", done)
-    this.writer.end()
+  /** Gives the connection up: it is lost with this error. */
+  fail(error: Error): void {
+    this.finish({ _tag: "Lost", error })
+  }
+
+  /** Ends the writing half, once the socket has taken everything that waits. */
+  end(): void {
+    if (!this.over) this.writer.end()
   }
 
   get isOver(): boolean {

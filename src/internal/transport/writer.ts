@@ -33,8 +33,11 @@ export interface WriterOwner {
   onFlush(): void
 }
 
-/** How many bytes may wait before the writer calls itself full. */
-const fullAt = 1_048_576
+/**
+ * How much of a large message the socket is given at a time. It says only of what it was given that it has been taken, and by that it is seen
+ * that a peer is alive which takes a message of many such pieces.
+ */
+const pieceSize = 1_048_576
 
 /** From how many bytes on a batch may wait in a socket that has yet to drain. */
 const worthKeeping = 16_384
@@ -44,9 +47,15 @@ export class Writer {
   private readonly owner: WriterOwner
   private readonly traffic: Traffic
   private readonly copyOnWrite: boolean
+  /** How many bytes may wait before it calls itself full. */
+  private readonly fullAt: number
   private queue: Array<Batch | LargeMessage> = []
   private current: Batch | undefined = undefined
+  /** What the socket has yet to be given of a large message, before all that is queued. */
+  private rest: Uint8Array | undefined = undefined
   private waiting = 0
+  /** How often the socket has drained. */
+  drains = 0
   private wasFull = false
   private blocked = false
   private scheduled = false
@@ -63,8 +72,9 @@ export class Writer {
   private sentThrough = 0
   private queuedThrough = 0
 
-  constructor(duplex: Duplex, owner: WriterOwner, traffic: Traffic) {
+  constructor(duplex: Duplex, owner: WriterOwner, fullAt: number, traffic: Traffic) {
     this.duplex = duplex
+    this.fullAt = fullAt
     this.owner = owner
     this.traffic = traffic
     // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
@@ -80,7 +90,7 @@ export class Writer {
 
   /** Whether more may be queued. Where not, `onRoom` is called when there is room again. */
   hasRoom(): boolean {
-    if (this.waiting < fullAt && (!this.blocked || this.pendingBytes < fullAt)) return true
+    if (this.waiting < this.fullAt && (!this.blocked || this.pendingBytes < this.fullAt)) return true
     this.wasFull = true
     return false
   }
@@ -92,7 +102,7 @@ export class Writer {
 
   /** Whether nothing waits in this writer (the socket may still have bytes of its own). */
   get isEmpty(): boolean {
-    return this.current === undefined && this.queue.length === 0
+    return this.current === undefined && this.queue.length === 0 && this.rest === undefined
   }
 
   /** Whether request `id` is still ours: queued, and not handed to the socket. */
@@ -172,7 +182,9 @@ export class Writer {
     this.scheduled = false
     this.owner.onFlush()
     if (this.closed || this.blocked || this.isEmpty) return
+    if (this.rest !== undefined && !this.writeRest(this.rest)) return this.room()
     const items = this.items()
+    if (items.length === 0) return this.room()
     this.queue = []
     this.current = undefined
     this.waiting = 0
@@ -182,18 +194,25 @@ export class Writer {
     // A header that is written before its body, and not with it, takes half as much again of a server's CPU at 64 KiB.
     const corked = items.length > 1 || !(items[0] instanceof Batch)
     if (corked) this.duplex.cork()
+    let taken = 0
     for (const item of items) {
+      taken++
       if (item instanceof Batch) {
         if (asks || item.hasDeadlines) this.compact(item)
         ready = this.writeBatch(item) && ready
       } else if (this.leaves(item)) {
         this.traffic.sent += item.head.length + item.body.length
         this.duplex.write(item.head)
-        ready = this.duplex.write(item.body)
+        ready = this.duplex.write(item.body.length > pieceSize ? item.body.subarray(0, pieceSize) : item.body)
+        if (item.body.length > pieceSize) {
+          this.keep(item, item.body.subarray(pieceSize), items.slice(taken))
+          break
+        }
       }
     }
     if (corked) this.duplex.uncork()
     if (!ready) this.blocked = this.duplex.writableNeedDrain
+    if (this.rest !== undefined && !this.blocked) this.schedule()
     this.room()
   }
 
@@ -211,6 +230,7 @@ export class Writer {
     this.duplex.off("drain", this.onDrain)
     this.queue = []
     this.current = undefined
+    this.rest = undefined
     this.waiting = 0
   }
 
@@ -220,8 +240,35 @@ export class Writer {
     setImmediate(this.flush)
   }
 
+  /** Keeps what the socket is not to be given yet: the rest of a message, and what follows it. */
+  private keep(message: LargeMessage, rest: Uint8Array, following: ReadonlyArray<Batch | LargeMessage>): void {
+    this.rest = rest
+    this.waiting += rest.length
+    for (const item of following) {
+      this.waiting += item instanceof Batch ? item.length : item.head.length + item.body.length
+    }
+    // Those who were resumed meanwhile may have queued more.
+    this.queue = [...following, ...this.queue]
+    if (message.type === MessageType.request) this.sentThrough = message.id
+  }
+
+  /** Goes on with a large message; whether it is done and the socket takes more. */
+  private writeRest(rest: Uint8Array): boolean {
+    let left = rest
+    while (left.length > 0) {
+      const piece = left.subarray(0, pieceSize)
+      left = left.subarray(pieceSize)
+      this.rest = left.length > 0 ? left : undefined
+      this.waiting -= piece.length
+      this.blocked = !this.duplex.write(piece) && this.duplex.writableNeedDrain
+      if (this.blocked) return false
+    }
+    return true
+  }
+
   private readonly onDrain = (): void => {
     this.blocked = false
+    this.drains++
     this.flush()
     this.room()
     if (this.ending && this.isEmpty) this.duplex.end()

@@ -10,6 +10,10 @@ describe("a client's options", () => {
     assert.deepEqual(settings, {
       writeFlattenLimit: 16_384,
       maxMessageSize: 104_857_600,
+      maxUnsentBytes: 1_048_576,
+      messageTimeoutMillis: 60_000,
+      keepAlive: { interval: 10_000, timeout: 10_000 },
+      keepAliveInMemory: false,
       metrics: true,
       connectionsPerEndpoint: 1,
       optimisticSpinMillis: 0,

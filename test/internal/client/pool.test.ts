@@ -36,6 +36,10 @@ const full = Effect.gen(function*() {
     backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0 },
     writeFlattenLimit: 16 * kibibyte,
     maxMessageSize: 1024 * kibibyte,
+    maxUnsentBytes: 1024 * kibibyte,
+    messageTimeoutMillis: 60_000,
+    keepAlive: undefined,
+    keepAliveInMemory: false,
     optimisticSpinMillis: 0
   }, { onBackoff: () => {}, onGone: () => {}, onFlush: () => {}, onUnsent: () => {} })
   duplex.push(version)

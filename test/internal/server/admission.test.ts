@@ -1,18 +1,18 @@
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as assert from "node:assert/strict"
-import { Admission } from "../../../src/internal/server/admission.ts"
+import { Admission, type AdmittedConnection } from "../../../src/internal/server/admission.ts"
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
 /** The connections that calls come in on. */
-const one = {}
-const other = {}
+const one = { running: 0 }
+const other = { running: 0 }
 
 /** Calls that note when they are started; `busy` is how long each keeps the event loop, in milliseconds. */
-const makeCalls = (busy = 0, connection: object = one) => {
+const makeCalls = (busy = 0, connection: AdmittedConnection = one) => {
   const started: Array<number> = []
   const call = (n: number) => ({
     connection,
@@ -27,12 +27,21 @@ const makeCalls = (busy = 0, connection: object = one) => {
   return { started, call }
 }
 
+/** Without limits for a connection. */
+const admissionOf = (maxConcurrentCalls: number, maxQueuedCalls: number, turnMillis: number) =>
+  new Admission({
+    maxConcurrentCalls,
+    maxQueuedCalls,
+    maxConcurrentCallsPerConnection: Infinity,
+    maxQueuedCallsPerConnection: Infinity
+  }, turnMillis)
+
 /** More time than any turn takes. */
 const forever = 1_000_000
 
 describe("admission", () => {
   it("lets so many calls run, queues so many more, and refuses the rest", () => {
-    const admission = new Admission(2, 3, forever)
+    const admission = admissionOf(2, 3, forever)
     const { call } = makeCalls()
     admission.beginTurn()
     assert.deepEqual([admission.tryStart(one), admission.tryStart(one), admission.tryStart(one)], [true, true, false])
@@ -41,7 +50,7 @@ describe("admission", () => {
 
   it.effect("starts those that wait in their order, one for each that ends", () =>
     Effect.gen(function*() {
-      const admission = new Admission(2, 10, forever)
+      const admission = admissionOf(2, 10, forever)
       const { call, started } = makeCalls()
       admission.beginTurn()
       admission.tryStart(one)
@@ -49,11 +58,11 @@ describe("admission", () => {
       for (const n of [1, 2, 3, 4]) admission.tryQueue(call(n))
       yield* turn
       assert.deepEqual(started, [])
-      admission.ended()
+      admission.ended(one)
       yield* turn
       assert.deepEqual(started, [1])
-      admission.ended()
-      admission.ended()
+      admission.ended(one)
+      admission.ended(one)
       yield* turn
       assert.deepEqual(started, [1, 2, 3])
       yield* turn
@@ -62,12 +71,12 @@ describe("admission", () => {
 
   it.effect("lets no new call pass one that waits", () =>
     Effect.gen(function*() {
-      const admission = new Admission(1, 10, forever)
+      const admission = admissionOf(1, 10, forever)
       const { call, started } = makeCalls()
       admission.beginTurn()
       assert.ok(admission.tryStart(one))
       admission.tryQueue(call(1))
-      admission.ended()
+      admission.ended(one)
       // There is room for one, and it is taken.
       assert.equal(admission.tryStart(one), false)
       yield* turn
@@ -76,7 +85,7 @@ describe("admission", () => {
 
   it.effect("forgets a call that leaves the queue, and has its place free for another", () =>
     Effect.gen(function*() {
-      const admission = new Admission(1, 2, forever)
+      const admission = admissionOf(1, 2, forever)
       const { call, started } = makeCalls()
       admission.beginTurn()
       admission.tryStart(one)
@@ -88,19 +97,19 @@ describe("admission", () => {
       ])
       admission.leave(first)
       assert.equal(admission.tryQueue(third), true)
-      admission.ended()
+      admission.ended(one)
       yield* turn
-      admission.ended()
+      admission.ended(one)
       yield* turn
       assert.deepEqual(started, [2, 3])
-      admission.ended()
+      admission.ended(one)
       admission.beginTurn()
       assert.ok(admission.tryStart(one))
     }))
 
   it.effect("puts calls off when the turn's time is up, and starts them in later turns, a part of them in each", () =>
     Effect.gen(function*() {
-      const admission = new Admission(1000, 1000, 2)
+      const admission = admissionOf(1000, 1000, 2)
       const { call, started } = makeCalls(1)
       admission.beginTurn()
       let atOnce = 0
@@ -127,7 +136,7 @@ describe("admission", () => {
 
   it.effect("lets a call of another connection start while those of a flood are put off", () =>
     Effect.gen(function*() {
-      const admission = new Admission(1000, 1000, 1)
+      const admission = admissionOf(1000, 1000, 1)
       const { call, started } = makeCalls(1)
       admission.beginTurn()
       for (let n = 0; n < 100; n++) {
@@ -142,19 +151,19 @@ describe("admission", () => {
     }))
 
   it("lets no call of another connection pass those that wait for calls to end", () => {
-    const admission = new Admission(2, 10, forever)
+    const admission = admissionOf(2, 10, forever)
     const { call } = makeCalls()
     admission.beginTurn()
     admission.tryStart(one)
     admission.tryStart(one)
     admission.tryQueue(call(1))
-    admission.ended()
+    admission.ended(one)
     assert.equal(admission.tryStart(other), false)
   })
 
   it.effect("starts those that wait connection by connection, each one's in their order", () =>
     Effect.gen(function*() {
-      const admission = new Admission(1, 100, forever)
+      const admission = admissionOf(1, 100, forever)
       const { call, started } = makeCalls()
       const others = makeCalls(0, other)
       admission.beginTurn()
@@ -162,14 +171,14 @@ describe("admission", () => {
       for (const n of [1, 2, 3]) admission.tryQueue(call(n))
       for (const n of [11, 12]) admission.tryQueue({ ...others.call(n), start: () => started.push(n) })
       for (let ended = 0; ended < 5; ended++) {
-        admission.ended()
+        admission.ended(one)
         yield* turn
       }
       assert.deepEqual(started, [1, 11, 2, 12, 3])
     }))
 
   it("always starts the first call of a turn, even with no time at all", () => {
-    const admission = new Admission(10, 0, 0)
+    const admission = admissionOf(10, 0, 0)
     for (let n = 0; n < 10; n++) {
       admission.beginTurn()
       assert.ok(admission.tryStart(one))
@@ -179,7 +188,7 @@ describe("admission", () => {
 
   it.effect("puts off rather than refuses where nobody may wait and there is only no time", () =>
     Effect.gen(function*() {
-      const admission = new Admission(100, 0, 0)
+      const admission = admissionOf(100, 0, 0)
       const { call, started } = makeCalls()
       admission.beginTurn()
       const now = performance.now()
@@ -196,7 +205,7 @@ describe("admission", () => {
 
   it.effect("goes on where a call ends in its own start", () =>
     Effect.gen(function*() {
-      const admission = new Admission(1, 100, forever)
+      const admission = admissionOf(1, 100, forever)
       const ended = { count: 0 }
       admission.beginTurn()
       admission.tryStart(one)
@@ -205,11 +214,11 @@ describe("admission", () => {
           connection: one,
           start: () => {
             ended.count++
-            admission.ended()
+            admission.ended(one)
           }
         })
       }
-      admission.ended()
+      admission.ended(one)
       while (ended.count < 50) yield* turn
       admission.beginTurn()
       assert.ok(admission.tryStart(one))
