@@ -150,7 +150,7 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
     [TypeId]: TypeId,
     name,
     group,
-    keys: new Map(Array.from(group.requests.keys(), (tag) => [tag, MethodKey.make(name, tag)]))
+    keys: new Map(methodsOf(group).map((rpc) => [rpc._tag, makeKey(name, rpc)]))
   }
 }
 
@@ -321,6 +321,39 @@ export const shardBy: {
     withProps(self).annotate(ShardKey, key) as unknown as R
 )
 
+/**
+ * The annotation that {@link idempotent} sets. The default is false.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Idempotent: Context.Reference<boolean> = Context.Reference<boolean>("effect-call/Component/Idempotent", {
+  defaultValue: () => false
+})
+
+/**
+ * Declares a method idempotent: to run it twice does what to run it once does. A call of it that was lost, of which nobody knows whether it ran,
+ * is made again where the region of the call has a `retry` (`Connection.withOptions`); without that nothing changes.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Schedule, Schema } from "effect"
+ * import { Component, Connection } from "effect-call"
+ * import { Rpc } from "effect/rpc"
+ *
+ * const Get = Rpc.make("Get", { payload: { item: Schema.String }, success: Schema.Int }).pipe(Component.idempotent)
+ *
+ * const patiently = Connection.withOptions({ timeout: "1 second", retry: Schedule.exponential("20 millis") })
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const idempotent = <R extends Rpc.Any>(self: R): R =>
+  // An annotation changes nothing of an Rpc's type.
+  withProps(self).annotate(Idempotent, true) as unknown as R
+
 const formatOf = (format: ClientOptions["format"]) =>
   format === undefined || format === "binary" || format === "json"
     ? format ?? "binary"
@@ -336,4 +369,9 @@ const methodsOf = <Rpcs extends Rpc.Any>(group: RpcGroup.RpcGroup<Rpcs>): Readon
   Array.from(group.requests.values(), withProps)
 
 const keyOf = <Rpcs extends Rpc.Any>(component: Component<Rpcs>, rpc: Rpc.AnyWithProps): MethodKey.MethodKey =>
-  component.keys.get(rpc._tag) ?? MethodKey.make(component.name, rpc._tag)
+  component.keys.get(rpc._tag) ?? makeKey(component.name, rpc)
+
+const makeKey = (component: string, rpc: Rpc.AnyWithProps): MethodKey.MethodKey => {
+  const key = MethodKey.make(component, rpc._tag)
+  return Context.get(rpc.annotations, Idempotent) ? MethodKey.idempotent(key) : key
+}

@@ -28,6 +28,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
@@ -57,6 +58,15 @@ export interface CallOptions {
   readonly timeout?: Duration.Input | undefined
   /** Whether to wait for endpoints, or the end of their backoff, where the call would fail with `Unreachable`. Default: false. */
   readonly waitForReady?: boolean | undefined
+  /**
+   * When a call that has failed is made again: after the delays of this schedule, which is given the errors, for as long as it goes on. Made
+   * again is what surely has not run (`Unreachable`, a server that `isOverloaded`), and, where the method is declared idempotent
+   * (`Component.idempotent`, `MethodKey.idempotent`), what was lost and may have run. Never past the deadline, which counts for all tries
+   * together, and only as far as the `retryBudget` of the Connection goes. Default: none.
+   *
+   * Without it, too, a call goes to another endpoint where one cannot be dialed, or where its connection is lost before it was sent.
+   */
+  readonly retry?: Schedule.Schedule<unknown, CallError> | undefined
 }
 
 /**
@@ -102,6 +112,29 @@ export interface ClientOptions {
     | {
       readonly interval?: Duration.Input | undefined
       readonly timeout?: Duration.Input | undefined
+    }
+    | false
+    | undefined
+  /**
+   * How many retries the Connection's calls may make together, so that they do not multiply the load of servers that have too much of it: each
+   * call with a `retry` adds `ratio`, up to `burst`, which is there at first, and each retry takes 1. Default: 0.1, 100.
+   */
+  readonly retryBudget?: {
+    readonly ratio?: number | undefined
+    readonly burst?: number | undefined
+  } | undefined
+  /**
+   * When an endpoint is left alone though it can be connected to: after `failures` failures in a row, which are calls whose time was up and
+   * connections that were lost under calls, for `duration`. Then it gets single calls, each some time after the other, until one is answered;
+   * one that fails doubles the time, up to `maxDuration`. Never more than half of the endpoints are left alone, and one of them is used where there is
+   * no other. Default: 5, 5 seconds, 1 minute; `false` turns it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it
+   * is given: its calls then fail with `Unreachable` at once.
+   */
+  readonly outlierEjection?:
+    | {
+      readonly failures?: number | undefined
+      readonly duration?: Duration.Input | undefined
+      readonly maxDuration?: Duration.Input | undefined
     }
     | false
     | undefined
@@ -154,6 +187,8 @@ export interface EndpointState {
   readonly callsInFlight: number
   /** Whether it is left alone for now, after a failed dial. */
   readonly inBackoff: boolean
+  /** Whether it is left alone for now because its calls kept failing. */
+  readonly isEjected: boolean
   /** Why it could not be dialed, or was lost, the last time; undefined where it has answered since. */
   readonly lastFailure: string | undefined
 }

@@ -30,6 +30,8 @@ export interface MethodKey extends Equal.Equal, Inspectable.Inspectable {
   readonly bytes: Uint8Array
   /** The bytes as 32 lower-case hex digits. */
   readonly hex: string
+  /** Whether the method may run more than once for one call; see {@link idempotent}. Equality does not go by it. */
+  readonly isIdempotent: boolean
 }
 
 const Proto = {
@@ -76,9 +78,32 @@ export const make = (component: string, method: string): MethodKey => {
     component,
     method,
     bytes: Uint8Array.from(digest.subarray(0, 16)),
-    hex: digest.toString("hex", 0, 16)
+    hex: digest.toString("hex", 0, 16),
+    isIdempotent: false
   })
 }
+
+/**
+ * The same key, of a method that is declared idempotent: to run it twice does what to run it once does. A call of it that was lost, of which
+ * nobody knows whether it ran, is made again where the call has a `retry`; without that nothing changes.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Schedule } from "effect"
+ * import { type Connection, MethodKey } from "effect-call"
+ *
+ * const get = MethodKey.idempotent(MethodKey.make("example/Cart", "get"))
+ *
+ * const getCart = (connection: Connection.Connection, id: Uint8Array) =>
+ *   connection.call(get, id, { timeout: "1 second", retry: Schedule.exponential("20 millis") })
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const idempotent = (key: MethodKey): MethodKey =>
+  Object.assign(Object.create(Proto), { ...key, isIdempotent: true })
 
 /**
  * Whether a value is a `MethodKey`.

@@ -10,6 +10,7 @@ import {
   type FileSystem,
   Layer,
   type Option,
+  type Schedule,
   type Scope,
   SubscriptionRef
 } from "effect"
@@ -48,13 +49,13 @@ describe("the package exports", () => {
     assert.deepEqual(namesOf(Package), {
       Balancer: ["Factory", "layer", "make", "roundRobin", "sharded"],
       CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
-      Component: ["ShardKey", "client", "handlers", "make", "shardBy"],
+      Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "make", "shardBy"],
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix"],
       HandlerMap: ["empty", "merge", "set"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
-      MethodKey: ["isMethodKey", "make"],
+      MethodKey: ["idempotent", "isMethodKey", "make"],
       Resolver: ["Resolver", "ResolverError", "constant", "file", "fromSubscriptionRef", "layer", "missing", "version"],
       Server: ["Server", "layer", "serve", "serveOn"]
     })
@@ -224,6 +225,18 @@ describe("the types of", () => {
         }
         | false
         | undefined
+      readonly retryBudget?: {
+        readonly ratio?: number | undefined
+        readonly burst?: number | undefined
+      } | undefined
+      readonly outlierEjection?:
+        | {
+          readonly failures?: number | undefined
+          readonly duration?: Duration.Input | undefined
+          readonly maxDuration?: Duration.Input | undefined
+        }
+        | false
+        | undefined
       readonly metrics?: boolean | undefined
       readonly connectionsPerEndpoint?: number | undefined
       readonly dialTimeout?: Duration.Input | undefined
@@ -244,6 +257,7 @@ describe("the types of", () => {
       readonly balancer?: Balancer.Balancer | undefined
       readonly timeout?: Duration.Input | undefined
       readonly waitForReady?: boolean | undefined
+      readonly retry?: Schedule.Schedule<unknown, CallError.CallError> | undefined
     }>()
     expectTypeOf(connection.close).toEqualTypeOf<Effect.Effect<void>>()
     expectTypeOf(connection.state).toEqualTypeOf<Effect.Effect<Connection.ConnectionState>>()
@@ -255,6 +269,7 @@ describe("the types of", () => {
       readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
       readonly callsInFlight: number
       readonly inBackoff: boolean
+      readonly isEjected: boolean
       readonly lastFailure: string | undefined
     }>()
 
@@ -304,6 +319,7 @@ describe("the types of", () => {
       readonly disableTracing?: boolean | undefined
     }>()
     expectTypeOf<Component.HandlersOptions>().toEqualTypeOf<{ readonly disableTracing?: boolean | undefined }>()
+    expectTypeOf(ping.pipe(Component.idempotent)).toEqualTypeOf<typeof ping>()
     expectTypeOf(ping.pipe(Component.shardBy(() => 1n))).toEqualTypeOf<typeof ping>()
     expectTypeOf(Component.shardBy(ping, () => "text")).toEqualTypeOf<typeof ping>()
   })

@@ -126,6 +126,11 @@ export const isShardKey = (key: bigint): boolean => shardOf(key, 1) === 0
 /** How often an endpoint is drawn from all of them before the free ones are counted. */
 const firstTries = 4
 
+const sharding = new WeakSet<Balancer>()
+
+/** Whether a balancer is one of {@link sharded}. */
+export const isSharding = (balancer: Balancer): boolean => sharding.has(balancer)
+
 /**
  * The endpoint that the shard key names, and no other; without a key, one at random.
  */
@@ -149,7 +154,7 @@ export const sharded = (): ImmediateBalancer => {
     return undefined
   }
 
-  return make(
+  const balancer = make(
     (update) => {
       endpoints = update.slice()
     },
@@ -169,4 +174,6 @@ export const sharded = (): ImmediateBalancer => {
       return `the endpoint of shard key ${shardKey} (${address}) is not reachable: it was tried or is in backoff`
     }
   )
+  sharding.add(balancer)
+  return balancer
 }

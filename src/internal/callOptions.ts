@@ -15,5 +15,6 @@ export const mergeOptions = (outer: CallOptions, inner: CallOptions): CallOption
   shardKey: inner.shardKey ?? outer.shardKey,
   balancer: inner.balancer ?? outer.balancer,
   timeout: inner.timeout ?? outer.timeout,
-  waitForReady: inner.waitForReady ?? outer.waitForReady
+  waitForReady: inner.waitForReady ?? outer.waitForReady,
+  retry: inner.retry ?? outer.retry
 })

@@ -78,6 +78,8 @@ export class Call extends Effectable.Class<void> {
   startedAt = -1
   /** Whether its end has been counted. */
   counted = false
+  /** Whether its answer is here, though it may still be being decoded. */
+  isAnswered = false
   /** Takes the arguments back where the connection was lost before the request left; set on the slow path. */
   onUnsent: ((args: Uint8Array) => void) | undefined = undefined
 
@@ -102,6 +104,11 @@ export class Call extends Effectable.Class<void> {
   override asEffect(): Effect.Effect<void> {
     this.sentOn?.cancel(this)
     return Exit.void
+  }
+
+  /** The same call, to be made once more. */
+  again(): Call {
+    return new Call(this.key, this.options, this.deadlineAt, this.trace, this.typed, this.resume)
   }
 
   get method(): string {

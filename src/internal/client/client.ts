@@ -20,7 +20,7 @@ import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import type { Resolution } from "../../Resolver.ts"
-import { type ImmediateBalancer, isImmediate, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
+import { type ImmediateBalancer, isImmediate, isSharding, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
@@ -30,8 +30,10 @@ import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
+import { Outliers } from "./outliers.ts"
 import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
 import { Region } from "./region.ts"
+import { Retries } from "./retry.ts"
 import { type ClientSession, closedError } from "./session.ts"
 
 /** The span that a call is part of. Those of code whose tracing is off are passed over, as Effect does where it looks for a span's parent. */
@@ -87,6 +89,8 @@ export class Client implements PoolOwner {
   private readonly resting = new Set<string>()
   /** {@link resting} as balancers are given it, until something in it changes; undefined where it has. */
   private restingNow: ReadonlySet<string> | undefined = undefined
+  /** The same, with the endpoints that are left alone because their calls kept failing. */
+  private avoidedNow: ReadonlySet<string> | undefined = undefined
   /** When the first of those backoffs ends. */
   private restingUntil = Infinity
   private closed = false
@@ -94,6 +98,8 @@ export class Client implements PoolOwner {
   private changeWaiters = new Set<() => void>()
   private readonly plainPick: PickOptions = { avoid: nothing }
   private readonly region = new Region()
+  private readonly outliers: Outliers | undefined
+  private readonly retries: Retries
   private lastTimeout: string | undefined = undefined
   private lastMillis = 0
   /** The Connection's own balancer, where it can pick at once: to ask whether it can took 14 ns of each call. */
@@ -113,6 +119,8 @@ export class Client implements PoolOwner {
     this.balancer = balancer
     this.immediate = isImmediate(balancer) ? balancer : undefined
     this.scope = scope
+    this.outliers = settings.outlierEjection === undefined ? undefined : new Outliers(settings.outlierEjection)
+    this.retries = new Retries(clock, settings.retryBudget)
     this.maxArgs = settings.maxMessageSize - requestHeaderSize
   }
 
@@ -161,6 +169,8 @@ export class Client implements PoolOwner {
     for (const pool of [...this.pools.values()]) {
       if (!byAddress.has(pool.address)) pool.unlist()
     }
+    this.outliers?.limitTo(endpoints.length)
+    this.avoidedNow = undefined
     this.changed()
   }
 
@@ -184,6 +194,7 @@ export class Client implements PoolOwner {
       state: pool.state,
       callsInFlight: pool.callsInFlight,
       inBackoff: pool.backoffUntil > nowMillis(this.clock),
+      isEjected: this.outliers?.isLeftAlone(pool, nowMillis(this.clock)) ?? false,
       lastFailure: pool.lastFailure
     }))
   }))
@@ -191,7 +202,7 @@ export class Client implements PoolOwner {
   onBackoff(pool: Pool): void {
     this.resting.add(pool.address)
     this.restingUntil = Math.min(this.restingUntil, pool.backoffUntil)
-    this.restingNow = undefined
+    this.restingChanged()
   }
 
   onFlush(): void {
@@ -200,7 +211,28 @@ export class Client implements PoolOwner {
 
   onGone(pool: Pool): void {
     if (this.pools.get(pool.address) === pool) this.pools.delete(pool.address)
-    if (this.resting.delete(pool.address)) this.restingNow = undefined
+    if (this.resting.delete(pool.address)) this.restingChanged()
+    this.outliers?.forget(pool)
+  }
+
+  onAnswered(pool: Pool): void {
+    if (this.outliers?.forget(pool) !== true) return
+    this.avoidedNow = undefined
+    pool.log("Debug", "an endpoint is used again", "a call was answered")
+  }
+
+  onCallFailed(pool: Pool): void {
+    if (!pool.listed || this.closed || this.outliers === undefined) return
+    const isNew = !this.outliers.has(pool)
+    if (!this.outliers.failed(pool, this.endpoints.length, nowMillis(this.clock))) return
+    this.avoidedNow = undefined
+    const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
+    pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
+  }
+
+  private restingChanged(): void {
+    this.restingNow = undefined
+    this.avoidedNow = undefined
   }
 
   onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
@@ -233,10 +265,24 @@ export class Client implements PoolOwner {
     const deadlineAt = this.deadlineOf(ambient, timeout, now)
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
+    if (options?.retry !== undefined) {
+      const kept = this.keep(args)
+      this.retries.watch(call, options.retry, (call) => this.submit(call, kept, fiber.context, nowMillis(this.clock)))
+    }
+    const sent = this.submit(call, args, fiber.context, now)
+    // What was sent is flushed, or lost with its connection: either way it is let go of.
+    if (sent !== undefined) region.keep(fiber.context, outer, ambient)
+    return sent
+  }
+
+  /** Sends a call at once, if that can be done, and gives it back; else it is resumed with what is to be done. */
+  private submit(call: Call, args: Uint8Array, context: Context.Context<never>, now: number): Call | undefined {
+    const { options, typed } = call
     const refused = this.refusal(call, typed === undefined ? args.length : args.length + 1, now)
     if (refused !== undefined) {
       this.countUnsent(call, refused._tag)
-      return resume(Effect.fail(refused))
+      call.resume(Effect.fail(refused))
+      return undefined
     }
 
     let balancer = this.balancer
@@ -249,22 +295,28 @@ export class Client implements PoolOwner {
     let endpoint: Endpoint | undefined
     let picked: Effect.Effect<Endpoint, Unreachable> | undefined
     if (immediate !== undefined) {
-      endpoint = immediate[pickNow](this.pickOptions(options), fiber.context)
+      endpoint = immediate[pickNow](this.pickOptions(options), context)
     } else {
       picked = balancer.pick(this.pickOptions(options))
       // What has succeeded already need not be run. `isExit` forgets the type of the value.
       if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = picked.value as Endpoint
     }
-    const session = endpoint === undefined ? undefined : this.pools.get(endpoint.address)?.take()
-    if (session === undefined) {
+    const pool = endpoint === undefined ? undefined : this.pools.get(endpoint.address)
+    const session = pool?.take()
+    if (pool === undefined || session === undefined) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const pick = first === undefined ? undefined : { endpoint: first, changes: this.changes, at: 0 }
-      return resume(this.slow(call, this.keep(args), pick, noAttempts()))
+      call.resume(this.slow(call, this.keep(args), pick, noAttempts()))
+      return undefined
     }
+    if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
     session.send(call, args)
-    // What was sent is flushed, or lost with its connection: either way it is let go of.
-    region.keep(fiber.context, outer, ambient)
     return call
+  }
+
+  /** A call is about to be sent, while some endpoints are left alone. */
+  private noteSent(pool: Pool, outliers: Outliers): void {
+    if (outliers.sent(pool, nowMillis(this.clock))) this.avoidedNow = undefined
   }
 
   private deadlineOf(ambient: Deadline | undefined, timeout: Duration.Input | undefined, now: number): number {
@@ -310,19 +362,34 @@ export class Client implements PoolOwner {
   }
 
   private pickOptions(options: CallOptions | undefined): PickOptions {
-    const resting = this.avoided()
+    const avoid = this.avoided(options?.balancer ?? this.balancer)
     const shardKey = options?.shardKey
-    if (shardKey !== undefined) return { shardKey, avoid: resting }
-    return resting === nothing ? this.plainPick : { avoid: resting }
+    if (shardKey !== undefined) return { shardKey, avoid }
+    return avoid === nothing ? this.plainPick : { avoid }
+  }
+
+  /** The addresses that a balancer is to avoid now: those in backoff, and those that are left alone. */
+  private avoided(balancer: Balancer): ReadonlySet<string> {
+    const { outliers } = this
+    if (outliers === undefined || outliers.size === 0) return this.restingAddresses()
+    if (isSharding(balancer) && this.settings.outlierEjection?.ejectsShards !== true) return this.restingAddresses()
+    const resting = this.restingAddresses()
+    const now = nowMillis(this.clock)
+    if (this.avoidedNow === undefined || outliers.isStale(now)) {
+      const addresses = new Set(resting)
+      outliers.addTo(addresses, now)
+      this.avoidedNow = addresses.size === 0 ? nothing : addresses
+    }
+    return this.avoidedNow
   }
 
   /** The addresses in backoff now. */
-  private avoided(): ReadonlySet<string> {
+  private restingAddresses(): ReadonlySet<string> {
     if (this.resting.size === 0) return nothing
     const now = nowMillis(this.clock)
     if (this.restingUntil <= now) {
       this.restingUntil = Infinity
-      this.restingNow = undefined
+      this.restingChanged()
       for (const address of this.resting) {
         const until = this.pools.get(address)?.backoffUntil ?? 0
         if (until <= now) this.resting.delete(address)
@@ -387,7 +454,11 @@ export class Client implements PoolOwner {
       if (this.closed) return yield* closedError(undefined, false)
       const pick: Pick = next ?? this.pick(call, attempts)
       next = undefined
-      const picked = yield* Effect.result(pick.endpoint)
+      let picked = yield* Effect.result(pick.endpoint)
+      // Better one that is left alone than none, unless whoever picks had no other to begin with.
+      if (picked._tag === "Failure" && this.mayTakeOutlier(call)) {
+        picked = yield* Effect.result(this.pick(call, attempts, true).endpoint)
+      }
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
         const error = picked._tag === "Failure" ? picked.failure : Unreachable.fromAttempts([])
@@ -414,6 +485,7 @@ export class Client implements PoolOwner {
       }
       const session = pool.take() ?? (yield* this.ready(pool, attempts))
       if (session === undefined) continue
+      if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
       noteUnsent(attempts, pool)
@@ -421,11 +493,16 @@ export class Client implements PoolOwner {
     }
   })
 
-  private pick(call: Call, attempts: Attempts): Pick {
+  private mayTakeOutlier({ options }: Call): boolean {
+    if (this.outliers === undefined || this.outliers.size === 0) return false
+    return options?.shardKey === undefined || !isSharding(options.balancer ?? this.balancer)
+  }
+
+  private pick(call: Call, attempts: Attempts, anyOutlier = false): Pick {
     const balancer = call.options?.balancer ?? this.balancer
     if (call.options?.balancer !== undefined) balancer.update(this.endpoints)
     const at = nowMillis(this.clock)
-    const avoid = new Set([...this.avoided(), ...attempts.tried])
+    const avoid = new Set([...(anyOutlier ? this.restingAddresses() : this.avoided(balancer)), ...attempts.tried])
     const shardKey = call.options?.shardKey
     const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
     return { endpoint, changes: this.changes, at }
@@ -467,7 +544,7 @@ export class Client implements PoolOwner {
   /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said. */
   private unreachable(error: Unreachable, attempts: Attempts): Unreachable {
     const failures = new Map(attempts.failures)
-    for (const address of this.avoided()) {
+    for (const address of this.restingAddresses()) {
       const failure = this.pools.get(address)?.lastFailure
       if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
     }

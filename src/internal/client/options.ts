@@ -4,6 +4,8 @@
 import * as Duration from "effect/Duration"
 import type { ClientOptions } from "../../Connection.ts"
 import { connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
+import type { OutlierEjection } from "./outliers.ts"
+import type { RetryBudget } from "./retry.ts"
 import type { KeepAlive } from "./session.ts"
 
 /** A client's options, complete and in the units that the code counts in. */
@@ -19,6 +21,8 @@ export interface ClientSettings {
   readonly keepAlive: KeepAlive | undefined
   /** Whether peers of the in-memory network are asked, too. */
   readonly keepAliveInMemory: boolean
+  readonly retryBudget: RetryBudget
+  readonly outlierEjection: OutlierEjection | undefined
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
 }
 
@@ -30,6 +34,11 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
     ...connectionOptions(options),
     keepAlive: keepAlive(options?.keepAlive),
     keepAliveInMemory: options?.keepAlive !== undefined,
+    retryBudget: {
+      ratio: amount("retryBudget.ratio", options?.retryBudget?.ratio, 0.1),
+      burst: amount("retryBudget.burst", options?.retryBudget?.burst, 100)
+    },
+    outlierEjection: outlierEjection(options?.outlierEjection),
     metrics: flag("metrics", options?.metrics, true),
     connectionsPerEndpoint: wholeNumber("connectionsPerEndpoint", options?.connectionsPerEndpoint, 1, 1),
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
@@ -48,3 +57,16 @@ const keepAlive = (options: ClientOptions["keepAlive"]): KeepAlive | undefined =
     interval: positiveMillis("keepAlive.interval", options?.interval, Duration.seconds(10)),
     timeout: positiveMillis("keepAlive.timeout", options?.timeout, Duration.seconds(10))
   }
+
+const outlierEjection = (options: ClientOptions["outlierEjection"]): OutlierEjection | undefined =>
+  options === false ? undefined : {
+    failures: wholeNumber("outlierEjection.failures", options?.failures, 5, 1),
+    duration: positiveMillis("outlierEjection.duration", options?.duration, Duration.seconds(5)),
+    maxDuration: positiveMillis("outlierEjection.maxDuration", options?.maxDuration, Duration.minutes(1)),
+    ejectsShards: options !== undefined
+  }
+
+const amount = (name: string, value: number | undefined, otherwise: number): number => {
+  if (value === undefined) return otherwise
+  return Number.isFinite(value) && value >= 0 ? value : invalid(name, value, "a number of 0 or more")
+}

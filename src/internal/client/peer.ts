@@ -67,6 +67,10 @@ export interface PeerOwner {
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
   onUnsent(call: Call, args: Uint8Array): void
+  /** A call was answered, after others had failed. */
+  onAnswered(): void
+  /** The time of a call was up, or a connection was lost under calls. */
+  onCallFailed(): void
   log(level: "Debug" | "Warn", message: string, reason?: string): void
 }
 
@@ -219,7 +223,9 @@ export class Peer {
                 resume(Effect.fail(why))
                 this.lost(session, own, why, calls)
               },
-              onUnsent: (call, args) => this.owner.onUnsent(call, args)
+              onUnsent: (call, args) => this.owner.onUnsent(call, args),
+              onAnswered: () => this.owner.onAnswered(),
+              onCallFailed: () => this.owner.onCallFailed()
             },
             this.settings,
             keepAliveInMemory || !isInMemory(endpoint) ? keepAlive : undefined,

@@ -36,6 +36,10 @@ export interface PoolOwner {
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
   onUnsent(pool: Pool, call: Call, args: Uint8Array): void
+  /** A call to it was answered, after others had failed. */
+  onAnswered(pool: Pool): void
+  /** A call to it has failed: its time was up, or its connection was lost. */
+  onCallFailed(pool: Pool): void
 }
 
 const none: ReadonlyArray<never> = []
@@ -64,6 +68,8 @@ export class Pool implements PeerOwner {
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
   private failures = 0
+  /** How many calls have failed since the last was answered; calls that were lost together count as one. */
+  failuresInARow = 0
   /** Until when another loss is not worth a warning, in milliseconds of the clock. */
   private lossKnownUntil = 0
   private gone = false
@@ -173,6 +179,7 @@ export class Pool implements PeerOwner {
 
   onOpen(session: ClientSession): void {
     this.refresh()
+    session.isSuspect = this.failuresInARow > 0
     this.failures = 0
     this.restingUntil = 0
     this.lastFailure = undefined
@@ -239,6 +246,18 @@ export class Pool implements PeerOwner {
 
   onUnsent(call: Call, args: Uint8Array): void {
     this.owner.onUnsent(this, call, args)
+  }
+
+  onAnswered(): void {
+    this.failuresInARow = 0
+    for (const session of this.open) session.isSuspect = false
+    this.owner.onAnswered(this)
+  }
+
+  onCallFailed(): void {
+    this.failuresInARow++
+    for (const session of this.open) session.isSuspect = true
+    this.owner.onCallFailed(this)
   }
 
   /** Logs what has become of it, in no caller's context; never before it has, since a logger may call through this very Connection. */

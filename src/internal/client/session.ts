@@ -64,6 +64,10 @@ export interface SessionOwner {
   onGoingAway(): void
   /** There may be room for a call again, or it is over and its calls are ended: whoever waits for room is to look. */
   onRoom(): void
+  /** A call was answered on a session that is suspect. */
+  onAnswered(): void
+  /** The time of a call was up that was sent, or the connection was lost under calls. */
+  onCallFailed(): void
   /** The session is over, before any of its `calls` is ended. Comes once. */
   onOver(why: string, calls: number): void
   /** A call whose request was never handed to the socket when the connection was lost. Its arguments are a copy. */
@@ -97,6 +101,8 @@ export class ClientSession implements TransportOwner {
   private nextId = 1
   private ready = false
   private goingAway = false
+  /** Whether the owner wants to hear of the next answer: something has failed since the last. */
+  isSuspect = false
   private closing = false
   private spinUntil = 0
   private spinning = false
@@ -226,6 +232,7 @@ export class ClientSession implements TransportOwner {
       const call = this.pending.remove(id)
       // An answer to a call that was given up.
       if (call === undefined) return
+      if (this.isSuspect) this.answered()
       if (call.typed === undefined) {
         const result = Exit.succeed(ownBytes(bytes, start, end, owned))
         // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
@@ -233,6 +240,7 @@ export class ClientSession implements TransportOwner {
         this.countAnswer(call)
         call.resume(result)
       } else {
+        call.isAnswered = true
         const result = call.typed.decode(bytes, start, end, owned, this.address)
         this.settled()
         this.finish(call, result)
@@ -286,6 +294,7 @@ export class ClientSession implements TransportOwner {
     const unsent = calls.some((call) => writer.isQueued(call.id)) ? writer.unsent() : undefined
     this.owner.onOver(why, calls.length)
     if (calls.length > 0) {
+      if (!this.closing) this.owner.onCallFailed()
       // One error for all that were sent: what it says is the same for each.
       const sent = Exit.fail(this.over(over, why, true))
       const closed = this.closing ? Exit.fail(this.over(over, why, false)) : undefined
@@ -360,8 +369,15 @@ export class ClientSession implements TransportOwner {
     // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
     const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
       chain[0]?.identity === Identities.deadlineExceeded.identity
+    if (exceeded) this.owner.onCallFailed()
+    else if (this.isSuspect) this.answered()
     this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
     this.settled()
+  }
+
+  private answered(): void {
+    this.isSuspect = false
+    this.owner.onAnswered()
   }
 
   private deadlineExceeded(call: Call): DeadlineExceeded {
@@ -425,6 +441,7 @@ export class ClientSession implements TransportOwner {
       else if (this.pending.get(call.id) === call) {
         this.pending.remove(call.id)
         if (this.transport.writer.isQueued(call.id)) this.transport.writer.drop(call.id)
+        else this.owner.onCallFailed()
         this.finish(call, Exit.fail(this.deadlineExceeded(call)))
         this.settled()
       }
@@ -472,7 +489,8 @@ export class ClientSession implements TransportOwner {
     const writer = this.transport.writer
     if (writer.isQueued(call.id)) writer.drop(call.id)
     // At the deadline the server ends the call by itself.
-    else if (!this.isLate(call)) writer.empty(call.id, MessageType.cancel)
+    else if (this.isLate(call)) this.owner.onCallFailed()
+    else writer.empty(call.id, MessageType.cancel)
   }
 
   private isLate({ deadlineAt }: Call): boolean {

@@ -41,7 +41,14 @@ const full = Effect.gen(function*() {
     keepAlive: undefined,
     keepAliveInMemory: false,
     optimisticSpinMillis: 0
-  }, { onBackoff: () => {}, onGone: () => {}, onFlush: () => {}, onUnsent: () => {} })
+  }, {
+    onBackoff: () => {},
+    onGone: () => {},
+    onFlush: () => {},
+    onUnsent: () => {},
+    onAnswered: () => {},
+    onCallFailed: () => {}
+  })
   duplex.push(version)
   const dialed = yield* pool.acquire()
   assert.ok(dialed._tag === "Ready")

@@ -1,0 +1,99 @@
+/**
+ * Calls that are made again, where their caller has asked for that.
+ *
+ * What surely has not run is made again whatever it is; what was lost, and may have run, only where its method is declared idempotent. A
+ * budget that all calls of a Connection share keeps retries from adding to what is too much already.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
+import { nowMillis, sleepMillis } from "../time.ts"
+import type { Call } from "./call.ts"
+
+/** How many retries there may be. */
+export interface RetryBudget {
+  /** What each call that may be retried adds. */
+  readonly ratio: number
+  /** What there is at first, and at most. */
+  readonly burst: number
+}
+
+/** Makes a call once, from its start: where `Effect.callback` registers. */
+export type Attempt = (call: Call) => Effect.Effect<void> | void
+
+export class Retries {
+  private readonly clock: Clock.Clock
+  private readonly budget: RetryBudget
+  private left: number
+
+  constructor(clock: Clock.Clock, budget: RetryBudget) {
+    this.clock = clock
+    this.budget = budget
+    this.left = budget.burst
+  }
+
+  /** From now on a failure of this call is not its end, where it can be made again: with `attempt`. */
+  watch(call: Call, schedule: Schedule.Schedule<unknown, CallError>, attempt: Attempt): void {
+    const { resume } = call
+    this.left = Math.min(this.budget.burst, this.left + this.budget.ratio)
+    const again = (error: CallError) => this.again(call, schedule, attempt, error)
+    call.resume = (result) => {
+      // Only a failure costs anything more.
+      if (Exit.isExit(result)) {
+        const error = Exit.isFailure(result) ? retryable(call, result.cause) : undefined
+        resume(error === undefined ? result : again(error))
+      } else {
+        resume(Effect.catchCause(result, (cause) => {
+          const error = retryable(call, cause)
+          return error === undefined ? Effect.failCause(cause) : again(error)
+        }))
+      }
+    }
+  }
+
+  private readonly again = Effect.fnUntraced({ self: this }, function*(
+    first: Call,
+    schedule: Schedule.Schedule<unknown, CallError>,
+    attempt: Attempt,
+    failure: CallError
+  ): Effect.fn.Return<unknown, unknown> {
+    const step = yield* Schedule.toStep(schedule)
+    let error = failure
+    while (true) {
+      const now = nowMillis(this.clock)
+      const next = yield* Effect.option(step(now, error))
+      if (Option.isNone(next)) return yield* error
+      const delay = Duration.toMillis(next.value[1])
+      // There is no time for another: what has been learned so far says more than that the time is up.
+      if (now + delay >= first.deadlineAt || this.left < 1) return yield* error
+      this.left--
+      yield* sleepMillis(this.clock, delay)
+      const call = first.again()
+      const exit = yield* Effect.exit(Effect.callback<unknown, unknown>((resume) => {
+        call.resume = resume
+        return attempt(call)
+      }))
+      const failed = Exit.isFailure(exit) ? retryable(call, exit.cause) : undefined
+      if (failed === undefined) return yield* exit
+      error = failed
+    }
+  })
+}
+
+/** The failure of a call that can be made again; undefined where it is the call's end. */
+const retryable = (call: Call, cause: Cause.Cause<unknown>): CallError | undefined => {
+  // What an answer was decoded to is the application's, whatever it looks like.
+  if (call.isAnswered) return undefined
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (error instanceof Unreachable) return error
+  if (error instanceof RemoteError) return error.isOverloaded ? error : undefined
+  if (error instanceof CommunicationError && error.reason._tag === "Lost") {
+    return call.key.isIdempotent || !error.maybeExecuted ? error : undefined
+  }
+  return undefined
+}

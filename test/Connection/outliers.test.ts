@@ -1,0 +1,280 @@
+/**
+ * Endpoints that can be connected to and whose calls keep failing: they are left alone for a while, and then tried with single calls.
+ */
+import { describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { Balancer, type CallError, Connection, Resolver } from "effect-call"
+import { TestNetwork } from "effect-call/testing"
+import { TestClock } from "effect/testing"
+import * as assert from "node:assert/strict"
+import { makeLog } from "../support/log.ts"
+import { ask, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
+
+const onNetwork = Effect.provide(TestNetwork.layer)
+
+const startAll = (...names: ReadonlyArray<string>) => Effect.forEach(names, startInMemory)
+
+const connectTo = (replicas: Effect.Success<ReturnType<typeof startAll>>, options?: Connection.ClientOptions) =>
+  Connection.make(Resolver.constant(...replicas.map(({ endpoint }) => endpoint)), options)
+
+/** Makes so many calls, one after the other, each with a second; gives who has answered, or "-". */
+const askTimes = Effect.fnUntraced(function*(connection: Connection.Connection, times: number) {
+  const answers: Array<string> = []
+  for (let i = 0; i < times; i++) {
+    const asking = yield* Effect.forkChild(
+      ask(connection, { timeout: "1 second" }).pipe(Effect.orElseSucceed(() => "-")),
+      { startImmediately: true }
+    )
+    yield* elapse(asking, 1000)
+    answers.push(yield* Fiber.join(asking))
+  }
+  return answers
+})
+
+const ejected = (connection: Connection.Connection) =>
+  Effect.map(
+    connection.state,
+    ({ endpoints }) => endpoints.filter(({ isEjected }) => isEjected).map(({ address }) => address)
+  )
+
+/** Calls until the endpoint, which answers nothing any more, is left alone. */
+const ejectA = Effect.fnUntraced(function*(connection: Connection.Connection) {
+  // Connected to: an endpoint that cannot be is another matter.
+  yield* askTimes(connection, 2)
+  yield* TestNetwork.fault("a", { blackHole: "toClient" })
+  const answers = yield* askTimes(connection, 10)
+  assert.equal(answers.filter((answer) => answer === "-").length, 5)
+  assert.deepEqual(yield* ejected(connection), ["memory://a"])
+})
+
+describe("an endpoint whose calls keep failing", () => {
+  it.effect("is left alone after five in a row that were not answered in time", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"))
+      yield* askTimes(connection, 2)
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      assert.deepEqual(yield* askTimes(connection, 8), ["-", "b", "-", "b", "-", "b", "-", "b"])
+      assert.deepEqual(yield* ejected(connection), [])
+      assert.deepEqual(yield* askTimes(connection, 6), ["-", "b", "b", "b", "b", "b"])
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+    }).pipe(onNetwork))
+
+  it.effect("is left alone after its connections were lost so often under calls", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 3 } })
+      // It connects, and breaks with the answer.
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 24 } })
+      const errors: Array<CallError.CallError> = []
+      for (let i = 0; i < 12; i++) {
+        yield* Effect.catch(ask(connection), (error) => Effect.sync(() => errors.push(error)))
+      }
+      assert.deepEqual(errors.map((error) => error._tag === "CommunicationError" && error.reason._tag), [
+        "Lost",
+        "Lost",
+        "Lost"
+      ])
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+    }).pipe(onNetwork))
+
+  it.effect("counts calls that are lost together as one", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 2 } })
+      yield* askTimes(connection, 2)
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      const calls = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+        Effect.forkChild(Effect.exit(ask(connection))))
+      yield* settle
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 }, dial: "hang" })
+      yield* Effect.forEach(calls, (call) =>
+        Fiber.join(call))
+      assert.deepEqual(yield* ejected(connection), [])
+    }).pipe(onNetwork))
+
+  it.effect("is not left alone where an answer comes between its failures", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 2 } })
+      for (let round = 0; round < 5; round++) {
+        yield* TestNetwork.fault("a", { blackHole: "toClient" })
+        yield* askTimes(connection, 2)
+        yield* TestNetwork.heal("a")
+        assert.ok((yield* askTimes(connection, 2)).includes("a"))
+      }
+      assert.deepEqual(yield* ejected(connection), [])
+    }).pipe(onNetwork))
+
+  it.effect("gets a single call after its time, and is used again when that is answered", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"))
+      yield* ejectA(connection)
+      yield* TestNetwork.heal("a")
+      yield* TestClock.adjust("4 seconds")
+      assert.deepEqual(yield* askTimes(connection, 4), ["b", "b", "b", "b"])
+      yield* TestClock.adjust("1 second")
+      assert.deepEqual((yield* askTimes(connection, 4)).sort(), ["a", "a", "b", "b"])
+      assert.deepEqual(yield* ejected(connection), [])
+    }).pipe(onNetwork))
+
+  it.effect("gets no second call while the single one waits for its answer, and twice the time if that fails", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"))
+      yield* ejectA(connection)
+      yield* TestClock.adjust("5 seconds")
+      const calls = yield* Effect.forEach(
+        Array.from({ length: 10 }),
+        () => Effect.forkChild(ask(connection, { timeout: "1 second" }).pipe(Effect.orElseSucceed(() => "-")))
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const answers = yield* Effect.forEach(calls, (call) => Fiber.join(call))
+      assert.deepEqual(answers.filter((answer) => answer === "-"), ["-"])
+      yield* TestNetwork.heal("a")
+      yield* TestClock.adjust(9_999)
+      assert.deepEqual(yield* askTimes(connection, 4), ["b", "b", "b", "b"])
+      yield* TestClock.adjust(1)
+      assert.ok((yield* askTimes(connection, 2)).includes("a"))
+    }).pipe(onNetwork))
+
+  it.effect("is left alone for no longer than the longest time", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), {
+        outlierEjection: { duration: "5 seconds", maxDuration: "8 seconds" }
+      })
+      yield* ejectA(connection)
+      for (const seconds of [5, 8, 8]) {
+        yield* TestClock.adjust((seconds - 1) * 1000)
+        assert.deepEqual(yield* askTimes(connection, 2), ["b", "b"])
+        yield* TestClock.adjust(1000)
+        assert.ok((yield* askTimes(connection, 2)).includes("-"))
+      }
+    }).pipe(onNetwork))
+
+  it.effect("is one of no more than half of them", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b", "c", "d", "e"), {
+        outlierEjection: { failures: 1 }
+      })
+      yield* askTimes(connection, 5)
+      for (const name of ["a", "b", "c", "d"]) yield* TestNetwork.fault(name, { blackHole: "toClient" })
+      // All at once: one at a time the first would have had its time by then.
+      const calls = yield* Effect.forEach(
+        Array.from({ length: 5 }),
+        () => Effect.forkChild(Effect.exit(ask(connection, { timeout: "1 second" })))
+      )
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* Effect.forEach(calls, (call) => Fiber.join(call))
+      assert.equal((yield* ejected(connection)).length, 2)
+    }).pipe(onNetwork))
+
+  it.effect("is called all the same where it is the only one", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a"), { outlierEjection: { failures: 1 } })
+      yield* askTimes(connection, 1)
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      assert.deepEqual(yield* askTimes(connection, 3), ["-", "-", "-"])
+      assert.deepEqual(yield* ejected(connection), [])
+      yield* TestNetwork.heal("a")
+      assert.deepEqual(yield* askTimes(connection, 1), ["a"])
+    }).pipe(onNetwork))
+
+  it.effect("is called all the same where no other can be reached", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      const connection = yield* connectTo([a!, b!])
+      yield* ejectA(connection)
+      yield* TestNetwork.heal("a")
+      yield* b!.stop
+      assert.deepEqual(yield* askTimes(connection, 2), ["a", "a"])
+    }).pipe(onNetwork))
+
+  it.effect("is used again where so few are listed that it would be more than half of them", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      const { connection, list } = yield* connectToListed([a!, b!])
+      yield* ejectA(connection)
+      yield* list(a!)
+      assert.deepEqual(yield* ejected(connection), [])
+      yield* TestNetwork.heal("a")
+      assert.deepEqual(yield* askTimes(connection, 1), ["a"])
+    }).pipe(onNetwork))
+
+  it.effect("is forgotten when it is listed no longer", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      const { connection, list } = yield* connectToListed([a!, b!])
+      yield* ejectA(connection)
+      yield* TestNetwork.heal("a")
+      yield* list(b!)
+      yield* untilState(connection, ({ endpoints }) => endpoints.length === 1)
+      yield* list(a!, b!)
+      assert.deepEqual(yield* ejected(connection), [])
+    }).pipe(onNetwork))
+
+  it.effect("is not left alone where that is turned off", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: false })
+      yield* askTimes(connection, 2)
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      const answers = yield* askTimes(connection, 20)
+      assert.equal(answers.filter((answer) => answer === "-").length, 10)
+    }).pipe(onNetwork))
+
+  it.effect("is warned of once, and said to be used again", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"))
+      yield* ejectA(connection)
+      yield* TestClock.adjust("5 seconds")
+      yield* askTimes(connection, 2)
+      yield* TestNetwork.heal("a")
+      yield* TestClock.adjust("10 seconds")
+      yield* askTimes(connection, 2)
+      assert.deepEqual(
+        log.lines.filter(({ level }) => level === "Warn").map(({ annotations, message }) => [message, annotations]),
+        [["an endpoint is left alone", { endpoint: "memory://a", reason: "5 of its calls in a row have failed" }]]
+      )
+    }).pipe(Effect.provide(log.layer), onNetwork)
+  })
+})
+
+describe("a sharded endpoint whose calls keep failing", () => {
+  const shards = Effect.fnUntraced(function*(connection: Connection.Connection) {
+    const tags: Array<string> = []
+    for (let i = 0; i < 7; i++) {
+      const asking = yield* Effect.forkChild(
+        ask(connection, { shardKey: 0n, timeout: "1 second" }).pipe(
+          Effect.match({ onFailure: ({ _tag }) => _tag as string, onSuccess: (name) => name })
+        ),
+        { startImmediately: true }
+      )
+      yield* elapse(asking, 1000)
+      tags.push(yield* Fiber.join(asking))
+    }
+    return tags
+  })
+
+  it.effect("is called all the same, since its keys have no other", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { balancer: Balancer.sharded })
+      assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      assert.deepEqual(yield* shards(connection), Array.from({ length: 7 }, () => "DeadlineExceeded"))
+      yield* TestNetwork.heal("a")
+      assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
+    }).pipe(onNetwork))
+
+  it.effect("is left alone where that is asked for: its calls fail at once", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), {
+        balancer: Balancer.sharded,
+        outlierEjection: {}
+      })
+      assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      assert.deepEqual(yield* shards(connection), [
+        ...Array.from({ length: 5 }, () => "DeadlineExceeded"),
+        "Unreachable",
+        "Unreachable"
+      ])
+    }).pipe(onNetwork))
+})

@@ -1,0 +1,290 @@
+/**
+ * Calls that are made again: what surely has not run, and where the method is idempotent what may have; within the deadline and a budget.
+ */
+import { describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch, Layer, Schedule, Schema } from "effect"
+import { type CallError, Component, Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
+import { TestNetwork } from "effect-call/testing"
+import { Rpc, RpcGroup } from "effect/rpc"
+import { TestClock } from "effect/testing"
+import * as assert from "node:assert/strict"
+import { bytesOf, textOf } from "../support/networks.ts"
+import { elapse, settle, until } from "./support.ts"
+
+const component = "test/Retried"
+const work = MethodKey.make(component, "work")
+const again = MethodKey.idempotent(work)
+const nothing = new Uint8Array()
+
+const onNetwork = Effect.provide(TestNetwork.layer)
+
+/** A server at a name whose handler waits for the gate, and counts how often it ran. */
+const serve = Effect.fnUntraced(function*(name: string, options?: { readonly maxConcurrentCalls?: number }) {
+  const gate = yield* Latch.make(false)
+  const state = { runs: 0, gate }
+  yield* TestNetwork.listen(
+    name,
+    HandlerMap.set(HandlerMap.empty, component, "work", (args) =>
+      Effect.suspend(() => {
+        state.runs++
+        return Effect.as(gate.await, bytesOf(`${name}${textOf(args)}`))
+      })),
+    { shutdownGrace: 0, maxQueuedCalls: 0, ...options }
+  )
+  return state
+})
+
+const connect = Effect.fnUntraced(function*(names: ReadonlyArray<string>, options?: Connection.ClientOptions) {
+  return yield* Connection.make(Resolver.constant(...(yield* Effect.forEach(names, TestNetwork.endpoint))), options)
+})
+
+const tagOf = (error: CallError.CallError) =>
+  error._tag === "CommunicationError" ? `${error._tag} ${error.reason._tag}` : error._tag
+
+/** Breaks the connections to a server, and lets new ones be made. */
+const cut = Effect.fnUntraced(function*(name: string) {
+  yield* TestNetwork.fault(name, { cutAfter: { toClient: 0 }, dial: "hang" })
+  yield* settle
+  yield* TestNetwork.heal(name)
+})
+
+const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+
+describe("a call that asks for it is made again", () => {
+  it.effect("when nobody could be reached, after the delays that its schedule says", () =>
+    Effect.gen(function*() {
+      const { gate } = yield* serve("a")
+      yield* gate.open
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const connection = yield* connect(["a"], { backoff: { initial: 0 } })
+      const calling = yield* fork(
+        connection.call(work, nothing, { retry: Schedule.exponential(100).pipe(Schedule.upTo({ times: 10 })) })
+      )
+      yield* settle
+      // 100, 200, 400.
+      yield* TestClock.adjust(300)
+      yield* settle
+      yield* TestNetwork.heal("a")
+      yield* settle
+      assert.equal(calling.pollUnsafe(), undefined)
+      assert.equal(yield* elapse(calling, 10), 400)
+      assert.equal(textOf(yield* Fiber.join(calling)), "a")
+    }).pipe(onNetwork))
+
+  it.effect("when its server is overloaded, and elsewhere at that", () =>
+    Effect.gen(function*() {
+      const a = yield* serve("a", { maxConcurrentCalls: 1 })
+      const b = yield* serve("b")
+      yield* b.gate.open
+      const connection = yield* connect(["a", "b"])
+      const first = yield* fork(connection.call(work, nothing))
+      yield* until(() => a.runs === 1)
+      assert.equal(textOf(yield* connection.call(work, nothing)), "b")
+      // This one is for the first server again, which is full.
+      assert.equal(textOf(yield* connection.call(work, nothing, { retry: Schedule.recurs(1) })), "b")
+      assert.equal(a.runs, 1)
+      yield* Fiber.interrupt(first)
+    }).pipe(onNetwork))
+
+  it.effect("when it was lost, if its method is idempotent", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      const connection = yield* connect(["a"])
+      const calling = yield* fork(connection.call(again, bytesOf("!"), { retry: Schedule.recurs(3) }))
+      yield* until(() => server.runs === 1)
+      yield* cut("a")
+      yield* until(() => server.runs === 2)
+      yield* cut("a")
+      yield* until(() => server.runs === 3)
+      yield* server.gate.open
+      assert.equal(textOf(yield* Fiber.join(calling)), "a!")
+    }).pipe(onNetwork))
+
+  it.effect("and not when it was lost, and may have run, if its method is not", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      const connection = yield* connect(["a"])
+      const calling = yield* fork(Effect.flip(connection.call(work, nothing, { retry: Schedule.recurs(3) })))
+      yield* until(() => server.runs === 1)
+      yield* cut("a")
+      assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Lost")
+      assert.equal(server.runs, 1)
+    }).pipe(onNetwork))
+
+  it.effect("and not without a schedule, whatever its method is", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      const connection = yield* connect(["a"])
+      const calling = yield* fork(Effect.flip(connection.call(again, nothing)))
+      yield* until(() => server.runs === 1)
+      yield* cut("a")
+      assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Lost")
+      assert.equal(server.runs, 1)
+    }).pipe(onNetwork))
+
+  it.effect("as often as its schedule says, and then fails as it did the last time", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      const connection = yield* connect(["a"])
+      const calling = yield* fork(Effect.flip(connection.call(again, nothing, { retry: Schedule.recurs(2) })))
+      for (const runs of [1, 2, 3]) {
+        yield* until(() => server.runs === runs)
+        yield* cut("a")
+      }
+      assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Lost")
+      assert.equal(server.runs, 3)
+    }).pipe(onNetwork))
+
+  it.effect("never past its deadline, which is that of all tries together", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"], { backoff: { initial: 0 } })
+      const options = { timeout: 1000, retry: Schedule.spaced(300) }
+      const calling = yield* fork(Effect.flip(connection.call(work, nothing, options)))
+      // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is up.
+      assert.equal(yield* elapse(calling, 100), 900)
+      assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
+    }).pipe(onNetwork))
+
+  it.effect("and its time may be up while it is made again", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      const connection = yield* connect(["a"])
+      const calling = yield* fork(
+        Effect.flip(connection.call(again, nothing, { timeout: 1000, retry: Schedule.spaced(400) }))
+      )
+      yield* until(() => server.runs === 1)
+      yield* cut("a")
+      assert.equal(yield* elapse(calling, 100), 1000)
+      assert.equal(tagOf(yield* Fiber.join(calling)), "DeadlineExceeded")
+      assert.equal(server.runs, 2)
+    }).pipe(onNetwork))
+
+  it.effect("until it is interrupted, also between two tries", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const calling = yield* fork(connection.call(work, nothing, { retry: Schedule.spaced(1000) }))
+      yield* settle
+      yield* TestClock.adjust(2500)
+      yield* settle
+      yield* Fiber.interrupt(calling)
+      assert.ok(Exit.hasInterrupts(yield* Fiber.await(calling)))
+    }).pipe(onNetwork))
+
+  it.effect("with the arguments that it was given, whatever has become of them since", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      const connection = yield* connect(["a"])
+      const args = bytesOf("first")
+      const calling = yield* fork(connection.call(again, args, { retry: Schedule.recurs(1) }))
+      args.fill(0)
+      yield* until(() => server.runs === 1)
+      yield* cut("a")
+      yield* until(() => server.runs === 2)
+      yield* server.gate.open
+      assert.equal(textOf(yield* Fiber.join(calling)), "afirst")
+    }).pipe(onNetwork))
+
+  it.effect("only as far as the budget of its Connection goes, to which calls add and which is limited", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"], {
+        backoff: { initial: 0 },
+        retryBudget: { ratio: 0.5, burst: 2 }
+      })
+      let tries = 0
+      const retry = Schedule.recurs(10).pipe(Schedule.tap(() => Effect.sync(() => tries++)))
+      const triesOfOne = Effect.gen(function*() {
+        tries = 0
+        yield* Effect.flip(connection.call(work, nothing, { retry }))
+        return tries
+      })
+      // Its own half is no more than there may be. The input of the schedule that the budget then refuses counts, too.
+      assert.equal(yield* triesOfOne, 3)
+      assert.deepEqual(yield* Effect.all([triesOfOne, triesOfOne, triesOfOne]), [1, 2, 1])
+    }).pipe(onNetwork))
+
+  it.effect("and not when it is closed, or too large, or its method is unknown, or its handler failed", () =>
+    Effect.gen(function*() {
+      let runs = 0
+      yield* TestNetwork.listen(
+        "a",
+        HandlerMap.set(HandlerMap.empty, component, "work", () =>
+          Effect.suspend(() => {
+            runs++
+            return Effect.fail(new Error("no"))
+          })),
+        { shutdownGrace: 0 }
+      )
+      const connection = yield* connect(["a"], { maxMessageSize: 1024 })
+      let asked = 0
+      const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sync(() => asked++)))
+      const failed = (key: MethodKey.MethodKey, args: Uint8Array) =>
+        Effect.map(Effect.flip(connection.call(key, args, { retry })), tagOf)
+      assert.equal(yield* failed(again, nothing), "RemoteError")
+      assert.equal(yield* failed(MethodKey.idempotent(MethodKey.make(component, "other")), nothing), "RemoteError")
+      assert.equal(yield* failed(again, new Uint8Array(2000)), "CommunicationError TooLarge")
+      yield* connection.close
+      assert.equal(yield* failed(again, nothing), "CommunicationError Closed")
+      assert.deepEqual([asked, runs], [0, 1])
+    }).pipe(onNetwork))
+})
+
+describe("a typed call is made again", () => {
+  class Unwell extends Schema.TaggedError<Unwell>()("Unwell", {}) {}
+  const Typed = Component.make(
+    "test/Typed",
+    RpcGroup.make(
+      Rpc.make("Get", { success: Schema.String, error: Unwell }).pipe(Component.idempotent),
+      Rpc.make("Put", { success: Schema.String, error: Unwell })
+    )
+  )
+  const serveTyped = Effect.gen(function*() {
+    const gate = yield* Latch.make(false)
+    const state = { runs: 0, gate, failing: false }
+    const handler = Effect.suspend(() => {
+      state.runs++
+      return Effect.andThen(
+        gate.await,
+        Effect.suspend(() => state.failing ? Effect.fail(new Unwell()) : Effect.succeed("done"))
+      )
+    })
+    const handlers = yield* Component.handlers(
+      Typed,
+      Typed.group.toLayer({ Get: () => handler, Put: () => handler })
+    )
+    yield* TestNetwork.listen("a", handlers, { shutdownGrace: 0 })
+    const connection = yield* connect(["a"])
+    const client = yield* Effect.provide(Component.client(Typed), Layer.succeed(Connection.Connection, connection))
+    return { state, client }
+  })
+  const patiently = Connection.withOptions({ retry: Schedule.recurs(3) })
+
+  it.effect("when it was lost, if its Rpc is annotated as idempotent", () =>
+    Effect.gen(function*() {
+      const { client, state } = yield* serveTyped
+      const calling = yield* fork(patiently(client.Get()))
+      yield* until(() => state.runs === 1)
+      yield* cut("a")
+      yield* until(() => state.runs === 2)
+      yield* state.gate.open
+      assert.equal(yield* Fiber.join(calling), "done")
+    }).pipe(onNetwork))
+
+  it.effect("and not when it was lost, if its Rpc is not", () =>
+    Effect.gen(function*() {
+      const { client, state } = yield* serveTyped
+      const calling = yield* fork(Effect.flip(patiently(client.Put())))
+      yield* until(() => state.runs === 1)
+      yield* cut("a")
+      assert.equal((yield* Fiber.join(calling))._tag, "CommunicationError")
+      assert.equal(state.runs, 1)
+    }).pipe(onNetwork))
+
+  it.effect("and not for a failure of its own", () =>
+    Effect.gen(function*() {
+      const { client, state } = yield* serveTyped
+      state.failing = true
+      yield* state.gate.open
+      assert.equal((yield* Effect.flip(patiently(client.Get())))._tag, "Unwell")
+      assert.equal(state.runs, 1)
+    }).pipe(onNetwork))
+})
