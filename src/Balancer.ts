@@ -26,7 +26,10 @@ import * as internal from "./internal/balancer.ts"
 export interface PickOptions {
   /** The call's shard key, a u64 (0 to 2^64 − 1). A balancer may ignore it. Default: none. */
   readonly shardKey?: bigint | undefined
-  /** The addresses of the endpoints that this call has tried already or that are in backoff after a failed dial. */
+  /**
+   * The addresses of the endpoints that this call has tried already, that are in backoff after a failed dial, or that are left alone because
+   * their calls kept failing.
+   */
   readonly avoid: ReadonlySet<string>
 }
 
