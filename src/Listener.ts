@@ -20,7 +20,7 @@ import { formatTcp, parseTcp, parseUnix } from "./internal/net/address.ts"
 import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
-import { HandshakeFailed, makeHandshake, serverOptions } from "./internal/net/tlsServer.ts"
+import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
 
 /**
  * Who is at the other end of a connection.
@@ -301,11 +301,15 @@ const handshakeTimeout = "10 seconds"
  *
  * - `cert` and `key`, or `pfx`: the server's certificate. Required.
  * - `ca`: who has to have signed the clients' certificates. Required, since by default every publicly trusted authority would do.
- * - `requestCert` and `rejectUnauthorized` are always true.
+ * - `crl`: the lists of those that were revoked, one of each authority in `ca`, where there are any.
+ * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken.
+ * - `SNICallback`: the contexts that it gives have a `ca` and a `crl` of their own, or else trust every public authority.
+ * - `requestCert` and `rejectUnauthorized` are always true, and sessions are not taken up again: each connection is checked in full.
  *
- * A missing or unreadable certificate is a `ListenerError`. Handshakes run side by side, so that a client that takes its time holds up
- * nobody; each has 10 seconds. One that fails costs its own connection and is logged, as a warning with the reason, or at debug level
- * where the client just went away. The handlers of the listener below are picked when the client has proved who it is.
+ * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. Handshakes run side by side, so that a client that
+ * takes its time holds up nobody; each has 10 seconds. One that fails costs its own connection and is logged, as a warning with the
+ * reason, or at debug level where the client just went away. The handlers of the listener below are picked when the client has proved
+ * who it is.
  *
  * Closing this listener closes the one below.
  *
@@ -337,12 +341,14 @@ export const mtls = Effect.fnUntraced(function*<R>(
   listener: Listener<R>
 ): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
   const address = `mtls://${listener.address}`
-  const options = serverOptions(Effect.isEffect(tls) ? yield* tls : tls)
-  if (Result.isFailure(options)) return yield* invalid(address, options.failure)
-  const handshake = yield* Effect.try({
-    try: () => makeHandshake(options.success),
-    catch: (error) => failed(`cannot listen on ${address}`, address, error)
-  })
+  const made = makeHandshake(Effect.isEffect(tls) ? yield* tls : tls)
+  if (Result.isFailure(made)) {
+    const reason = made.failure
+    return yield* typeof reason === "string"
+      ? invalid(address, reason)
+      : failed(`cannot listen on ${address}`, address, reason)
+  }
+  const handshake = made.success
   const queue = new ArrivalQueue<R>()
   const scope = yield* Scope.fork(yield* Effect.scope)
   const close = Effect.uninterruptible(Effect.gen(function*() {
