@@ -7,6 +7,8 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
@@ -15,12 +17,15 @@ import * as Scope from "effect/Scope"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import type { PeerCertificate, TlsOptions } from "node:tls"
+import { isDeepStrictEqual } from "node:util"
 import type { HandlerMap } from "./HandlerMap.ts"
+import { background } from "./internal/background.ts"
 import { formatTcp, parseTcp, parseUnix } from "./internal/net/address.ts"
 import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
 import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
+import { positiveDuration } from "./internal/options.ts"
 
 /**
  * Who is at the other end of a connection.
@@ -291,13 +296,25 @@ export const unix = <R>(
   })
 }
 
-/** How long a client may take for its handshake. */
-const handshakeTimeout = "10 seconds"
+/**
+ * What {@link mtls} can be told.
+ *
+ * - `reload`: how long after it has ended the Effect of the TLS options runs again. A duration of more than zero; with `Infinity` it runs
+ *   once. Default 1 minute.
+ * - `handshakeTimeout`: how long a client may take for its handshake. A duration of more than zero. Default 10 seconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MtlsOptions {
+  readonly reload?: Duration.Input | undefined
+  readonly handshakeTimeout?: Duration.Input | undefined
+}
 
 /**
  * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
  *
- * `tls` are the options of `tls.createServer`, or an Effect of them, which runs once:
+ * `tls` are the options of `tls.createServer`, or an Effect of them:
  *
  * - `cert` and `key`, or `pfx`: the server's certificate. Required.
  * - `ca`: who has to have signed the clients' certificates. Required, since by default every publicly trusted authority would do.
@@ -307,18 +324,31 @@ const handshakeTimeout = "10 seconds"
  * - `requestCert` and `rejectUnauthorized` are always true, and sessions are not taken up again: each connection is checked in full.
  *
  * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. Handshakes run side by side, so that a client that
- * takes its time holds up nobody; each has 10 seconds. One that fails costs its own connection and is logged, as a warning with the
+ * takes its time holds up nobody; each has `handshakeTimeout`. One that fails costs its own connection and is logged, as a warning with the
  * reason, or at debug level where the client just went away. The handlers of the listener below are picked when the client has proved
  * who it is.
  *
- * Closing this listener closes the one below.
+ * An Effect runs once before this is made, and then again and again (`reload`). Handshakes that begin after that use what it gave last:
+ * certificates that were replaced, revocation lists that have grown. Connections that are there go on. Where it fails, or gives what cannot
+ * be used, perhaps since only one of two files has been replaced so far, the last good ones stay in use. That is logged as a warning, once
+ * until it goes well again. One that may hang needs a timeout of its own.
+ *
+ * Closing this listener closes the one below. An option that makes no sense is a defect, a `RangeError` that names it.
  *
  * **Example**
  *
  * ```ts
  * import { Effect } from "effect"
  * import { HandlerMap, Listener, Server } from "effect-call"
- * import { readFileSync } from "node:fs"
+ * import { readFile } from "node:fs/promises"
+ *
+ * const read = (path: string) =>
+ *   Effect.tryPromise({
+ *     try: () => readFile(path),
+ *     catch: (cause) => new Listener.ListenerError({ message: `cannot read ${path}`, cause })
+ *   })
+ *
+ * const certificates = Effect.all({ ca: read("ca.pem"), cert: read("server.pem"), key: read("server-key.pem") })
  *
  * const forAdmins = HandlerMap.empty.pipe(
  *   HandlerMap.set("example/Admin", "stop", () => Effect.succeed(new Uint8Array()))
@@ -326,7 +356,7 @@ const handshakeTimeout = "10 seconds"
  *
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const listener = yield* Listener.mtls(
- *     { ca: readFileSync("ca.pem"), cert: readFileSync("server.pem"), key: readFileSync("server-key.pem") },
+ *     certificates, // renewed ones are in use after a minute
  *     yield* Listener.tcp(":4443", ({ certificate }) => certificate?.subject.CN === "admin" ? forAdmins : HandlerMap.empty)
  *   )
  *   yield* Server.serve(listener)
@@ -338,17 +368,22 @@ const handshakeTimeout = "10 seconds"
  */
 export const mtls = Effect.fnUntraced(function*<R>(
   tls: TlsOptions | Effect.Effect<TlsOptions, ListenerError>,
-  listener: Listener<R>
+  listener: Listener<R>,
+  options?: MtlsOptions
 ): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
+  const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
+  const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
   const address = `mtls://${listener.address}`
-  const made = makeHandshake(Effect.isEffect(tls) ? yield* tls : tls)
-  if (Result.isFailure(made)) {
-    const reason = made.failure
+  // A copy, since what the Effect gives next may be the same object with something else in it.
+  let given = { ...(Effect.isEffect(tls) ? yield* tls : tls) }
+  const first = makeHandshake(given)
+  if (Result.isFailure(first)) {
+    const reason = first.failure
     return yield* typeof reason === "string"
       ? invalid(address, reason)
       : failed(`cannot listen on ${address}`, address, reason)
   }
-  const handshake = made.success
+  let handshake = first.success
   const queue = new ArrivalQueue<R>()
   const scope = yield* Scope.fork(yield* Effect.scope)
   const close = Effect.uninterruptible(Effect.gen(function*() {
@@ -361,7 +396,8 @@ export const mtls = Effect.fnUntraced(function*<R>(
     handshake(connection).pipe(
       Effect.timeoutOrElse({
         duration: handshakeTimeout,
-        orElse: () => Effect.fail(new HandshakeFailed(`it was not done after ${handshakeTimeout}`, false))
+        orElse: () =>
+          Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
       }),
       Effect.map((secured) =>
         queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
@@ -386,5 +422,33 @@ export const mtls = Effect.fnUntraced(function*<R>(
     Effect.catch((error) => Effect.sync(() => queue.close(error))),
     Effect.forkIn(scope)
   )
+
+  if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
+    let isFailing = false
+    const renew = Effect.gen(function*() {
+      const next = yield* tls
+      if (isDeepStrictEqual(next, given)) return
+      handshake = yield* Effect.fromResult(makeHandshake(next))
+      given = { ...next }
+      yield* Effect.logDebug("New TLS options are in use")
+    }).pipe(
+      Effect.andThen(Effect.sync(() => void (isFailing = false))),
+      Effect.catchCause((cause) => {
+        if (isFailing) return Effect.void
+        isFailing = true
+        return Effect.logWarning(
+          `The TLS options could not be renewed, and the last good ones stay in use: ${describe(Cause.squash(cause))}`
+        )
+      }),
+      Effect.annotateLogs({ listener: address })
+    )
+    yield* Effect.sleep(reload).pipe(
+      Effect.andThen(renew),
+      Effect.forever,
+      // It may call other services, and is nobody's call itself.
+      Effect.provideContext(yield* background),
+      Effect.forkIn(scope)
+    )
+  }
   return fromArrivals({ address, arrivals: queue.take, close })
 })

@@ -61,6 +61,16 @@ export const duration = (
     : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
 }
 
+/** A duration of more than zero, which may be Infinity. */
+export const positiveDuration = (
+  name: string,
+  value: Duration.Input | undefined,
+  otherwise: Duration.Input
+): Duration.Duration => {
+  const parsed = duration(name, value, otherwise)
+  return Duration.isZero(parsed) ? invalid(name, value, "a duration of more than zero") : parsed
+}
+
 /** The sizes that client and server share. */
 export const sizes = (
   options: { readonly writeFlattenLimit?: number | undefined; readonly maxMessageSize?: number | undefined } | undefined
