@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,9 +21,10 @@ import type { PeerCertificate, TlsOptions } from "node:tls"
 import { isDeepStrictEqual } from "node:util"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { background } from "./internal/background.ts"
-import { formatTcp, parseTcp, parseUnix } from "./internal/net/address.ts"
+import { formatTcp, parseTcp, parseUnix, unmapped } from "./internal/net/address.ts"
 import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
+import { Gate } from "./internal/net/gate.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
 import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
 import { positiveDuration } from "./internal/options.ts"
@@ -123,33 +125,35 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
   /** The address that was asked for, until the real one is known. */
   readonly address: string
   readonly handlers: Handlers<R>
+  readonly limits: Pick<TcpOptions, "maxConnections" | "maxConnectionsPerPeer">
   /** Runs uninterruptibly, but for what it restores: what it has opened must be known to what closes it. */
   readonly open: (server: net.Server, restore: Restore) => Effect.Effect<Opened, ListenerError>
-  /** The address of a client; one that has already gone has none. */
-  readonly peerAddress: (socket: net.Socket) => string | undefined
+  /** The address of a client, and the name that its connections are counted by; one that has already gone has none. */
+  readonly peerOf: (socket: net.Socket) => { readonly address: string; readonly name?: string } | undefined
 }): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
-  const { handlers, open, peerAddress } = options
+  const { handlers, limits, open, peerOf } = options
   const queue = new ArrivalQueue<R>()
   const log = Effect.runForkWith(yield* Effect.context<never>())
   const state: { opened?: Opened; isClosed: boolean } = { isClosed: false }
+  const warn = (message: string) =>
+    void log(
+      Effect.annotateLogs(Effect.logWarning(message), { listener: state.opened?.address ?? options.address })
+    )
+  const gate = new Gate(limits, yield* Clock.Clock, warn)
 
   // A socket reads ahead until its buffer is full, and keeps that for whoever listens to its "data": nothing is lost while it waits.
   const server = net.createServer({ noDelay: true }, (socket) => {
     socket.on("error", ignoreError)
-    const address = peerAddress(socket)
-    if (address === undefined) return void socket.destroy()
-    queue.offer({ connection: socket, peer: { address }, handlers })
+    const peer = peerOf(socket)
+    if (peer === undefined || !gate.admits(socket, peer.name)) return void socket.destroy()
+    queue.offer({ connection: socket, peer: { address: peer.address }, handlers })
   })
   server.on("error", (error) => {
     if (state.opened === undefined) return
     const { address } = state.opened
     if (!server.listening) return queue.close(failed(`the listener on ${address} broke`, address, error))
     // One connection could not be accepted, for want of file descriptors perhaps. The next one may be.
-    log(
-      Effect.logWarning(`A connection could not be accepted: ${describe(error)}`).pipe(
-        Effect.annotateLogs({ listener: address })
-      )
-    )
+    warn(`A connection could not be accepted: ${describe(error)}`)
   })
 
   const close = Effect.suspend(() => {
@@ -176,12 +180,20 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
  * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections over them. Default
  *   `false`. Not on every system: where it cannot be done, listening fails. A client uses several of them with several connections: see
  *   `connectionsPerEndpoint` of `Connection.ClientOptions`.
+ * - `maxConnections`: how many connections are open at the same time, those included that nobody has accepted yet and those whose TLS
+ *   handshake is under way. A whole number from 1 on, or `Infinity`. Default 10 000.
+ * - `maxConnectionsPerPeer`: how many of them are from one IP address, whatever their ports. To be raised where many clients come through one
+ *   proxy or one NAT. A whole number from 1 on, or `Infinity`. Default 1000.
+ *
+ * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, at most once a second.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TcpOptions {
   readonly reusePort?: boolean | undefined
+  readonly maxConnections?: number | undefined
+  readonly maxConnectionsPerPeer?: number | undefined
 }
 
 /**
@@ -191,7 +203,7 @@ export interface TcpOptions {
  * - The port is a number or the name of a service; with port 0 the system picks a free one, which the listener's `address` shows.
  *
  * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not this process's to use, is a
- * `ListenerError`. What listens is closed with the Scope.
+ * `ListenerError`. An option that makes no sense is a defect, a `RangeError` that names it. What listens is closed with the Scope.
  *
  * **Example**
  *
@@ -222,10 +234,11 @@ export const tcp = <R>(
   return fromServer({
     address: asked,
     handlers,
-    peerAddress: ({ remoteAddress, remotePort }) =>
+    limits: options ?? {},
+    peerOf: ({ remoteAddress, remotePort }) =>
       remoteAddress === undefined || remotePort === undefined
         ? undefined
-        : `tcp://${formatTcp(remoteAddress, remotePort)}`,
+        : { address: `tcp://${formatTcp(remoteAddress, remotePort)}`, name: unmapped(remoteAddress) },
     open: Effect.fnUntraced(function*(server, restore) {
       const target = parseTcp("tcp", address)
       if (Result.isFailure(target)) return yield* invalid(asked, target.failure)
@@ -257,12 +270,15 @@ export const tcp = <R>(
  *
  * - `mode`: the permissions of the socket file, such as `0o660`; who may write to it may connect. They hold from the moment the file is there.
  *   Default: what the process's umask leaves of `0o777`.
+ * - `maxConnections`: how many connections are open at the same time, as in {@link TcpOptions}. Clients of a Unix socket have no address, so
+ *   they have no limit each. A whole number from 1 on, or `Infinity`. Default 10 000.
  *
  * @category models
  * @since 0.1.0
  */
 export interface UnixOptions {
   readonly mode?: number | undefined
+  readonly maxConnections?: number | undefined
 }
 
 /**
@@ -284,7 +300,8 @@ export const unix = <R>(
   return fromServer({
     address,
     handlers,
-    peerAddress: () => address,
+    limits: { maxConnections: options?.maxConnections },
+    peerOf: () => ({ address }),
     open: Effect.fnUntraced(function*(server) {
       const target = parseUnix(path)
       if (Result.isFailure(target)) return yield* invalid(address, target.failure)

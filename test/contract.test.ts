@@ -317,6 +317,15 @@ describe("the types of", () => {
     expectTypeOf(Listener.mtls(read, listener, { reload: "1 minute", handshakeTimeout: 1000 })).toEqualTypeOf<
       Listening<"S">
     >()
+    expectTypeOf<Listener.TcpOptions>().toEqualTypeOf<{
+      readonly reusePort?: boolean | undefined
+      readonly maxConnections?: number | undefined
+      readonly maxConnectionsPerPeer?: number | undefined
+    }>()
+    expectTypeOf<Listener.UnixOptions>().toEqualTypeOf<{
+      readonly mode?: number | undefined
+      readonly maxConnections?: number | undefined
+    }>()
     expectTypeOf<Listener.MtlsOptions>().toEqualTypeOf<{
       readonly reload?: Duration.Input | undefined
       readonly handshakeTimeout?: Duration.Input | undefined
