@@ -261,12 +261,16 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  *
  * - `cert` and `key` (or `pfx`, or a `secureContext` made with them): the client's certificate. Required.
  * - `ca`: who has to have signed the server's certificate; by default the authorities that Node trusts.
+ * - `crl`: the lists of those that were revoked, one of each authority in `ca`, where there are any.
  * - `servername`: the name that the server's certificate has to be for; by default `host`, and without that the host of the endpoint below, a
  *   name or an IP address. Required where that has none, as with a Unix socket or an endpoint of your own.
- * - `rejectUnauthorized` cannot be false, and `socket`, `host` and `port` do not change what is dialed.
+ * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken, also where a
+ *   `secureContext` would.
+ * - `rejectUnauthorized` cannot be false, and `socket`, `host` and `port` do not change what is dialed. A `session` is not taken up again:
+ *   each server is checked in full.
  *
- * A missing or unreadable certificate, a server that does not prove its name and a handshake that fails are a `DialError`; the connection
- * below is destroyed then, as it is when dialing is interrupted. With TLS 1.3 a server refuses a client only after the client's side
+ * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name and a handshake that fails are a
+ * `DialError`; the connection below is destroyed then, as it is when dialing is interrupted. With TLS 1.3 a server refuses a client only after the client's side
  * of the handshake is done: what `dial` gives is then closed by the server.
  *
  * **Example**

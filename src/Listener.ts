@@ -7,6 +7,9 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
@@ -15,12 +18,16 @@ import * as Scope from "effect/Scope"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import type { PeerCertificate, TlsOptions } from "node:tls"
+import { isDeepStrictEqual } from "node:util"
 import type { HandlerMap } from "./HandlerMap.ts"
-import { formatTcp, parseTcp, parseUnix } from "./internal/net/address.ts"
+import { background } from "./internal/background.ts"
+import { formatTcp, parseTcp, parseUnix, unmapped } from "./internal/net/address.ts"
 import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
+import { Gate } from "./internal/net/gate.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
-import { HandshakeFailed, makeHandshake, serverOptions } from "./internal/net/tlsServer.ts"
+import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
+import { positiveDuration } from "./internal/options.ts"
 
 /**
  * Who is at the other end of a connection.
@@ -118,33 +125,35 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
   /** The address that was asked for, until the real one is known. */
   readonly address: string
   readonly handlers: Handlers<R>
+  readonly limits: Pick<TcpOptions, "maxConnections" | "maxConnectionsPerPeer">
   /** Runs uninterruptibly, but for what it restores: what it has opened must be known to what closes it. */
   readonly open: (server: net.Server, restore: Restore) => Effect.Effect<Opened, ListenerError>
-  /** The address of a client; one that has already gone has none. */
-  readonly peerAddress: (socket: net.Socket) => string | undefined
+  /** The address of a client, and the name that its connections are counted by; one that has already gone has none. */
+  readonly peerOf: (socket: net.Socket) => { readonly address: string; readonly name?: string } | undefined
 }): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
-  const { handlers, open, peerAddress } = options
+  const { handlers, limits, open, peerOf } = options
   const queue = new ArrivalQueue<R>()
   const log = Effect.runForkWith(yield* Effect.context<never>())
   const state: { opened?: Opened; isClosed: boolean } = { isClosed: false }
+  const warn = (message: string) =>
+    void log(
+      Effect.annotateLogs(Effect.logWarning(message), { listener: state.opened?.address ?? options.address })
+    )
+  const gate = new Gate(limits, yield* Clock.Clock, warn)
 
   // A socket reads ahead until its buffer is full, and keeps that for whoever listens to its "data": nothing is lost while it waits.
   const server = net.createServer({ noDelay: true }, (socket) => {
     socket.on("error", ignoreError)
-    const address = peerAddress(socket)
-    if (address === undefined) return void socket.destroy()
-    queue.offer({ connection: socket, peer: { address }, handlers })
+    const peer = peerOf(socket)
+    if (peer === undefined || !gate.admits(socket, peer.name)) return void socket.destroy()
+    queue.offer({ connection: socket, peer: { address: peer.address }, handlers })
   })
   server.on("error", (error) => {
     if (state.opened === undefined) return
     const { address } = state.opened
     if (!server.listening) return queue.close(failed(`the listener on ${address} broke`, address, error))
     // One connection could not be accepted, for want of file descriptors perhaps. The next one may be.
-    log(
-      Effect.logWarning(`A connection could not be accepted: ${describe(error)}`).pipe(
-        Effect.annotateLogs({ listener: address })
-      )
-    )
+    warn(`A connection could not be accepted: ${describe(error)}`)
   })
 
   const close = Effect.suspend(() => {
@@ -171,12 +180,20 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
  * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections over them. Default
  *   `false`. Not on every system: where it cannot be done, listening fails. A client uses several of them with several connections: see
  *   `connectionsPerEndpoint` of `Connection.ClientOptions`.
+ * - `maxConnections`: how many connections are open at the same time, those included that nobody has accepted yet and those whose TLS
+ *   handshake is under way. A whole number from 1 on, or `Infinity`. Default 10 000.
+ * - `maxConnectionsPerPeer`: how many of them are from one IP address, whatever their ports. To be raised where many clients come through one
+ *   proxy or one NAT. A whole number from 1 on, or `Infinity`. Default 1000.
+ *
+ * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, at most once a second.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TcpOptions {
   readonly reusePort?: boolean | undefined
+  readonly maxConnections?: number | undefined
+  readonly maxConnectionsPerPeer?: number | undefined
 }
 
 /**
@@ -186,7 +203,7 @@ export interface TcpOptions {
  * - The port is a number or the name of a service; with port 0 the system picks a free one, which the listener's `address` shows.
  *
  * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not this process's to use, is a
- * `ListenerError`. What listens is closed with the Scope.
+ * `ListenerError`. An option that makes no sense is a defect, a `RangeError` that names it. What listens is closed with the Scope.
  *
  * **Example**
  *
@@ -217,10 +234,11 @@ export const tcp = <R>(
   return fromServer({
     address: asked,
     handlers,
-    peerAddress: ({ remoteAddress, remotePort }) =>
+    limits: options ?? {},
+    peerOf: ({ remoteAddress, remotePort }) =>
       remoteAddress === undefined || remotePort === undefined
         ? undefined
-        : `tcp://${formatTcp(remoteAddress, remotePort)}`,
+        : { address: `tcp://${formatTcp(remoteAddress, remotePort)}`, name: unmapped(remoteAddress) },
     open: Effect.fnUntraced(function*(server, restore) {
       const target = parseTcp("tcp", address)
       if (Result.isFailure(target)) return yield* invalid(asked, target.failure)
@@ -252,12 +270,15 @@ export const tcp = <R>(
  *
  * - `mode`: the permissions of the socket file, such as `0o660`; who may write to it may connect. They hold from the moment the file is there.
  *   Default: what the process's umask leaves of `0o777`.
+ * - `maxConnections`: how many connections are open at the same time, as in {@link TcpOptions}. Clients of a Unix socket have no address, so
+ *   they have no limit each. A whole number from 1 on, or `Infinity`. Default 10 000.
  *
  * @category models
  * @since 0.1.0
  */
 export interface UnixOptions {
   readonly mode?: number | undefined
+  readonly maxConnections?: number | undefined
 }
 
 /**
@@ -279,7 +300,8 @@ export const unix = <R>(
   return fromServer({
     address,
     handlers,
-    peerAddress: () => address,
+    limits: { maxConnections: options?.maxConnections },
+    peerOf: () => ({ address }),
     open: Effect.fnUntraced(function*(server) {
       const target = parseUnix(path)
       if (Result.isFailure(target)) return yield* invalid(address, target.failure)
@@ -291,30 +313,59 @@ export const unix = <R>(
   })
 }
 
-/** How long a client may take for its handshake. */
-const handshakeTimeout = "10 seconds"
+/**
+ * What {@link mtls} can be told.
+ *
+ * - `reload`: how long after it has ended the Effect of the TLS options runs again. A duration of more than zero; with `Infinity` it runs
+ *   once. Default 1 minute.
+ * - `handshakeTimeout`: how long a client may take for its handshake. A duration of more than zero. Default 10 seconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MtlsOptions {
+  readonly reload?: Duration.Input | undefined
+  readonly handshakeTimeout?: Duration.Input | undefined
+}
 
 /**
  * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
  *
- * `tls` are the options of `tls.createServer`, or an Effect of them, which runs once:
+ * `tls` are the options of `tls.createServer`, or an Effect of them:
  *
  * - `cert` and `key`, or `pfx`: the server's certificate. Required.
  * - `ca`: who has to have signed the clients' certificates. Required, since by default every publicly trusted authority would do.
- * - `requestCert` and `rejectUnauthorized` are always true.
+ * - `crl`: the lists of those that were revoked, one of each authority in `ca`, where there are any.
+ * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken.
+ * - `SNICallback`: the contexts that it gives have a `ca` and a `crl` of their own, or else trust every public authority.
+ * - `requestCert` and `rejectUnauthorized` are always true, and sessions are not taken up again: each connection is checked in full.
  *
- * A missing or unreadable certificate is a `ListenerError`. Handshakes run side by side, so that a client that takes its time holds up
- * nobody; each has 10 seconds. One that fails costs its own connection and is logged, as a warning with the reason, or at debug level
- * where the client just went away. The handlers of the listener below are picked when the client has proved who it is.
+ * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. Handshakes run side by side, so that a client that
+ * takes its time holds up nobody; each has `handshakeTimeout`. One that fails costs its own connection and is logged, as a warning with the
+ * reason, or at debug level where the client just went away. The handlers of the listener below are picked when the client has proved
+ * who it is.
  *
- * Closing this listener closes the one below.
+ * An Effect runs once before this is made, and then again and again (`reload`). Handshakes that begin after that use what it gave last:
+ * certificates that were replaced, revocation lists that have grown. Connections that are there go on. Where it fails, or gives what cannot
+ * be used, perhaps since only one of two files has been replaced so far, the last good ones stay in use. That is logged as a warning, once
+ * until it goes well again. One that may hang needs a timeout of its own.
+ *
+ * Closing this listener closes the one below. An option that makes no sense is a defect, a `RangeError` that names it.
  *
  * **Example**
  *
  * ```ts
  * import { Effect } from "effect"
  * import { HandlerMap, Listener, Server } from "effect-call"
- * import { readFileSync } from "node:fs"
+ * import { readFile } from "node:fs/promises"
+ *
+ * const read = (path: string) =>
+ *   Effect.tryPromise({
+ *     try: () => readFile(path),
+ *     catch: (cause) => new Listener.ListenerError({ message: `cannot read ${path}`, cause })
+ *   })
+ *
+ * const certificates = Effect.all({ ca: read("ca.pem"), cert: read("server.pem"), key: read("server-key.pem") })
  *
  * const forAdmins = HandlerMap.empty.pipe(
  *   HandlerMap.set("example/Admin", "stop", () => Effect.succeed(new Uint8Array()))
@@ -322,7 +373,7 @@ const handshakeTimeout = "10 seconds"
  *
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const listener = yield* Listener.mtls(
- *     { ca: readFileSync("ca.pem"), cert: readFileSync("server.pem"), key: readFileSync("server-key.pem") },
+ *     certificates, // renewed ones are in use after a minute
  *     yield* Listener.tcp(":4443", ({ certificate }) => certificate?.subject.CN === "admin" ? forAdmins : HandlerMap.empty)
  *   )
  *   yield* Server.serve(listener)
@@ -334,15 +385,22 @@ const handshakeTimeout = "10 seconds"
  */
 export const mtls = Effect.fnUntraced(function*<R>(
   tls: TlsOptions | Effect.Effect<TlsOptions, ListenerError>,
-  listener: Listener<R>
+  listener: Listener<R>,
+  options?: MtlsOptions
 ): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
+  const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
+  const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
   const address = `mtls://${listener.address}`
-  const options = serverOptions(Effect.isEffect(tls) ? yield* tls : tls)
-  if (Result.isFailure(options)) return yield* invalid(address, options.failure)
-  const handshake = yield* Effect.try({
-    try: () => makeHandshake(options.success),
-    catch: (error) => failed(`cannot listen on ${address}`, address, error)
-  })
+  // A copy, since what the Effect gives next may be the same object with something else in it.
+  let given = { ...(Effect.isEffect(tls) ? yield* tls : tls) }
+  const first = makeHandshake(given)
+  if (Result.isFailure(first)) {
+    const reason = first.failure
+    return yield* typeof reason === "string"
+      ? invalid(address, reason)
+      : failed(`cannot listen on ${address}`, address, reason)
+  }
+  let handshake = first.success
   const queue = new ArrivalQueue<R>()
   const scope = yield* Scope.fork(yield* Effect.scope)
   const close = Effect.uninterruptible(Effect.gen(function*() {
@@ -355,7 +413,8 @@ export const mtls = Effect.fnUntraced(function*<R>(
     handshake(connection).pipe(
       Effect.timeoutOrElse({
         duration: handshakeTimeout,
-        orElse: () => Effect.fail(new HandshakeFailed(`it was not done after ${handshakeTimeout}`, false))
+        orElse: () =>
+          Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
       }),
       Effect.map((secured) =>
         queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
@@ -380,5 +439,33 @@ export const mtls = Effect.fnUntraced(function*<R>(
     Effect.catch((error) => Effect.sync(() => queue.close(error))),
     Effect.forkIn(scope)
   )
+
+  if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
+    let isFailing = false
+    const renew = Effect.gen(function*() {
+      const next = yield* tls
+      if (isDeepStrictEqual(next, given)) return
+      handshake = yield* Effect.fromResult(makeHandshake(next))
+      given = { ...next }
+      yield* Effect.logDebug("New TLS options are in use")
+    }).pipe(
+      Effect.andThen(Effect.sync(() => void (isFailing = false))),
+      Effect.catchCause((cause) => {
+        if (isFailing) return Effect.void
+        isFailing = true
+        return Effect.logWarning(
+          `The TLS options could not be renewed, and the last good ones stay in use: ${describe(Cause.squash(cause))}`
+        )
+      }),
+      Effect.annotateLogs({ listener: address })
+    )
+    yield* Effect.sleep(reload).pipe(
+      Effect.andThen(renew),
+      Effect.forever,
+      // It may call other services, and is nobody's call itself.
+      Effect.provideContext(yield* background),
+      Effect.forkIn(scope)
+    )
+  }
   return fromArrivals({ address, arrivals: queue.take, close })
 })

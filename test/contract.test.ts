@@ -339,6 +339,22 @@ describe("the types of", () => {
     const read: Effect.Effect<TlsOptions, Listener.ListenerError> = Effect.succeed(options)
     expectTypeOf(Listener.mtls(options, listener)).toEqualTypeOf<Listening<"S">>()
     expectTypeOf(Listener.mtls(read, listener)).toEqualTypeOf<Listening<"S">>()
+    expectTypeOf(Listener.mtls(read, listener, { reload: "1 minute", handshakeTimeout: 1000 })).toEqualTypeOf<
+      Listening<"S">
+    >()
+    expectTypeOf<Listener.TcpOptions>().toEqualTypeOf<{
+      readonly reusePort?: boolean | undefined
+      readonly maxConnections?: number | undefined
+      readonly maxConnectionsPerPeer?: number | undefined
+    }>()
+    expectTypeOf<Listener.UnixOptions>().toEqualTypeOf<{
+      readonly mode?: number | undefined
+      readonly maxConnections?: number | undefined
+    }>()
+    expectTypeOf<Listener.MtlsOptions>().toEqualTypeOf<{
+      readonly reload?: Duration.Input | undefined
+      readonly handshakeTimeout?: Duration.Input | undefined
+    }>()
     expectTypeOf<Listener.Listener<"S">>().toEqualTypeOf<{
       readonly address: string
       readonly accept: Effect.Effect<Listener.Accepted<"S">, Listener.ListenerError>

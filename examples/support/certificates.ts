@@ -1,7 +1,8 @@
 /**
- * Certificates made on the spot, for the examples and the tests: an authority that signs server and client certificates.
+ * Certificates made on the spot, for the examples and the tests: an authority that signs server and client certificates, and lists of those
+ * that it has revoked.
  *
- * They are valid for a day and are written nowhere. P-256 keys, so that a set takes some tens of milliseconds.
+ * They are valid for a day, unless asked otherwise, and are written nowhere. P-256 keys, so that a set takes some tens of milliseconds.
  */
 // oxlint-disable-next-line import/no-unassigned-import -- a polyfill that @peculiar/x509 needs to be loaded before it
 import "reflect-metadata"
@@ -24,8 +25,11 @@ export interface Identity {
 
 /** What an authority is asked to sign. */
 export interface IdentityOptions {
-  readonly commonName: string
+  /** A subject may have several. */
+  readonly commonName: string | ReadonlyArray<string>
   readonly names?: ReadonlyArray<AlternativeName>
+  readonly notBefore?: Date
+  readonly notAfter?: Date
 }
 
 /** Signs certificates. `ca` is its own certificate in PEM: what the other side has to trust. */
@@ -35,6 +39,8 @@ export interface Authority {
   readonly server: (options?: IdentityOptions) => Effect.Effect<Identity>
   /** A client's certificate. */
   readonly client: (options: IdentityOptions) => Effect.Effect<Identity>
+  /** The list, in PEM, of those that it has revoked. */
+  readonly revoke: (...identities: ReadonlyArray<Identity>) => Effect.Effect<string>
 }
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" }
@@ -77,9 +83,10 @@ export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "E
     const own = yield* generateKeys
     const certificate = yield* Effect.promise(async () =>
       x509.X509CertificateGenerator.create({
-        ...validity,
+        notBefore: options.notBefore ?? validity.notBefore,
+        notAfter: options.notAfter ?? validity.notAfter,
         serialNumber: serialNumber(),
-        subject: [{ CN: [options.commonName] }],
+        subject: [options.commonName].flat().map((name) => ({ CN: [name] })),
         issuer: root.subjectName,
         publicKey: own.publicKey,
         signingKey: keys.privateKey,
@@ -99,7 +106,20 @@ export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "E
   const authority: Authority = {
     ca: root.toString("pem"),
     server: (options = localhost) => sign(options, x509.ExtendedKeyUsage.serverAuth),
-    client: (options) => sign(options, x509.ExtendedKeyUsage.clientAuth)
+    client: (options) => sign(options, x509.ExtendedKeyUsage.clientAuth),
+    revoke: (...identities) =>
+      Effect.promise(async () => {
+        const list = await x509.X509CrlGenerator.create({
+          issuer: root.subject,
+          thisUpdate: validity.notBefore,
+          nextUpdate: validity.notAfter,
+          signingAlgorithm: algorithm,
+          signingKey: keys.privateKey,
+          entries: identities.map(({ cert }) => ({ serialNumber: new x509.X509Certificate(cert).serialNumber }))
+        })
+        // Its own PEM has a name that OpenSSL does not know.
+        return x509.PemConverter.encode(list.rawData, "X509 CRL")
+      })
   }
   return authority
 })

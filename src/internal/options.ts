@@ -63,15 +63,19 @@ export const duration = (
     : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
 }
 
-/** A duration of more than nothing, in milliseconds; it may be infinite. */
-export const positiveMillis = (
+/** A duration of more than zero, which may be Infinity. */
+export const positiveDuration = (
   name: string,
   value: Duration.Input | undefined,
   otherwise: Duration.Input
-): number => {
-  const millis = Duration.toMillis(duration(name, value, otherwise))
-  return millis > 0 ? millis : invalid(name, millis, "a duration of more than zero")
+): Duration.Duration => {
+  const parsed = duration(name, value, otherwise)
+  return Duration.isZero(parsed) ? invalid(name, value, "a duration of more than zero") : parsed
 }
+
+/** The same, in milliseconds. */
+export const positiveMillis = (name: string, value: Duration.Input | undefined, otherwise: Duration.Input): number =>
+  Duration.toMillis(positiveDuration(name, value, otherwise))
 
 /** The options that client and server share: what a connection takes. */
 export const connectionOptions = (

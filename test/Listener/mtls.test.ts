@@ -239,22 +239,67 @@ describe("Listener.mtls", () => {
       )
   )
 
-  it.effect("gives a handshake ten seconds, which delay nobody else", () => {
+  /** A client that says hello for ever, one byte after the other. */
+  const trickle = function*() {
+    yield* Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03])
+    while (true) yield 0
+  }
+
+  it.effect.each(
+    [
+      ["ten seconds", undefined, 10],
+      ["as long as it is told", { handshakeTimeout: "3 seconds" }, 3]
+    ] as const
+  )("gives a handshake %s, which delay nobody else", ([, options, seconds]) => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { client, server } = yield* setUp
+      const listener = yield* Listener.mtls(server, yield* Listener.tcp("127.0.0.1:0", handlers), options)
+      const silent = yield* plain(Number(listener.address.split(":").at(-1)))
+      silent.resume()
+      for (let i = 0; i < 3; i++) yield* secure(listener, client)
+      yield* TestClock.adjust(seconds * 1000 - 1)
+      yield* secure(listener, client)
+      assert.isFalse(silent.destroyed)
+      yield* TestClock.adjust(1)
+      yield* closed(silent)
+      yield* log.until(1)
+      assert.deepStrictEqual(log.lines.map(({ level, message }) => [level, message]), [
+        ["Warn", `TLS handshake failed: it was not done after ${seconds}s`]
+      ])
+    }).pipe(Effect.provide(log.layer))
+  })
+
+  it.effect("gives a handshake all the time there is with Infinity", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* setUp
+      const listener = yield* Listener.mtls(server, yield* Listener.tcp("127.0.0.1:0", handlers), {
+        handshakeTimeout: Infinity
+      })
+      const silent = yield* plain(Number(listener.address.split(":").at(-1)))
+      yield* TestClock.adjust("1 day")
+      yield* secure(listener, client)
+      assert.isFalse(silent.destroyed)
+    }))
+
+  it.effect("gives no more time to a client that sends a byte of its handshake now and then", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { client, server } = yield* setUp
       const listener = yield* overTcp(server, handlers)
-      const stalled = yield* plain(Number(listener.address.split(":").at(-1)))
-      stalled.resume()
-      for (let i = 0; i < 3; i++) yield* secure(listener, client)
-      yield* TestClock.adjust("9 seconds")
-      assert.isFalse(stalled.destroyed)
-      yield* secure(listener, client)
-      yield* TestClock.adjust("1 seconds")
-      yield* closed(stalled)
-      yield* log.until(1)
-      assert.deepStrictEqual(log.lines.map(({ level, message }) => [level, message]), [
-        ["Warn", "TLS handshake failed: it was not done after 10 seconds"]
+      const slow = yield* plain(Number(listener.address.split(":").at(-1)))
+      slow.resume()
+      const bytes = trickle()
+      for (let i = 0; i < 40; i++) {
+        slow.write(Buffer.from([bytes.next().value]))
+        // By the time that another client is in, the byte is there, too.
+        if (i % 10 === 0) yield* secure(listener, client)
+        assert.isFalse(slow.destroyed)
+        yield* TestClock.adjust("250 millis")
+      }
+      yield* closed(slow)
+      assert.deepStrictEqual(log.lines.map(({ message }) => message), [
+        "TLS handshake failed: it was not done after 10s"
       ])
     }).pipe(Effect.provide(log.layer))
   })

@@ -74,7 +74,10 @@ const startServer: Record<System, () => Promise<string>> = {
     new Promise((resolve) => {
       const handlers = HandlerMap.empty.pipe(HandlerMap.set("benchmark/Echo", "echo", (args) => Effect.succeed(args)))
       Effect.runFork(Effect.scoped(Effect.gen(function*() {
-        const listener = yield* Listener.tcp("127.0.0.1:0", handlers)
+        const listener = yield* Listener.tcp("127.0.0.1:0", handlers, {
+          maxConnections: Infinity,
+          maxConnectionsPerPeer: Infinity
+        })
         resolve(new URL(listener.address).port)
         return yield* Server.serve(listener)
       })))

@@ -47,7 +47,10 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
     Effect.all([
       Listener.tcp("127.0.0.1:0", handlers),
       Listener.unix(join(directory, "socket"), handlers),
-      Effect.flatMap(Listener.tcp("127.0.0.1:0", handlers), (listener) => Listener.mtls(certificates, listener))
+      Effect.flatMap(
+        Listener.tcp("127.0.0.1:0", handlers),
+        (listener) => Listener.mtls(Effect.succeed(certificates), listener)
+      )
     ]),
     serving
   )

@@ -119,10 +119,13 @@ export const parseAddress = (
   return Result.map(parseTarget(network, addr), () => ({ network, addr }))
 }
 
-/** The text of an address and a port. An IPv4 client of an IPv6 socket is shown as what it is. */
+/** An IPv4 client of an IPv6 socket, as what it is. */
+export const unmapped = (host: string): string => /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(host)?.[1] ?? host
+
+/** The text of an address and a port. */
 export const formatTcp = (host: string, port: number): string => {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(host)?.[1]
-  return mapped !== undefined ? `${mapped}:${port}` : host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+  const shown = unmapped(host)
+  return shown.includes(":") ? `[${shown}]:${port}` : `${shown}:${port}`
 }
 
 /** Whether a host is no particular one: empty, `0.0.0.0` or `::`. Dialing it means this host. */

@@ -8,9 +8,12 @@ import { isIP } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { ignoreError } from "./connect.ts"
+import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
 
 /**
  * The options of one handshake: the user's, checked, with the name that the server has to prove.
+ *
+ * A `session` of theirs is left out: a server that takes it up again would be checked neither for its name nor against today's authorities.
  *
  * @param host the host of the endpoint below, where it has one
  */
@@ -41,10 +44,20 @@ export const clientOptions = (
   const identity = isIP(name) === 0
     ? { host: name, servername: name.replace(/\.$/, "") }
     : { host: name.replace(/%.*$/, ""), servername: "" }
-  return Result.succeed({ ...options, ...identity, rejectUnauthorized: true })
+  return Result.map(
+    checkedOptions(options),
+    (options) => ({ ...options, ...identity, rejectUnauthorized: true, session: undefined })
+  )
 }
 
 const closedEarly = () => new Error("the connection was closed during the TLS handshake")
+
+// With TLS 1.2, a server that is Node's refuses a client in this way, without a word.
+const closedByServer = () =>
+  new Error(
+    "the server closed the connection during the TLS handshake " +
+      "(it may have refused this client's certificate, or have too many connections: its log says so)"
+  )
 
 const secured = (socket: tls.TLSSocket): Effect.Effect<void, unknown> =>
   Effect.callback((resume) => {
@@ -53,7 +66,8 @@ const secured = (socket: tls.TLSSocket): Effect.Effect<void, unknown> =>
       resume(result)
     }
     const onSecure = () => settle(socket.authorized ? Effect.void : Effect.fail(socket.authorizationError))
-    const onError = (error: Error) => settle(Effect.fail(error))
+    const onError = (error: NodeJS.ErrnoException) =>
+      settle(Effect.fail(error.code === "ECONNRESET" || error.code === "EPIPE" ? closedByServer() : error))
     const onClose = () => settle(Effect.fail(closedEarly()))
     const off = () => {
       socket.off("secureConnect", onSecure)
@@ -78,10 +92,11 @@ export const connectTls = Effect.fnUntraced(function*(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => tls.connect({ ...options, socket: raw }).on("error", ignoreError),
-      catch: (error) => error
+      catch: withoutValue
     }),
     (socket) => Effect.sync(() => socket.destroy())
   )
   yield* secured(socket)
-  return socket
+  const insecure = checkedProtocol(socket.getProtocol())
+  return insecure === undefined ? socket : yield* Effect.fail(new Error(insecure))
 })

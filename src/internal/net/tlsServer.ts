@@ -3,12 +3,27 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type { Buffer } from "node:buffer"
+import { constants, X509Certificate } from "node:crypto"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { describe, ignoreError } from "./connect.ts"
+import { checkedOptions, withoutValue } from "./tlsOptions.ts"
+
+/** Whether there is a certificate in it. Node takes anything for an authority's, and trusts nobody then. */
+const hasCertificate = (ca: string | Buffer): boolean => {
+  try {
+    return new X509Certificate(ca).raw.length > 0
+  } catch {
+    return false
+  }
+}
+
+/** The longest that a timer can be. A handshake's time is limited by whoever waits for it, and Node's two minutes are not to come before that. */
+const longest = 2 ** 31 - 1
 
 /** The options of a server: the user's, checked, with which every client has to prove who it is. */
-export const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, string> => {
+const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, string> => {
   if (options.ca === undefined) {
     return Result.fail("there is no ca: mtls needs the authorities that have to have signed the clients' certificates")
   }
@@ -21,7 +36,20 @@ export const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOpt
   if (options.requestCert === false || options.rejectUnauthorized === false) {
     return Result.fail("requestCert or rejectUnauthorized is false, but with mtls every client has to prove who it is")
   }
-  return Result.succeed({ ...options, requestCert: true, rejectUnauthorized: true })
+  const checked = checkedOptions(options)
+  if (Result.isFailure(checked)) return checked
+  const authorities = [options.ca].flat()
+  if (authorities.length === 0 || !authorities.every(hasCertificate)) {
+    return Result.fail("there is no certificate in ca, or in a part of it")
+  }
+  return Result.succeed({
+    handshakeTimeout: longest,
+    ...checked.success,
+    // A client that takes a session up again is not checked anew: it would get in with what has expired or was revoked since.
+    secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_TICKET,
+    requestCert: true,
+    rejectUnauthorized: true
+  })
 }
 
 /** How many servers are kept for later handshakes. */
@@ -45,17 +73,25 @@ const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): Hands
     : new HandshakeFailed(`the client's certificate was refused: ${describe(refusal)}`, false)
 }
 
+/** Performs the server's side of one handshake. */
+export type Handshake = (raw: Duplex) => Effect.Effect<tls.TLSSocket, HandshakeFailed>
+
 /**
- * Makes the function that performs one handshake. It throws on certificates and keys that cannot be read.
+ * Makes the function that performs handshakes with these options, or says what is wrong with them: a sentence, or what Node throws.
  *
  * A `tls.Server` says which socket has become secure or has failed, but not over which duplex. So each handshake under way has a server to
  * itself. Making one costs about a millisecond, since it reads the certificates; after a success it is used again. After a failure it is
  * not: it may still have to say something about that connection.
  */
-export const makeHandshake = (
-  options: tls.TlsOptions
-): (raw: Duplex) => Effect.Effect<tls.TLSSocket, HandshakeFailed> => {
-  const idle = [tls.createServer(options)]
+export const makeHandshake = (options: tls.TlsOptions): Result.Result<Handshake, unknown> =>
+  Result.flatMap(serverOptions(options), (options) =>
+    Result.try({
+      try: () => handshakeWith(options, tls.createServer(options)),
+      catch: withoutValue
+    }))
+
+const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake => {
+  const idle = [first]
   return (raw) =>
     Effect.callback((resume) => {
       raw.on("error", ignoreError)
