@@ -28,6 +28,7 @@ import { Gate } from "./internal/net/gate.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
 import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
 import { positiveDuration } from "./internal/options.ts"
+import { Warnings } from "./internal/warnings.ts"
 
 /**
  * Who is at the other end of a connection.
@@ -402,6 +403,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
   }
   let handshake = first.success
   const queue = new ArrivalQueue<R>()
+  const warnings = new Warnings(yield* Clock.Clock)
   const scope = yield* Scope.fork(yield* Effect.scope)
   const close = Effect.uninterruptible(Effect.gen(function*() {
     queue.close(closed(address))
@@ -420,11 +422,14 @@ export const mtls = Effect.fnUntraced(function*<R>(
         queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
       ),
       Effect.onError(() => Effect.sync(() => connection.destroy())),
-      Effect.catch((error) =>
-        (error.hungUp ? Effect.logDebug : Effect.logWarning)(`TLS handshake failed: ${error.message}`).pipe(
-          Effect.annotateLogs({ listener: address, peer: peer.address })
-        )
-      )
+      Effect.catch((error) => {
+        const others = error.hungUp ? "" : warnings.next()
+        if (others === undefined) return Effect.void
+        return (error.hungUp ? Effect.logDebug : Effect.logWarning)(`TLS handshake failed: ${error.message}${others}`)
+          .pipe(
+            Effect.annotateLogs({ listener: address, peer: peer.address })
+          )
+      })
     )
 
   yield* Effect.addFinalizer(() => close)

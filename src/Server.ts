@@ -34,6 +34,7 @@ import { type ServerSettings, serverSettings } from "./internal/server/options.t
 import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
 import { tableOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
+import { Warnings } from "./internal/warnings.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
 
 /**
@@ -128,6 +129,7 @@ const sessionSettings = (
   clock,
   context: withoutCaller(context),
   admission: new Admission(settings, settings.inlineHandlerMillis),
+  warnings: new Warnings(clock),
   stats
 })
 

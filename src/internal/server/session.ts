@@ -43,6 +43,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
 import { chainOfCause } from "./failure.ts"
@@ -54,6 +55,7 @@ export interface SessionSettings {
   /** What the handlers need, without anything that belongs to a single call. */
   readonly context: Context.Context<never>
   readonly admission: Admission
+  readonly warnings: Warnings
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
@@ -609,7 +611,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   private logRefused(problem: string): void {
-    this.logConnection(Effect.logWarning(`a connection was closed: its peer sent ${problem}`), problem)
+    const others = this.settings.warnings.next()
+    if (others === undefined) return
+    this.logConnection(Effect.logWarning(`a connection was closed: its peer sent ${problem}${others}`), problem)
   }
 
   private logConnection(line: Effect.Effect<void>, reason?: string): void {

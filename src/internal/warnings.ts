@@ -1,0 +1,35 @@
+/**
+ * Warnings about what peers do, which they could cause without end: what floods a server must not flood its log.
+ */
+import type * as Clock from "effect/Clock"
+import { nowMillis } from "./time.ts"
+
+/** So many may come at once, and after that one in so many milliseconds. */
+const atOnce = 100
+const interval = 100
+
+export class Warnings {
+  private readonly clock: Clock.Clock
+  private left = atOnce
+  private countedAt = 0
+  private leftOut = 0
+
+  constructor(clock: Clock.Clock) {
+    this.clock = clock
+  }
+
+  /** What a warning is to say besides, where it is to be given: how many before it were not. Undefined where it is to be left out, too. */
+  next(): string | undefined {
+    const now = nowMillis(this.clock)
+    this.left = Math.min(atOnce, this.left + (now - this.countedAt) / interval)
+    this.countedAt = now
+    if (this.left < 1) {
+      this.leftOut++
+      return undefined
+    }
+    this.left--
+    const others = this.leftOut === 0 ? "" : ` (${this.leftOut} more such warnings were left out before)`
+    this.leftOut = 0
+    return others
+  }
+}
