@@ -27,7 +27,7 @@ export interface AdmissionLimits {
  * connection in the order in which they came, and the connections in turn.
  *
  * It also puts off what one turn of the event loop should not start any more, so that a large batch from one connection does not keep
- * the others waiting: those calls start in the next turn.
+ * the others waiting: those calls start in the next turn. As long as there are places for them, they do not count as waiting.
  */
 export class Admission {
   private readonly limits: AdmissionLimits
@@ -37,8 +37,9 @@ export class Admission {
   private readonly waiting = new Map<AdmittedConnection, Set<Startable>>()
   /** The same, of connections that run as many as one may. */
   private readonly held = new Map<AdmittedConnection, Set<Startable>>()
-  private waitingCalls = 0
-  private heldCalls = 0
+  /** So many of the calls that wait have a place by their connection's limit, and so many have none. */
+  private placed = 0
+  private unplaced = 0
   private turnEndsAt = 0
   private startedInTurn = 0
   private scheduled = false
@@ -59,9 +60,9 @@ export class Admission {
    * where these were put off to another turn, and not where they wait for others to end.
    */
   tryStart(connection: AdmittedConnection): boolean {
-    if (this.running + this.waitingCalls >= this.limits.maxConcurrentCalls) return false
+    if (this.running + this.placed >= this.limits.maxConcurrentCalls) return false
     if (connection.running >= this.limits.maxConcurrentCallsPerConnection) return false
-    if (this.waitingCalls > 0 && this.waiting.has(connection)) return false
+    if (this.placed > 0 && this.waiting.has(connection)) return false
     if (this.turnIsOver()) return false
     this.running++
     connection.running++
@@ -70,45 +71,58 @@ export class Admission {
 
   /** Puts a call in the queue; false where that is full. */
   tryQueue(call: Startable): boolean {
-    const { maxConcurrentCalls, maxConcurrentCallsPerConnection, maxQueuedCalls, maxQueuedCallsPerConnection } =
-      this.limits
-    if (this.running + this.waitingCalls + this.heldCalls >= maxConcurrentCalls + maxQueuedCalls) return false
     const { connection } = call
+    const spare = this.limits.maxConcurrentCallsPerConnection - connection.running
     // All of a connection's are in one place, so that they start in their order.
-    const isHeld = connection.running >= maxConcurrentCallsPerConnection && !this.waiting.has(connection)
+    const isHeld = spare <= 0 && !this.waiting.has(connection)
     const queue = isHeld ? this.held : this.waiting
     const calls = queue.get(connection)
-    // Of those that are only put off, as many as could run do not count.
-    const spare = maxConcurrentCallsPerConnection - connection.running
-    if ((calls?.size ?? 0) >= spare + maxQueuedCallsPerConnection) return false
+    const size = calls?.size ?? 0
+    if (this.isFull(size, spare)) return false
     if (calls === undefined) queue.set(connection, new Set([call]))
     else calls.add(call)
-    if (isHeld) this.heldCalls++
-    else this.waitingCalls++
-    if (!isHeld && this.running < maxConcurrentCalls) this.schedule()
+    if (size < spare) this.placed++
+    else this.unplaced++
+    if (!isHeld && this.running < this.limits.maxConcurrentCalls) this.schedule()
     return true
   }
 
   /** A call that waits will not start any more. */
   leave(call: Startable): void {
     const { connection } = call
-    if (this.remove(this.waiting, call)) this.waitingCalls--
-    else if (this.remove(this.held, call)) this.heldCalls--
-    else return
-    if (this.waiting.get(connection)?.size === 0) this.waiting.delete(connection)
-    if (this.held.get(connection)?.size === 0) this.held.delete(connection)
+    const queue = this.waiting.has(connection) ? this.waiting : this.held
+    const calls = queue.get(connection)
+    if (calls === undefined || !calls.delete(call)) return
+    if (calls.size === 0) queue.delete(connection)
+    if (calls.size < this.limits.maxConcurrentCallsPerConnection - connection.running) this.placed--
+    else this.unplaced--
   }
 
   /** A call of this connection that was started has ended. */
   ended(connection: AdmittedConnection): void {
     this.running--
     connection.running--
-    if (this.heldCalls > 0) this.release(connection)
-    if (this.waitingCalls > 0) this.schedule()
+    if (this.unplaced > 0) {
+      const calls = this.waiting.get(connection) ?? this.held.get(connection)
+      if (calls !== undefined && calls.size >= this.limits.maxConcurrentCallsPerConnection - connection.running) {
+        this.unplaced--
+        this.placed++
+      }
+      this.release(connection)
+    }
+    if (this.placed > 0) this.schedule()
   }
 
-  private remove(queue: Map<AdmittedConnection, Set<Startable>>, call: Startable): boolean {
-    return queue.get(call.connection)?.delete(call) ?? false
+  /** Whether no further call of a connection may wait, of which so many do. It may run `spare` more. */
+  private isFull(size: number, spare: number): boolean {
+    const { maxConcurrentCalls, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
+    const free = maxConcurrentCalls - this.running - this.placed
+    // It is only put off.
+    if (size < spare && free > 0) return false
+    if (this.unplaced + Math.max(0, -free) >= maxQueuedCalls) return true
+    // Of its own, those do not wait that have a place also beside all others'.
+    const placed = Math.min(spare, free + Math.min(size, spare))
+    return size - Math.max(0, placed) >= maxQueuedCallsPerConnection
   }
 
   /** What is held of a connection has its turn again. */
@@ -117,14 +131,6 @@ export class Admission {
     if (calls === undefined) return
     this.held.delete(connection)
     this.waiting.set(connection, calls)
-    this.heldCalls -= calls.size
-    this.waitingCalls += calls.size
-  }
-
-  private hold(connection: AdmittedConnection, calls: Set<Startable>): void {
-    this.held.set(connection, calls)
-    this.heldCalls += calls.size
-    this.waitingCalls -= calls.size
   }
 
   /** Whether no more calls should start in this turn. The first always may, and the clock is not read for each. */
@@ -148,14 +154,14 @@ export class Admission {
       if (this.turnIsOver()) return this.schedule()
       this.waiting.delete(connection)
       if (connection.running >= maxConcurrentCallsPerConnection) {
-        this.hold(connection, calls)
+        this.held.set(connection, calls)
         continue
       }
       const [call] = calls
       if (call === undefined) continue
       calls.delete(call)
       if (calls.size > 0) this.waiting.set(connection, calls)
-      this.waitingCalls--
+      this.placed--
       this.running++
       connection.running++
       call.start()
