@@ -6,6 +6,8 @@
 export interface AdmittedConnection {
   /** How many of its calls run; counted here. */
   running: number
+  /** Whether none of its calls is to start, since its client does not take its answers. Where that changes, `pause` or `resume` follows. */
+  readonly paused: boolean
 }
 
 /** A call that can be started when it is its turn. */
@@ -27,7 +29,8 @@ export interface AdmissionLimits {
  * connection in the order in which they came, and the connections in turn.
  *
  * It also puts off what one turn of the event loop should not start any more, so that a large batch from one connection does not keep
- * the others waiting: those calls start in the next turn. As long as there are places for them, they do not count as waiting.
+ * the others waiting: those calls start in the next turn. As long as there are places for them, they do not count as waiting. Nor do calls
+ * of a connection that is paused: nothing more is read from it, so that they are few, and they must not be at the expense of others.
  */
 export class Admission {
   private readonly limits: AdmissionLimits
@@ -35,9 +38,9 @@ export class Admission {
   private running = 0
   // In the order of their turns, and a call that ends while it waits is out at once.
   private readonly waiting = new Map<AdmittedConnection, Set<Startable>>()
-  /** The same, of connections that run as many as one may. */
+  /** The same, of connections that run as many as one may, or are paused. */
   private readonly held = new Map<AdmittedConnection, Set<Startable>>()
-  /** So many of the calls that wait have a place by their connection's limit, and so many have none. */
+  /** So many of the calls that wait have a place by their connection's limit, and so many have none. Those of paused ones are not counted. */
   private placed = 0
   private unplaced = 0
   private turnEndsAt = 0
@@ -61,7 +64,7 @@ export class Admission {
    */
   tryStart(connection: AdmittedConnection): boolean {
     if (this.running + this.placed >= this.limits.maxConcurrentCalls) return false
-    if (connection.running >= this.limits.maxConcurrentCallsPerConnection) return false
+    if (connection.running >= this.limits.maxConcurrentCallsPerConnection || connection.paused) return false
     if (this.placed > 0 && this.waiting.has(connection)) return false
     if (this.turnIsOver()) return false
     this.running++
@@ -74,15 +77,17 @@ export class Admission {
     const { connection } = call
     const spare = this.limits.maxConcurrentCallsPerConnection - connection.running
     // All of a connection's are in one place, so that they start in their order.
-    const isHeld = spare <= 0 && !this.waiting.has(connection)
+    const isHeld = (spare <= 0 || connection.paused) && !this.waiting.has(connection)
     const queue = isHeld ? this.held : this.waiting
     const calls = queue.get(connection)
     const size = calls?.size ?? 0
-    if (this.isFull(size, spare)) return false
+    if (this.isFull(connection, size, spare)) return false
     if (calls === undefined) queue.set(connection, new Set([call]))
     else calls.add(call)
-    if (size < spare) this.placed++
-    else this.unplaced++
+    if (!connection.paused) {
+      if (size < spare) this.placed++
+      else this.unplaced++
+    }
     if (!isHeld && this.running < this.limits.maxConcurrentCalls) this.schedule()
     return true
   }
@@ -94,6 +99,7 @@ export class Admission {
     const calls = queue.get(connection)
     if (calls === undefined || !calls.delete(call)) return
     if (calls.size === 0) queue.delete(connection)
+    if (connection.paused) return
     if (calls.size < this.limits.maxConcurrentCallsPerConnection - connection.running) this.placed--
     else this.unplaced--
   }
@@ -102,7 +108,7 @@ export class Admission {
   ended(connection: AdmittedConnection): void {
     this.running--
     connection.running--
-    if (this.unplaced > 0) {
+    if (this.unplaced > 0 && !connection.paused) {
       const calls = this.waiting.get(connection) ?? this.held.get(connection)
       if (calls !== undefined && calls.size >= this.limits.maxConcurrentCallsPerConnection - connection.running) {
         this.unplaced--
@@ -113,9 +119,28 @@ export class Admission {
     if (this.placed > 0) this.schedule()
   }
 
+  /** The connection is paused now. Its calls that wait wait until it is not. */
+  pause(connection: AdmittedConnection): void {
+    const calls = this.waiting.get(connection) ?? this.held.get(connection)
+    if (calls === undefined) return
+    this.waiting.delete(connection)
+    this.held.set(connection, calls)
+    this.place(connection, calls, -1)
+  }
+
+  /** The connection is no longer paused. */
+  resume(connection: AdmittedConnection): void {
+    const calls = this.held.get(connection)
+    if (calls === undefined) return
+    this.place(connection, calls, 1)
+    this.release(connection)
+    if (this.placed > 0) this.schedule()
+  }
+
   /** Whether no further call of a connection may wait, of which so many do. It may run `spare` more. */
-  private isFull(size: number, spare: number): boolean {
+  private isFull(connection: AdmittedConnection, size: number, spare: number): boolean {
     const { maxConcurrentCalls, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
+    if (connection.paused) return size - spare >= maxQueuedCallsPerConnection
     const free = maxConcurrentCalls - this.running - this.placed
     // It is only put off.
     if (size < spare && free > 0) return false
@@ -123,6 +148,13 @@ export class Admission {
     // Of its own, those do not wait that have a place also beside all others'.
     const placed = Math.min(spare, free + Math.min(size, spare))
     return size - Math.max(0, placed) >= maxQueuedCallsPerConnection
+  }
+
+  /** Counts the calls of a connection that wait, or counts them no longer. */
+  private place(connection: AdmittedConnection, calls: Set<Startable>, sign: 1 | -1): void {
+    const placed = Math.min(calls.size, this.limits.maxConcurrentCallsPerConnection - connection.running)
+    this.placed += sign * placed
+    this.unplaced += sign * (calls.size - placed)
   }
 
   /** What is held of a connection has its turn again. */

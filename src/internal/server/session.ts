@@ -85,7 +85,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly tally: Tally | undefined
   private readonly onEnded: () => void
   running = 0
-  private paused = false
+  /** Whether nothing is read from the client, since it does not take its answers. */
+  paused = false
   /** Whether a message has come. */
   private spoken = false
   /** Whether the client understands flags. */
@@ -203,6 +204,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     // It was not for its sender that it did not become whole.
     if (this.transport.isPartial) this.onPartial()
     this.transport.duplex.resume()
+    this.settings.admission.resume(this)
   }
 
   onOver(over: Over): void {
@@ -521,9 +523,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       writer.reference(id, type, head, payload)
     }
     if (!writer.hasRoom() && !this.paused) {
-      // A reader that is slow to take its answers gets no more of them made.
+      // A reader that is slow to take its answers gets no more of them made, but for those of handlers that run.
       this.paused = true
       this.transport.duplex.pause()
+      this.settings.admission.pause(this)
     }
   }
 

@@ -8,8 +8,8 @@ const turn = Effect.callback<void>((resume) => {
 })
 
 /** The connections that calls come in on. */
-const one = { running: 0 }
-const other = { running: 0 }
+const one = { running: 0, paused: false }
+const other = { running: 0, paused: false }
 
 /** Calls that note when they are started; `busy` is how long each keeps the event loop, in milliseconds. */
 const makeCalls = (busy = 0, connection: AdmittedConnection = one) => {
@@ -50,7 +50,7 @@ const limited = (limits: Partial<AdmissionLimits>, turnMillis = forever) => {
   }, turnMillis)
   const started: Array<string> = []
   const connect = (name: string) => {
-    const connection = { running: 0 }
+    const connection = { running: 0, paused: false }
     let made = 0
     /** Asks for a call, as a batch that has just been read; gives it where it waits. */
     const ask = () => {
@@ -424,4 +424,109 @@ describe("a connection's own limits", () => {
     a.end()
     assert.deepEqual([b.ask(), b.ask(), c.ask(), c.ask()], ["started", "started", "started", "started"])
   })
+})
+
+describe("a connection that is paused", () => {
+  const pause = (admission: Admission, connection: { paused: boolean; running: number }) => {
+    connection.paused = true
+    admission.pause(connection)
+  }
+  const resume = (admission: Admission, connection: { paused: boolean; running: number }) => {
+    connection.paused = false
+    admission.resume(connection)
+  }
+
+  it.effect("has none of its calls started, neither new ones nor those that wait, until it goes on", () =>
+    Effect.gen(function*() {
+      const { admission, connect, started } = limited({ maxConcurrentCalls: 2 })
+      const a = connect("a")
+      admission.beginTurn()
+      a.asks(4)
+      pause(admission, a.connection)
+      a.end()
+      a.end()
+      waits(a.ask())
+      yield* turn
+      assert.deepEqual(started, ["a1", "a2"])
+      resume(admission, a.connection)
+      yield* turn
+      assert.deepEqual(started, ["a1", "a2", "a3", "a4"])
+      a.end()
+      yield* turn
+      assert.deepEqual(started, ["a1", "a2", "a3", "a4", "a5"])
+    }))
+
+  it.effect("may be paused by the start of one of its calls, and the next is not started", () =>
+    Effect.gen(function*() {
+      const { admission, connect, started } = limited({ maxConcurrentCalls: 1 })
+      const [a, b] = [connect("a"), connect("b")]
+      admission.beginTurn()
+      a.ask()
+      const pausing = {
+        connection: a.connection,
+        start: () => {
+          started.push("pausing")
+          pause(admission, a.connection)
+          admission.ended(a.connection)
+        }
+      }
+      assert.ok(admission.tryQueue(pausing))
+      waits(a.ask())
+      waits(b.ask())
+      a.end()
+      yield* turn
+      yield* turn
+      assert.deepEqual(started, ["a1", "pausing", "b1"])
+      b.end()
+      resume(admission, a.connection)
+      yield* turn
+      assert.deepEqual(started, ["a1", "pausing", "b1", "a2"])
+    }))
+
+  it("does not take the places of others with what it has waiting", () => {
+    const { admission, connect } = limited({ maxConcurrentCalls: 4, maxQueuedCalls: 2 })
+    const [a, b] = [connect("a"), connect("b")]
+    admission.beginTurn()
+    assert.deepEqual(a.asks(7), { started: 4, waiting: 2, refused: 1 })
+    pause(admission, a.connection)
+    for (let i = 0; i < 4; i++) a.end()
+    assert.deepEqual(b.asks(7), { started: 4, waiting: 2, refused: 1 })
+  })
+
+  it("is refused no call for that, but those past its own limits", () => {
+    const { admission, connect } = limited({
+      maxQueuedCalls: 0,
+      maxConcurrentCallsPerConnection: 3,
+      maxQueuedCallsPerConnection: 2
+    })
+    const a = connect("a")
+    admission.beginTurn()
+    a.ask()
+    pause(admission, a.connection)
+    assert.deepEqual(a.asks(6), { started: 0, waiting: 4, refused: 2 })
+  })
+
+  it.effect("goes on within the limits, be it that its calls have ended meanwhile, were given up, or wait for others'", () =>
+    Effect.gen(function*() {
+      const { admission, connect, started } = limited({ maxConcurrentCalls: 3, maxConcurrentCallsPerConnection: 2 })
+      const [a, b] = [connect("a"), connect("b")]
+      admission.beginTurn()
+      a.asks(2)
+      const [third] = [waits(a.ask()), a.ask(), a.ask()]
+      pause(admission, a.connection)
+      admission.leave(third)
+      resume(admission, a.connection)
+      yield* turn
+      assert.deepEqual(started, ["a1", "a2"])
+      pause(admission, a.connection)
+      a.end()
+      a.end()
+      b.asks(2)
+      resume(admission, a.connection)
+      yield* turn
+      assert.deepEqual(started, ["a1", "a2", "b1", "b2", "a4"])
+      b.end()
+      yield* turn
+      assert.deepEqual(started, ["a1", "a2", "b1", "b2", "a4", "a5"])
+    }))
 })

@@ -13,6 +13,7 @@ type Command =
   | { readonly _tag: "End"; readonly connection: number }
   /** One of the calls that wait is given up, if there is one. */
   | { readonly _tag: "Leave"; readonly pick: number }
+  | { readonly _tag: "Pause" | "Resume"; readonly connection: number }
   /** A turn of the event loop. */
   | { readonly _tag: "Turn" }
 
@@ -25,6 +26,7 @@ interface Call {
 class Connection {
   /** Counted by what is tested. */
   running = 0
+  paused = false
   /** The model: how many run, and which wait, in the order in which they came. */
   runs = 0
   waits: Array<Call> = []
@@ -41,6 +43,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   },
   { weight: 5, arbitrary: fc.record({ _tag: fc.constant("End"), connection }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("Leave"), pick: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ _tag: fc.constantFrom("Pause", "Resume"), connection }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("Turn") }) }
 )
 
@@ -73,13 +76,17 @@ class Run {
 
   /** So many more could run if all did that could by their connections' limits; less than 0 where some of those have to wait. */
   private get free(): number {
-    const counted = this.connections.map((connection) => connection.runs + this.placed(connection))
+    const counted = this.connections.map((connection) =>
+      connection.runs + (connection.paused ? 0 : this.placed(connection))
+    )
     return this.limits.maxConcurrentCalls - counted.reduce((sum, n) => sum + n, 0)
   }
 
   /** How many calls wait for others to end, and not only for a turn. */
   private get waiting(): number {
-    const unplaced = this.connections.map((connection) => connection.waits.length - this.placed(connection))
+    const unplaced = this.connections.map((connection) =>
+      connection.paused ? 0 : connection.waits.length - this.placed(connection)
+    )
     return unplaced.reduce((sum, n) => sum + n, 0) + Math.max(0, -this.free)
   }
 
@@ -87,6 +94,7 @@ class Run {
     const { maxConcurrentCallsPerConnection, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
     const size = connection.waits.length
     const spare = maxConcurrentCallsPerConnection - connection.runs
+    if (connection.paused) return size >= spare + maxQueuedCallsPerConnection
     if (this.free > 0 && size < spare) return false
     const own = Math.max(0, Math.min(spare, this.free + this.placed(connection)))
     return this.waiting >= maxQueuedCalls || size - own >= maxQueuedCallsPerConnection
@@ -94,6 +102,7 @@ class Run {
 
   private note(call: Call): void {
     const { connection, number } = call
+    assert.ok(!connection.paused, "a call of a connection that is paused was started")
     connection.runs++
     connection.started.push(number)
   }
@@ -115,8 +124,8 @@ class Run {
       this.note(call)
     } else if (this.admission.tryQueue(call)) {
       assert.ok(!refused, "has to wait, where it should be refused")
-      const { runs, waits } = connection
-      const mayStart = waits.length === 0 && this.free > 0 && runs < maxConcurrentCallsPerConnection
+      const { paused, runs, waits } = connection
+      const mayStart = !paused && waits.length === 0 && this.free > 0 && runs < maxConcurrentCallsPerConnection
       assert.ok(!(this.hasTime && mayStart), "has to wait, where it could be started")
       waits.push(call)
     } else {
@@ -136,6 +145,18 @@ class Run {
     this.admission.leave(call)
   }
 
+  pause(connection: Connection): void {
+    if (connection.paused) return
+    connection.paused = true
+    this.admission.pause(connection)
+  }
+
+  resume(connection: Connection): void {
+    if (!connection.paused) return
+    connection.paused = false
+    this.admission.resume(connection)
+  }
+
   get all(): ReadonlyArray<Call> {
     return this.connections.flatMap(({ waits }) => waits)
   }
@@ -153,8 +174,8 @@ class Run {
   checkIdle(): void {
     const { maxConcurrentCalls, maxConcurrentCallsPerConnection } = this.limits
     if (this.connections.reduce((sum, { runs }) => sum + runs, 0) >= maxConcurrentCalls) return
-    for (const { runs, waits } of this.connections) {
-      assert.ok(waits.length === 0 || runs === maxConcurrentCallsPerConnection, "a call waits for nothing")
+    for (const { paused, runs, waits } of this.connections) {
+      assert.ok(waits.length === 0 || paused || runs === maxConcurrentCallsPerConnection, "a call waits for nothing")
     }
   }
 }
@@ -179,6 +200,10 @@ const execute = async (run: Run, command: Command): Promise<void> => {
       const { all } = run
       return all.length === 0 ? undefined : run.leave(all[command.pick % all.length]!)
     }
+    case "Pause":
+      return run.pause(run.connections[command.connection]!)
+    case "Resume":
+      return run.resume(run.connections[command.connection]!)
     case "Turn":
       return settle().then(() => run.checkIdle())
   }
@@ -213,6 +238,7 @@ for (
           await execute(run, command)
           run.check()
         }
+        for (const connection of run.connections) run.resume(connection)
         for (let i = 0; run.all.length > 0 || run.connections.some(({ runs }) => runs > 0); i++) {
           assert.ok(i < 1000, "it does not come to an end")
           for (const connection of run.connections) run.end(connection)
