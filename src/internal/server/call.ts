@@ -89,6 +89,8 @@ export class RunningCall implements Startable, IncomingCall {
   start(): void {
     const begin = this.begin
     this.begin = undefined
+    // Where the event loop is busy, which is when calls wait, timers are late: nobody works for a caller who has given up.
+    if (this.owner.isLate(this.deadlineAt)) return this.end(interrupted)
     begin?.()
   }
 
