@@ -13,7 +13,45 @@ export interface AdmittedConnection {
 /** A call that can be started when it is its turn. */
 export interface Startable {
   readonly connection: AdmittedConnection
+  /** Whether it has waited for half of the time that its caller gives it, or longer. */
+  isPressed(): boolean
   start(): void
+}
+
+/**
+ * The calls of one connection that wait, in the order in which they came; those that are pressed for time let the others pass.
+ *
+ * Where more come than can be served, and each has a deadline, the oldest is always one whose time is nearly up: to start it would be work
+ * in vain, call by call, and hardly any would be answered in time. Those behind it have time enough.
+ */
+class WaitingCalls {
+  private readonly calls = new Set<Startable>()
+  /** Calls that had their turn, and were pressed. */
+  private readonly pressed = new Set<Startable>()
+
+  get size(): number {
+    return this.calls.size + this.pressed.size
+  }
+
+  add(call: Startable): void {
+    this.calls.add(call)
+  }
+
+  delete(call: Startable): boolean {
+    return this.calls.delete(call) || this.pressed.delete(call)
+  }
+
+  /** Takes out the call whose turn it is. */
+  take(): Startable | undefined {
+    for (const call of this.calls) {
+      this.calls.delete(call)
+      if (!call.isPressed()) return call
+      this.pressed.add(call)
+    }
+    const [call] = this.pressed
+    if (call !== undefined) this.pressed.delete(call)
+    return call
+  }
 }
 
 /** How many calls there may be. */
@@ -26,7 +64,7 @@ export interface AdmissionLimits {
 
 /**
  * Lets calls start, up to a number of them in all and a number for each connection; further ones wait, up to other numbers: those of one
- * connection in the order in which they came, and the connections in turn.
+ * connection in the order in which they came, but for those that are pressed for time, and the connections in turn.
  *
  * It also puts off what one turn of the event loop should not start any more, so that a large batch from one connection does not keep
  * the others waiting: those calls start in the next turn. As long as there are places for them, they do not count as waiting. Nor do calls
@@ -37,9 +75,9 @@ export class Admission {
   private readonly turnMillis: number
   private running = 0
   // In the order of their turns, and a call that ends while it waits is out at once.
-  private readonly waiting = new Map<AdmittedConnection, Set<Startable>>()
+  private readonly waiting = new Map<AdmittedConnection, WaitingCalls>()
   /** The same, of connections that run as many as one may, or are paused. */
-  private readonly held = new Map<AdmittedConnection, Set<Startable>>()
+  private readonly held = new Map<AdmittedConnection, WaitingCalls>()
   /** So many of the calls that wait have a place by their connection's limit, and so many have none. Those of paused ones are not counted. */
   private placed = 0
   private unplaced = 0
@@ -79,11 +117,11 @@ export class Admission {
     // All of a connection's are in one place, so that they start in their order.
     const isHeld = (spare <= 0 || connection.paused) && !this.waiting.has(connection)
     const queue = isHeld ? this.held : this.waiting
-    const calls = queue.get(connection)
+    let calls = queue.get(connection)
     const size = calls?.size ?? 0
     if (this.isFull(connection, size, spare)) return false
-    if (calls === undefined) queue.set(connection, new Set([call]))
-    else calls.add(call)
+    if (calls === undefined) queue.set(connection, calls = new WaitingCalls())
+    calls.add(call)
     if (!connection.paused) {
       if (size < spare) this.placed++
       else this.unplaced++
@@ -151,7 +189,7 @@ export class Admission {
   }
 
   /** Counts the calls of a connection that wait, or counts them no longer. */
-  private place(connection: AdmittedConnection, calls: Set<Startable>, sign: 1 | -1): void {
+  private place(connection: AdmittedConnection, calls: WaitingCalls, sign: 1 | -1): void {
     const placed = Math.min(calls.size, this.limits.maxConcurrentCallsPerConnection - connection.running)
     this.placed += sign * placed
     this.unplaced += sign * (calls.size - placed)
@@ -189,9 +227,8 @@ export class Admission {
         this.held.set(connection, calls)
         continue
       }
-      const [call] = calls
+      const call = calls.take()
       if (call === undefined) continue
-      calls.delete(call)
       if (calls.size > 0) this.waiting.set(connection, calls)
       this.placed--
       this.running++

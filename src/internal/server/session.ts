@@ -304,7 +304,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (admission.tryStart(this)) return this.run(call, route.read(bytes, argsAt, end, owned), trace)
     // Read when it is its turn: one that is never started need not be.
     const args = owned ? bytes.subarray(argsAt, end) : ownCopy(bytes, argsAt, end)
-    call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace))
+    // Half of its time is gone then. Without a deadline there is no half.
+    const pressedAt = deadlineAt - micros / 2000
+    call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace), pressedAt)
     if (!admission.tryQueue(call)) {
       this.count(call, "overloaded")
       return this.respondError(id, [Identities.overloaded])

@@ -1,7 +1,12 @@
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as assert from "node:assert/strict"
-import { Admission, type AdmissionLimits, type AdmittedConnection } from "../../../src/internal/server/admission.ts"
+import {
+  Admission,
+  type AdmissionLimits,
+  type AdmittedConnection,
+  type Startable
+} from "../../../src/internal/server/admission.ts"
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
@@ -16,6 +21,7 @@ const makeCalls = (busy = 0, connection: AdmittedConnection = one) => {
   const started: Array<number> = []
   const call = (n: number) => ({
     connection,
+    isPressed: () => false,
     start: () => {
       const until = performance.now() + busy
       while (performance.now() < until) {
@@ -39,6 +45,22 @@ const admissionOf = (maxConcurrentCalls: number, maxQueuedCalls: number, turnMil
 /** More time than any turn takes. */
 const forever = 1_000_000
 
+/** A call that waits, and is pressed for time from when it is told so. */
+class Waiting implements Startable {
+  readonly connection: AdmittedConnection
+  readonly start: () => void
+  pressed = false
+
+  constructor(connection: AdmittedConnection, start: () => void) {
+    this.connection = connection
+    this.start = start
+  }
+
+  isPressed(): boolean {
+    return this.pressed
+  }
+}
+
 /** Connections of their own, with limits, and one way to ask for a call and to note it when it starts. */
 const limited = (limits: Partial<AdmissionLimits>, turnMillis = forever) => {
   const admission = new Admission({
@@ -59,7 +81,7 @@ const limited = (limits: Partial<AdmissionLimits>, turnMillis = forever) => {
         started.push(text)
         return "started"
       }
-      const call = { connection, start: () => void started.push(text) }
+      const call = new Waiting(connection, () => started.push(text))
       return admission.tryQueue(call) ? call : "refused"
     }
     /** What becomes of so many calls. */
@@ -256,6 +278,7 @@ describe("admission", () => {
       for (let n = 0; n < 50; n++) {
         admission.tryQueue({
           connection: one,
+          isPressed: () => false,
           start: () => {
             ended.count++
             admission.ended(one)
@@ -464,6 +487,7 @@ describe("a connection that is paused", () => {
       a.ask()
       const pausing = {
         connection: a.connection,
+        isPressed: () => false,
         start: () => {
           started.push("pausing")
           pause(admission, a.connection)
@@ -528,5 +552,59 @@ describe("a connection that is paused", () => {
       b.end()
       yield* turn
       assert.deepEqual(started, ["a1", "a2", "b1", "b2", "a4", "a5"])
+    }))
+})
+
+describe("a call that is pressed for time when it is its turn", () => {
+  /** One call runs; so many others wait. */
+  const waiting = (count: number, limits?: Partial<AdmissionLimits>) => {
+    const { admission, connect, started } = limited({ maxConcurrentCalls: 1, ...limits })
+    const a = connect("a")
+    admission.beginTurn()
+    a.ask()
+    const calls = Array.from({ length: count }, () => waits(a.ask()))
+    started.length = 0
+    const next = Effect.suspend(() => {
+      a.end()
+      return turn
+    })
+    return { admission, started, calls, a, next, connect }
+  }
+
+  it.effect("lets those of its connection pass that are not, and has its turn when there are no others", () =>
+    Effect.gen(function*() {
+      const { a, calls, next, started } = waiting(4)
+      for (const n of [0, 1, 3]) calls[n]!.pressed = true
+      yield* next
+      assert.deepEqual(started, ["a4"])
+      waits(a.ask())
+      for (let i = 0; i < 4; i++) yield* next
+      assert.deepEqual(started, ["a4", "a6", "a2", "a3", "a5"])
+    }))
+
+  it.effect("takes its connection's turn, and no other's", () =>
+    Effect.gen(function*() {
+      const { calls, connect, next, started } = waiting(2)
+      const b = connect("b")
+      b.asks(2)
+      calls[0]!.pressed = true
+      calls[1]!.pressed = true
+      for (let i = 0; i < 2; i++) yield* next
+      assert.deepEqual(started, ["a2", "b1"])
+    }))
+
+  it.effect("still has its place, and frees it when it leaves", () =>
+    Effect.gen(function*() {
+      const { a, admission, calls, next, started } = waiting(3, { maxQueuedCalls: 3 })
+      calls[0]!.pressed = true
+      yield* next
+      assert.deepEqual(started, ["a3"])
+      waits(a.ask())
+      assert.equal(a.ask(), "refused")
+      admission.leave(calls[0]!)
+      waits(a.ask())
+      assert.equal(a.ask(), "refused")
+      for (let i = 0; i < 4; i++) yield* next
+      assert.deepEqual(started, ["a3", "a4", "a5", "a7"])
     }))
 })
