@@ -108,11 +108,11 @@ describe("a client that does not read its answers", () => {
       const maxUnsentBytes = 100_000
       const { client, made, send } = yield* open({ maxUnsentBytes, inlineHandlerDuration: 0 })
       yield* send(...Array.from({ length: 100 }, (_, i) => ask(i + 1, size)))
-      let received = 0
-      client.socket.on("data", (chunk: Buffer) => void (received += chunk.length))
+      const seen = { bytes: 0 }
+      client.socket.on("data", (chunk: Buffer) => void (seen.bytes += chunk.length))
       yield* TestNetwork.heal("a")
-      while (received < 100 * (size + 16)) {
-        const untaken = made.length * (size + 16) - received
+      while (seen.bytes < 100 * (size + 16)) {
+        const untaken = made.length * (size + 16) - seen.bytes
         assert.ok(untaken <= maxUnsentBytes + size + 3 * window, `${untaken} bytes were made, and not taken`)
         yield* turn
       }
