@@ -6,12 +6,52 @@
 export interface AdmittedConnection {
   /** How many of its calls run; counted here. */
   running: number
+  /** Whether none of its calls is to start, since its client does not take its answers. Where that changes, `pause` or `resume` follows. */
+  readonly paused: boolean
 }
 
 /** A call that can be started when it is its turn. */
 export interface Startable {
   readonly connection: AdmittedConnection
+  /** Whether it has waited for half of the time that its caller gives it, or longer. */
+  isPressed(): boolean
   start(): void
+}
+
+/**
+ * The calls of one connection that wait, in the order in which they came; those that are pressed for time let the others pass.
+ *
+ * Where more come than can be served, and each has a deadline, the oldest is always one whose time is nearly up: to start it would be work
+ * in vain, call by call, and hardly any would be answered in time. Those behind it have time enough.
+ */
+class WaitingCalls {
+  private readonly calls = new Set<Startable>()
+  /** Calls that had their turn, and were pressed. */
+  private readonly pressed = new Set<Startable>()
+
+  get size(): number {
+    return this.calls.size + this.pressed.size
+  }
+
+  add(call: Startable): void {
+    this.calls.add(call)
+  }
+
+  delete(call: Startable): boolean {
+    return this.calls.delete(call) || this.pressed.delete(call)
+  }
+
+  /** Takes out the call whose turn it is. */
+  take(): Startable | undefined {
+    for (const call of this.calls) {
+      this.calls.delete(call)
+      if (!call.isPressed()) return call
+      this.pressed.add(call)
+    }
+    const [call] = this.pressed
+    if (call !== undefined) this.pressed.delete(call)
+    return call
+  }
 }
 
 /** How many calls there may be. */
@@ -24,21 +64,23 @@ export interface AdmissionLimits {
 
 /**
  * Lets calls start, up to a number of them in all and a number for each connection; further ones wait, up to other numbers: those of one
- * connection in the order in which they came, and the connections in turn.
+ * connection in the order in which they came, but for those that are pressed for time, and the connections in turn.
  *
  * It also puts off what one turn of the event loop should not start any more, so that a large batch from one connection does not keep
- * the others waiting: those calls start in the next turn.
+ * the others waiting: those calls start in the next turn. As long as there are places for them, they do not count as waiting. Nor do calls
+ * of a connection that is paused: nothing more is read from it, so that they are few, and they must not be at the expense of others.
  */
 export class Admission {
   private readonly limits: AdmissionLimits
   private readonly turnMillis: number
   private running = 0
   // In the order of their turns, and a call that ends while it waits is out at once.
-  private readonly waiting = new Map<AdmittedConnection, Set<Startable>>()
-  /** The same, of connections that run as many as one may. */
-  private readonly held = new Map<AdmittedConnection, Set<Startable>>()
-  private waitingCalls = 0
-  private heldCalls = 0
+  private readonly waiting = new Map<AdmittedConnection, WaitingCalls>()
+  /** The same, of connections that run as many as one may, or are paused. */
+  private readonly held = new Map<AdmittedConnection, WaitingCalls>()
+  /** So many of the calls that wait have a place by their connection's limit, and so many have none. Those of paused ones are not counted. */
+  private placed = 0
+  private unplaced = 0
   private turnEndsAt = 0
   private startedInTurn = 0
   private scheduled = false
@@ -59,9 +101,9 @@ export class Admission {
    * where these were put off to another turn, and not where they wait for others to end.
    */
   tryStart(connection: AdmittedConnection): boolean {
-    if (this.running + this.waitingCalls >= this.limits.maxConcurrentCalls) return false
-    if (connection.running >= this.limits.maxConcurrentCallsPerConnection) return false
-    if (this.waitingCalls > 0 && this.waiting.has(connection)) return false
+    if (this.running + this.placed >= this.limits.maxConcurrentCalls) return false
+    if (connection.running >= this.limits.maxConcurrentCallsPerConnection || connection.paused) return false
+    if (this.placed > 0 && this.waiting.has(connection)) return false
     if (this.turnIsOver()) return false
     this.running++
     connection.running++
@@ -70,45 +112,87 @@ export class Admission {
 
   /** Puts a call in the queue; false where that is full. */
   tryQueue(call: Startable): boolean {
-    const { maxConcurrentCalls, maxConcurrentCallsPerConnection, maxQueuedCalls, maxQueuedCallsPerConnection } =
-      this.limits
-    if (this.running + this.waitingCalls + this.heldCalls >= maxConcurrentCalls + maxQueuedCalls) return false
     const { connection } = call
+    const spare = this.limits.maxConcurrentCallsPerConnection - connection.running
     // All of a connection's are in one place, so that they start in their order.
-    const isHeld = connection.running >= maxConcurrentCallsPerConnection && !this.waiting.has(connection)
+    const isHeld = (spare <= 0 || connection.paused) && !this.waiting.has(connection)
     const queue = isHeld ? this.held : this.waiting
-    const calls = queue.get(connection)
-    // Of those that are only put off, as many as could run do not count.
-    const spare = maxConcurrentCallsPerConnection - connection.running
-    if ((calls?.size ?? 0) >= spare + maxQueuedCallsPerConnection) return false
-    if (calls === undefined) queue.set(connection, new Set([call]))
-    else calls.add(call)
-    if (isHeld) this.heldCalls++
-    else this.waitingCalls++
-    if (!isHeld && this.running < maxConcurrentCalls) this.schedule()
+    let calls = queue.get(connection)
+    const size = calls?.size ?? 0
+    if (this.isFull(connection, size, spare)) return false
+    if (calls === undefined) queue.set(connection, calls = new WaitingCalls())
+    calls.add(call)
+    if (!connection.paused) {
+      if (size < spare) this.placed++
+      else this.unplaced++
+    }
+    if (!isHeld && this.running < this.limits.maxConcurrentCalls) this.schedule()
     return true
   }
 
   /** A call that waits will not start any more. */
   leave(call: Startable): void {
     const { connection } = call
-    if (this.remove(this.waiting, call)) this.waitingCalls--
-    else if (this.remove(this.held, call)) this.heldCalls--
-    else return
-    if (this.waiting.get(connection)?.size === 0) this.waiting.delete(connection)
-    if (this.held.get(connection)?.size === 0) this.held.delete(connection)
+    const queue = this.waiting.has(connection) ? this.waiting : this.held
+    const calls = queue.get(connection)
+    if (calls === undefined || !calls.delete(call)) return
+    if (calls.size === 0) queue.delete(connection)
+    if (connection.paused) return
+    if (calls.size < this.limits.maxConcurrentCallsPerConnection - connection.running) this.placed--
+    else this.unplaced--
   }
 
   /** A call of this connection that was started has ended. */
   ended(connection: AdmittedConnection): void {
     this.running--
     connection.running--
-    if (this.heldCalls > 0) this.release(connection)
-    if (this.waitingCalls > 0) this.schedule()
+    if (this.unplaced > 0 && !connection.paused) {
+      const calls = this.waiting.get(connection) ?? this.held.get(connection)
+      if (calls !== undefined && calls.size >= this.limits.maxConcurrentCallsPerConnection - connection.running) {
+        this.unplaced--
+        this.placed++
+      }
+      this.release(connection)
+    }
+    if (this.placed > 0) this.schedule()
   }
 
-  private remove(queue: Map<AdmittedConnection, Set<Startable>>, call: Startable): boolean {
-    return queue.get(call.connection)?.delete(call) ?? false
+  /** The connection is paused now. Its calls that wait wait until it is not. */
+  pause(connection: AdmittedConnection): void {
+    const calls = this.waiting.get(connection) ?? this.held.get(connection)
+    if (calls === undefined) return
+    this.waiting.delete(connection)
+    this.held.set(connection, calls)
+    this.place(connection, calls, -1)
+  }
+
+  /** The connection is no longer paused. */
+  resume(connection: AdmittedConnection): void {
+    const calls = this.held.get(connection)
+    if (calls === undefined) return
+    this.place(connection, calls, 1)
+    this.release(connection)
+    if (this.placed > 0) this.schedule()
+  }
+
+  /** Whether no further call of a connection may wait, of which so many do. It may run `spare` more. */
+  private isFull(connection: AdmittedConnection, size: number, spare: number): boolean {
+    const { maxConcurrentCalls, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
+    if (connection.paused) return size - spare >= maxQueuedCallsPerConnection
+    const free = maxConcurrentCalls - this.running - this.placed
+    // It is only put off.
+    if (size < spare && free > 0) return false
+    if (this.unplaced + Math.max(0, -free) >= maxQueuedCalls) return true
+    // Of its own, those do not wait that have a place also beside all others'.
+    const placed = Math.min(spare, free + Math.min(size, spare))
+    return size - Math.max(0, placed) >= maxQueuedCallsPerConnection
+  }
+
+  /** Counts the calls of a connection that wait, or counts them no longer. */
+  private place(connection: AdmittedConnection, calls: WaitingCalls, sign: 1 | -1): void {
+    const placed = Math.min(calls.size, this.limits.maxConcurrentCallsPerConnection - connection.running)
+    this.placed += sign * placed
+    this.unplaced += sign * (calls.size - placed)
   }
 
   /** What is held of a connection has its turn again. */
@@ -117,14 +201,6 @@ export class Admission {
     if (calls === undefined) return
     this.held.delete(connection)
     this.waiting.set(connection, calls)
-    this.heldCalls -= calls.size
-    this.waitingCalls += calls.size
-  }
-
-  private hold(connection: AdmittedConnection, calls: Set<Startable>): void {
-    this.held.set(connection, calls)
-    this.heldCalls += calls.size
-    this.waitingCalls -= calls.size
   }
 
   /** Whether no more calls should start in this turn. The first always may, and the clock is not read for each. */
@@ -148,14 +224,13 @@ export class Admission {
       if (this.turnIsOver()) return this.schedule()
       this.waiting.delete(connection)
       if (connection.running >= maxConcurrentCallsPerConnection) {
-        this.hold(connection, calls)
+        this.held.set(connection, calls)
         continue
       }
-      const [call] = calls
+      const call = calls.take()
       if (call === undefined) continue
-      calls.delete(call)
       if (calls.size > 0) this.waiting.set(connection, calls)
-      this.waitingCalls--
+      this.placed--
       this.running++
       connection.running++
       call.start()

@@ -21,7 +21,7 @@ export interface CallOwner extends AdmittedConnection {
   acknowledge(call: RunningCall): void
   /** Answers a call that has ended. */
   answer(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>): void
-  /** Whether a failure at this moment is one because there is no time left. */
+  /** Whether it is past a moment in milliseconds of the clock. A failure past the call's deadline is one because there is no time left. */
   isLate(deadlineAt: number): boolean
   /** The bytes to answer with. */
   reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown>
@@ -47,6 +47,7 @@ export class RunningCall implements Startable, IncomingCall {
   private readonly owner: CallOwner
   private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private begin: (() => void) | undefined = undefined
+  private pressedAt = Infinity
 
   constructor(id: number, route: Route, deadlineAt: number, startedAt: number, owner: CallOwner) {
     this.id = id
@@ -81,14 +82,21 @@ export class RunningCall implements Startable, IncomingCall {
     this.concluded = exit
   }
 
-  /** It waits; `begin` starts its handler. */
-  queue(begin: () => void): void {
+  /** It waits; `begin` starts its handler. From `pressedAt` on it lets others pass. */
+  queue(begin: () => void, pressedAt: number): void {
     this.begin = begin
+    this.pressedAt = pressedAt
+  }
+
+  isPressed(): boolean {
+    return this.owner.isLate(this.pressedAt)
   }
 
   start(): void {
     const begin = this.begin
     this.begin = undefined
+    // Where the event loop is busy, which is when calls wait, timers are late: nobody works for a caller who has given up.
+    if (this.owner.isLate(this.deadlineAt)) return this.end(interrupted)
     begin?.()
   }
 

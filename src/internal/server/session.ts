@@ -87,7 +87,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly tally: Tally | undefined
   private readonly onEnded: () => void
   running = 0
-  private paused = false
+  /** Whether nothing is read from the client, since it does not take its answers. */
+  paused = false
   /** Whether a message has come. */
   private spoken = false
   /** Whether the client understands flags. */
@@ -205,6 +206,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     // It was not for its sender that it did not become whole.
     if (this.transport.isPartial) this.onPartial()
     this.transport.duplex.resume()
+    this.settings.admission.resume(this)
   }
 
   onOver(over: Over): void {
@@ -304,7 +306,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (admission.tryStart(this)) return this.run(call, route.read(bytes, argsAt, end, owned), trace)
     // Read when it is its turn: one that is never started need not be.
     const args = owned ? bytes.subarray(argsAt, end) : ownCopy(bytes, argsAt, end)
-    call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace))
+    // Half of its time is gone then. Without a deadline there is no half.
+    const pressedAt = deadlineAt - micros / 2000
+    call.queue(() => this.begin(call, route.read(args, 0, args.length, true), trace), pressedAt)
     if (!admission.tryQueue(call)) {
       this.count(call, "overloaded")
       return this.respondError(id, [Identities.overloaded])
@@ -523,9 +527,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       writer.reference(id, type, head, payload)
     }
     if (!writer.hasRoom() && !this.paused) {
-      // A reader that is slow to take its answers gets no more of them made.
+      // A reader that is slow to take its answers gets no more of them made, but for those of handlers that run.
       this.paused = true
       this.transport.duplex.pause()
+      this.settings.admission.pause(this)
     }
   }
 

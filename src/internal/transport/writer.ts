@@ -182,9 +182,33 @@ export class Writer {
     this.scheduled = false
     this.owner.onFlush()
     if (this.closed || this.blocked || this.isEmpty) return
-    if (this.rest !== undefined && !this.writeRest(this.rest)) return this.room()
+    this.write()
+    this.room()
+    this.endIfDone()
+  }
+
+  /** Ends the writing half once everything that waits has been handed to the socket. */
+  end(): void {
+    this.ending = true
+    this.flush()
+    this.endIfDone()
+  }
+
+  /** Lets go of everything that waits and stops for good. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.duplex.off("drain", this.onDrain)
+    this.queue = []
+    this.current = undefined
+    this.rest = undefined
+    this.waiting = 0
+  }
+
+  private write(): void {
+    if (this.rest !== undefined && !this.writeRest(this.rest)) return
     const items = this.items()
-    if (items.length === 0) return this.room()
+    if (items.length === 0) return
     this.queue = []
     this.current = undefined
     this.waiting = 0
@@ -213,25 +237,6 @@ export class Writer {
     if (corked) this.duplex.uncork()
     if (!ready) this.blocked = this.duplex.writableNeedDrain
     if (this.rest !== undefined && !this.blocked) this.schedule()
-    this.room()
-  }
-
-  /** Ends the writing half once everything that waits has been handed to the socket. */
-  end(): void {
-    this.ending = true
-    this.flush()
-    if (this.isEmpty && !this.closed) this.duplex.end()
-  }
-
-  /** Lets go of everything that waits and stops for good. */
-  close(): void {
-    if (this.closed) return
-    this.closed = true
-    this.duplex.off("drain", this.onDrain)
-    this.queue = []
-    this.current = undefined
-    this.rest = undefined
-    this.waiting = 0
   }
 
   private schedule(): void {
@@ -271,7 +276,11 @@ export class Writer {
     this.drains++
     this.flush()
     this.room()
-    if (this.ending && this.isEmpty) this.duplex.end()
+    this.endIfDone()
+  }
+
+  private endIfDone(): void {
+    if (this.ending && this.isEmpty && !this.closed) this.duplex.end()
   }
 
   private room(): void {
