@@ -1,0 +1,19 @@
+import { describe, it } from "@effect/vitest"
+import * as assert from "node:assert/strict"
+import { FairClock } from "./fairClock.ts"
+
+describe("a fair clock", () => {
+  it("goes like any other, as long as it is looked at", () => {
+    const clock = new FairClock(1000)
+    for (let now = 1000; now <= 3000; now += 50) clock.look(now)
+    assert.equal(clock.now, 2000)
+  })
+
+  it("goes on by a moment only where nobody could look at it", () => {
+    const clock = new FairClock(1000)
+    clock.look(1050)
+    clock.look(9000)
+    clock.look(9010)
+    assert.equal(clock.now, 160)
+  })
+})

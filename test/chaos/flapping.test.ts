@@ -1,0 +1,23 @@
+import { describe, it } from "@effect/vitest"
+import * as assert from "node:assert/strict"
+import { viewOf } from "./flapping.ts"
+import { Random } from "./random.ts"
+
+const truth = ["a", "b", "c"]
+const random = new Random(1, "views")
+const views = Array.from({ length: 1000 }, () => viewOf(random, truth, ["dead"]))
+const seen = new Set(views.map(({ items }) => items.join("")))
+
+describe("a resolver that flaps", () => {
+  it("says the truth, reorders it, leaves some out, says some twice, says what is dead, and says nothing", () => {
+    for (const view of ["abc", "cba", "b", "ca", "abcab", ""]) assert.ok(seen.has(view), view)
+    assert.ok([...seen].some((view) => view.includes("dead")))
+  })
+
+  it("says nothing of anybody else, and that there is nobody only for a moment", () => {
+    for (const { items, millis } of views) {
+      assert.ok(items.every((item) => item === "dead" || truth.includes(item)))
+      assert.ok(millis > 0 && millis <= (items.length === 0 ? 100 : 1000))
+    }
+  })
+})
