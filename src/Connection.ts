@@ -127,7 +127,7 @@ export interface ClientOptions {
    * When an endpoint is left alone though it can be connected to: after `failures` failures in a row, which are calls whose time was up and
    * connections that were lost under calls, for `duration`. Then it gets single calls, each some time after the other, until one is answered;
    * one that fails doubles the time, up to `maxDuration`. Never more than half of the endpoints are left alone, and one of them is used where there is
-   * no other. Default: 5, 5 seconds, 1 minute; `false` turns it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it
+   * no other. Default: 5, 5 seconds, 30 seconds; `false` turns it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it
    * is given: its calls then fail with `Unreachable` at once.
    */
   readonly outlierEjection?:

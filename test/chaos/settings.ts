@@ -6,12 +6,6 @@ import type { FaultName } from "./faults.ts"
 import type { ReplicaSpec } from "./replicas.ts"
 import type { SlotSpec } from "./slots.ts"
 
-/**
- * Whether Connections give up peers that say nothing any more. Then proxies may also let connections vanish: silent for good, and never
- * healed. Until then only a call's deadline ends what such a connection has.
- */
-const keepAlive = false
-
 /** In ms. All but the first are long, since the machine may have others to serve. */
 export const limits = {
   /** By how much a call may be late, by a clock that leaves out what the machine has no time for. */
@@ -43,7 +37,13 @@ export const replicas: ReadonlyArray<ReplicaSpec> = [
 
 const habits = { typed: 0.3, keyed: 0, waiting: 0.3, untimed: 0.1 }
 
-const options = { dialTimeout: 1000, backoff: { initial: 20, max: 500 } }
+// Sooner than by default, so that all of it happens often.
+const options = {
+  dialTimeout: 1000,
+  backoff: { initial: 20, max: 500 },
+  keepAlive: { interval: 1000, timeout: 1000 },
+  outlierEjection: { duration: 500, maxDuration: 2000 }
+}
 
 const lifetime = { least: 5000, most: 30_000 }
 
@@ -100,7 +100,7 @@ export const proxyFaultWeights: typeof faultWeights = {
   split: 2,
   blackHole: 4,
   refuse: 1,
-  ...(keepAlive ? { vanish: 2 } : {})
+  vanish: 2
 }
 
 /** For how long a replica is left alone between two faults, in ms. */

@@ -62,7 +62,7 @@ const outlierEjection = (options: ClientOptions["outlierEjection"]): OutlierEjec
   options === false ? undefined : {
     failures: wholeNumber("outlierEjection.failures", options?.failures, 5, 1),
     duration: positiveMillis("outlierEjection.duration", options?.duration, Duration.seconds(5)),
-    maxDuration: positiveMillis("outlierEjection.maxDuration", options?.maxDuration, Duration.minutes(1)),
+    maxDuration: positiveMillis("outlierEjection.maxDuration", options?.maxDuration, Duration.seconds(30)),
     ejectsShards: options !== undefined
   }
 

@@ -15,7 +15,7 @@ describe("a client's options", () => {
       keepAlive: { interval: 10_000, timeout: 10_000 },
       keepAliveInMemory: false,
       retryBudget: { ratio: 0.1, burst: 100 },
-      outlierEjection: { failures: 5, duration: 5000, maxDuration: 60_000, ejectsShards: false },
+      outlierEjection: { failures: 5, duration: 5000, maxDuration: 30_000, ejectsShards: false },
       metrics: true,
       connectionsPerEndpoint: 1,
       optimisticSpinMillis: 0,
