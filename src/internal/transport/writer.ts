@@ -184,7 +184,7 @@ export class Writer {
     if (this.closed || this.blocked || this.isEmpty) return
     if (this.rest !== undefined && !this.writeRest(this.rest)) return this.room()
     const items = this.items()
-    if (items.length === 0) return this.room()
+    if (items.length === 0) return this.handedOver()
     this.queue = []
     this.current = undefined
     this.waiting = 0
@@ -213,14 +213,14 @@ export class Writer {
     if (corked) this.duplex.uncork()
     if (!ready) this.blocked = this.duplex.writableNeedDrain
     if (this.rest !== undefined && !this.blocked) this.schedule()
-    this.room()
+    this.handedOver()
   }
 
   /** Ends the writing half once everything that waits has been handed to the socket. */
   end(): void {
     this.ending = true
     this.flush()
-    if (this.isEmpty && !this.closed) this.duplex.end()
+    this.handedOver()
   }
 
   /** Lets go of everything that waits and stops for good. */
@@ -270,8 +270,12 @@ export class Writer {
     this.blocked = false
     this.drains++
     this.flush()
+    this.handedOver()
+  }
+
+  private handedOver(): void {
     this.room()
-    if (this.ending && this.isEmpty) this.duplex.end()
+    if (this.ending && this.isEmpty && !this.closed) this.duplex.end()
   }
 
   private room(): void {
