@@ -61,6 +61,19 @@ describe("a connection without calls", () => {
       yield* toldAfter("10 seconds", understood, answer(1, "one"))
     }).pipe(Effect.scoped))
 
+  it.effect("has its time from its last call also where that was answered at once", () =>
+    Effect.gen(function*() {
+      const { raw, toldAfter } = yield* idling()
+      const answers: Array<Buffer> = []
+      for (let id = 1; id <= 5; id++) {
+        yield* TestClock.adjust("6 seconds")
+        raw.write(request(id, echo, bytesOf("one")))
+        answers.push(answer(id, "one"))
+        yield* receives(raw, understood, ...answers)
+      }
+      yield* toldAfter("10 seconds", understood, ...answers)
+    }).pipe(Effect.scoped))
+
   it.effect("is not kept by a client that only asks whether the server is there", () =>
     Effect.gen(function*() {
       const { raw, toldAfter } = yield* idling()

@@ -95,7 +95,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private noMoreRequests = false
   /** Until when the client's calls may end after that, in milliseconds of the clock. */
   private graceUntil = Infinity
-  /** When the last request came where nothing else says that there are no more, or the last call ended where idle connections are closed. */
+  /** When the last request came, or the last call ended; noted only where that makes a difference. */
   private quietSince = 0
   private startedAt = 0
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
@@ -283,7 +283,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
     if (this.noMoreRequests) return this.transport.refuse(`request ${id} after it had said that there are no more`)
-    if (this.goingAway) this.quietSince = nowMillis(this.settings.clock)
+    if (this.goingAway || this.settings.idleMillis !== Infinity) this.quietSince = nowMillis(this.settings.clock)
     const route = this.routes.get(bytes, start)
     const { admission, stats } = this.settings
     if (route === undefined) {
