@@ -373,6 +373,30 @@ describe("a client that does not understand has a quiet period of 100 ms", () =>
       yield* Fiber.join(stopping)
     }).pipe(Effect.scoped))
 
+  it.effect("which is not over in the middle of a request", () =>
+    Effect.gen(function*() {
+      const { endpoint, stop } = yield* stoppable()
+      const raw = yield* greeted(endpoint, version)
+      const bytes = request(1, echo, bytesOf("a large one"))
+      raw.write(bytes.subarray(0, 20))
+      yield* settle
+      const stopping = yield* stop
+      for (const [from, to] of [[20, 30], [30, 40]]) {
+        yield* TestClock.adjust("1 second")
+        raw.write(bytes.subarray(from, to))
+        yield* settle
+      }
+      yield* TestClock.adjust("1 second")
+      assert.equal(isOpen(raw), true)
+      raw.write(bytes.subarray(40))
+      yield* receives(raw, plain, answer(1, "a large one"))
+      yield* TestClock.adjust(99)
+      assert.equal(isOpen(raw), true)
+      yield* TestClock.adjust(1)
+      yield* raw.closed
+      yield* Fiber.join(stopping)
+    }).pipe(Effect.scoped))
+
   it.live("after which it may still be sending, and gets all its answers", () =>
     Effect.gen(function*() {
       const { endpoint, stop } = yield* stoppable({}, tcp.listen)

@@ -83,6 +83,19 @@ describe("a connection without calls", () => {
       yield* toldAfter("4 seconds", understood, understood)
     }).pipe(Effect.scoped))
 
+  it.effect("is not idle while a request arrives", () =>
+    Effect.gen(function*() {
+      const { raw, toldAfter } = yield* idling()
+      const bytes = request(1, echo, bytesOf("a slow one"))
+      yield* TestClock.adjust("6 seconds")
+      raw.write(bytes.subarray(0, 30))
+      yield* settle
+      yield* TestClock.adjust("30 seconds")
+      raw.write(bytes.subarray(30))
+      yield* receives(raw, understood, answer(1, "a slow one"))
+      yield* toldAfter("10 seconds", understood, answer(1, "a slow one"))
+    }).pipe(Effect.scoped))
+
   it.effect("is closed for a client that does not understand after a quiet period of 100 ms", () =>
     Effect.gen(function*() {
       const { raw } = yield* idling(version)

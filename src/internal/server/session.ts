@@ -579,6 +579,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (this.calls.size > 0 || this.ending || this.transport.isOver) return Infinity
     const awaitsWord = this.goingAway && this.understands
     if (awaitsWord) return Infinity
+    // In the middle of a message it is not quiet.
+    if (this.transport.isPartial) this.quietSince = now
     const due = this.quietSince + (this.goingAway ? quietPeriod : this.settings.idleMillis)
     if (now < due) return due
     if (this.goingAway) this.end()
