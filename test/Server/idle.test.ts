@@ -2,12 +2,12 @@
  * `idleTimeout`: connections without calls are closed by going away, and nobody loses a call by it.
  */
 import { describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber } from "effect"
+import { Duration, Effect, Fiber, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { settle, until, untilState } from "../Connection/support.ts"
+import { settle, turn, until, untilState } from "../Connection/support.ts"
 import { makeLog } from "../support/log.ts"
-import { bytesOf, connect, eachNetwork, echo, textOf } from "../support/networks.ts"
+import { bytesOf, connect, eachNetwork, echo, tcp, textOf } from "../support/networks.ts"
 import { message, type Raw, rawClient, receives, request, version, versionWith } from "../support/raw.ts"
 import { hold, stoppable } from "../support/stoppable.ts"
 
@@ -112,6 +112,44 @@ describe("a connection without calls", () => {
 })
 
 describe("a client that is told so", () => {
+  it.effect("has what it had sent before served, however long that takes", () =>
+    Effect.gen(function*() {
+      const { calls, gate, raw, toldAfter } = yield* idling()
+      yield* toldAfter("10 seconds", understood)
+      raw.write(Buffer.concat([request(1, hold, bytesOf("one")), noMoreRequests]))
+      yield* until(() => calls.running === 1)
+      yield* TestClock.adjust("1 hour")
+      assert.deepEqual(calls, { running: 1, interrupted: 0, echoed: 0 })
+      yield* gate.open
+      yield* raw.closed
+      yield* receives(raw, understood, goingAway, goingAway, answer(1, "one"))
+    }).pipe(Effect.scoped))
+
+  it.effect("is told so also by a server that gives its calls no grace when it stops", () =>
+    Effect.gen(function*() {
+      const { raw, toldAfter } = yield* idling(understood, { shutdownGrace: 0 })
+      yield* toldAfter("10 seconds", understood)
+      raw.write(Buffer.concat([request(1, echo, bytesOf("one")), noMoreRequests]))
+      yield* raw.closed
+      yield* receives(raw, understood, goingAway, answer(1, "one"), goingAway)
+    }).pipe(Effect.scoped))
+
+  it.effect("is cut off when it has not said its last word within the time for a message, and has no calls", () =>
+    Effect.gen(function*() {
+      const { calls, gate, raw, toldAfter } = yield* idling(understood, { messageTimeout: "5 seconds" })
+      yield* toldAfter("10 seconds", understood)
+      raw.write(request(1, hold, nothing))
+      yield* until(() => calls.running === 1)
+      yield* TestClock.adjust("12 seconds")
+      yield* gate.open
+      yield* settle
+      assert.equal(isOpen(raw), true)
+      yield* TestClock.adjust("2999 millis")
+      assert.equal(isOpen(raw), true)
+      yield* TestClock.adjust(1)
+      yield* raw.closed
+    }).pipe(Effect.scoped))
+
   it.effect("gets the grace of a server that stops meanwhile, and no more", () =>
     Effect.gen(function*() {
       const { calls, raw, stop, toldAfter } = yield* idling()
@@ -174,4 +212,25 @@ describe("a Connection whose server closes what is idle", () => {
       yield* TestClock.adjust(1)
       yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Idle")
     }).pipe(Effect.scoped))
+
+  it.live("loses no call, whenever that comes", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* stoppable({ idleTimeout: 3, shutdownGrace: 0 }, tcp.listen)
+      let dials = 0
+      const dial = Effect.suspend(() => {
+        dials++
+        return endpoint.dial
+      })
+      // As often as not a call comes while the connection is about to be closed.
+      const calling = Effect.gen(function*() {
+        const connection = yield* connect([{ address: endpoint.address, dial }])
+        for (let i = 0; i < 40; i++) {
+          yield* connection.call(echo, bytesOf(`${i}`))
+          const pause = performance.now() + 2 + 2 * Math.random()
+          while (performance.now() < pause) yield* turn
+        }
+      })
+      yield* Effect.all(Effect.replicate(calling, 10), { concurrency: "unbounded" })
+      assert.ok(dials > 50, `${dials} dials`)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 })
