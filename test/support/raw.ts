@@ -1,6 +1,7 @@
 /** The other end of the wire, written by hand: plain sockets and hand-made messages, for what no peer of ours would send. */
 import { Effect, type Scope } from "effect"
-import { Endpoint, type MethodKey } from "effect-call"
+import { Endpoint, type Listener, type MethodKey } from "effect-call"
+import * as assert from "node:assert/strict"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
 
@@ -67,7 +68,8 @@ export interface Raw {
   readonly closed: Effect.Effect<void>
 }
 
-const rawOf = (socket: Duplex): Raw => {
+/** A socket, from now on: nobody else is to read from it. */
+export const rawOf = (socket: Duplex): Raw => {
   const chunks: Array<Buffer> = []
   const watchers = new Set<() => void>()
   const look = () => {
@@ -106,6 +108,10 @@ const rawOf = (socket: Duplex): Raw => {
   }
 }
 
+/** The next connection to a listener, which nobody else serves. */
+export const rawAccepted = <R>(listener: Listener.Listener<R>): Effect.Effect<Raw> =>
+  Effect.map(Effect.orDie(listener.accept), ({ connection }) => rawOf(connection))
+
 /** A plain connection to the server at an endpoint, closed with the Scope. */
 export const rawClient = (endpoint: Endpoint.Endpoint): Effect.Effect<Raw, never, Scope.Scope> =>
   Effect.map(Effect.orDie(endpoint.dial), rawOf)
@@ -131,3 +137,12 @@ export const rawServer = (serve: (raw: Raw) => void): Effect.Effect<Endpoint.End
     const address = server.address()
     return Endpoint.tcp(`127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`)
   })
+
+/** Waits until a peer has been sent exactly these bytes, and says which came where they are others. */
+export const receives = (raw: Raw, ...messages: ReadonlyArray<Uint8Array>): Effect.Effect<void> => {
+  const expected = Buffer.concat(messages)
+  return Effect.map(
+    raw.until(({ length }) => length >= expected.length),
+    (received) => assert.equal(received.toString("hex"), expected.toString("hex"))
+  )
+}

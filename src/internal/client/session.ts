@@ -408,7 +408,8 @@ export class ClientSession implements TransportOwner {
       // At once: in a turn that takes long, its time would pass before it has left.
       writer.flush()
     } else if (writer.drains === this.probedAfterDrains) {
-      if (now < this.probedAt + keepAlive.timeout) return this.probedAt + keepAlive.timeout
+      const due = this.probedAt + keepAlive.timeout
+      if (now < due) return Math.min(due, now + keepAlive.interval)
       const silence = Duration.format(Duration.millis(Math.round(now - heardAt)))
       transport.fail(new Error(`nothing was heard of it for ${silence}, and it has not answered when it was asked`))
       return Infinity
@@ -417,7 +418,8 @@ export class ClientSession implements TransportOwner {
     this.probedAt = now
     this.probedAfterDrains = writer.drains
     this.probedAfterRead = this.readAt
-    return now + keepAlive.timeout
+    // By the interval it may have answered long ago, and be silent again.
+    return now + Math.min(keepAlive.timeout, keepAlive.interval)
   }
 
   /** Refuses a peer whose message does not become whole. Returns when to look again. */

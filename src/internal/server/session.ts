@@ -96,9 +96,11 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** Whether the client is to send no more requests, and whether it has said that it does not. */
   private goingAway = false
   private noMoreRequests = false
+  /** Whether the server stops, and does not only end a connection that is idle. */
+  private stopping = false
   /** Until when the client's calls may end after that, in milliseconds of the clock. */
   private graceUntil = Infinity
-  /** When the last request came where nothing else says that there are no more, or the last call ended where idle connections are closed. */
+  /** When the last request came, or the last call ended; noted only where that makes a difference. */
   private quietSince = 0
   private startedAt = 0
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
@@ -146,14 +148,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
    * connection. It can be repeated.
    */
   leave(): void {
-    if (this.goingAway || this.done) return
-    this.goingAway = true
-    const now = nowMillis(this.settings.clock)
-    const { shutdownGraceMillis } = this.settings
+    if (this.stopping || this.done) return
+    this.stopping = true
+    const { clock, shutdownGraceMillis } = this.settings
     if (shutdownGraceMillis === 0) return this.destroy()
-    this.graceUntil = now + shutdownGraceMillis
-    this.quietSince = now
-    if (this.understands) this.say()
+    const now = nowMillis(clock)
+    this.goAway(now, shutdownGraceMillis)
     this.timer.arm(this.expire(now))
   }
 
@@ -270,6 +270,14 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
   }
 
+  private goAway(now: number, graceMillis: number): void {
+    this.graceUntil = now + graceMillis
+    if (this.goingAway) return
+    this.goingAway = true
+    this.quietSince = now
+    if (this.understands) this.say()
+  }
+
   /**
    * Ends the connection's writing half; it is over when the client, who has then read every answer, has closed the connection. What it still
    * sends is read and dropped: a connection that is closed before that is reset, which takes along answers that are on their way.
@@ -287,7 +295,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
     if (this.noMoreRequests) return this.transport.refuse(`request ${id} after it had said that there are no more`)
-    if (this.goingAway) this.quietSince = nowMillis(this.settings.clock)
+    if (this.goingAway || this.settings.idleMillis !== Infinity) this.quietSince = nowMillis(this.settings.clock)
     const route = this.routes.get(bytes, start)
     const { admission, stats } = this.settings
     if (route === undefined) {
@@ -558,8 +566,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** Does what is due, and returns when the next is. */
   private expire(now: number): number {
     if (now >= this.graceUntil) {
-      this.destroy()
-      return Infinity
+      if (this.stopping || this.calls.size === 0) {
+        this.destroy()
+        return Infinity
+      }
+      // It was idle, and then had calls after all: nobody is in a hurry.
+      this.graceUntil = now + this.settings.messageTimeoutMillis
     }
     const next = Math.min(
       this.expireSilence(now),
@@ -586,11 +598,17 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (this.calls.size > 0 || this.ending || this.transport.isOver) return Infinity
     const awaitsWord = this.goingAway && this.understands
     if (awaitsWord) return Infinity
+    // In the middle of a message it is not quiet.
+    if (this.transport.isPartial) this.quietSince = now
     const due = this.quietSince + (this.goingAway ? quietPeriod : this.settings.idleMillis)
     if (now < due) return due
-    if (this.goingAway) this.end()
-    else this.leave()
-    return Infinity
+    if (this.goingAway) {
+      this.end()
+      return Infinity
+    }
+    // What a client that is alive has to say takes no longer than any message.
+    this.goAway(now, this.settings.messageTimeoutMillis)
+    return this.understands ? Infinity : now + quietPeriod
   }
 
   /** Refuses a client whose message does not become whole. Returns when to look again. */

@@ -239,6 +239,18 @@ describe("a writer", () => {
       assert.ok(duplex.ended)
     }))
 
+  it.effect("ends also a duplex that buffers so much that it never has to drain", () =>
+    Effect.gen(function*() {
+      const duplex = new Slow(false, { writableHighWaterMark: 16_000_000 })
+      const { request, writer } = makeWriter(duplex)
+      request(3_000_000, { large: true })
+      request(100)
+      writer.end()
+      for (let i = 0; i < 3; i++) yield* turn
+      assert.deepEqual(ids(duplex), [1, 2])
+      assert.ok(duplex.ended)
+    }))
+
   it.effect("writes nothing after it was closed", () =>
     Effect.gen(function*() {
       const duplex = new Slow(true, { writableHighWaterMark: 100 })
