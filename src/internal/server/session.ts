@@ -203,7 +203,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.paused = false
     // It was not for its sender that it did not become whole.
     if (this.transport.isPartial) this.onPartial()
-    this.transport.duplex.resume()
+    this.transport.resume()
     this.settings.admission.resume(this)
   }
 
@@ -527,7 +527,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (!writer.hasRoom() && !this.paused) {
       // A reader that is slow to take its answers gets no more of them made, but for those of handlers that run.
       this.paused = true
-      this.transport.duplex.pause()
+      this.transport.pause()
       this.settings.admission.pause(this)
     }
   }
