@@ -8,7 +8,7 @@ import * as assert from "node:assert/strict"
 import { dataView } from "../../../src/internal/bytes.ts"
 import { headerSize, MessageType, writeHeader } from "../../../src/internal/protocol/frame.ts"
 import type { Writer } from "../../../src/internal/transport/writer.ts"
-import { messagesOf } from "../../support/raw.ts"
+import type { messagesOf } from "../../support/raw.ts"
 import { drain, makeWriter, Slow, turn } from "./support.ts"
 
 /** The largest piece. */
