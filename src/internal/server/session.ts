@@ -227,6 +227,14 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.finishIfIdle()
   }
 
+  /** Refuses a call that has waited: its place has gone to another connection's. */
+  refuse(call: RunningCall): void {
+    this.calls.remove(call.id)
+    this.count(call, "overloaded")
+    this.respondError(call.id, [Identities.overloaded])
+    this.finishIfIdle()
+  }
+
   /** Answers a discarded call, whose handler runs on. */
   acknowledge(call: RunningCall): void {
     // Its deadline was for the answer.
