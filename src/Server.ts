@@ -68,7 +68,7 @@ export interface ServerOptions {
   readonly maxConcurrentCalls?: number | undefined
   /**
    * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that `isOverloaded`, and never
-   * executed. Default: 10000.
+   * executed; where another connection has more calls waiting than theirs, one of those is refused in their place. Default: 10000.
    */
   readonly maxQueuedCalls?: number | undefined
   /**

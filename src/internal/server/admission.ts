@@ -16,6 +16,8 @@ export interface Startable {
   /** Whether it has waited for half of the time that its caller gives it, or longer. */
   isPressed(): boolean
   start(): void
+  /** It has waited, and will not be started after all: its place has gone to another connection's call. */
+  refuse(): void
 }
 
 /**
@@ -25,9 +27,20 @@ export interface Startable {
  * in vain, call by call, and hardly any would be answered in time. Those behind it have time enough.
  */
 class WaitingCalls {
+  readonly connection: AdmittedConnection
   private readonly calls = new Set<Startable>()
   /** Calls that had their turn, and were pressed. */
   private readonly pressed = new Set<Startable>()
+
+  constructor(connection: AdmittedConnection) {
+    this.connection = connection
+  }
+
+  /** The call that is given up first. */
+  get least(): Startable | undefined {
+    const [call] = this.pressed.size > 0 ? this.pressed : this.calls
+    return call
+  }
 
   get size(): number {
     return this.calls.size + this.pressed.size
@@ -81,6 +94,9 @@ export class Admission {
   /** So many of the calls that wait have a place by their connection's limit, and so many have none. Those of paused ones are not counted. */
   private placed = 0
   private unplaced = 0
+  /** Whose calls are the most that wait, when that was last looked at; and whether that was since bytes were read. */
+  private fullest: WaitingCalls | undefined = undefined
+  private looked = false
   private turnEndsAt = 0
   private startedInTurn = 0
   private scheduled = false
@@ -94,6 +110,7 @@ export class Admission {
   beginTurn(): void {
     this.turnEndsAt = performance.now() + this.turnMillis
     this.startedInTurn = 0
+    this.looked = false
   }
 
   /**
@@ -119,8 +136,8 @@ export class Admission {
     const queue = isHeld ? this.held : this.waiting
     let calls = queue.get(connection)
     const size = calls?.size ?? 0
-    if (this.isFull(connection, size, spare)) return false
-    if (calls === undefined) queue.set(connection, calls = new WaitingCalls())
+    if (this.isRefused(connection, size, spare)) return false
+    if (calls === undefined) queue.set(connection, calls = new WaitingCalls(connection))
     calls.add(call)
     if (!connection.paused) {
       if (size < spare) this.placed++
@@ -175,17 +192,54 @@ export class Admission {
     if (this.placed > 0) this.schedule()
   }
 
-  /** Whether no further call of a connection may wait, of which so many do. It may run `spare` more. */
-  private isFull(connection: AdmittedConnection, size: number, spare: number): boolean {
+  /**
+   * Whether a further call of a connection is refused, of which so many wait. It may run `spare` more. Where another connection's is to be refused
+   * in its place, that is done.
+   */
+  private isRefused(connection: AdmittedConnection, size: number, spare: number): boolean {
     const { maxConcurrentCalls, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
     if (connection.paused) return size - spare >= maxQueuedCallsPerConnection
     const free = maxConcurrentCalls - this.running - this.placed
     // It is only put off.
     if (size < spare && free > 0) return false
-    if (this.unplaced + Math.max(0, -free) >= maxQueuedCalls) return true
     // Of its own, those do not wait that have a place also beside all others'.
     const placed = Math.min(spare, free + Math.min(size, spare))
-    return size - Math.max(0, placed) >= maxQueuedCallsPerConnection
+    if (size - Math.max(0, placed) >= maxQueuedCallsPerConnection) return true
+    return this.unplaced + Math.max(0, -free) >= maxQueuedCalls && !this.displace(size, free < 0)
+  }
+
+  /**
+   * Where no more calls may wait, the connection that has the most of them gives up one, for one that has fewer: a few that flood the server
+   * must not lock out the others. `placed` says that a call gives up a place also where its connection's limit is not reached.
+   */
+  private displace(size: number, placed: boolean): boolean {
+    if ((this.fullest === undefined || this.fullest.size <= size + 1) && !this.looked) {
+      this.looked = true
+      this.fullest = this.findFullest(placed)
+    }
+    const { fullest } = this
+    const call = fullest === undefined || fullest.size <= size + 1 ? undefined : fullest.least
+    if (call === undefined || !this.mayGiveUp(fullest, placed)) return false
+    this.looked = false
+    this.leave(call)
+    call.refuse()
+    return true
+  }
+
+  private findFullest(placed: boolean): WaitingCalls | undefined {
+    let fullest: WaitingCalls | undefined
+    for (const queue of [this.waiting, this.held]) {
+      for (const calls of queue.values()) {
+        if (calls.size > (fullest?.size ?? 0) && this.mayGiveUp(calls, placed)) fullest = calls
+      }
+    }
+    return fullest
+  }
+
+  /** Whether fewer calls wait where one of these gives up. */
+  private mayGiveUp(calls: WaitingCalls | undefined, placed: boolean): boolean {
+    if (calls === undefined || calls.connection.paused) return false
+    return placed || calls.size > this.limits.maxConcurrentCallsPerConnection - calls.connection.running
   }
 
   /** Counts the calls of a connection that wait, or counts them no longer. */
@@ -216,6 +270,7 @@ export class Admission {
 
   private readonly startWaiting = (): void => {
     this.scheduled = false
+    this.fullest = undefined
     this.beginTurn()
     const { maxConcurrentCalls, maxConcurrentCallsPerConnection } = this.limits
     // Whoever has had its turn comes last, and is met again by this very loop.

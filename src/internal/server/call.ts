@@ -19,6 +19,8 @@ export interface CallOwner extends AdmittedConnection {
   readonly settings: { readonly admission: Admission }
   /** Answers a call whose handler runs on. */
   acknowledge(call: RunningCall): void
+  /** Answers a call that will not be started, since there are too many. */
+  refuse(call: RunningCall): void
   /** Answers a call that has ended. */
   answer(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>): void
   /** Whether it is past a moment in milliseconds of the clock. A failure past the call's deadline is one because there is no time left. */
@@ -98,6 +100,11 @@ export class RunningCall implements Startable, IncomingCall {
     // Where the event loop is busy, which is when calls wait, timers are late: nobody works for a caller who has given up.
     if (this.owner.isLate(this.deadlineAt)) return this.end(interrupted)
     begin?.()
+  }
+
+  refuse(): void {
+    this.begin = undefined
+    this.owner.refuse(this)
   }
 
   run(

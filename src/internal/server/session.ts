@@ -205,7 +205,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.paused = false
     // It was not for its sender that it did not become whole.
     if (this.transport.isPartial) this.onPartial()
-    this.transport.duplex.resume()
+    this.transport.resume()
     this.settings.admission.resume(this)
   }
 
@@ -226,6 +226,14 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.calls.remove(call.id)
     const late = call.stopped === "deadline" || this.isLate(call.deadlineAt)
     this.count(call, call.acknowledged ? this.discarded(call.route, exit) : this.respond(call, exit, late))
+    this.finishIfIdle()
+  }
+
+  /** Refuses a call that has waited: its place has gone to another connection's. */
+  refuse(call: RunningCall): void {
+    this.calls.remove(call.id)
+    this.count(call, "overloaded")
+    this.respondError(call.id, [Identities.overloaded])
     this.finishIfIdle()
   }
 
@@ -537,7 +545,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (!writer.hasRoom() && !this.paused) {
       // A reader that is slow to take its answers gets no more of them made, but for those of handlers that run.
       this.paused = true
-      this.transport.duplex.pause()
+      this.transport.pause()
       this.settings.admission.pause(this)
     }
   }

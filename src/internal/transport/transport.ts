@@ -36,6 +36,15 @@ export interface TransportOwner extends FrameReceiver, WriterOwner {
   onOver(over: Over): void
 }
 
+/**
+ * For so long, in milliseconds, a connection is read on end while more keeps coming; then the others have their turn. Of a socket that is
+ * flooded Node reads 2 MiB in one go, which may be tens of thousands of messages.
+ */
+const longestBurst = 1
+
+/** Where there was nothing to be read for so long, in milliseconds, the others have had their turn. */
+const pauseBetween = 0.05
+
 /** The size of the buffer that an `onread` socket reads into. */
 const receiveBufferSize = 65_536
 
@@ -70,6 +79,12 @@ export class Transport {
   private readonly traffic: Traffic
   private readonly ownsChunks: boolean
   private over = false
+  /** Whether the owner wants nothing to be read, and whether others have their turn. */
+  private paused = false
+  private yielding = false
+  /** When what is read on end began to be, and when it was handled up to now. */
+  private burstAt = 0
+  private handledAt = 0
   /** How many messages had come whole when the one began that is not whole yet; -1 where there is none. */
   private partialAfter = -1
 
@@ -97,6 +112,17 @@ export class Transport {
     if (this.duplex.destroyed || this.duplex.readableEnded) return this.finish({ _tag: "Lost", error: undefined })
     if (receiver !== undefined) receiver.attach(this)
     else this.duplex.on("data", this.onData)
+  }
+
+  /** Reads no more until `resume`; what has been read already is still handed out. */
+  pause(): void {
+    this.paused = true
+    this.duplex.pause()
+  }
+
+  resume(): void {
+    this.paused = false
+    if (!this.yielding) this.duplex.resume()
   }
 
   /** Takes bytes that have arrived. */
@@ -167,7 +193,21 @@ export class Transport {
     // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
+    const now = performance.now()
+    if (now - this.handledAt > pauseBetween) this.burstAt = now
     this.receive(chunk, 0, chunk.length, this.ownsChunks)
+    this.handledAt = performance.now()
+    if (this.handledAt - this.burstAt > longestBurst) this.yield()
+  }
+
+  private yield(): void {
+    if (this.over || this.yielding) return
+    this.yielding = true
+    this.duplex.pause()
+    setImmediate(() => {
+      this.yielding = false
+      if (!this.paused && !this.over) this.duplex.resume()
+    })
   }
 
   private readonly onError = (error: Error): void => {

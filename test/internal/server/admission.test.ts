@@ -22,6 +22,7 @@ const makeCalls = (busy = 0, connection: AdmittedConnection = one) => {
   const call = (n: number) => ({
     connection,
     isPressed: () => false,
+    refuse: () => {},
     start: () => {
       const until = performance.now() + busy
       while (performance.now() < until) {
@@ -50,6 +51,7 @@ class Waiting implements Startable {
   readonly connection: AdmittedConnection
   readonly start: () => void
   pressed = false
+  refused = false
 
   constructor(connection: AdmittedConnection, start: () => void) {
     this.connection = connection
@@ -58,6 +60,11 @@ class Waiting implements Startable {
 
   isPressed(): boolean {
     return this.pressed
+  }
+
+  refuse(): void {
+    assert.ok(!this.refused)
+    this.refused = true
   }
 }
 
@@ -279,6 +286,7 @@ describe("admission", () => {
         admission.tryQueue({
           connection: one,
           isPressed: () => false,
+          refuse: () => {},
           start: () => {
             ended.count++
             admission.ended(one)
@@ -403,7 +411,8 @@ describe("a connection's own limits", () => {
     const [a, b] = [connect("a"), connect("b")]
     admission.beginTurn()
     assert.deepEqual(a.asks(8), { started: 2, waiting: 3, refused: 3 })
-    assert.deepEqual(b.asks(4), { started: 2, waiting: 0, refused: 2 })
+    // One in the place of one of the other's, of which there are more.
+    assert.deepEqual(b.asks(4), { started: 2, waiting: 1, refused: 1 })
   })
 
   it("count what waits for the server's other calls to end among the calls that wait of it", () => {
@@ -431,7 +440,7 @@ describe("a connection's own limits", () => {
       assert.deepEqual(a.asks(26), { started: 5, waiting: 20, refused: 1 })
       for (const other of others) assert.deepEqual(other.asks(5).refused, 0)
       while (started.length < 100) yield* turn
-      assert.deepEqual(others[0]!.asks(1).refused, 1)
+      assert.equal(a.ask(), "refused")
     }))
 
   it("leave others their places in the turn in which what was held may go on", () => {
@@ -488,6 +497,7 @@ describe("a connection that is paused", () => {
       const pausing = {
         connection: a.connection,
         isPressed: () => false,
+        refuse: () => {},
         start: () => {
           started.push("pausing")
           pause(admission, a.connection)
@@ -607,4 +617,102 @@ describe("a call that is pressed for time when it is its turn", () => {
       for (let i = 0; i < 4; i++) yield* next
       assert.deepEqual(started, ["a3", "a4", "a5", "a7"])
     }))
+})
+
+describe("where no more calls may wait at the server", () => {
+  /** One call runs that never ends; so many others wait, of connections of their own. */
+  const full = (counts: ReadonlyArray<number>, limits?: Partial<AdmissionLimits>) => {
+    const total = counts.reduce((sum, count) => sum + count, 0)
+    const made = limited({ maxConcurrentCalls: 1, maxQueuedCalls: total, ...limits })
+    const busy = made.connect("busy")
+    made.admission.beginTurn()
+    busy.ask()
+    const hogs = counts.map((count, i) => {
+      const hog = made.connect(`hog ${i} `)
+      return { ...hog, calls: Array.from({ length: count }, () => waits(hog.ask())) }
+    })
+    made.started.length = 0
+    const next = Effect.suspend(() => {
+      busy.end()
+      return turn
+    })
+    const refused = () => hogs.map(({ calls }) => calls.filter(({ refused }) => refused).length)
+    return { ...made, hogs, next, refused, asker: made.connect("asker") }
+  }
+
+  it("the connection that has the most gives up one for one that has fewer, until none has more", () => {
+    const { asker, hogs, refused } = full([3, 5])
+    waits(asker.ask())
+    waits(asker.ask())
+    assert.deepEqual(refused(), [0, 2])
+    for (const { ask } of [asker, ...hogs]) assert.equal(ask(), "refused")
+    assert.deepEqual(refused(), [0, 2])
+  })
+
+  it("it is another one's turn to give up when that has the most", () => {
+    const { asker, refused } = full([4, 5])
+    for (let i = 0; i < 3; i++) waits(asker.ask())
+    assert.equal(asker.ask(), "refused")
+    assert.deepEqual(refused(), [1, 2])
+  })
+
+  it.effect("a call that has given up its place is not started, and no place is lost or won", () =>
+    Effect.gen(function*() {
+      const { asker, hogs, next, started } = full([4])
+      waits(asker.ask())
+      assert.equal(hogs[0]!.calls[0]!.refused, true)
+      for (let i = 0; i < 5; i++) yield* next
+      assert.deepEqual(started, ["hog 0 2", "asker1", "hog 0 3", "hog 0 4"])
+    }))
+
+  it.effect("it is one that is pressed for time, if any has let others pass", () =>
+    Effect.gen(function*() {
+      const { asker, connect, hogs, next, started } = full([4])
+      const { calls } = hogs[0]!
+      calls[0]!.pressed = true
+      yield* next
+      assert.deepEqual(started, ["hog 0 2"])
+      waits(connect("other").ask())
+      waits(asker.ask())
+      assert.deepEqual(calls.map(({ refused }) => refused), [true, false, false, false])
+    }))
+
+  it("one call more than another's is not too much", () => {
+    const { asker, refused } = full([1])
+    assert.equal(asker.ask(), "refused")
+    assert.deepEqual(refused(), [0])
+  })
+
+  it("nobody gives up a call that only waits for its turn, where others wait for calls of their own to end", () => {
+    // No time: seven of the hog's start, the others are put off, with a place for each.
+    const { admission, connect, started } = limited(
+      { maxConcurrentCalls: 100, maxQueuedCalls: 1, maxConcurrentCallsPerConnection: 20 },
+      -1
+    )
+    const [a, hog] = [connect("a"), connect("hog")]
+    for (let i = 0; i < 20; i++) {
+      admission.beginTurn()
+      a.ask()
+    }
+    waits(a.ask())
+    admission.beginTurn()
+    assert.deepEqual(hog.asks(15), { started: 7, waiting: 8, refused: 0 })
+    const b = connect("b")
+    for (let i = 0; i < 20; i++) {
+      admission.beginTurn()
+      b.ask()
+    }
+    assert.equal(b.ask(), "refused")
+    assert.equal(started.length, 47)
+  })
+
+  it("a connection that is paused gives up none: it has nobody's place", () => {
+    const { admission, asker, hogs, refused } = full([5])
+    const { connection } = hogs[0]!
+    connection.paused = true
+    admission.pause(connection)
+    for (let i = 0; i < 5; i++) waits(asker.ask())
+    assert.equal(asker.ask(), "refused")
+    assert.deepEqual(refused(), [0])
+  })
 })

@@ -24,6 +24,7 @@ interface Call {
   pressed: boolean
   readonly isPressed: () => boolean
   readonly start: () => void
+  readonly refuse: () => void
 }
 
 class Connection {
@@ -35,8 +36,7 @@ class Connection {
   waits: Array<Call> = []
 }
 
-const connections = 2
-const connection = fc.nat({ max: connections - 1 })
+const connection = fc.nat({ max: 5 })
 const command: fc.Arbitrary<Command> = fc.oneof(
   {
     weight: 4,
@@ -59,11 +59,14 @@ const limits: fc.Arbitrary<AdmissionLimits> = fc.record({
 /** What is tested, and what it should do. */
 class Run {
   readonly admission: Admission
-  readonly connections = Array.from({ length: connections }, () => new Connection())
+  readonly connections: ReadonlyArray<Connection>
   private readonly limits: AdmissionLimits
   private readonly hasTime: boolean
+  /** Whose call has given up its place, of those that were asked for last. */
+  private displaced: Connection | undefined = undefined
 
-  constructor(limits: AdmissionLimits, turnMillis: number) {
+  constructor(limits: AdmissionLimits, turnMillis: number, connections: number) {
+    this.connections = Array.from({ length: connections }, () => new Connection())
     this.limits = limits
     this.hasTime = turnMillis > 0
     this.admission = new Admission(limits, turnMillis)
@@ -90,14 +93,23 @@ class Run {
     return unplaced.reduce((sum, n) => sum + n, 0) + Math.max(0, -this.free)
   }
 
-  private isRefused(connection: Connection): boolean {
+  /** What is to become of a call that cannot be started: it waits, in the place of another or not, or is refused. */
+  private expected(connection: Connection): "waits" | "displaces" | "refused" {
     const { maxConcurrentCallsPerConnection, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
     const size = connection.waits.length
     const spare = maxConcurrentCallsPerConnection - connection.runs
-    if (connection.paused) return size >= spare + maxQueuedCallsPerConnection
-    if (this.free > 0 && size < spare) return false
+    if (connection.paused) return size >= spare + maxQueuedCallsPerConnection ? "refused" : "waits"
+    if (this.free > 0 && size < spare) return "waits"
     const own = Math.max(0, Math.min(spare, this.free + this.placed(connection)))
-    return this.waiting >= maxQueuedCalls || size - own >= maxQueuedCallsPerConnection
+    if (size - own >= maxQueuedCallsPerConnection) return "refused"
+    if (this.waiting < maxQueuedCalls) return "waits"
+    return this.connections.some((other) => this.mayGiveUp(other, size)) ? "displaces" : "refused"
+  }
+
+  /** Whether a connection has more calls waiting than one that has so many, and one of them counts. */
+  private mayGiveUp(connection: Connection, size: number): boolean {
+    const { paused, waits } = connection
+    return !paused && waits.length > size + 1 && (this.free < 0 || waits.length > this.placed(connection))
   }
 
   private note(call: Call): void {
@@ -108,7 +120,8 @@ class Run {
 
   request(connection: Connection): void {
     const { maxConcurrentCallsPerConnection } = this.limits
-    const refused = this.isRefused(connection)
+    const expected = this.expected(connection)
+    this.displaced = undefined
     const call: Call = {
       connection,
       pressed: false,
@@ -118,6 +131,12 @@ class Run {
         assert.equal(call, waits.find(({ pressed }) => !pressed) ?? waits[0], "the order of a connection's calls")
         waits.splice(waits.indexOf(call), 1)
         this.note(call)
+      },
+      refuse: () => {
+        const { waits } = connection
+        assert.ok(call.pressed || waits[0] === call, "it is not the one that is given up first")
+        waits.splice(waits.indexOf(call), 1)
+        this.displaced = connection
       }
     }
     if (this.admission.tryStart(connection)) {
@@ -125,13 +144,15 @@ class Run {
       assert.equal(connection.waits.length, 0, "started before those that wait")
       this.note(call)
     } else if (this.admission.tryQueue(call)) {
-      assert.ok(!refused, "has to wait, where it should be refused")
+      assert.equal(this.displaced === undefined ? "waits" : "displaces", expected)
+      assert.notEqual(this.displaced, connection)
       const { paused, runs, waits } = connection
       const mayStart = !paused && waits.length === 0 && this.free > 0 && runs < maxConcurrentCallsPerConnection
       assert.ok(!(this.hasTime && mayStart), "has to wait, where it could be started")
       waits.push(call)
     } else {
-      assert.ok(refused, "was refused, where it should wait")
+      assert.equal("refused", expected)
+      assert.equal(this.displaced, undefined)
     }
   }
 
@@ -157,6 +178,10 @@ class Run {
     if (!connection.paused) return
     connection.paused = false
     this.admission.resume(connection)
+  }
+
+  connection(pick: number): Connection {
+    return this.connections[pick % this.connections.length]!
   }
 
   get all(): ReadonlyArray<Call> {
@@ -193,11 +218,11 @@ const execute = async (run: Run, command: Command): Promise<void> => {
   switch (command._tag) {
     case "Read": {
       run.admission.beginTurn()
-      for (let i = 0; i < command.requests; i++) run.request(run.connections[command.connection]!)
+      for (let i = 0; i < command.requests; i++) run.request(run.connection(command.connection))
       return
     }
     case "End":
-      return run.end(run.connections[command.connection]!)
+      return run.end(run.connection(command.connection))
     case "Leave": {
       const { all } = run
       return all.length === 0 ? undefined : run.leave(all[command.pick % all.length]!)
@@ -208,9 +233,9 @@ const execute = async (run: Run, command: Command): Promise<void> => {
       return
     }
     case "Pause":
-      return run.pause(run.connections[command.connection]!)
+      return run.pause(run.connection(command.connection))
     case "Resume":
-      return run.resume(run.connections[command.connection]!)
+      return run.resume(run.connection(command.connection))
     case "Turn":
       return settle().then(() => run.checkIdle())
   }
@@ -225,7 +250,7 @@ const firstOutcomes = (admission: Admission) => {
       outcomes.push(
         admission.tryStart(connection)
           ? "started"
-          : admission.tryQueue({ connection, isPressed: () => false, start: () => {} })
+          : admission.tryQueue({ connection, isPressed: () => false, start: () => {}, refuse: () => {} })
           ? "waiting"
           : "refused"
       )
@@ -239,21 +264,26 @@ for (
 ) {
   it(`admits, queues, holds and refuses as its model does, and is as new when all is over, with ${what}`, () =>
     fc.assert(
-      fc.asyncProperty(limits, fc.array(command, { maxLength: 40 }), async (limits, commands) => {
-        const run = new Run(limits, turnMillis)
-        for (const command of commands) {
-          await execute(run, command)
-          run.check()
+      fc.asyncProperty(
+        limits,
+        fc.integer({ min: 2, max: 3 }),
+        fc.array(command, { maxLength: 40 }),
+        async (limits, connections, commands) => {
+          const run = new Run(limits, turnMillis, connections)
+          for (const command of commands) {
+            await execute(run, command)
+            run.check()
+          }
+          for (const connection of run.connections) run.resume(connection)
+          for (let i = 0; run.all.length > 0 || run.connections.some(({ runs }) => runs > 0); i++) {
+            assert.ok(i < 1000, "it does not come to an end")
+            for (const connection of run.connections) run.end(connection)
+            await turn()
+            run.check()
+          }
+          assert.deepEqual(firstOutcomes(run.admission), firstOutcomes(new Admission(limits, turnMillis)))
         }
-        for (const connection of run.connections) run.resume(connection)
-        for (let i = 0; run.all.length > 0 || run.connections.some(({ runs }) => runs > 0); i++) {
-          assert.ok(i < 1000, "it does not come to an end")
-          for (const connection of run.connections) run.end(connection)
-          await turn()
-          run.check()
-        }
-        assert.deepEqual(firstOutcomes(run.admission), firstOutcomes(new Admission(limits, turnMillis)))
-      }),
+      ),
       { numRuns: 1000, seed: 7 }
     ))
 }
