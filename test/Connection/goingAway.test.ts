@@ -63,6 +63,7 @@ describe("a client whose server goes away", () => {
         state: "Draining",
         callsInFlight: 1,
         inBackoff: false,
+        isEjected: false,
         lastFailure: undefined
       })
       raw.write(message(2, 2, bytesOf("second")))

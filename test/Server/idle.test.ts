@@ -184,6 +184,7 @@ describe("a Connection whose server closes what is idle", () => {
               state: "Idle",
               callsInFlight: 0,
               inBackoff: false,
+              isEjected: false,
               lastFailure: undefined
             }])
           }
