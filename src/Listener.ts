@@ -9,6 +9,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -162,7 +163,7 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
   const { address } = yield* Effect.uninterruptibleMask((restore) =>
     Effect.tap(open(server, restore), (opened) => Effect.sync(() => void (state.opened = opened)))
   )
-  return fromArrivals({ address, arrivals: queue.take, close })
+  return fromArrivals({ address, arrivals: queue, close })
 })
 
 /**
@@ -351,12 +352,14 @@ export const mtls = Effect.fnUntraced(function*<R>(
     yield* Scope.close(scope, Exit.void)
   }))
 
+  // Interruptible only in the handshake: nothing comes between the connection and what destroys it, or offers it.
   const secure = ({ connection, handlers, peer }: Arrival<R>) =>
     handshake(connection).pipe(
       Effect.timeoutOrElse({
         duration: handshakeTimeout,
         orElse: () => Effect.fail(new HandshakeFailed(`it was not done after ${handshakeTimeout}`, false))
       }),
+      Effect.interruptible,
       Effect.map((secured) =>
         queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
       ),
@@ -369,16 +372,17 @@ export const mtls = Effect.fnUntraced(function*<R>(
     )
 
   yield* Effect.addFinalizer(() => close)
+  const fork = Effect.runForkWith(yield* Effect.context<never>())
   yield* Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      restore(arrivalsOf(listener)),
-      // Started at once, so that no interruption comes between the connection and what destroys it.
-      (arrival) => Effect.forkIn(secure(arrival), scope, { startImmediately: true })
+    Effect.map(
+      arrivalsOf(listener, restore),
+      // Not `forkIn`, which would not even begin with it where the Scope has closed by now.
+      (arrival) => Fiber.runIn(fork(secure(arrival), { uninterruptible: true }), scope)
     )
   ).pipe(
     Effect.forever,
     Effect.catch((error) => Effect.sync(() => queue.close(error))),
     Effect.forkIn(scope)
   )
-  return fromArrivals({ address, arrivals: queue.take, close })
+  return fromArrivals({ address, arrivals: queue, close })
 })
