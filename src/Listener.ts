@@ -12,6 +12,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -172,7 +173,7 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
   const { address } = yield* Effect.uninterruptibleMask((restore) =>
     Effect.tap(open(server, restore), (opened) => Effect.sync(() => void (state.opened = opened)))
   )
-  return fromArrivals({ address, arrivals: queue.take, close })
+  return fromArrivals({ address, arrivals: queue, close })
 })
 
 /**
@@ -411,6 +412,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
     yield* Scope.close(scope, Exit.void)
   }))
 
+  // Interruptible only in the handshake: nothing comes between the connection and what destroys it, or offers it.
   const secure = ({ connection, handlers, peer }: Arrival<R>) =>
     handshake(connection).pipe(
       Effect.timeoutOrElse({
@@ -418,6 +420,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
         orElse: () =>
           Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
       }),
+      Effect.interruptible,
       Effect.map((secured) =>
         queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
       ),
@@ -433,11 +436,12 @@ export const mtls = Effect.fnUntraced(function*<R>(
     )
 
   yield* Effect.addFinalizer(() => close)
+  const fork = Effect.runForkWith(yield* Effect.context<never>())
   yield* Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      restore(arrivalsOf(listener)),
-      // Started at once, so that no interruption comes between the connection and what destroys it.
-      (arrival) => Effect.forkIn(secure(arrival), scope, { startImmediately: true })
+    Effect.map(
+      arrivalsOf(listener, restore),
+      // Not `forkIn`, which would not even begin with it where the Scope has closed by now.
+      (arrival) => Fiber.runIn(fork(secure(arrival), { uninterruptible: true }), scope)
     )
   ).pipe(
     Effect.forever,
@@ -472,5 +476,5 @@ export const mtls = Effect.fnUntraced(function*<R>(
       Effect.forkIn(scope)
     )
   }
-  return fromArrivals({ address, arrivals: queue.take, close })
+  return fromArrivals({ address, arrivals: queue, close })
 })

@@ -29,6 +29,7 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/background.ts"
+import { acceptFrom } from "./internal/net/arrivals.ts"
 import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
 import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
@@ -183,7 +184,7 @@ export const serve = <R>(
       const { stats, stop } = counting(settings, context, listener.address, sessions)
       const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
       const accept = Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(listener.accept), ({ connection, handlers }) =>
+        Effect.flatMap(acceptFrom(listener, restore), ({ connection, handlers }) =>
           Effect.sync(() => {
             const session: ServerSession = new ServerSession(connection, tableOf(handlers), shared, () => {
               sessions.delete(session)

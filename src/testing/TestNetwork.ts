@@ -213,7 +213,7 @@ const listenerOf = Effect.fnUntraced(function*<R>(
     }))
   })
   const close = yield* Effect.acquireRelease(open, (close) => close)
-  return fromArrivals({ address, arrivals: arrivals.take, close })
+  return fromArrivals({ address, arrivals, close })
 })
 
 /**

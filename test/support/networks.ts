@@ -112,7 +112,7 @@ const makeNetwork = (name: Network["name"], place: Place): Network => {
 export const tcp: Network = makeNetwork("tcp", onTcp)
 export const unix: Network = makeNetwork("unix", onUnix)
 export const mtlsOverTcp: Network = makeNetwork("mtls over tcp", withMtls(onTcp))
-const mtlsOverUnix: Network = makeNetwork("mtls over unix", withMtls(onUnix))
+export const mtlsOverUnix: Network = makeNetwork("mtls over unix", withMtls(onUnix))
 export const memory: Network = makeNetwork("memory", inMemory)
 
 /** All of them. */

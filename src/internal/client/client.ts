@@ -566,6 +566,8 @@ export class Client implements PoolOwner {
         else if (attempts.tried.has(address)) until = Math.min(until, now + this.settings.backoff.initial)
       }
       const change = Effect.callback<void>((resume) => {
+        // Once more: the fiber may have yielded since, and what has changed by then wakes nobody.
+        if (this.changes !== pick.changes || this.closed) return resume(Effect.void)
         const wake = () => resume(Effect.void)
         this.changeWaiters.add(wake)
         return Effect.sync(() => this.changeWaiters.delete(wake))

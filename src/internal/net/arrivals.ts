@@ -13,25 +13,42 @@ export interface Arrival<out R> {
   readonly handlers: Handlers<R>
 }
 
+/**
+ * Makes what waits interruptible again in an uninterruptible region. Who accepts takes the connection in its own region and says where it may
+ * be interrupted: between an accept that has ended and what is done with its connection, an interruption would lose that.
+ */
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /** Accepts a connection without picking its handlers. */
 const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")
 
-/** A listener of this package, from which a connection can be accepted before its handlers are picked. */
+/**
+ * A listener of this package, from which a connection can be accepted before its handlers are picked. That it can is its `accept`'s own: an
+ * object that is made of it, with another `accept` in place of this one, means that.
+ */
 interface ArrivalListener<R> extends Listener<R> {
-  readonly [acceptArrival]: Effect.Effect<Arrival<R>, ListenerError>
+  readonly accept: Listener<R>["accept"] & {
+    readonly [acceptArrival]: (restore: Restore) => Effect.Effect<Arrival<R>, ListenerError>
+  }
 }
 
+const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> => acceptArrival in listener.accept
+
 /** The arrivals of any listener. One that is not ours has picked its handlers, and has not said who its peer is. */
-export const arrivalsOf = <R>(listener: Listener<R>): Effect.Effect<Arrival<R>, ListenerError> =>
+export const arrivalsOf = <R>(listener: Listener<R>, restore: Restore): Effect.Effect<Arrival<R>, ListenerError> =>
   isArrivalListener(listener)
-    ? listener[acceptArrival]
-    : Effect.map(listener.accept, ({ connection, handlers }) => ({
+    ? listener.accept[acceptArrival](restore)
+    : Effect.map(restore(listener.accept), ({ connection, handlers }) => ({
       connection,
       handlers,
       peer: { address: listener.address }
     }))
 
-const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> => acceptArrival in listener
+/** `accept` of any listener, in the caller's uninterruptible region. */
+export const acceptFrom = <R>(listener: Listener<R>, restore: Restore): Effect.Effect<Accepted<R>, ListenerError> =>
+  isArrivalListener(listener)
+    ? accepting(listener.address, listener.accept[acceptArrival](restore))
+    : restore(listener.accept)
 
 const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: string) =>
   Effect.try({
@@ -47,26 +64,34 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
     )
   )
 
-/** A listener over arrivals. A connection whose handlers cannot be picked is closed, and the next one is waited for. */
+/** The next of the arrivals, with its handlers. A connection whose handlers cannot be picked is closed, and the next one is waited for. */
+const accepting = <R>(
+  address: string,
+  arrivals: Effect.Effect<Arrival<R>, ListenerError>
+): Effect.Effect<Accepted<R>, ListenerError> => {
+  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(
+    arrivals,
+    (arrival) =>
+      Effect.flatMap(
+        pickHandlers(arrival, address),
+        (accepted) => accepted === undefined ? next : Effect.succeed(accepted)
+      )
+  )
+  return next
+}
+
+/** A listener over arrivals. */
 export const fromArrivals = <R>(options: {
   readonly address: string
-  readonly arrivals: Effect.Effect<Arrival<R>, ListenerError>
+  readonly arrivals: ArrivalQueue<R>
   readonly close: Effect.Effect<void>
 }): ArrivalListener<R> => ({
   address: options.address,
-  accept: Effect.uninterruptibleMask((restore) => {
-    const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(
-      restore(options.arrivals),
-      (arrival) =>
-        Effect.flatMap(
-          pickHandlers(arrival, options.address),
-          (accepted) => accepted === undefined ? next : Effect.succeed(accepted)
-        )
-    )
-    return next
-  }),
-  close: options.close,
-  [acceptArrival]: options.arrivals
+  accept: Object.assign(
+    Effect.uninterruptibleMask((restore) => accepting(options.address, options.arrivals.take(restore))),
+    { [acceptArrival]: (restore: Restore) => options.arrivals.take(restore) }
+  ),
+  close: options.close
 })
 
 /**
@@ -101,15 +126,15 @@ export class ArrivalQueue<R> {
     this.#wake()
   }
 
-  /** Takes the oldest. An arrival leaves the queue only when its taker goes on with it, so that an interruption loses none. */
-  readonly take: Effect.Effect<Arrival<R>, ListenerError> = Effect.uninterruptibleMask((restore) => {
+  /** Takes the oldest, in the caller's uninterruptible region: only who waits can be interrupted, and that loses none. */
+  take(restore: Restore): Effect.Effect<Arrival<R>, ListenerError> {
     const next: Effect.Effect<Arrival<R>, ListenerError> = Effect.suspend(() => {
       const oldest = this.#shift()
       if (oldest !== undefined) return Effect.succeed(oldest)
       return this.#end === undefined ? Effect.andThen(restore(this.#change), next) : Effect.fail(this.#end)
     })
     return next
-  })
+  }
 
   #shift(): Arrival<R> | undefined {
     for (const [arrival, leave] of this.#waiting) {
@@ -123,6 +148,8 @@ export class ArrivalQueue<R> {
 
   // Every taker is woken, and those that find nothing wait again: one that was interrupted cannot keep an arrival from the others.
   readonly #change: Effect.Effect<void> = Effect.callback((resume) => {
+    // The fiber may have yielded since it looked, and what has come by then wakes nobody.
+    if (this.#waiting.size > 0 || this.#end !== undefined) return resume(Effect.void)
     const taker = () => resume(Effect.void)
     this.#takers.add(taker)
     return Effect.sync(() => void this.#takers.delete(taker))

@@ -31,22 +31,28 @@ export const connectOptions = (target: Target): net.NetConnectOpts => {
     : { host, port, family, noDelay: true }
 }
 
-const connected = (socket: net.Socket): Effect.Effect<void, unknown> =>
+/** Connects. It listens before it begins to, since where a fiber yields in between the socket may be connected by the time it goes on. */
+const connected = (socket: net.Socket, options: net.NetConnectOpts): Effect.Effect<void, unknown> =>
   Effect.callback((resume) => {
-    const onConnect = () => {
-      socket.off("error", onError)
-      resume(Effect.void)
+    const settle = (result: Effect.Effect<void, unknown>) => {
+      off()
+      resume(result)
     }
-    const onError = (error: Error) => {
+    const onConnect = () => settle(Effect.void)
+    const onError = (error: unknown) => settle(Effect.fail(error))
+    const off = () => {
       socket.off("connect", onConnect)
-      resume(Effect.fail(error))
+      socket.off("error", onError)
     }
     socket.once("connect", onConnect)
     socket.once("error", onError)
-    return Effect.sync(() => {
-      socket.off("connect", onConnect)
-      socket.off("error", onError)
-    })
+    try {
+      socket.connect(options)
+    } catch (error) {
+      // It throws, instead of emitting an error, on options that it does not like; the socket is there all the same.
+      onError(error)
+    }
+    return Effect.sync(off)
   })
 
 /** A connected socket, destroyed with the Scope; when it fails or is interrupted, at once. */
@@ -56,9 +62,7 @@ export const connect = (options: net.NetConnectOpts): Effect.Effect<net.Socket, 
       const socket = new net.Socket(options)
       socket.on("error", ignoreError)
       const destroy = Effect.sync(() => socket.destroy())
-      // It throws, instead of emitting an error, on options that it does not like; the socket is there all the same.
-      const connecting = Effect.try({ try: () => socket.connect(options), catch: (error) => error })
-      yield* Effect.onError(Effect.andThen(connecting, restore(connected(socket))), () => destroy)
+      yield* Effect.onError(restore(connected(socket, options)), () => destroy)
       yield* Effect.addFinalizer(() => destroy)
       return socket
     })

@@ -1,7 +1,9 @@
 /**
  * The client's side of a mutually authenticated TLS connection, over any duplex.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { isIP } from "node:net"
@@ -59,26 +61,24 @@ const closedByServer = () =>
       "(it may have refused this client's certificate, or have too many connections: its log says so)"
   )
 
-const secured = (socket: tls.TLSSocket): Effect.Effect<void, unknown> =>
-  Effect.callback((resume) => {
-    const settle = (result: Effect.Effect<void, unknown>) => {
-      off()
-      resume(result)
-    }
-    const onSecure = () => settle(socket.authorized ? Effect.void : Effect.fail(socket.authorizationError))
-    const onError = (error: NodeJS.ErrnoException) =>
-      settle(Effect.fail(error.code === "ECONNRESET" || error.code === "EPIPE" ? closedByServer() : error))
-    const onClose = () => settle(Effect.fail(closedEarly()))
-    const off = () => {
-      socket.off("secureConnect", onSecure)
-      socket.off("error", onError)
-      socket.off("close", onClose)
-    }
-    socket.once("secureConnect", onSecure)
-    socket.once("error", onError)
-    socket.once("close", onClose)
-    return Effect.sync(off)
-  })
+/** How the handshake ends. It listens from now on: where a fiber yields before it waits, the handshake may be over by then. */
+const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> => {
+  const ended = Deferred.makeUnsafe<void, unknown>()
+  const settle = (exit: Exit.Exit<void, unknown>) => {
+    socket.off("secureConnect", onSecure)
+    socket.off("error", onError)
+    socket.off("close", onClose)
+    Deferred.doneUnsafe(ended, exit)
+  }
+  const onSecure = () => settle(socket.authorized ? Exit.void : Exit.fail(socket.authorizationError))
+  const onError = (error: NodeJS.ErrnoException) =>
+    settle(Exit.fail(error.code === "ECONNRESET" || error.code === "EPIPE" ? closedByServer() : error))
+  const onClose = () => settle(Exit.fail(closedEarly()))
+  socket.once("secureConnect", onSecure)
+  socket.once("error", onError)
+  socket.once("close", onClose)
+  return ended
+}
 
 /** A TLS socket after its handshake, over a duplex that belongs to the caller. It is destroyed with the Scope, also when this fails. */
 export const connectTls = Effect.fnUntraced(function*(
@@ -88,15 +88,18 @@ export const connectTls = Effect.fnUntraced(function*(
   raw.on("error", ignoreError)
   // Of a duplex that has closed already, a TLS socket never hears anything.
   if (raw.destroyed) return yield* Effect.fail(closedEarly())
-  const socket = yield* Effect.acquireRelease(
+  const { handshake, socket } = yield* Effect.acquireRelease(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
-      try: () => tls.connect({ ...options, socket: raw }).on("error", ignoreError),
+      try: () => {
+        const socket = tls.connect({ ...options, socket: raw }).on("error", ignoreError)
+        return { socket, handshake: handshakeOf(socket) }
+      },
       catch: withoutValue
     }),
-    (socket) => Effect.sync(() => socket.destroy())
+    ({ socket }) => Effect.sync(() => socket.destroy())
   )
-  yield* secured(socket)
+  yield* Deferred.await(handshake)
   const insecure = checkedProtocol(socket.getProtocol())
   return insecure === undefined ? socket : yield* Effect.fail(new Error(insecure))
 })

@@ -11,6 +11,8 @@ const arrive = (address: string) => ({
 })
 const ended = new Listener.ListenerError({ message: "ended" })
 
+const take = <R>(queue: ArrivalQueue<R>) => Effect.uninterruptibleMask((restore) => queue.take(restore))
+
 describe("ArrivalQueue", () => {
   it.effect("forgets a connection that dies while it waits", () =>
     Effect.gen(function*() {
@@ -24,7 +26,7 @@ describe("ArrivalQueue", () => {
       assert.strictEqual(queue.size, 2)
       // Its "close" has not come yet when the next one is taken.
       dying.connection.destroy()
-      assert.strictEqual(yield* queue.take, live)
+      assert.strictEqual(yield* take(queue), live)
       assert.strictEqual(queue.size, 0)
       assert.strictEqual(live.connection.listenerCount("close"), 0)
     }))
@@ -38,7 +40,7 @@ describe("ArrivalQueue", () => {
       assert.strictEqual(queue.size, 0)
       const live = arrive("live")
       queue.offer(live)
-      assert.strictEqual(yield* queue.take, live)
+      assert.strictEqual(yield* take(queue), live)
     }))
 
   it.effect("gives each of several takers one connection", () =>
@@ -46,7 +48,7 @@ describe("ArrivalQueue", () => {
       const queue = new ArrivalQueue()
       const takers = yield* Effect.forEach(
         [1, 2, 3],
-        () => Effect.forkChild(queue.take, { startImmediately: true })
+        () => Effect.forkChild(take(queue), { startImmediately: true })
       )
       const arrivals = ["a", "b", "c"].map(arrive)
       for (const arrival of arrivals) queue.offer(arrival)
@@ -57,31 +59,31 @@ describe("ArrivalQueue", () => {
   it.effect("keeps a connection for the next taker when the one that was woken for it is interrupted", () =>
     Effect.gen(function*() {
       const queue = new ArrivalQueue()
-      const taker = yield* Effect.forkChild(queue.take, { startImmediately: true })
+      const taker = yield* Effect.forkChild(take(queue), { startImmediately: true })
       taker.interruptUnsafe()
       const arrival = arrive("a")
       queue.offer(arrival)
       yield* Fiber.await(taker)
-      assert.strictEqual(yield* queue.take, arrival)
+      assert.strictEqual(yield* take(queue), arrival)
     }))
 
   it.effect("ends its takers and destroys what waits when it is closed, and what comes later", () =>
     Effect.gen(function*() {
       const queue = new ArrivalQueue()
-      const taker = yield* Effect.forkChild(Effect.flip(queue.take), { startImmediately: true })
+      const taker = yield* Effect.forkChild(Effect.flip(take(queue)), { startImmediately: true })
       queue.close(ended)
       queue.close(new Listener.ListenerError({ message: "ended again" }))
       assert.strictEqual(yield* Fiber.join(taker), ended)
       const late = arrive("late")
       queue.offer(late)
       assert.isTrue(late.connection.destroyed)
-      assert.strictEqual(yield* Effect.flip(queue.take), ended)
+      assert.strictEqual(yield* Effect.flip(take(queue)), ended)
 
       const other = new ArrivalQueue()
       const waiting = arrive("waiting")
       other.offer(waiting)
       other.close(ended)
       assert.isTrue(waiting.connection.destroyed)
-      assert.strictEqual(yield* Effect.flip(other.take), ended)
+      assert.strictEqual(yield* Effect.flip(take(other)), ended)
     }))
 })
