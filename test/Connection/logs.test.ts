@@ -1,10 +1,11 @@
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, References, type Scope } from "effect"
-import { Connection, type Endpoint, Resolver } from "effect-call"
+import { Effect, Fiber, Logger, References, type Scope, SubscriptionRef } from "effect"
+import { type CallError, Connection, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { makeLog } from "../support/log.ts"
+import { HandNetwork } from "./handNetwork.ts"
 import { ask, askSlowly, connectToListed, settle, startInMemory, until, untilState } from "./support.ts"
 
 type Log = ReturnType<typeof makeLog>
@@ -364,5 +365,76 @@ describe("a logger", () => {
         yield* until(() => answers.length > 0)
       }).pipe(Effect.provide(shipping), Effect.provideService(References.MinimumLogLevel, "Debug"))
       assert.ok(answers.every((answer) => answer === "a"))
+    }).pipe(Effect.provide(TestNetwork.layer)))
+
+  it.effect("may call when a connection that was to go is lost: what is dialed for it is there to be seen, and to be closed", () =>
+    Effect.gen(function*() {
+      const network = new HandNetwork(false)
+      let calling: Fiber.Fiber<string, CallError.CallError> | undefined
+      let call: Effect.Effect<string, CallError.CallError> = Effect.never
+      const calls = Logger.layer([Logger.make(({ message }) => {
+        if (String(message) === "a connection was lost") calling = Effect.runFork(call)
+      })])
+      yield* Effect.gen(function*() {
+        const connection = yield* connectTo(network.endpoint("a", 0))
+        call = ask(connection)
+        const state = Effect.map(connection.state, ({ endpoints }) => endpoints.map(({ state }) => state))
+        const lost = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
+        network.lines[0]!.connect()
+        network.lines[0]!.say([{ _tag: "Version" }])
+        yield* settle
+        network.lines[0]!.say([{ _tag: "GoingAway" }])
+        yield* settle
+        assert.deepEqual(yield* state, ["Draining"])
+        network.lines[0]!.cut()
+        yield* settle
+        assert.equal((yield* Fiber.join(lost))._tag, "CommunicationError")
+        assert.deepEqual(yield* state, ["Dialing"])
+        network.lines[1]!.connect()
+        network.lines[1]!.say([{ _tag: "Version" }])
+        yield* settle
+        assert.deepEqual(yield* state, ["Active"])
+        yield* connection.close
+        assert.equal((yield* Effect.flip(Fiber.join(calling!)))._tag, "CommunicationError")
+        yield* settle
+        assert.ok(network.lines.every(({ isClosed }) => isClosed))
+      }).pipe(Effect.provide(calls), Effect.provideService(References.MinimumLogLevel, "Debug"))
+    }))
+
+  it.effect("may change the endpoints when a connection is dialed beside a call: the call goes to one that is listed", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      let change: Effect.Effect<void> = Effect.void
+      let dialed = 0
+      const changes = Logger.layer([Logger.make(({ message }) => {
+        if (String(message) === "an endpoint is dialed" && ++dialed === 3) Effect.runFork(change)
+      })])
+      yield* Effect.gen(function*() {
+        const { connection, endpoints } = yield* connectToListed([a!, b!], { connectionsPerEndpoint: 2 })
+        change = SubscriptionRef.set(endpoints, [b!.endpoint])
+        assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["a", "b"])
+        // The turn of the first, whose second connection is dialed.
+        assert.equal(yield* ask(connection), "b")
+        assert.equal(dialed, 4)
+      }).pipe(Effect.provide(changes), Effect.provideService(References.MinimumLogLevel, "Debug"))
+    }).pipe(Effect.provide(TestNetwork.layer)))
+
+  it.effect("may close the Connection when a draining connection is used again: nothing is left of it", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      let close: Effect.Effect<void> = Effect.void
+      const closes = Logger.layer([Logger.make(({ message }) => {
+        if (String(message) === "a draining connection is used again") Effect.runFork(close)
+      })])
+      yield* Effect.gen(function*() {
+        const { connection, endpoints, list } = yield* connectToListed([a!])
+        close = connection.close
+        const held = yield* Effect.forkChild(Effect.flip(askSlowly(connection)), { startImmediately: true })
+        yield* until(() => a!.holding === 1)
+        yield* list()
+        yield* SubscriptionRef.set(endpoints, [a!.endpoint, b!.endpoint])
+        assert.equal((yield* Fiber.join(held))._tag, "CommunicationError")
+        assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
+      }).pipe(Effect.provide(closes), Effect.provideService(References.MinimumLogLevel, "Debug"))
     }).pipe(Effect.provide(TestNetwork.layer)))
 })

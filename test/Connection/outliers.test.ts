@@ -277,4 +277,23 @@ describe("a sharded endpoint whose calls keep failing", () => {
         "Unreachable"
       ])
     }).pipe(onNetwork))
+
+  it.effect("gets a call that waits for it when its time is up, or when it has answered another", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), {
+        balancer: Balancer.sharded,
+        outlierEjection: {}
+      })
+      assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      yield* shards(connection)
+      yield* TestNetwork.heal("a")
+      const waiting = yield* Effect.forEach([1, 2], () =>
+        Effect.forkChild(ask(connection, { shardKey: 0n, waitForReady: true }), { startImmediately: true }))
+      yield* settle
+      assert.deepEqual(waiting.map((fiber) => fiber.pollUnsafe()), [undefined, undefined])
+      assert.equal(yield* elapse(waiting[0]!, 100), 5000)
+      yield* settle
+      assert.notEqual(waiting[1]!.pollUnsafe(), undefined)
+    }).pipe(onNetwork))
 })

@@ -83,7 +83,7 @@ export class Client implements PoolOwner {
   private readonly maxArgs: number
   private readonly pools = new Map<string, Pool>()
   private endpoints: ReadonlyArray<Endpoint> = []
-  /** Counts what calls may wait for: updates of the endpoints, and backoffs that ended early. */
+  /** Counts what calls may wait for: updates of the endpoints, and endpoints that are no longer left alone. */
   private changes = 0
   /** The addresses of endpoints in backoff, or that were until a moment ago. */
   private readonly resting = new Set<string>()
@@ -162,6 +162,8 @@ export class Client implements PoolOwner {
     this.balancer.update(endpoints)
     this.endpoints = endpoints
     for (const endpoint of endpoints) {
+      // By a logger that has heard of the one before.
+      if (this.closed) return
       const pool = this.pools.get(endpoint.address)
       if (pool === undefined) this.pools.set(endpoint.address, new Pool(endpoint, this.settings, this))
       else pool.list(endpoint)
@@ -219,6 +221,8 @@ export class Client implements PoolOwner {
     if (this.outliers?.forget(pool) !== true) return
     this.avoidedNow = undefined
     pool.log("Debug", "an endpoint is used again", "a call was answered")
+    // For those that wait because their balancer has no other.
+    this.changed()
   }
 
   onCallFailed(pool: Pool): void {
@@ -292,6 +296,8 @@ export class Client implements PoolOwner {
       immediate = isImmediate(balancer) ? balancer : undefined
       balancer.update(this.endpoints)
     }
+    // Before `take`: a logger that hears of its dial may change the endpoints.
+    const { changes } = this
     let endpoint: Endpoint | undefined
     let picked: Effect.Effect<Endpoint, Unreachable> | undefined
     if (immediate !== undefined) {
@@ -305,7 +311,7 @@ export class Client implements PoolOwner {
     const session = pool?.take()
     if (pool === undefined || session === undefined) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
-      const pick = first === undefined ? undefined : { endpoint: first, changes: this.changes, at: 0 }
+      const pick = first === undefined ? undefined : { endpoint: first, changes, at: 0 }
       call.resume(this.slow(call, this.keep(args), pick, noAttempts()))
       return undefined
     }
@@ -454,9 +460,11 @@ export class Client implements PoolOwner {
       if (this.closed) return yield* closedError(undefined, false)
       const pick: Pick = next ?? this.pick(call, attempts)
       next = undefined
+      // Before the pick: what it avoids may not be left alone any more when it is there.
+      const mayTakeOutlier = this.mayTakeOutlier(call)
       let picked = yield* Effect.result(pick.endpoint)
       // Better one that is left alone than none, unless whoever picks had no other to begin with.
-      if (picked._tag === "Failure" && this.mayTakeOutlier(call)) {
+      if (picked._tag === "Failure" && mayTakeOutlier) {
         picked = yield* Effect.result(this.pick(call, attempts, true).endpoint)
       }
       // A balancer that does not avoid what was tried has nothing else to offer.
@@ -552,15 +560,18 @@ export class Client implements PoolOwner {
     return Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
   }
 
-  /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are in backoff. */
+  /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are to be avoided. */
   private waitForChange(pick: Pick, attempts: Attempts): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.changes !== pick.changes || this.closed) return Effect.void
       const now = nowMillis(this.clock)
       let until = Infinity
-      for (const { address, backoffUntil, listed } of this.pools.values()) {
+      for (const pool of this.pools.values()) {
+        const { address, backoffUntil, listed } = pool
         if (!listed) continue
-        // It may have ended since.
+        // Either may have ended since.
+        const aloneUntil = this.outliers?.aloneUntil(pool) ?? 0
+        if (aloneUntil > pick.at) until = Math.min(until, aloneUntil)
         if (backoffUntil > pick.at) until = Math.min(until, backoffUntil)
         // An endpoint that took no request, but could be dialed: soon again, not at once.
         else if (attempts.tried.has(address)) until = Math.min(until, now + this.settings.backoff.initial)

@@ -60,8 +60,12 @@ export class Outliers {
   }
 
   isLeftAlone(pool: Pool, now: number): boolean {
-    const ejection = this.ejections.get(pool)
-    return ejection !== undefined && ejection.until > now
+    return this.aloneUntil(pool) > now
+  }
+
+  /** Until when it is left alone, or was; 0 where it is used. */
+  aloneUntil(pool: Pool): number {
+    return this.ejections.get(pool)?.until ?? 0
   }
 
   /** Adds the addresses of those that are left alone. */

@@ -277,10 +277,10 @@ export class Peer {
       this.session = undefined
       this.owner.onLost(why)
     } else if (this.draining === session) {
-      this.draining = undefined
+      // First: a logger that hears of the loss may call, and must not find this here to be dialed.
+      this.leave()
       // One that goes away may be faster to close than we are.
       if (!this.isGoingAway || calls > 0) this.owner.onLost(why)
-      this.leave()
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.
     Effect.runForkWith(this.settings.context)(Scope.close(own, Exit.void))
