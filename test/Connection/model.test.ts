@@ -47,64 +47,81 @@ describe("a Connection", () => {
   it("is as its model is, whatever happens to it", async () => {
     const happened = new Map<string, number>()
     await fc.assert(
-      fc.asyncProperty(steps(fc.record({ step: anyStep, rests: fc.boolean() })), (steps) =>
-        inWorld({ connections: 1, isLoose: false }, async (world) => {
-          const model = new Model()
-          const take = (step: Step) => {
-            const action = world.do(step)
-            if (action === undefined) return false
-            model.apply(action)
-            assert.deepEqual(world.glance, model.glance)
-            return true
-          }
-          const rest = async () => {
-            await world.rest()
-            model.rest()
-            world.assertInvariants()
-            assert.deepEqual(world.snapshot, model.snapshot)
-          }
-          await rest()
-          take(listAll)
-          for (const { rests, step } of steps) {
-            if (isAlone(step)) await rest()
-            if (take(step) && (rests || isAlone(step))) await rest()
-          }
-          take(close)
-          take(call)
-          await rest()
-          happened.set("actions", (happened.get("actions") ?? 0) + world.trace.length)
-          for (const [what, count] of model.happened) happened.set(what, (happened.get(what) ?? 0) + count)
-        })),
+      fc.asyncProperty(
+        steps(fc.record({ step: anyStep, rests: fc.boolean() })),
+        (steps) =>
+          inWorld({ connections: 1, isLoose: false }, async (world) => {
+            const model = new Model()
+            const take = (step: Step) => {
+              const action = world.do(step)
+              if (action === undefined) return false
+              model.apply(action)
+              assert.deepEqual(world.glance, model.glance)
+              return true
+            }
+            const rest = async () => {
+              await world.rest()
+              model.rest()
+              world.assertInvariants()
+              assert.deepEqual(world.snapshot, model.snapshot)
+            }
+            await rest()
+            take(listAll)
+            for (const { rests, step } of steps) {
+              if (isAlone(step)) await rest()
+              if (take(step) && (rests || isAlone(step))) await rest()
+            }
+            take(close)
+            take(call)
+            await rest()
+            happened.set("actions", (happened.get("actions") ?? 0) + world.trace.length)
+            for (const [what, count] of model.happened) happened.set(what, (happened.get(what) ?? 0) + count)
+          })
+      ),
       { numRuns: Number(process.env["RUNS"] ?? 300) }
     )
     console.log(happened)
   }, 600_000)
 
-  it("keeps to what must always hold, with several connections, at any distance, and in the midst of what it does", async () => {
-    const step = fc.record({
-      step: anyStep,
-      /** How many turns pass then; undefined for until all is at rest. */
-      turns: fc.constantFrom(0, 1, 2, 3, undefined),
-      reaction: fc.oneof({ weight: 15, arbitrary: fc.constant(undefined) }, { weight: 15, arbitrary: anyStep }, fc.constant(close))
-    })
-    await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 3 }), steps(step), (connections, steps) =>
-        inWorld({ connections, isLoose: true }, async (world) => {
-          await world.rest()
-          world.do(listAll)
-          for (const { reaction, step, turns } of steps) {
-            if (world.do(step, reaction) === undefined || turns === 0) continue
-            await world.rest(turns)
-            if (turns === undefined) world.assertInvariants()
-          }
-          await world.rest()
-          world.assertInvariants()
-          world.do(close)
-          world.do(call)
-          await world.rest()
-          world.assertInvariants()
-        })),
-      { numRuns: Number(process.env["RUNS"] ?? 200) }
-    )
-  }, 600_000)
+  it(
+    "keeps to what must always hold, with several connections, at any distance, and in the midst of what it does",
+    async () => {
+      const step = fc.record({
+        step: anyStep,
+        /** How many turns pass then; undefined for until all is at rest. */
+        turns: fc.constantFrom(0, 1, 2, 3, undefined),
+        reaction: fc.oneof(
+          { weight: 15, arbitrary: fc.constant(undefined) },
+          { weight: 15, arbitrary: anyStep },
+          fc.constant(close)
+        )
+      })
+      await fc.assert(
+        fc.asyncProperty(
+          fc.integer({ min: 1, max: 3 }),
+          steps(step),
+          (connections, steps) =>
+            inWorld({ connections, isLoose: true }, async (world) => {
+              await world.rest()
+              world.do(listAll)
+              for (const { reaction, step, turns } of steps) {
+                if (world.do(step, reaction) === undefined || turns === 0) {
+                  continue
+                }
+                await world.rest(turns)
+                if (turns === undefined) world.assertInvariants()
+              }
+              await world.rest()
+              world.assertInvariants()
+              world.do(close)
+              world.do(call)
+              await world.rest()
+              world.assertInvariants()
+            })
+        ),
+        { numRuns: Number(process.env["RUNS"] ?? 200) }
+      )
+    },
+    600_000
+  )
 })

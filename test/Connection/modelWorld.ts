@@ -1,5 +1,18 @@
 /** A Connection to a {@link HandNetwork}, what can be done to it, and what can be seen of it. */
-import { Cause, Clock, Context, Effect, Equal, Exit, type Fiber, Logger, Option, References, Schedule, Scope } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Effect,
+  Equal,
+  Exit,
+  type Fiber,
+  Logger,
+  Option,
+  References,
+  Schedule,
+  Scope
+} from "effect"
 import { Balancer, CallError, Connection, type Endpoint, MethodKey, Resolver } from "effect-call"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
@@ -348,7 +361,10 @@ export class World {
       if (table.has(address)) assert.equal(table.get(address)?.state, expected, `the state of ${address}`)
       assert.equal(table.get(address)?.callsInFlight ?? 0, calls.length, `calls in flight to ${address}`)
       // No more sockets than there are to be, but for those that have calls to finish.
-      assert.ok((isListed ? used.length : 0) + dialed.length <= (isListed ? this.ways.connections : 0), `sockets of ${address}`)
+      assert.ok(
+        (isListed ? used.length : 0) + dialed.length <= (isListed ? this.ways.connections : 0),
+        `sockets of ${address}`
+      )
       for (const line of open) {
         if (line.isGoingAway || !isListed) assert.notEqual(inFlight.get(line)?.length, 0, `${line.name} is of no use`)
       }
@@ -372,7 +388,10 @@ export class World {
         `nobody waits for ${address}`
       )
     }
-    assert.ok(endpoints.filter(({ isEjected }) => isEjected).length * 2 <= this.listed.length, "too many are left alone")
+    assert.ok(
+      endpoints.filter(({ isEjected }) => isEjected).length * 2 <= this.listed.length,
+      "too many are left alone"
+    )
     assert.equal(this.network.scopes, this.lines.filter(({ isDialing, isOpen }) => isDialing || isOpen).length)
     if (this.isClosed) this.assertNothingIsLeft()
   }

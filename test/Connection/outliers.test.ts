@@ -288,8 +288,10 @@ describe("a sharded endpoint whose calls keep failing", () => {
       yield* TestNetwork.fault("a", { blackHole: "toClient" })
       yield* shards(connection)
       yield* TestNetwork.heal("a")
-      const waiting = yield* Effect.forEach([1, 2], () =>
-        Effect.forkChild(ask(connection, { shardKey: 0n, waitForReady: true }), { startImmediately: true }))
+      const waiting = yield* Effect.forEach(
+        [1, 2],
+        () => Effect.forkChild(ask(connection, { shardKey: 0n, waitForReady: true }), { startImmediately: true })
+      )
       yield* settle
       assert.deepEqual(waiting.map((fiber) => fiber.pollUnsafe()), [undefined, undefined])
       assert.equal(yield* elapse(waiting[0]!, 100), 5000)

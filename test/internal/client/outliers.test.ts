@@ -136,7 +136,12 @@ describe("endpoints that are left alone", () => {
           assert.equal(world.outliers.size, known.size)
           assert.ok(known.size * 2 <= world.listed)
           const alone = [...known].filter(([, { until }]) => until > world.now).map(([pool]) => pool)
-          assert.deepEqual(world.pools.filter((_, index) => index < world.listed && world.outliers.isLeftAlone(world.pool(index), world.now)).length, alone.length)
+          assert.deepEqual(
+            world.pools.filter((_, index) =>
+              index < world.listed && world.outliers.isLeftAlone(world.pool(index), world.now)
+            ).length,
+            alone.length
+          )
           for (const pool of alone) assert.ok(world.outliers.isLeftAlone(pool, world.now))
           for (const pool of known.keys()) assert.ok(world.outliers.has(pool))
           assert.deepEqual([...world.avoid].sort(), alone.map(({ address }) => address).sort())
