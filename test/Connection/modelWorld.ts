@@ -78,7 +78,7 @@ const word = fc.oneof(
 
 /** What a server may say as soon as it is connected to. */
 const greetings = ["V", "V", "V", "V", "V", "V", "V", "VG", "VN", "G", ""].map((greeting) =>
-  [...greeting].map((letter): Word => ({
+  greeting.split("").map((letter): Word => ({
     _tag: letter === "V" ? "Version" : letter === "G" ? "GoingAway" : "Nonsense"
   }))
 )
@@ -333,7 +333,9 @@ export class World {
 
   /** What holds whenever everything is at rest, whatever has happened. */
   assertInvariants(): void {
-    if (this.network.wrong !== undefined) throw this.network.wrong
+    if (this.network.wrong !== undefined) {
+      throw new Error("something threw in a callback of a socket", { cause: this.network.wrong })
+    }
     const { closed, endpoints } = this.state
     assert.equal(closed, this.isClosed)
     const table = new Map(endpoints.map((endpoint) => [endpoint.address, endpoint]))

@@ -6,7 +6,7 @@
  * point later, until it has ended before it was struck.
  */
 import { it } from "@effect/vitest"
-import { Cause, Context, Effect, Exit, type Fiber, Layer, Scheduler, Scope } from "effect"
+import { Cause, Context, Effect, Exit, type Fiber, Layer, Scheduler, type Scope } from "effect"
 import { type Connection, HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
 import { AsyncResource, createHook, executionAsyncResource } from "node:async_hooks"
@@ -157,9 +157,10 @@ export const atEveryPoint = Effect.fnUntraced(function*<S, A, E>(
     yield* Effect.scoped(Effect.gen(function*() {
       const { check, run, stays, strike } = yield* Effect.provideContext(attempt(made), context)
       const exit = yield* Effect.callback<Exit.Exit<A, E>>((resume) => {
-        let fiber: Fiber.Fiber<A, E> | undefined
-        points.arm(point, strike ?? (() => fiber?.interruptUnsafe()))
-        fiber = Effect.runForkWith(context)(run)
+        const running: { fiber?: Fiber.Fiber<A, E> } = {}
+        points.arm(point, strike ?? (() => running.fiber?.interruptUnsafe()))
+        const fiber = Effect.runForkWith(context)(run)
+        running.fiber = fiber
         ran.push(new WeakRef<AnyFiber>(fiber))
         const staying = stays === undefined
           ? undefined

@@ -20,11 +20,11 @@ const held = Effect.fnUntraced(
     const ends: { client?: Duplex; server?: Duplex } = {}
     const { endpoint, listener } = yield* network.listen(handlers)
     const accept = Effect.tap(listener.accept, ({ connection }) => Effect.sync(() => void (ends.server = connection)))
-    yield* Effect.forkScoped(Server.serve({ ...listener, accept }, { shutdownGrace: 0, ...options }), {
-      startImmediately: true
-    })
+    // Without the timers that an open connection may have: it may be another one after each attempt.
+    const serverOptions = { shutdownGrace: 0, firstMessageTimeout: Infinity, ...options }
+    yield* Effect.forkScoped(Server.serve({ ...listener, accept }, serverOptions), { startImmediately: true })
     const dial = Effect.tap(endpoint.dial, (duplex) => Effect.sync(() => void (ends.client = duplex)))
-    const connection = yield* Networks.connect([{ address: endpoint.address, dial }])
+    const connection = yield* Networks.connect([{ address: endpoint.address, dial }], { keepAlive: false })
     return { connection, endpoint, ends }
   }
 )

@@ -44,8 +44,7 @@ export const handClock = (): HandClock => {
         if (index !== -1) sleepers.splice(index, 1)
       })
     })
-  return {
-    ...clockThat(() => now),
+  return Object.assign(clockThat(() => now), {
     sleep,
     pass: (millis) => {
       const until = now + millis
@@ -60,5 +59,5 @@ export const handClock = (): HandClock => {
       now = Math.max(now, until)
     },
     sleepers: () => sleepers.length
-  }
+  })
 }

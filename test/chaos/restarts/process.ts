@@ -46,7 +46,7 @@ export const startReplica = Effect.fnUntraced(function*(
   { shutdownGrace = 2000, within = [] }: ReplicaOptions = {}
 ): Effect.fn.Return<ReplicaProcess, never, Scope.Scope> {
   const startedAt = performance.now()
-  const [command = "", ...args] = [...within, process.execPath, program, address, String(shutdownGrace)]
+  const [command, ...args] = [...within, process.execPath, program, address, String(shutdownGrace)]
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] })),
     (child) =>
