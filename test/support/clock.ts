@@ -46,7 +46,7 @@ export const handClock = (): HandClock => {
     })
   return Object.assign(clockThat(() => now), {
     sleep,
-    pass: (millis) => {
+    pass: (millis: number) => {
       const until = now + millis
       while (true) {
         const first = sleepers[0]
