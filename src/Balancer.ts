@@ -34,6 +34,29 @@ export interface PickOptions {
 }
 
 /**
+ * What a Connection knows of one of its endpoints: not a copy, but what it is whenever it is read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EndpointView {
+  readonly endpoint: Endpoint
+  /** As in `Connection.EndpointState`. */
+  readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
+  /** The calls that were sent to it and have not ended, and those that wait to be sent to it. */
+  readonly callsPending: number
+  /**
+   * How long its answers have taken, in milliseconds; undefined before there was one. A slow answer counts in full at once, and later ones
+   * bring the average down again within some 10 seconds.
+   */
+  readonly latency: number | undefined
+  /** How many of its calls have failed since one was answered; those that were lost together count as one. */
+  readonly failuresInARow: number
+  /** Its share of the calls: the weight of the endpoint, or less of it while it starts slowly (`ClientOptions.slowStart`). Above 0. */
+  readonly weight: number
+}
+
+/**
  * Picks the endpoint of each call.
  *
  * A balancer belongs to one `Connection`, which calls its methods one at a time; two connections must not share one.
@@ -47,8 +70,11 @@ export interface Balancer {
   /**
    * Replaces the endpoints to pick from, which may leave none. Before the first update there are none. An endpoint is
    * known by its address, and each address is listed once.
+   *
+   * `views` are what is known of each, in the same order. The view of an endpoint stays the same for as long as it is listed. Without them
+   * nothing is known.
    */
-  update(endpoints: ReadonlyArray<Endpoint>): void
+  update(endpoints: ReadonlyArray<Endpoint>, views?: ReadonlyArray<EndpointView>): void
   /**
    * Picks one of the endpoints of the last update, or fails with `Unreachable` where there is none to pick: there are
    * no endpoints, or none outside `avoid` will do. Its state changes when the effect runs, not when it is made.

@@ -10,6 +10,7 @@
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
 import * as Hash from "effect/Hash"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
@@ -25,6 +26,24 @@ import { markOf } from "./internal/transport/inMemory.ts"
 import { dialOnread } from "./internal/transport/onread.ts"
 
 const TypeId = "~effect-call/Endpoint/NetEndpoint"
+
+/**
+ * What a balancer may know of an endpoint before it has been called. A resolver that knows it says so.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attributes {
+  /** Which share of the calls it is to get, beside the others: a number above 0. Default: 1. */
+  readonly weight?: number | undefined
+  /** Where it is: the name of a zone, rack or data center. Default: none is known. */
+  readonly zone?: string | undefined
+  /**
+   * Those with the lowest number are used, and the others only where none of those can be, as with the SRV records of DNS. A whole number
+   * from 0 on. Default: 0.
+   */
+  readonly priority?: number | undefined
+}
 
 /**
  * Something that can be dialed.
@@ -55,7 +74,7 @@ const TypeId = "~effect-call/Endpoint/NetEndpoint"
  * @category models
  * @since 0.1.0
  */
-export interface Endpoint {
+export interface Endpoint extends Attributes {
   readonly address: string
   readonly dial: Effect.Effect<Duplex, DialError, Scope.Scope>
 }
@@ -246,6 +265,32 @@ export const parse = (text: string): Effect.Effect<NetEndpoint, InvalidEndpoint>
     })
   )
 
+/**
+ * An endpoint with other attributes; those that are not given stay as they are.
+ *
+ * Never throws. What makes no sense, such as a weight of 0, is a defect of the `Connection` that is given the endpoint.
+ *
+ * **Example** (A server that can take three times as much as others)
+ *
+ * ```ts
+ * import { Endpoint } from "effect-call"
+ *
+ * const large = Endpoint.withAttributes(Endpoint.tcp("10.0.0.3:7000"), { weight: 3, zone: "eu-west-1a" })
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withAttributes: {
+  (attributes: Attributes): <E extends Endpoint>(self: E) => E
+  <E extends Endpoint>(self: E, attributes: Attributes): E
+} = dual(
+  2,
+  // With its prototype, by which an endpoint of this package is dialed.
+  <E extends Endpoint>(self: E, attributes: Attributes): E =>
+    Object.assign(Object.create(Object.getPrototypeOf(self)), self, attributes)
+)
+
 /** The host whose name a server at this endpoint has to prove, where it has one. */
 const hostOf = (endpoint: Endpoint): string | undefined => {
   if (!isNetEndpoint(endpoint)) return undefined
@@ -311,9 +356,13 @@ export const mtls = (
     const connection = yield* endpoint.dial
     return yield* Effect.mapError(connectTls(connection, options.success), (error) => dialFailed(address, error))
   })
+  const { priority, weight, zone } = endpoint
   return {
     ...markOf(endpoint),
     address,
+    priority,
+    weight,
+    zone,
     // The connection below must go with a failed handshake, and not only with the caller's Scope: it gets one of its own.
     dial: Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {

@@ -89,6 +89,11 @@ export interface Resolver {
    * which means "ask again after a while". A constant resolver always returns the same endpoints and no version.
    */
   resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
+  /**
+   * Says that what was resolved may be out of date: an endpoint could not be dialed, or was lost. A resolver that only looks now and then
+   * looks again soon; it limits by itself how often. Default: it finds out without being told.
+   */
+  readonly refresh?: Effect.Effect<void> | undefined
 }
 
 /**
