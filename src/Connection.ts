@@ -26,10 +26,11 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { dual } from "effect/Function"
+import { constVoid, dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
 import { background } from "./internal/background.ts"
@@ -152,6 +153,18 @@ export interface ClientOptions {
    * is lost is dialed again the same way. An endpoint is in backoff only while none of its connections is open.
    */
   readonly connectionsPerEndpoint?: number | undefined
+  /**
+   * Whether connections are opened ahead of need: to each endpoint as soon as it is listed, and again as soon as they are lost or the `backoff` is
+   * over. Calls then go to endpoints that are connected, as long as there are any; so none pays for a dial, or waits for one that hangs. It costs a socket for each
+   * endpoint, used or not. Default: false, the first call to an endpoint dials.
+   */
+  readonly eager?: boolean | undefined
+  /**
+   * How long an endpoint that has been connected gets fewer calls than its weight says, from a tenth on, more by and by: a server that has just
+   * started is slow until its code is compiled and its caches are filled. For balancers that go by weight: `Balancer.leastPending`,
+   * `peakEwma`, `weighted`. Default: 0, none.
+   */
+  readonly slowStart?: Duration.Input | undefined
   /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
   readonly dialTimeout?: Duration.Input | undefined
   /**
@@ -189,6 +202,10 @@ export interface EndpointState {
   readonly inBackoff: boolean
   /** Whether it is left alone for now because its calls kept failing. */
   readonly isEjected: boolean
+  /** Whether its servers say that they serve, as far as the Connection asks them (`ClientOptions.health`). */
+  readonly isServing: boolean
+  /** What its answers take on average, in milliseconds, as balancers see it; undefined before there was one. */
+  readonly latency: number | undefined
   /** Why it could not be dialed, or was lost, the last time; undefined where it has answered since. */
   readonly lastFailure: string | undefined
 }
@@ -232,6 +249,11 @@ export interface Connection {
   readonly close: Effect.Effect<void>
   /** What it is doing now. */
   readonly state: Effect.Effect<ConnectionState>
+  /**
+   * What it is doing now, and then whenever an endpoint comes, goes, or is in another state: what happens together is told at once. Calls alone
+   * change nothing, though each state says how many are in flight. Ends when it is closed, with that as the last.
+   */
+  readonly changes: Stream.Stream<ConnectionState>
 }
 
 /**
@@ -269,7 +291,9 @@ export const make = Effect.fnUntraced(function*(
   return yield* Effect.uninterruptible(Effect.gen(function*() {
     const outer = yield* Scope.fork(yield* Effect.scope)
     const scope = yield* Scope.make()
-    const client = new Client(settings, clock, context, balancer, scope)
+    const { refresh } = resolver
+    const onTrouble = refresh === undefined ? constVoid : () => void Effect.runForkWith(context)(refresh)
+    const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)
     client.update(first.endpoints)
@@ -291,7 +315,12 @@ export const make = Effect.fnUntraced(function*(
           client.startTyped(request, resume)
       }
     )
-    const connection: TypedConnection = { call, close: Scope.close(outer, Exit.void), state: client.state }
+    const connection: TypedConnection = {
+      call,
+      close: Scope.close(outer, Exit.void),
+      state: client.state,
+      changes: client.changesOfState
+    }
     return connection
   }))
 })

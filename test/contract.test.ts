@@ -12,6 +12,7 @@ import {
   type Option,
   type Schedule,
   type Scope,
+  Stream,
   SubscriptionRef
 } from "effect"
 import * as Package from "effect-call"
@@ -52,7 +53,7 @@ describe("the package exports", () => {
       Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "make", "shardBy"],
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
-      Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix"],
+      Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],
       HandlerMap: ["empty", "merge", "set"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
       MethodKey: ["idempotent", "isMethodKey", "make"],
@@ -93,7 +94,8 @@ const listener: Listener.Listener<"S"> = {
 const connection: Connection.Connection = {
   call: (_key, args) => Effect.succeed(args),
   close: Effect.void,
-  state: Effect.succeed({ closed: false, endpoints: [] })
+  state: Effect.succeed({ closed: false, endpoints: [] }),
+  changes: Stream.empty
 }
 
 describe("the types of", () => {
@@ -140,9 +142,13 @@ describe("the types of", () => {
   })
 
   it("Endpoint", () => {
-    expectTypeOf<Endpoint.Endpoint>().toEqualTypeOf<
-      { readonly address: string; readonly dial: Effect.Effect<Duplex, Endpoint.DialError, Scope.Scope> }
-    >()
+    expectTypeOf<Endpoint.Endpoint>().toEqualTypeOf<{
+      readonly address: string
+      readonly dial: Effect.Effect<Duplex, Endpoint.DialError, Scope.Scope>
+      readonly weight?: number | undefined
+      readonly zone?: string | undefined
+      readonly priority?: number | undefined
+    }>()
     expectTypeOf(Endpoint.tcp("cart:7000")).toEqualTypeOf<Endpoint.NetEndpoint>()
     expectTypeOf(Endpoint.unix("/run/cart")).toEqualTypeOf<Endpoint.NetEndpoint>()
     expectTypeOf(Endpoint.net("tcp6", "cart:7000")).toEqualTypeOf<Endpoint.NetEndpoint>()
@@ -239,6 +245,8 @@ describe("the types of", () => {
         | undefined
       readonly metrics?: boolean | undefined
       readonly connectionsPerEndpoint?: number | undefined
+      readonly eager?: boolean | undefined
+      readonly slowStart?: Duration.Input | undefined
       readonly dialTimeout?: Duration.Input | undefined
       readonly backoff?: {
         readonly initial?: Duration.Input | undefined
@@ -261,6 +269,7 @@ describe("the types of", () => {
     }>()
     expectTypeOf(connection.close).toEqualTypeOf<Effect.Effect<void>>()
     expectTypeOf(connection.state).toEqualTypeOf<Effect.Effect<Connection.ConnectionState>>()
+    expectTypeOf(connection.changes).toEqualTypeOf<Stream.Stream<Connection.ConnectionState>>()
     expectTypeOf<Connection.ConnectionState>().toEqualTypeOf<
       { readonly closed: boolean; readonly endpoints: ReadonlyArray<Connection.EndpointState> }
     >()
@@ -270,6 +279,8 @@ describe("the types of", () => {
       readonly callsInFlight: number
       readonly inBackoff: boolean
       readonly isEjected: boolean
+      readonly isServing: boolean
+      readonly latency: number | undefined
       readonly lastFailure: string | undefined
     }>()
 

@@ -24,8 +24,11 @@ export const nowMillis = (clock: Clock.Clock): number =>
 const ticksPerMilli = 100
 const tickMask = 0x7fff_ffff
 
+/** A time in milliseconds as ticks. */
+export const toTicks = (millis: number): number => Math.floor(millis * ticksPerMilli) % (tickMask + 1)
+
 /** The time of `clock` in ticks. */
-export const nowTicks = (clock: Clock.Clock): number => Math.floor(nowMillis(clock) * ticksPerMilli) % (tickMask + 1)
+export const nowTicks = (clock: Clock.Clock): number => toTicks(nowMillis(clock))
 
 /** The milliseconds between two moments in ticks that are less than six hours apart. */
 export const millisBetween = (start: number, end: number): number => ((end - start) & tickMask) / ticksPerMilli

@@ -1,6 +1,6 @@
 /** Components without what is usually below them: clients over any object that is a Connection, and handlers that are called by hand. */
 import { describe, it } from "@effect/vitest"
-import { Context, Deferred, Duration, Effect, Fiber, Layer, Option, Schema, type Tracer } from "effect"
+import { Context, Deferred, Duration, Effect, Fiber, Layer, Option, Schema, Stream, type Tracer } from "effect"
 import { CallError, Component, type Connection, Deadline, HandlerMap } from "effect-call"
 import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
 import { TestClock } from "effect/testing"
@@ -27,7 +27,8 @@ const text = (format: number, text: string) => Uint8Array.of(format, ...bytesOf(
 const calling = (call: Connection.Connection["call"]): Connection.Connection => ({
   call,
   close: Effect.void,
-  state: Effect.succeed({ closed: false, endpoints: [] })
+  state: Effect.succeed({ closed: false, endpoints: [] }),
+  changes: Stream.empty
 })
 
 describe("a client over an object that is a Connection", () => {

@@ -64,6 +64,8 @@ describe("a client whose server goes away", () => {
         callsInFlight: 1,
         inBackoff: false,
         isEjected: false,
+        isServing: true,
+        latency: 0,
         lastFailure: undefined
       })
       raw.write(message(2, 2, bytesOf("second")))

@@ -76,6 +76,8 @@ export class Call extends Effectable.Class<void> {
   sentOn: Canceler | undefined = undefined
   /** When it was made, in ticks of the Connection's clock; -1 where nobody has noted it. */
   startedAt = -1
+  /** When it was sent, in the same ticks. */
+  sentAt = -1
   /** Whether its end has been counted. */
   counted = false
   /** Whether its answer is here, though it may still be being decoded. */

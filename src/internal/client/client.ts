@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import type { Balancer, PickOptions } from "../../Balancer.ts"
 import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } from "../../CallError.ts"
@@ -28,6 +29,7 @@ import { requestHeaderSize } from "../protocol/request.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
+import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
@@ -44,8 +46,6 @@ const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undef
   }
   return span
 }
-
-const nothing: ReadonlySet<string> = new Set()
 
 /** A request's bytes never left, because its connection was lost first: the call is still ours, with these arguments. */
 class Unsent {
@@ -75,8 +75,23 @@ interface Attempts {
 
 const noAttempts = (): Attempts => ({ tried: new Set(), failures: new Map(), losses: new Map() })
 
+/** What a balancer is to avoid: one whose keys have one endpoint each only what there is no way round. */
+const choose = (avoided: Avoided, balancer: Balancer): ReadonlySet<string> =>
+  avoided.all === avoided.forShards || !isSharding(balancer) ? avoided.all : avoided.forShards
+
+/** What is wrong with an endpoint's attributes is a bug of whoever listed it. */
+const checkAttributes = ({ address, priority = 0, weight = 1 }: Endpoint): void => {
+  if (!(weight > 0 && weight < Infinity)) {
+    throw new RangeError(`the weight of ${address}: expected a number above 0, got ${weight}`)
+  }
+  if (!Number.isInteger(priority) || priority < 0) {
+    throw new RangeError(`the priority of ${address}: expected a whole number from 0 on, got ${priority}`)
+  }
+}
+
 export class Client implements PoolOwner {
   private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
+  readonly onTrouble: () => void
   private readonly clock: Clock.Clock
   private readonly balancer: Balancer
   private readonly scope: Scope.Closeable
@@ -85,14 +100,19 @@ export class Client implements PoolOwner {
   private endpoints: ReadonlyArray<Endpoint> = []
   /** Counts what calls may wait for: updates of the endpoints, and endpoints that are no longer left alone. */
   private changes = 0
+  /** What is known of the endpoints, in their order. */
+  private views: ReadonlyArray<Pool> = []
   /** The addresses of endpoints in backoff, or that were until a moment ago. */
   private readonly resting = new Set<string>()
-  /** {@link resting} as balancers are given it, until something in it changes; undefined where it has. */
-  private restingNow: ReadonlySet<string> | undefined = undefined
-  /** The same, with the endpoints that are left alone because their calls kept failing. */
-  private avoidedNow: ReadonlySet<string> | undefined = undefined
-  /** When the first of those backoffs ends. */
-  private restingUntil = Infinity
+  /** What balancers are to avoid; undefined where that is to be found out anew. */
+  private avoidedNow: Avoided | undefined = nothingAvoided
+  /** Whether some of them have another priority than others. */
+  private hasPriorities = false
+  /** How often what can be seen of the state has changed, and who waits for that. */
+  private stateChanges = 0
+  private stateWaiters = new Set<() => void>()
+  /** Whether those are about to be told. */
+  private stateIsTold = false
   private closed = false
   /** Calls that wait for something to change: endpoints, a backoff that ended early, or the end of it all. */
   private changeWaiters = new Set<() => void>()
@@ -110,10 +130,12 @@ export class Client implements PoolOwner {
     clock: Clock.Clock,
     context: Context.Context<never>,
     balancer: Balancer,
-    scope: Scope.Closeable
+    scope: Scope.Closeable,
+    onTrouble: () => void
   ) {
     const random = Context.get(context, Random.Random)
     const metrics = settings.metrics ? clientMetrics(context) : undefined
+    this.onTrouble = onTrouble
     this.settings = { ...settings, clock, context, scope, metrics, random: () => random.nextDoubleUnsafe() }
     this.clock = clock
     this.balancer = balancer
@@ -158,21 +180,28 @@ export class Client implements PoolOwner {
       if (!byAddress.has(endpoint.address)) byAddress.set(endpoint.address, endpoint)
     }
     const endpoints = [...byAddress.values()]
+    endpoints.forEach(checkAttributes)
+    const views = endpoints.map((endpoint) =>
+      this.pools.get(endpoint.address) ?? new Pool(endpoint, this.settings, this)
+    )
     // First, since it is the only one that is not ours and may fail.
-    this.balancer.update(endpoints)
+    this.balancer.update(endpoints, views)
     this.endpoints = endpoints
-    for (const endpoint of endpoints) {
+    this.views = views
+    this.hasPriorities = endpoints.some(({ priority = 0 }) => priority !== (endpoints[0]?.priority ?? 0))
+    for (const pool of views) if (!this.pools.has(pool.address)) this.pools.set(pool.address, pool)
+    for (const [index, pool] of views.entries()) {
       // By a logger that has heard of the one before.
       if (this.closed) return
-      const pool = this.pools.get(endpoint.address)
-      if (pool === undefined) this.pools.set(endpoint.address, new Pool(endpoint, this.settings, this))
-      else pool.list(endpoint)
+      const endpoint = endpoints[index]
+      if (endpoint !== undefined) pool.list(endpoint)
     }
     for (const pool of [...this.pools.values()]) {
       if (!byAddress.has(pool.address)) pool.unlist()
     }
     this.outliers?.limitTo(endpoints.length)
     this.avoidedNow = undefined
+    this.stateChanged()
     this.changed()
   }
 
@@ -182,6 +211,7 @@ export class Client implements PoolOwner {
     this.closed = true
     for (const pool of [...this.pools.values()]) pool.close()
     this.changed()
+    this.stateChanged()
   }
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
@@ -197,14 +227,53 @@ export class Client implements PoolOwner {
       callsInFlight: pool.callsInFlight,
       inBackoff: pool.backoffUntil > nowMillis(this.clock),
       isEjected: this.outliers?.isLeftAlone(pool, nowMillis(this.clock)) ?? false,
+      isServing: pool.isServing,
+      latency: pool.latency,
       lastFailure: pool.lastFailure
     }))
   }))
 
+  /** The state, and the next one whenever an endpoint comes, goes, or is in another state; ends when it is closed. */
+  readonly changesOfState: Stream.Stream<ConnectionState> = Stream.unfold(
+    -1,
+    (seen: number | undefined) =>
+      seen === undefined ? Effect.succeed(undefined) : Effect.map(
+        Effect.andThen(this.newerState(seen), this.state),
+        (state) => [state, state.closed ? undefined : this.stateChanges] as const
+      )
+  )
+
+  private newerState(seen: number): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.stateChanges !== seen) return resume(Effect.void)
+      const wake = () => resume(Effect.void)
+      this.stateWaiters.add(wake)
+      return Effect.sync(() => this.stateWaiters.delete(wake))
+    })
+  }
+
+  private stateChanged(): void {
+    this.stateChanges++
+    if (this.stateWaiters.size === 0 || this.stateIsTold) return
+    this.stateIsTold = true
+    // Later: whoever hears of it may do anything, and this is in the middle of something.
+    queueMicrotask(() => {
+      this.stateIsTold = false
+      const waiters = this.stateWaiters
+      this.stateWaiters = new Set()
+      for (const wake of waiters) wake()
+    })
+  }
+
+  onChange(): void {
+    // Only then does it matter which are open.
+    if (this.settings.eager) this.avoidedNow = undefined
+    this.stateChanged()
+  }
+
   onBackoff(pool: Pool): void {
     this.resting.add(pool.address)
-    this.restingUntil = Math.min(this.restingUntil, pool.backoffUntil)
-    this.restingChanged()
+    this.avoidedNow = undefined
   }
 
   onFlush(): void {
@@ -213,13 +282,15 @@ export class Client implements PoolOwner {
 
   onGone(pool: Pool): void {
     if (this.pools.get(pool.address) === pool) this.pools.delete(pool.address)
-    if (this.resting.delete(pool.address)) this.restingChanged()
+    if (this.resting.delete(pool.address)) this.avoidedNow = undefined
     this.outliers?.forget(pool)
+    this.stateChanged()
   }
 
   onAnswered(pool: Pool): void {
     if (this.outliers?.forget(pool) !== true) return
     this.avoidedNow = undefined
+    this.stateChanged()
     pool.log("Debug", "an endpoint is used again", "a call was answered")
     // For those that wait because their balancer has no other.
     this.changed()
@@ -230,13 +301,9 @@ export class Client implements PoolOwner {
     const isNew = !this.outliers.has(pool)
     if (!this.outliers.failed(pool, this.endpoints.length, nowMillis(this.clock))) return
     this.avoidedNow = undefined
+    this.stateChanged()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
     pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
-  }
-
-  private restingChanged(): void {
-    this.restingNow = undefined
-    this.avoidedNow = undefined
   }
 
   onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
@@ -294,7 +361,7 @@ export class Client implements PoolOwner {
     if (options?.balancer !== undefined) {
       balancer = options.balancer
       immediate = isImmediate(balancer) ? balancer : undefined
-      balancer.update(this.endpoints)
+      balancer.update(this.endpoints, this.views)
     }
     // Before `take`: a logger that hears of its dial may change the endpoints.
     const { changes } = this
@@ -374,37 +441,45 @@ export class Client implements PoolOwner {
     return avoid === nothing ? this.plainPick : { avoid }
   }
 
-  /** The addresses that a balancer is to avoid now: those in backoff, and those that are left alone. */
+  /** The addresses that a balancer is to avoid now. Nearly always there are none, and the clock is not read. */
   private avoided(balancer: Balancer): ReadonlySet<string> {
-    const { outliers } = this
-    if (outliers === undefined || outliers.size === 0) return this.restingAddresses()
-    if (isSharding(balancer) && this.settings.outlierEjection?.ejectsShards !== true) return this.restingAddresses()
-    const resting = this.restingAddresses()
-    const now = nowMillis(this.clock)
-    if (this.avoidedNow === undefined || outliers.isStale(now)) {
-      const addresses = new Set(resting)
-      outliers.addTo(addresses, now)
-      this.avoidedNow = addresses.size === 0 ? nothing : addresses
+    let avoided = this.avoidedNow
+    if (avoided === undefined || (avoided.until !== Infinity && avoided.until <= nowMillis(this.clock))) {
+      avoided = this.avoidedNow = this.lookAround(nothing)
     }
-    return this.avoidedNow
+    return choose(avoided, balancer)
   }
 
-  /** The addresses in backoff now. */
-  private restingAddresses(): ReadonlySet<string> {
-    if (this.resting.size === 0) return nothing
+  /** Finds out what is to be avoided, by a call that has tried some endpoints. Balancers may keep what they are given. */
+  private lookAround(tried: ReadonlySet<string>): Avoided {
+    const { outliers } = this
     const now = nowMillis(this.clock)
-    if (this.restingUntil <= now) {
-      this.restingUntil = Infinity
-      this.restingChanged()
-      for (const address of this.resting) {
-        const until = this.pools.get(address)?.backoffUntil ?? 0
-        if (until <= now) this.resting.delete(address)
-        else this.restingUntil = Math.min(this.restingUntil, until)
+    const hard = new Set(tried)
+    let until = Infinity
+    for (const address of this.resting) {
+      const restingUntil = this.pools.get(address)?.backoffUntil ?? 0
+      if (restingUntil <= now) {
+        this.resting.delete(address)
+      } else {
+        hard.add(address)
+        until = Math.min(until, restingUntil)
       }
-      if (this.resting.size === 0) return nothing
     }
-    // A copy, which a balancer may keep; the same for all calls, since there may be many endpoints that are down.
-    return this.restingNow ??= new Set(this.resting)
+    const ejected = new Set<string>()
+    if (outliers !== undefined) until = Math.min(until, outliers.addTo(ejected, now))
+    if (hard.size === 0 && ejected.size === 0 && !this.hasChoice) return nothingAvoided
+    const forShards = ejected.size === 0 || this.settings.outlierEjection?.ejectsShards !== true
+      ? hard
+      : new Set([...hard, ...ejected])
+    const all = ejected.size === 0 && !this.hasChoice
+      ? hard
+      : avoid(this.views, hard, ejected, this.settings.eager)
+    return { hard, forShards, all, until }
+  }
+
+  /** Whether some of the endpoints may be better than others though all can be called. */
+  private get hasChoice(): boolean {
+    return this.settings.eager || this.hasPriorities
   }
 
   /** Arguments that outlast the turn: a copy, unless they are so large that they are ours. */
@@ -461,10 +536,10 @@ export class Client implements PoolOwner {
       const pick: Pick = next ?? this.pick(call, attempts)
       next = undefined
       // Before the pick: what it avoids may not be left alone any more when it is there.
-      const mayTakeOutlier = this.mayTakeOutlier(call)
+      const mayTakeAny = this.mayTakeAny(call, attempts)
       let picked = yield* Effect.result(pick.endpoint)
       // Better one that is left alone than none, unless whoever picks had no other to begin with.
-      if (picked._tag === "Failure" && mayTakeOutlier) {
+      if (picked._tag === "Failure" && mayTakeAny) {
         picked = yield* Effect.result(this.pick(call, attempts, true).endpoint)
       }
       // A balancer that does not avoid what was tried has nothing else to offer.
@@ -501,16 +576,19 @@ export class Client implements PoolOwner {
     }
   })
 
-  private mayTakeOutlier({ options }: Call): boolean {
-    if (this.outliers === undefined || this.outliers.size === 0) return false
+  /** Whether a call may go where it had better not. */
+  private mayTakeAny({ options }: Call, { tried }: Attempts): boolean {
+    const { all, hard } = this.lookAround(tried)
+    if (all === hard) return false
     return options?.shardKey === undefined || !isSharding(options.balancer ?? this.balancer)
   }
 
-  private pick(call: Call, attempts: Attempts, anyOutlier = false): Pick {
+  private pick(call: Call, attempts: Attempts, any = false): Pick {
     const balancer = call.options?.balancer ?? this.balancer
-    if (call.options?.balancer !== undefined) balancer.update(this.endpoints)
+    if (call.options?.balancer !== undefined) balancer.update(this.endpoints, this.views)
     const at = nowMillis(this.clock)
-    const avoid = new Set([...(anyOutlier ? this.restingAddresses() : this.avoided(balancer)), ...attempts.tried])
+    const avoided = this.lookAround(attempts.tried)
+    const avoid = any ? avoided.hard : choose(avoided, balancer)
     const shardKey = call.options?.shardKey
     const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
     return { endpoint, changes: this.changes, at }
@@ -552,7 +630,7 @@ export class Client implements PoolOwner {
   /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said. */
   private unreachable(error: Unreachable, attempts: Attempts): Unreachable {
     const failures = new Map(attempts.failures)
-    for (const address of this.restingAddresses()) {
+    for (const address of this.lookAround(nothing).hard) {
       const failure = this.pools.get(address)?.lastFailure
       if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
     }

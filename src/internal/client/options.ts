@@ -17,6 +17,8 @@ export interface ClientSettings {
   readonly messageTimeoutMillis: number
   readonly metrics: boolean
   readonly connectionsPerEndpoint: number
+  readonly eager: boolean
+  readonly slowStartMillis: number
   readonly dialTimeout: Duration.Duration
   readonly keepAlive: KeepAlive | undefined
   /** Whether peers of the in-memory network are asked, too. */
@@ -41,6 +43,8 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
     outlierEjection: outlierEjection(options?.outlierEjection),
     metrics: flag("metrics", options?.metrics, true),
     connectionsPerEndpoint: wholeNumber("connectionsPerEndpoint", options?.connectionsPerEndpoint, 1, 1),
+    eager: flag("eager", options?.eager, false),
+    slowStartMillis: Duration.toMillis(duration("slowStart", options?.slowStart, 0)),
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
     dialTimeout: duration("dialTimeout", options?.dialTimeout, Duration.seconds(5)),
     backoff: {

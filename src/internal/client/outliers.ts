@@ -38,8 +38,6 @@ interface Ejection {
 export class Outliers {
   private readonly settings: OutlierEjection
   private readonly ejections = new Map<Pool, Ejection>()
-  /** When the first of them goes on trial, or may. */
-  private nextTrialAt = Infinity
 
   constructor(settings: OutlierEjection) {
     this.settings = settings
@@ -48,11 +46,6 @@ export class Outliers {
   /** How many endpoints are left alone or on trial. */
   get size(): number {
     return this.ejections.size
-  }
-
-  /** Whether what `addTo` has added is no longer so. */
-  isStale(now: number): boolean {
-    return this.nextTrialAt <= now
   }
 
   has(pool: Pool): boolean {
@@ -68,14 +61,15 @@ export class Outliers {
     return this.ejections.get(pool)?.until ?? 0
   }
 
-  /** Adds the addresses of those that are left alone. */
-  addTo(addresses: Set<string>, now: number): void {
-    this.nextTrialAt = Infinity
+  /** Adds the addresses of those that are left alone; returns until when the first of them is. */
+  addTo(addresses: Set<string>, now: number): number {
+    let first = Infinity
     for (const [pool, { until }] of this.ejections) {
       if (until <= now) continue
       addresses.add(pool.address)
-      this.nextTrialAt = Math.min(this.nextTrialAt, until)
+      first = Math.min(first, until)
     }
+    return first
   }
 
   /** A call of the endpoint has failed, of `endpoints` that there are. Says whether something has changed. */

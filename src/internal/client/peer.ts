@@ -31,6 +31,7 @@ import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
 import type { Call } from "./call.ts"
+import type { Latency } from "./latency.ts"
 import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
 
 /** The state of a peer. */
@@ -53,6 +54,8 @@ export interface PeerSettings extends SessionSettings {
 export interface PeerOwner {
   /** The endpoint that is dialed. */
   readonly endpoint: Endpoint
+  /** What its answers take. */
+  readonly latencies: Latency
   /** A dial has succeeded: it is Active. */
   onOpen(session: ClientSession): void
   /** A dial has failed: it is Idle again. */
@@ -225,7 +228,8 @@ export class Peer {
               },
               onUnsent: (call, args) => this.owner.onUnsent(call, args),
               onAnswered: () => this.owner.onAnswered(),
-              onCallFailed: () => this.owner.onCallFailed()
+              onCallFailed: () => this.owner.onCallFailed(),
+              latencies: this.owner.latencies
             },
             this.settings,
             keepAliveInMemory || !isInMemory(endpoint) ? keepAlive : undefined,

@@ -6,9 +6,12 @@
  * they share. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed a moment ago.
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { nowMillis } from "../time.ts"
+import { nowMillis, sleepMillis } from "../time.ts"
 import type { Call } from "./call.ts"
+import { Latency } from "./latency.ts"
 import { notListed, Peer, type PeerOwner, type PeerSettings, type PeerState } from "./peer.ts"
 import type { ClientSession } from "./session.ts"
 
@@ -23,6 +26,10 @@ export type Dialed =
 /** What pools of one client share. */
 export interface PoolSettings extends PeerSettings {
   readonly connectionsPerEndpoint: number
+  /** Whether connections are opened before a call wants them. */
+  readonly eager: boolean
+  /** How long an endpoint that has been connected gets fewer calls, in milliseconds. */
+  readonly slowStartMillis: number
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
   /** A number from 0 to 1. */
   readonly random: () => number
@@ -30,8 +37,12 @@ export interface PoolSettings extends PeerSettings {
 
 /** Whom a pool tells what happened. */
 export interface PoolOwner {
+  /** Its state, or what is wrong with it, is another. */
+  onChange(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
+  /** It could not be dialed, or a connection was lost or goes away: it may be listed no longer. */
+  onTrouble(): void
   onGone(pool: Pool): void
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
@@ -47,7 +58,10 @@ const none: ReadonlyArray<never> = []
 /** Connections that are lost within so many milliseconds are lost together, as they are when a server goes: one warning for all. */
 const together = 1000
 
-export class Pool implements PeerOwner {
+/** An endpoint that starts slowly has at least this share of its weight. */
+const leastShare = 0.1
+
+export class Pool implements PeerOwner, EndpointView {
   readonly address: string
   /** The endpoint that is dialed: the latest one listed with this address. */
   endpoint: Endpoint
@@ -72,7 +86,13 @@ export class Pool implements PeerOwner {
   failuresInARow = 0
   /** Until when another loss is not worth a warning, in milliseconds of the clock. */
   private lossKnownUntil = 0
+  /** When it has its full weight, in milliseconds of the clock; 0 where it has. */
+  private warmAt = 0
+  /** What its answers take. */
+  readonly latencies = new Latency()
   private gone = false
+  /** Dials when its backoff is over; there while it waits for that. */
+  private redial: Fiber.Fiber<void> | undefined = undefined
   /** Those who wait for a dial; undefined where there are none. */
   private waiters: Set<(dialed: Dialed) => void> | undefined = undefined
   /** Those who wait for room on a connection, in their order; undefined where there have been none. */
@@ -100,6 +120,41 @@ export class Pool implements PeerOwner {
     return this.peers.reduce((sum, { callsInFlight }) => sum + callsInFlight, 0)
   }
 
+  /** Read for each of some endpoints with every call: nothing is made here. */
+  get callsPending(): number {
+    const waiting = (this.waiters?.size ?? 0) + (this.roomWaiters?.size ?? 0)
+    if (this.only !== undefined) return this.only.callsInFlight + waiting
+    let pending = waiting
+    for (const session of this.open) pending += session.callsInFlight
+    return pending
+  }
+
+  get latency(): number | undefined {
+    return this.latencies.at(nowMillis(this.settings.clock))
+  }
+
+  get weight(): number {
+    const weight = this.endpoint.weight ?? 1
+    if (this.warmAt === 0) return weight
+    const left = this.warmAt - nowMillis(this.settings.clock)
+    if (left > 0) return weight * Math.max(leastShare, 1 - left / this.settings.slowStartMillis)
+    this.warmAt = 0
+    return weight
+  }
+
+  get priority(): number {
+    return this.endpoint.priority ?? 0
+  }
+
+  get isOpen(): boolean {
+    return this.open.length > 0
+  }
+
+  /** What its servers say of themselves. */
+  get isServing(): boolean {
+    return true
+  }
+
   /** Until when it is left alone, in milliseconds of the clock; 0 where a connection is open, or being dialed. */
   get backoffUntil(): number {
     return this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
@@ -124,7 +179,7 @@ export class Pool implements PeerOwner {
       const waiter = (dialed: Dialed) => resume(Effect.succeed(dialed))
       const joined = this.waiters ??= new Set()
       joined.add(waiter)
-      if (!this.isDialing) this.dialOne(false)
+      if (!this.isDialing) this.dialOne(this.settings.eager)
       return Effect.sync(() => {
         joined.delete(waiter)
         if (joined.size > 0 || this.waiters !== joined) return
@@ -145,13 +200,13 @@ export class Pool implements PeerOwner {
     })
   }
 
-  /** The endpoint is listed (again). */
+  /** The endpoint is listed, for the first time or again, maybe with other attributes. */
   list(endpoint: Endpoint): void {
     this.endpoint = endpoint
-    if (this.listed) return
+    const again = this.listed ? [] : this.peers.filter((peer) => peer.list())
     this.listed = true
-    const again = this.peers.filter((peer) => peer.list())
     this.refresh()
+    this.connect()
     for (const _ of again) this.log("Debug", "a draining connection is used again", "it is listed again")
   }
 
@@ -160,6 +215,7 @@ export class Pool implements PeerOwner {
     if (!this.listed) return
     this.listed = false
     this.refresh()
+    this.forgetRedial()
     for (const peer of [...this.peers]) peer.unlist()
     if (this.peers.length === 0) this.leave(notListed)
     this.tell({ _tag: "Withdrawn" })
@@ -171,6 +227,7 @@ export class Pool implements PeerOwner {
     const peers = [...this.peers]
     this.listed = false
     this.refresh()
+    this.forgetRedial()
     this.leave("the Connection was closed")
     for (const peer of peers) peer.close()
     this.tell({ _tag: "Closed" })
@@ -178,6 +235,8 @@ export class Pool implements PeerOwner {
   }
 
   onOpen(session: ClientSession): void {
+    const { slowStartMillis } = this.settings
+    if (slowStartMillis > 0 && !this.isOpen) this.warmAt = nowMillis(this.settings.clock) + slowStartMillis
     this.refresh()
     session.isSuspect = this.failuresInARow > 0
     this.failures = 0
@@ -204,6 +263,10 @@ export class Pool implements PeerOwner {
       this.failures++
     }
     this.noteBackoff()
+    this.owner.onChange(this)
+    // Never at once: what fails at once would be dialed for ever in this turn.
+    this.connect(1)
+    this.owner.onTrouble()
     this.log(known ? "Debug" : "Warn", "an endpoint could not be dialed", message)
     if (!this.isDialing) this.tell({ _tag: "Failed", message })
   }
@@ -215,11 +278,15 @@ export class Pool implements PeerOwner {
     this.lossKnownUntil = now + together
     this.lastFailure = why
     this.noteBackoff()
+    this.connect()
+    this.owner.onTrouble()
     this.log(known ? "Debug" : "Warn", "a connection was lost", why)
   }
 
   onGoingAway(): void {
     this.refresh()
+    this.connect()
+    this.owner.onTrouble()
     this.log("Debug", "a connection drains", "its server goes away")
     // Those who wait for room on it need not any more.
     this.onRoom()
@@ -227,6 +294,7 @@ export class Pool implements PeerOwner {
 
   onGone(peer: Peer): void {
     this.peers.splice(this.peers.indexOf(peer), 1)
+    this.owner.onChange(this)
     if (this.peers.length === 0 && !this.listed) this.leave(notListed)
   }
 
@@ -305,6 +373,40 @@ export class Pool implements PeerOwner {
       this.peers.push(peer)
     }
     peer.dial(beside)
+    this.owner.onChange(this)
+  }
+
+  /** Where connections are opened ahead of need, dials those that are missing: now, or when the backoff is over. */
+  private connect(least = 0): void {
+    const { clock, context, eager, scope } = this.settings
+    if (!eager || !this.listed || this.gone) return
+    const wait = Math.max(least, this.restingUntil - nowMillis(clock))
+    if (wait <= 0) {
+      for (let missing = this.missing; missing > 0; missing--) this.dialOne(true)
+    } else if (this.redial === undefined) {
+      const fiber: Fiber.Fiber<void> = Fiber.runIn(
+        Effect.runForkWith(context)(Effect.andThen(
+          sleepMillis(clock, wait),
+          Effect.sync(() => {
+            this.redial = undefined
+            this.connect()
+          })
+        )),
+        scope
+      )
+      this.redial = fiber
+    }
+  }
+
+  private forgetRedial(): void {
+    this.redial?.interruptUnsafe()
+    this.redial = undefined
+  }
+
+  /** How many connections are neither open nor being dialed. */
+  private get missing(): number {
+    const there = this.peers.filter(({ state }) => state === "Dialing" || state === "Active")
+    return this.size - there.length
   }
 
   private get leavers(): number {
@@ -320,6 +422,7 @@ export class Pool implements PeerOwner {
     this.open = this.listed ? this.peers.flatMap(({ session }) => session ?? []) : none
     this.only = this.size === 1 ? this.open[0] : undefined
     if (this.turn >= this.open.length) this.turn = 0
+    this.owner.onChange(this)
   }
 
   private noteBackoff(): void {

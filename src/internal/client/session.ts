@@ -28,11 +28,12 @@ import {
 import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
 import { errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
-import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween } from "../time.ts"
+import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Call } from "./call.ts"
+import type { Latency } from "./latency.ts"
 
 /** What a session needs to know, the same for all of a Connection's. */
 export interface SessionSettings {
@@ -54,6 +55,8 @@ export interface KeepAlive {
 
 /** Whom a session tells what happened to it. */
 export interface SessionOwner {
+  /** Is told what answers take. */
+  readonly latencies: Latency
   /** The peer's version message has come: calls can be sent. */
   onReady(): void
   /** What was sent in this turn is handed to the socket. */
@@ -87,6 +90,10 @@ export class ClientSession implements TransportOwner {
   private readonly clock: CoarseClock
   /** When the bytes that are being read have come, in ticks of the clock. */
   private readAt = 0
+  /** The same in milliseconds. */
+  private readMillis = 0
+  /** When the answer was sent for that was measured last of what is being read: those that were sent together take as long. */
+  private measuredAt = -1
   /** When the requests that are handed to the socket leave: read once for all of a flush; -1 where it has yet to be. */
   private leavingAt = -1
   private readonly tally: Tally | undefined
@@ -158,11 +165,10 @@ export class ClientSession implements TransportOwner {
     const id = this.nextId++
     call.id = id
     call.sentOn = this
-    if (this.stats !== undefined) {
-      if (call.startedAt === -1) call.startedAt = this.now()
-      // Noted elsewhere, and maybe later than this clock was last read.
-      else this.clock.forget()
-    }
+    // Noted elsewhere, and maybe later than this clock was last read.
+    if (call.startedAt !== -1) this.clock.forget()
+    call.sentAt = this.now()
+    if (call.startedAt === -1) call.startedAt = call.sentAt
     this.pending.add(call)
     const hasDeadline = call.deadlineAt !== Infinity
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
@@ -213,7 +219,9 @@ export class ClientSession implements TransportOwner {
 
   onRead(): void {
     this.clock.forget()
-    this.readAt = nowTicks(this.settings.clock)
+    this.readMillis = nowMillis(this.settings.clock)
+    this.readAt = toTicks(this.readMillis)
+    this.measuredAt = -1
   }
 
   onPartial(): void {
@@ -233,6 +241,7 @@ export class ClientSession implements TransportOwner {
       // An answer to a call that was given up.
       if (call === undefined) return
       if (this.isSuspect) this.answered()
+      if (call.sentAt !== this.measuredAt) this.measure(call)
       if (call.typed === undefined) {
         const result = Exit.succeed(ownBytes(bytes, start, end, owned))
         // Before the caller goes on: a connection that drains is gone by then, if this was its last call.
@@ -371,6 +380,7 @@ export class ClientSession implements TransportOwner {
       chain[0]?.identity === Identities.deadlineExceeded.identity
     if (exceeded) this.owner.onCallFailed()
     else if (this.isSuspect) this.answered()
+    this.measureAtLeast(call)
     this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
     this.settled()
   }
@@ -443,7 +453,7 @@ export class ClientSession implements TransportOwner {
       else if (this.pending.get(call.id) === call) {
         this.pending.remove(call.id)
         if (this.transport.writer.isQueued(call.id)) this.transport.writer.drop(call.id)
-        else this.owner.onCallFailed()
+        else this.late(call)
         this.finish(call, Exit.fail(this.deadlineExceeded(call)))
         this.settled()
       }
@@ -491,8 +501,25 @@ export class ClientSession implements TransportOwner {
     const writer = this.transport.writer
     if (writer.isQueued(call.id)) writer.drop(call.id)
     // At the deadline the server ends the call by itself.
-    else if (this.isLate(call)) this.owner.onCallFailed()
+    else if (this.isLate(call)) this.late(call)
     else writer.empty(call.id, MessageType.cancel)
+  }
+
+  /** The time of a call is up that was sent. */
+  private late(call: Call): void {
+    this.measureAtLeast(call)
+    this.owner.onCallFailed()
+  }
+
+  private measure(call: Call): void {
+    this.measuredAt = call.sentAt
+    this.owner.latencies.observe(millisBetween(call.sentAt, this.readAt), this.readMillis)
+  }
+
+  /** For what does not say how fast the endpoint is, as a refusal, which may come at once; but may say how slow. */
+  private measureAtLeast({ sentAt }: Call): void {
+    const { clock } = this.settings
+    this.owner.latencies.observeAtLeast(millisBetween(sentAt, nowTicks(clock)), nowMillis(clock))
   }
 
   private isLate({ deadlineAt }: Call): boolean {

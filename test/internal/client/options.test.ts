@@ -18,6 +18,8 @@ describe("a client's options", () => {
       outlierEjection: { failures: 5, duration: 5000, maxDuration: 30_000, ejectsShards: false },
       metrics: true,
       connectionsPerEndpoint: 1,
+      eager: false,
+      slowStartMillis: 0,
       optimisticSpinMillis: 0,
       backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0.2 }
     })

@@ -23,10 +23,12 @@ class World {
     return this.pools[index % this.listed] as unknown as Pool
   }
 
+  private avoidedUntil = Infinity
+
   get avoid(): ReadonlySet<string> {
-    if (this.avoided === undefined || this.outliers.isStale(this.now)) {
+    if (this.avoided === undefined || this.avoidedUntil <= this.now) {
       this.avoided = new Set()
-      this.outliers.addTo(this.avoided, this.now)
+      this.avoidedUntil = this.outliers.addTo(this.avoided, this.now)
     }
     return this.avoided
   }

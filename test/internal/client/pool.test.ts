@@ -32,6 +32,8 @@ const full = Effect.gen(function*() {
     metrics: undefined,
     random: () => 0.5,
     connectionsPerEndpoint: 1,
+    eager: false,
+    slowStartMillis: 0,
     dialTimeout: Duration.seconds(5),
     backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0 },
     writeFlattenLimit: 16 * kibibyte,
@@ -42,7 +44,9 @@ const full = Effect.gen(function*() {
     keepAliveInMemory: false,
     optimisticSpinMillis: 0
   }, {
+    onChange: () => {},
     onBackoff: () => {},
+    onTrouble: () => {},
     onGone: () => {},
     onFlush: () => {},
     onUnsent: () => {},
