@@ -265,6 +265,12 @@ export class Client implements PoolOwner {
     })
   }
 
+  onOpen(pool: Pool): void {
+    if (!this.settings.eager) return
+    // Calls that were made before any endpoint was connected need not wait for one whose dial takes longer.
+    for (const other of this.views) if (other !== pool && !other.isOpen) other.letGo()
+  }
+
   onChange(): void {
     // Only then does it matter which are open.
     if (this.settings.eager) this.avoidedNow = undefined

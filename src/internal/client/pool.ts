@@ -19,7 +19,7 @@ import type { ClientSession } from "./session.ts"
 export type Dialed =
   | { readonly _tag: "Ready"; readonly session: ClientSession }
   | { readonly _tag: "Failed"; readonly message: string }
-  /** The endpoint is no longer listed: pick another. */
+  /** The endpoint is no longer listed, or another is connected by now: pick again. */
   | { readonly _tag: "Withdrawn" }
   | { readonly _tag: "Closed" }
 
@@ -39,6 +39,8 @@ export interface PoolSettings extends PeerSettings {
 export interface PoolOwner {
   /** Its state, or what is wrong with it, is another. */
   onChange(pool: Pool): void
+  /** It has a connection, and those who waited for one have gone on. */
+  onOpen(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
   /** It could not be dialed, or a connection was lost or goes away: it may be listed no longer. */
@@ -246,6 +248,12 @@ export class Pool implements PeerOwner, EndpointView {
     this.log("Debug", "an endpoint is connected")
     this.tell({ _tag: "Ready", session })
     this.onRoom()
+    this.owner.onOpen(this)
+  }
+
+  /** Those who wait for a connection look for another endpoint. The dial goes on. */
+  letGo(): void {
+    this.tell({ _tag: "Withdrawn" })
   }
 
   onDialFailed(message: string): void {

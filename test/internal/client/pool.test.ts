@@ -45,6 +45,7 @@ const full = Effect.gen(function*() {
     optimisticSpinMillis: 0
   }, {
     onChange: () => {},
+    onOpen: () => {},
     onBackoff: () => {},
     onTrouble: () => {},
     onGone: () => {},

@@ -1,0 +1,191 @@
+/** Connections that are opened ahead of need, so that no call waits for a dial. */
+import { describe, it } from "@effect/vitest"
+import { Effect, Fiber, SubscriptionRef } from "effect"
+import { Connection, Endpoint, Resolver } from "effect-call"
+import { TestNetwork } from "effect-call/testing"
+import { TestClock } from "effect/testing"
+import * as assert from "node:assert/strict"
+import { eachNetwork } from "../support/networks.ts"
+import {
+  ask,
+  connectToListed,
+  counted,
+  type Replica,
+  settle,
+  startInMemory,
+  startOn,
+  until,
+  untilState
+} from "./support.ts"
+
+const onNetwork = Effect.provide(TestNetwork.layer)
+const options: Connection.ClientOptions = { eager: true, backoff: { jitter: 0 } }
+
+const states = (connection: Connection.Connection) =>
+  Effect.map(connection.state, ({ endpoints }) => endpoints.map(({ state }) => state))
+
+const isOpen = (...replicas: ReadonlyArray<Replica>) => until(() => replicas.every(({ open }) => open === 1))
+
+describe("a Connection that is eager", () => {
+  eachNetwork((network) => {
+    it.live("connects to all of its endpoints without a call", () =>
+      Effect.gen(function*() {
+        const replicas = yield* Effect.forEach(["a", "b", "c"], startOn(network))
+        const connection = yield* Connection.make(
+          Resolver.constant(...replicas.map(({ endpoint }) => endpoint)),
+          options
+        )
+        yield* untilState(connection, ({ endpoints }) => endpoints.every(({ state }) => state === "Active"))
+        assert.deepEqual(replicas.map(({ accepted }) => accepted), [1, 1, 1])
+      }))
+  })
+
+  it.effect("connects to an endpoint as soon as it is listed", () =>
+    Effect.gen(function*() {
+      const [a, b] = [yield* startInMemory("a"), yield* startInMemory("b")]
+      const { endpoints } = yield* connectToListed([a], options)
+      yield* isOpen(a)
+      yield* SubscriptionRef.set(endpoints, [a.endpoint, b.endpoint])
+      yield* isOpen(b)
+    }).pipe(onNetwork))
+
+  it.effect("opens as many connections to an endpoint as there are to be", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      yield* Connection.make(Resolver.constant(a.endpoint), { ...options, connectionsPerEndpoint: 3 })
+      yield* until(() => a.open === 3)
+      yield* settle
+      assert.equal(a.accepted, 3)
+    }).pipe(onNetwork))
+
+  it.effect("connects again by itself when a connection is lost", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      yield* Connection.make(Resolver.constant(a.endpoint), options)
+      yield* isOpen(a)
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 } })
+      yield* until(() => a.open === 0)
+      yield* TestNetwork.heal("a")
+      yield* TestClock.adjust("1 second")
+      yield* isOpen(a)
+      assert.equal(a.accepted >= 2, true)
+    }).pipe(onNetwork))
+
+  it.effect("tries an endpoint that is down again whenever its backoff is over, and not before", () =>
+    Effect.gen(function*() {
+      const down = counted({
+        address: "test://down",
+        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+      })
+      yield* Connection.make(Resolver.constant(down), options)
+      yield* settle
+      assert.equal(down.dials, 1)
+      yield* TestClock.adjust("49 millis")
+      yield* settle
+      assert.equal(down.dials, 1)
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      assert.equal(down.dials, 2)
+      yield* TestClock.adjust("80 millis")
+      yield* settle
+      assert.equal(down.dials, 3)
+    }).pipe(onNetwork))
+
+  it.effect("does not dial for ever in one turn where there is no backoff", () =>
+    Effect.gen(function*() {
+      const down = counted({
+        address: "test://down",
+        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+      })
+      yield* Connection.make(Resolver.constant(down), { eager: true, backoff: { initial: 0, max: 0 } })
+      yield* settle
+      assert.equal(down.dials, 1)
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      assert.equal(down.dials, 2)
+    }).pipe(onNetwork))
+
+  it.effect("stops dialing an endpoint that is listed no longer", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const down = counted({
+        address: "test://down",
+        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+      })
+      const { endpoints } = yield* connectToListed([a, { endpoint: down }], options)
+      yield* settle
+      yield* SubscriptionRef.set(endpoints, [a.endpoint])
+      yield* settle
+      const { dials } = down
+      yield* TestClock.adjust("1 minute")
+      yield* settle
+      assert.equal(down.dials, dials)
+    }).pipe(onNetwork))
+
+  it.effect("dials nothing any more when it is closed", () =>
+    Effect.gen(function*() {
+      const down = counted({
+        address: "test://down",
+        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+      })
+      const connection = yield* Connection.make(Resolver.constant(down), options)
+      yield* settle
+      yield* connection.close
+      yield* TestClock.adjust("1 minute")
+      yield* settle
+      assert.equal(down.dials, 1)
+    }).pipe(onNetwork))
+
+  it.effect("sends no call to an endpoint whose dial hangs, while another is connected", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const hanging = { endpoint: { address: "test://hanging", dial: Effect.never } }
+      const { connection } = yield* connectToListed([hanging, a], options)
+      yield* untilState(connection, ({ endpoints }) => endpoints[1]?.state === "Active")
+      assert.deepEqual(yield* states(connection), ["Dialing", "Active"])
+      assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 5), ["a", "a", "a", "a", "a"])
+    }).pipe(onNetwork))
+
+  it.effect("takes calls that wait for a dial that hangs to the first endpoint that is connected", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const hanging = { endpoint: { address: "test://hanging", dial: Effect.never } }
+      const { connection } = yield* connectToListed([hanging, a], options)
+      assert.equal(yield* ask(connection), "a")
+    }).pipe(onNetwork))
+
+  it.effect("lets calls wait for the first connection where none is open yet", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { connection } = yield* connectToListed([a], options)
+      assert.equal(yield* ask(connection), "a")
+      assert.equal(a.accepted, 1)
+    }).pipe(onNetwork))
+
+  it.effect("goes on dialing when the callers that wait for it have gone", () =>
+    Effect.gen(function*() {
+      let dials = 0
+      const hanging = {
+        address: "test://hanging",
+        dial: Effect.suspend(() => {
+          dials++
+          return Effect.never
+        })
+      }
+      const connection = yield* Connection.make(Resolver.constant(hanging), options)
+      const call = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* settle
+      yield* Fiber.interrupt(call)
+      assert.deepEqual([dials, yield* states(connection)], [1, ["Dialing"]])
+    }).pipe(onNetwork))
+})
+
+describe("a Connection that is not eager", () => {
+  it.effect("dials nothing before a call", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { connection } = yield* connectToListed([a])
+      yield* settle
+      assert.deepEqual([a.accepted, yield* states(connection)], [0, ["Idle"]])
+    }).pipe(onNetwork))
+})
