@@ -55,6 +55,7 @@ describe("the package exports", () => {
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],
       HandlerMap: ["empty", "merge", "set"],
+      Health: ["Health", "handlers", "layer", "make", "readiness", "set", "status"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
       MethodKey: ["idempotent", "isMethodKey", "make"],
       Resolver: ["Resolver", "ResolverError", "constant", "file", "fromSubscriptionRef", "layer", "missing", "version"],
@@ -247,6 +248,7 @@ describe("the types of", () => {
       readonly connectionsPerEndpoint?: number | undefined
       readonly eager?: boolean | undefined
       readonly slowStart?: Duration.Input | undefined
+      readonly health?: string | undefined
       readonly dialTimeout?: Duration.Input | undefined
       readonly backoff?: {
         readonly initial?: Duration.Input | undefined

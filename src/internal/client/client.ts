@@ -271,9 +271,17 @@ export class Client implements PoolOwner {
     for (const other of this.views) if (other !== pool && !other.isOpen) other.letGo()
   }
 
+  onHealth(pool: Pool): void {
+    this.avoidedNow = undefined
+    this.stateChanged()
+    // For calls that wait because their balancer has no other.
+    this.changed()
+    pool.log("Debug", pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
+  }
+
   onChange(): void {
     // Only then does it matter which are open.
-    if (this.settings.eager) this.avoidedNow = undefined
+    if (this.hasChoice) this.avoidedNow = undefined
     this.stateChanged()
   }
 
@@ -485,7 +493,7 @@ export class Client implements PoolOwner {
 
   /** Whether some of the endpoints may be better than others though all can be called. */
   private get hasChoice(): boolean {
-    return this.settings.eager || this.hasPriorities
+    return this.settings.eager || this.settings.health !== undefined || this.hasPriorities
   }
 
   /** Arguments that outlast the turn: a copy, unless they are so large that they are ours. */

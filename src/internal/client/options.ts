@@ -19,6 +19,8 @@ export interface ClientSettings {
   readonly connectionsPerEndpoint: number
   readonly eager: boolean
   readonly slowStartMillis: number
+  /** The component whose health servers are asked for; undefined where they are not. */
+  readonly health: string | undefined
   readonly dialTimeout: Duration.Duration
   readonly keepAlive: KeepAlive | undefined
   /** Whether peers of the in-memory network are asked, too. */
@@ -45,6 +47,9 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
     connectionsPerEndpoint: wholeNumber("connectionsPerEndpoint", options?.connectionsPerEndpoint, 1, 1),
     eager: flag("eager", options?.eager, false),
     slowStartMillis: Duration.toMillis(duration("slowStart", options?.slowStart, 0)),
+    health: options?.health === undefined || typeof options.health === "string"
+      ? options?.health
+      : invalid("health", options.health, "the name of a component"),
     optimisticSpinMillis: Duration.toMillis(duration("optimisticSpinDuration", options?.optimisticSpinDuration, 0)),
     dialTimeout: duration("dialTimeout", options?.dialTimeout, Duration.seconds(5)),
     backoff: {

@@ -11,6 +11,7 @@ import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import type { Call } from "./call.ts"
+import { HealthWatch } from "./healthWatch.ts"
 import { Latency } from "./latency.ts"
 import { notListed, Peer, type PeerOwner, type PeerSettings, type PeerState } from "./peer.ts"
 import type { ClientSession } from "./session.ts"
@@ -28,6 +29,8 @@ export interface PoolSettings extends PeerSettings {
   readonly connectionsPerEndpoint: number
   /** Whether connections are opened before a call wants them. */
   readonly eager: boolean
+  /** The component whose health servers are asked for; undefined where they are not. */
+  readonly health: string | undefined
   /** How long an endpoint that has been connected gets fewer calls, in milliseconds. */
   readonly slowStartMillis: number
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
@@ -41,6 +44,8 @@ export interface PoolOwner {
   onChange(pool: Pool): void
   /** It has a connection, and those who waited for one have gone on. */
   onOpen(pool: Pool): void
+  /** Its servers say something else of their health. */
+  onHealth(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
   /** It could not be dialed, or a connection was lost or goes away: it may be listed no longer. */
@@ -93,6 +98,8 @@ export class Pool implements PeerOwner, EndpointView {
   /** What its answers take. */
   readonly latencies = new Latency()
   private gone = false
+  /** What the servers of open connections say of their health; undefined where they are not asked. */
+  private readonly watches: Map<ClientSession, HealthWatch> | undefined
   /** Dials when its backoff is over; there while it waits for that. */
   private redial: Fiber.Fiber<void> | undefined = undefined
   /** Those who wait for a dial; undefined where there are none. */
@@ -108,6 +115,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.size = settings.connectionsPerEndpoint
     this.settings = settings
     this.owner = owner
+    this.watches = settings.health === undefined ? undefined : new Map()
   }
 
   /** Active where any of its connections is. */
@@ -152,9 +160,11 @@ export class Pool implements PeerOwner, EndpointView {
     return this.open.length > 0
   }
 
-  /** What its servers say of themselves. */
+  /** Whether any of its servers says that it serves. One that is not connected may. */
   get isServing(): boolean {
-    return true
+    if (this.watches === undefined || this.open.length === 0) return true
+    for (const watch of this.watches.values()) if (watch.isServing) return true
+    return false
   }
 
   /** Until when it is left alone, in milliseconds of the clock; 0 where a connection is open, or being dialed. */
@@ -430,7 +440,23 @@ export class Pool implements PeerOwner, EndpointView {
     this.open = this.listed ? this.peers.flatMap(({ session }) => session ?? []) : none
     this.only = this.size === 1 ? this.open[0] : undefined
     if (this.turn >= this.open.length) this.turn = 0
+    if (this.watches !== undefined) this.watch(this.watches)
     this.owner.onChange(this)
+  }
+
+  /** Asks the servers of open connections, and no others. */
+  private watch(watches: Map<ClientSession, HealthWatch>): void {
+    const { health } = this.settings
+    if (health === undefined) return
+    for (const [session, watch] of watches) {
+      if (this.open.includes(session)) continue
+      watches.delete(session)
+      watch.stop()
+    }
+    for (const session of this.open) {
+      if (watches.has(session)) continue
+      watches.set(session, new HealthWatch(session, health, this.settings, () => this.owner.onHealth(this)))
+    }
   }
 
   private noteBackoff(): void {

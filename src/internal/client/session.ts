@@ -9,9 +9,11 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
 import type * as Tracer from "effect/Tracer"
 import type { Duplex } from "node:stream"
-import { CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
+import { type CallError, CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
+import type { MethodKey } from "../../MethodKey.ts"
 import { copyInto, dataView, ownBytes } from "../bytes.ts"
 import { decodeErrorChain } from "../protocol/errorChain.ts"
 import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
@@ -77,6 +79,12 @@ export interface SessionOwner {
   onUnsent(call: Call, args: Uint8Array): void
 }
 
+/** What is asked beside the calls. */
+interface Inquiry {
+  readonly id: number
+  readonly resume: (result: Result.Result<Uint8Array, CallError>) => void
+}
+
 const requestPrefix = headerSize + requestHeaderSize
 
 export class ClientSession implements TransportOwner {
@@ -106,6 +114,7 @@ export class ClientSession implements TransportOwner {
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
   private nextId = 1
+  private inquiry: Inquiry | undefined = undefined
   private ready = false
   private goingAway = false
   /** Whether the owner wants to hear of the next answer: something has failed since the last. */
@@ -199,6 +208,33 @@ export class ClientSession implements TransportOwner {
     if (this.settings.optimisticSpinMillis > 0) this.spin()
   }
 
+  /**
+   * Asks the server something about itself, beside the calls: it does not count as one, and the connection does not stay for it. One thing at a
+   * time. `resume` hears of the answer, or the end of the connection.
+   */
+  inquire(key: MethodKey, args: Uint8Array, resume: Inquiry["resume"]): void {
+    const id = this.nextId++
+    this.inquiry = { id, resume }
+    const { writer } = this.transport
+    const size = requestPrefix + args.length
+    const { bytes, length, view } = writer.reserve(size)
+    writeHeader(view, length - size, id, MessageType.request, size - headerSize)
+    writeRequestHeader(view, length - size + headerSize, key.bytes, 0, undefined)
+    bytes.set(args, length - args.length)
+    writer.requestQueued(id, false)
+  }
+
+  /** Asks no more. */
+  stopInquiring(): void {
+    const { inquiry } = this
+    if (inquiry === undefined) return
+    this.inquiry = undefined
+    const { isOver, writer } = this.transport
+    if (isOver) return
+    if (writer.isQueued(inquiry.id)) writer.drop(inquiry.id)
+    else writer.empty(inquiry.id, MessageType.cancel)
+  }
+
   /** Gives a call up: a request that is still ours is dropped, else the server is told. */
   cancel(call: Call): void {
     if (this.pending.get(call.id) !== call) return
@@ -238,8 +274,8 @@ export class ClientSession implements TransportOwner {
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (type === MessageType.response) {
       const call = this.pending.remove(id)
-      // An answer to a call that was given up.
-      if (call === undefined) return
+      // An answer to a call that was given up, or to no call.
+      if (call === undefined) return this.inquired(id, Result.succeed(ownBytes(bytes, start, end, owned)))
       if (this.isSuspect) this.answered()
       if (call.sentAt !== this.measuredAt) this.measure(call)
       if (call.typed === undefined) {
@@ -270,7 +306,7 @@ export class ClientSession implements TransportOwner {
 
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean {
     const call = this.pending.get(id)
-    if (call === undefined) return false
+    if (call === undefined) return id === this.inquiry?.id
     if (call.deadlineAt === Infinity) return true
     if (this.leavingAt === -1) this.leavingAt = nowMillis(this.settings.clock)
     const left = call.deadlineAt - this.leavingAt
@@ -317,7 +353,15 @@ export class ClientSession implements TransportOwner {
           )}
       }
     }
+    if (this.inquiry !== undefined) this.inquired(this.inquiry.id, Result.fail(this.over(over, why, true)))
     this.onRoom()
+  }
+
+  private inquired(id: number, result: Result.Result<Uint8Array, CallError>): void {
+    const { inquiry } = this
+    if (inquiry?.id !== id) return
+    this.inquiry = undefined
+    inquiry.resume(result)
   }
 
   /** With TLS 1.3 a client whose certificate is refused has done its handshake by then, and is told no reason. */
@@ -370,11 +414,12 @@ export class ClientSession implements TransportOwner {
 
   private onErrorChain(id: number, payload: Uint8Array): void {
     const call = this.pending.get(id)
-    if (call === undefined) return
+    if (call === undefined && id !== this.inquiry?.id) return
     const decoded = decodeErrorChain(payload)
     if (!decoded.ok) return this.transport.refuse(`a response error that cannot be read (${decoded.reason})`)
-    this.pending.remove(id)
     const chain = decoded.chain
+    if (call === undefined) return this.inquired(id, Result.fail(RemoteError.fromChain(chain)))
+    this.pending.remove(id)
     // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
     const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
       chain[0]?.identity === Identities.deadlineExceeded.identity

@@ -20,6 +20,7 @@ describe("a client's options", () => {
       connectionsPerEndpoint: 1,
       eager: false,
       slowStartMillis: 0,
+      health: undefined,
       optimisticSpinMillis: 0,
       backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0.2 }
     })

@@ -34,6 +34,7 @@ const full = Effect.gen(function*() {
     connectionsPerEndpoint: 1,
     eager: false,
     slowStartMillis: 0,
+    health: undefined,
     dialTimeout: Duration.seconds(5),
     backoff: { initial: 50, factor: 1.6, max: 5000, jitter: 0 },
     writeFlattenLimit: 16 * kibibyte,
@@ -46,6 +47,7 @@ const full = Effect.gen(function*() {
   }, {
     onChange: () => {},
     onOpen: () => {},
+    onHealth: () => {},
     onBackoff: () => {},
     onTrouble: () => {},
     onGone: () => {},
