@@ -134,6 +134,22 @@ describe("an endpoint whose calls keep failing", () => {
       assert.ok((yield* askTimes(connection, 2)).includes("a"))
     }).pipe(onNetwork))
 
+  it.effect("gets no second call also where the single one has to dial it", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 3 } })
+      // It connects, and breaks with the answer.
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 24 } })
+      yield* askTimes(connection, 12)
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+      yield* TestClock.adjust("5 seconds")
+      const calls = yield* Effect.forEach(
+        Array.from({ length: 10 }),
+        () => Effect.forkChild(ask(connection).pipe(Effect.orElseSucceed(() => "-")))
+      )
+      const answers = yield* Effect.forEach(calls, (call) => Fiber.join(call))
+      assert.deepEqual(answers.filter((answer) => answer === "-"), ["-"])
+    }).pipe(onNetwork))
+
   it.effect("is left alone for no longer than the longest time", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), {

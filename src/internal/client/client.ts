@@ -491,8 +491,12 @@ export class Client implements PoolOwner {
         attempts.failures.set(pool.address, pool.lastFailure ?? "it is in backoff")
         continue
       }
+      // Taken all the same, since there is no other.
+      const isLastResort = this.isLeftAlone(pool)
       const session = pool.take() ?? (yield* this.ready(pool, attempts))
       if (session === undefined) continue
+      // Another call that waited for its connection was its trial.
+      if (!isLastResort && this.isLeftAlone(pool)) continue
       if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
@@ -500,6 +504,11 @@ export class Client implements PoolOwner {
       args = outcome.args
     }
   })
+
+  private isLeftAlone(pool: Pool): boolean {
+    return this.outliers !== undefined && this.outliers.size > 0 &&
+      this.outliers.isLeftAlone(pool, nowMillis(this.clock))
+  }
 
   private mayTakeOutlier({ options }: Call): boolean {
     if (this.outliers === undefined || this.outliers.size === 0) return false
