@@ -279,6 +279,18 @@ describe("a sharded endpoint whose calls keep failing", () => {
       assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
     }).pipe(onNetwork))
 
+  it.effect("is not said to be left alone either", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { balancer: Balancer.sharded })
+      assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      yield* shards(connection)
+      assert.deepEqual(yield* ejected(connection), [])
+      assert.deepEqual(log.lines, [])
+    }).pipe(Effect.provide(log.layer), onNetwork)
+  })
+
   it.effect("is left alone where that is asked for: its calls fail at once", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), {

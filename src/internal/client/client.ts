@@ -119,7 +119,11 @@ export class Client implements PoolOwner {
     this.balancer = balancer
     this.immediate = isImmediate(balancer) ? balancer : undefined
     this.scope = scope
-    this.outliers = settings.outlierEjection === undefined ? undefined : new Outliers(settings.outlierEjection)
+    const { outlierEjection } = settings
+    // Not even counted where nobody would go by it.
+    this.outliers = outlierEjection === undefined || (isSharding(balancer) && !outlierEjection.ejectsShards)
+      ? undefined
+      : new Outliers(outlierEjection)
     this.retries = new Retries(clock, settings.retryBudget)
     this.maxArgs = settings.maxMessageSize - requestHeaderSize
   }
