@@ -8,7 +8,7 @@ import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { makeLog } from "../support/log.ts"
-import { ask, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
+import { ask, askSlowly, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -224,6 +224,26 @@ describe("an endpoint whose calls keep failing", () => {
       yield* untilState(connection, ({ endpoints }) => endpoints.length === 1)
       yield* list(a!, b!)
       assert.deepEqual(yield* ejected(connection), [])
+    }).pipe(onNetwork))
+
+  it.effect("is not left alone for failures before it was listed again, where it has answered since", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      const { connection, list } = yield* connectToListed([a!, b!], { outlierEjection: { failures: 2 } })
+      yield* askTimes(connection, 2)
+      const calls = yield* Effect.forEach(
+        ["1 second", "1 second", "1 minute", "1 minute"] as const,
+        (timeout) => Effect.forkChild(Effect.exit(askSlowly(connection, { timeout })))
+      )
+      yield* settle
+      yield* list(b!)
+      yield* TestClock.adjust("1 second")
+      yield* list(a!, b!)
+      assert.ok((yield* askTimes(connection, 2)).includes("a"))
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      assert.ok((yield* askTimes(connection, 2)).includes("-"))
+      assert.deepEqual(yield* ejected(connection), [])
+      yield* Fiber.interruptAll(calls)
     }).pipe(onNetwork))
 
   it.effect("is not left alone where that is turned off", () =>

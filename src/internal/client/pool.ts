@@ -152,6 +152,8 @@ export class Pool implements PeerOwner {
     this.listed = true
     const again = this.peers.filter((peer) => peer.list())
     this.refresh()
+    // Calls may have failed since they drained.
+    for (const session of this.open) session.isSuspect = this.failuresInARow > 0
     for (const _ of again) this.log("Debug", "a draining connection is used again", "it is listed again")
   }
 
