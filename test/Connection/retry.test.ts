@@ -228,6 +228,20 @@ describe("a call that asks for it is made again", () => {
     }).pipe(onNetwork))
 })
 
+describe("a call that asks for it is not made again", () => {
+  it.effect("where its shard key is none", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["a"])
+      let asked = 0
+      const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sync(() => asked++)))
+      assert.equal(
+        tagOf(yield* Effect.flip(connection.call(work, nothing, { shardKey: -1n, retry }))),
+        "Unreachable"
+      )
+      assert.equal(asked, 0)
+    }).pipe(onNetwork))
+})
+
 describe("a typed call is made again", () => {
   class Unwell extends Schema.TaggedError<Unwell>()("Unwell", {}) {}
   const Typed = Component.make(

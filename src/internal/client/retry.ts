@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
+import { isShardKey } from "../balancer.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import type { Call } from "./call.ts"
 
@@ -90,7 +91,11 @@ const retryable = (call: Call, cause: Cause.Cause<unknown>): CallError | undefin
   // What an answer was decoded to is the application's, whatever it looks like.
   if (call.isAnswered) return undefined
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  if (error instanceof Unreachable) return error
+  if (error instanceof Unreachable) {
+    // A shard key that is none is refused, however often.
+    const shardKey = call.options?.shardKey
+    return shardKey === undefined || isShardKey(shardKey) ? error : undefined
+  }
   if (error instanceof RemoteError) return error.isOverloaded ? error : undefined
   if (error instanceof CommunicationError && error.reason._tag === "Lost") {
     return call.key.isIdempotent || !error.maybeExecuted ? error : undefined
