@@ -170,6 +170,15 @@ describe("a call that asks for it is made again", () => {
       assert.ok(Exit.hasInterrupts(yield* Fiber.await(calling)))
     }).pipe(onNetwork))
 
+  it.effect("until its Connection is closed, also between two tries", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const calling = yield* fork(Effect.flip(connection.call(work, nothing, { retry: Schedule.spaced("1 hour") })))
+      yield* settle
+      yield* connection.close
+      assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Closed")
+    }).pipe(onNetwork))
+
   it.effect("with the arguments that it was given, whatever has become of them since", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")

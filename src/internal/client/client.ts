@@ -6,6 +6,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -94,6 +95,8 @@ export class Client implements PoolOwner {
   /** When the first of those backoffs ends. */
   private restingUntil = Infinity
   private closed = false
+  /** For calls that wait to be made again. */
+  private readonly shutdown = Deferred.makeUnsafe<void>()
   /** Calls that wait for something to change: endpoints, a backoff that ended early, or the end of it all. */
   private changeWaiters = new Set<() => void>()
   private readonly plainPick: PickOptions = { avoid: nothing }
@@ -124,7 +127,7 @@ export class Client implements PoolOwner {
     this.outliers = outlierEjection === undefined || (isSharding(balancer) && !outlierEjection.ejectsShards)
       ? undefined
       : new Outliers(outlierEjection)
-    this.retries = new Retries(clock, settings.retryBudget)
+    this.retries = new Retries(clock, settings.retryBudget, Deferred.await(this.shutdown))
     this.maxArgs = settings.maxMessageSize - requestHeaderSize
   }
 
@@ -186,6 +189,7 @@ export class Client implements PoolOwner {
     this.closed = true
     for (const pool of [...this.pools.values()]) pool.close()
     this.changed()
+    Deferred.doneUnsafe(this.shutdown, Exit.void)
   }
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {

@@ -30,11 +30,14 @@ export type Attempt = (call: Call) => Effect.Effect<void> | void
 export class Retries {
   private readonly clock: Clock.Clock
   private readonly budget: RetryBudget
+  /** Ends when no call is to wait any longer. */
+  private readonly closed: Effect.Effect<void>
   private left: number
 
-  constructor(clock: Clock.Clock, budget: RetryBudget) {
+  constructor(clock: Clock.Clock, budget: RetryBudget, closed: Effect.Effect<void>) {
     this.clock = clock
     this.budget = budget
+    this.closed = closed
     this.left = budget.burst
   }
 
@@ -73,7 +76,7 @@ export class Retries {
       // There is no time for another: what has been learned so far says more than that the time is up.
       if (now + delay >= first.deadlineAt || this.left < 1) return yield* error
       this.left--
-      yield* sleepMillis(this.clock, delay)
+      yield* Effect.raceFirst(sleepMillis(this.clock, delay), this.closed)
       const call = first.again()
       const exit = yield* Effect.exit(Effect.callback<unknown, unknown>((resume) => {
         call.resume = resume
