@@ -237,6 +237,37 @@ describe("a call that asks for it is made again", () => {
     }).pipe(onNetwork))
 })
 
+describe("a call of which one try may have run", () => {
+  /** Fails a call with that schedule once it has run, by a server that is gone from then on; what goes on meanwhile is told that. */
+  const lose = Effect.fnUntraced(function*(
+    retry: NonNullable<Connection.CallOptions["retry"]>,
+    meanwhile: (connection: Connection.Connection) => Effect.Effect<void>
+  ) {
+    const server = yield* serve("a")
+    const connection = yield* connect(["a"])
+    const calling = yield* fork(Effect.flip(connection.call(again, nothing, { retry })))
+    yield* until(() => server.runs === 1)
+    yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 }, dial: "refuse" })
+    yield* settle
+    yield* meanwhile(connection)
+    return yield* Fiber.join(calling)
+  })
+
+  it.effect("does not end as Unreachable, which would promise that none has", () =>
+    Effect.gen(function*() {
+      const error = yield* lose(Schedule.recurs(2), () => Effect.void)
+      assert.equal(tagOf(error), "CommunicationError Lost")
+      assert.ok(error._tag === "CommunicationError" && error.maybeExecuted)
+    }).pipe(onNetwork))
+
+  it.effect("does not promise that none has where its Connection is closed then", () =>
+    Effect.gen(function*() {
+      const error = yield* lose(Schedule.spaced("1 hour"), ({ close }) => close)
+      assert.equal(tagOf(error), "CommunicationError Closed")
+      assert.ok(error._tag === "CommunicationError" && error.maybeExecuted)
+    }).pipe(onNetwork))
+})
+
 describe("a call that asks for it is not made again", () => {
   it.effect("where its shard key is none", () =>
     Effect.gen(function*() {

@@ -15,6 +15,7 @@ import { type CallError, CommunicationError, RemoteError, Unreachable } from "..
 import { isShardKey } from "../balancer.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import type { Call } from "./call.ts"
+import { closedError } from "./session.ts"
 
 /** How many retries there may be. */
 export interface RetryBudget {
@@ -68,13 +69,16 @@ export class Retries {
   ): Effect.fn.Return<unknown, unknown> {
     const step = yield* Schedule.toStep(schedule)
     let error = failure
+    // The last of the tries that may have run. None after it may promise that no handler has seen the call.
+    let maybeRun: CommunicationError | undefined
     while (true) {
+      if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
       const now = nowMillis(this.clock)
       const next = yield* Effect.option(step(now, error))
-      if (Option.isNone(next)) return yield* error
+      if (Option.isNone(next)) return yield* maybeRun ?? error
       const delay = Duration.toMillis(next.value[1])
       // There is no time for another: what has been learned so far says more than that the time is up.
-      if (now + delay >= first.deadlineAt || this.left < 1) return yield* error
+      if (now + delay >= first.deadlineAt || this.left < 1) return yield* maybeRun ?? error
       this.left--
       yield* Effect.raceFirst(sleepMillis(this.clock, delay), this.closed)
       const call = first.again()
@@ -83,10 +87,18 @@ export class Retries {
         return attempt(call)
       }))
       const failed = Exit.isFailure(exit) ? retryable(call, exit.cause) : undefined
-      if (failed === undefined) return yield* exit
-      error = failed
+      if (failed !== undefined) error = failed
+      else if (maybeRun !== undefined && isClosed(call, exit)) return yield* closedError(maybeRun.endpoint, true)
+      else return yield* exit
     }
   })
+}
+
+/** Whether a call has ended because its Connection was closed. */
+const isClosed = (call: Call, exit: Exit.Exit<unknown, unknown>): boolean => {
+  if (call.isAnswered || !Exit.isFailure(exit)) return false
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  return error instanceof CommunicationError && error.reason._tag === "Closed"
 }
 
 /** The failure of a call that can be made again; undefined where it is the call's end. */
