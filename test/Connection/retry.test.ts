@@ -135,6 +135,16 @@ describe("a call that asks for it is made again", () => {
       assert.equal(server.runs, 3)
     }).pipe(onNetwork))
 
+  it.live("by a schedule that goes by the time of day", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const before = Date.now()
+      let told = 0
+      const retry = Schedule.recurs(1).pipe(Schedule.tap(({ now }) => Effect.sync(() => told = now)))
+      yield* Effect.flip(connection.call(work, nothing, { retry }))
+      assert.ok(told >= before)
+    }).pipe(Effect.scoped, onNetwork))
+
   it.effect("never past its deadline, which is that of all tries together", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["nobody"], { backoff: { initial: 0 } })

@@ -73,9 +73,10 @@ export class Retries {
     let maybeRun: CommunicationError | undefined
     while (true) {
       if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
-      const now = nowMillis(this.clock)
-      const next = yield* Effect.option(step(now, error))
+      // Schedules go by the time of day, some of them by nothing else.
+      const next = yield* Effect.option(step(this.clock.currentTimeMillisUnsafe(), error))
       if (Option.isNone(next)) return yield* maybeRun ?? error
+      const now = nowMillis(this.clock)
       const delay = Duration.toMillis(next.value[1])
       // There is no time for another: what has been learned so far says more than that the time is up.
       if (now + delay >= first.deadlineAt || this.left < 1) return yield* maybeRun ?? error
