@@ -155,6 +155,15 @@ describe("a call that asks for it is made again", () => {
       assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
     }).pipe(onNetwork))
 
+  it.effect("never past its deadline, however long its schedule takes", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sleep("1 hour")))
+      const calling = yield* fork(Effect.flip(connection.call(work, nothing, { timeout: 1000, retry })))
+      assert.equal(yield* elapse(calling, 100), 1000)
+      assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
+    }).pipe(onNetwork))
+
   it.effect("and its time may be up while it is made again", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")

@@ -74,7 +74,7 @@ export class Retries {
     while (true) {
       if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
       // Schedules go by the time of day, some of them by nothing else.
-      const next = yield* Effect.option(step(this.clock.currentTimeMillisUnsafe(), error))
+      const next = yield* this.inTime(first, step(this.clock.currentTimeMillisUnsafe(), error))
       if (Option.isNone(next)) return yield* maybeRun ?? error
       const now = nowMillis(this.clock)
       const delay = Duration.toMillis(next.value[1])
@@ -93,6 +93,14 @@ export class Retries {
       else return yield* exit
     }
   })
+
+  /** What there is before the deadline of the call: a schedule may take its time to say when the next try is. */
+  private inTime<A>({ deadlineAt }: Call, effect: Effect.Effect<A, unknown>): Effect.Effect<Option.Option<A>> {
+    const given = Effect.option(effect)
+    if (deadlineAt === Infinity) return given
+    const late = Effect.suspend(() => sleepMillis(this.clock, deadlineAt - nowMillis(this.clock)))
+    return Effect.raceFirst(given, Effect.as(late, Option.none<A>()))
+  }
 }
 
 /** Whether a call has ended because its Connection was closed. */
