@@ -13,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { Balancer, PickOptions } from "../../Balancer.ts"
@@ -25,6 +26,7 @@ import { type ImmediateBalancer, isImmediate, isSharding, isShardKey, maxShardKe
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
+import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
@@ -278,6 +280,7 @@ export class Client implements PoolOwner {
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
     if (options?.retry !== undefined) {
+      if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
       const kept = this.keep(args)
       this.retries.watch(call, options.retry, (call) => this.submit(call, kept, fiber.context, nowMillis(this.clock)))
     }
@@ -344,7 +347,9 @@ export class Client implements PoolOwner {
   /** A timeout in milliseconds. Nearly always it is the text that it was the last time: to read it took a third of a call. */
   private millisOf(timeout: Duration.Input): number {
     if (timeout === this.lastTimeout) return this.lastMillis
-    const millis = Duration.toMillis(Duration.fromInputUnsafe(timeout))
+    const parsed = Duration.fromInput(timeout)
+    if (parsed._tag === "None" || Number.isNaN(timeout)) return invalid("timeout", timeout, "a duration")
+    const millis = Duration.toMillis(parsed.value)
     if (typeof timeout === "string") {
       this.lastTimeout = timeout
       this.lastMillis = millis
