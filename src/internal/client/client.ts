@@ -31,6 +31,7 @@ import { requestHeaderSize } from "../protocol/request.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
+import { Warnings } from "../warnings.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
@@ -119,7 +120,15 @@ export class Client implements PoolOwner {
   ) {
     const random = Context.get(context, Random.Random)
     const metrics = settings.metrics ? clientMetrics(context) : undefined
-    this.settings = { ...settings, clock, context, scope, metrics, random: () => random.nextDoubleUnsafe() }
+    this.settings = {
+      ...settings,
+      clock,
+      context,
+      scope,
+      metrics,
+      warnings: new Warnings(clock),
+      random: () => random.nextDoubleUnsafe()
+    }
     this.clock = clock
     this.balancer = balancer
     this.immediate = isImmediate(balancer) ? balancer : undefined

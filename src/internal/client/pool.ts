@@ -8,6 +8,7 @@
 import * as Effect from "effect/Effect"
 import type { Endpoint } from "../../Endpoint.ts"
 import { nowMillis } from "../time.ts"
+import type { Warnings } from "../warnings.ts"
 import type { Call } from "./call.ts"
 import { notListed, Peer, type PeerOwner, type PeerSettings, type PeerState } from "./peer.ts"
 import type { ClientSession } from "./session.ts"
@@ -24,6 +25,8 @@ export type Dialed =
 export interface PoolSettings extends PeerSettings {
   readonly connectionsPerEndpoint: number
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
+  /** For all that servers can cause. */
+  readonly warnings: Warnings
   /** A number from 0 to 1. */
   readonly random: () => number
 }
@@ -264,8 +267,10 @@ export class Pool implements PeerOwner {
 
   /** Logs what has become of it, in no caller's context; never before it has, since a logger may call through this very Connection. */
   log(level: "Debug" | "Warn", message: string, reason?: string): void {
+    const others = level === "Warn" ? this.settings.warnings.next() : ""
     const annotations = reason === undefined ? { endpoint: this.address } : { endpoint: this.address, reason }
-    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(Effect.logWithLevel(level)(message), annotations))
+    const line = others === undefined ? Effect.logDebug(message) : Effect.logWithLevel(level)(`${message}${others}`)
+    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(line, annotations))
   }
 
   /**
