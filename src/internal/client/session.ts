@@ -96,6 +96,9 @@ export class ClientSession implements TransportOwner {
   /** How often the socket had drained by then, and when something was last read. */
   private probedAfterDrains = 0
   private probedAfterRead = 0
+  /** How often the socket had been handed everything before that, and whether nothing of ours is before the question any more. */
+  private probedAfterHandovers = 0
+  private probeHasLeft = false
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
   private nextId = 1
@@ -404,10 +407,12 @@ export class ClientSession implements TransportOwner {
     if (this.probedAt === -1 || this.readAt !== this.probedAfterRead) {
       this.probedAt = -1
       if (now < heardAt + keepAlive.interval) return heardAt + keepAlive.interval
+      this.probedAfterHandovers = writer.handovers
+      this.probeHasLeft = writer.pendingBytes === 0
       this.say(undefined)
       // At once: in a turn that takes long, its time would pass before it has left.
       writer.flush()
-    } else if (writer.drains === this.probedAfterDrains) {
+    } else if (this.probeHasLeft || writer.drains === this.probedAfterDrains) {
       const due = this.probedAt + keepAlive.timeout
       if (now < due) return Math.min(due, now + keepAlive.interval)
       const silence = Duration.format(Duration.millis(Math.round(now - heardAt)))
@@ -418,6 +423,8 @@ export class ClientSession implements TransportOwner {
     this.probedAt = now
     this.probedAfterDrains = writer.drains
     this.probedAfterRead = this.readAt
+    // From then on what the system takes of later calls is no sign of life: it does so until its buffers are full.
+    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && transport.duplex.writableLength === 0
     // By the interval it may have answered long ago, and be silent again.
     return now + Math.min(keepAlive.timeout, keepAlive.interval)
   }

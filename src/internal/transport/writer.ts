@@ -54,8 +54,9 @@ export class Writer {
   /** What the socket has yet to be given of a large message, before all that is queued. */
   private rest: Uint8Array | undefined = undefined
   private waiting = 0
-  /** How often the socket has drained. */
+  /** How often the socket has drained, and how often it has been handed all that was queued. */
   drains = 0
+  handovers = 0
   private wasFull = false
   private blocked = false
   private scheduled = false
@@ -235,6 +236,7 @@ export class Writer {
       }
     }
     if (corked) this.duplex.uncork()
+    if (this.rest === undefined) this.handovers++
     if (!ready) this.blocked = this.duplex.writableNeedDrain
     if (this.rest !== undefined && !this.blocked) this.schedule()
   }
