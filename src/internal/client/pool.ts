@@ -225,6 +225,7 @@ export class Pool implements PeerOwner {
 
   onGoingAway(): void {
     this.refresh()
+    this.noteBackoff()
     this.log("Debug", "a connection drains", "its server goes away")
     // Those who wait for room on it need not any more.
     this.onRoom()
