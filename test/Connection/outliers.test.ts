@@ -226,6 +226,22 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual(yield* ejected(connection), [])
     }).pipe(onNetwork))
 
+  it.effect("does not count among the half when it is listed no longer, though it has calls", () =>
+    Effect.gen(function*() {
+      const [a, b, c, d] = yield* startAll("a", "b", "c", "d")
+      const { connection, list } = yield* connectToListed([a!, b!, c!, d!], { outlierEjection: { failures: 1 } })
+      const calls = yield* Effect.forEach(
+        ["2 seconds", "1 second", "1 hour", "1 hour", "1 hour"] as const,
+        (timeout) => Effect.forkChild(Effect.exit(askSlowly(connection, { timeout })))
+      )
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.deepEqual(yield* ejected(connection), ["memory://a", "memory://b"])
+      yield* list(b!, c!, d!)
+      assert.deepEqual(yield* ejected(connection), ["memory://b"])
+      yield* Fiber.interruptAll(calls)
+    }).pipe(onNetwork))
+
   it.effect("is not left alone for failures before it was listed again, where it has answered since", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll("a", "b")

@@ -187,7 +187,9 @@ export class Client implements PoolOwner {
       else pool.list(endpoint)
     }
     for (const pool of [...this.pools.values()]) {
-      if (!byAddress.has(pool.address)) pool.unlist()
+      if (byAddress.has(pool.address)) continue
+      this.outliers?.forget(pool)
+      pool.unlist()
     }
     this.outliers?.limitTo(endpoints.length)
     this.avoidedNow = undefined
