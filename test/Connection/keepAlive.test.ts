@@ -104,6 +104,13 @@ describe("a server that says nothing", () => {
       yield* receives(raw, ...sent, version)
     }).pipe(onNetwork))
 
+  it.effect("is asked also where the interval is of many hours", () =>
+    Effect.gen(function*() {
+      const { raw, sent } = yield* calling({ keepAlive: { interval: "12 hours", timeout: "1 hour" } })
+      yield* TestClock.adjust("12 hours")
+      yield* receives(raw, ...sent, version)
+    }).pipe(onNetwork))
+
   it.effect("is asked no earlier because of what else is due", () =>
     Effect.gen(function*() {
       const { connection, raw } = yield* calling()

@@ -91,6 +91,9 @@ export class ClientSession implements TransportOwner {
   private leavingAt = -1
   private readonly tally: Tally | undefined
   private readonly keepAlive: KeepAlive | undefined
+  /** When something was last read, in milliseconds of the clock, as far as it was looked at; and in ticks. */
+  private heardAt = 0
+  private heardRead = -1
   /** When the peer was asked whether it is there, in milliseconds of the clock; -1 where it need not answer. */
   private probedAt = -1
   /** How often the socket had drained by then, and when something was last read. */
@@ -343,7 +346,11 @@ export class ClientSession implements TransportOwner {
       // It has been sent nothing: for whoever dials it, it is not there.
       if (leaves) return this.transport.fail(new Error("it is going away"))
       this.ready = true
-      if (this.keepAlive !== undefined) this.timer.arm(nowMillis(this.settings.clock) + this.keepAlive.interval)
+      if (this.keepAlive !== undefined) {
+        const now = nowMillis(this.settings.clock)
+        this.noteHeard(now)
+        this.timer.arm(now + this.keepAlive.interval)
+      }
       this.owner.onReady()
     } else if (leaves && !this.goingAway) {
       this.goingAway = true
@@ -403,7 +410,8 @@ export class ClientSession implements TransportOwner {
     const { keepAlive, transport } = this
     const { isOver, writer } = transport
     if (keepAlive === undefined || !this.ready || isOver) return Infinity
-    const heardAt = now - millisBetween(this.readAt, nowTicks(this.settings.clock))
+    if (this.heardRead !== this.readAt) this.noteHeard(now)
+    const { heardAt } = this
     if (this.probedAt === -1 || this.readAt !== this.probedAfterRead) {
       this.probedAt = -1
       if (now < heardAt + keepAlive.interval) return heardAt + keepAlive.interval
@@ -427,6 +435,12 @@ export class ClientSession implements TransportOwner {
     this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && transport.duplex.writableLength === 0
     // By the interval it may have answered long ago, and be silent again.
     return now + Math.min(keepAlive.timeout, keepAlive.interval)
+  }
+
+  /** Notes when something was read last: ticks tell no more than six hours apart. */
+  private noteHeard(now: number): void {
+    this.heardRead = this.readAt
+    this.heardAt = now - millisBetween(this.readAt, nowTicks(this.settings.clock))
   }
 
   /** Refuses a peer whose message does not become whole. Returns when to look again. */
