@@ -206,4 +206,22 @@ describe("a client that does not read its answers", () => {
       yield* client.closed
       assert.deepEqual(made, [200_000])
     }).pipe(Effect.scoped, onNetwork))
+
+  it.effect("has served what it had sent before its server stopped, also where it does not understand that it stops", () =>
+    Effect.gen(function*() {
+      const { client, send, serving } = yield* open({ maxUnsentBytes: 100_000, shutdownGrace: "1 minute" })
+      yield* send(ask(1, 200_000))
+      // Nothing is read from it now.
+      yield* send(ask(2, 20))
+      const stopping = yield* Effect.forkChild(Fiber.interrupt(serving), { startImmediately: true })
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* TestNetwork.heal("a")
+      assert.deepEqual((yield* answers(client, 2)).map(({ id, payload }) => [id, payload.length]), [[1, 200_000], [
+        2,
+        20
+      ]])
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(stopping)
+    }).pipe(Effect.scoped, onNetwork))
 })

@@ -606,8 +606,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (this.calls.size > 0 || this.ending || this.transport.isOver) return Infinity
     const awaitsWord = this.goingAway && this.understands
     if (awaitsWord) return Infinity
-    // In the middle of a message it is not quiet.
-    if (this.transport.isPartial) this.quietSince = now
+    // In the middle of a message it is not quiet, and of one that is not read from it is not known: what it has sent before is to be served.
+    if (this.transport.isPartial || (this.goingAway && this.paused)) this.quietSince = now
     const due = this.quietSince + (this.goingAway ? quietPeriod : this.settings.idleMillis)
     if (now < due) return due
     if (this.goingAway) {
