@@ -224,4 +224,34 @@ describe("a client that does not read its answers", () => {
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(stopping)
     }).pipe(Effect.scoped, onNetwork))
+
+  it.effect("is not cut off as idle while it takes its answers", () =>
+    Effect.gen(function*() {
+      const size = 5_000_000
+      const { client, send } = yield* open({ idleTimeout: "10 seconds", messageTimeout: "5 seconds" })
+      const takes = Effect.fnUntraced(function*(bytes: number) {
+        yield* TestNetwork.heal("a")
+        client.socket.resume()
+        yield* client.until(({ length }) => length >= bytes)
+        client.socket.pause()
+      })
+      yield* send(ask(1, size))
+      yield* TestClock.adjust("10 seconds")
+      for (const bytes of [1_200_000, 2_400_000, 3_600_000]) {
+        yield* takes(bytes)
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+      }
+      client.socket.resume()
+      assert.equal((yield* answers(client, 1))[0]?.payload.length, size)
+    }).pipe(Effect.scoped, onNetwork))
+
+  it.effect("is cut off as idle where it takes nothing", () =>
+    Effect.gen(function*() {
+      const { client, send } = yield* open({ idleTimeout: "10 seconds", messageTimeout: "5 seconds" })
+      yield* send(ask(1, 5_000_000))
+      yield* TestClock.adjust("15 seconds")
+      yield* TestNetwork.heal("a")
+      yield* client.closed
+    }).pipe(Effect.scoped, onNetwork))
 })

@@ -105,6 +105,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private startedAt = 0
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
+  /** How often the client had taken what waited for it, when that was last looked at. */
+  private drainsSeen = 0
   private ending = false
   private done = false
   /** What spans say of the client. */
@@ -574,11 +576,11 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** Does what is due, and returns when the next is. */
   private expire(now: number): number {
     if (now >= this.graceUntil) {
-      if (this.stopping || this.calls.size === 0) {
+      if (this.stopping || (this.calls.size === 0 && !this.takesAnswers())) {
         this.destroy()
         return Infinity
       }
-      // It was idle, and then had calls after all: nobody is in a hurry.
+      // It was idle, and then had calls after all, or is still taking its answers: nobody is in a hurry.
       this.graceUntil = now + this.settings.messageTimeoutMillis
     }
     const next = Math.min(
@@ -615,8 +617,17 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       return Infinity
     }
     // What a client that is alive has to say takes no longer than any message.
+    this.takesAnswers()
     this.goAway(now, this.settings.messageTimeoutMillis)
     return this.understands ? Infinity : now + quietPeriod
+  }
+
+  /** Whether answers wait for the client, and it has taken some since this was last asked. */
+  private takesAnswers(): boolean {
+    const { drains, pendingBytes } = this.transport.writer
+    const took = drains !== this.drainsSeen
+    this.drainsSeen = drains
+    return took && pendingBytes > 0
   }
 
   /** Refuses a client whose message does not become whole. Returns when to look again. */
