@@ -330,6 +330,12 @@ export interface MtlsOptions {
   readonly handshakeTimeout?: Duration.Input | undefined
 }
 
+/** What an Effect gives next may be the same object, or have the same lists, with something else in it. */
+const copyOf = (options: TlsOptions): TlsOptions =>
+  Object.fromEntries(
+    Object.entries({ ...options }).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value])
+  )
+
 /**
  * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
  *
@@ -393,8 +399,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
   const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
   const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
   const address = `mtls://${listener.address}`
-  // A copy, since what the Effect gives next may be the same object with something else in it.
-  let given = { ...(Effect.isEffect(tls) ? yield* tls : tls) }
+  let given = copyOf(Effect.isEffect(tls) ? yield* tls : tls)
   const first = makeHandshake(given)
   if (Result.isFailure(first)) {
     const reason = first.failure
@@ -452,10 +457,10 @@ export const mtls = Effect.fnUntraced(function*<R>(
   if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
     let isFailing = false
     const renew = Effect.gen(function*() {
-      const next = yield* tls
+      const next = copyOf(yield* tls)
       if (isDeepStrictEqual(next, given)) return
       handshake = yield* Effect.fromResult(makeHandshake(next))
-      given = { ...next }
+      given = next
       yield* Effect.logDebug("New TLS options are in use")
     }).pipe(
       Effect.andThen(Effect.sync(() => void (isFailing = false))),
