@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -450,7 +451,16 @@ export const mtls = Effect.fnUntraced(function*<R>(
     )
   ).pipe(
     Effect.forever,
-    Effect.catch((error) => Effect.sync(() => queue.close(error))),
+    Effect.catchCause((cause) =>
+      Effect.sync(() =>
+        queue.close(
+          Option.getOrElse(
+            Cause.findErrorOption(cause),
+            () => failed(`the listener on ${address} broke`, address, Cause.squash(cause))
+          )
+        )
+      )
+    ),
     Effect.forkIn(scope)
   )
 
