@@ -50,8 +50,8 @@ export interface Peer {
 /**
  * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
  *
- * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, that connection is closed and
- * an error is logged.
+ * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds none, that connection
+ * is closed and an error is logged.
  *
  * @category models
  * @since 0.1.0
