@@ -9,7 +9,7 @@ import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { settle, turn } from "../Connection/support.ts"
 import { bytesOf, component, echo } from "../support/networks.ts"
-import { cancel, messagesOf, type Raw, rawClient, request, version } from "../support/raw.ts"
+import { cancel, messagesOf, type Raw, rawClient, request, version, versionWith } from "../support/raw.ts"
 
 const make = MethodKey.make(component, "make")
 const makeLater = MethodKey.make(component, "make later")
@@ -245,6 +245,26 @@ describe("a client that does not read its answers", () => {
       client.socket.resume()
       assert.equal((yield* answers(client, 1))[0]?.payload.length, size)
     }).pipe(Effect.scoped, onNetwork))
+
+  for (const [what, key] of [["took long", makeLater], ["was answered at once", make]] as const) {
+    it.effect(`has as long to take the answer of its last call on a connection that was idle, where that ${what}`, () =>
+      Effect.gen(function*() {
+        const size = 5_000_000
+        const { client, gate, send } = yield* open({ idleTimeout: "10 seconds", messageTimeout: "5 seconds" })
+        yield* send(versionWith(0))
+        yield* TestClock.adjust("10 seconds")
+        if (key === makeLater) yield* send(ask(1, size, key))
+        yield* TestClock.adjust("4999 millis")
+        if (key === make) yield* send(ask(1, size, key))
+        yield* gate.open
+        yield* settle
+        yield* TestClock.adjust("4 seconds")
+        yield* settle
+        yield* TestNetwork.heal("a")
+        const [, goingAway, answer] = yield* answers(client, 3)
+        assert.deepEqual([goingAway?.type, answer?.id, answer?.payload.length], [0, 1, size])
+      }).pipe(Effect.scoped, onNetwork))
+  }
 
   it.effect("is cut off as idle where it takes nothing", () =>
     Effect.gen(function*() {

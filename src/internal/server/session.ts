@@ -105,7 +105,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private startedAt = 0
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
-  /** How often the client had taken what waited for it, when that was last looked at. */
+  /** How often the client had taken what waited for it, when that was last looked at; -1 where it has been given more since. */
   private drainsSeen = 0
   private ending = false
   private done = false
@@ -272,6 +272,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private idle(): void {
     const { clock, idleMillis } = this.settings
     if (this.goingAway) {
+      this.drainsSeen = -1
       if (this.noMoreRequests) this.end()
       else if (!this.understands) this.timer.arm(this.quietSince + quietPeriod)
     } else if (idleMillis !== Infinity) {
@@ -305,7 +306,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
     if (this.noMoreRequests) return this.transport.refuse(`request ${id} after it had said that there are no more`)
-    if (this.goingAway || this.settings.idleMillis !== Infinity) this.quietSince = nowMillis(this.settings.clock)
+    if (this.goingAway || this.settings.idleMillis !== Infinity) {
+      this.quietSince = nowMillis(this.settings.clock)
+      this.drainsSeen = -1
+    }
     const route = this.routes.get(bytes, start)
     const { admission, stats } = this.settings
     if (route === undefined) {
@@ -622,7 +626,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     return this.understands ? Infinity : now + quietPeriod
   }
 
-  /** Whether answers wait for the client, and it has taken some since this was last asked. */
+  /** Whether answers wait for the client, and it has taken or been given some since this was last asked. */
   private takesAnswers(): boolean {
     const { drains, pendingBytes } = this.transport.writer
     const took = drains !== this.drainsSeen
