@@ -207,7 +207,7 @@ export class Writer {
   }
 
   private write(): void {
-    if (this.rest !== undefined && !this.writeRest(this.rest)) return
+    if (!this.writeRest()) return
     const items = this.items()
     if (items.length === 0) return
     this.queue = []
@@ -260,12 +260,11 @@ export class Writer {
   }
 
   /** Goes on with a large message; whether it is done and the socket takes more. */
-  private writeRest(rest: Uint8Array): boolean {
-    let left = rest
-    while (left.length > 0) {
-      const piece = left.subarray(0, pieceSize)
-      left = left.subarray(pieceSize)
-      this.rest = left.length > 0 ? left : undefined
+  private writeRest(): boolean {
+    // Looked at anew each time: where the other end answers while it is written to, this is called again from within.
+    while (this.rest !== undefined) {
+      const piece = this.rest.subarray(0, pieceSize)
+      this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
       this.waiting -= piece.length
       this.blocked = !this.duplex.write(piece) && this.duplex.writableNeedDrain
       if (this.blocked) return false
