@@ -188,7 +188,7 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
  * - `maxConnectionsPerPeer`: how many of them are from one IP address, whatever their ports. To be raised where many clients come through one
  *   proxy or one NAT. A whole number from 1 on, or `Infinity`. Default 1000.
  *
- * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, at most once a second.
+ * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, for each limit at most once a second.
  *
  * @category models
  * @since 0.1.0
