@@ -191,7 +191,8 @@ export interface ClientOptions {
  * - `Idle`: no socket; the next call that is sent here dials.
  * - `Dialing`: a socket is being opened, and calls wait for it.
  * - `Active`: calls are sent.
- * - `Draining`: no longer listed; the calls in flight finish, and then it closes.
+ * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
+ *   again by the next call that is sent here.
  * - `Gone`: closed for good.
  *
  * Where it has several connections (`connectionsPerEndpoint`), it is `Active` when any of them is, `callsInFlight` are those of all, and it

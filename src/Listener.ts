@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -49,8 +50,8 @@ export interface Peer {
 /**
  * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
  *
- * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, that connection is closed and
- * an error is logged.
+ * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds none, that connection
+ * is closed and an error is logged.
  *
  * @category models
  * @since 0.1.0
@@ -187,7 +188,7 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
  * - `maxConnectionsPerPeer`: how many of them are from one IP address, whatever their ports. To be raised where many clients come through one
  *   proxy or one NAT. A whole number from 1 on, or `Infinity`. Default 1000.
  *
- * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, at most once a second.
+ * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, for each limit at most once a second.
  *
  * @category models
  * @since 0.1.0
@@ -330,6 +331,12 @@ export interface MtlsOptions {
   readonly handshakeTimeout?: Duration.Input | undefined
 }
 
+/** What an Effect gives next may be the same object, or have the same lists, with something else in it. */
+const copyOf = (options: TlsOptions): TlsOptions =>
+  Object.fromEntries(
+    Object.entries({ ...options }).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value])
+  )
+
 /**
  * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
  *
@@ -393,8 +400,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
   const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
   const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
   const address = `mtls://${listener.address}`
-  // A copy, since what the Effect gives next may be the same object with something else in it.
-  let given = { ...(Effect.isEffect(tls) ? yield* tls : tls) }
+  let given = copyOf(Effect.isEffect(tls) ? yield* tls : tls)
   const first = makeHandshake(given)
   if (Result.isFailure(first)) {
     const reason = first.failure
@@ -445,17 +451,26 @@ export const mtls = Effect.fnUntraced(function*<R>(
     )
   ).pipe(
     Effect.forever,
-    Effect.catch((error) => Effect.sync(() => queue.close(error))),
+    Effect.catchCause((cause) =>
+      Effect.sync(() =>
+        queue.close(
+          Option.getOrElse(
+            Cause.findErrorOption(cause),
+            () => failed(`the listener on ${address} broke`, address, Cause.squash(cause))
+          )
+        )
+      )
+    ),
     Effect.forkIn(scope)
   )
 
   if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
     let isFailing = false
     const renew = Effect.gen(function*() {
-      const next = yield* tls
+      const next = copyOf(yield* tls)
       if (isDeepStrictEqual(next, given)) return
       handshake = yield* Effect.fromResult(makeHandshake(next))
-      given = { ...next }
+      given = next
       yield* Effect.logDebug("New TLS options are in use")
     }).pipe(
       Effect.andThen(Effect.sync(() => void (isFailing = false))),

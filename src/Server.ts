@@ -65,7 +65,10 @@ export interface ServerOptions {
    * started for it, until it has taken some. In bytes. Default: 1048576 (1 MiB).
    */
   readonly maxUnsentBytes?: number | undefined
-  /** How many calls run at once, over all connections. Default: 10000. */
+  /**
+   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted.
+   * Default: 10000.
+   */
   readonly maxConcurrentCalls?: number | undefined
   /**
    * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that `isOverloaded`, and never

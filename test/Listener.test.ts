@@ -119,6 +119,23 @@ describe("a Listener, on TCP and on a Unix socket", () => {
       }).pipe(Effect.provide(log.layer))
     })
 
+    it.effect("closes a connection for which no handlers are picked, logs it, and goes on", () => {
+      const log = makeLog()
+      return Effect.gen(function*() {
+        // As the compiler allows, unless it is told to check what it may not find.
+        const byName = {} as { readonly [name: string]: typeof handlers }
+        let calls = 0
+        const listener = yield* listen(() => calls++ === 0 ? byName["a stranger"]! : handlers)
+        const refused = yield* dial(listener)
+        refused.resume()
+        const { connection } = yield* connect(listener)
+        assert.isFalse(connection.destroyed)
+        yield* closed(refused)
+        assert.deepStrictEqual(log.lines.map(({ level }) => level), ["Error"])
+        assert.include(log.lines[0]?.message, "it gave no HandlerMap")
+      }).pipe(Effect.provide(log.layer))
+    })
+
     it.effect("loses no connection to an accept that is interrupted", () =>
       Effect.gen(function*() {
         const listener = yield* listen(handlers)

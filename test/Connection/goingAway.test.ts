@@ -4,7 +4,7 @@
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, References, SubscriptionRef } from "effect"
-import { type CallError, Connection, Resolver } from "effect-call"
+import { Balancer, type CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
@@ -426,6 +426,32 @@ describe("an endpoint whose server goes away", () => {
       yield* Effect.forEach(inFlight, Fiber.interrupt)
       yield* first.closed
       assert.deepEqual([second.socket.closed, third.socket.closed], [false, false])
+    }).pipe(onNetwork))
+
+  it.effect("is in backoff at once, also for balancers, where another connection to it could not be dialed", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const b = yield* startInMemory("b")
+      const avoided: Array<ReadonlyArray<string>> = []
+      const connection = yield* Connection.make(Resolver.constant(a.endpoint, b.endpoint), {
+        connectionsPerEndpoint: 2,
+        balancer: Balancer.make((endpoints, { avoid }) => {
+          avoided.push([...avoid])
+          return Effect.succeed(endpoints.find(({ address }) => !avoid.has(address))!)
+        })
+      })
+      const inFlight = [yield* fork(connection.call(hold, nothing))]
+      const raw = yield* a.accepted()
+      yield* settle
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      inFlight.push(yield* fork(connection.call(hold, nothing)))
+      yield* settle
+      yield* a.leave(raw)
+      yield* settle
+      assert.equal((yield* stateOf(connection))?.inBackoff, true)
+      assert.equal(yield* ask(connection), "b")
+      assert.deepEqual(avoided, [[], [], ["memory://a"]])
+      yield* Effect.forEach(inFlight, Fiber.interrupt)
     }).pipe(onNetwork))
 })
 

@@ -8,6 +8,7 @@ import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import type { Socket } from "node:net"
+import { Duplex } from "node:stream"
 import { Worker } from "node:worker_threads"
 import * as DuplexPair from "../../src/internal/testing/duplexPair.ts"
 import { dialOnread, isOnreadEndpoint, type OnreadEndpoint } from "../../src/internal/transport/onread.ts"
@@ -100,6 +101,13 @@ describe("a server that says nothing", () => {
       yield* settle
       yield* receives(raw, ...sent)
       yield* TestClock.adjust(1)
+      yield* receives(raw, ...sent, version)
+    }).pipe(onNetwork))
+
+  it.effect("is asked also where the interval is of many hours", () =>
+    Effect.gen(function*() {
+      const { raw, sent } = yield* calling({ keepAlive: { interval: "12 hours", timeout: "1 hour" } })
+      yield* TestClock.adjust("12 hours")
       yield* receives(raw, ...sent, version)
     }).pipe(onNetwork))
 
@@ -357,6 +365,30 @@ describe("a server that is slow to take a large message, and says nothing meanwh
       yield* TestClock.adjust(1)
       isLost(yield* Effect.flip(Fiber.join(call)), silence("20s"))
     }).pipe(onNetwork))
+})
+
+describe("a server that is dead, while its system takes what comes", () => {
+  it.effect("is given up all the same, however much it is sent", () =>
+    Effect.gen(function*() {
+      const socket = new Duplex({
+        writableHighWaterMark: 1024,
+        read: () => {},
+        write: (_chunk, _encoding, done) => void setImmediate(done)
+      })
+      socket.push(understood)
+      const connection = yield* connect([{ address: "memory://a", dial: Effect.succeed(socket) }], { keepAlive })
+      const call = yield* fork(Effect.flip(connection.call(put, bytesOf("one"))))
+      yield* settle
+      for (let second = 0; second < 15; second++) {
+        yield* fork(Effect.exit(connection.call(put, new Uint8Array(2048), { timeout: "1 second" })))
+        yield* settle
+        assert.equal(call.pollUnsafe(), undefined)
+        yield* TestClock.adjust("1 second")
+      }
+      yield* settle
+      assert.notEqual(call.pollUnsafe(), undefined)
+      isLost(yield* Fiber.join(call), silence("15s"))
+    }))
 })
 
 describe("keepAlive", () => {

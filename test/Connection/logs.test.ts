@@ -140,6 +140,22 @@ describe("a replica that is down", () => {
   )
 })
 
+describe("a replica that connects and breaks, again and again", () => {
+  it.effect(
+    "is no more than a hundred warnings at once, which are the same at debug after that",
+    logged((log) =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* startInMemory("a")
+        const connection = yield* connectTo(endpoint)
+        yield* TestNetwork.fault("a", { cutAfter: { toClient: 24 } })
+        for (let i = 0; i < 110; i++) yield* Effect.flip(ask(connection))
+        assert.equal(warnings(log).length, 100)
+        assert.equal(messages(log).filter((message) => message === "a connection was lost").length, 110)
+      })
+    )
+  )
+})
+
 describe("what a client does itself is no warning", () => {
   const quiet = (
     name: string,

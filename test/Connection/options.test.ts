@@ -2,7 +2,7 @@
  * What the options of both ends change: sizes, and where the balancer comes from.
  */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Logger } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Logger } from "effect"
 import { Balancer, Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { bytesOf, component, connect, echo, handlers, memory, tcp, textOf } from "../support/networks.ts"
@@ -104,4 +104,24 @@ describe("balancer", () => {
       yield* call.pipe(Effect.provide(Connection.layer({ balancer: noting("own") }).pipe(Layer.provide(ambient))))
       assert.deepEqual(asked, ["ambient", "own"])
     }).pipe(Effect.scoped))
+})
+
+describe("the options of a call", () => {
+  const invalid: ReadonlyArray<readonly [Connection.CallOptions, RegExp]> = [
+    [{ timeout: "soon" as never }, /^option timeout: expected a duration, got soon$/],
+    [{ timeout: NaN }, /^option timeout: expected a duration, got NaN$/],
+    [{ retry: 3 as never }, /^option retry: expected a Schedule, got 3$/]
+  ]
+  for (const [options, expected] of invalid) {
+    it.effect(`are a defect that names what is wrong: ${expected.source}`, () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* memory.serve(handlers)
+        const connection = yield* connect([endpoint])
+        const exit = yield* Effect.exit(connection.call(echo, nothing, options))
+        assert.ok(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+        const defect = Cause.squash(exit.cause)
+        assert.ok(defect instanceof RangeError)
+        assert.match(defect.message, expected)
+      }).pipe(Effect.scoped))
+  }
 })

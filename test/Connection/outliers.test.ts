@@ -8,7 +8,7 @@ import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { makeLog } from "../support/log.ts"
-import { ask, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
+import { ask, askSlowly, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -134,6 +134,22 @@ describe("an endpoint whose calls keep failing", () => {
       assert.ok((yield* askTimes(connection, 2)).includes("a"))
     }).pipe(onNetwork))
 
+  it.effect("gets no second call also where the single one has to dial it", () =>
+    Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 3 } })
+      // It connects, and breaks with the answer.
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 24 } })
+      yield* askTimes(connection, 12)
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+      yield* TestClock.adjust("5 seconds")
+      const calls = yield* Effect.forEach(
+        Array.from({ length: 10 }),
+        () => Effect.forkChild(ask(connection).pipe(Effect.orElseSucceed(() => "-")))
+      )
+      const answers = yield* Effect.forEach(calls, (call) => Fiber.join(call))
+      assert.deepEqual(answers.filter((answer) => answer === "-"), ["-"])
+    }).pipe(onNetwork))
+
   it.effect("is left alone for no longer than the longest time", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), {
@@ -210,6 +226,42 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual(yield* ejected(connection), [])
     }).pipe(onNetwork))
 
+  it.effect("does not count among the half when it is listed no longer, though it has calls", () =>
+    Effect.gen(function*() {
+      const [a, b, c, d] = yield* startAll("a", "b", "c", "d")
+      const { connection, list } = yield* connectToListed([a!, b!, c!, d!], { outlierEjection: { failures: 1 } })
+      const calls = yield* Effect.forEach(
+        ["2 seconds", "1 second", "1 hour", "1 hour", "1 hour"] as const,
+        (timeout) => Effect.forkChild(Effect.exit(askSlowly(connection, { timeout })))
+      )
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      assert.deepEqual(yield* ejected(connection), ["memory://a", "memory://b"])
+      yield* list(b!, c!, d!)
+      assert.deepEqual(yield* ejected(connection), ["memory://b"])
+      yield* Fiber.interruptAll(calls)
+    }).pipe(onNetwork))
+
+  it.effect("is not left alone for failures before it was listed again, where it has answered since", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* startAll("a", "b")
+      const { connection, list } = yield* connectToListed([a!, b!], { outlierEjection: { failures: 2 } })
+      yield* askTimes(connection, 2)
+      const calls = yield* Effect.forEach(
+        ["1 second", "1 second", "1 minute", "1 minute"] as const,
+        (timeout) => Effect.forkChild(Effect.exit(askSlowly(connection, { timeout })))
+      )
+      yield* settle
+      yield* list(b!)
+      yield* TestClock.adjust("1 second")
+      yield* list(a!, b!)
+      assert.ok((yield* askTimes(connection, 2)).includes("a"))
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      assert.ok((yield* askTimes(connection, 2)).includes("-"))
+      assert.deepEqual(yield* ejected(connection), [])
+      yield* Fiber.interruptAll(calls)
+    }).pipe(onNetwork))
+
   it.effect("is not left alone where that is turned off", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: false })
@@ -262,6 +314,18 @@ describe("a sharded endpoint whose calls keep failing", () => {
       yield* TestNetwork.heal("a")
       assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
     }).pipe(onNetwork))
+
+  it.effect("is not said to be left alone either", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const connection = yield* connectTo(yield* startAll("a", "b"), { balancer: Balancer.sharded })
+      assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
+      yield* TestNetwork.fault("a", { blackHole: "toClient" })
+      yield* shards(connection)
+      assert.deepEqual(yield* ejected(connection), [])
+      assert.deepEqual(log.lines, [])
+    }).pipe(Effect.provide(log.layer), onNetwork)
+  })
 
   it.effect("is left alone where that is asked for: its calls fail at once", () =>
     Effect.gen(function*() {

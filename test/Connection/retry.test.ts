@@ -135,6 +135,16 @@ describe("a call that asks for it is made again", () => {
       assert.equal(server.runs, 3)
     }).pipe(onNetwork))
 
+  it.live("by a schedule that goes by the time of day", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const before = Date.now()
+      let told = 0
+      const retry = Schedule.recurs(1).pipe(Schedule.tap(({ now }) => Effect.sync(() => told = now)))
+      yield* Effect.flip(connection.call(work, nothing, { retry }))
+      assert.ok(told >= before)
+    }).pipe(Effect.scoped, onNetwork))
+
   it.effect("never past its deadline, which is that of all tries together", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["nobody"], { backoff: { initial: 0 } })
@@ -142,6 +152,15 @@ describe("a call that asks for it is made again", () => {
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, options)))
       // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is up.
       assert.equal(yield* elapse(calling, 100), 900)
+      assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
+    }).pipe(onNetwork))
+
+  it.effect("never past its deadline, however long its schedule takes", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sleep("1 hour")))
+      const calling = yield* fork(Effect.flip(connection.call(work, nothing, { timeout: 1000, retry })))
+      assert.equal(yield* elapse(calling, 100), 1000)
       assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
     }).pipe(onNetwork))
 
@@ -168,6 +187,15 @@ describe("a call that asks for it is made again", () => {
       yield* settle
       yield* Fiber.interrupt(calling)
       assert.ok(Exit.hasInterrupts(yield* Fiber.await(calling)))
+    }).pipe(onNetwork))
+
+  it.effect("until its Connection is closed, also between two tries", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["nobody"])
+      const calling = yield* fork(Effect.flip(connection.call(work, nothing, { retry: Schedule.spaced("1 hour") })))
+      yield* settle
+      yield* connection.close
+      assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Closed")
     }).pipe(onNetwork))
 
   it.effect("with the arguments that it was given, whatever has become of them since", () =>
@@ -225,6 +253,51 @@ describe("a call that asks for it is made again", () => {
       yield* connection.close
       assert.equal(yield* failed(again, nothing), "CommunicationError Closed")
       assert.deepEqual([asked, runs], [0, 1])
+    }).pipe(onNetwork))
+})
+
+describe("a call of which one try may have run", () => {
+  /** Fails a call with that schedule once it has run, by a server that is gone from then on; what goes on meanwhile is told that. */
+  const lose = Effect.fnUntraced(function*(
+    retry: NonNullable<Connection.CallOptions["retry"]>,
+    meanwhile: (connection: Connection.Connection) => Effect.Effect<void>
+  ) {
+    const server = yield* serve("a")
+    const connection = yield* connect(["a"])
+    const calling = yield* fork(Effect.flip(connection.call(again, nothing, { retry })))
+    yield* until(() => server.runs === 1)
+    yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 }, dial: "refuse" })
+    yield* settle
+    yield* meanwhile(connection)
+    return yield* Fiber.join(calling)
+  })
+
+  it.effect("does not end as Unreachable, which would promise that none has", () =>
+    Effect.gen(function*() {
+      const error = yield* lose(Schedule.recurs(2), () => Effect.void)
+      assert.equal(tagOf(error), "CommunicationError Lost")
+      assert.ok(error._tag === "CommunicationError" && error.maybeExecuted)
+    }).pipe(onNetwork))
+
+  it.effect("does not promise that none has where its Connection is closed then", () =>
+    Effect.gen(function*() {
+      const error = yield* lose(Schedule.spaced("1 hour"), ({ close }) => close)
+      assert.equal(tagOf(error), "CommunicationError Closed")
+      assert.ok(error._tag === "CommunicationError" && error.maybeExecuted)
+    }).pipe(onNetwork))
+})
+
+describe("a call that asks for it is not made again", () => {
+  it.effect("where its shard key is none", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect(["a"])
+      let asked = 0
+      const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sync(() => asked++)))
+      assert.equal(
+        tagOf(yield* Effect.flip(connection.call(work, nothing, { shardKey: -1n, retry }))),
+        "Unreachable"
+      )
+      assert.equal(asked, 0)
     }).pipe(onNetwork))
 })
 

@@ -328,6 +328,14 @@ describe("Listener.mtls", () => {
       yield* exchange(taken.client, taken.connection)
     }))
 
+  it.effect("ends when the listener below dies of a defect", () =>
+    Effect.gen(function*() {
+      const { server } = yield* setUp
+      const inner = yield* Listener.tcp("127.0.0.1:0", handlers)
+      const listener = yield* Listener.mtls(server, { ...inner, accept: Effect.die(new Error("a bug")) })
+      assert.strictEqual(yield* failure(listener.accept), `the listener on ${listener.address} broke: a bug`)
+    }))
+
   it.effect("ends when the listener below does", () =>
     Effect.gen(function*() {
       const { server } = yield* setUp

@@ -120,6 +120,23 @@ describe("Listener.mtls, whose options are an Effect,", () => {
       }
     }))
 
+  it.effect("finds what has changed in a list that it has seen before", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { ca, clientRevoked, first, noneRevoked } = yield* setUp
+      const crl = [noneRevoked]
+      const { listener, state } = yield* listen()
+      state.tls = Effect.succeed({ ca, ...first, crl })
+      yield* TestClock.adjust("1 minute")
+      crl[0] = clientRevoked
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(log.lines.map(({ message }) => message), [renewed, renewed])
+      const { socket } = yield* dial(listener)
+      socket.resume()
+      yield* closed(socket)
+    }).pipe(Effect.provide(log.layer), Effect.provideService(References.MinimumLogLevel, "Debug"))
+  })
+
   it.effect("makes nothing anew where it gives the same again", () => {
     const log = makeLog()
     return Effect.gen(function*() {

@@ -9,7 +9,7 @@ import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { settle, turn } from "../Connection/support.ts"
 import { bytesOf, component, echo } from "../support/networks.ts"
-import { cancel, messagesOf, type Raw, rawClient, request, version } from "../support/raw.ts"
+import { cancel, messagesOf, type Raw, rawClient, request, version, versionWith } from "../support/raw.ts"
 
 const make = MethodKey.make(component, "make")
 const makeLater = MethodKey.make(component, "make later")
@@ -205,5 +205,73 @@ describe("a client that does not read its answers", () => {
       yield* TestNetwork.heal("a")
       yield* client.closed
       assert.deepEqual(made, [200_000])
+    }).pipe(Effect.scoped, onNetwork))
+
+  it.effect("has served what it had sent before its server stopped, also where it does not understand that it stops", () =>
+    Effect.gen(function*() {
+      const { client, send, serving } = yield* open({ maxUnsentBytes: 100_000, shutdownGrace: "1 minute" })
+      yield* send(ask(1, 200_000))
+      // Nothing is read from it now.
+      yield* send(ask(2, 20))
+      const stopping = yield* Effect.forkChild(Fiber.interrupt(serving), { startImmediately: true })
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* TestNetwork.heal("a")
+      assert.deepEqual((yield* answers(client, 2)).map(({ id, payload }) => [id, payload.length]), [[1, 200_000], [
+        2,
+        20
+      ]])
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(stopping)
+    }).pipe(Effect.scoped, onNetwork))
+
+  it.effect("is not cut off as idle while it takes its answers", () =>
+    Effect.gen(function*() {
+      const size = 5_000_000
+      const { client, send } = yield* open({ idleTimeout: "10 seconds", messageTimeout: "5 seconds" })
+      const takes = Effect.fnUntraced(function*(bytes: number) {
+        yield* TestNetwork.heal("a")
+        client.socket.resume()
+        yield* client.until(({ length }) => length >= bytes)
+        client.socket.pause()
+      })
+      yield* send(ask(1, size))
+      yield* TestClock.adjust("10 seconds")
+      for (const bytes of [1_200_000, 2_400_000, 3_600_000]) {
+        yield* takes(bytes)
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+      }
+      client.socket.resume()
+      assert.equal((yield* answers(client, 1))[0]?.payload.length, size)
+    }).pipe(Effect.scoped, onNetwork))
+
+  for (const [what, key] of [["took long", makeLater], ["was answered at once", make]] as const) {
+    it.effect(`has as long to take the answer of its last call on a connection that was idle, where that ${what}`, () =>
+      Effect.gen(function*() {
+        const size = 5_000_000
+        const { client, gate, send } = yield* open({ idleTimeout: "10 seconds", messageTimeout: "5 seconds" })
+        yield* send(versionWith(0))
+        yield* TestClock.adjust("10 seconds")
+        if (key === makeLater) yield* send(ask(1, size, key))
+        yield* TestClock.adjust("4999 millis")
+        if (key === make) yield* send(ask(1, size, key))
+        yield* gate.open
+        yield* settle
+        yield* TestClock.adjust("4 seconds")
+        yield* settle
+        yield* TestNetwork.heal("a")
+        const [, goingAway, answer] = yield* answers(client, 3)
+        assert.deepEqual([goingAway?.type, answer?.id, answer?.payload.length], [0, 1, size])
+      }).pipe(Effect.scoped, onNetwork))
+  }
+
+  it.effect("is cut off as idle where it takes nothing", () =>
+    Effect.gen(function*() {
+      const { client, send } = yield* open({ idleTimeout: "10 seconds", messageTimeout: "5 seconds" })
+      yield* send(ask(1, 5_000_000))
+      yield* TestClock.adjust("15 seconds")
+      yield* TestNetwork.heal("a")
+      yield* client.closed
     }).pipe(Effect.scoped, onNetwork))
 })

@@ -6,12 +6,14 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
@@ -25,10 +27,12 @@ import { type ImmediateBalancer, isImmediate, isSharding, isShardKey, maxShardKe
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
+import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
+import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import type { ClientSettings } from "./options.ts"
@@ -114,6 +118,8 @@ export class Client implements PoolOwner {
   /** Whether those are about to be told. */
   private stateIsTold = false
   private closed = false
+  /** For calls that wait to be made again. */
+  private readonly shutdown = Deferred.makeUnsafe<void>()
   /** Calls that wait for something to change: endpoints, a backoff that ended early, or the end of it all. */
   private changeWaiters = new Set<() => void>()
   private readonly plainPick: PickOptions = { avoid: nothing }
@@ -136,13 +142,25 @@ export class Client implements PoolOwner {
     const random = Context.get(context, Random.Random)
     const metrics = settings.metrics ? clientMetrics(context) : undefined
     this.onTrouble = onTrouble
-    this.settings = { ...settings, clock, context, scope, metrics, random: () => random.nextDoubleUnsafe() }
+    this.settings = {
+      ...settings,
+      clock,
+      context,
+      scope,
+      metrics,
+      warnings: new Warnings(clock),
+      random: () => random.nextDoubleUnsafe()
+    }
     this.clock = clock
     this.balancer = balancer
     this.immediate = isImmediate(balancer) ? balancer : undefined
     this.scope = scope
-    this.outliers = settings.outlierEjection === undefined ? undefined : new Outliers(settings.outlierEjection)
-    this.retries = new Retries(clock, settings.retryBudget)
+    const { outlierEjection } = settings
+    // Not even counted where nobody would go by it.
+    this.outliers = outlierEjection === undefined || (isSharding(balancer) && !outlierEjection.ejectsShards)
+      ? undefined
+      : new Outliers(outlierEjection)
+    this.retries = new Retries(clock, settings.retryBudget, Deferred.await(this.shutdown))
     this.maxArgs = settings.maxMessageSize - requestHeaderSize
   }
 
@@ -197,7 +215,9 @@ export class Client implements PoolOwner {
       if (endpoint !== undefined) pool.list(endpoint)
     }
     for (const pool of [...this.pools.values()]) {
-      if (!byAddress.has(pool.address)) pool.unlist()
+      if (byAddress.has(pool.address)) continue
+      this.outliers?.forget(pool)
+      pool.unlist()
     }
     this.outliers?.limitTo(endpoints.length)
     this.avoidedNow = undefined
@@ -212,6 +232,7 @@ export class Client implements PoolOwner {
     for (const pool of [...this.pools.values()]) pool.close()
     this.changed()
     this.stateChanged()
+    Deferred.doneUnsafe(this.shutdown, Exit.void)
   }
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
@@ -351,6 +372,7 @@ export class Client implements PoolOwner {
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
     if (options?.retry !== undefined) {
+      if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
       const kept = this.keep(args)
       this.retries.watch(call, options.retry, (call) => this.submit(call, kept, fiber.context, nowMillis(this.clock)))
     }
@@ -417,7 +439,9 @@ export class Client implements PoolOwner {
   /** A timeout in milliseconds. Nearly always it is the text that it was the last time: to read it took a third of a call. */
   private millisOf(timeout: Duration.Input): number {
     if (timeout === this.lastTimeout) return this.lastMillis
-    const millis = Duration.toMillis(Duration.fromInputUnsafe(timeout))
+    const parsed = Duration.fromInput(timeout)
+    if (parsed._tag === "None" || Number.isNaN(timeout)) return invalid("timeout", timeout, "a duration")
+    const millis = Duration.toMillis(parsed.value)
     if (typeof timeout === "string") {
       this.lastTimeout = timeout
       this.lastMillis = millis
@@ -580,8 +604,12 @@ export class Client implements PoolOwner {
         attempts.failures.set(pool.address, pool.lastFailure ?? "it is in backoff")
         continue
       }
+      // Taken all the same, since there is no other.
+      const isLastResort = this.isLeftAlone(pool)
       const session = pool.take() ?? (yield* this.ready(pool, attempts))
       if (session === undefined) continue
+      // Another call that waited for its connection was its trial.
+      if (!isLastResort && this.isLeftAlone(pool)) continue
       if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
@@ -589,6 +617,11 @@ export class Client implements PoolOwner {
       args = outcome.args
     }
   })
+
+  private isLeftAlone(pool: Pool): boolean {
+    return this.outliers !== undefined && this.outliers.size > 0 &&
+      this.outliers.isLeftAlone(pool, nowMillis(this.clock))
+  }
 
   /** Whether a call may go where it had better not. */
   private mayTakeAny({ options }: Call, { tried }: Attempts): boolean {

@@ -10,6 +10,7 @@ import * as Fiber from "effect/Fiber"
 import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
+import type { Warnings } from "../warnings.ts"
 import type { Call } from "./call.ts"
 import { HealthWatch } from "./healthWatch.ts"
 import { Latency } from "./latency.ts"
@@ -34,6 +35,8 @@ export interface PoolSettings extends PeerSettings {
   /** How long an endpoint that has been connected gets fewer calls, in milliseconds. */
   readonly slowStartMillis: number
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
+  /** For all that servers can cause. */
+  readonly warnings: Warnings
   /** A number from 0 to 1. */
   readonly random: () => number
 }
@@ -218,6 +221,8 @@ export class Pool implements PeerOwner, EndpointView {
     const again = this.listed ? [] : this.peers.filter((peer) => peer.list())
     this.listed = true
     this.refresh()
+    // Calls may have failed since they drained.
+    for (const session of this.open) session.isSuspect = this.failuresInARow > 0
     this.connect()
     for (const _ of again) this.log("Debug", "a draining connection is used again", "it is listed again")
   }
@@ -303,6 +308,7 @@ export class Pool implements PeerOwner, EndpointView {
 
   onGoingAway(): void {
     this.refresh()
+    this.noteBackoff()
     this.connect()
     this.owner.onTrouble()
     this.log("Debug", "a connection drains", "its server goes away")
@@ -348,8 +354,10 @@ export class Pool implements PeerOwner, EndpointView {
 
   /** Logs what has become of it, in no caller's context; never before it has, since a logger may call through this very Connection. */
   log(level: "Debug" | "Warn", message: string, reason?: string): void {
+    const others = level === "Warn" ? this.settings.warnings.next() : ""
     const annotations = reason === undefined ? { endpoint: this.address } : { endpoint: this.address, reason }
-    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(Effect.logWithLevel(level)(message), annotations))
+    const line = others === undefined ? Effect.logDebug(message) : Effect.logWithLevel(level)(`${message}${others}`)
+    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(line, annotations))
   }
 
   /**

@@ -12,8 +12,10 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
+import { isShardKey } from "../balancer.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import type { Call } from "./call.ts"
+import { closedError } from "./session.ts"
 
 /** How many retries there may be. */
 export interface RetryBudget {
@@ -29,11 +31,14 @@ export type Attempt = (call: Call) => Effect.Effect<void> | void
 export class Retries {
   private readonly clock: Clock.Clock
   private readonly budget: RetryBudget
+  /** Ends when no call is to wait any longer. */
+  private readonly closed: Effect.Effect<void>
   private left: number
 
-  constructor(clock: Clock.Clock, budget: RetryBudget) {
+  constructor(clock: Clock.Clock, budget: RetryBudget, closed: Effect.Effect<void>) {
     this.clock = clock
     this.budget = budget
+    this.closed = closed
     this.left = budget.burst
   }
 
@@ -64,25 +69,45 @@ export class Retries {
   ): Effect.fn.Return<unknown, unknown> {
     const step = yield* Schedule.toStep(schedule)
     let error = failure
+    // The last of the tries that may have run. None after it may promise that no handler has seen the call.
+    let maybeRun: CommunicationError | undefined
     while (true) {
+      if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
+      // Schedules go by the time of day, some of them by nothing else.
+      const next = yield* this.inTime(first, step(this.clock.currentTimeMillisUnsafe(), error))
+      if (Option.isNone(next)) return yield* maybeRun ?? error
       const now = nowMillis(this.clock)
-      const next = yield* Effect.option(step(now, error))
-      if (Option.isNone(next)) return yield* error
       const delay = Duration.toMillis(next.value[1])
       // There is no time for another: what has been learned so far says more than that the time is up.
-      if (now + delay >= first.deadlineAt || this.left < 1) return yield* error
+      if (now + delay >= first.deadlineAt || this.left < 1) return yield* maybeRun ?? error
       this.left--
-      yield* sleepMillis(this.clock, delay)
+      yield* Effect.raceFirst(sleepMillis(this.clock, delay), this.closed)
       const call = first.again()
       const exit = yield* Effect.exit(Effect.callback<unknown, unknown>((resume) => {
         call.resume = resume
         return attempt(call)
       }))
       const failed = Exit.isFailure(exit) ? retryable(call, exit.cause) : undefined
-      if (failed === undefined) return yield* exit
-      error = failed
+      if (failed !== undefined) error = failed
+      else if (maybeRun !== undefined && isClosed(call, exit)) return yield* closedError(maybeRun.endpoint, true)
+      else return yield* exit
     }
   })
+
+  /** What there is before the deadline of the call: a schedule may take its time to say when the next try is. */
+  private inTime<A>({ deadlineAt }: Call, effect: Effect.Effect<A, unknown>): Effect.Effect<Option.Option<A>> {
+    const given = Effect.option(effect)
+    if (deadlineAt === Infinity) return given
+    const late = Effect.suspend(() => sleepMillis(this.clock, deadlineAt - nowMillis(this.clock)))
+    return Effect.raceFirst(given, Effect.as(late, Option.none<A>()))
+  }
+}
+
+/** Whether a call has ended because its Connection was closed. */
+const isClosed = (call: Call, exit: Exit.Exit<unknown, unknown>): boolean => {
+  if (call.isAnswered || !Exit.isFailure(exit)) return false
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  return error instanceof CommunicationError && error.reason._tag === "Closed"
 }
 
 /** The failure of a call that can be made again; undefined where it is the call's end. */
@@ -90,7 +115,11 @@ const retryable = (call: Call, cause: Cause.Cause<unknown>): CallError | undefin
   // What an answer was decoded to is the application's, whatever it looks like.
   if (call.isAnswered) return undefined
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  if (error instanceof Unreachable) return error
+  if (error instanceof Unreachable) {
+    // A shard key that is none is refused, however often.
+    const shardKey = call.options?.shardKey
+    return shardKey === undefined || isShardKey(shardKey) ? error : undefined
+  }
   if (error instanceof RemoteError) return error.isOverloaded ? error : undefined
   if (error instanceof CommunicationError && error.reason._tag === "Lost") {
     return call.key.isIdempotent || !error.maybeExecuted ? error : undefined

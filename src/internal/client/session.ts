@@ -106,11 +106,17 @@ export class ClientSession implements TransportOwner {
   private leavingAt = -1
   private readonly tally: Tally | undefined
   private readonly keepAlive: KeepAlive | undefined
+  /** When something was last read, in milliseconds of the clock, as far as it was looked at; and in ticks. */
+  private heardAt = 0
+  private heardRead = -1
   /** When the peer was asked whether it is there, in milliseconds of the clock; -1 where it need not answer. */
   private probedAt = -1
   /** How often the socket had drained by then, and when something was last read. */
   private probedAfterDrains = 0
   private probedAfterRead = 0
+  /** How often the socket had been handed everything before that, and whether nothing of ours is before the question any more. */
+  private probedAfterHandovers = 0
+  private probeHasLeft = false
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
   private nextId = 1
@@ -393,7 +399,11 @@ export class ClientSession implements TransportOwner {
       // It has been sent nothing: for whoever dials it, it is not there.
       if (leaves) return this.transport.fail(new Error("it is going away"))
       this.ready = true
-      if (this.keepAlive !== undefined) this.timer.arm(nowMillis(this.settings.clock) + this.keepAlive.interval)
+      if (this.keepAlive !== undefined) {
+        const now = nowMillis(this.settings.clock)
+        this.noteHeard(now)
+        this.timer.arm(now + this.keepAlive.interval)
+      }
       this.owner.onReady()
     } else if (leaves && !this.goingAway) {
       this.goingAway = true
@@ -455,14 +465,17 @@ export class ClientSession implements TransportOwner {
     const { keepAlive, transport } = this
     const { isOver, writer } = transport
     if (keepAlive === undefined || !this.ready || isOver) return Infinity
-    const heardAt = now - millisBetween(this.readAt, nowTicks(this.settings.clock))
+    if (this.heardRead !== this.readAt) this.noteHeard(now)
+    const { heardAt } = this
     if (this.probedAt === -1 || this.readAt !== this.probedAfterRead) {
       this.probedAt = -1
       if (now < heardAt + keepAlive.interval) return heardAt + keepAlive.interval
+      this.probedAfterHandovers = writer.handovers
+      this.probeHasLeft = writer.pendingBytes === 0
       this.say(undefined)
       // At once: in a turn that takes long, its time would pass before it has left.
       writer.flush()
-    } else if (writer.drains === this.probedAfterDrains) {
+    } else if (this.probeHasLeft || writer.drains === this.probedAfterDrains) {
       const due = this.probedAt + keepAlive.timeout
       if (now < due) return Math.min(due, now + keepAlive.interval)
       const silence = Duration.format(Duration.millis(Math.round(now - heardAt)))
@@ -473,8 +486,16 @@ export class ClientSession implements TransportOwner {
     this.probedAt = now
     this.probedAfterDrains = writer.drains
     this.probedAfterRead = this.readAt
+    // From then on what the system takes of later calls is no sign of life: it does so until its buffers are full.
+    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && transport.duplex.writableLength === 0
     // By the interval it may have answered long ago, and be silent again.
     return now + Math.min(keepAlive.timeout, keepAlive.interval)
+  }
+
+  /** Notes when something was read last: ticks tell no more than six hours apart. */
+  private noteHeard(now: number): void {
+    this.heardRead = this.readAt
+    this.heardAt = now - millisBetween(this.readAt, nowTicks(this.settings.clock))
   }
 
   /** Refuses a peer whose message does not become whole. Returns when to look again. */

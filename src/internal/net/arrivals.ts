@@ -50,14 +50,20 @@ export const acceptFrom = <R>(listener: Listener<R>, restore: Restore): Effect.E
     ? accepting(listener.address, listener.accept[acceptArrival](restore))
     : restore(listener.accept)
 
+/** A function that looks them up by who the peer is may not find any. That is not to end the server. */
+const checked = <R>(handlers: HandlerMap<R> | undefined): HandlerMap<R> => {
+  if (handlers?.entries === undefined) throw new TypeError("it gave no HandlerMap")
+  return handlers
+}
+
 const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: string) =>
   Effect.try({
-    try: (): HandlerMap<R> => typeof handlers === "function" ? handlers(peer) : handlers,
+    try: (): HandlerMap<R> => checked(typeof handlers === "function" ? handlers(peer) : handlers),
     catch: (error) => error
   }).pipe(
     Effect.map((handlers): Accepted<R> => ({ connection, handlers })),
     Effect.catch((error) =>
-      Effect.logError("No handlers for a connection: the function that gives them threw", error).pipe(
+      Effect.logError("No handlers for a connection: the function that gives them threw, or gave none", error).pipe(
         Effect.annotateLogs({ listener: address, peer: peer.address }),
         Effect.andThen(Effect.sync((): undefined => void connection.destroy()))
       )

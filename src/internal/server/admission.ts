@@ -213,17 +213,21 @@ export class Admission {
    * must not lock out the others. `placed` says that a call gives up a place also where its connection's limit is not reached.
    */
   private displace(size: number, placed: boolean): boolean {
-    if ((this.fullest === undefined || this.fullest.size <= size + 1) && !this.looked) {
+    if (!this.isFuller(this.fullest, size, placed) && !this.looked) {
       this.looked = true
       this.fullest = this.findFullest(placed)
     }
-    const { fullest } = this
-    const call = fullest === undefined || fullest.size <= size + 1 ? undefined : fullest.least
-    if (call === undefined || !this.mayGiveUp(fullest, placed)) return false
+    const call = this.isFuller(this.fullest, size, placed) ? this.fullest?.least : undefined
+    if (call === undefined) return false
     this.looked = false
     this.leave(call)
     call.refuse()
     return true
+  }
+
+  /** Whether a connection may give up one of its calls for one that has `size` of them waiting. */
+  private isFuller(calls: WaitingCalls | undefined, size: number, placed: boolean): boolean {
+    return calls !== undefined && calls.size > size + 1 && this.mayGiveUp(calls, placed)
   }
 
   private findFullest(placed: boolean): WaitingCalls | undefined {
@@ -237,8 +241,8 @@ export class Admission {
   }
 
   /** Whether fewer calls wait where one of these gives up. */
-  private mayGiveUp(calls: WaitingCalls | undefined, placed: boolean): boolean {
-    if (calls === undefined || calls.connection.paused) return false
+  private mayGiveUp(calls: WaitingCalls, placed: boolean): boolean {
+    if (calls.connection.paused) return false
     return placed || calls.size > this.limits.maxConcurrentCallsPerConnection - calls.connection.running
   }
 

@@ -105,6 +105,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private startedAt = 0
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
+  /** How often the client had taken what waited for it, when that was last looked at; -1 where it has been given more since. */
+  private drainsSeen = 0
   private ending = false
   private done = false
   /** What spans say of the client. */
@@ -270,6 +272,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private idle(): void {
     const { clock, idleMillis } = this.settings
     if (this.goingAway) {
+      this.drainsSeen = -1
       if (this.noMoreRequests) this.end()
       else if (!this.understands) this.timer.arm(this.quietSince + quietPeriod)
     } else if (idleMillis !== Infinity) {
@@ -303,7 +306,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
     if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
     if (this.noMoreRequests) return this.transport.refuse(`request ${id} after it had said that there are no more`)
-    if (this.goingAway || this.settings.idleMillis !== Infinity) this.quietSince = nowMillis(this.settings.clock)
+    if (this.goingAway || this.settings.idleMillis !== Infinity) {
+      this.quietSince = nowMillis(this.settings.clock)
+      this.drainsSeen = -1
+    }
     const route = this.routes.get(bytes, start)
     const { admission, stats } = this.settings
     if (route === undefined) {
@@ -574,11 +580,11 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** Does what is due, and returns when the next is. */
   private expire(now: number): number {
     if (now >= this.graceUntil) {
-      if (this.stopping || this.calls.size === 0) {
+      if (this.stopping || (this.calls.size === 0 && !this.takesAnswers())) {
         this.destroy()
         return Infinity
       }
-      // It was idle, and then had calls after all: nobody is in a hurry.
+      // It was idle, and then had calls after all, or is still taking its answers: nobody is in a hurry.
       this.graceUntil = now + this.settings.messageTimeoutMillis
     }
     const next = Math.min(
@@ -606,8 +612,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (this.calls.size > 0 || this.ending || this.transport.isOver) return Infinity
     const awaitsWord = this.goingAway && this.understands
     if (awaitsWord) return Infinity
-    // In the middle of a message it is not quiet.
-    if (this.transport.isPartial) this.quietSince = now
+    // In the middle of a message it is not quiet, and of one that is not read from it is not known: what it has sent before is to be served.
+    if (this.transport.isPartial || (this.goingAway && this.paused)) this.quietSince = now
     const due = this.quietSince + (this.goingAway ? quietPeriod : this.settings.idleMillis)
     if (now < due) return due
     if (this.goingAway) {
@@ -615,8 +621,17 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       return Infinity
     }
     // What a client that is alive has to say takes no longer than any message.
+    this.takesAnswers()
     this.goAway(now, this.settings.messageTimeoutMillis)
     return this.understands ? Infinity : now + quietPeriod
+  }
+
+  /** Whether answers wait for the client, and it has taken or been given some since this was last asked. */
+  private takesAnswers(): boolean {
+    const { drains, pendingBytes } = this.transport.writer
+    const took = drains !== this.drainsSeen
+    this.drainsSeen = drains
+    return took && pendingBytes > 0
   }
 
   /** Refuses a client whose message does not become whole. Returns when to look again. */

@@ -54,8 +54,9 @@ export class Writer {
   /** What the socket has yet to be given of a large message, before all that is queued. */
   private rest: Uint8Array | undefined = undefined
   private waiting = 0
-  /** How often the socket has drained. */
+  /** How often the socket has drained, and how often it has been handed all that was queued. */
   drains = 0
+  handovers = 0
   private wasFull = false
   private blocked = false
   private scheduled = false
@@ -206,7 +207,7 @@ export class Writer {
   }
 
   private write(): void {
-    if (this.rest !== undefined && !this.writeRest(this.rest)) return
+    if (!this.writeRest()) return
     const items = this.items()
     if (items.length === 0) return
     this.queue = []
@@ -235,6 +236,7 @@ export class Writer {
       }
     }
     if (corked) this.duplex.uncork()
+    if (this.rest === undefined) this.handovers++
     if (!ready) this.blocked = this.duplex.writableNeedDrain
     if (this.rest !== undefined && !this.blocked) this.schedule()
   }
@@ -258,12 +260,11 @@ export class Writer {
   }
 
   /** Goes on with a large message; whether it is done and the socket takes more. */
-  private writeRest(rest: Uint8Array): boolean {
-    let left = rest
-    while (left.length > 0) {
-      const piece = left.subarray(0, pieceSize)
-      left = left.subarray(pieceSize)
-      this.rest = left.length > 0 ? left : undefined
+  private writeRest(): boolean {
+    // Looked at anew each time: where the other end answers while it is written to, this is called again from within.
+    while (this.rest !== undefined) {
+      const piece = this.rest.subarray(0, pieceSize)
+      this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
       this.waiting -= piece.length
       this.blocked = !this.duplex.write(piece) && this.duplex.writableNeedDrain
       if (this.blocked) return false

@@ -7,6 +7,7 @@ import * as assert from "node:assert/strict"
 import { Duplex } from "node:stream"
 import { Call } from "../../../src/internal/client/call.ts"
 import { Pool } from "../../../src/internal/client/pool.ts"
+import { Warnings } from "../../../src/internal/warnings.ts"
 import { echo } from "../../support/networks.ts"
 import { version } from "../../support/raw.ts"
 
@@ -27,6 +28,7 @@ const full = Effect.gen(function*() {
   yield* Effect.addFinalizer(() => Effect.sync(() => void duplex.destroy()))
   const pool = new Pool({ address: "test://full", dial: Effect.succeed(duplex) }, {
     clock: yield* Clock.Clock,
+    warnings: new Warnings(yield* Clock.Clock),
     context: Context.empty(),
     scope: yield* Effect.scope,
     metrics: undefined,

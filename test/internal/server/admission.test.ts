@@ -715,4 +715,16 @@ describe("where no more calls may wait at the server", () => {
     assert.equal(asker.ask(), "refused")
     assert.deepEqual(refused(), [0])
   })
+
+  it("another one gives up where the one that had the most is paused meanwhile", () => {
+    const { admission, asker, connect, hogs, refused } = full([5, 4])
+    waits(asker.ask())
+    const { connection } = hogs[0]!
+    connection.paused = true
+    admission.pause(connection)
+    for (let i = 0; i < 4; i++) waits(connect(`other ${i}`).ask())
+    admission.beginTurn()
+    waits(connect("last").ask())
+    assert.deepEqual(refused(), [1, 1])
+  })
 })

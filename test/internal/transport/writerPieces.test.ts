@@ -83,6 +83,28 @@ describe("a large message", () => {
       assertWhole(duplex.messages)
     }))
 
+  it.effect("goes on once where the other end answers while it is being written, and that is answered in turn", () =>
+    Effect.gen(function*() {
+      // As both ends of a `duplexPair` do: each write is the other end's "data".
+      class Prompt extends Slow {
+        answered = () => {}
+        override _writev(...written: Parameters<Slow["_writev"]>): void {
+          super._writev(...written)
+          this.answered()
+        }
+      }
+      const duplex = new Prompt(false, { writableHighWaterMark: 64 * pieceSize })
+      const { request, writer } = makeWriter(duplex)
+      duplex.answered = () => writer.flush()
+      request(5 * pieceSize, large)
+      request(10)
+      while (!writer.isEmpty) yield* turn
+      assert.deepEqual(ids(duplex), [1, 2])
+      assertWhole(duplex.messages)
+      const written = sizesOf(duplex).flat().reduce((sum, size) => sum + size, 0)
+      assert.equal(written, headerSize + 5 * pieceSize + headerSize + 10)
+    }))
+
   it.effect("lets what was queued before it go first, and what is queued behind it, or while it is on its way, go after", () =>
     Effect.gen(function*() {
       const duplex = slow()
