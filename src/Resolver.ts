@@ -360,6 +360,7 @@ export interface DnsOptions {
  * - A name that DNS has no addresses for is looked up as the system does it: by its hosts file and search domains. `localhost` always is.
  * - When DNS fails, the last addresses stay. The first `resolve` fails with a `ResolverError` then. A name without addresses is no failure; it is
  *   logged as a warning.
+ * - What DNS answers is taken for all there is. A name server that gives a few of many addresses each time makes endpoints come and go.
  * - An IP address in place of a name is a constant resolver. The port is a number or the name of a service.
  *
  * It fails with an {@link InvalidResolver} where the text is not `host:port`. {@link layerDns} provides `Dns`, as does any other layer for it.

@@ -3,6 +3,7 @@ import { Cause, Duration, Effect, Equal, Exit, Fiber, Layer, Option } from "effe
 import { Resolver } from "effect-call"
 import { Dns, Host, NetAddress } from "effect/net"
 import { TestClock } from "effect/testing"
+import { createSocket, type Socket } from "node:dgram"
 import { makeLog } from "../support/log.ts"
 import { addresses, next, waits } from "../support/resolve.ts"
 
@@ -228,7 +229,7 @@ describe("dns", () => {
       yield* next(resolver, empty)
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(log.lines.map(({ message }) => message), [
-        `DNS has no answer for the addresses of "cart": there are no endpoints`
+        `DNS knows no addresses of "cart": there are no endpoints`
       ])
     }).pipe(Effect.provide(log.layer))
   })
@@ -246,7 +247,7 @@ describe("dns", () => {
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(
         (yield* Effect.flip(Fiber.join(waiting))).message,
-        `DNS has no answer for the addresses of "cart"`
+        `DNS knows no addresses of "cart" any more`
       )
       assert.strictEqual(yield* resolver.resolve(), first)
     }))
@@ -363,7 +364,7 @@ describe("dnsSrv", () => {
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records[`SRV ${name}`] = "Timeout"
-      assert.include((yield* Effect.flip(startedSrv(dns))).message, `the SRV records of "${name}" cannot be found out`)
+      assert.include((yield* Effect.flip(startedSrv(dns))).message, `the servers of "${name}" cannot be found out`)
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]
       dns.records["A a"] = "Timeout"
       assert.include((yield* Effect.flip(startedSrv(dns))).message, "Timeout")
@@ -398,6 +399,25 @@ describe("layerDns", () => {
       const error = yield* Effect.flip(Effect.provide(Dns.Dns, Resolver.layerDns({ nameServers: ["dns.internal"] })))
       assert.strictEqual(error._tag, "NetAddressError")
     }))
+
+  it.live("waits for a name server that does not answer for as long as it is to, or until it is interrupted", () =>
+    Effect.gen(function*() {
+      const silent = yield* Effect.acquireRelease(
+        Effect.callback<Socket>((resume) => {
+          const socket = createSocket("udp4")
+          socket.bind(0, "127.0.0.1", () => resume(Effect.succeed(socket)))
+        }),
+        (socket) => Effect.sync(() => socket.close())
+      )
+      const nameServers = [`127.0.0.1:${silent.address().port}`]
+      const ask = (options: Resolver.DnsServerOptions) =>
+        Effect.flatMap(Dns.Dns, (dns) => dns.resolve("cart.internal", "A")).pipe(
+          Effect.provide(Resolver.layerDns({ nameServers, ...options }))
+        )
+      const error = yield* Effect.flip(ask({ timeout: "50 millis", tries: 1 }))
+      assert.isTrue(error._tag === "DnsError" && error.reason === "Timeout")
+      assert.isTrue(Option.isNone(yield* Effect.timeoutOption(ask({ timeout: "1 hour" }), "10 millis")))
+    }).pipe(Effect.timeout("5 seconds")))
 
   it.effect("refuses bad options", () =>
     Effect.gen(function*() {

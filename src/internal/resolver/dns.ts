@@ -136,14 +136,16 @@ const make = Effect.fnUntraced(function*(
   let hadSome = false
 
   const checked = look(services).pipe(
-    Effect.mapError((cause) => new ResolverError({ message: `${what} cannot be found out: ${cause.message}`, cause })),
+    Effect.mapError((cause) =>
+      new ResolverError({ message: `the ${what} cannot be found out: ${cause.message}`, cause })
+    ),
     Effect.flatMap(Effect.fnUntraced(function*({ endpoints, goodForMillis }) {
       if (endpoints.length === 0 && hadSome && settings.keepsLast) {
-        return yield* new ResolverError({ message: `DNS has no answer for ${what}` })
+        return yield* new ResolverError({ message: `DNS knows no ${what} any more` })
       }
       // A name with a typing error has no addresses either.
       if (endpoints.length === 0 && !isEmpty) {
-        yield* Effect.logWarning(`DNS has no answer for ${what}: there are no endpoints`)
+        yield* Effect.logWarning(`DNS knows no ${what}: there are no endpoints`)
       }
       isEmpty = endpoints.length === 0
       hadSome ||= !isEmpty
@@ -172,7 +174,7 @@ export const addresses = Effect.fnUntraced(function*(
   const name = yield* parseName(host, target, `"host:port"`)
   return yield* make(
     settings,
-    `the addresses of "${name}"`,
+    `addresses of "${name}"`,
     (services) =>
       Effect.map(finder(services, name), ({ addresses, goodForMillis }) => ({
         endpoints: sorted(addresses.map((address) => Endpoint.tcp(formatTcp(address, port)))),
@@ -211,7 +213,7 @@ export const services = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Resolver, InvalidResolver, Dns.Dns> {
   const settings = settingsOf(options)
   const name = yield* parseName(service, service, `the name of SRV records, such as "_cart._tcp.example.internal"`)
-  return yield* make(settings, `the SRV records of "${name}"`, (services) => {
+  return yield* make(settings, `servers of "${name}"`, (services) => {
     const { dns, timeToLive } = services
     let targets = new Map<string, Target>()
 
