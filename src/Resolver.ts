@@ -5,24 +5,38 @@
  * service, the socket files in a directory. A `Connection` asks it for the current set, and then again and again for a
  * newer one. Every snapshot of the set has a {@link Version}, by which a resolver knows what its caller has seen.
  *
- * {@link constant}, {@link file} and {@link fromSubscriptionRef} are ready-made; any object with the two members is a
- * resolver.
+ * Ready-made are {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv}, {@link fromSubscriptionRef} and
+ * {@link fromStream}; {@link map}, {@link filter} and {@link merge} make others of them, and {@link parse} reads one from a text. Any object
+ * with `isConstant` and `resolve` is a resolver.
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as FileSystem from "effect/FileSystem"
-import * as Hash from "effect/Hash"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import type * as Dns from "effect/net/Dns"
+import type { NetAddressError } from "effect/net/NetAddress"
+import type * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
-import * as Schema from "effect/Schema"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Endpoint } from "./Endpoint.ts"
-
-const VersionTypeId = "~effect-call/Resolver/Version"
+import { invalid } from "./internal/options.ts"
+import { combined } from "./internal/resolver/combined.ts"
+import * as internalDirectory from "./internal/resolver/directory.ts"
+import * as internalDns from "./internal/resolver/dns.ts"
+import { InvalidResolver, ResolverError, version, versions, type VersionTypeId } from "./internal/resolver/model.ts"
+import { nodeDns } from "./internal/resolver/nodeDns.ts"
+import { isScheme, parseEndpoints, splitFile, splitScheme } from "./internal/resolver/parse.ts"
+import * as internalStream from "./internal/resolver/stream.ts"
+import * as internalTimeToLive from "./internal/resolver/timeToLive.ts"
 
 /**
  * The version of a set of endpoints.
@@ -96,16 +110,29 @@ export interface Resolver {
   readonly refresh?: Effect.Effect<void> | undefined
 }
 
-/**
- * A resolver could not find out its endpoints. A `Connection` keeps the ones it has and asks again.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ResolverError extends Schema.TaggedError<ResolverError>("effect-call/ResolverError")("ResolverError", {
-  message: Schema.String,
-  cause: Schema.optionalKey(Schema.Defect())
-}) {}
+export {
+  /**
+   * A text names no resolver; `message` says what is wrong with which part of `text`, and what was expected.
+   *
+   * @category errors
+   * @since 0.1.0
+   */
+  InvalidResolver,
+  /**
+   * A resolver could not find out its endpoints. A `Connection` keeps the ones it has and asks again.
+   *
+   * @category errors
+   * @since 0.1.0
+   */
+  ResolverError,
+  /**
+   * A version with the given text, for those who write a resolver.
+   *
+   * @category constructors
+   * @since 0.1.0
+   */
+  version
+}
 
 /**
  * The service from which `Connection.layer` takes its resolver.
@@ -114,29 +141,6 @@ export class ResolverError extends Schema.TaggedError<ResolverError>("effect-cal
  * @since 0.1.0
  */
 export const Resolver: Context.Service<Resolver, Resolver> = Context.Service<Resolver>("effect-call/Resolver")
-
-const VersionProto = {
-  [VersionTypeId]: VersionTypeId,
-  [Equal.symbol](this: Version, that: Equal.Equal): boolean {
-    return isVersion(that) && this.opaque === that.opaque
-  },
-  [Hash.symbol](this: Version): number {
-    return Hash.string(this.opaque)
-  },
-  toString(this: Version): string {
-    return `Version(${this.opaque})`
-  }
-}
-
-const isVersion = (u: object): u is Version => VersionTypeId in u
-
-/**
- * A version with the given text, for those who write a resolver.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const version = (text: string): Version => Object.assign(Object.create(VersionProto), { opaque: text })
 
 /**
  * The version of something that does not exist (yet).
@@ -238,8 +242,6 @@ export const file = (
     }
   })
 
-let refs = 0
-
 /**
  * A resolver whose endpoints are those in a `SubscriptionRef`: setting the ref is all it takes to change them.
  *
@@ -265,10 +267,8 @@ let refs = 0
  * @since 0.1.0
  */
 export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<ReadonlyArray<Endpoint>>): Resolver => {
-  // No other resolver's version reads like one of ours.
-  const id = ++refs
-  let changes = 0
-  const snapshot = (endpoints: ReadonlyArray<Endpoint>) => ({ endpoints, version: version(`ref ${id}: ${changes++}`) })
+  const nextVersion = versions("ref")
+  const snapshot = (endpoints: ReadonlyArray<Endpoint>) => ({ endpoints, version: nextVersion() })
   let latest = snapshot(SubscriptionRef.getUnsafe(ref))
 
   // A ref does not count its changes: a value other than the last one seen is a change, whoever sees it first.
@@ -300,6 +300,466 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
       })
   }
 }
+
+/**
+ * A resolver whose endpoints are the last element of a stream.
+ *
+ * The stream runs until the Scope ends. The first `resolve` waits for its first element. When the stream fails, so does every `resolve` that
+ * waits for something newer, with a `ResolverError`; the last endpoints stay. They also stay when it ends, and then nothing newer is waited for in vain.
+ * Each element is a new version.
+ *
+ * **Example** (The addresses that another service tells)
+ *
+ * ```ts
+ * import { Stream } from "effect"
+ * import { Endpoint, Resolver } from "effect-call"
+ *
+ * declare const members: Stream.Stream<ReadonlyArray<string>, Error>
+ *
+ * const resolver = Resolver.layer(
+ *   Resolver.fromStream(Stream.map(members, (hosts) => hosts.map((host) => Endpoint.tcp(`${host}:7000`))))
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromStream: <E, R>(
+  stream: Stream.Stream<ReadonlyArray<Endpoint>, E, R>
+) => Effect.Effect<Resolver, never, R | Scope.Scope> = internalStream.fromStream
+
+/**
+ * How DNS is asked.
+ *
+ * - `interval`: how long after one answer it is asked again: as long as the answer's time to live says (5 seconds where nobody knows that, see
+ *   {@link layerDns}), but no less than `min` (1 second by default) and no more than `max` (30 seconds, or `min` where that is more). `min` also
+ *   limits how often it is asked because an endpoint was lost.
+ * - `onEmpty`: what is made of the answer that there are none. `accept`, the default: there are no endpoints then. `keep`: the last ones stay, as they
+ *   always do when DNS fails.
+ *
+ * Bad options are defects that name the option.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DnsOptions {
+  readonly interval?: {
+    readonly min?: Duration.Input | undefined
+    readonly max?: Duration.Input | undefined
+  } | undefined
+  readonly onEmpty?: "accept" | "keep" | undefined
+}
+
+/**
+ * The addresses of a name, `host:port`: an endpoint for each of its A and AAAA records.
+ *
+ * DNS is asked again when the records' time to live is over, and at once when a `Connection` has lost an endpoint or cannot dial it, within the
+ * bounds of {@link DnsOptions}. It is asked only while somebody waits for news, and once for all connections that share the resolver.
+ *
+ * - The endpoints are sorted, each address is there once, and the same set is the same version: `Balancer.sharded` stays stable.
+ * - A name that DNS has no addresses for is looked up as the system does it: by its hosts file and search domains. `localhost` always is.
+ * - When DNS fails, the last addresses stay. The first `resolve` fails with a `ResolverError` then. A name without addresses is no failure; it is
+ *   logged as a warning.
+ * - What DNS answers is taken for all there is. A name server that gives a few of many addresses each time makes endpoints come and go.
+ * - An IP address in place of a name is a constant resolver. The port is a number or the name of a service.
+ *
+ * It fails with an {@link InvalidResolver} where the text is not `host:port`. {@link layerDns} provides `Dns`, as does any other layer for it.
+ *
+ * **Example** (A headless service)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Balancer, Connection, Resolver } from "effect-call"
+ *
+ * const replicas = Resolver.layer(Resolver.dns("cart.internal:7000", { interval: { max: "10 seconds" } })).pipe(
+ *   Layer.provide(Resolver.layerDns())
+ * )
+ * const client = Connection.layer().pipe(Layer.provide([replicas, Balancer.layer(Balancer.roundRobin)]))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const dns: (
+  target: string,
+  options?: DnsOptions
+) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (target, options) => internalDns.addresses(target, options)
+
+/**
+ * The servers that the SRV records of a name point to.
+ *
+ * There is an endpoint for each address of each record's target. Its `priority` is that of the record, and its `weight` too, shared among the
+ * target's addresses. Beside others of its priority a record of weight 0 counts as one of 0.1: it is hardly ever used (RFC 2782). Where all have weight 0, each
+ * counts as 1. The target `.` is no server.
+ *
+ * All else is as with {@link dns}. A target whose addresses cannot be found out keeps its last ones, and is left out until there are some.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Resolver } from "effect-call"
+ *
+ * const replicas = Resolver.layer(Resolver.dnsSrv("_rpc._tcp.cart.internal")).pipe(Layer.provide(Resolver.layerDns()))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const dnsSrv: (
+  name: string,
+  options?: DnsOptions
+) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (name, options) => internalDns.services(name, options)
+
+/**
+ * How long the last answer to a question is good. Effect's `Dns` does not tell; {@link dns} asks this right after it. Default: nobody knows.
+ *
+ * {@link layerDns} provides it, for A and AAAA records.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const DnsTimeToLive: Context.Reference<
+  (name: string, type: "A" | "AAAA" | "SRV") => Effect.Effect<Option.Option<Duration.Duration>>
+> = internalTimeToLive.DnsTimeToLive
+
+/**
+ * Which name servers are asked, and how. Bad options are defects that name the option; a bad name server is a `NetAddressError` of the layer.
+ *
+ * - `nameServers`: IP addresses, with a port where it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: those of the system.
+ * - `timeout`: how long an answer is waited for, and `tries`: how often each server is asked. Defaults: those of Node.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DnsServerOptions {
+  readonly nameServers?: ReadonlyArray<string> | undefined
+  readonly timeout?: Duration.Input | undefined
+  readonly tries?: number | undefined
+}
+
+/**
+ * Provides `Dns` by Node's `node:dns`, and the time to live of its answers.
+ *
+ * It answers what {@link dns} and {@link dnsSrv} ask: `lookup`, A, AAAA and SRV records. Other queries fail with `Unsupported`: an application that has
+ * those too gives this to its resolvers only. With the `NodeDns` of `@effect/platform-node` in its place, DNS is asked every 5 seconds.
+ *
+ * Node does not tell the time to live of SRV records: theirs counts as 5 seconds.
+ *
+ * **Example** (A name server of its own)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Resolver } from "effect-call"
+ *
+ * const replicas = Resolver.layer(Resolver.dns("cart.service.consul:7000")).pipe(
+ *   Layer.provide(Resolver.layerDns({ nameServers: ["127.0.0.1:8600"], timeout: "2 seconds" }))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerDns = (options?: DnsServerOptions): Layer.Layer<Dns.Dns, NetAddressError> =>
+  Layer.effectContext(nodeDns(options))
+
+/**
+ * How a directory is read.
+ *
+ * - `interval`: how often it is read besides when it has changed, for the changes that nobody tells of. Default: 2 seconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DirectoryOptions {
+  readonly interval?: Duration.Input | undefined
+}
+
+/**
+ * The Unix sockets in a directory, one for each server that is there, sorted by name.
+ *
+ * The directory is watched, so that a socket that appears or goes is noticed at once, and read each `interval` besides. It may be missing, be removed and be
+ * made again. Only sockets count, and no names that begin with a dot. That only goes on while a `Connection` waits for news.
+ *
+ * **Sockets without a server.** A server that was killed leaves its socket behind, and one that starts has one a moment before it listens. So each
+ * new socket is tried by connecting to it, and one that refuses is not listed; it is tried again soon, and then less and less often, up to each `interval`.
+ * When a `Connection` has lost an endpoint, or cannot dial it, all are tried again, at most once a second. Servers see these
+ * connections open and close. A call that picks a socket whose server has just died goes on to another at once, as with any failed dial.
+ *
+ * A directory that cannot be read fails `resolve` with a `ResolverError`; the last sockets stay.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Resolver } from "effect-call"
+ *
+ * const replicas = Resolver.layer(Resolver.directory("/run/cart")).pipe(Layer.provide(NodeFileSystem.layer))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const directory: (
+  path: string,
+  options?: DirectoryOptions
+) => Effect.Effect<Resolver, never, FileSystem.FileSystem> = (path, options) =>
+  internalDirectory.directory(path, options)
+
+/**
+ * The endpoints of a resolver, each made into another. `f` is to depend on nothing but the endpoint: it runs again only when the set changes.
+ *
+ * **Example** (mTLS to all replicas; the certificates name the service, and not the replicas' addresses)
+ *
+ * ```ts
+ * import { Endpoint, Resolver } from "effect-call"
+ * import type { ConnectionOptions } from "node:tls"
+ *
+ * declare const certificates: ConnectionOptions
+ *
+ * const tls = { ...certificates, servername: "cart.internal" }
+ *
+ * const overMtls = Resolver.map((endpoint) => Endpoint.mtls(tls, endpoint))
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const map: {
+  (f: (endpoint: Endpoint) => Endpoint): (self: Resolver) => Resolver
+  (self: Resolver, f: (endpoint: Endpoint) => Endpoint): Resolver
+} = dual(
+  2,
+  (self: Resolver, f: (endpoint: Endpoint) => Endpoint): Resolver =>
+    withEndpoints(self, (endpoints) => endpoints.map((endpoint) => f(endpoint)))
+)
+
+/**
+ * Those endpoints of a resolver that meet a condition, which is to depend on nothing but the endpoint.
+ *
+ * **Example** (Only those of a zone)
+ *
+ * ```ts
+ * import { Resolver } from "effect-call"
+ *
+ * const near = Resolver.filter((endpoint) => endpoint.zone === "eu-west-1a")
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const filter: {
+  (predicate: (endpoint: Endpoint) => boolean): (self: Resolver) => Resolver
+  (self: Resolver, predicate: (endpoint: Endpoint) => boolean): Resolver
+} = dual(
+  2,
+  (self: Resolver, predicate: (endpoint: Endpoint) => boolean): Resolver =>
+    withEndpoints(self, (endpoints) => endpoints.filter((endpoint) => predicate(endpoint)))
+)
+
+const withEndpoints = (
+  self: Resolver,
+  f: (endpoints: ReadonlyArray<Endpoint>) => ReadonlyArray<Endpoint>
+): Resolver => ({
+  isConstant: self.isConstant,
+  resolve: (version) =>
+    Effect.map(self.resolve(version), (resolution) => ({ ...resolution, endpoints: f(resolution.endpoints) })),
+  refresh: self.refresh
+})
+
+/**
+ * The endpoints of several resolvers, in the order of the arguments. Of several with one address the first counts.
+ *
+ * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, and a warning is logged. One that has never
+ * answered fails `resolve`: half of the endpoints would be taken for all of them.
+ *
+ * **Example** (Replicas that DNS knows, and one that it does not)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Endpoint, Resolver } from "effect-call"
+ *
+ * const replicas = Effect.map(
+ *   Resolver.dns("cart.internal:7000"),
+ *   (found) => Resolver.merge(Resolver.constant(Endpoint.unix("/run/cart.sock")), found)
+ * )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combined(resolvers)
+
+/**
+ * What {@link parse} may need to make a resolver.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SchemeServices = Dns.Dns | FileSystem.FileSystem | Scope.Scope
+
+/**
+ * Makes a resolver of what comes after `scheme://`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Scheme<R = SchemeServices> = (address: string) => Effect.Effect<Resolver, InvalidResolver, R>
+
+const endpointsOf = (network: string): Scheme => (addresses) =>
+  Effect.map(parseEndpoints(network, addresses), (endpoints) => constant(...endpoints))
+
+const fileScheme: Scheme = Effect.fnUntraced(function*(address) {
+  const split = splitFile(address)
+  if (Result.isFailure(split)) return yield* new InvalidResolver({ message: split.failure, text: address })
+  return yield* file(split.success.path, ...(yield* parseEndpoints("tcp", split.success.endpoints)))
+})
+
+const directoryScheme: Scheme = (path) =>
+  path === ""
+    ? Effect.fail(new InvalidResolver({ message: "the path of the directory is empty", text: path }))
+    : directory(path)
+
+/**
+ * The schemes that {@link parse} knows. {@link layerSchemes} adds some.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Schemes: Context.Reference<ReadonlyMap<string, Scheme>> = Context.Reference<ReadonlyMap<string, Scheme>>(
+  "effect-call/Resolver/Schemes",
+  {
+    defaultValue: () =>
+      new Map<string, Scheme>([
+        ["tcp", endpointsOf("tcp")],
+        ["tcp4", endpointsOf("tcp4")],
+        ["tcp6", endpointsOf("tcp6")],
+        ["unix", endpointsOf("unix")],
+        ["dns", (target) => dns(target)],
+        ["dns+srv", (name) => dnsSrv(name)],
+        ["file", fileScheme],
+        ["unixdir", directoryScheme]
+      ])
+  }
+)
+
+/**
+ * Adds schemes of one's own to those that {@link parse} knows where the layer is provided; one that is there already is replaced. What they need,
+ * beside {@link SchemeServices}, the layer needs. A scheme is in small letters.
+ *
+ * **Example** (Replicas by the name of a region)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Endpoint, Resolver } from "effect-call"
+ *
+ * const regions = new Map([["eu", ["10.1.0.1:7000", "10.1.0.2:7000"]], ["us", ["10.2.0.1:7000"]]])
+ *
+ * const region: Resolver.Scheme = (name) => {
+ *   const addresses = regions.get(name)
+ *   return addresses === undefined
+ *     ? Effect.fail(new Resolver.InvalidResolver({ message: `"${name}" is not a region: expected eu or us`, text: name }))
+ *     : Effect.succeed(Resolver.constant(...addresses.map(Endpoint.tcp)))
+ * }
+ *
+ * const replicas = Resolver.layer(Resolver.parse("region://eu")).pipe(Layer.provide(Resolver.layerSchemes({ region })))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSchemes = <R = never>(
+  schemes: Readonly<Record<string, Scheme<R | SchemeServices>>>
+): Layer.Layer<never, never, Exclude<R, SchemeServices>> =>
+  Layer.effect(
+    Schemes,
+    Effect.gen(function*() {
+      const context = yield* Effect.context<Exclude<R, SchemeServices>>()
+      const known = new Map(yield* Schemes)
+      for (const [scheme, make] of Object.entries(schemes)) {
+        if (!isScheme(scheme)) invalid("schemes", scheme, "a scheme in small letters, such as consul")
+        known.set(scheme, (address) =>
+          // What is there where the text is read comes first: its Scope is the one that matters.
+          Effect.updateContext(
+            make(address),
+            (own: Context.Context<SchemeServices>) => Context.merge(context, own) as Context.Context<R | SchemeServices>
+          ))
+      }
+      return known
+    })
+  )
+
+/**
+ * Reads a resolver from one text, for configuration:
+ *
+ * | Text                                      | Resolver                                                                     |
+ * | ----------------------------------------- | ---------------------------------------------------------------------------- |
+ * | `tcp://10.0.0.1:7000,10.0.0.2:7000`       | {@link constant}; likewise `tcp4` and `tcp6`                                 |
+ * | `unix:///run/a.sock,/run/b.sock`          | {@link constant}. One of another network names it: `unix:///run/a.sock,tcp://b:7000` |
+ * | `dns://cart.internal:7000`                | {@link dns}                                                                  |
+ * | `dns+srv://_rpc._tcp.cart.internal`       | {@link dnsSrv}                                                               |
+ * | `unixdir:///run/cart`                     | {@link directory}                                                            |
+ * | `file:///run/cart.ready?unix:///run/cart.sock` | {@link file}, with the endpoints after the `?`                          |
+ *
+ * and what {@link layerSchemes} has added. The resolvers have their default options. Certificates are in no text: {@link map} puts `Endpoint.mtls` around the endpoints.
+ *
+ * It fails with an {@link InvalidResolver} that says what is wrong with the text.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Resolver } from "effect-call"
+ *
+ * const replicas = Resolver.layer(Resolver.parse("dns://cart.internal:7000")).pipe(
+ *   Layer.provide([Resolver.layerDns(), NodeFileSystem.layer])
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const parse = Effect.fnUntraced(function*(
+  text: string
+): Effect.fn.Return<Resolver, InvalidResolver, SchemeServices> {
+  const split = splitScheme(text)
+  if (Result.isFailure(split)) return yield* new InvalidResolver({ message: split.failure, text })
+  const { address, scheme } = split.success
+  const schemes = yield* Schemes
+  const make = schemes.get(scheme)
+  if (make === undefined) {
+    const message = `"${scheme}" in "${text}" is not the scheme of a resolver: expected one of ${
+      [...schemes.keys()].join(", ")
+    }`
+    return yield* new InvalidResolver({ message, text })
+  }
+  return yield* Effect.mapError(make(address), ({ message }) => new InvalidResolver({ message, text }))
+})
+
+/**
+ * A resolver that the configuration names, as {@link parse} reads it.
+ *
+ * **Example** (`CART=dns://cart.internal:7000` in the environment)
+ *
+ * ```ts
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Resolver } from "effect-call"
+ *
+ * const replicas = Resolver.layer(Resolver.config("CART")).pipe(
+ *   Layer.provide([Resolver.layerDns(), NodeFileSystem.layer])
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const config = (
+  name: string
+): Effect.Effect<Resolver, Config.ConfigError | InvalidResolver, SchemeServices> =>
+  Effect.flatMap(Config.String(name), parse)
 
 /**
  * Provides the {@link Resolver} service: a resolver, or an effect that makes one and may take its time, fail, or

@@ -1,0 +1,25 @@
+/**
+ * Lists of endpoints, as resolvers answer them.
+ */
+import type { Endpoint } from "../../Endpoint.ts"
+
+/** Of several with one address the first counts. */
+export const distinct = (endpoints: Iterable<Endpoint>): ReadonlyArray<Endpoint> => {
+  const byAddress = new Map<string, Endpoint>()
+  for (const endpoint of endpoints) {
+    if (!byAddress.has(endpoint.address)) byAddress.set(endpoint.address, endpoint)
+  }
+  return [...byAddress.values()]
+}
+
+/** Ordered by their addresses, so that a set always is the same list. Of several with one address the first counts. */
+export const sorted = (endpoints: Iterable<Endpoint>): ReadonlyArray<Endpoint> =>
+  distinct(endpoints).toSorted((a, b) => a.address < b.address ? -1 : 1)
+
+/** Whether two lists say the same: addresses and attributes, in order. */
+export const sameEndpoints = (some: ReadonlyArray<Endpoint>, others: ReadonlyArray<Endpoint>): boolean =>
+  some.length === others.length && some.every((endpoint, i) => {
+    const other = others[i]
+    return other !== undefined && endpoint.address === other.address && endpoint.weight === other.weight
+      && endpoint.zone === other.zone && endpoint.priority === other.priority
+  })

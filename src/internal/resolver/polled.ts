@@ -1,0 +1,180 @@
+/**
+ * Resolvers that look for their endpoints now and then.
+ *
+ * One fiber looks, while somebody waits for news: what several ask for is looked for once. It ends when nobody waits any more, as does a look
+ * that is under way then. What is known stays, and so does the time until which it is good.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type { Endpoint } from "../../Endpoint.ts"
+import type { Resolution, Resolver, Version } from "../../Resolver.ts"
+import { background } from "../background.ts"
+import { nowMillis, sleepMillis } from "../time.ts"
+import { sameEndpoints } from "./endpoints.ts"
+import { ResolverError, versions } from "./model.ts"
+
+/** What was found, and for how long it need not be looked for again. */
+export interface Look {
+  readonly endpoints: ReadonlyArray<Endpoint>
+  readonly goodForMillis: number
+}
+
+/** How endpoints are found. */
+export interface Source {
+  /** The kind of resolver, as versions name it. */
+  readonly kind: string
+  readonly look: Effect.Effect<Look, ResolverError>
+  /** So long after a look has begun, the next one may, where it is asked for before the last one's answer is no longer good. */
+  readonly leastMillis: number
+  /** So long after a look has failed, the next one is made. */
+  readonly retryMillis: number
+  /** Runs while somebody waits, and may say that there is something to look at. */
+  readonly beside?: (lookSoon: () => void) => Effect.Effect<void>
+}
+
+/** A resolver that can be told that there is something to look at. */
+export interface Polled {
+  readonly resolver: Resolver
+  readonly lookSoon: () => void
+}
+
+interface Waiter {
+  readonly seen: Version | undefined
+  readonly resume: (effect: Effect.Effect<Resolution, ResolverError>) => void
+}
+
+export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Return<Polled> {
+  const context = yield* background
+  const clock = Context.get(context, Clock.Clock)
+  const nextVersion = versions(source.kind)
+  const waiters = new Set<Waiter>()
+  let latest: Resolution | undefined
+  let failing = false
+  /** When the last look began, and when the next one is due. */
+  let lookedAt = -Infinity
+  let dueAt = -Infinity
+  let looking = false
+  /** Whether another look was asked for while one was under way, which may have missed what there is to see. */
+  let again = false
+  let running: Fiber.Fiber<void> | undefined
+  let isRunning = false
+  let wake = () => {}
+
+  const lookAt = (at: number) => {
+    if (at >= dueAt) return
+    dueAt = at
+    wake()
+  }
+
+  const lookSoon = () => {
+    if (looking) again = true
+    else lookAt(lookedAt + source.leastMillis)
+  }
+
+  const settle = (
+    which: (waiter: Waiter) => boolean,
+    answer: (waiter: Waiter) => Effect.Effect<Resolution, ResolverError>
+  ) => {
+    for (const waiter of [...waiters]) {
+      if (which(waiter) && waiters.delete(waiter)) waiter.resume(answer(waiter))
+    }
+  }
+
+  const found = (endpoints: ReadonlyArray<Endpoint>) => {
+    // After failures one that has seen the same endpoints is answered too: it learns that they are up to date again.
+    const recovered = failing
+    failing = false
+    const current = latest !== undefined && sameEndpoints(latest.endpoints, endpoints)
+      ? latest
+      : { endpoints, version: nextVersion() }
+    latest = current
+    settle(
+      ({ seen }) => recovered || seen === undefined || !Equal.equals(seen, current.version),
+      () => Effect.succeed(current)
+    )
+  }
+
+  const notFound = (error: ResolverError) => {
+    failing = true
+    const current = latest
+    settle(
+      () => true,
+      ({ seen }) => current !== undefined && seen === undefined ? Effect.succeed(current) : Effect.fail(error)
+    )
+  }
+
+  const look = Effect.gen(function*() {
+    looking = true
+    again = false
+    lookedAt = nowMillis(clock)
+    const exit = yield* Effect.exit(source.look)
+    looking = false
+    dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
+    if (again) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
+    if (Exit.isSuccess(exit)) return found(exit.value.endpoints)
+    const failure = exit.cause.reasons.find(Cause.isFailReason)
+    notFound(failure?.error ?? new ResolverError({ message: "the resolver has a defect", cause: exit.cause }))
+  })
+
+  const woken = Effect.callback<void>((resume) => {
+    wake = () => resume(Effect.void)
+  })
+
+  const run = Effect.gen(function*() {
+    if (source.beside !== undefined) yield* Effect.forkChild(source.beside(lookSoon))
+    while (waiters.size > 0) {
+      const wait = dueAt - nowMillis(clock)
+      if (wait <= 0) yield* look
+      else yield* Effect.raceFirst(sleepMillis(clock, wait), woken)
+    }
+    isRunning = false
+  })
+
+  const start = () => {
+    if (isRunning) return
+    isRunning = true
+    running = Effect.runForkWith(context)(run)
+  }
+
+  const leave = (waiter: Waiter): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      waiters.delete(waiter)
+      if (waiters.size > 0 || !isRunning || running === undefined) return Effect.void
+      isRunning = false
+      // Here and not when the fiber has ended: another may have begun to look by then.
+      if (looking) dueAt = -Infinity
+      looking = false
+      return Fiber.interrupt(running)
+    })
+
+  const wait = (seen: Version | undefined) =>
+    Effect.callback<Resolution, ResolverError>((resume) => {
+      const waiter = { seen, resume }
+      waiters.add(waiter)
+      if (latest === undefined) lookAt(-Infinity)
+      start()
+      return leave(waiter)
+    })
+
+  return {
+    lookSoon,
+    resolver: {
+      isConstant: false,
+      resolve: (seen) =>
+        Effect.suspend(() => {
+          if (latest === undefined) return wait(seen)
+          // Where somebody waits, nothing newer is known. Else it may be out of date.
+          const isNews = seen === undefined
+            ? isRunning || nowMillis(clock) < dueAt
+            : !Equal.equals(seen, latest.version)
+          return isNews ? Effect.succeed(latest) : wait(seen)
+        }),
+      refresh: Effect.sync(lookSoon)
+    }
+  }
+})

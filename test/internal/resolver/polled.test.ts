@@ -1,0 +1,216 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Equal, Fiber } from "effect"
+import { Endpoint, Resolver } from "effect-call"
+import { TestClock } from "effect/testing"
+import { type Look, polled, type Source } from "../../../src/internal/resolver/polled.ts"
+import { addresses, next, waits } from "../../support/resolve.ts"
+
+const a = Endpoint.tcp("a:1")
+const b = Endpoint.tcp("b:1")
+
+const make = Effect.fnUntraced(function*(options?: Partial<Source>) {
+  const state = {
+    looks: 0,
+    answer: Effect.succeed([a]) as Effect.Effect<ReadonlyArray<Endpoint.Endpoint>, Resolver.ResolverError>,
+    goodForMillis: 10_000
+  }
+  const { resolver } = yield* polled({
+    kind: "test",
+    look: Effect.suspend(() => {
+      state.looks++
+      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis: state.goodForMillis }))
+    }),
+    leastMillis: 1000,
+    retryMillis: 5000,
+    ...options
+  })
+  return { state, resolver }
+})
+
+const error = new Resolver.ResolverError({ message: "no" })
+
+describe("polled", () => {
+  it.effect("looks when it is first asked, and again when what was found is no longer good", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      assert.deepStrictEqual(addresses(first), [a.address])
+      const waiting = yield* next(resolver, first)
+      yield* TestClock.adjust(9999)
+      assert.strictEqual(state.looks, 1)
+      state.answer = Effect.succeed([a, b])
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [a.address, b.address])
+      assert.strictEqual(state.looks, 2)
+    }))
+
+  it.effect("gives one version to one set, attributes included", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      const waiting = yield* next(resolver, first)
+      state.answer = Effect.succeed([Endpoint.tcp("a:1")])
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(waits(waiting))
+      assert.strictEqual(state.looks, 7)
+      state.answer = Effect.succeed([Endpoint.withAttributes(a, { weight: 2 })])
+      yield* TestClock.adjust("10 seconds")
+      const second = yield* Fiber.join(waiting)
+      assert.strictEqual(second.endpoints[0]?.weight, 2)
+      assert.isFalse(Equal.equals(first.version, second.version))
+    }))
+
+  it.effect("answers at once what it knows while that is good, also to a version it does not know", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      assert.strictEqual(yield* resolver.resolve(), first)
+      assert.strictEqual(yield* resolver.resolve(Resolver.missing), first)
+      assert.strictEqual(state.looks, 1)
+      yield* TestClock.adjust("10 seconds")
+      yield* resolver.resolve()
+      assert.strictEqual(state.looks, 2)
+    }))
+
+  it.effect("looks once for all that ask", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const gate = yield* Deferred.make<void>()
+      state.answer = Effect.as(Deferred.await(gate), [a])
+      const asking = yield* Effect.forkChild(Effect.replicateEffect(resolver.resolve(), 8, { concurrency: 8 }), {
+        startImmediately: true
+      })
+      yield* Deferred.succeed(gate, undefined)
+      const answers = yield* Fiber.join(asking)
+      assert.strictEqual(new Set(answers).size, 1)
+      const waiting = yield* Effect.forEach(answers, (answer) => next(resolver, answer))
+      state.answer = Effect.succeed([b])
+      yield* TestClock.adjust("10 seconds")
+      for (const fiber of waiting) assert.deepStrictEqual(addresses(yield* Fiber.join(fiber)), [b.address])
+      assert.strictEqual(state.looks, 2)
+    }))
+
+  it.effect("does not look while nobody waits", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const waiting = yield* next(resolver, yield* resolver.resolve())
+      yield* Fiber.interrupt(waiting)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(state.looks, 1)
+    }))
+
+  it.effect("looks again for those who still wait when one is interrupted in the middle of a look", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      let interrupted = 0
+      state.answer = Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++))
+      const one = yield* Effect.forkChild(resolver.resolve(), { startImmediately: true })
+      const other = yield* Effect.forkChild(resolver.resolve(), { startImmediately: true })
+      yield* Fiber.interrupt(one)
+      assert.strictEqual(interrupted, 0)
+      yield* Fiber.interrupt(other)
+      assert.strictEqual(interrupted, 1)
+      state.answer = Effect.succeed([b])
+      assert.deepStrictEqual(addresses(yield* resolver.resolve()), [b.address])
+    }))
+
+  it.effect("fails those who wait when a look fails, keeps what it knows, and tells when it is up to date again", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      state.answer = Effect.fail(error)
+      const failing = yield* next(resolver, first)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* Effect.flip(Fiber.join(failing)), error)
+      assert.strictEqual(yield* resolver.resolve(), first)
+
+      const waiting = yield* next(resolver, first)
+      yield* TestClock.adjust(4999)
+      assert.isTrue(waits(waiting))
+      state.answer = Effect.succeed([a])
+      yield* TestClock.adjust(1)
+      assert.strictEqual(yield* Fiber.join(waiting), first)
+      const quiet = yield* next(resolver, first)
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(waits(quiet))
+    }))
+
+  it.effect("fails while it has never found anything, and looks each time it is asked", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      state.answer = Effect.fail(error)
+      assert.strictEqual(yield* Effect.flip(resolver.resolve()), error)
+      assert.strictEqual(yield* Effect.flip(resolver.resolve(Resolver.missing)), error)
+      assert.strictEqual(state.looks, 2)
+      state.answer = Effect.succeed([a])
+      assert.deepStrictEqual(addresses(yield* resolver.resolve()), [a.address])
+    }))
+
+  it.effect("takes a defect for a failure", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      for (const cause of [Effect.die("broken"), Effect.interrupt]) {
+        state.answer = cause
+        assert.strictEqual((yield* Effect.flip(resolver.resolve()))._tag, "ResolverError")
+      }
+    }))
+
+  it.effect("looks soon when it is refreshed, at most once in a while", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const waiting = yield* next(resolver, yield* resolver.resolve())
+      yield* resolver.refresh!
+      yield* resolver.refresh!
+      yield* TestClock.adjust(999)
+      assert.strictEqual(state.looks, 1)
+      yield* TestClock.adjust(1)
+      assert.strictEqual(state.looks, 2)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(state.looks, 2)
+      yield* resolver.refresh!
+      yield* TestClock.adjust(0)
+      assert.strictEqual(state.looks, 3)
+      assert.isTrue(waits(waiting))
+    }))
+
+  it.effect("looks once more when it is refreshed in the middle of a look", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      const waiting = yield* next(resolver, first)
+      const gate = yield* Deferred.make<void>()
+      state.answer = Effect.as(Deferred.await(gate), [a])
+      yield* TestClock.adjust("10 seconds")
+      yield* resolver.refresh!
+      yield* Deferred.succeed(gate, undefined)
+      state.answer = Effect.succeed([b])
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
+    }))
+
+  it.effect("runs what is beside it while somebody waits, and ends it then", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      let lookSoon = () => {}
+      const { resolver, state } = yield* make({
+        leastMillis: 20,
+        beside: (soon) => {
+          lookSoon = soon
+          return Effect.acquireUseRelease(
+            Effect.sync(() => log.push("begins")),
+            () => Effect.never,
+            () => Effect.sync(() => log.push("ends"))
+          )
+        }
+      })
+      const first = yield* resolver.resolve()
+      const waiting = yield* next(resolver, first)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(log.at(-1), "begins")
+      state.answer = Effect.succeed([b])
+      lookSoon()
+      yield* Fiber.join(waiting)
+      yield* TestClock.adjust(0)
+      assert.strictEqual(log.at(-1), "ends")
+    }))
+})
