@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Random } from "effect"
-import { Balancer, Endpoint } from "effect-call"
+import { Balancer, type Endpoint } from "effect-call"
 import * as fc from "fast-check"
 import {
   addressesOf,

@@ -28,22 +28,21 @@ export const consistentHash = (): ImmediateBalancer => {
   const ring = new Ring()
   const withoutKey = leastPending()
 
-  /** How many calls are pending at those not to be avoided for each unit of their weight, with the one to be picked for. */
-  let meanPending = 0
+  /** How many calls are pending at those not to be avoided, with the one to be picked for, and what they weigh. */
+  let pending = 0
   let totalWeight = 0
-  /** The mean is counted anew after as many picks as there are endpoints, which then costs a pick no more than one look at one of them. */
+  /** They are counted anew after as many picks as there are endpoints, which then costs a pick no more than one look at one of them. */
   let picksLeft = 0
   let countedWithout = avoid
 
   const count = (): void => {
-    let pending = 0
+    pending = 0
     totalWeight = 0
     for (const view of known.views ?? []) {
       if (avoid.size > 0 && avoid.has(view.endpoint.address)) continue
       pending += view.callsPending
       totalWeight += view.weight
     }
-    meanPending = pending / totalWeight
     picksLeft = known.endpoints.length
     countedWithout = avoid
   }
@@ -57,7 +56,7 @@ export const consistentHash = (): ImmediateBalancer => {
     const view = known.views?.[index]
     if (view === undefined) return isFree(index)
     const { callsPending } = view
-    return (callsPending < leastBound || callsPending < Math.ceil(boundFactor * meanPending * view.weight)) &&
+    return (callsPending < leastBound || callsPending < Math.ceil(boundFactor * pending * view.weight / totalWeight)) &&
       isFree(index)
   }
 
@@ -79,7 +78,7 @@ export const consistentHash = (): ImmediateBalancer => {
       if (known.views !== undefined) {
         if (picksLeft-- <= 0 || countedWithout !== avoid) count()
         // The call to be picked for. Those that have ended since the count still count, so that there is always one below the bound.
-        meanPending += 1 / totalWeight
+        pending++
       }
       const hash = hashKey(shardKey)
       let index = ring.find(hash, hasRoom)
