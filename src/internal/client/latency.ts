@@ -12,30 +12,40 @@ const memory = 10_000
  * ```
  * the answer took longer:  average = took
  * else, after t ms:        average = average × e^(−t/10000) + took × (1 − e^(−t/10000))
- * read, after t ms:        average × e^(−t/10000)
+ * read, after t ms:        average × e^(−t/10000), and no less than t while calls are pending
  * ```
+ *
+ * The last is what makes an endpoint that has stalled slow before it answers: one of its calls has waited that long.
  */
 export class Latency {
   /** Negative: there was no answer yet. */
   private average = -1
-  private updatedAt = 0
+  private answeredAt = 0
+  private waitsSince = 0
+
+  /** A call was sent while none was pending. */
+  begin(nowMillis: number): void {
+    this.waitsSince = nowMillis
+  }
 
   /** An answer took so many milliseconds. */
   observe(millis: number, nowMillis: number): void {
     const before = this.average
     const kept = this.kept(nowMillis)
     this.average = millis >= before ? millis : before * kept + millis * (1 - kept)
-    this.updatedAt = nowMillis
+    this.answeredAt = this.waitsSince = nowMillis
   }
 
   /** The average, in milliseconds; undefined before there was an answer. */
-  at(nowMillis: number): number | undefined {
-    return this.average < 0 ? undefined : this.average * this.kept(nowMillis)
+  at(nowMillis: number, isPending = false): number | undefined {
+    if (this.average < 0) return undefined
+    const average = this.average * this.kept(nowMillis)
+    return isPending ? Math.max(average, nowMillis - this.waitsSince) : average
   }
 
   /** How much is left of what was known; all of it where the clock was set back. */
   private kept(nowMillis: number): number {
-    const elapsed = nowMillis - this.updatedAt
+    const elapsed = nowMillis - this.answeredAt
     return elapsed > 0 ? Math.exp(-elapsed / memory) : 1
   }
 }

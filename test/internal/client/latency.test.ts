@@ -44,6 +44,21 @@ describe("Latency", () => {
     assert.isBelow(latency.at(100_000) ?? NaN, 0.1)
   })
 
+  it("is no less than what a call has waited for, once there was an answer", () => {
+    const latency = new Latency()
+    latency.begin(0)
+    assert.isUndefined(latency.at(500, true))
+    latency.observe(10, 1000)
+    latency.begin(2000)
+    assert.isBelow(latency.at(2005, true) ?? NaN, 10)
+    assert.strictEqual(latency.at(2700, true), 700)
+    assert.isBelow(latency.at(2700) ?? NaN, 10)
+    // Another call was answered, and how long the rest has waited is not known.
+    latency.observe(12, 2710)
+    assert.isBelow(latency.at(2715, true) ?? NaN, 13)
+    assert.strictEqual(latency.at(3710, true), 1000)
+  })
+
   it("does not grow when the clock is set back", () => {
     const latency = new Latency()
     latency.observe(100, 50_000)
