@@ -5,7 +5,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import type { Balancer, PickOptions } from "../Balancer.ts"
+import type { Balancer, EndpointView, PickOptions } from "../Balancer.ts"
 import { Unreachable } from "../CallError.ts"
 import type { Endpoint } from "../Endpoint.ts"
 
@@ -30,12 +30,20 @@ export interface ImmediateBalancer extends Balancer {
  */
 export const isImmediate = (balancer: Balancer): balancer is ImmediateBalancer => Object.hasOwn(balancer, pickNow)
 
-const make = (
-  update: (endpoints: ReadonlyArray<Endpoint>) => void,
+/** Makes a balancer that can pick without an Effect, too. */
+export const withPickNow = (balancer: Balancer, now: ImmediateBalancer[typeof pickNow]): ImmediateBalancer => {
+  Object.defineProperty(balancer, pickNow, { value: now, enumerable: false })
+  // `defineProperty` has added what the type asks for.
+  return balancer as ImmediateBalancer
+}
+
+/** A balancer from how it picks at once, and why it does not where there is nothing to pick. */
+export const make = (
+  update: (endpoints: ReadonlyArray<Endpoint>, views: ReadonlyArray<EndpointView> | undefined) => void,
   now: ImmediateBalancer[typeof pickNow],
   why: (options: PickOptions) => string
-): ImmediateBalancer => {
-  const balancer: Balancer = {
+): ImmediateBalancer =>
+  withPickNow({
     update,
     pick: (options) =>
       Effect.withFiber((fiber) => {
@@ -44,16 +52,17 @@ const make = (
           ? Effect.fail(new Unreachable({ message: why(options), attempts: [] }))
           : Effect.succeed(endpoint)
       })
-  }
-  Object.defineProperty(balancer, pickNow, { value: now, enumerable: false })
-  // `defineProperty` has added what the type asks for.
-  return balancer as ImmediateBalancer
-}
+  }, now)
 
 /** Why there is nothing to pick where there are no endpoints. */
 export const noEndpoints = "no endpoints"
 
-const allAvoided = "every endpoint was tried or is in backoff"
+/** Why there is nothing to pick where there are some. */
+export const allAvoided = "every endpoint was tried or is in backoff"
+
+/** What is wrong with a shard key outside u64. */
+export const notAShardKey = (shardKey: bigint): string =>
+  `shard key ${shardKey} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
 
 // Endpoints that have gone are remembered up to this many, so that a rotation survives lists that come and go.
 const rememberedAddresses = 1024
@@ -121,7 +130,7 @@ const shardOf = (key: bigint, count: number): number => {
 }
 
 /** Whether a key is a u64. */
-export const isShardKey = (key: bigint): boolean => shardOf(key, 1) === 0
+export const isShardKey = (key: bigint): boolean => BigInt.asUintN(64, key) === key
 
 /** How often an endpoint is drawn from all of them before the free ones are counted. */
 const firstTries = 4
@@ -166,7 +175,7 @@ export const sharded = (): ImmediateBalancer => {
     },
     ({ shardKey }) => {
       if (shardKey !== undefined && !isShardKey(shardKey)) {
-        return `shard key ${shardKey} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
+        return notAShardKey(shardKey)
       }
       if (endpoints.length === 0) return noEndpoints
       if (shardKey === undefined) return allAvoided

@@ -44,8 +44,8 @@ const looks: Record<Family, { readonly color: string; readonly label: string }> 
 }
 
 /** All in pixels. Texts are not measured: a character is taken for as wide as the widest fonts for pages have it on average. */
-const width = 960
-const margin = 20
+export const width = 960
+export const margin = 20
 const charWidth = 7
 const barHeight = 14
 const lineHeight = 20
@@ -60,10 +60,10 @@ const usualConcurrency = 64
 const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&quot;", "'": "&#39;" }
 const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? character)
 
-const text = (x: number, y: number, content: string, kind: string): string =>
+export const text = (x: number, y: number, content: string, kind: string): string =>
   `<text x="${round(x)}" y="${round(y)}" class="${kind}">${escape(content)}</text>`
 
-const box = (x: number, y: number, width: number, height: number, color: string): string => {
+export const box = (x: number, y: number, width: number, height: number, color: string): string => {
   const place = `x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}"`
   return `<rect ${place} fill="${color}"/>`
 }
@@ -79,7 +79,7 @@ text { font: 12px -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill:
 `
 
 /** The picture around what is drawn, which is `height` high. */
-const page = (title: string, height: number, drawn: ReadonlyArray<string>): string =>
+export const page = (title: string, height: number, drawn: ReadonlyArray<string>): string =>
   [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">`,
     `<title>${escape(title)}</title>`,

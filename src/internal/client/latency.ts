@@ -1,32 +1,56 @@
 /**
- * How long an endpoint's answers take: an average that a slow answer raises at once, and that comes down again by and by.
+ * How long the answers of an endpoint take: an average that follows a slow answer at once and forgets it slowly.
  */
 
-/** In so many milliseconds, what an answer has added to the average falls to 37 % of it. */
-const timeConstant = 10_000
+/** How long it takes to forget all but a 1/e of what was, in milliseconds. */
+const memory = 10_000
 
+/**
+ * A moving average. An answer that took longer than the average replaces it; others bring it down, the more the longer nothing was heard. While
+ * nothing is heard it goes down, too: an endpoint that was slow is tried again at some time.
+ *
+ * ```
+ * the answer took longer:  average = took
+ * else, after t ms:        average = average × e^(−t/10000) + took × (1 − e^(−t/10000))
+ * read, after t ms:        average × e^(−t/10000), and no less than t while calls are pending
+ * ```
+ *
+ * The last is what makes an endpoint that has stalled slow before it answers: one of its calls has waited that long.
+ */
 export class Latency {
-  /** In milliseconds; -1 before there was an answer. */
-  private value = -1
-  private updatedAt = 0
+  /** Negative: there was no answer yet. */
+  private average = -1
+  private answeredAt = 0
+  private waitsSince = 0
 
-  /** An answer took so long; `now` is in milliseconds of any one clock. */
-  observe(millis: number, now: number): void {
-    this.value = millis > this.value ? millis : millis + (this.value - millis) * this.weight(now)
-    this.updatedAt = now
+  /** A call was sent while none was pending. */
+  begin(nowMillis: number): void {
+    this.waitsSince = nowMillis
+  }
+
+  /** An answer took so many milliseconds. */
+  observe(millis: number, nowMillis: number): void {
+    const before = this.average
+    const kept = this.kept(nowMillis)
+    this.average = millis >= before ? millis : before * kept + millis * (1 - kept)
+    this.answeredAt = this.waitsSince = nowMillis
   }
 
   /** Something took so long, or longer: it does not bring the average down. */
-  observeAtLeast(millis: number, now: number): void {
-    if (millis > (this.at(now) ?? -1)) this.observe(millis, now)
+  observeAtLeast(millis: number, nowMillis: number): void {
+    if (millis > (this.at(nowMillis) ?? -1)) this.observe(millis, nowMillis)
   }
 
-  /** The average, which falls where there are no answers: what was slow and is called no more would else never be tried again. */
-  at(now: number): number | undefined {
-    return this.value === -1 ? undefined : this.value * this.weight(now)
+  /** The average, in milliseconds; undefined before there was an answer. */
+  at(nowMillis: number, isPending = false): number | undefined {
+    if (this.average < 0) return undefined
+    const average = this.average * this.kept(nowMillis)
+    return isPending ? Math.max(average, nowMillis - this.waitsSince) : average
   }
 
-  private weight(now: number): number {
-    return Math.exp((this.updatedAt - now) / timeConstant)
+  /** How much is left of what was known; all of it where the clock was set back. */
+  private kept(nowMillis: number): number {
+    const elapsed = nowMillis - this.answeredAt
+    return elapsed > 0 ? Math.exp(-elapsed / memory) : 1
   }
 }

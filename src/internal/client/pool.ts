@@ -135,15 +135,19 @@ export class Pool implements PeerOwner, EndpointView {
 
   /** Read for each of some endpoints with every call: nothing is made here. */
   get callsPending(): number {
-    const waiting = (this.waiters?.size ?? 0) + (this.roomWaiters?.size ?? 0)
-    if (this.only !== undefined) return this.only.callsInFlight + waiting
-    let pending = waiting
-    for (const session of this.open) pending += session.callsInFlight
-    return pending
+    return this.callsOut + (this.waiters?.size ?? 0) + (this.roomWaiters?.size ?? 0)
   }
 
   get latency(): number | undefined {
-    return this.latencies.at(nowMillis(this.settings.clock))
+    return this.latencies.at(nowMillis(this.settings.clock), this.callsOut > 0)
+  }
+
+  /** The calls on connections that are open. */
+  private get callsOut(): number {
+    if (this.only !== undefined) return this.only.callsInFlight
+    let out = 0
+    for (const session of this.open) out += session.callsInFlight
+    return out
   }
 
   get weight(): number {

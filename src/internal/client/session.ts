@@ -184,6 +184,7 @@ export class ClientSession implements TransportOwner {
     if (call.startedAt !== -1) this.clock.forget()
     call.sentAt = this.now()
     if (call.startedAt === -1) call.startedAt = call.sentAt
+    if (this.pending.size === 0) this.owner.latencies.begin(nowMillis(this.settings.clock))
     this.pending.add(call)
     const hasDeadline = call.deadlineAt !== Infinity
     // The time left is written when the request leaves; until then any deadline will do that says there is one.

@@ -1,0 +1,37 @@
+/**
+ * What the balancers that look at endpoints closely have in common.
+ */
+import type { EndpointView } from "../../Balancer.ts"
+import type { Endpoint } from "../../Endpoint.ts"
+
+/** What a balancer was given at its last update. */
+export interface Known {
+  readonly endpoints: ReadonlyArray<Endpoint>
+  readonly views: ReadonlyArray<EndpointView> | undefined
+}
+
+export const nothingKnown: Known = { endpoints: [], views: undefined }
+
+const areSame = <A>(one: ReadonlyArray<A>, other: ReadonlyArray<A>): boolean =>
+  one.length === other.length && one.every((element, index) => element === other[index])
+
+/**
+ * What an update gives, as copies; undefined where it is what is known already. A balancer for a single call is updated before each pick, and
+ * most of the time nothing has changed.
+ */
+export const changed = (
+  known: Known,
+  endpoints: ReadonlyArray<Endpoint>,
+  views: ReadonlyArray<EndpointView> | undefined
+): Known | undefined => {
+  const same = areSame(known.endpoints, endpoints) &&
+    (views === undefined ? known.views === undefined : known.views !== undefined && areSame(known.views, views))
+  return same ? undefined : { endpoints: endpoints.slice(), views: views?.slice() }
+}
+
+/** The weight of an endpoint once it has started: that of its view may be less until then. */
+export const fullWeight = (endpoint: Endpoint, view: EndpointView | undefined): number =>
+  Math.max(endpoint.weight ?? 1, view?.weight ?? 0)
+
+export const fullWeights = ({ endpoints, views }: Known): Float64Array<ArrayBuffer> =>
+  Float64Array.from(endpoints, (endpoint, index) => fullWeight(endpoint, views?.[index]))

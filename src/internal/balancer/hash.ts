@@ -1,0 +1,30 @@
+/**
+ * Hashes of 32 bits that are the same in every process: clients that hash the same things must come to the same ends.
+ *
+ * Effect's `Hash.string` is made for hash maps. Texts that differ in their last digits, as addresses do, have hashes close to each other, and a ring
+ * needs them spread over all numbers.
+ */
+
+/** Changes of a single bit change every other one half of the time: the last step of MurmurHash3. */
+export const mix = (hash: number): number => {
+  let mixed = hash ^ (hash >>> 16)
+  mixed = Math.imul(mixed, 0x85ebca6b)
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
+  return (mixed ^ (mixed >>> 16)) >>> 0
+}
+
+/** FNV-1a over the UTF-16 of a text, mixed. */
+export const hashText = (text: string): number => {
+  let hash = 0x811c9dc5
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  return mix(hash)
+}
+
+const bytes = new DataView(new ArrayBuffer(8))
+
+/** A u64. Of other numbers the lowest 64 bits count. */
+export const hashKey = (key: bigint): number => {
+  bytes.setBigUint64(0, key)
+  // Neither half must be able to cancel what the other has done.
+  return mix(mix(bytes.getUint32(4) ^ 0x9e3779b9) + bytes.getUint32(0))
+}

@@ -1,0 +1,68 @@
+/**
+ * Draws from a number of endpoints, each as often as its weight says, at the same cost however many there are.
+ *
+ * Walker's alias method: all have columns of the same height, and what a light one leaves free of its own belongs to a heavy one. A number
+ * from 0 to 1 names a column and a height in it.
+ */
+
+export class Sampler {
+  /** Where those that can be drawn are in the list; undefined: they are the list. */
+  private readonly indices: Int32Array | undefined
+  readonly size: number
+  /** Which part of each column is its own, and whose the rest is; undefined where all weigh the same. */
+  private readonly own: Float64Array | undefined
+  private readonly alias: Int32Array | undefined
+
+  /** `weights` are those of the whole list. */
+  constructor(weights: Float64Array, indices?: Int32Array) {
+    this.indices = indices
+    const mine = indices === undefined ? weights : Float64Array.from(indices, (index) => weights[index] ?? 0)
+    this.size = mine.length
+    if (mine.every((weight) => weight === mine[0])) return
+
+    const { length } = mine
+    const total = mine.reduce((sum, weight) => sum + weight, 0)
+    const own = mine.map((weight) => weight * length / total)
+    const alias = Int32Array.from(own, (_, column) => column)
+    const light: Array<number> = []
+    const heavy: Array<number> = []
+    own.forEach((height, column) => (height < 1 ? light : heavy).push(column))
+    while (true) {
+      const from = heavy.at(-1)
+      const to = light.pop()
+      // What is left over either way is 1 but for rounding.
+      if (from === undefined || to === undefined) break
+      alias[to] = from
+      const height = (own[from] ?? 0) - (1 - (own[to] ?? 0))
+      own[from] = height
+      if (height < 1) {
+        heavy.pop()
+        light.push(from)
+      }
+    }
+    for (const column of [...light, ...heavy]) own[column] = 1
+    this.own = own
+    this.alias = alias
+  }
+
+  /** Where in the list the one at `position` of those that can be drawn is. */
+  at(position: number): number {
+    return this.indices === undefined ? position : this.indices[position] ?? 0
+  }
+
+  /** A position among those that can be drawn, by their weights. `uniform` is from 0 to 1, exclusive. */
+  draw(uniform: number): number {
+    const scaled = uniform * this.size
+    const column = Math.floor(scaled)
+    const { alias, own } = this
+    return own === undefined || alias === undefined || scaled - column < (own[column] ?? 1)
+      ? column
+      : alias[column] ?? 0
+  }
+
+  /** Another position than `not`, each as likely. There have to be two. */
+  drawOther(uniform: number, not: number): number {
+    const position = Math.floor(uniform * (this.size - 1))
+    return position >= not ? position + 1 : position
+  }
+}

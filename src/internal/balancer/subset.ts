@@ -1,0 +1,88 @@
+/**
+ * Some of many endpoints, chosen by rendezvous hashing: every client puts all of them into an order of its own, by a hash of both names, and uses
+ * the first ones. When one endpoint joins or leaves, the order of the others is as before.
+ */
+import * as Effect from "effect/Effect"
+import type { Balancer, EndpointView } from "../../Balancer.ts"
+import type { Endpoint } from "../../Endpoint.ts"
+import { isImmediate, pickNow, withPickNow } from "../balancer.ts"
+import { changed, nothingKnown } from "./endpoints.ts"
+import { hashText, mix } from "./hash.ts"
+
+interface Ranked {
+  readonly endpoint: Endpoint
+  readonly view: EndpointView | undefined
+  readonly hash: number
+}
+
+/** The endpoints in the order of a client; those of a lower priority are behind all others for everyone. */
+const inOrderOf = (
+  client: number,
+  endpoints: ReadonlyArray<Endpoint>,
+  views: ReadonlyArray<EndpointView> | undefined
+): ReadonlyArray<Ranked> =>
+  endpoints
+    .map((endpoint, index): Ranked => ({
+      endpoint,
+      view: views?.[index],
+      hash: mix(hashText(endpoint.address) ^ client)
+    }))
+    .sort((one, other) =>
+      (one.endpoint.priority ?? 0) - (other.endpoint.priority ?? 0) ||
+      one.hash - other.hash ||
+      (one.endpoint.address < other.endpoint.address ? -1 : 1)
+    )
+
+const give = (balancer: Balancer, ranked: ReadonlyArray<Ranked>): void => {
+  const views = ranked.flatMap(({ view }) => view === undefined ? [] : [view])
+  balancer.update(
+    ranked.map(({ endpoint }) => endpoint),
+    views.length === ranked.length && views.length > 0 ? views : undefined
+  )
+}
+
+/** `own` balances over the subset, and `spare` over those that stand in for it while all of it is to be avoided. */
+export const subset = (size: number, client: string, own: Balancer, spare: Balancer): Balancer => {
+  const seed = hashText(client)
+  let known = nothingKnown
+  let order: ReadonlyArray<Ranked> = []
+  /** Who stands in, by index in the order. */
+  let standIns: ReadonlyArray<Ranked> = []
+
+  const standIn = (avoid: ReadonlySet<string>): void => {
+    const next: Array<Ranked> = []
+    for (let i = size; i < order.length && next.length < size; i++) {
+      const ranked = order[i]
+      if (ranked !== undefined && !avoid.has(ranked.endpoint.address)) next.push(ranked)
+    }
+    if (next.length === standIns.length && next.every((ranked, index) => ranked === standIns[index])) return
+    standIns = next
+    give(spare, next)
+  }
+
+  const balancer: Balancer = {
+    update: (endpoints, views) => {
+      const update = changed(known, endpoints, views)
+      if (update === undefined) return
+      known = update
+      order = inOrderOf(seed, endpoints, views)
+      give(own, order.slice(0, size))
+      standIns = []
+      give(spare, standIns)
+    },
+    pick: (options) =>
+      order.length <= size
+        ? own.pick(options)
+        : Effect.catch(own.pick(options), (error) => {
+          standIn(options.avoid)
+          return standIns.length === 0 ? Effect.fail(error) : spare.pick(options)
+        })
+  }
+  if (!isImmediate(own) || !isImmediate(spare)) return balancer
+  return withPickNow(balancer, (options, context) => {
+    const endpoint = own[pickNow](options, context)
+    if (endpoint !== undefined || order.length <= size) return endpoint
+    standIn(options.avoid)
+    return spare[pickNow](options, context)
+  })
+}

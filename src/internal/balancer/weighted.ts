@@ -1,0 +1,127 @@
+/**
+ * Round robin by weights: an endpoint of weight w has a turn every 1/w, and the earliest turn is next. The turns of each are spread evenly, so
+ * that a heavy one does not get its calls in a row.
+ *
+ * ```
+ * weight 3   A──┼─────┼─────┼──┤   turns at 1/6, 3/6, 5/6
+ * weight 1   B────────┼────────┤   at 1/2
+ * weight 1   C────────┼────────┤   at 1/2; in all: A A B C A
+ * ```
+ */
+import type { Endpoint } from "../../Endpoint.ts"
+import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "../balancer.ts"
+import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
+
+export const weighted = (): ImmediateBalancer => {
+  let known = nothingKnown
+  let weights = new Float64Array(0)
+  /** When the next turn of each is. */
+  let turns = new Float64Array(0)
+  /** How much of a call each is owed while it starts: then it takes only so many of its turns. */
+  let owed = new Float64Array(0)
+  /** A binary heap of the indices, by turn. */
+  let heap = new Int32Array(0)
+  let size = 0
+  /** The time of the last turn. */
+  let now = 0
+  /** Those taken from the heap because they are to be avoided; kept, so that nothing is allocated for it. */
+  const aside: Array<number> = []
+
+  const isBefore = (one: number, other: number): boolean => {
+    const difference = (turns[one] ?? 0) - (turns[other] ?? 0)
+    return difference < 0 || (difference === 0 && one < other)
+  }
+
+  const sink = (place: number): void => {
+    const moving = heap[place] ?? 0
+    let at = place
+    while (true) {
+      let child = 2 * at + 1
+      if (child >= size) break
+      if (child + 1 < size && isBefore(heap[child + 1] ?? 0, heap[child] ?? 0)) child++
+      if (!isBefore(heap[child] ?? 0, moving)) break
+      heap[at] = heap[child] ?? 0
+      at = child
+    }
+    heap[at] = moving
+  }
+
+  const push = (index: number): void => {
+    let at = size++
+    while (at > 0) {
+      const parent = (at - 1) >> 1
+      if (!isBefore(index, heap[parent] ?? 0)) break
+      heap[at] = heap[parent] ?? 0
+      at = parent
+    }
+    heap[at] = index
+  }
+
+  /** Whether an endpoint takes its turn: one that is starting lets some of them go by. */
+  const takesTurn = (index: number): boolean => {
+    const weight = known.views?.[index]?.weight
+    const full = weights[index] ?? 0
+    if (weight === undefined || weight >= full) return true
+    const due = (owed[index] ?? 0) + weight / full
+    const takes = due >= 1
+    owed[index] = takes ? due - 1 : due
+    return takes
+  }
+
+  const next = (avoid: ReadonlySet<string>): Endpoint | undefined => {
+    let skipped = 0
+    while (size > 0) {
+      const index = heap[0] ?? 0
+      const endpoint = known.endpoints[index]
+      if (endpoint === undefined) return undefined
+      if (avoid.size > 0 && avoid.has(endpoint.address)) {
+        aside.push(index)
+        heap[0] = heap[--size] ?? 0
+        sink(0)
+        continue
+      }
+      const turn = turns[index] ?? 0
+      if (turn > now) now = turn
+      turns[index] = turn + 1 / (weights[index] ?? 1)
+      sink(0)
+      // Where all of them are starting, no one is to be preferred.
+      if (takesTurn(index) || ++skipped > 2 * size) return endpoint
+    }
+    return undefined
+  }
+
+  return make(
+    (endpoints, views) => {
+      const update = changed(known, endpoints, views)
+      if (update === undefined) return
+      const before = new Map(known.endpoints.map(({ address }, index) => [address, index]))
+      const oldTurns = turns
+      const oldOwed = owed
+      known = update
+      weights = fullWeights(update)
+      turns = new Float64Array(weights.length)
+      owed = new Float64Array(weights.length)
+      heap = new Int32Array(weights.length)
+      size = 0
+      update.endpoints.forEach(({ address }, index) => {
+        const interval = 1 / (weights[index] ?? 1)
+        const old = before.get(address)
+        // The first turn of a new one is taken. One that is heavier now does not wait any longer for having been light.
+        turns[index] = old === undefined ? now + interval / 2 : Math.min(oldTurns[old] ?? 0, now + interval)
+        owed[index] = old === undefined ? 1 : oldOwed[old] ?? 0
+        push(index)
+      })
+    },
+    ({ avoid }) => {
+      const endpoint = next(avoid)
+      for (const index of aside) {
+        // Its turn is lost, so that it will not have a number of calls in a row when it is back.
+        if (endpoint !== undefined) turns[index] = Math.max(turns[index] ?? 0, now + 1 / (weights[index] ?? 1))
+        push(index)
+      }
+      aside.length = 0
+      return endpoint
+    },
+    () => known.endpoints.length === 0 ? noEndpoints : allAvoided
+  )
+}
