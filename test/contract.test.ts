@@ -48,7 +48,19 @@ describe("the package exports", () => {
 
   it("these names from effect-call", () => {
     assert.deepEqual(namesOf(Package), {
-      Balancer: ["Factory", "layer", "make", "roundRobin", "sharded"],
+      Balancer: [
+        "Factory",
+        "consistentHash",
+        "layer",
+        "leastPending",
+        "make",
+        "peakEwma",
+        "roundRobin",
+        "sharded",
+        "subset",
+        "weighted",
+        "zoneAware"
+      ],
       CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
       Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "make", "shardBy"],
       Connection: ["Connection", "layer", "make", "withOptions"],
@@ -58,7 +70,30 @@ describe("the package exports", () => {
       Health: ["Health", "handlers", "layer", "make", "readiness", "set", "status"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
       MethodKey: ["idempotent", "isMethodKey", "make"],
-      Resolver: ["Resolver", "ResolverError", "constant", "file", "fromSubscriptionRef", "layer", "missing", "version"],
+      Resolver: [
+        "DnsTimeToLive",
+        "InvalidResolver",
+        "Resolver",
+        "ResolverError",
+        "Schemes",
+        "config",
+        "constant",
+        "directory",
+        "dns",
+        "dnsSrv",
+        "file",
+        "filter",
+        "fromStream",
+        "fromSubscriptionRef",
+        "layer",
+        "layerDns",
+        "layerSchemes",
+        "map",
+        "merge",
+        "missing",
+        "parse",
+        "version"
+      ],
       Server: ["Server", "layer", "serve", "serveOn"]
     })
   })
