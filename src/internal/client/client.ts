@@ -65,7 +65,9 @@ interface Pick {
   readonly endpoint: Effect.Effect<Endpoint, Unreachable>
   /** How often something had changed. */
   readonly changes: number
-  /** When what is to be avoided was looked up, in milliseconds of the clock; 0 where that was not noted. */
+  /** What cannot be called, which the balancer was told to avoid. */
+  readonly hard: ReadonlySet<string>
+  /** When that was looked up, in milliseconds of the clock; 0 where that was not noted. */
   readonly at: number
 }
 
@@ -414,7 +416,8 @@ export class Client implements PoolOwner {
     const session = pool?.take()
     if (pool === undefined || session === undefined) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
-      const pick = first === undefined ? undefined : { endpoint: first, changes, at: 0 }
+      const hard = this.avoidedNow?.hard ?? nothing
+      const pick = first === undefined ? undefined : { endpoint: first, changes, hard, at: 0 }
       call.resume(this.slow(call, this.keep(args), pick, noAttempts()))
       return undefined
     }
@@ -583,7 +586,7 @@ export class Client implements PoolOwner {
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
         const error = picked._tag === "Failure" ? picked.failure : Unreachable.fromAttempts([])
-        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts)
+        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.hard)
         yield* this.waitForChange(pick, attempts)
         attempts.tried.clear()
         continue
@@ -638,7 +641,7 @@ export class Client implements PoolOwner {
     const avoid = any ? avoided.hard : choose(avoided, balancer)
     const shardKey = call.options?.shardKey
     const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
-    return { endpoint, changes: this.changes, at }
+    return { endpoint, changes: this.changes, hard: avoided.hard, at }
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
@@ -675,9 +678,9 @@ export class Client implements PoolOwner {
   }
 
   /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said. */
-  private unreachable(error: Unreachable, attempts: Attempts): Unreachable {
+  private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
     const failures = new Map(attempts.failures)
-    for (const address of this.lookAround(nothing).hard) {
+    for (const address of hard) {
       const failure = this.pools.get(address)?.lastFailure
       if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
     }

@@ -68,6 +68,9 @@ const none: ReadonlyArray<never> = []
 /** Connections that are lost within so many milliseconds are lost together, as they are when a server goes: one warning for all. */
 const together = 1000
 
+/** For so many milliseconds after a server has said that it goes away it is no news that it is not there: it may be started again. */
+const absence = 10_000
+
 /** An endpoint that starts slowly has at least this share of its weight. */
 const leastShare = 0.1
 
@@ -96,6 +99,9 @@ export class Pool implements PeerOwner, EndpointView {
   failuresInARow = 0
   /** Until when another loss is not worth a warning, in milliseconds of the clock. */
   private lossKnownUntil = 0
+  /** Whether there was a warning that it is down, of which there is one for as long as it is; and until when it may be without one. */
+  private isWarned = false
+  private absentUntil = 0
   /** When it has its full weight, in milliseconds of the clock; 0 where it has. */
   private warmAt = 0
   /** What its answers take. */
@@ -263,6 +269,8 @@ export class Pool implements PeerOwner, EndpointView {
     this.failures = 0
     this.restingUntil = 0
     this.lastFailure = undefined
+    this.isWarned = false
+    this.absentUntil = 0
     this.lossKnownUntil = 0
     this.log("Debug", "an endpoint is connected")
     this.tell({ _tag: "Ready", session })
@@ -276,11 +284,11 @@ export class Pool implements PeerOwner, EndpointView {
   }
 
   onDialFailed(message: string): void {
-    // One warning for as long as it is down: that it was lost, or that the first dial failed.
-    const known = this.lastFailure !== undefined
     this.lastFailure = message
     this.lossKnownUntil = 0
     const now = nowMillis(this.settings.clock)
+    const known = this.isWarned || now < this.absentUntil
+    this.isWarned ||= !known
     // Dials that were underway together and fail together are one failure.
     if (this.restingUntil <= now) {
       const { factor, initial, jitter, max } = this.settings.backoff
@@ -304,6 +312,7 @@ export class Pool implements PeerOwner, EndpointView {
     const known = now < this.lossKnownUntil
     this.lossKnownUntil = now + together
     this.lastFailure = why
+    this.isWarned = true
     this.noteBackoff()
     this.connect()
     this.owner.onTrouble()
@@ -311,6 +320,7 @@ export class Pool implements PeerOwner, EndpointView {
   }
 
   onGoingAway(): void {
+    this.absentUntil = nowMillis(this.settings.clock) + absence
     this.refresh()
     this.noteBackoff()
     this.connect()
