@@ -4,6 +4,7 @@
  */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import {
+  type Config,
   Context,
   type Duration,
   Effect,
@@ -31,6 +32,7 @@ import {
 } from "effect-call"
 import * as Testing from "effect-call/testing"
 import { CallTest, TestNetwork } from "effect-call/testing"
+import type { Dns, NetAddress } from "effect/net"
 import { Rpc, type RpcClient, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
@@ -223,6 +225,25 @@ describe("the types of", () => {
     expectTypeOf(Resolver.layer(resolver)).toEqualTypeOf<Layer.Layer<Resolver.Resolver>>()
     const made: Effect.Effect<Resolver.Resolver, "E", "R" | Scope.Scope> = Effect.succeed(resolver)
     expectTypeOf(Resolver.layer(made)).toEqualTypeOf<Layer.Layer<Resolver.Resolver, "E", "R">>()
+
+    type Found<R, E = never> = Effect.Effect<Resolver.Resolver, E, R>
+    expectTypeOf(Resolver.dns("cart:7000")).toEqualTypeOf<Found<Dns.Dns, Resolver.InvalidResolver>>()
+    expectTypeOf(Resolver.dnsSrv("_rpc._tcp.cart")).toEqualTypeOf<Found<Dns.Dns, Resolver.InvalidResolver>>()
+    expectTypeOf(Resolver.layerDns()).toEqualTypeOf<Layer.Layer<Dns.Dns, NetAddress.NetAddressError>>()
+    expectTypeOf(Resolver.directory("/run/cart")).toEqualTypeOf<Found<FileSystem.FileSystem>>()
+    const stream: Stream.Stream<ReadonlyArray<Endpoint.Endpoint>, "E", "R"> = Stream.empty
+    expectTypeOf(Resolver.fromStream(stream)).toEqualTypeOf<Found<"R" | Scope.Scope>>()
+    expectTypeOf(Resolver.map(resolver, (endpoint) => endpoint)).toEqualTypeOf<Resolver.Resolver>()
+    expectTypeOf(Resolver.filter(() => true)(resolver)).toEqualTypeOf<Resolver.Resolver>()
+    expectTypeOf(Resolver.merge(resolver, resolver)).toEqualTypeOf<Resolver.Resolver>()
+    type Services = Dns.Dns | FileSystem.FileSystem | Scope.Scope
+    expectTypeOf(Resolver.parse("tcp://cart:7000")).toEqualTypeOf<Found<Services, Resolver.InvalidResolver>>()
+    expectTypeOf(Resolver.config("CART")).toEqualTypeOf<
+      Found<Services, Resolver.InvalidResolver | Config.ConfigError>
+    >()
+    expectTypeOf(Resolver.layer(Resolver.parse("tcp://cart:7000"))).toEqualTypeOf<
+      Layer.Layer<Resolver.Resolver, Resolver.InvalidResolver, Dns.Dns | FileSystem.FileSystem>
+    >()
   })
 
   it("Balancer", () => {
