@@ -21,6 +21,8 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Endpoint } from "./Endpoint.ts"
+import { make as makeKubernetes } from "./internal/resolver/kubernetes.ts"
+import type { Failure } from "./internal/resolver/kubernetesFailure.ts"
 
 const VersionTypeId = "~effect-call/Resolver/Version"
 
@@ -300,6 +302,80 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
       })
   }
 }
+
+/**
+ * Which Kubernetes Service, and how to reach the API of its cluster.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KubernetesOptions {
+  /** The name of the Service. */
+  readonly service: string
+  /** The namespace that it is in. Default: that of this pod, or of the kubeconfig's context, or `default`. */
+  readonly namespace?: string | undefined
+  /**
+   * The name of the Service's port, whose number on the pods may differ from pod to pod; or the number that the pods listen on, which is not
+   * that of the Service. Default: the only TCP port that there is.
+   */
+  readonly port?: string | number | undefined
+  /** The path of a kubeconfig file. Default: see {@link kubernetes}. */
+  readonly kubeconfig?: string | undefined
+  /** The name of a context in the kubeconfig. Default: its `current-context`. */
+  readonly context?: string | undefined
+}
+
+const kubernetesError = ({ cause, message }: Failure): ResolverError =>
+  new ResolverError(cause === undefined ? { message } : { message, cause })
+
+/**
+ * The pods of a Kubernetes Service: its EndpointSlices, listed and then watched, so that a pod is known as soon as the cluster knows that it is
+ * ready, or going. Calls go to the pods themselves; the Service may be headless or not.
+ *
+ * - The endpoints are the ready pods, and where none is ready those that terminate and still serve, as with kube-proxy. They have the zone of
+ *   their node, and are in the order of their addresses, the same for all clients. A pod with an IPv4 and an IPv6 address is used by the former.
+ * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
+ *   there. Environment variables are read through `Config`. Tokens, certificates and keys are read anew for each request.
+ * - The API is asked again after 0.5 s, then twice as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay, and
+ *   `resolve` fails once for each attempt for those who wait for newer ones.
+ * - A watch lives for 5 to 10 minutes, and is given up where nothing comes for 150 s.
+ *
+ * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the Service's namespace.
+ *
+ * Fails where the configuration of the cluster cannot be read, or has what is not supported: `exec` plugins, `auth-provider`, passwords,
+ * impersonation, `proxy-url`, `insecure-skip-tls-verify`. `resolve` fails with the answer of the API, and where the port cannot be told. An option
+ * that cannot be is a defect that names it.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Balancer, Connection, Resolver } from "effect-call"
+ *
+ * const Cart = Connection.layer().pipe(
+ *   Layer.provide([Resolver.layer(Resolver.kubernetes({ service: "cart", port: "calls" })), Balancer.layer(Balancer.roundRobin)]),
+ *   Layer.provide(NodeFileSystem.layer)
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const kubernetes = (
+  options: KubernetesOptions
+): Effect.Effect<Resolver, ResolverError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.mapBoth(makeKubernetes(options), {
+    onFailure: kubernetesError,
+    onSuccess: (source): Resolver => ({
+      isConstant: false,
+      resolve: (seen) =>
+        Effect.mapBoth(source.after(seen?.opaque), {
+          onFailure: kubernetesError,
+          onSuccess: (snapshot) => ({ endpoints: snapshot.endpoints, version: version(snapshot.version) })
+        })
+    })
+  })
 
 /**
  * Provides the {@link Resolver} service: a resolver, or an effect that makes one and may take its time, fail, or

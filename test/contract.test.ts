@@ -56,7 +56,17 @@ describe("the package exports", () => {
       HandlerMap: ["empty", "merge", "set"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
       MethodKey: ["idempotent", "isMethodKey", "make"],
-      Resolver: ["Resolver", "ResolverError", "constant", "file", "fromSubscriptionRef", "layer", "missing", "version"],
+      Resolver: [
+        "Resolver",
+        "ResolverError",
+        "constant",
+        "file",
+        "fromSubscriptionRef",
+        "kubernetes",
+        "layer",
+        "missing",
+        "version"
+      ],
       Server: ["Server", "layer", "serve", "serveOn"]
     })
   })
