@@ -46,7 +46,7 @@ export interface KubernetesApi {
   readonly compact: () => void
   /** Ends all watches, as a server does when their time is over. */
   readonly end: () => void
-  /** Cuts all connections. */
+  /** Cuts the connections of all watches. */
   readonly cut: () => void
   /** Who watches. */
   readonly watchers: () => number
@@ -198,10 +198,7 @@ export const makeKubernetesApi = Effect.fnUntraced(function*(
     }
     const watcher = { response, matches }
     watchers.add(watcher)
-    response.on("close", () => {
-      watchers.delete(watcher)
-      happened()
-    })
+    response.on("close", () => watchers.delete(watcher))
   }
 
   const onRequest = (incoming: http.IncomingMessage, response: http.ServerResponse) => {
@@ -289,9 +286,11 @@ export const makeKubernetesApi = Effect.fnUntraced(function*(
     },
     end: () => {
       for (const { response } of watchers) response.end()
+      watchers.clear()
     },
     cut: () => {
-      for (const { response } of watchers) response.socket?.resetAndDestroy()
+      for (const { response } of watchers) response.destroy()
+      watchers.clear()
     },
     watchers: () => watchers.size,
     answer: (...next) => void answers.push(...next)

@@ -1,7 +1,7 @@
 /** For the tests of `Resolver.kubernetes`: slices, recorded answers, kubeconfig files, and time that passes. */
 import { NodeFileSystem } from "@effect/platform-node"
-import { ConfigProvider, Effect, Fiber, FileSystem, Layer } from "effect"
-import type { Resolver } from "effect-call"
+import { ConfigProvider, type Duration, Effect, Fiber, FileSystem, Layer } from "effect"
+import { Resolver } from "effect-call"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -86,11 +86,25 @@ const turn = Effect.callback<void>((resume) => {
 })
 
 /** Lets the time of the test pass, in steps between which sockets and files get their turn, until an effect is done. */
-export const passing = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+export const passing = Effect.fnUntraced(function*<A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  step: Duration.Input = "50 millis"
+) {
   const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
   while (fiber.pollUnsafe() === undefined) {
-    yield* TestClock.adjust("50 millis")
+    yield* TestClock.adjust(step)
     yield* turn
   }
   return yield* Fiber.join(fiber)
+})
+
+/** A resolver of the Service cart, by a kubeconfig that names the server. It is followed until the Scope closes. */
+export const followCart = Effect.fnUntraced(function*(
+  cluster: object,
+  user: object = {},
+  options: Partial<Resolver.KubernetesOptions> = {}
+) {
+  const { write } = yield* directory
+  const path = yield* write("config", kubeconfig(cluster, user))
+  return yield* Resolver.kubernetes({ service: "cart", port: "calls", kubeconfig: path, ...options })
 })

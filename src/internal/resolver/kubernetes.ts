@@ -32,6 +32,7 @@ export interface Source {
 /** The latest set of endpoints, and those who wait for what comes next. */
 class Latest implements Source {
   private current: Exit.Exit<Snapshot, Failure> | undefined = undefined
+  private failing = false
   private next = Deferred.makeUnsafe<Snapshot, Failure>()
 
   readonly after = (seen: string | undefined): Effect.Effect<Snapshot, Failure> =>
@@ -50,13 +51,15 @@ class Latest implements Source {
 
   /** Tells those who wait; who comes later gets the last endpoints, as long as there are any. */
   fail(failure: Failure): void {
+    this.failing = true
     if (this.current === undefined || Exit.isFailure(this.current)) this.set(Exit.fail(failure))
     else this.tell(Exit.fail(failure))
   }
 
-  /** Tells those who wait that all is well, and nothing new. */
-  again(): void {
-    if (this.current !== undefined) this.tell(this.current)
+  /** Tells those who wait that what failed is well again: there is nothing new. */
+  recovered(): void {
+    if (this.failing && this.current !== undefined) this.tell(this.current)
+    this.failing = false
   }
 
   private tell(exit: Exit.Exit<Snapshot, Failure>): void {
@@ -154,7 +157,7 @@ export const make = Effect.fnUntraced(function*(
   const following = follow(makeApi(cluster, service, namespace), {
     slices,
     failed: (failure) => Effect.sync(() => latest.fail(failure)),
-    watching: Effect.sync(() => latest.again())
+    watching: Effect.sync(() => latest.recovered())
   }).pipe(
     Effect.annotateLogs({ service, namespace }),
     Effect.onExit((exit) =>

@@ -98,16 +98,20 @@ const readEvent = (value: unknown): Result.Result<Event, Failure> =>
     }
   })
 
-const fromNdjson = (error: Ndjson.NdjsonError): Failure =>
+const ndjsonProblems: Readonly<Record<Ndjson.NdjsonErrorReason, string>> = {
+  InvalidJson: "is not JSON",
+  InvalidUtf8: "is not UTF-8",
+  LineTooLarge: `has more than ${maxLineBytes} bytes`
+}
+
+const fromNdjson = (cause: Ndjson.NdjsonError): Failure =>
   // Half a line is what is left of a connection that was cut.
-  error.unterminated === true
-    ? new Failure({ kind: "Cut", message: "the watch ended in the middle of an event", cause: error })
+  cause.unterminated === true
+    ? new Failure({ kind: "Cut", message: "the watch ended in the middle of an event", cause })
     : new Failure({
       kind: "Garbled",
-      message: error.reason === "LineTooLarge"
-        ? `an event of the watch has more than ${maxLineBytes} bytes`
-        : `an event of the watch is not JSON: ${error.message}`,
-      cause: error
+      message: `an event of the watch ${cause.reason === undefined ? "cannot be read" : ndjsonProblems[cause.reason]}`,
+      cause
     })
 
 const inTime = <A, R>(effect: Effect.Effect<A, Failure, R>): Effect.Effect<A, Failure, R> =>

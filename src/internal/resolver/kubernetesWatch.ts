@@ -39,6 +39,8 @@ export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener):
   let fruitful = false
   /** How often in a row nothing came of it. */
   let attempts = 0
+  /** Whether a version was too old since a watch was last of use: then a new one will not be better. */
+  let expired = false
 
   const list = Effect.gen(function*() {
     const listed = yield* api.list
@@ -94,7 +96,10 @@ export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener):
     fruitful = false
     const listing = position === undefined
     const result = yield* Effect.result(position === undefined ? list : watch(position))
-    if (!listing && (fruitful || nowMillis(clock) - began >= longestWait)) attempts = 0
+    if (!listing && (fruitful || nowMillis(clock) - began >= longestWait)) {
+      attempts = 0
+      expired = false
+    }
     if (listing && Result.isSuccess(result)) continue
 
     let wait = Math.min(longestWait, firstWait * 2 ** attempts) * (1 - jitter * (yield* Random.next))
@@ -106,8 +111,9 @@ export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener):
       if (kind === "Expired" || kind === "Garbled" || (kind === "Refused" && status !== tooManyRequests)) {
         position = undefined
       }
-      if (kind === "Expired" && attempts === 0) wait = 0
+      if (kind === "Expired" && !expired) wait = 0
       else if (kind !== "Cut" || listing) yield* listener.failed(failure)
+      if (kind === "Expired") expired = true
       wait = Math.max(wait, Math.min(retryAfterMillis, longestWait))
     }
     attempts++
