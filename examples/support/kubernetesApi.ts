@@ -100,7 +100,7 @@ export const sendJson = (response: http.ServerResponse, code: number, body: unkn
   response.writeHead(code, { "content-type": "application/json" }).end(JSON.stringify(body))
 }
 
-export const sendStatus = (response: http.ServerResponse, code: number, message: string) =>
+const sendStatus = (response: http.ServerResponse, code: number, message: string) =>
   sendJson(response, code, status(code, message))
 
 /** What kubectl asks for before anything else. */
