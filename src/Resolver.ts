@@ -334,6 +334,7 @@ const kubernetesError = ({ cause, message }: Failure): ResolverError =>
  *
  * - The endpoints are the ready pods, and where none is ready those that terminate and still serve, as with kube-proxy. They have the zone of
  *   their node, and are in the order of their addresses, the same for all clients. A pod with an IPv4 and an IPv6 address is used by the former.
+ *   Which zones should call them, the hints of the cluster, is left to the balancer.
  * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
  *   there. Environment variables are read through `Config`. Tokens, certificates and keys are read anew for each request.
  * - The API is asked again after 0.5 s, then twice as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay, and

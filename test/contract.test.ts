@@ -176,6 +176,9 @@ describe("the types of", () => {
     >()
     const ref = Effect.runSync(SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([]))
     expectTypeOf(Resolver.fromSubscriptionRef(ref)).toEqualTypeOf<Resolver.Resolver>()
+    expectTypeOf(Resolver.kubernetes({ service: "cart", namespace: "shop", port: 7000 })).toEqualTypeOf<
+      Effect.Effect<Resolver.Resolver, Resolver.ResolverError, FileSystem.FileSystem | Scope.Scope>
+    >()
 
     expectTypeOf<Parameters<Resolver.Resolver["resolve"]>>().toEqualTypeOf<[version?: Resolver.Version | undefined]>()
     expectTypeOf(resolver.resolve(Resolver.missing)).toEqualTypeOf<

@@ -104,6 +104,23 @@ describe("a watch", () => {
       assert.deepStrictEqual(asked(api), ["list", "watch 1001", "watch 5000"])
     }).pipe(Effect.provide(environment())))
 
+  it.effect("may be long in coming again: until then the endpoints stay", () =>
+    Effect.gen(function*() {
+      const { api, byHand, first, resolver, response, write } = yield* watching
+      let begin = () => {}
+      api.answer((request, response) => {
+        begin = () => byHand(request, response)
+      })
+      response.socket?.resetAndDestroy()
+      yield* passing(api.received(3))
+      yield* passing(Effect.sleep("20 seconds"), "1 second")
+      assert.deepStrictEqual(yield* resolver.resolve(), first)
+      begin()
+      yield* write(event("ADDED", object("cart-b", 1002, ["10.0.0.2"])))
+      assert.deepStrictEqual(addresses(yield* resolver.resolve(first.version)), ["10.0.0.1:7000", "10.0.0.2:7000"])
+      assert.deepStrictEqual(asked(api), ["list", "watch 1001", "watch 1001"])
+    }).pipe(Effect.provide(environment())))
+
   it.effect("passes over events of types that it does not know", () =>
     Effect.gen(function*() {
       const { api, first, resolver, write } = yield* watching

@@ -1,6 +1,7 @@
 /**
  * The endpoints of a Kubernetes Service, each set of them with a version.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -160,10 +161,12 @@ export const make = Effect.fnUntraced(function*(
     watching: Effect.sync(() => latest.recovered())
   }).pipe(
     Effect.annotateLogs({ service, namespace }),
-    Effect.onExit((exit) =>
-      Effect.sync(() => {
-        const message = `the resolver of the Service ${service} in the namespace ${namespace} has been closed`
-        latest.set(Exit.fail(new Failure({ kind: "Unready", message, cause: exit })))
+    Effect.onError(
+      Effect.fnUntraced(function*(cause) {
+        const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
+        const isBug = Cause.hasDies(cause)
+        if (isBug) yield* Effect.logError(`${of} stopped: this is a bug`, cause)
+        latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
       })
     )
   )

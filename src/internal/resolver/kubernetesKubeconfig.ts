@@ -90,6 +90,7 @@ const names = (entries: ReadonlyMap<string, unknown>): string =>
 
 /** Says what of a cluster or user we cannot do, and kubectl can. */
 const unsupported = (
+  server: URL,
   cluster: typeof ClusterEntry.Type,
   user: typeof UserEntry.Type | undefined
 ): string | undefined => {
@@ -97,6 +98,9 @@ const unsupported = (
   if (cluster["insecure-skip-tls-verify"] === true) {
     return "insecure-skip-tls-verify is set, and credentials are sent to no one who does not prove who they are: " +
       "expected certificate-authority or certificate-authority-data"
+  }
+  if (server.protocol === "http:" && (user?.token || user?.tokenFile)) {
+    return "its server is not https, and a token is sent to no one who does not prove who they are"
   }
   if (cluster["proxy-url"]) return "proxy-url is not supported"
   if (user?.exec) return `exec plugins (${user.exec.command ?? "no command"}) are not supported${proxy}`
@@ -146,15 +150,16 @@ export const readKubeconfig = Effect.fnUntraced(function*(
   if (context.user && user === undefined) {
     return yield* fail(`${where} has no user "${context.user}" for its context "${name}"`)
   }
-  const problem = unsupported(cluster.value, user?.value)
-  if (problem !== undefined) return yield* fail(`the context "${name}" of ${where} cannot be used: ${problem}`)
   const server = cluster.value.server ?? ""
   const url = URL.canParse(server) ? new URL(server) : undefined
+  const withoutUser = server.replace(/\/\/.*@/, "//…@")
   if ((url?.protocol !== "https:" && url?.protocol !== "http:") || url.username !== "" || url.search !== "") {
     return yield* fail(
-      `the server of the cluster "${context.cluster}" in ${where} is "${server}": expected an http(s) URL`
+      `the server of the cluster "${context.cluster}" in ${where} is "${withoutUser}": expected an http(s) URL`
     )
   }
+  const problem = unsupported(url, cluster.value, user?.value)
+  if (problem !== undefined) return yield* fail(`the context "${name}" of ${where} cannot be used: ${problem}`)
 
   const servername = cluster.value["tls-server-name"]
   return {

@@ -18,7 +18,7 @@ const longestWait = 30_000
 const jitter = 0.5
 
 /** Who hears of it. */
-export interface Listener {
+export interface Audience {
   /** The slices are known, or have changed. */
   readonly slices: (slices: ReadonlyMap<string, Slice>) => Effect.Effect<void>
   /** They could not be found out for now. It is tried again. */
@@ -30,13 +30,14 @@ export interface Listener {
 const tooManyRequests = 429
 
 /** Never ends. */
-export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener): Effect.fn.Return<never> {
+export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience): Effect.fn.Return<never> {
   const clock = yield* Clock.Clock
   let slices: ReadonlyMap<string, Slice> = new Map()
   /** What is known is of this version; undefined where it has to be listed. */
   let position: string | undefined
-  /** Whether the last watch has brought anything: a server that closes each at once is left in peace. */
+  /** Whether the last watch has brought anything, and since when it was there: a server that closes each at once is left in peace. */
   let fruitful = false
+  let since = Infinity
   /** How often in a row nothing came of it. */
   let attempts = 0
   /** Whether a version was too old since a watch was last of use: then a new one will not be better. */
@@ -46,7 +47,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener):
     const listed = yield* api.list
     slices = new Map(listed.slices.map((slice) => [slice.metadata.name, slice]))
     position = listed.resourceVersion
-    yield* listener.slices(slices)
+    yield* audience.slices(slices)
   })
 
   /** All that came together, as one change. */
@@ -80,23 +81,24 @@ export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener):
     }
     if (changed) {
       slices = next
-      yield* listener.slices(slices)
+      yield* audience.slices(slices)
     }
     if (failure !== undefined) return yield* failure
   })
 
   const watch = Effect.fnUntraced(function*(resourceVersion: string) {
     const events = yield* api.watch(resourceVersion)
-    yield* listener.watching
+    since = nowMillis(clock)
+    yield* audience.watching
     yield* Stream.runForEachArray(events, apply)
   }, Effect.scoped)
 
   while (true) {
-    const began = nowMillis(clock)
     fruitful = false
+    since = Infinity
     const listing = position === undefined
     const result = yield* Effect.result(position === undefined ? list : watch(position))
-    if (!listing && (fruitful || nowMillis(clock) - began >= longestWait)) {
+    if (fruitful || nowMillis(clock) - since >= longestWait) {
       attempts = 0
       expired = false
     }
@@ -112,7 +114,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, listener: Listener):
         position = undefined
       }
       if (kind === "Expired" && !expired) wait = 0
-      else if (kind !== "Cut" || listing) yield* listener.failed(failure)
+      else if (kind !== "Cut" || listing) yield* audience.failed(failure)
       if (kind === "Expired") expired = true
       wait = Math.max(wait, Math.min(retryAfterMillis, longestWait))
     }

@@ -173,10 +173,9 @@ users:
         "/config has no user \"you\" for its context \"test\""
       )
       for (const server of ["", "10.0.0.1:6443", "ftp://a", "https://me:secret@a", "https://a?b"]) {
-        assert.match(
-          yield* problem(kubeconfig({ server })),
-          /^the server of the cluster "there" in .*: expected an http\(s\) URL$/
-        )
+        const message = yield* problem(kubeconfig({ server }))
+        assert.match(message, /^the server of the cluster "there" in \/config is ".*": expected an http\(s\) URL$/)
+        assert.notInclude(message, "secret")
       }
     }))
 
@@ -201,6 +200,12 @@ users:
         `${refused}username and password are not`
       )
       assert.include(yield* problem({}, { as: "admin" }), `${refused}impersonation (as) is not supported`)
+      for (const user of [{ token: "secret" }, { tokenFile: "token" }]) {
+        assert.strictEqual(
+          yield* problem({ server: "http://a" }, user),
+          `${refused}its server is not https, and a token is sent to no one who does not prove who they are`
+        )
+      }
       assert.include(yield* problem({ "proxy-url": "http://proxy" }), `${refused}proxy-url is not supported`)
       assert.include(
         yield* problem({ "insecure-skip-tls-verify": true }),
