@@ -5,8 +5,8 @@
  * service, the socket files in a directory. A `Connection` asks it for the current set, and then again and again for a
  * newer one. Every snapshot of the set has a {@link Version}, by which a resolver knows what its caller has seen.
  *
- * Ready-made are {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv}, {@link fromSubscriptionRef} and
- * {@link fromStream}; {@link map}, {@link filter} and {@link merge} make others of them, and {@link parse} reads one from a text. Any object
+ * Ready-made are {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv}, {@link kubernetes},
+ * {@link fromSubscriptionRef} and {@link fromStream}; {@link map}, {@link filter} and {@link merge} make others of them, and {@link parse} reads one from a text. Any object
  * with `isConstant` and `resolve` is a resolver.
  *
  * @since 0.1.0
@@ -32,6 +32,8 @@ import { invalid } from "./internal/options.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
 import * as internalDns from "./internal/resolver/dns.ts"
+import { make as makeKubernetes, parse as parseKubernetes } from "./internal/resolver/kubernetes.ts"
+import type { Failure } from "./internal/resolver/kubernetesFailure.ts"
 import { InvalidResolver, ResolverError, version, versions, type VersionTypeId } from "./internal/resolver/model.ts"
 import { nodeDns } from "./internal/resolver/nodeDns.ts"
 import { isScheme, parseEndpoints, splitFile, splitScheme } from "./internal/resolver/parse.ts"
@@ -592,6 +594,81 @@ const withEndpoints = (
 export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combined(resolvers)
 
 /**
+ * Which Kubernetes Service, and how to reach the API of its cluster.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KubernetesOptions {
+  /** The name of the Service. */
+  readonly service: string
+  /** The namespace that it is in. Default: that of this pod, or of the kubeconfig's context, or `default`. */
+  readonly namespace?: string | undefined
+  /**
+   * The name of the Service's port, whose number on the pods may differ from pod to pod; or the number that the pods listen on, which is not
+   * that of the Service. Default: the only TCP port that there is.
+   */
+  readonly port?: string | number | undefined
+  /** The path of a kubeconfig file. Default: see {@link kubernetes}. */
+  readonly kubeconfig?: string | undefined
+  /** The name of a context in the kubeconfig. Default: its `current-context`. */
+  readonly context?: string | undefined
+}
+
+const kubernetesError = ({ cause, message }: Failure): ResolverError =>
+  new ResolverError(cause === undefined ? { message } : { message, cause })
+
+/**
+ * The pods of a Kubernetes Service: its EndpointSlices, listed and then watched, so that a pod is known as soon as the cluster knows that it is
+ * ready, or going. Calls go to the pods themselves; the Service may be headless or not.
+ *
+ * - The endpoints are the ready pods, and where none is ready those that terminate and still serve, as with kube-proxy. They have the zone of
+ *   their node, and are in the order of their addresses, the same for all clients. A pod with an IPv4 and an IPv6 address is used by the former.
+ *   Which zones should call them, the hints of the cluster, is left to the balancer.
+ * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
+ *   there. Environment variables are read through `Config`. Tokens, certificates and keys are read anew for each request.
+ * - The API is asked again after 0.5 s, then twice as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay, and
+ *   `resolve` fails once for each attempt for those who wait for newer ones.
+ * - A watch lives for 5 to 10 minutes, and is given up where nothing comes for 150 s.
+ *
+ * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the Service's namespace.
+ *
+ * Fails where the configuration of the cluster cannot be read, or has what is not supported: `exec` plugins, `auth-provider`, passwords,
+ * impersonation, `proxy-url`, `insecure-skip-tls-verify`. `resolve` fails with the answer of the API, and where the port cannot be told. An option
+ * that cannot be is a defect that names it.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Balancer, Connection, Resolver } from "effect-call"
+ *
+ * const Cart = Connection.layer().pipe(
+ *   Layer.provide([Resolver.layer(Resolver.kubernetes({ service: "cart", port: "calls" })), Balancer.layer(Balancer.roundRobin)]),
+ *   Layer.provide(NodeFileSystem.layer)
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const kubernetes = (
+  options: KubernetesOptions
+): Effect.Effect<Resolver, ResolverError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.mapBoth(makeKubernetes(options), {
+    onFailure: kubernetesError,
+    onSuccess: (source): Resolver => ({
+      isConstant: false,
+      resolve: (seen) =>
+        Effect.mapBoth(source.after(seen?.opaque), {
+          onFailure: kubernetesError,
+          onSuccess: (snapshot) => ({ endpoints: snapshot.endpoints, version: version(snapshot.version) })
+        })
+    })
+  })
+
+/**
  * What {@link parse} may need to make a resolver.
  *
  * @category models
@@ -605,7 +682,9 @@ export type SchemeServices = Dns.Dns | FileSystem.FileSystem | Scope.Scope
  * @category models
  * @since 0.1.0
  */
-export type Scheme<R = SchemeServices> = (address: string) => Effect.Effect<Resolver, InvalidResolver, R>
+export type Scheme<R = SchemeServices> = (
+  address: string
+) => Effect.Effect<Resolver, InvalidResolver | ResolverError, R>
 
 const endpointsOf = (network: string): Scheme => (addresses) =>
   Effect.map(parseEndpoints(network, addresses), (endpoints) => constant(...endpoints))
@@ -620,6 +699,14 @@ const directoryScheme: Scheme = (path) =>
   path === ""
     ? Effect.fail(new InvalidResolver({ message: "the path of the directory is empty", text: path }))
     : directory(path)
+
+const kubernetesScheme: Scheme = (address) => {
+  const text = `k8s://${address}`
+  const options = parseKubernetes(text)
+  return Result.isFailure(options)
+    ? Effect.fail(new InvalidResolver({ message: options.failure, text }))
+    : kubernetes(options.success)
+}
 
 /**
  * The schemes that {@link parse} knows. {@link layerSchemes} adds some.
@@ -639,7 +726,8 @@ export const Schemes: Context.Reference<ReadonlyMap<string, Scheme>> = Context.R
         ["dns", (target) => dns(target)],
         ["dns+srv", (name) => dnsSrv(name)],
         ["file", fileScheme],
-        ["unixdir", directoryScheme]
+        ["unixdir", directoryScheme],
+        ["k8s", kubernetesScheme]
       ])
   }
 )
@@ -700,6 +788,7 @@ export const layerSchemes = <R = never>(
  * | `dns://cart.internal:7000`                | {@link dns}                                                                  |
  * | `dns+srv://_rpc._tcp.cart.internal`       | {@link dnsSrv}                                                               |
  * | `unixdir:///run/cart`                     | {@link directory}                                                            |
+ * | `k8s://shop/cart:calls`                   | {@link kubernetes}: the namespace, which may be empty, the Service, and its port, which may be left out |
  * | `file:///run/cart.ready?unix:///run/cart.sock` | {@link file}, with the endpoints after the `?`                          |
  *
  * and what {@link layerSchemes} has added. The resolvers have their default options. Certificates are in no text: {@link map} puts `Endpoint.mtls` around the endpoints.
@@ -723,7 +812,7 @@ export const layerSchemes = <R = never>(
  */
 export const parse = Effect.fnUntraced(function*(
   text: string
-): Effect.fn.Return<Resolver, InvalidResolver, SchemeServices> {
+): Effect.fn.Return<Resolver, InvalidResolver | ResolverError, SchemeServices> {
   const split = splitScheme(text)
   if (Result.isFailure(split)) return yield* new InvalidResolver({ message: split.failure, text })
   const { address, scheme } = split.success
@@ -758,7 +847,7 @@ export const parse = Effect.fnUntraced(function*(
  */
 export const config = (
   name: string
-): Effect.Effect<Resolver, Config.ConfigError | InvalidResolver, SchemeServices> =>
+): Effect.Effect<Resolver, Config.ConfigError | InvalidResolver | ResolverError, SchemeServices> =>
   Effect.flatMap(Config.String(name), parse)
 
 /**

@@ -87,6 +87,7 @@ describe("the package exports", () => {
         "filter",
         "fromStream",
         "fromSubscriptionRef",
+        "kubernetes",
         "layer",
         "layerDns",
         "layerSchemes",
@@ -210,6 +211,9 @@ describe("the types of", () => {
     >()
     const ref = Effect.runSync(SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([]))
     expectTypeOf(Resolver.fromSubscriptionRef(ref)).toEqualTypeOf<Resolver.Resolver>()
+    expectTypeOf(Resolver.kubernetes({ service: "cart", namespace: "shop", port: 7000 })).toEqualTypeOf<
+      Effect.Effect<Resolver.Resolver, Resolver.ResolverError, FileSystem.FileSystem | Scope.Scope>
+    >()
 
     expectTypeOf<Parameters<Resolver.Resolver["resolve"]>>().toEqualTypeOf<[version?: Resolver.Version | undefined]>()
     expectTypeOf(resolver.resolve(Resolver.missing)).toEqualTypeOf<
@@ -237,12 +241,13 @@ describe("the types of", () => {
     expectTypeOf(Resolver.filter(() => true)(resolver)).toEqualTypeOf<Resolver.Resolver>()
     expectTypeOf(Resolver.merge(resolver, resolver)).toEqualTypeOf<Resolver.Resolver>()
     type Services = Dns.Dns | FileSystem.FileSystem | Scope.Scope
-    expectTypeOf(Resolver.parse("tcp://cart:7000")).toEqualTypeOf<Found<Services, Resolver.InvalidResolver>>()
+    type Invalid = Resolver.InvalidResolver | Resolver.ResolverError
+    expectTypeOf(Resolver.parse("tcp://cart:7000")).toEqualTypeOf<Found<Services, Invalid>>()
     expectTypeOf(Resolver.config("CART")).toEqualTypeOf<
-      Found<Services, Resolver.InvalidResolver | Config.ConfigError>
+      Found<Services, Invalid | Config.ConfigError>
     >()
     expectTypeOf(Resolver.layer(Resolver.parse("tcp://cart:7000"))).toEqualTypeOf<
-      Layer.Layer<Resolver.Resolver, Resolver.InvalidResolver, Dns.Dns | FileSystem.FileSystem>
+      Layer.Layer<Resolver.Resolver, Invalid, Dns.Dns | FileSystem.FileSystem>
     >()
   })
 

@@ -90,13 +90,15 @@ describe("parse", () => {
         ["tcp://a:1,http://b:1", `"http" is not a network: expected tcp, tcp4, tcp6 or unix`],
         ["dns:///cart:7000", `"/cart" in "/cart:7000" is not a name (invalid domain name): expected "host:port"`],
         ["dns+srv://", `"" in "" is not a name`],
+        ["k8s://cart", `"k8s://cart" is not the address of a Service: expected "k8s://namespace/service:port"`],
+        ["k8s://shop/cart:0", `"0" in "k8s://shop/cart:0" is not a port`],
         ["unixdir://", "the path of the directory is empty"],
         ["file:///run/ready", `"/run/ready" does not name a file and endpoints: expected "path?network://address"`],
         ["file:///run/ready?", `"" has no port`]
       ]
       for (const [text, message] of expected) {
         const error = yield* Effect.flip(Resolver.parse(text))
-        assert.strictEqual(error._tag, "InvalidResolver")
+        assert(error._tag === "InvalidResolver")
         assert.strictEqual(error.text, text)
         assert.include(error.message, message)
       }
@@ -158,6 +160,7 @@ describe("layerSchemes", () => {
       const error = yield* Effect.flip(Resolver.parse("failing://x")).pipe(
         Effect.provide(Resolver.layerSchemes({ failing }))
       )
+      assert(error._tag === "InvalidResolver")
       assert.deepStrictEqual([error.message, error.text], ["no", "failing://x"])
       const exit = yield* Effect.exit(Effect.provide(Effect.void, Resolver.layerSchemes({ "A b": failing })))
       assert.isTrue(Exit.isFailure(exit))

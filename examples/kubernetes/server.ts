@@ -1,0 +1,10 @@
+/**
+ * A pod of the Deployment cart in `deployment.yaml`. On SIGTERM it lets its clients go elsewhere, and ends when the last call is answered.
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Config, Effect, Layer } from "effect"
+import { cartServer } from "./cart.ts"
+
+const CartServer = Layer.unwrap(Effect.map(Config.String("POD_NAME"), (pod) => cartServer(pod, ":7000")))
+
+NodeRuntime.runMain(Layer.launch(CartServer))

@@ -1,0 +1,176 @@
+/**
+ * The endpoints of a Kubernetes Service, each set of them with a version.
+ */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as FileSystem from "effect/FileSystem"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Endpoint from "../../Endpoint.ts"
+import type { KubernetesOptions } from "../../Resolver.ts"
+import { background } from "../background.ts"
+import { invalid } from "../options.ts"
+import { makeApi } from "./kubernetesApi.ts"
+import { findCluster } from "./kubernetesCluster.ts"
+import { Failure } from "./kubernetesFailure.ts"
+import { merge, type Slice } from "./kubernetesSlices.ts"
+import { follow } from "./kubernetesWatch.ts"
+
+/** A set of endpoints; two of one source are the same where their versions are. */
+export interface Snapshot {
+  readonly endpoints: ReadonlyArray<Endpoint.Endpoint>
+  readonly version: string
+}
+
+/** What is followed. */
+export interface Source {
+  /** As `resolve` of a resolver: the current set, or, where that has been seen, the next one. */
+  readonly after: (seen: string | undefined) => Effect.Effect<Snapshot, Failure>
+}
+
+/** The latest set of endpoints, and those who wait for what comes next. */
+class Latest implements Source {
+  private current: Exit.Exit<Snapshot, Failure> | undefined = undefined
+  private failing = false
+  private next = Deferred.makeUnsafe<Snapshot, Failure>()
+
+  readonly after = (seen: string | undefined): Effect.Effect<Snapshot, Failure> =>
+    Effect.suspend(() => {
+      const { current } = this
+      return current === undefined || (Exit.isSuccess(current) && current.value.version === seen)
+        ? Deferred.await(this.next)
+        : current
+    })
+
+  /** Tells those who wait, and those who come later. */
+  set(current: Exit.Exit<Snapshot, Failure>): void {
+    this.current = current
+    this.tell(current)
+  }
+
+  /** Tells those who wait; who comes later gets the last endpoints, as long as there are any. */
+  fail(failure: Failure): void {
+    this.failing = true
+    if (this.current === undefined || Exit.isFailure(this.current)) this.set(Exit.fail(failure))
+    else this.tell(Exit.fail(failure))
+  }
+
+  /** Tells those who wait that what failed is well again: there is nothing new. */
+  recovered(): void {
+    if (this.failing && this.current !== undefined) this.tell(this.current)
+    this.failing = false
+  }
+
+  private tell(exit: Exit.Exit<Snapshot, Failure>): void {
+    const waiting = this.next
+    this.next = Deferred.makeUnsafe()
+    Deferred.doneUnsafe(waiting, exit)
+  }
+}
+
+/** What Kubernetes lets a name be: a DNS label. */
+const isName = (text: unknown): boolean =>
+  typeof text === "string" && text.length <= 63 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text)
+
+const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65_535
+
+const label = "of at most 63 lower-case letters, digits and \"-\""
+
+const check = ({ namespace, port, service }: KubernetesOptions): void => {
+  if (!isName(service)) invalid("service", service, `the name of a Service, ${label}`)
+  if (namespace !== undefined && !isName(namespace)) {
+    invalid("namespace", namespace, `the name of a namespace, ${label}`)
+  }
+  if (port !== undefined && !(typeof port === "number" ? isPort(port) : isName(port))) {
+    invalid("port", port, `the name of a port, ${label}, or a number from 1 to 65535`)
+  }
+}
+
+const scheme = "k8s://"
+
+/** Reads `k8s://namespace/service:port`. The namespace may be empty, and the port, a name or a number, may be left out. */
+export const parse = (text: string): Result.Result<KubernetesOptions, string> => {
+  const match = /^k8s:\/\/([^/:]*)\/([^/:]*)(?::([^/:]*))?$/.exec(text)
+  const quoted = JSON.stringify(text)
+  if (match === null) {
+    return Result.fail(`${quoted} is not the address of a Service: expected "${scheme}namespace/service:port"`)
+  }
+  const [, namespace = "", service = "", port] = match
+  if (namespace !== "" && !isName(namespace)) {
+    return Result.fail(`${JSON.stringify(namespace)} in ${quoted} is not a namespace: expected a name ${label}`)
+  }
+  if (!isName(service)) {
+    return Result.fail(`${JSON.stringify(service)} in ${quoted} is not a Service: expected a name ${label}`)
+  }
+  const number = port !== undefined && /^\d+$/.test(port) ? Number(port) : undefined
+  if (port !== undefined && !(number === undefined ? isName(port) : isPort(number))) {
+    return Result.fail(
+      `${JSON.stringify(port)} in ${quoted} is not a port: expected a name ${label}, or a number from 1 to 65535`
+    )
+  }
+  return Result.succeed({
+    service,
+    ...(namespace === "" ? {} : { namespace }),
+    ...(port === undefined ? {} : { port: number ?? port })
+  })
+}
+
+let sources = 0
+
+/** Follows the Service for as long as the Scope is open. Fails where the configuration of the cluster cannot be read. */
+export const make = Effect.fnUntraced(function*(
+  options: KubernetesOptions
+): Effect.fn.Return<Source, Failure, FileSystem.FileSystem | Scope.Scope> {
+  check(options)
+  const { port, service } = options
+  const cluster = yield* findCluster(options)
+  const namespace = options.namespace ?? cluster.namespace
+  const latest = new Latest()
+  // No other resolver's version reads like one of ours.
+  const id = ++sources
+  let changes = 0
+  let known: string | undefined
+  let warned = ""
+
+  const slices = Effect.fnUntraced(function*(slices: ReadonlyMap<string, Slice>) {
+    if (known === undefined && slices.size === 0) {
+      yield* Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
+    }
+    const { endpoints, problems } = merge(slices.values(), port)
+    const problem = problems.join("; ")
+    if (problem !== warned && problem !== "") yield* Effect.logWarning(`endpoints are left out: ${problem}`)
+    warned = problem
+    const text = JSON.stringify([endpoints, endpoints.length === 0 ? problem : ""])
+    if (text === known) return
+    known = text
+    if (endpoints.length === 0 && problem !== "") {
+      latest.set(Exit.fail(new Failure({ kind: "Garbled", message: `no endpoint can be used: ${problem}` })))
+      return
+    }
+    latest.set(Exit.succeed({
+      endpoints: endpoints.map(({ address, zone }) => Endpoint.withAttributes(Endpoint.tcp(address), { zone })),
+      version: `kubernetes ${id}: ${++changes}`
+    }))
+  })
+
+  const following = follow(makeApi(cluster, service, namespace), {
+    slices,
+    failed: (failure) => Effect.sync(() => latest.fail(failure)),
+    watching: Effect.sync(() => latest.recovered())
+  }).pipe(
+    Effect.annotateLogs({ service, namespace }),
+    Effect.onError(
+      Effect.fnUntraced(function*(cause) {
+        const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
+        const isBug = Cause.hasDies(cause)
+        if (isBug) yield* Effect.logError(`${of} stopped: this is a bug`, cause)
+        latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
+      })
+    )
+  )
+  const context = yield* background
+  yield* Effect.forkScoped(Effect.updateContext<never, never, never, never>(following, () => context))
+  return latest
+})
