@@ -117,4 +117,4 @@ const main = Effect.gen(function*() {
   yield* inDirectory
 })
 
-main.pipe(Effect.timeout("50 seconds"), Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+main.pipe(Effect.timeout("80 seconds"), Effect.provide(NodeServices.layer), NodeRuntime.runMain)
