@@ -65,7 +65,8 @@ export interface EndpointView {
   readonly callsPending: number
   /**
    * How long its answers have taken, in milliseconds; undefined before there was one. A slow answer counts in full at once, and later ones
-   * bring the average down again within some 10 seconds.
+   * bring the average down again within some 10 seconds, and so does it to hear nothing. While calls wait there it is no less than the time since the
+   * last answer.
    */
   readonly latency: number | undefined
   /** How many of its calls have failed since one was answered; those that were lost together count as one. */
