@@ -1,5 +1,6 @@
 /**
- * Two balancers of one's own: the first endpoint that is up, and those of the own zone before any others.
+ * Two balancers of one's own: the first endpoint that is up, and those of the own zone before any others. For zones there is
+ * `Balancer.zoneAware`, which also looks at how much the zone can take; this one shows what a balancer with a state is made of.
  *
  * Run it with `node examples/custom-balancer.ts`.
  */

@@ -92,7 +92,10 @@ const picking = (make: Effect.Effect<Balancer.Balancer>, keyed: boolean, size: n
       const view = picked === undefined ? undefined : byAddress.get(picked.address)
       if (view !== undefined) view.callsPending++
       const ended = pending[at]
-      if (ended !== undefined) ended.callsPending--
+      if (ended !== undefined) {
+        ended.callsPending--
+        ended.times.observe(5 + (i & 7), now)
+      }
       pending[at] = view
       at = at + 1 === pending.length ? 0 : at + 1
     }

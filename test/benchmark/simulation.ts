@@ -89,6 +89,7 @@ export const scenarios = {
   speeds: { title: "of different speed", speeds: [0.5, 0.75, 0.75, 1, 1, 1, 1, 1, 1.5, 1.5] },
   stall: { title: "one stalls for 5 s", speeds: even, stalls: { from: 15_000, to: 20_000 } },
   fails: { title: "one fails for 5 s", speeds: even, fails: { from: 15_000, to: 20_000 } },
+  pair: { title: "one of two fails for 5 s", speeds: [1, 1], fails: { from: 15_000, to: 20_000 } },
   restart: { title: "one restarts", speeds: even, gone: { from: 12_000, to: 16_000 } }
 } satisfies Record<string, Scenario>
 

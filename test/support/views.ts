@@ -1,5 +1,5 @@
 /** Endpoints and views of them for tests of balancers, and picks made with a seed. */
-import { Context, Effect, Random } from "effect"
+import { Effect, Random } from "effect"
 import { type Balancer, Endpoint } from "effect-call"
 
 /** A view that tests set as they like. */
@@ -15,7 +15,7 @@ export const endpoint = (index: number, attributes: Endpoint.Attributes = {}): E
 export const endpointsOf = (count: number, attributes: Endpoint.Attributes = {}): ReadonlyArray<Endpoint.Endpoint> =>
   Array.from({ length: count }, (_, index) => endpoint(index, attributes))
 
-export const view = (of: Endpoint.Endpoint, over: Partial<TestView> = {}): TestView => ({
+const view = (of: Endpoint.Endpoint, over: Partial<TestView> = {}): TestView => ({
   endpoint: of,
   state: "Active",
   callsPending: 0,
@@ -29,7 +29,7 @@ export const viewsOf = (endpoints: ReadonlyArray<Endpoint.Endpoint>, over: Parti
   endpoints.map((endpoint) => view(endpoint, over))
 
 /** Random numbers that are the same in each run (mulberry32). */
-export const seededRandom = (seed: number): Random.Random => {
+const seededRandom = (seed: number): Random.Random => {
   let state = seed >>> 0
   const next = () => {
     state = (state + 0x6d2b79f5) >>> 0
@@ -39,8 +39,6 @@ export const seededRandom = (seed: number): Random.Random => {
   }
   return { nextDoubleUnsafe: next, nextIntUnsafe: () => Math.floor(next() * 2 ** 53) }
 }
-
-export const seeded = (seed: number): Context.Context<never> => Context.make(Random.Random, seededRandom(seed))
 
 export const makeBalancer = (make: Effect.Effect<Balancer.Balancer>): Balancer.Balancer => Effect.runSync(make)
 

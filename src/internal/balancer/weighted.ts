@@ -27,32 +27,41 @@ export const weighted = (): ImmediateBalancer => {
   /** Those taken from the heap because they are to be avoided; kept, so that nothing is allocated for it. */
   const aside: Array<number> = []
 
-  const isBefore = (one: number, other: number): boolean => {
-    const difference = (turns[one] ?? 0) - (turns[other] ?? 0)
-    return difference < 0 || (difference === 0 && one < other)
-  }
-
+  /** Lets the one at a place sink to below those whose turns are earlier; of equal turns the lower index is first. */
   const sink = (place: number): void => {
     const moving = heap[place] ?? 0
+    const turn = turns[moving] ?? 0
     let at = place
     while (true) {
       let child = 2 * at + 1
       if (child >= size) break
-      if (child + 1 < size && isBefore(heap[child + 1] ?? 0, heap[child] ?? 0)) child++
-      if (!isBefore(heap[child] ?? 0, moving)) break
-      heap[at] = heap[child] ?? 0
+      let index = heap[child] ?? 0
+      let earliest = turns[index] ?? 0
+      if (child + 1 < size) {
+        const other = heap[child + 1] ?? 0
+        const otherTurn = turns[other] ?? 0
+        if (otherTurn < earliest || (otherTurn === earliest && other < index)) {
+          child++
+          index = other
+          earliest = otherTurn
+        }
+      }
+      if (turn < earliest || (turn === earliest && moving < index)) break
+      heap[at] = index
       at = child
     }
     heap[at] = moving
   }
 
   const push = (index: number): void => {
+    const turn = turns[index] ?? 0
     let at = size++
     while (at > 0) {
-      const parent = (at - 1) >> 1
-      if (!isBefore(index, heap[parent] ?? 0)) break
-      heap[at] = heap[parent] ?? 0
-      at = parent
+      const parent = heap[(at - 1) >> 1] ?? 0
+      const parentTurn = turns[parent] ?? 0
+      if (parentTurn < turn || (parentTurn === turn && parent < index)) break
+      heap[at] = parent
+      at = (at - 1) >> 1
     }
     heap[at] = index
   }

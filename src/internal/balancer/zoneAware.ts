@@ -100,7 +100,7 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
     return nearShare >= farShare ? 1 : Math.min(1, overprovision * nearShare)
   }
 
-  const isFirst = ({ avoid }: PickOptions, context: Context.Context<never>): boolean => {
+  const staysHere = ({ avoid }: PickOptions, context: Context.Context<never>): boolean => {
     if (near.isEmpty || far.isEmpty) return far.isEmpty
     // Without views nothing else can be known than what is to be avoided.
     if ((known.views !== undefined && picksLeft-- <= 0) || foundWithout !== avoid) {
@@ -123,14 +123,14 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
     },
     pick: (options) =>
       Effect.withFiber((fiber) => {
-        const [first, second] = isFirst(options, fiber.context) ? [near, far] : [far, near]
+        const [first, second] = staysHere(options, fiber.context) ? [near, far] : [far, near]
         const pick = first.balancer.pick(options)
         return second.isEmpty ? pick : Effect.catch(pick, () => second.balancer.pick(options))
       })
   }
   if (!isImmediate(own) || !isImmediate(others)) return balancer
   return withPickNow(balancer, (options, context) => {
-    const [first, second] = isFirst(options, context) ? [own, others] : [others, own]
-    return first[pickNow](options, context) ?? second[pickNow](options, context)
+    if (staysHere(options, context)) return own[pickNow](options, context) ?? others[pickNow](options, context)
+    return others[pickNow](options, context) ?? own[pickNow](options, context)
   })
 }

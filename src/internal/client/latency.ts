@@ -50,7 +50,9 @@ export class Latency {
 
   /** How much is left of what was known; all of it where the clock was set back. */
   private kept(nowMillis: number): number {
-    const elapsed = nowMillis - this.answeredAt
-    return elapsed > 0 ? Math.exp(-elapsed / memory) : 1
+    const elapsed = (nowMillis - this.answeredAt) / memory
+    if (elapsed <= 0) return 1
+    // The same but for 0.005 %, without what costs most of it: a balancer may ask twice for each call.
+    return elapsed < 0.01 ? 1 - elapsed : Math.exp(-elapsed)
   }
 }
