@@ -45,8 +45,9 @@ export interface PickOptions {
   /** The call's shard key, a u64 (0 to 2^64 − 1). A balancer may ignore it. Default: none. */
   readonly shardKey?: bigint | undefined
   /**
-   * The addresses of the endpoints that this call has tried already, that are in backoff after a failed dial, or that are left alone because
-   * their calls kept failing.
+   * The addresses of the endpoints that this call has tried already or that are in backoff after a failed dial; and, as long as there are better ones, of
+   * those that are left alone because their calls kept failing, say that they do not serve, have a higher `priority` number, or are not connected yet where
+   * the Connection is `eager`.
    */
   readonly avoid: ReadonlySet<string>
 }

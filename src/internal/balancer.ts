@@ -58,7 +58,7 @@ export const make = (
 export const noEndpoints = "no endpoints"
 
 /** Why there is nothing to pick where there are some. */
-export const allAvoided = "every endpoint was tried or is in backoff"
+export const allAvoided = "every endpoint was tried, is in backoff or is left alone"
 
 /** What is wrong with a shard key outside u64. */
 export const notAShardKey = (shardKey: bigint): string =>
@@ -180,7 +180,7 @@ export const sharded = (): ImmediateBalancer => {
       if (endpoints.length === 0) return noEndpoints
       if (shardKey === undefined) return allAvoided
       const address = endpoints[shardOf(shardKey, endpoints.length)]?.address
-      return `the endpoint of shard key ${shardKey} (${address}) is not reachable: it was tried or is in backoff`
+      return `the endpoint of shard key ${shardKey} (${address}) is not reachable: it was tried, is in backoff or is left alone`
     }
   )
   sharding.add(balancer)
