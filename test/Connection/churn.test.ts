@@ -176,6 +176,6 @@ for (const [network, how] of ways) {
       Effect.gen(function*() {
         const replicas = yield* Effect.forEach(["1", "2", "3", "4", "5", "6"], (n) => startOn(network)(`replica ${n}`))
         yield* churn(replicas, how)
-      }), 15_000)
+      }))
   })
 }
