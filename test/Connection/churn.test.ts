@@ -19,11 +19,11 @@ const makeNumbers = (seed: number) => (below: number): number => {
 const observed = Effect.map(Balancer.roundRobin, (balancer) => {
   const seen = { listed: new Set<string>(), changes: 0, empty: 0 }
   const update = balancer.update.bind(balancer)
-  balancer.update = (endpoints) => {
+  balancer.update = (endpoints, views) => {
     seen.listed = new Set(endpoints.map(({ address }) => address))
     seen.changes++
     if (endpoints.length === 0) seen.empty++
-    update(endpoints)
+    update(endpoints, views)
   }
   return { balancer, seen }
 })
@@ -66,9 +66,10 @@ const makePace = () => {
 
 const churn = Effect.fnUntraced(function*(
   replicas: ReadonlyArray<Replica>,
-  { changes, connections, seed, turns }: {
+  { changes, connections, eager = false, seed, turns }: {
     readonly changes: number
     readonly connections: number
+    readonly eager?: boolean
     readonly seed: number
     readonly turns: number
   }
@@ -78,7 +79,8 @@ const churn = Effect.fnUntraced(function*(
   const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([])
   const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), {
     balancer: Effect.succeed(balancer),
-    connectionsPerEndpoint: connections
+    connectionsPerEndpoint: connections,
+    eager
   })
   const names = new Set(replicas.map(({ name }) => name))
   const pace = makePace()
@@ -162,6 +164,7 @@ const churn = Effect.fnUntraced(function*(
 const ways = [
   [memory, { changes: 2500, connections: 1, turns: 4, seed: 42 }],
   [memory, { changes: 1000, connections: 3, turns: 4, seed: 42 }],
+  [memory, { changes: 1000, connections: 2, eager: true, turns: 4, seed: 42 }],
   [unix, { changes: 2500, connections: 1, turns: 4, seed: 42 }],
   [tcp, { changes: 1000, connections: 1, turns: 4, seed: 7 }],
   [tcp, { changes: 500, connections: 3, turns: 6, seed: 7 }],
@@ -170,7 +173,7 @@ const ways = [
 ] as const
 
 for (const [network, how] of ways) {
-  describe(`${how.changes} endpoint changes while ${callers} callers call, over ${network.name}, with ${how.connections} to an endpoint`, () => {
+  describe(`${how.changes} endpoint changes while ${callers} callers call, over ${network.name}, with ${how.connections} to an endpoint${"eager" in how ? ", ahead of need" : ""}`, () => {
     // More than a second, since what goes wrong here takes many changes to happen.
     it.live("give only right answers, and Unreachable where there were no endpoints", () =>
       Effect.gen(function*() {
