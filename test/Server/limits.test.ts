@@ -18,13 +18,17 @@ const open = Effect.fnUntraced(function*(network: Networks.Network, options: Ser
   const started: Array<string> = []
   const interrupted: Array<string> = []
   const gates = new Map<string, Deferred.Deferred<void>>()
+  let ended = 0
+  let all = 0
   const handlers = HandlerMap.set(Networks.handlers, component, "work", (args) => {
     const name = textOf(args)
     const gate = Deferred.makeUnsafe<void>()
     gates.set(name, gate)
     started.push(name)
+    all++
     return Effect.as(Deferred.await(gate), args).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => interrupted.push(name)))
+      Effect.onInterrupt(() => Effect.sync(() => interrupted.push(name))),
+      Effect.ensuring(Effect.sync(() => ended++))
     )
   })
   const { endpoint } = yield* network.serve(handlers, options)
@@ -34,7 +38,9 @@ const open = Effect.fnUntraced(function*(network: Networks.Network, options: Ser
     until(() => started.length >= names.length).pipe(
       Effect.map(() => assert.deepEqual([...started].sort(), [...names].sort()))
     )
-  return { endpoint, started, interrupted, end, running }
+  /** Waits until none is left. */
+  const over = until(() => ended === all)
+  return { endpoint, started, interrupted, end, running, over }
 })
 
 /** Makes a call in a fiber of its own. */
@@ -302,7 +308,7 @@ describe("when all is over", () => {
         maxConcurrentCallsPerConnection: 3,
         maxQueuedCallsPerConnection: 5
       }
-      const { end, endpoint, interrupted, running, started } = yield* open(Networks.tcp, limits)
+      const { end, endpoint, interrupted, over, running, started } = yield* open(Networks.tcp, limits)
       const connections = yield* Effect.replicateEffect(connect([endpoint]), 3)
       for (let round = 0; round < 40; round++) {
         const fibers = yield* Effect.forEach(
@@ -321,8 +327,11 @@ describe("when all is over", () => {
         yield* Fiber.interruptAll(fibers)
       }
       assert.ok(interrupted.length > 0)
-      // Whatever was cancelled is by now.
-      for (const connection of connections) yield* passed(connection)
+      // Whatever was cancelled is by now; calls whose time was up the server has to end by itself.
+      for (const connection of connections) {
+        yield* passed(connection)
+        yield* over
+      }
       started.length = 0
       const [a, b, c] = [connections[0]!, connections[1]!, connections[2]!]
       const names = ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"]
