@@ -495,17 +495,18 @@ export class Client implements PoolOwner {
   private lookAround(tried: ReadonlySet<string>): Avoided {
     const { outliers } = this
     const now = nowMillis(this.clock)
-    const hard = new Set(tried)
+    const down = new Set(tried)
     let until = Infinity
     for (const address of this.resting) {
       const restingUntil = this.pools.get(address)?.backoffUntil ?? 0
       if (restingUntil <= now) {
         this.resting.delete(address)
       } else {
-        hard.add(address)
+        down.add(address)
         until = Math.min(until, restingUntil)
       }
     }
+    const hard = down.size === 0 ? nothing : down
     const ejected = new Set<string>()
     if (outliers !== undefined) until = Math.min(until, outliers.addTo(ejected, now))
     if (hard.size === 0 && ejected.size === 0 && !this.hasChoice) return nothingAvoided
