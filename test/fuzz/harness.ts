@@ -63,7 +63,8 @@ export class Log {
   readonly problems: Array<string> = []
   readonly layer = Logger.layer([
     Logger.make(({ cause, logLevel, message }) => {
-      const text = String(message)
+      // Without how many more there were: each of those was one of the expected, too.
+      const text = String(message).replace(/ \(\d+ more such warnings were left out before\)$/, "")
       if (logLevel === "Debug" || logLevel === "Trace") return
       if (text.startsWith("a connection was closed: its peer sent ")) this.refused++
       else if (!this.isExpected(text, Cause.squash(cause))) {
