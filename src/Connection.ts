@@ -188,7 +188,7 @@ export interface ClientOptions {
 /**
  * What a Connection has to do with one endpoint.
  *
- * - `Idle`: no socket; the next call that is sent here dials.
+ * - `Idle`: no socket; the next call that is sent here dials, or the Connection does by itself where it is `eager`.
  * - `Dialing`: a socket is being opened, and calls wait for it.
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
@@ -275,7 +275,7 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
  * Connects to the endpoints of a resolver.
  *
  * It asks the resolver once, and fails with its `ResolverError` or, where the resolver is constant and has no endpoints, with `Unreachable`.
- * It dials nothing yet. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
+ * It waits for no dial. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
  * defect that names the option.
  *
  * Source: `func Connect` of the Go package.
