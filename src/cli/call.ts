@@ -4,11 +4,9 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Path from "effect/Path"
-import * as References from "effect/References"
 import * as Balancer from "../Balancer.ts"
 import { type CallError, isCallError } from "../CallError.ts"
 import * as Connection from "../Connection.ts"
@@ -102,22 +100,13 @@ export const call = Command.make("call", {
         Effect.mapError((error) =>
           isCallError(error) || error._tag === "ResolverError" ? failed(describe(error)) : error
         ),
-        withoutWarnings
+        Options.withoutWarnings
       )
       yield* write(answer)
     },
     Effect.scoped
   ))
 )
-
-/** What fails is said by the error in the end; what goes well in another way is of no interest, unless it was asked for. */
-const withoutWarnings = <A, E, R>(
-  self: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R | GlobalFlag.Setting.Identifier<"log-level">> =>
-  Effect.flatMap(
-    GlobalFlag.LogLevel,
-    (asked) => Option.isSome(asked) ? self : Effect.provideService(self, References.MinimumLogLevel, "Error")
-  )
 
 /** A call that is to be made, which gives what goes to stdout. */
 type Prepared = Effect.Effect<string | Uint8Array, CallError | Failure, Connection.Connection>

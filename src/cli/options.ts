@@ -4,10 +4,12 @@
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
 import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Endpoint from "../Endpoint.ts"
 import * as MethodKey from "../MethodKey.ts"
 import * as Resolver from "../Resolver.ts"
@@ -122,3 +124,12 @@ export const methodKey = (text: string): Option.Option<MethodKey.MethodKey> => {
 
 export const notAMethod = (text: string): string =>
   `${JSON.stringify(text)} does not name a method: expected "component.method", such as example/Cart.get`
+
+/** Without the warnings of a Connection, whose state or errors are shown; with all that was asked for by `--log-level`. */
+export const withoutWarnings = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R | GlobalFlag.Setting.Identifier<"log-level">> =>
+  Effect.flatMap(
+    GlobalFlag.LogLevel,
+    (asked) => Option.isSome(asked) ? self : Effect.provideService(self, References.MinimumLogLevel, "Error")
+  )

@@ -84,11 +84,11 @@ interface ShownColumn extends Text.Column {
 
 const columnsOf = (calls: Made | undefined): ReadonlyArray<ShownColumn> => [
   { title: "ADDRESS", of: ({ address }) => address },
-  { title: "STATE", of: stateOf },
+  { title: "STATE", min: "Idle, backoff".length, of: stateOf },
   { title: "IN FLIGHT", right: true, of: ({ callsInFlight }) => `${callsInFlight}` },
-  { title: "LATENCY", right: true, of: ({ latency }) => millis(latency) },
+  { title: "LATENCY", right: true, min: "1.00 ms".length, of: ({ latency }) => millis(latency) },
   ...(calls === undefined ? [] : [
-    { title: "CALLS", right: true, of: (endpoint: EndpointState) => `${callsOf(calls, endpoint).count}` },
+    { title: "CALLS", right: true, min: 7, of: (endpoint: EndpointState) => `${callsOf(calls, endpoint).count}` },
     { title: "CALLS/S", right: true, of: (endpoint: EndpointState) => callsOf(calls, endpoint).perSecond.toFixed(1) }
   ]),
   { title: "LAST FAILURE", of: ({ lastFailure = "" }) => lastFailure }

@@ -59,6 +59,8 @@ export interface Column {
   readonly title: string
   /** Numbers stand at the right. */
   readonly right?: boolean
+  /** How wide it is at least, so that it keeps its place while its cells change. */
+  readonly min?: number
 }
 
 /** A table in lines, the first of which are the titles. Cells are made printable. */
@@ -67,7 +69,7 @@ export const grid = (
   rows: ReadonlyArray<ReadonlyArray<string>>
 ): ReadonlyArray<string> => {
   const cells = [columns.map(({ title }) => title), ...rows.map((row) => row.map(printable))]
-  const widths = columns.map((_, i) => cells.reduce((most, row) => Math.max(most, width(row[i] ?? "")), 0))
+  const widths = columns.map(({ min = 0 }, i) => cells.reduce((most, row) => Math.max(most, width(row[i] ?? "")), min))
   return cells.map((row) =>
     columns.map(({ right = false }, i) => {
       const cell = row[i] ?? ""

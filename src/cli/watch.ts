@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as Terminal from "effect/Terminal"
 import * as Balancer from "../Balancer.ts"
 import * as Connection from "../Connection.ts"
@@ -75,7 +76,7 @@ export const watch = Command.make("watch", {
   ),
   Command.withHandler((input) =>
     Effect.gen(function*() {
-      const { failure, resolver } = observed(yield* Options.open(input.resolver, input.tls))
+      const { failure, resolver } = yield* observed(yield* Options.open(input.resolver, input.tls))
       const args = yield* Effect.flatMap(Bytes.read(input.args), (given) => Bytes.decode(given, input))
       const key = Option.getOrUndefined(Option.flatMap(input.call, Options.methodKey))
       const counter = yield* makeCounter
@@ -92,21 +93,28 @@ export const watch = Command.make("watch", {
           health: Option.getOrUndefined(input.health)
         }).pipe(Effect.mapError((error) => failed(describe(error))))
         if (key !== undefined) yield* Effect.forkScoped(counter.calling(connection, key, args, input))
+        const now = Effect.andThen(counter.measure, connection.state)
         const ticks = key !== undefined || inPlace ? Stream.fromSchedule(Schedule.spaced(tick)) : Stream.empty
+        // The first is what the Connection begins with, too.
+        const failures = Stream.drop(Stream.changes(SubscriptionRef.changes(failure)), 1)
         yield* Stream.merge(
           connection.changes,
-          Stream.mapEffect(ticks, () => Effect.andThen(counter.measure, connection.state)),
+          Stream.mapEffect(Stream.merge(ticks, failures), () => now),
           { haltStrategy: "left" }
         ).pipe(
           Stream.runForEach(Effect.fnUntraced(function*({ endpoints }) {
-            const time = DateTime.formatIso(yield* DateTime.now)
-            const calls = key === undefined ? undefined : counter.made(endpoints)
-            yield* show({ source: input.resolver, time, endpoints, calls, resolverFailure: failure() })
+            yield* show({
+              source: input.resolver,
+              time: DateTime.formatIso(yield* DateTime.now),
+              endpoints,
+              calls: key === undefined ? undefined : counter.made(endpoints),
+              resolverFailure: yield* SubscriptionRef.get(failure)
+            })
           }))
         )
       })
-      // The table says what the log would, and a log would tear the table apart.
-      yield* inPlace ? Effect.provide(showing, Logger.layer([])) : showing
+      // A log would tear the table apart.
+      yield* inPlace ? Effect.provide(showing, Logger.layer([])) : Options.withoutWarnings(showing)
     }).pipe(Effect.scoped)
   )
 )
@@ -115,22 +123,18 @@ export const watch = Command.make("watch", {
 const tick = Duration.seconds(1)
 
 /** A resolver, and why it failed, if it did the last time. */
-const observed = (resolver: Resolver.Resolver) => {
-  let failure: string | undefined
-  const note = (message: string | undefined) =>
-    Effect.sync(() => {
-      failure = message
-    })
+const observed = Effect.fnUntraced(function*(resolver: Resolver.Resolver) {
+  const failure = yield* SubscriptionRef.make<string | undefined>(undefined)
   const noted: Resolver.Resolver = {
     ...resolver,
     resolve: (version) =>
       resolver.resolve(version).pipe(
-        Effect.tap(() => note(undefined)),
-        Effect.tapError(({ message }) => note(message))
+        Effect.tap(() => SubscriptionRef.set(failure, undefined)),
+        Effect.tapError(({ message }) => SubscriptionRef.set(failure, message))
       )
   }
-  return { resolver: noted, failure: () => failure }
-}
+  return { resolver: noted, failure }
+})
 
 interface Every {
   readonly every: Duration.Duration
