@@ -15,7 +15,8 @@ const message =
   "effect-call: the package @effect/platform-node is missing, which the command needs beside effect. Install it with `npm install @effect/platform-node`, "
   + "or run the command with `npx -p effect-call -p @effect/platform-node effect-call`."
 
-Effect.runFork(
+// Another error than that is a bug: as a rejection that nobody handles it is shown with its stack, and ends the process with 1.
+void Effect.runPromise(
   Effect.tryPromise({ try: () => import("./program.ts"), catch: (error) => error }).pipe(
     Effect.map(({ run }) => run()),
     Effect.catch((error) =>

@@ -5,7 +5,7 @@ import * as assert from "node:assert/strict"
 import { writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { temporaryDirectory } from "../support/networks.ts"
-import { contract, refusal } from "./support.ts"
+import { contract, failure } from "./support.ts"
 
 const nobody = "tcp://127.0.0.1:1"
 const module = ["--module", contract]
@@ -66,7 +66,9 @@ describe("effect-call refuses", () => {
   for (const [name, args, expected] of cases) {
     it.effect(name, () =>
       Effect.gen(function*() {
-        assert.match(yield* refusal(...args), expected)
+        const { code, message } = yield* failure(...args)
+        assert.equal(code, 2)
+        assert.match(message, expected)
       }))
   }
 
@@ -74,7 +76,7 @@ describe("effect-call refuses", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       writeFileSync(`${directory}/broken.mjs`, "throw new Error(\"no such luck\")")
-      const said = yield* refusal("call", nobody, "a.b", "--module", `${directory}/broken.mjs`)
-      assert.match(said, /^cannot load .*broken\.mjs: no such luck$/)
+      const { message } = yield* failure("call", nobody, "a.b", "--module", `${directory}/broken.mjs`)
+      assert.match(message, /^cannot load .*broken\.mjs: no such luck$/)
     }))
 })

@@ -1,6 +1,6 @@
 /** The command as users run it, the built program in a process of its own; and in this process, for what it makes of its arguments. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Effect, Layer, type Scope, Stream } from "effect"
+import { Effect, Layer, type Scope, Sink, Stdio, Stream } from "effect"
 import { Resolver } from "effect-call"
 import { CliError, CliOutput, Command } from "effect/cli"
 import { ChildProcess, type ChildProcessSpawner } from "effect/process"
@@ -58,8 +58,8 @@ export const effectCallWith = (
 export interface Running {
   /** Waits for the next line of stdout that meets a condition, and gives it. */
   readonly line: (isIt: (line: string) => boolean) => Effect.Effect<string>
-  /** Sends it what Ctrl-C does, and gives its exit code. */
-  readonly interrupt: Effect.Effect<number>
+  /** Sends it what Ctrl-C does, and gives its exit code and what it wrote to stderr. */
+  readonly interrupt: Effect.Effect<{ readonly code: number; readonly stderr: string }>
 }
 
 /** Starts the command. */
@@ -84,7 +84,7 @@ export const start = (
         }).pipe(Effect.orDie),
       interrupt: Effect.gen(function*() {
         yield* Effect.forkChild(child.kill({ killSignal: "SIGINT" }))
-        return yield* child.exitCode
+        return { code: yield* child.exitCode, stderr: (yield* bytesOf(child.stderr)).toString() }
       }).pipe(Effect.orDie)
     }
   }).pipe(Effect.orDie)
@@ -102,12 +102,43 @@ export const runHere = <S = never>(args: ReadonlyArray<string>, given?: Layer.La
     Effect.provide(services)
   )
 
-/** What is said of arguments that make no sense. */
-export const refusal = (...args: ReadonlyArray<string>): Effect.Effect<string> =>
+/** What is said, and the exit code, where the command fails. */
+export const failure = (
+  ...args: ReadonlyArray<string>
+): Effect.Effect<{ readonly message: string; readonly code: number }> =>
   Effect.map(Effect.orDie(Effect.flip(runHere(args))), (error) => {
-    if (error instanceof Failure && error.exitCode === 2) return error.message
+    if (error instanceof Failure) return { message: error.message, code: error.exitCode }
     if (CliError.isCliError(error) && error._tag === "ShowHelp") {
-      return error.errors.map(({ message }) => message).join("; ")
+      return { message: error.errors.map(({ message }) => message).join("; "), code: 2 }
     }
-    throw new Error("it was not refused", { cause: error })
+    throw new Error("it failed in another way", { cause: error })
   })
+
+/** A stdout that is kept. */
+export const makeStdout = () => {
+  let text = ""
+  const watchers = new Set<() => void>()
+  return {
+    text: () => text,
+    /** Waits until there are so many lines, and gives them. */
+    lines: (count: number) =>
+      Effect.callback<ReadonlyArray<string>>((resume) => {
+        const look = () => {
+          const lines = text.split("\n").slice(0, -1)
+          if (lines.length >= count) resume(Effect.succeed(lines))
+        }
+        watchers.add(look)
+        look()
+        return Effect.sync(() => watchers.delete(look))
+      }),
+    layer: Stdio.layerTest({
+      stdout: () =>
+        Sink.forEach((output: string | Uint8Array) =>
+          Effect.sync(() => {
+            text += typeof output === "string" ? output : Buffer.from(output).toString()
+            for (const look of [...watchers]) look()
+          })
+        )
+    })
+  }
+}
