@@ -48,6 +48,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import { type Rpc, type RpcClient, type RpcGroup, RpcSchema } from "effect/rpc"
 import type * as Scope from "effect/Scope"
 import type { CallError } from "./CallError.ts"
@@ -353,6 +354,14 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference<boolean>
 export const idempotent = <R extends Rpc.Any>(self: R): R =>
   // An annotation changes nothing of an Rpc's type.
   withProps(self).annotate(Idempotent, true) as unknown as R
+
+/**
+ * Whether a value is a component, of whatever methods.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isComponent = (u: unknown): u is Component<Rpc.Any> => Predicate.hasProperty(u, TypeId)
 
 const formatOf = (format: ClientOptions["format"]) =>
   format === undefined || format === "binary" || format === "json"

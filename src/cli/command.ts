@@ -1,0 +1,12 @@
+/**
+ * The command with its subcommands.
+ */
+import * as Command from "effect/cli/Command"
+import { call } from "./call.ts"
+import { resolve } from "./resolve.ts"
+import { watch } from "./watch.ts"
+
+export const command = Command.make("effect-call").pipe(
+  Command.withDescription("Calls and watches servers that are called with effect-call or the Go package call"),
+  Command.withSubcommands([call, resolve, watch])
+)

@@ -1,0 +1,127 @@
+/**
+ * Typed calls: a component out of a module, JSON in and JSON out.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import type { Rpc } from "effect/rpc"
+import * as Schema from "effect/Schema"
+import { isCallError } from "../CallError.ts"
+import * as Component from "../Component.ts"
+import type { Connection } from "../Connection.ts"
+import { problemOf } from "../internal/component/codec.ts"
+import { describe, failed, type Failure, unusable } from "./failure.ts"
+import { json } from "./text.ts"
+
+/** A method of a component. */
+export interface Method {
+  readonly component: Component.Component<Rpc.Any>
+  readonly rpc: Rpc.AnyWithProps
+}
+
+/** Where methods are looked for: a file, and one of its exports or all of them. */
+export interface Source {
+  readonly module: string
+  readonly export: Option.Option<string>
+}
+
+const load = Effect.fnUntraced(function*(file: string): Effect.fn.Return<object, Failure, Path.Path> {
+  const path = yield* Path.Path
+  const url = yield* Effect.orDie(path.toFileUrl(path.resolve(file)))
+  return yield* Effect.tryPromise({
+    try: (): Promise<object> => import(url.href),
+    catch: (error) => unusable(`cannot load ${file}: ${error instanceof Error ? error.message : String(error)}`)
+  })
+})
+
+const quote = (text: string): string => JSON.stringify(text)
+
+/** The components of a module, each once, by what one may have called them with before their methods. */
+const componentsIn = Effect.fnUntraced(function*(
+  { export: chosen, module }: Source
+): Effect.fn.Return<ReadonlyArray<Component.Component<Rpc.Any>>, Failure, Path.Path> {
+  const exports = Object.entries(yield* load(module))
+  const components = exports.filter(([, value]) => Component.isComponent(value))
+  if (components.length === 0) {
+    return yield* unusable(`${module} exports no component: expected one that Component.make has made`)
+  }
+  const picked = Option.isNone(chosen) ? components : components.filter(([name]) => name === chosen.value)
+  if (Option.isSome(chosen) && picked.length === 0) {
+    const names = components.map(([name]) => name).join(", ")
+    return yield* unusable(`${module} exports no component as ${quote(chosen.value)}: expected one of ${names}`)
+  }
+  return [...new Set(picked.map(([, value]) => value).filter(Component.isComponent))]
+})
+
+/** The method that a text names, `component.method`; the method alone will do where the component was chosen by its export. */
+export const find = Effect.fnUntraced(function*(
+  text: string,
+  source: Source
+): Effect.fn.Return<Method, Failure, Path.Path> {
+  const components = yield* componentsIn(source)
+  const methods = components.flatMap((component) =>
+    // `Rpc.Any` hides what each Rpc has.
+    Array.from(component.group.requests.values(), (rpc): Method => ({ component, rpc: rpc as Rpc.AnyWithProps }))
+  )
+  const nameOf = ({ component, rpc }: Method) => `${component.name}.${rpc._tag}`
+  const found = methods.filter((method) =>
+    nameOf(method) === text || (Option.isSome(source.export) && method.rpc._tag === text)
+  )
+  const [method, other] = found
+  if (method === undefined) {
+    const names = [...new Set(methods.map(nameOf))].join(", ")
+    return yield* unusable(`${source.module} has no method ${quote(text)}: expected one of ${names}`)
+  }
+  if (other !== undefined) {
+    return yield* unusable(`${source.module} has several methods ${quote(text)}: choose a component with --export`)
+  }
+  return method
+})
+
+// What a schema needs beside the value, nobody can give it here: a defect says so.
+const jsonOf = (schema: Schema.Top) => Schema.toCodecJson(schema as Schema.Codec<unknown, unknown>)
+
+/** The payload that a JSON text stands for. No text is the payload of a method without one. */
+export const payload = Effect.fnUntraced(function*(
+  { component, rpc }: Method,
+  text: string
+): Effect.fn.Return<unknown, Failure> {
+  const where = `the arguments of ${component.name}.${rpc._tag}`
+  const value = text.trim() === "" ? null : yield* Effect.try({
+    try: (): unknown => JSON.parse(text),
+    catch: (error) => unusable(`${where} are not JSON: ${problemOf(error)}`)
+  })
+  // Mistyped names of optional fields are to be noticed.
+  return yield* Effect.mapError(
+    Schema.decodeUnknownEffect(jsonOf(rpc.payloadSchema), { errors: "all", onExcessProperty: "error" })(value),
+    (error) => unusable(`${where} are not what its schema says: ${problemOf(error)}`)
+  )
+})
+
+/** Calls a method, and gives its result in JSON. */
+export const call = Effect.fnUntraced(function*(
+  { component, rpc }: Method,
+  payload: unknown
+): Effect.fn.Return<string, Failure, Connection> {
+  // In JSON, since what has no such form could not have been given here either.
+  const client = yield* Component.client(component, { format: "json", disableTracing: true })
+  // A function for each method, which takes and gives what its schemas say.
+  const methods = client as unknown as Record<string, (payload: unknown) => Effect.Effect<unknown, unknown>>
+  const method = methods[rpc._tag]
+  if (method === undefined) return yield* Effect.die(new Error(`a client without the method ${rpc._tag}`))
+  const result = yield* Effect.catch(method(payload), (error) => Effect.flip(failureOf(rpc, error)))
+  return json(yield* Effect.orDie(Schema.encodeUnknownEffect(jsonOf(rpc.successSchema))(result)))
+})
+
+/** An error of the call, or one of the method's own: its tag, and what it is in JSON. */
+const failureOf = (rpc: Rpc.AnyWithProps, error: unknown): Effect.Effect<Failure> => {
+  if (isCallError(error)) return Effect.succeed(failed(describe(error)))
+  const schema = Schema.Union([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])
+  return Effect.map(
+    Effect.orDie(Schema.encodeUnknownEffect(jsonOf(schema))(error)),
+    (encoded) => failed(`${tagOf(error)}: ${json(encoded)}`)
+  )
+}
+
+const tagOf = (error: unknown): string =>
+  typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : "Error"

@@ -1,0 +1,68 @@
+/**
+ * How the command runs on Node.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Runtime from "effect/Runtime"
+import { createRequire } from "node:module"
+import * as Resolver from "../Resolver.ts"
+import { command } from "./command.ts"
+import { exitCodes } from "./exitCodes.ts"
+import { printable } from "./text.ts"
+
+const version = (): string => {
+  // Of this package: `dist/cli` and `src/cli` are both two levels below it.
+  const { version }: { readonly version: string } = createRequire(import.meta.url)("../../package.json")
+  return version
+}
+
+/** Whoever reads stdout wants answers: where a command was given wrongly, its help goes to stderr with what is wrong. */
+const presenter = CliOutput.layerPresenter({
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Effect.gen(function*() {
+        const formatter = yield* CliOutput.Formatter
+        yield* Console.error(formatter.formatHelpDoc(event.helpDoc))
+        yield* Console.error(formatter.formatErrors(event.errors))
+      })
+      : CliOutput.defaultPresenter.present(event)
+})
+
+const services = Layer.mergeAll(
+  NodeServices.layer,
+  Layer.orDie(Resolver.layerDns()),
+  presenter,
+  Layer.succeed(Logger.LogToStderr, true)
+)
+
+/** Ends when nobody reads what is written to stdout any more, as with `| head`. */
+const unread = Effect.callback<void>((resume) => {
+  const onError = (error: NodeJS.ErrnoException) => resume(error.code === "EPIPE" ? Effect.void : Effect.die(error))
+  process.stdout.on("error", onError)
+  return Effect.sync(() => process.stdout.off("error", onError))
+})
+
+const isWrongInvocation = (error: unknown): boolean =>
+  CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
+
+export const run = (): void =>
+  Command.run(command, { version: version() }).pipe(
+    Effect.tapErrorTag("Failure", ({ message }) => Console.error(printable(message))),
+    Effect.raceFirst(unread),
+    Effect.provide(services),
+    NodeRuntime.runMain({
+      teardown: (exit, onExit) =>
+        Exit.isFailure(exit) && isWrongInvocation(Cause.squash(exit.cause))
+          ? onExit(exitCodes.usage)
+          : Runtime.defaultTeardown(exit, onExit)
+    })
+  )

@@ -1,0 +1,237 @@
+/**
+ * `effect-call watch`: the endpoints of a resolver as a Connection sees them, live.
+ */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import * as Terminal from "effect/Terminal"
+import * as Balancer from "../Balancer.ts"
+import * as Connection from "../Connection.ts"
+import type { MethodKey } from "../MethodKey.ts"
+import type * as Resolver from "../Resolver.ts"
+import * as Bytes from "./bytes.ts"
+import { describe, failed } from "./failure.ts"
+import * as Options from "./options.ts"
+import { writeLines } from "./output.ts"
+import * as Table from "./table.ts"
+
+export const watch = Command.make("watch", {
+  resolver: Options.resolver,
+  json: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print one JSON object a line for each state"),
+    Flag.withDefault(false)
+  ),
+  health: Flag.String("health").pipe(
+    Flag.withMetavar("component"),
+    Flag.withDescription("The component whose health servers are asked for, or an empty text for servers as a whole"),
+    Flag.optional
+  ),
+  call: Flag.String("call").pipe(
+    Flag.withMetavar("component.method"),
+    Flag.withDescription("Calls a method with bytes, so that there are rates and latencies"),
+    Flag.optional
+  ),
+  args: Bytes.argumentsFlag,
+  hex: Bytes.hex,
+  base64: Bytes.base64,
+  every: Options.duration("every").pipe(
+    Flag.withDescription("How long after each other --call begins its calls (default: 1s)"),
+    Flag.withDefault(Duration.seconds(1))
+  ),
+  timeout: Options.timeout,
+  tls: Options.tls
+}).pipe(
+  Command.withDescription(
+    "Connects to all endpoints of a resolver and shows their states as they change, until it is interrupted: as a live table in a terminal, and else one table after the other"
+  ),
+  Command.withShortDescription("Show the endpoints of a resolver live"),
+  Command.withExamples([
+    { command: "effect-call watch dns://cart.internal:7000" },
+    {
+      command: "effect-call watch unixdir:///run/cart --call example/Echo.echo --args hello --every 100ms",
+      description: "With ten calls a second, and their latencies"
+    }
+  ]),
+  Command.validate((input) =>
+    Effect.gen(function*() {
+      yield* Options.validateTls(input.tls)
+      yield* Bytes.validateFormat(input)
+      if (Option.isSome(input.call)) {
+        if (Option.isNone(Options.methodKey(input.call.value))) {
+          yield* Options.invalid(Options.notAMethod(input.call.value))
+        }
+      } else if (Option.isSome(input.args) || input.hex || input.base64) {
+        yield* Options.invalid("--args, --hex and --base64 are for --call: expected that, too")
+      }
+    })
+  ),
+  Command.withHandler((input) =>
+    Effect.gen(function*() {
+      const { failure, resolver } = yield* observed(yield* Options.open(input.resolver, input.tls))
+      const args = yield* Effect.flatMap(Bytes.read(input.args), (given) => Bytes.decode(given, input))
+      const key = Option.getOrUndefined(Option.flatMap(input.call, Options.methodKey))
+      const counter = yield* makeCounter
+      const inPlace = !input.json && (yield* Stdio.Stdio.use(({ stdoutIsTerminal }) => stdoutIsTerminal))
+      const show = input.json
+        ? (snapshot: Table.Snapshot) => writeLines(Table.jsonOf(snapshot))
+        : inPlace
+        ? yield* redrawn
+        : (snapshot: Table.Snapshot) => writeLines(...Table.linesOf(snapshot), "")
+      const showing = Effect.gen(function*() {
+        const connection = yield* Connection.make(resolver, {
+          balancer: Effect.succeed(counter.balancer),
+          eager: true,
+          health: Option.getOrUndefined(input.health)
+        }).pipe(Effect.mapError((error) => failed(describe(error))))
+        if (key !== undefined) yield* Effect.forkScoped(counter.calling(connection, key, args, input))
+        const now = Effect.andThen(counter.measure, connection.state)
+        const ticks = key !== undefined || inPlace ? Stream.fromSchedule(Schedule.spaced(tick)) : Stream.empty
+        // The first is what the Connection begins with, too.
+        const failures = Stream.drop(Stream.changes(SubscriptionRef.changes(failure)), 1)
+        yield* Stream.merge(
+          connection.changes,
+          Stream.mapEffect(Stream.merge(ticks, failures), () => now),
+          { haltStrategy: "left" }
+        ).pipe(
+          Stream.runForEach(Effect.fnUntraced(function*({ endpoints }) {
+            yield* show({
+              source: input.resolver,
+              time: DateTime.formatIso(yield* DateTime.now),
+              endpoints,
+              calls: key === undefined ? undefined : counter.made(endpoints),
+              resolverFailure: yield* SubscriptionRef.get(failure)
+            })
+          }))
+        )
+      })
+      // A log would tear the table apart.
+      yield* inPlace ? Effect.provide(showing, Logger.layer([])) : Options.withoutWarnings(showing)
+    }).pipe(Effect.scoped)
+  )
+)
+
+/** Calls and their latencies change without being told of: so often they are looked at. */
+const tick = Duration.seconds(1)
+
+/** A resolver, and why it failed, if it did the last time. */
+const observed = Effect.fnUntraced(function*(resolver: Resolver.Resolver) {
+  const failure = yield* SubscriptionRef.make<string | undefined>(undefined)
+  const noted: Resolver.Resolver = {
+    ...resolver,
+    resolve: (version) =>
+      resolver.resolve(version).pipe(
+        Effect.tap(() => SubscriptionRef.set(failure, undefined)),
+        Effect.tapError(({ message }) => SubscriptionRef.set(failure, message))
+      )
+  }
+  return { resolver: noted, failure }
+})
+
+interface Every {
+  readonly every: Duration.Duration
+  readonly timeout: Duration.Duration
+}
+
+/** Makes the calls, and counts which endpoint gets them. */
+const makeCounter = Effect.gen(function*() {
+  const inner = yield* Balancer.roundRobin
+  const clock = yield* Clock.Clock
+  const counts = new Map<string, number>()
+  let measured: ReadonlyMap<string, number> = new Map()
+  let measuredAt = clock.currentTimeMillisUnsafe()
+  let rates: ReadonlyMap<string, number> = new Map()
+  let answered = 0
+  let failures = 0
+  let lastError: string | undefined
+
+  const balancer: Balancer.Balancer = {
+    update: (endpoints, views) => inner.update(endpoints, views),
+    pick: (options) =>
+      Effect.tap(
+        inner.pick(options),
+        ({ address }) => Effect.sync(() => counts.set(address, (counts.get(address) ?? 0) + 1))
+      )
+  }
+
+  /** What each has got since the last time. */
+  const measure = Effect.sync(() => {
+    const now = clock.currentTimeMillisUnsafe()
+    const seconds = (now - measuredAt) / 1000
+    if (seconds <= 0) return
+    rates = new Map(
+      Array.from(counts, ([address, count]) => [address, (count - (measured.get(address) ?? 0)) / seconds])
+    )
+    measured = new Map(counts)
+    measuredAt = now
+  })
+
+  const calling = (connection: Connection.Connection, key: MethodKey, args: Uint8Array, { every, timeout }: Every) =>
+    connection.call(key, args, { timeout }).pipe(
+      Effect.match({
+        onSuccess: () => {
+          answered++
+        },
+        onFailure: (error) => {
+          failures++
+          lastError = describe(error)
+        }
+      }),
+      // A call that takes longer than that keeps no other waiting.
+      Effect.forkChild,
+      Effect.repeat(Schedule.fixed(every))
+    )
+
+  const made = (endpoints: Connection.ConnectionState["endpoints"]): Table.Made => {
+    const present = new Set(endpoints.map(({ address }) => address))
+    for (const address of counts.keys()) if (!present.has(address)) counts.delete(address)
+    const byEndpoint = new Map(
+      Array.from(counts, ([address, count]) => [address, { count, perSecond: rates.get(address) ?? 0 }])
+    )
+    return { answered, failed: failures, lastError, byEndpoint }
+  }
+
+  return { balancer, measure, calling, made }
+})
+
+const enter = "\x1b[?1049h\x1b[?25l"
+const leave = "\x1b[?25h\x1b[?1049l"
+const home = "\x1b[H"
+const clearLine = "\x1b[K"
+const clearBelow = "\x1b[J"
+
+/**
+ * Draws over what was drawn before, on the terminal's second screen: whatever its size becomes, nothing is left behind. With the Scope, the
+ * cursor and the first screen come back, and the last table goes there.
+ */
+const redrawn = Effect.gen(function*() {
+  const terminal = yield* Terminal.Terminal
+  let last: Table.Snapshot | undefined
+  const sizeNow = Effect.map(
+    Effect.all({ columns: terminal.columns, rows: terminal.rows }),
+    // A terminal that does not tell has no size.
+    ({ columns, rows }): Table.Size => ({ columns: columns || 80, rows: rows || 24 })
+  )
+  const display = (text: string) => Effect.ignore(terminal.display(text))
+  yield* Effect.acquireRelease(display(enter), () =>
+    Effect.gen(function*() {
+      yield* display(leave)
+      if (last === undefined) return
+      const { columns } = yield* sizeNow
+      yield* display(Table.linesOf(last, { columns, rows: Infinity }).map((line) => `${line}\n`).join(""))
+    }))
+  return (snapshot: Table.Snapshot) =>
+    Effect.gen(function*() {
+      last = snapshot
+      const lines = Table.linesOf(snapshot, yield* sizeNow)
+      yield* terminal.display(home + lines.map((line) => line + clearLine).join("\r\n") + clearBelow)
+    })
+})

@@ -1,0 +1,176 @@
+/** `effect-call call`, as users run it. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { layer } from "@effect/vitest"
+import { Effect, FileSystem } from "effect"
+import { CallError, Component, HandlerMap, MethodKey } from "effect-call"
+import * as assert from "node:assert/strict"
+import { join } from "node:path"
+import { certificates, mtlsOverTcp, tcp, temporaryDirectory, unix } from "../support/networks.ts"
+import { message, messagesOf, rawServer, version } from "../support/raw.ts"
+import { Stock, StockHandlers } from "./contract.ts"
+import { contract, effectCall, effectCallWith, failure, makeStdout, runHere } from "./support.ts"
+
+const failing = CallError.RemoteError.fromChain([
+  { message: "no \u001b[31mfunds\nat all", identity: "(app:no-funds)" },
+  { message: "empty", identity: "(app:empty)" }
+])
+
+const handlers = HandlerMap.empty.pipe(
+  HandlerMap.set("test/Echo", "echo", (args) => Effect.succeed(args)),
+  HandlerMap.set("test/Echo", "fail", () => Effect.fail(failing)),
+  HandlerMap.set("test/Echo", "never", () => Effect.never)
+)
+
+const module = ["--module", contract]
+const nobody = "tcp://127.0.0.1:1"
+
+// Side by side: each test waits for processes of its own.
+layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call call", (it) => {
+  it.effect("sends a text as bytes and writes the answer as it is", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(handlers)
+      const ended = yield* effectCall("call", endpoint.address, "test/Echo.echo", "héllo")
+      assert.deepEqual({ ...ended, stdout: undefined }, { code: 0, stdout: undefined, text: "héllo", stderr: "" })
+    }))
+
+  it.effect("takes hex from stdin and answers in hex", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const ended = yield* effectCallWith("00 ff\n0A\n", "call", endpoint.address, "test/Echo.echo", "-", "--hex")
+      assert.equal(ended.stderr, "")
+      assert.equal(ended.text, "00ff0a\n")
+    }))
+
+  it.effect("takes any bytes from stdin", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7)
+      const { code, stdout } = yield* effectCallWith(bytes, "call", endpoint.address, "test/Echo.echo", "-")
+      assert.equal(code, 0)
+      assert.deepEqual(new Uint8Array(stdout), bytes)
+    }))
+
+  it.effect("calls over mTLS, with Base64 from a file", () =>
+    Effect.gen(function*() {
+      const { listener } = yield* mtlsOverTcp.serve(handlers)
+      const { ca, client } = yield* certificates
+      const fs = yield* FileSystem.FileSystem
+      const directory = yield* temporaryDirectory
+      const file = (name: string, text: string) =>
+        Effect.as(fs.writeFileString(join(directory, name), text), join(directory, name))
+      const address = listener.address.replace("mtls://", "")
+      const args = `@${yield* file("args", "aGk=\n")}`
+      const certificate = [
+        ...["--ca", yield* file("ca.pem", ca), "--cert", yield* file("cert.pem", client.cert)],
+        ...["--key", yield* file("key.pem", client.key), "--servername", "localhost"]
+      ]
+      const ended = yield* effectCall("call", address, "test/Echo.echo", args, "--base64", ...certificate)
+      assert.equal(ended.stderr, "")
+      assert.equal(ended.text, "aGk=\n")
+    }))
+
+  it.effect("calls a peer that knows nothing of this package", () =>
+    Effect.gen(function*() {
+      const key = MethodKey.make("github.com/a/b/Cart", "Get")
+      // As a Go peer does: its version, and an answer to what is a request for its method.
+      const endpoint = yield* rawServer((raw) => {
+        raw.write(version)
+        raw.socket.on("data", () => {
+          const request = messagesOf(raw.received()).find(({ type }) => type === 1)
+          if (request === undefined) return
+          const isIt = request.payload.subarray(0, 16).equals(key.bytes)
+          raw.write(message(request.id, 2, Buffer.concat([Buffer.from(`${isIt} `), request.payload.subarray(49)])))
+        })
+      })
+      const ended = yield* effectCall("call", endpoint.address, "github.com/a/b/Cart.Get", "id")
+      assert.equal(ended.stderr, "")
+      assert.equal(ended.text, "true id")
+    }))
+
+  it.effect("goes to the server of a shard key", () =>
+    Effect.gen(function*() {
+      const serve = (name: string) =>
+        tcp.serve(HandlerMap.set(HandlerMap.empty, "test/Who", "who", () => Effect.succeed(Buffer.from(name))))
+      const addresses = [yield* serve("a"), yield* serve("b"), yield* serve("c")].map(({ endpoint }) =>
+        endpoint.address
+      )
+      const stdout = makeStdout()
+      yield* runHere(["call", addresses.join(","), "test/Who.who", "--shard-key", "4"], stdout.layer)
+      assert.equal(stdout.text(), "b")
+    }))
+
+  it.effect("tells in one line why a call failed, with no control characters of the peer's", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(handlers)
+      const ended = yield* effectCall("call", endpoint.address, "test/Echo.fail")
+      assert.equal(ended.code, 1)
+      assert.equal(ended.text, "")
+      assert.equal(
+        ended.stderr,
+        "RemoteError: no \\u{1b}[31mfunds\\nat all [(app:no-funds)], because of: empty [(app:empty)]\n"
+      )
+    }))
+
+  it.effect("fails with DeadlineExceeded after its timeout", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(handlers)
+      const { code, message } = yield* failure("call", endpoint.address, "test/Echo.never", "--timeout", "50ms")
+      assert.equal(code, 1)
+      assert.match(message, /^DeadlineExceeded: .*test\/Echo\.never/)
+    }))
+
+  it.effect("names each endpoint that could not be reached, and logs no warnings beside", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const ended = yield* effectCall("call", `unix://${directory}/a,${directory}/b`, "test/Echo.echo")
+      assert.equal(ended.code, 1)
+      assert.match(ended.stderr, /^Unreachable: .*ENOENT.*ENOENT.*\n$/)
+      for (const name of ["a", "b"]) assert.ok(ended.stderr.includes(`unix://${directory}/${name}: `))
+    }))
+
+  it.effect("calls a typed method with JSON", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(yield* Component.handlers(Stock, StockHandlers))
+      const json = "{\"item\":\"tea\",\"until\":\"2030-01-01T00:00:00.000Z\",\"count\":3}"
+      const ended = yield* effectCallWith(json, "call", endpoint.address, "test/Stock.Reserve", "-", ...module)
+      assert.equal(ended.stderr, "")
+      assert.equal(ended.text, "{\"until\":\"2030-01-01T00:00:00.000Z\",\"left\":\"7\"}\n")
+    }))
+
+  it.effect("needs no arguments where a method has none, nor the component's name where an export is chosen", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(yield* Component.handlers(Stock, StockHandlers))
+      const stdout = makeStdout()
+      yield* runHere(["call", endpoint.address, "Close", ...module, "--export", "Stock"], stdout.layer)
+      assert.equal(stdout.text(), "null\n")
+    }))
+
+  it.effect("shows a method's own error as JSON after its tag", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(yield* Component.handlers(Stock, StockHandlers))
+      const json = "{\"item\":\"gold\",\"until\":\"2030-01-01T00:00:00.000Z\"}"
+      const ended = yield* effectCall("call", endpoint.address, "test/Stock.Reserve", json, ...module)
+      assert.equal(ended.code, 1)
+      assert.equal(ended.stderr, "NoSuchItem: {\"_tag\":\"NoSuchItem\",\"item\":\"gold\"}\n")
+    }))
+
+  it.effect("ends with 2, and nothing on stdout, where its arguments are not what the schema says", () =>
+    Effect.gen(function*() {
+      const ended = yield* effectCall("call", nobody, "test/Stock.Reserve", "{\"item\":1}", ...module)
+      assert.equal(ended.code, 2)
+      assert.equal(ended.text, "")
+      assert.equal(
+        ended.stderr,
+        "the arguments of test/Stock.Reserve are not what its schema says: Expected string at [\"item\"]; Missing key at [\"until\"]\n"
+      )
+    }))
+
+  it.effect("ends with 2, and its help on stderr, where a flag is none", () =>
+    Effect.gen(function*() {
+      const ended = yield* effectCall("call", nobody, "a.b", "--tiemout", "1s")
+      assert.equal(ended.code, 2)
+      assert.equal(ended.text, "")
+      assert.match(ended.stderr, /^DESCRIPTION/)
+      assert.match(ended.stderr, /Unrecognized flag: --tiemout/)
+    }))
+})

@@ -1,0 +1,74 @@
+/** `effect-call resolve`. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { layer } from "@effect/vitest"
+import { Effect, Layer, SubscriptionRef } from "effect"
+import { Endpoint, HandlerMap, Listener, Resolver } from "effect-call"
+import * as assert from "node:assert/strict"
+import { temporaryDirectory } from "../support/networks.ts"
+import { effectCall, makeStdout, runHere, start } from "./support.ts"
+
+const some = Endpoint.withAttributes(Endpoint.tcp("a:1"), { weight: 2.5, zone: "\u001b[2Jeu", priority: 1 })
+
+/** The scheme `test`, whose endpoints are those of a ref, and a stdout that is kept. */
+const makeServices = Effect.fnUntraced(function*(...endpoints: ReadonlyArray<Endpoint.Endpoint>) {
+  const ref = yield* SubscriptionRef.make(endpoints)
+  const stdout = makeStdout()
+  const scheme = Resolver.layerSchemes({ test: () => Effect.succeed(Resolver.fromSubscriptionRef(ref)) })
+  return { ref, lines: stdout.lines, services: Layer.merge(stdout.layer, scheme) }
+})
+
+const withoutTime = (line: string) => line.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z /, "")
+
+layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call resolve", (it) => {
+  it.effect("prints the endpoints with their attributes", () =>
+    Effect.gen(function*() {
+      const { lines, services } = yield* makeServices(some, Endpoint.unix("/run/b"))
+      yield* runHere(["resolve", "test://"], services)
+      assert.deepEqual(yield* lines(0), [
+        "ADDRESS        WEIGHT  PRIORITY  ZONE",
+        "tcp://a:1         2.5         1  \\u{1b}[2Jeu",
+        "unix:///run/b       1         0  -"
+      ])
+    }))
+
+  it.effect("prints what comes, changes and goes, with the time", () =>
+    Effect.gen(function*() {
+      const b = Endpoint.unix("/run/b")
+      const { lines, ref, services } = yield* makeServices(some)
+      yield* Effect.forkChild(runHere(["resolve", "test://", "--watch"], services))
+      const first = yield* lines(1)
+      assert.match(first[0]!, /^\d{4}-.*Z \+ /)
+      yield* SubscriptionRef.set(ref, [some, b])
+      yield* lines(2)
+      yield* SubscriptionRef.set(ref, [Endpoint.withAttributes(b, { priority: 3 })])
+      assert.deepEqual((yield* lines(4)).map(withoutTime), [
+        "+ tcp://a:1 weight 2.5 priority 1 zone \\u{1b}[2Jeu",
+        "+ unix:///run/b weight 1 priority 0",
+        "- tcp://a:1 weight 2.5 priority 1 zone \\u{1b}[2Jeu",
+        "~ unix:///run/b weight 1 priority 3"
+      ])
+    }))
+
+  it.effect("prints one set a line as JSON", () =>
+    Effect.gen(function*() {
+      const ended = yield* effectCall("resolve", "tcp://a:1,b:2", "--json", "--watch")
+      assert.equal(ended.code, 0)
+      const { endpoints, time } = JSON.parse(ended.text)
+      assert.match(time, /^\d{4}-/)
+      assert.deepEqual(endpoints, [
+        { address: "tcp://a:1", weight: 1, zone: null, priority: 0 },
+        { address: "tcp://b:2", weight: 1, zone: null, priority: 0 }
+      ])
+    }))
+
+  it.effect("follows the servers of a directory until Ctrl-C", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const watching = yield* start("resolve", `unixdir://${directory}`, "--watch")
+      yield* watching.line((line) => line.endsWith("no endpoints"))
+      yield* Listener.unix(`${directory}/a`, HandlerMap.empty)
+      const line = yield* watching.line(() => true)
+      assert.equal(withoutTime(line), `+ unix://${directory}/a weight 1 priority 0`)
+      assert.deepEqual(yield* watching.interrupt, { code: 130, stderr: "" })
+    }))
+})

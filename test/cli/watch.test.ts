@@ -1,0 +1,145 @@
+/** `effect-call watch`: in a process of its own, and in this one on a terminal that is not there. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { layer } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Stdio, Terminal } from "effect"
+import { HandlerMap, Health } from "effect-call"
+import * as assert from "node:assert/strict"
+import { tcp, temporaryDirectory, unix } from "../support/networks.ts"
+import { effectCall, program, run, runHere, start } from "./support.ts"
+
+const handlers = HandlerMap.set(HandlerMap.empty, "test/Echo", "echo", (args) => Effect.succeed(args))
+
+/** A terminal that keeps what it is shown, and tells when that meets a condition. */
+const makeTerminal = (columns: number, rows: number) => {
+  const shown: Array<string> = []
+  const watchers = new Set<() => void>()
+  const until = (isIt: (text: string) => boolean) =>
+    Effect.callback<string>((resume) => {
+      const look = () => {
+        const found = shown.find(isIt)
+        if (found !== undefined) resume(Effect.succeed(found))
+      }
+      watchers.add(look)
+      look()
+      return Effect.sync(() => watchers.delete(look))
+    })
+  const terminal = Terminal.make({
+    columns: Effect.succeed(columns),
+    rows: Effect.succeed(rows),
+    size: Effect.die("nobody asks"),
+    readInput: Effect.die("nobody asks"),
+    readLine: Effect.die("nobody asks"),
+    display: (text) =>
+      Effect.sync(() => {
+        shown.push(text)
+        for (const look of [...watchers]) look()
+      })
+  })
+  const services = Layer.merge(
+    Layer.succeed(Terminal.Terminal, terminal),
+    Stdio.layerTest({ stdoutIsTerminal: Effect.succeed(true) })
+  )
+  return { shown, until, services }
+}
+
+layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call watch", (it) => {
+  it.effect("prints each state as JSON until Ctrl-C", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const { endpoint } = yield* unix.serve(handlers)
+      const nowhere = `${directory}/nowhere`
+      const watching = yield* start("watch", `${endpoint.address},${nowhere}`, "--json")
+      const line = yield* watching.line((line) => line.includes("\"Active\""))
+      const { endpoints, resolverFailure } = JSON.parse(line)
+      assert.equal(resolverFailure, null)
+      assert.deepEqual(endpoints[0], {
+        address: endpoint.address,
+        state: "Active",
+        callsInFlight: 0,
+        inBackoff: false,
+        isEjected: false,
+        isServing: true,
+        latency: null,
+        lastFailure: null
+      })
+      assert.match(endpoints[1].lastFailure, /ENOENT/)
+      const ended = yield* watching.interrupt
+      assert.deepEqual(ended, { code: 130, stderr: "" })
+    }))
+
+  it.effect("prints one table after the other where stdout is no terminal", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(handlers)
+      const watching = yield* start(
+        "watch",
+        endpoint.address,
+        "--call",
+        "test/Echo.echo",
+        "--args",
+        "a",
+        "--every",
+        "5ms"
+      )
+      yield* watching.line((line) => /Active +\d+ +[\d.]+ ms +\d\d+ +\d/.test(line))
+      yield* watching.line((line) => /^\d+ calls answered, 0 failed$/.test(line))
+      const { code } = yield* watching.interrupt
+      assert.equal(code, 130)
+    }))
+
+  it.effect("ends when nobody reads it any more", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(handlers)
+      const piped = "set -o pipefail; \"$@\" | head -n 1"
+      const watch = [process.execPath, program, "watch", endpoint.address, "--json", "--call", "test/Echo.echo"]
+      const ended = yield* run("bash", ["-c", piped, "bash", ...watch, "--every", "5ms"])
+      assert.equal(ended.code, 0)
+      assert.equal(ended.stderr, "")
+      assert.equal(ended.text.split("\n").length, 2)
+    }))
+
+  it.effect("fails with 1 where the resolver does", () =>
+    Effect.gen(function*() {
+      const ended = yield* effectCall("watch", "unixdir:///dev/null", "--json")
+      assert.equal(ended.code, 1)
+      assert.match(ended.stderr, /^ResolverError: .*\/dev\/null.*\n$/)
+    }))
+
+  it.effect("redraws a table that fits the terminal, and puts all back in the end", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const terminal = makeTerminal(100, 10)
+      const watching = yield* Effect.forkChild(
+        runHere(["watch", endpoint.address, "--call", "test/Echo.echo", "--every", "5ms"], terminal.services)
+      )
+      yield* terminal.until((text) => /\d ms +\d/.test(text) && /^\d+ calls answered/m.test(text))
+      const exit = yield* Effect.andThen(Fiber.interrupt(watching), Fiber.await(watching))
+      assert.ok(Exit.hasInterrupts(exit))
+      const { shown } = terminal
+      assert.equal(shown[0], "\u001b[?1049h\u001b[?25l")
+      for (const frame of shown.slice(1, -2)) {
+        assert.ok(frame.startsWith("\u001b[H") && frame.endsWith("\u001b[J"))
+        for (const line of frame.split("\u001b[K\r\n")) assert.ok(line.length <= 100 + 6, line)
+      }
+      assert.equal(shown.at(-2), "\u001b[?25h\u001b[?1049l")
+      assert.match(shown.at(-1)!, /^unix:.*\nADDRESS.*\n.*Active.*\n\d+ calls answered.*\n$/)
+    }))
+
+  it.effect("shows who does not serve, where it asks for health, and the errors of its calls", () =>
+    Effect.gen(function*() {
+      const health = yield* Health.make()
+      yield* health.set("NotServing", "test/Echo")
+      const served = yield* Effect.provideService(Health.handlers, Health.Health, health)
+      const { endpoint } = yield* unix.serve(served)
+      const terminal = makeTerminal(0, 0)
+      const watching = yield* Effect.forkChild(runHere(
+        ["watch", endpoint.address, "--health", "test/Echo", "--call", "test/Echo.echo", "--every", "5ms"],
+        terminal.services
+      ))
+      yield* terminal.until((text) =>
+        text.includes("Active, not serving") && /[1-9]\d* failed, the last with Remote/.test(text)
+      )
+      yield* health.set("Serving", "test/Echo")
+      yield* terminal.until((text) => /Active {2}/.test(text))
+      yield* Fiber.interrupt(watching)
+    }))
+})
