@@ -66,8 +66,8 @@ export interface ServerOptions {
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted.
-   * Default: 10000.
+   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted, nor is
+   * one question for its health (`Health.handlers`) of each connection. Default: 10000.
    */
   readonly maxConcurrentCalls?: number | undefined
   /**
