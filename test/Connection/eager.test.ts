@@ -5,6 +5,7 @@ import { Connection, Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
+import { byHand } from "../support/byHand.ts"
 import { eachNetwork } from "../support/networks.ts"
 import {
   ask,
@@ -103,6 +104,24 @@ describe("a Connection that is eager", () => {
       yield* TestClock.adjust("1 millis")
       yield* settle
       assert.equal(down.dials, 2)
+    }).pipe(onNetwork))
+
+  it.effect("does not dial again and again a server that closes each connection as soon as it is open", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      let accepted = 0
+      const closing = Effect.map(a.accepted(), ({ socket }) => {
+        accepted++
+        // When it has been sent the version message.
+        setImmediate(() => socket.destroy())
+      })
+      yield* Effect.forkChild(Effect.forever(closing), { startImmediately: true })
+      yield* Connection.make(Resolver.constant(a.endpoint), options)
+      yield* settle
+      yield* settle
+      assert.equal(accepted, 2)
+      yield* TestClock.adjust("1 second")
+      yield* until(() => accepted > 2)
     }).pipe(onNetwork))
 
   it.effect("stops dialing an endpoint that is listed no longer", () =>
