@@ -109,7 +109,7 @@ class IncomingBytes implements Incoming {
     this.args = args
   }
 
-  handle(_: IncomingCall): Effect.Effect<unknown, unknown> {
+  handle(_call: IncomingCall): Effect.Effect<unknown, unknown> {
     return this.handler(this.args)
   }
 
