@@ -26,6 +26,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { constVoid, dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
@@ -299,7 +300,9 @@ export const make = Effect.fnUntraced(function*(
     const outer = yield* Scope.fork(yield* Effect.scope)
     const scope = yield* Scope.make()
     const { refresh } = resolver
-    const onTrouble = refresh === undefined ? constVoid : () => void Effect.runForkWith(context)(refresh)
+    const onTrouble = refresh === undefined
+      ? constVoid
+      : () => void Fiber.runIn(Effect.runForkWith(context)(refresh), scope)
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)
