@@ -169,7 +169,7 @@ export interface ClientOptions {
   /**
    * The component whose health servers are asked for (see `Health`), or `""` for servers as a whole: those that say they are not serving get calls
    * only where fewer than half of the endpoints would be left. A server without a `Health` counts as serving, one that has not answered yet
-   * does not. Not for `Balancer.sharded`, whose keys have no other endpoint. Default: none, and nobody is asked.
+   * does not. Not for the keys of `Balancer.sharded`, which have no other endpoint. Default: none, and nobody is asked.
    */
   readonly health?: string | undefined
   /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */

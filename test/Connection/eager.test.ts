@@ -1,7 +1,7 @@
 /** Connections that are opened ahead of need, so that no call waits for a dial. */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, SubscriptionRef } from "effect"
-import { Connection, Endpoint, Resolver } from "effect-call"
+import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
@@ -163,6 +163,15 @@ describe("a Connection that is eager", () => {
       yield* untilState(connection, ({ endpoints }) => endpoints[1]?.state === "Active")
       assert.deepEqual(yield* states(connection), ["Dialing", "Active"])
       assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 5), ["a", "a", "a", "a", "a"])
+    }).pipe(onNetwork))
+
+  it.effect("shards calls that have no key over endpoints that are connected", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const hanging = { endpoint: { address: "test://hanging", dial: Effect.never } }
+      const { connection } = yield* connectToListed([hanging, a], { ...options, balancer: Balancer.sharded })
+      yield* untilState(connection, ({ endpoints }) => endpoints[1]?.state === "Active")
+      assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 10), Array.from({ length: 10 }, () => "a"))
     }).pipe(onNetwork))
 
   it.effect("takes calls that wait for a dial that hangs to the first endpoint that is connected", () =>
