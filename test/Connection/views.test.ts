@@ -101,6 +101,20 @@ describe("a balancer sees", () => {
       assert.equal(Math.round(Number(seen.views[0]?.latency)), Math.round(250 / Math.E))
     }).pipe(onNetwork))
 
+  it.effect("how long a call has waited, though another one was sent on another connection since", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { make, seen } = watching()
+      const { connection } = yield* connectToListed([a], { balancer: make, eager: true, connectionsPerEndpoint: 2 })
+      yield* until(() => a.open === 2)
+      yield* ask(connection)
+      yield* fork(askSlowly(connection))
+      yield* TestClock.adjust("1 second")
+      yield* fork(askSlowly(connection))
+      yield* TestClock.adjust("100 millis")
+      assert.equal(seen.views[0]!.latency, 1100)
+    }).pipe(onNetwork))
+
   it.effect("the time that a call was given as what an answer takes that never came", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")

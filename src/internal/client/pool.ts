@@ -349,6 +349,11 @@ export class Pool implements PeerOwner, EndpointView {
     }
   }
 
+  onBusy(): void {
+    // On another connection one may have waited for long.
+    if (this.callsOut === 0) this.latencies.begin(nowMillis(this.settings.clock))
+  }
+
   onFlush(): void {
     this.owner.onFlush()
   }
