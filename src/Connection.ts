@@ -156,7 +156,7 @@ export interface ClientOptions {
   readonly connectionsPerEndpoint?: number | undefined
   /**
    * Whether connections are opened ahead of need: to each endpoint as soon as it is listed, and again as soon as they are lost or the `backoff` is
-   * over. Calls then go to endpoints that are connected, as long as there are any; so none pays for a dial, or waits for one that hangs. It costs a socket for each
+   * over; those that keep being lost, once a second. Calls then go to endpoints that are connected, as long as there are any; so none pays for a dial, or waits for one that hangs. It costs a socket for each
    * endpoint, used or not. Default: false, the first call to an endpoint dials.
    */
   readonly eager?: boolean | undefined
@@ -193,7 +193,7 @@ export interface ClientOptions {
  * - `Dialing`: a socket is being opened, and calls wait for it.
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
- *   again by the next call that is sent here.
+ *   again by the next call that is sent here, or at once where the Connection is `eager`.
  * - `Gone`: closed for good.
  *
  * Where it has several connections (`connectionsPerEndpoint`), it is `Active` when any of them is, `callsInFlight` are those of all, and it
@@ -276,7 +276,7 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
  * Connects to the endpoints of a resolver.
  *
  * It asks the resolver once, and fails with its `ResolverError` or, where the resolver is constant and has no endpoints, with `Unreachable`.
- * It dials nothing yet. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
+ * It dials nothing yet, unless it is `eager`. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
  * defect that names the option.
  *
  * Source: `func Connect` of the Go package.

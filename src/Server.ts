@@ -90,7 +90,7 @@ export interface ServerOptions {
   readonly messageTimeout?: Duration.Input | undefined
   /**
    * How long a connection may have no calls before it is closed. A client of this package is told so first, loses no call, and dials again when
-   * it needs to. Default: none, it may be idle for ever.
+   * it needs to. One that asks for the server's health (`ClientOptions.health`) always has a call. Default: none, it may be idle for ever.
    */
   readonly idleTimeout?: Duration.Input | undefined
   /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
