@@ -1,6 +1,6 @@
 /** Connections that are opened ahead of need, so that no call waits for a dial. */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, SubscriptionRef } from "effect"
+import { Effect, Fiber, Logger, References, SubscriptionRef } from "effect"
 import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
@@ -139,6 +139,34 @@ describe("a Connection that is eager", () => {
       yield* TestClock.adjust("1 minute")
       yield* settle
       assert.equal(down.dials, dials)
+    }).pipe(onNetwork))
+
+  it.effect("dials nothing any more when it is closed by a logger that hears of the first dial", () =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      let close = Effect.void
+      const logger = Logger.make(({ message }) => {
+        heard.push(String(message))
+        if (heard.at(-1) === "an endpoint is dialed") Effect.runFork(close)
+      })
+      const hanging = { address: "test://hanging", dial: Effect.never }
+      const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([])
+      const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), {
+        ...options,
+        connectionsPerEndpoint: 3
+      }).pipe(
+        Effect.provide(Logger.layer([logger])),
+        Effect.provideService(References.MinimumLogLevel, "All")
+      )
+      yield* settle
+      close = connection.close
+      yield* SubscriptionRef.set(endpoints, [hanging])
+      yield* settle
+      assert.deepEqual(heard, [
+        "the resolver has changed the endpoints",
+        "an endpoint is dialed",
+        "an endpoint is gone"
+      ])
     }).pipe(onNetwork))
 
   it.effect("dials nothing any more when it is closed", () =>

@@ -430,7 +430,8 @@ export class Pool implements PeerOwner, EndpointView {
     if (!eager || !this.listed || this.gone) return
     const wait = Math.max(least, this.restingUntil - nowMillis(clock))
     if (wait <= 0) {
-      for (let missing = this.missing; missing > 0; missing--) this.dialOne(true)
+      // A logger that hears of a dial may close the Connection.
+      for (let missing = this.missing; missing > 0 && this.listed; missing--) this.dialOne(true)
     } else if (this.redial === undefined) {
       const fiber: Fiber.Fiber<void> = Fiber.runIn(
         Effect.runForkWith(context)(Effect.andThen(
