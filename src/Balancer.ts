@@ -62,7 +62,7 @@ export interface EndpointView {
   readonly endpoint: Endpoint
   /** As in `Connection.EndpointState`. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
-  /** The calls that were sent to it and have not ended, and those that wait to be sent to it. */
+  /** The calls that were sent to it and have not ended, but for those on connections that drain, and those that wait to be sent to it. */
   readonly callsPending: number
   /**
    * How long its answers have taken, in milliseconds; undefined before there was one. A slow answer counts in full at once, and later ones
@@ -314,7 +314,7 @@ export interface SubsetOptions {
 }
 
 /**
- * Uses `size` of the endpoints, and leaves the connections to the others unmade: with many clients and many servers each server would have a connection of
+ * Uses `size` of the endpoints, and leaves the connections to the others unmade, unless the Connection is `eager`: with many clients and many servers each server would have a connection of
  * every client. Another balancer, by default {@link roundRobin}, balances over those.
  *
  * - Which they are depends on the name of the client and on the addresses (rendezvous hashing): the same ones again after a restart, in whatever order they

@@ -26,6 +26,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { constVoid, dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
@@ -155,7 +156,7 @@ export interface ClientOptions {
   readonly connectionsPerEndpoint?: number | undefined
   /**
    * Whether connections are opened ahead of need: to each endpoint as soon as it is listed, and again as soon as they are lost or the `backoff` is
-   * over. Calls then go to endpoints that are connected, as long as there are any; so none pays for a dial, or waits for one that hangs. It costs a socket for each
+   * over; those that keep being lost, once a second. Calls then go to endpoints that are connected, as long as there are any; so none pays for a dial, or waits for one that hangs. It costs a socket for each
    * endpoint, used or not. Default: false, the first call to an endpoint dials.
    */
   readonly eager?: boolean | undefined
@@ -168,7 +169,7 @@ export interface ClientOptions {
   /**
    * The component whose health servers are asked for (see `Health`), or `""` for servers as a whole: those that say they are not serving get calls
    * only where fewer than half of the endpoints would be left. A server without a `Health` counts as serving, one that has not answered yet
-   * does not. Not for `Balancer.sharded`, whose keys have no other endpoint. Default: none, and nobody is asked.
+   * does not. Not for the keys of `Balancer.sharded`, which have no other endpoint. Default: none, and nobody is asked.
    */
   readonly health?: string | undefined
   /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
@@ -192,7 +193,7 @@ export interface ClientOptions {
  * - `Dialing`: a socket is being opened, and calls wait for it.
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
- *   again by the next call that is sent here.
+ *   again by the next call that is sent here, or at once where the Connection is `eager`.
  * - `Gone`: closed for good.
  *
  * Where it has several connections (`connectionsPerEndpoint`), it is `Active` when any of them is, `callsInFlight` are those of all, and it
@@ -275,7 +276,7 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
  * Connects to the endpoints of a resolver.
  *
  * It asks the resolver once, and fails with its `ResolverError` or, where the resolver is constant and has no endpoints, with `Unreachable`.
- * It waits for no dial. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
+ * It dials nothing yet, unless it is `eager`. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
  * defect that names the option.
  *
  * Source: `func Connect` of the Go package.
@@ -299,7 +300,9 @@ export const make = Effect.fnUntraced(function*(
     const outer = yield* Scope.fork(yield* Effect.scope)
     const scope = yield* Scope.make()
     const { refresh } = resolver
-    const onTrouble = refresh === undefined ? constVoid : () => void Effect.runForkWith(context)(refresh)
+    const onTrouble = refresh === undefined
+      ? constVoid
+      : () => void Fiber.runIn(Effect.runForkWith(context)(refresh), scope)
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)

@@ -33,6 +33,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as HandlerMap from "./HandlerMap.ts"
 import * as internal from "./internal/health.ts"
+import { waits } from "./internal/server/incoming.ts"
 
 /**
  * Whether calls are welcome.
@@ -118,7 +119,7 @@ export const status = (component?: string): Effect.Effect<Status, never, Health>
  *
  * They are one method, `effect-call/Health.watch`. Its arguments are one byte and the name of a component in UTF-8, empty for the server as a
  * whole. The byte says what the caller knows: 0 (not serving), 1 (serving) or 255 (nothing yet). It answers with one byte, 0 or 1, as soon as that
- * is something else.
+ * is something else. One such call of each connection does not count among those that a server runs at once (`ServerOptions.maxConcurrentCalls`).
  *
  * @category constructors
  * @since 0.1.0
@@ -126,18 +127,24 @@ export const status = (component?: string): Effect.Effect<Status, never, Health>
 export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health> = Effect.map(
   Health,
   (health) =>
-    HandlerMap.set(HandlerMap.empty, internal.component, internal.method, (args) => {
-      const question = internal.decodeQuestion(args)
-      if (typeof question === "string") return Effect.fail(question)
-      return health.changes(question.component).pipe(
-        Stream.map((status) => status === "Serving"),
-        Stream.filter((isServing) => isServing !== question.known),
-        Stream.runHead,
-        // The changes of a Health of one's own may end.
-        Effect.flatMap((isServing) => Option.isSome(isServing) ? Effect.succeed(isServing.value) : Effect.never),
-        Effect.map(internal.encodeAnswer)
-      )
-    })
+    HandlerMap.set(
+      HandlerMap.empty,
+      internal.component,
+      internal.method,
+      // Else those who only wait would keep a server that runs few calls at once from running any.
+      waits((args) => {
+        const question = internal.decodeQuestion(args)
+        if (typeof question === "string") return Effect.fail(question)
+        return health.changes(question.component).pipe(
+          Stream.map((status) => status === "Serving"),
+          Stream.filter((isServing) => isServing !== question.known),
+          Stream.runHead,
+          // The changes of a Health of one's own may end.
+          Effect.flatMap((isServing) => Option.isSome(isServing) ? Effect.succeed(isServing.value) : Effect.never),
+          Effect.map(internal.encodeAnswer)
+        )
+      })
+    )
 )
 
 /**

@@ -66,8 +66,8 @@ export interface ServerOptions {
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted.
-   * Default: 10000.
+   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted, nor is
+   * one question for its health (`Health.handlers`) of each connection. Default: 10000.
    */
   readonly maxConcurrentCalls?: number | undefined
   /**
@@ -90,7 +90,7 @@ export interface ServerOptions {
   readonly messageTimeout?: Duration.Input | undefined
   /**
    * How long a connection may have no calls before it is closed. A client of this package is told so first, loses no call, and dials again when
-   * it needs to. Default: none, it may be idle for ever.
+   * it needs to. One that asks for the server's health (`ClientOptions.health`) always has a call. Default: none, it may be idle for ever.
    */
   readonly idleTimeout?: Duration.Input | undefined
   /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */

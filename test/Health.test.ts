@@ -1,11 +1,21 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
-import { type CallError, Connection, Endpoint, Health, Listener, MethodKey, Resolver, Server } from "effect-call"
+import {
+  type CallError,
+  Connection,
+  Endpoint,
+  HandlerMap,
+  Health,
+  Listener,
+  MethodKey,
+  Resolver,
+  Server
+} from "effect-call"
 import { HttpClient, HttpRouter } from "effect/http"
 import * as assert from "node:assert/strict"
 import { settle } from "./Connection/support.ts"
-import { bytesOf } from "./support/networks.ts"
+import { bytesOf, echo, handlers as networkHandlers } from "./support/networks.ts"
 
 const watch = MethodKey.make("effect-call/Health", "watch")
 
@@ -67,11 +77,13 @@ describe("a Health", () => {
 })
 
 /** A server that tells of its health, over TCP, and a Connection to it. */
-const asked = Effect.gen(function*() {
-  const listener = yield* Listener.tcp("127.0.0.1:0", yield* Health.handlers)
-  yield* Effect.forkScoped(Server.serve(listener))
+const askedOf = Effect.fnUntraced(function*(options?: Server.ServerOptions) {
+  const handlers = HandlerMap.merge(yield* Health.handlers, networkHandlers)
+  const listener = yield* Listener.tcp("127.0.0.1:0", handlers)
+  yield* Effect.forkScoped(Server.serve(listener, options))
   return yield* Connection.make(Resolver.constant(yield* Endpoint.parse(listener.address)))
 })
+const asked = askedOf()
 
 describe("the handlers of a Health", () => {
   const answers: ReadonlyArray<readonly [what: string, args: Uint8Array, answer: number]> = [
@@ -98,6 +110,34 @@ describe("the handlers of a Health", () => {
       assert.equal(answer.pollUnsafe(), undefined)
       yield* Health.set("NotServing", "cart")
       assert.deepEqual([...(yield* Fiber.join(answer))], [0])
+    }).pipe(Effect.provide(Health.layer())))
+
+  for (const limit of ["maxConcurrentCalls", "maxConcurrentCallsPerConnection"] as const) {
+    it.live(`take no other call's place where ${limit} is 1`, () =>
+      Effect.gen(function*() {
+        const connection = yield* askedOf({ [limit]: 1 })
+        yield* Effect.forkChild(connection.call(watch, question(1)), { startImmediately: true })
+        assert.deepEqual(yield* connection.call(echo, bytesOf("hello")), bytesOf("hello"))
+      }).pipe(Effect.provide(Health.layer())))
+  }
+
+  it.live("take no other call's place when they are asked again", () =>
+    Effect.gen(function*() {
+      const connection = yield* askedOf({ maxConcurrentCalls: 1 })
+      const first = yield* Effect.forkChild(connection.call(watch, question(1)), { startImmediately: true })
+      assert.deepEqual(yield* connection.call(echo, bytesOf("hello")), bytesOf("hello"))
+      yield* Fiber.interrupt(first)
+      yield* Effect.forkChild(connection.call(watch, question(1)), { startImmediately: true })
+      assert.deepEqual(yield* connection.call(echo, bytesOf("hello")), bytesOf("hello"))
+    }).pipe(Effect.provide(Health.layer())))
+
+  it.live("count as calls where one connection asks twice at once", () =>
+    Effect.gen(function*() {
+      const connection = yield* askedOf({ maxConcurrentCalls: 1, maxQueuedCalls: 0 })
+      yield* Effect.forkChild(connection.call(watch, question(1)), { startImmediately: true })
+      yield* Effect.forkChild(connection.call(watch, question(1)), { startImmediately: true })
+      const error: CallError.CallError = yield* Effect.flip(connection.call(echo, bytesOf("hello")))
+      assert.equal(error._tag === "RemoteError" && error.isOverloaded, true)
     }).pipe(Effect.provide(Health.layer())))
 
   for (const [what, args] of [["nothing", new Uint8Array()], ["7", question(7)]] as const) {

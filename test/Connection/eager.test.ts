@@ -1,10 +1,11 @@
 /** Connections that are opened ahead of need, so that no call waits for a dial. */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, SubscriptionRef } from "effect"
-import { Connection, Endpoint, Resolver } from "effect-call"
+import { Effect, Fiber, Logger, References, SubscriptionRef } from "effect"
+import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
+import { byHand } from "../support/byHand.ts"
 import { eachNetwork } from "../support/networks.ts"
 import {
   ask,
@@ -105,6 +106,24 @@ describe("a Connection that is eager", () => {
       assert.equal(down.dials, 2)
     }).pipe(onNetwork))
 
+  it.effect("does not dial again and again a server that closes each connection as soon as it is open", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      let accepted = 0
+      const closing = Effect.map(a.accepted(), ({ socket }) => {
+        accepted++
+        // When it has been sent the version message.
+        setImmediate(() => socket.destroy())
+      })
+      yield* Effect.forkChild(Effect.forever(closing), { startImmediately: true })
+      yield* Connection.make(Resolver.constant(a.endpoint), options)
+      yield* settle
+      yield* settle
+      assert.equal(accepted, 2)
+      yield* TestClock.adjust("1 second")
+      yield* until(() => accepted > 2)
+    }).pipe(onNetwork))
+
   it.effect("stops dialing an endpoint that is listed no longer", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
@@ -120,6 +139,34 @@ describe("a Connection that is eager", () => {
       yield* TestClock.adjust("1 minute")
       yield* settle
       assert.equal(down.dials, dials)
+    }).pipe(onNetwork))
+
+  it.effect("dials nothing any more when it is closed by a logger that hears of the first dial", () =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      let close = Effect.void
+      const logger = Logger.make(({ message }) => {
+        heard.push(String(message))
+        if (heard.at(-1) === "an endpoint is dialed") Effect.runFork(close)
+      })
+      const hanging = { address: "test://hanging", dial: Effect.never }
+      const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([])
+      const connection = yield* Connection.make(Resolver.fromSubscriptionRef(endpoints), {
+        ...options,
+        connectionsPerEndpoint: 3
+      }).pipe(
+        Effect.provide(Logger.layer([logger])),
+        Effect.provideService(References.MinimumLogLevel, "All")
+      )
+      yield* settle
+      close = connection.close
+      yield* SubscriptionRef.set(endpoints, [hanging])
+      yield* settle
+      assert.deepEqual(heard, [
+        "the resolver has changed the endpoints",
+        "an endpoint is dialed",
+        "an endpoint is gone"
+      ])
     }).pipe(onNetwork))
 
   it.effect("dials nothing any more when it is closed", () =>
@@ -144,6 +191,15 @@ describe("a Connection that is eager", () => {
       yield* untilState(connection, ({ endpoints }) => endpoints[1]?.state === "Active")
       assert.deepEqual(yield* states(connection), ["Dialing", "Active"])
       assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 5), ["a", "a", "a", "a", "a"])
+    }).pipe(onNetwork))
+
+  it.effect("shards calls that have no key over endpoints that are connected", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const hanging = { endpoint: { address: "test://hanging", dial: Effect.never } }
+      const { connection } = yield* connectToListed([hanging, a], { ...options, balancer: Balancer.sharded })
+      yield* untilState(connection, ({ endpoints }) => endpoints[1]?.state === "Active")
+      assert.deepEqual(yield* Effect.replicateEffect(ask(connection), 10), Array.from({ length: 10 }, () => "a"))
     }).pipe(onNetwork))
 
   it.effect("takes calls that wait for a dial that hangs to the first endpoint that is connected", () =>

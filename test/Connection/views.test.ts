@@ -1,7 +1,7 @@
 /** What a balancer is shown of the endpoints it picks from. */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
-import { type Balancer, CallError, Endpoint, MethodKey } from "effect-call"
+import { Effect, Fiber, SubscriptionRef } from "effect"
+import { Balancer, CallError, Endpoint, MethodKey } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
@@ -101,6 +101,20 @@ describe("a balancer sees", () => {
       assert.equal(Math.round(Number(seen.views[0]?.latency)), Math.round(250 / Math.E))
     }).pipe(onNetwork))
 
+  it.effect("how long a call has waited, though another one was sent on another connection since", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { make, seen } = watching()
+      const { connection } = yield* connectToListed([a], { balancer: make, eager: true, connectionsPerEndpoint: 2 })
+      yield* until(() => a.open === 2)
+      yield* ask(connection)
+      yield* fork(askSlowly(connection))
+      yield* TestClock.adjust("1 second")
+      yield* fork(askSlowly(connection))
+      yield* TestClock.adjust("100 millis")
+      assert.equal(seen.views[0]!.latency, 1100)
+    }).pipe(onNetwork))
+
   it.effect("the time that a call was given as what an answer takes that never came", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
@@ -175,5 +189,23 @@ describe("an endpoint that starts slowly", () => {
       yield* TestClock.adjust("1 second")
       yield* ask(connection)
       assert.equal(seen.views[0]!.weight, 0.1)
+    }).pipe(onNetwork))
+})
+
+describe("a balancer that goes by weight", () => {
+  it.effect("goes by the new ones where the resolver gives all endpoints less", () =>
+    Effect.gen(function*() {
+      const replicas = yield* Effect.forEach(["a", "b", "c"], startInMemory)
+      const withWeights = (...weights: ReadonlyArray<number>) =>
+        replicas.map(({ endpoint }, index) => ({
+          endpoint: Endpoint.withAttributes(endpoint, { weight: weights[index] })
+        }))
+      const { connection, endpoints } = yield* connectToListed(withWeights(100, 100, 100), {
+        balancer: Balancer.weighted
+      })
+      yield* SubscriptionRef.set(endpoints, withWeights(1, 2, 3).map(({ endpoint }) => endpoint))
+      yield* settle
+      yield* Effect.replicateEffect(ask(connection), 60)
+      assert.deepEqual(replicas.map(({ answered }) => answered), [10, 20, 30])
     }).pipe(onNetwork))
 })

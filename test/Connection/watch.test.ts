@@ -341,6 +341,25 @@ describe("a resolver's watch", () => {
   })
 })
 
+describe("the refresh of a resolver", () => {
+  it.effect("is asked for when a dial fails, and ends with the Connection", () =>
+    Effect.gen(function*() {
+      let running = 0
+      const a = yield* startInMemory("a")
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const refresh = Effect.acquireUseRelease(
+        Effect.sync(() => running++),
+        () => Effect.never,
+        () => Effect.sync(() => running--)
+      )
+      const connection = yield* Connection.make({ ...Resolver.constant(a.endpoint), refresh })
+      yield* Effect.flip(ask(connection))
+      assert.equal(running, 1)
+      yield* connection.close
+      assert.equal(running, 0)
+    }).pipe(onNetwork))
+})
+
 describe("a file resolver", () => {
   it.live("gives a Connection nothing until the file exists, and then its endpoints within a second", () =>
     Effect.gen(function*() {

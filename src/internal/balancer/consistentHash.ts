@@ -66,7 +66,7 @@ export const consistentHash = (): ImmediateBalancer => {
       if (update === undefined) return
       known = update
       // Not those of the views: an endpoint that starts has keys of its own from the beginning, and the bound keeps its load low.
-      ring.update(update.endpoints, fullWeights({ endpoints: update.endpoints, views: undefined }))
+      ring.update(update.endpoints, fullWeights(update))
       withoutKey.update(endpoints, views)
       picksLeft = 0
     },

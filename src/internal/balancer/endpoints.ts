@@ -29,9 +29,10 @@ export const changed = (
   return same ? undefined : { endpoints: endpoints.slice(), views: views?.slice() }
 }
 
-/** The weight of an endpoint once it has started: that of its view may be less until then. */
-export const fullWeight = (endpoint: Endpoint, view: EndpointView | undefined): number =>
-  Math.max(endpoint.weight ?? 1, view?.weight ?? 0)
+/**
+ * The weight of an endpoint once it has started. That of its view may be less until then; and while endpoints are updated it is still the
+ * weight that the endpoint had before.
+ */
+export const fullWeight = (endpoint: Endpoint): number => endpoint.weight ?? 1
 
-export const fullWeights = ({ endpoints, views }: Known): Float64Array<ArrayBuffer> =>
-  Float64Array.from(endpoints, (endpoint, index) => fullWeight(endpoint, views?.[index]))
+export const fullWeights = ({ endpoints }: Known): Float64Array<ArrayBuffer> => Float64Array.from(endpoints, fullWeight)

@@ -67,7 +67,7 @@ class Side {
     this.known.endpoints.forEach((endpoint, index) => {
       if ((endpoint.priority ?? 0) > lastPriority) return
       const view = this.known.views?.[index]
-      const weight = fullWeight(endpoint, undefined)
+      const weight = fullWeight(endpoint)
       all += weight
       if (!avoid.has(endpoint.address) && !(view !== undefined && isCrowded(view, otherLatency))) well += weight
     })

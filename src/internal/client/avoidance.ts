@@ -16,7 +16,7 @@ import type { Pool } from "./pool.ts"
 export interface Avoided {
   /** The addresses of what cannot be called. */
   readonly hard: ReadonlySet<string>
-  /** The same, and what balancers avoid whose keys have one endpoint each. */
+  /** The same, and what is avoided for keys that have one endpoint each. */
   readonly forShards: ReadonlySet<string>
   /** The same as in `hard`, and what had better not be called. */
   readonly all: ReadonlySet<string>

@@ -81,9 +81,9 @@ interface Attempts {
 
 const noAttempts = (): Attempts => ({ tried: new Set(), failures: new Map(), losses: new Map() })
 
-/** What a balancer is to avoid: one whose keys have one endpoint each only what there is no way round. */
-const choose = (avoided: Avoided, balancer: Balancer): ReadonlySet<string> =>
-  avoided.all === avoided.forShards || !isSharding(balancer) ? avoided.all : avoided.forShards
+/** What a balancer is to avoid: for a key that has one endpoint only what there is no way round. */
+const choose = (avoided: Avoided, balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> =>
+  avoided.all === avoided.forShards || shardKey === undefined || !isSharding(balancer) ? avoided.all : avoided.forShards
 
 /** What is wrong with an endpoint's attributes is a bug of whoever listed it. */
 const checkAttributes = ({ address, priority = 0, weight = 1 }: Endpoint): void => {
@@ -476,19 +476,19 @@ export class Client implements PoolOwner {
   }
 
   private pickOptions(options: CallOptions | undefined): PickOptions {
-    const avoid = this.avoided(options?.balancer ?? this.balancer)
     const shardKey = options?.shardKey
+    const avoid = this.avoided(options?.balancer ?? this.balancer, shardKey)
     if (shardKey !== undefined) return { shardKey, avoid }
     return avoid === nothing ? this.plainPick : { avoid }
   }
 
   /** The addresses that a balancer is to avoid now. Nearly always there are none, and the clock is not read. */
-  private avoided(balancer: Balancer): ReadonlySet<string> {
+  private avoided(balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> {
     let avoided = this.avoidedNow
     if (avoided === undefined || (avoided.until !== Infinity && avoided.until <= nowMillis(this.clock))) {
       avoided = this.avoidedNow = this.lookAround(nothing)
     }
-    return choose(avoided, balancer)
+    return choose(avoided, balancer, shardKey)
   }
 
   /** Finds out what is to be avoided, by a call that has tried some endpoints. Balancers may keep what they are given. */
@@ -639,8 +639,8 @@ export class Client implements PoolOwner {
     if (call.options?.balancer !== undefined) balancer.update(this.endpoints, this.views)
     const at = nowMillis(this.clock)
     const avoided = this.lookAround(attempts.tried)
-    const avoid = any ? avoided.hard : choose(avoided, balancer)
     const shardKey = call.options?.shardKey
+    const avoid = any ? avoided.hard : choose(avoided, balancer, shardKey)
     const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
     return { endpoint, changes: this.changes, hard: avoided.hard, at }
   }

@@ -46,7 +46,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
     metrics: flag("metrics", options?.metrics, true),
     connectionsPerEndpoint: wholeNumber("connectionsPerEndpoint", options?.connectionsPerEndpoint, 1, 1),
     eager: flag("eager", options?.eager, false),
-    slowStartMillis: Duration.toMillis(duration("slowStart", options?.slowStart, 0)),
+    slowStartMillis: slowStart(options?.slowStart),
     health: options?.health === undefined || typeof options.health === "string"
       ? options?.health
       : invalid("health", options.health, "the name of a component"),
@@ -59,6 +59,12 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
       jitter: jitter >= 0 && jitter < 1 ? jitter : invalid("backoff.jitter", jitter, "a number from 0 to less than 1")
     }
   }
+}
+
+const slowStart = (value: ClientOptions["slowStart"]): number => {
+  const parsed = duration("slowStart", value, 0)
+  // No share of what never ends is over.
+  return Duration.isFinite(parsed) ? Duration.toMillis(parsed) : invalid("slowStart", value, "a duration that ends")
 }
 
 const keepAlive = (options: ClientOptions["keepAlive"]): KeepAlive | undefined =>

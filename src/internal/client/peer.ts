@@ -67,6 +67,8 @@ export interface PeerOwner {
   onGone(peer: Peer): void
   /** There may be room for a call on its connection, or its connection is over. */
   onRoom(): void
+  /** A call is about to be sent on its connection, on which none is in flight. */
+  onBusy(): void
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
   onUnsent(call: Call, args: Uint8Array): void
@@ -218,6 +220,7 @@ export class Peer {
               },
               onFlush: () => this.owner.onFlush(),
               onRoom: () => this.owner.onRoom(),
+              onBusy: () => this.owner.onBusy(),
               onIdle: () => {
                 if (this.draining === session) this.leaveIfIdle()
               },

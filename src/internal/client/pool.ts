@@ -111,6 +111,9 @@ export class Pool implements PeerOwner, EndpointView {
   private readonly watches: Map<ClientSession, HealthWatch> | undefined
   /** Dials when its backoff is over; there while it waits for that. */
   private redial: Fiber.Fiber<void> | undefined = undefined
+  /** How many connections were lost of late, or went away, and since when that is counted, in milliseconds of the clock. */
+  private losses = 0
+  private lossesSince = -Infinity
   /** Those who wait for a dial; undefined where there are none. */
   private waiters: Set<(dialed: Dialed) => void> | undefined = undefined
   /** Those who wait for room on a connection, in their order; undefined where there have been none. */
@@ -314,7 +317,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.lastFailure = why
     this.isWarned = true
     this.noteBackoff()
-    this.connect()
+    this.connectAgain()
     this.owner.onTrouble()
     this.log(known ? "Debug" : "Warn", "a connection was lost", why)
   }
@@ -323,7 +326,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.absentUntil = nowMillis(this.settings.clock) + absence
     this.refresh()
     this.noteBackoff()
-    this.connect()
+    this.connectAgain()
     this.owner.onTrouble()
     this.log("Debug", "a connection drains", "its server goes away")
     // Those who wait for room on it need not any more.
@@ -344,6 +347,11 @@ export class Pool implements PeerOwner, EndpointView {
       this.roomWaiters.delete(wake)
       wake()
     }
+  }
+
+  onBusy(): void {
+    // On another connection one may have waited for long.
+    if (this.callsOut === 0) this.latencies.begin(nowMillis(this.settings.clock))
   }
 
   onFlush(): void {
@@ -422,7 +430,8 @@ export class Pool implements PeerOwner, EndpointView {
     if (!eager || !this.listed || this.gone) return
     const wait = Math.max(least, this.restingUntil - nowMillis(clock))
     if (wait <= 0) {
-      for (let missing = this.missing; missing > 0; missing--) this.dialOne(true)
+      // A logger that hears of a dial may close the Connection.
+      for (let missing = this.missing; missing > 0 && this.listed; missing--) this.dialOne(true)
     } else if (this.redial === undefined) {
       const fiber: Fiber.Fiber<void> = Fiber.runIn(
         Effect.runForkWith(context)(Effect.andThen(
@@ -436,6 +445,17 @@ export class Pool implements PeerOwner, EndpointView {
       )
       this.redial = fiber
     }
+  }
+
+  /** Where a connection is lost: at once, but not again and again, since a server may close each one as soon as it is open. */
+  private connectAgain(): void {
+    const now = nowMillis(this.settings.clock)
+    if (now - this.lossesSince >= together) {
+      this.lossesSince = now
+      this.losses = 0
+    }
+    this.losses++
+    this.connect(this.losses > this.size ? this.lossesSince + together - now : 0)
   }
 
   private forgetRedial(): void {

@@ -63,6 +63,8 @@ export interface SessionOwner {
   onReady(): void
   /** What was sent in this turn is handed to the socket. */
   onFlush(): void
+  /** A call is about to be sent, and none is in flight. */
+  onBusy(): void
   /** No call is in flight any more. */
   onIdle(): void
   /** The peer is going away: it is to be sent no more calls. Comes once, and after `onReady`. */
@@ -184,7 +186,7 @@ export class ClientSession implements TransportOwner {
     if (call.startedAt !== -1) this.clock.forget()
     call.sentAt = this.now()
     if (call.startedAt === -1) call.startedAt = call.sentAt
-    if (this.pending.size === 0) this.owner.latencies.begin(nowMillis(this.settings.clock))
+    if (this.pending.size === 0) this.owner.onBusy()
     this.pending.add(call)
     const hasDeadline = call.deadlineAt !== Infinity
     // The time left is written when the request leaves; until then any deadline will do that says there is one.

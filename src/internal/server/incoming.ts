@@ -3,7 +3,7 @@
  * of bytes are here; those of components, with schemas, middleware and headers, bring a {@link Route} of their own.
  */
 import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { Entry, Handler } from "../../HandlerMap.ts"
 import type { MethodKey } from "../../MethodKey.ts"
@@ -63,14 +63,25 @@ export interface RoutedHandler extends Handler {
 
 const isRouted = (handler: Handler): handler is RoutedHandler => ownRoute in handler
 
-export const routeOf = (entry: Entry<never>): Route =>
-  isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
+/** Handlers of bytes that wait, of whose calls each connection may have one beside the others. */
+const waiting = new WeakSet<Handler>()
+
+/** A handler that waits for something to happen: one call of each connection does not count among those that run at once. */
+export const waits = (handler: Handler): Handler => {
+  waiting.add(handler)
+  return handler
+}
+
+export const routeOf = (entry: Entry<never>): Route => {
+  if (isRouted(entry.handler)) return entry.handler[ownRoute]
+  return waiting.has(entry.handler) ? new WaitingRoute(entry) : new BytesRoute(entry)
+}
 
 class BytesRoute implements Route {
   readonly key: MethodKey
   readonly spans = "traced"
   readonly canceled = undefined
-  private readonly handler: Handler
+  protected readonly handler: Handler
 
   constructor({ handler, key }: Entry<never>) {
     this.key = key
@@ -98,7 +109,7 @@ class IncomingBytes implements Incoming {
     this.args = args
   }
 
-  handle(): Effect.Effect<unknown, unknown> {
+  handle(_call: IncomingCall): Effect.Effect<unknown, unknown> {
     return this.handler(this.args)
   }
 
@@ -113,5 +124,33 @@ class IncomingBytes implements Incoming {
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     // Whether the handler has kept to its type is checked where the reply is sent.
     return exit as Exit.Exit<Uint8Array, unknown>
+  }
+}
+
+class WaitingRoute extends BytesRoute {
+  /** The connections that have a call beside the others. */
+  private readonly beside = new WeakSet<object>()
+
+  override read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming {
+    return new IncomingWait(this.handler, ownBytes(bytes, start, end, owned), this.beside)
+  }
+}
+
+class IncomingWait extends IncomingBytes {
+  private readonly beside: WeakSet<object>
+
+  constructor(handler: Handler, args: Uint8Array, beside: WeakSet<object>) {
+    super(handler, args)
+    this.beside = beside
+  }
+
+  override handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
+    const { beside } = this
+    const { connection } = call
+    // What has no limit at all could be asked for without end.
+    if (beside.has(connection)) return super.handle(call)
+    beside.add(connection)
+    call.exempt()
+    return Effect.ensuring(super.handle(call), Effect.sync(() => beside.delete(connection)))
   }
 }

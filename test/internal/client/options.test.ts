@@ -59,6 +59,7 @@ describe("a client's options", () => {
     [{ dialTimeout: "soon" as never }, /dialTimeout: .* got soon/],
     [{ optimisticSpinDuration: "-1 millis" }, /optimisticSpinDuration: .* got -1 millis/],
     [{ metrics: "off" as never }, /metrics: expected true or false, got off/],
+    [{ slowStart: Infinity }, /slowStart: expected a duration that ends, got Infinity/],
     [{ connectionsPerEndpoint: 0 }, /connectionsPerEndpoint: expected a whole number from 1 on, got 0/],
     [{ connectionsPerEndpoint: -1 }, /connectionsPerEndpoint: .* got -1/],
     [{ connectionsPerEndpoint: 1.5 }, /connectionsPerEndpoint: .* got 1\.5/],
