@@ -64,7 +64,7 @@ describe("the package exports", () => {
         "zoneAware"
       ],
       CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
-      Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "make", "shardBy"],
+      Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "isComponent", "make", "shardBy"],
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],
