@@ -165,7 +165,7 @@ const ways = [
   [memory, { changes: 2500, connections: 1, turns: 4, seed: 42 }],
   [memory, { changes: 1000, connections: 3, turns: 4, seed: 42 }],
   [memory, { changes: 1000, connections: 2, eager: true, turns: 4, seed: 42 }],
-  [unix, { changes: 2500, connections: 1, turns: 4, seed: 42 }],
+  [unix, { changes: 1000, connections: 1, turns: 4, seed: 42 }],
   [tcp, { changes: 1000, connections: 1, turns: 4, seed: 7 }],
   [tcp, { changes: 500, connections: 3, turns: 6, seed: 7 }],
   // A handshake takes many more turns than a dial without one: its changes are fewer and further between.

@@ -56,9 +56,12 @@ describe("five replicas that are replaced one by one get their share within 2 s,
       const host = (name: string) => `127.0.0.${21 + all.indexOf(name)}`
       const probe = yield* Effect.scoped(Listener.tcp(`${host("a")}:0`, handlersOf("probe")))
       const port = probe.address.split(":").at(-1)!
-      const dns = yield* startDnsmasq({ hosts: {}, options: ["--local-ttl=1"] })
+      const dns = yield* startDnsmasq({ hosts: {}, options: ["--local-ttl=0"] })
       yield* roll(
-        yield* Effect.provide(Resolver.dns(`cart.internal:${port}`), Resolver.layerDns(dns)),
+        yield* Effect.provide(
+          Resolver.dns(`cart.internal:${port}`, { interval: { min: "200 millis" } }),
+          Resolver.layerDns(dns)
+        ),
         (name) => serve(Listener.tcp(`${host(name)}:${port}`, handlersOf(name))),
         (names) => dns.setHosts({ "cart.internal": names.map(host) })
       )
