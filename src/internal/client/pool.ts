@@ -231,8 +231,10 @@ export class Pool implements PeerOwner, EndpointView {
   /** The endpoint is listed, for the first time or again, maybe with other attributes. */
   list(endpoint: Endpoint): void {
     this.endpoint = endpoint
-    const again = this.listed ? [] : this.peers.filter((peer) => peer.list())
+    // Most are, and there may be many.
+    if (this.listed) return this.connect()
     this.listed = true
+    const again = this.peers.filter((peer) => peer.list())
     this.refresh()
     // Calls may have failed since they drained.
     for (const session of this.open) session.isSuspect = this.failuresInARow > 0
