@@ -179,6 +179,15 @@ users:
       }
     }))
 
+  it.effect("has no password in its server, however it is written, and none is told", () =>
+    Effect.gen(function*() {
+      for (const server of ["https://:secret@a", "https:me:secret@a", "https:/me:secret@a", "https:///me:secret@a"]) {
+        const message = yield* problemOf({ kubeconfig: "/config" }, machine({ "/config": kubeconfig({ server }) }))
+        assert.match(message, /^the server of the cluster "there" in \/config is "https:.*…@a": expected/)
+        assert.notInclude(message, "secret")
+      }
+    }))
+
   it.effect("with what is not supported is refused", () =>
     Effect.gen(function*() {
       const problem = (cluster: object, user: object = {}) =>
