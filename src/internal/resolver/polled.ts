@@ -59,6 +59,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   let lookedAt = -Infinity
   let dueAt = -Infinity
   let looking = false
+  /** Whether the last look was given up, since nobody waited for it any more. */
+  let givenUp = false
   /** Whether another look was asked for while one was under way, which may have missed what there is to see. */
   let again = false
   let running: Fiber.Fiber<void> | undefined
@@ -110,6 +112,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
 
   const look = Effect.gen(function*() {
     looking = true
+    givenUp = false
     again = false
     lookedAt = nowMillis(clock)
     const exit = yield* Effect.exit(source.look)
@@ -147,7 +150,9 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       if (waiters.size > 0 || !isRunning || running === undefined) return Effect.void
       isRunning = false
       // Here and not when the fiber has ended: another may have begun to look by then.
-      if (looking) dueAt = -Infinity
+      // Those who come and go while a look takes its time do not make it begin more often.
+      if (looking) dueAt = lookedAt + source.leastMillis
+      givenUp ||= looking
       looking = false
       return Fiber.interrupt(running)
     })
@@ -170,7 +175,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
           if (latest === undefined) return wait(seen)
           // Where somebody waits, nothing newer is known. Else it may be out of date.
           const isNews = seen === undefined
-            ? isRunning || nowMillis(clock) < dueAt
+            ? isRunning || (!givenUp && nowMillis(clock) < dueAt)
             : !Equal.equals(seen, latest.version)
           return isNews ? Effect.succeed(latest) : wait(seen)
         }),

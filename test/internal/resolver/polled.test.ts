@@ -114,6 +114,24 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), [b.address])
     }))
 
+  it.effect("looks no more often when those who wait come and go during a look", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      yield* TestClock.adjust("10 seconds")
+      state.answer = Effect.delay(Effect.succeed([b]), "200 millis")
+      for (let i = 0; i < 9; i++) {
+        const waiting = yield* next(resolver, first)
+        yield* TestClock.adjust("100 millis")
+        yield* Fiber.interrupt(waiting)
+      }
+      assert.strictEqual(state.looks, 2)
+      // What is known may be out of date: it is no answer to who comes now.
+      const waiting = yield* Effect.forkChild(resolver.resolve(), { startImmediately: true })
+      yield* TestClock.adjust("300 millis")
+      assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
+    }))
+
   it.effect("fails those who wait when a look fails, keeps what it knows, and tells when it is up to date again", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
