@@ -61,6 +61,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   let looking = false
   /** Whether the last look was given up, since nobody waited for it any more. */
   let givenUp = false
+  /** Whether nobody waited for so long that what is known may be out of date, and it has not been looked since. */
+  let stale = false
   /** Whether another look was asked for while one was under way, which may have missed what there is to see. */
   let again = false
   let running: Fiber.Fiber<void> | undefined
@@ -86,6 +88,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       if (which(waiter) && waiters.delete(waiter)) waiter.resume(answer(waiter))
     }
   }
+
+  const mayBeOld = () => givenUp || nowMillis(clock) >= dueAt
 
   const found = (endpoints: ReadonlyArray<Endpoint>) => {
     // After failures one that has seen the same endpoints is answered too: it learns that they are up to date again.
@@ -117,6 +121,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     lookedAt = nowMillis(clock)
     const exit = yield* Effect.exit(source.look)
     looking = false
+    stale = false
     dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
     if (again) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
     if (Exit.isSuccess(exit)) return found(exit.value.endpoints)
@@ -141,6 +146,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   const start = () => {
     if (isRunning) return
     isRunning = true
+    stale = mayBeOld()
     running = Effect.runForkWith(context)(run)
   }
 
@@ -173,9 +179,9 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       resolve: (seen) =>
         Effect.suspend(() => {
           if (latest === undefined) return wait(seen)
-          // Where somebody waits, nothing newer is known. Else it may be out of date.
+          // Where somebody has waited, nothing newer is known. Else it may be out of date.
           const isNews = seen === undefined
-            ? isRunning || (!givenUp && nowMillis(clock) < dueAt)
+            ? !(isRunning ? stale : mayBeOld())
             : !Equal.equals(seen, latest.version)
           return isNews ? Effect.succeed(latest) : wait(seen)
         }),

@@ -90,6 +90,20 @@ describe("polled", () => {
       assert.strictEqual(state.looks, 2)
     }))
 
+  it.effect("answers nobody with what was known before nobody waited, while that is looked for anew", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      yield* resolver.resolve()
+      yield* TestClock.adjust("1 hour")
+      const gate = yield* Deferred.make<void>()
+      state.answer = Effect.as(Deferred.await(gate), [b])
+      const asking = yield* Effect.forkChild(Effect.replicateEffect(resolver.resolve(), 2, { concurrency: 2 }), {
+        startImmediately: true
+      })
+      yield* Deferred.succeed(gate, undefined)
+      for (const answer of yield* Fiber.join(asking)) assert.deepStrictEqual(addresses(answer), [b.address])
+    }))
+
   it.effect("does not look while nobody waits", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
