@@ -510,7 +510,8 @@ export const directory: (
   internalDirectory.directory(path, options)
 
 /**
- * The endpoints of a resolver, each made into another. `f` is to depend on nothing but the endpoint: it runs again only when the set changes.
+ * The endpoints of a resolver, each made into another. `f` is to depend on nothing but the endpoint: it runs for each answer of the resolver, also for
+ * one that says the same again.
  *
  * **Example** (mTLS to all replicas; the certificates name the service, and not the replicas' addresses)
  *
