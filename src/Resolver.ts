@@ -394,7 +394,7 @@ export const dns: (
  * target's addresses. Beside others of its priority a record of weight 0 counts as one of 0.1: it is hardly ever used (RFC 2782). Where all have weight 0, each
  * counts as 1. The target `.` is no server.
  *
- * All else is as with {@link dns}. A target whose addresses cannot be found out keeps its last ones, and is left out until there are some.
+ * All else is as with {@link dns}, but that a target is a complete name: hosts file and search domains do not know it, save `localhost`. A target whose addresses cannot be found out keeps its last ones, and is left out until there are some.
  *
  * **Example**
  *
