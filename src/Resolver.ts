@@ -394,7 +394,7 @@ export const dns: (
  * target's addresses. Beside others of its priority a record of weight 0 counts as one of 0.1: it is hardly ever used (RFC 2782). Where all have weight 0, each
  * counts as 1. The target `.` is no server.
  *
- * All else is as with {@link dns}. A target whose addresses cannot be found out keeps its last ones, and is left out until there are some.
+ * All else is as with {@link dns}, but that a target is a complete name: hosts file and search domains do not know it, save `localhost`. A target whose addresses cannot be found out keeps its last ones, and is left out until there are some.
  *
  * **Example**
  *
@@ -510,7 +510,8 @@ export const directory: (
   internalDirectory.directory(path, options)
 
 /**
- * The endpoints of a resolver, each made into another. `f` is to depend on nothing but the endpoint: it runs again only when the set changes.
+ * The endpoints of a resolver, each made into another. `f` is to depend on nothing but the endpoint: it runs for each answer of the resolver, also for
+ * one that says the same again.
  *
  * **Example** (mTLS to all replicas; the certificates name the service, and not the replicas' addresses)
  *

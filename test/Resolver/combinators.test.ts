@@ -157,6 +157,35 @@ describe("merge", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
+  it.effect("says once in a row that one fails, however often others change and however many wait", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      let answer: Effect.Effect<Resolver.Resolution, Resolver.ResolverError> = Effect.succeed({
+        endpoints: [a],
+        version: Resolver.version("1")
+      })
+      const failing: Resolver.Resolver = { isConstant: false, resolve: () => answer }
+      const other = yield* changing(b)
+      const merged = Resolver.merge(failing, other.resolver)
+      let last = yield* merged.resolve()
+      const change = Effect.fnUntraced(function*(endpoint: Endpoint.Endpoint) {
+        const waiting = [yield* next(merged, last), yield* next(merged, last)]
+        yield* TestClock.adjust("1 minute")
+        yield* SubscriptionRef.set(other.ref, [endpoint])
+        for (const fiber of waiting) last = yield* Fiber.join(fiber)
+      })
+      const works = answer
+      answer = Effect.fail(failure)
+      for (const endpoint of [c, b, c]) yield* change(endpoint)
+      assert.strictEqual(log.lines.length, 1)
+      answer = works
+      yield* change(b)
+      answer = Effect.fail(failure)
+      yield* change(c)
+      assert.strictEqual(log.lines.length, 2)
+    }).pipe(Effect.provide(log.layer))
+  })
+
   it.effect("fails while one of them has never answered", () =>
     Effect.gen(function*() {
       let answer: Effect.Effect<Resolver.Resolution, Resolver.ResolverError> = Effect.fail(failure)

@@ -1,6 +1,6 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, FileSystem, Schedule, Scope, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, FileSystem, Schedule, Scope, Stream } from "effect"
 import { Connection, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
 import { spawn } from "node:child_process"
 import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs"
@@ -8,6 +8,7 @@ import { createServer, type Server as NetServer } from "node:net"
 import { join } from "node:path"
 import { temporaryDirectory } from "../support/networks.ts"
 import { addresses, next, until, waits } from "../support/resolve.ts"
+import { passing } from "./kubernetesSupport.ts"
 
 /** Listens on a socket, for the ambient Scope or until it is closed; its file goes then. */
 const listen = (path: string) =>
@@ -165,6 +166,26 @@ describe("directory", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), found("a"))
     })
   )
+
+  it.effect("lists it as soon where the socket of a server that was killed has long been there", () =>
+    Effect.gen(function*() {
+      const { found, resolver, socket } = yield* start()
+      const { server } = yield* listen(socket(".a"))
+      linkSync(socket(".a"), socket("a"))
+      yield* close(server)
+      const empty = yield* resolver.resolve()
+      const waiting = yield* next(resolver, empty)
+      yield* passing(Effect.sleep("10 minutes"), "10 seconds")
+
+      const late = yield* bind(socket("b"))
+      // Time for the event, and for the first try, which is refused.
+      yield* passing(Effect.sleep("20 millis"), "1 milli")
+      assert.isTrue(waits(waiting))
+      late.listen(8)
+      const [took] = yield* passing(Effect.timed(Fiber.join(waiting)), "10 millis")
+      assert.isBelow(Duration.toMillis(took), 1000)
+      assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), found("b"))
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
 
   live(
     "tries a new socket once, and all of them when an endpoint was lost",

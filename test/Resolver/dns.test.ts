@@ -324,6 +324,16 @@ describe("dnsSrv", () => {
       ])
     }))
 
+  it.effect("shares a target's weight among its addresses, each of which counts once", () =>
+    Effect.gen(function*() {
+      const dns = makeDns()
+      dns.records[`SRV ${name}`] = [srv("a.", 1, 10, 6)]
+      dns.records["A a"] = [record("10.0.0.1"), record("10.0.0.2")]
+      dns.records["AAAA a"] = [record("::ffff:10.0.0.1")]
+      const { first } = yield* startedSrv(dns)
+      assert.deepStrictEqual(shown(first), ["tcp://10.0.0.1:1 10 3", "tcp://10.0.0.2:1 10 3"])
+    }))
+
   it.effect("takes a change of weight or priority for a change", () =>
     Effect.gen(function*() {
       const dns = makeDns()
@@ -399,6 +409,14 @@ describe("layerDns", () => {
       const error = yield* Effect.flip(Effect.provide(Dns.Dns, Resolver.layerDns({ nameServers: ["dns.internal"] })))
       assert.strictEqual(error._tag, "NetAddressError")
     }))
+
+  it.live("finds localhost, also with the dot at its end that the targets of SRV records have", () =>
+    Effect.gen(function*() {
+      for (const target of ["localhost:7000", "localhost.:7000"]) {
+        const resolver = yield* Resolver.dns(target)
+        assert.include(addresses(yield* resolver.resolve()), "tcp://127.0.0.1:7000")
+      }
+    }).pipe(Effect.provide(Resolver.layerDns())))
 
   it.live("waits for a name server that does not answer for as long as it is to, or until it is interrupted", () =>
     Effect.gen(function*() {

@@ -208,6 +208,21 @@ describe("a Service", () => {
       assert.deepStrictEqual(log.lines.map(({ level }) => level), ["Warn"])
     }).pipe(Effect.provide([environment(), log.layer]))
   })
+
+  it.effect("whose port cannot be told is that error again after the API was away", () =>
+    Effect.gen(function*() {
+      const { api, follow } = yield* setUp({ port: "grpc" })
+      api.put(slice("cart-a", [ready("10.0.0.1")]))
+      const resolver = yield* follow
+      const message = Effect.map(Effect.flip(resolver.resolve()), (error) => error.message)
+      assert.match(yield* message, /^no endpoint can be used/)
+      yield* api.watched
+      api.answer((request) => request.socket.resetAndDestroy())
+      api.cut()
+      yield* passing(Effect.repeat(message, { until: (text) => text.startsWith("cannot watch") }))
+      yield* passing(api.watched)
+      yield* passing(Effect.repeat(message, { until: (text) => text.startsWith("no endpoint can be used") }))
+    }).pipe(Effect.provide(environment())))
 })
 
 describe("the resolver", () => {

@@ -1,7 +1,7 @@
 /**
  * `Resolver.kubernetes` and who asks whom: TLS, client certificates, tokens that are replaced, and what the API refuses.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
 import { Resolver } from "effect-call"
 import { Buffer } from "node:buffer"
@@ -113,6 +113,18 @@ describe("a kubeconfig", () => {
       // The name that is asked for in place of the host's.
       const named = yield* followCart(cluster(authority.ca, { "tls-server-name": "localhost" }), { token: "secret" })
       assert.deepStrictEqual(addresses(yield* named.resolve()), ["10.0.0.1:7000"])
+    }).pipe(Effect.provide(environment())))
+
+  it.effect("has its authority asked for even where the environment tells Node to trust everyone", () =>
+    Effect.gen(function*() {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0")),
+        () => Effect.sync(() => vi.unstubAllEnvs())
+      )
+      const { api } = yield* secured({ token: "secret" })
+      const resolver = yield* followCart({ server: api.url }, { token: "secret" })
+      assert.match((yield* Effect.flip(resolver.resolve())).message, /certificate/)
+      assert.deepStrictEqual(tokens(api), [])
     }).pipe(Effect.provide(environment())))
 
   it.effect("names a token's file, which is read at each request", () =>

@@ -20,19 +20,24 @@ const jitter = 0.4
  */
 const freeChanges = 64
 
+/** Whether a resolver has failed last, which has been logged then. */
+export interface Health {
+  failing: boolean
+}
+
 /**
  * Asks `resolver` for endpoints that are newer than `first`, and hands them to `apply`. It never ends; errors leave the endpoints as they
- * are and are logged once in a row, and changes at debug.
+ * are and are logged once in a row, and changes at debug. Who watches one resolver again and again gives the same `health` each time.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
   first: Resolution,
   apply: (resolution: Resolution) => void,
-  onFailure: () => void
+  onFailure: () => void,
+  health: Health = { failing: false }
 ): Effect.fn.Return<never> {
   let version = first.version
   let wait = firstWait
-  let failing = false
   let immediate = 0
   while (true) {
     let atOnce = true
@@ -45,10 +50,10 @@ export const watch = Effect.fnUntraced(function*(
     let changed = false
     if (Exit.isFailure(exit)) {
       onFailure()
-      if (!failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
-      failing = true
+      if (!health.failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
+      health.failing = true
     } else {
-      failing = false
+      health.failing = false
       const resolution = exit.value
       changed = resolution.version !== undefined && !Equal.equals(resolution.version, version)
       if (changed || resolution.version === undefined) {

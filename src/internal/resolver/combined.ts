@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Result from "effect/Result"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
-import { watch } from "../client/watch.ts"
+import { type Health, watch } from "../client/watch.ts"
 import { distinct, sameEndpoints } from "./endpoints.ts"
 import { type ResolverError, versions } from "./model.ts"
 
@@ -18,6 +18,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
   const nextVersion = versions("merge")
   /** What each has answered last. */
   const last = new Map<Resolver, Resolution>()
+  const healths = new Map(resolvers.map((resolver): [Resolver, Health] => [resolver, { failing: false }]))
   let current: Resolution | undefined
 
   /** Puts together what is known; the same as before where nothing has changed. */
@@ -48,7 +49,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
         const combination = combine()
         if (!Equal.equals(combination.version, seen)) Deferred.doneUnsafe(changed, Effect.succeed(combination))
       }
-      return watch(resolver, first, apply, () => {})
+      return watch(resolver, first, apply, () => {}, healths.get(resolver))
     }, { ...concurrently, discard: true })
     return yield* Effect.raceFirst(Deferred.await(changed), Effect.andThen(watching, Effect.never))
   })

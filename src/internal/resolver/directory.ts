@@ -52,7 +52,10 @@ export const directory = Effect.fnUntraced(function*(
   const clock = yield* Clock.Clock
   /** The sockets that somebody was listening on when they were checked last: their names and files. */
   let listening = new Map<string, string>()
+  /** Those on which nobody was, how long after the last look they are tried again, and when that is. */
+  let unused = new Map<string, string>()
   let recheckMillis = firstRecheckMillis
+  let recheckAt = -Infinity
   let mayBeStale = false
   let checkedAllAt = -Infinity
 
@@ -75,7 +78,7 @@ export const directory = Effect.fnUntraced(function*(
       mayBeStale = false
       checkedAllAt = now
     }
-    let stale = 0
+    const stale = new Map<string, string>()
     const found = yield* Effect.forEach(
       names.filter((name) => !name.startsWith(".")),
       Effect.fnUntraced(function*(name) {
@@ -84,18 +87,22 @@ export const directory = Effect.fnUntraced(function*(
         const endpoint = Endpoint.unix(`${path}/${name}`)
         const isKnown = !isCheckDue && listening.get(name) === file
         if (isKnown || (yield* isListening(endpoint))) return [{ name, file, endpoint }]
-        stale++
+        stale.set(name, file)
         return []
       }),
       { concurrency }
     )
     const sockets = found.flat()
     listening = new Map(sockets.map(({ file, name }) => [name, file]))
-    recheckMillis = stale === 0 ? firstRecheckMillis : recheckMillis * 2
+    // One that is new may have a server in a moment, however long others have had none. A look for another reason says nothing about that.
+    if ([...stale].some(([name, file]) => unused.get(name) !== file)) recheckMillis = firstRecheckMillis
+    else if (now >= recheckAt) recheckMillis *= 2
+    unused = stale
+    recheckAt = now + recheckMillis
     const untilCheck = mayBeStale ? checkedAllAt + checkAllMillis - now : Infinity
     return {
       endpoints: sorted(sockets.map(({ endpoint }) => endpoint)),
-      goodForMillis: Math.min(intervalMillis, untilCheck, stale === 0 ? Infinity : recheckMillis / 2)
+      goodForMillis: Math.min(intervalMillis, untilCheck, stale.size === 0 ? Infinity : recheckMillis)
     }
   }).pipe(
     Effect.catchTag("PlatformError", (cause) => Effect.fail(unreadable(cause))),

@@ -99,13 +99,14 @@ const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addr
       Effect.catch(Effect.succeed)
     )
 
-  const askSystem = Effect.map(dns.lookup(name), (addresses): Addresses => {
-    isInSystem = true
-    return { addresses: addresses.map(NetAddress.formatIp), goodForMillis: unknownTimeToLive }
-  })
+  const askSystem = (name: string) =>
+    Effect.map(dns.lookup(name), (addresses): Addresses => {
+      isInSystem = true
+      return { addresses: addresses.map(NetAddress.formatIp), goodForMillis: unknownTimeToLive }
+    })
 
-  // DNS is not to be asked about it, and where it is not there, would be waited for.
-  if (/(^|\.)localhost\.?$/.test(name)) return askSystem
+  // DNS is not to be asked about it, and where it is not there, would be waited for. The hosts file has it without a dot at the end.
+  if (/(^|\.)localhost\.?$/.test(name)) return askSystem(name.replace(/\.$/, ""))
 
   return Effect.gen(function*() {
     const [failure4, failure6] = yield* Effect.all([refreshed("A"), refreshed("AAAA")], { concurrency: 2 })
@@ -114,7 +115,7 @@ const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addr
     const isAnswered = failure4 === undefined || failure6 === undefined
     if (isAnswered && found.addresses.length > 0) return found
     if (isInDns) return failure === undefined ? found : yield* failure
-    const system = yield* Effect.result(askSystem)
+    const system = yield* Effect.result(askSystem(name))
     if (Result.isSuccess(system)) return system.success
     if (failure !== undefined) return yield* failure
     // A system that cannot reach its own name servers knows nothing of a name that was never there.
@@ -264,11 +265,10 @@ const endpointsOf = (
   const best = records.toSorted((a, b) => a.priority - b.priority || b.weight - a.weight)
   const weighted = new Set(records.filter(({ weight }) => weight > 0).map(({ priority }) => priority))
   return sorted(best.flatMap(({ port, priority, target, weight }) => {
-    const addresses = addressesOf(target)
+    // An IPv4 address may also be there as an IPv6 one.
+    const addresses = new Set(addressesOf(target).map((address) => formatTcp(address, port)))
     // Where all have weight 0 there is nothing to choose by.
-    const share = (weight || (weighted.has(priority) ? smallestWeight : 1)) / addresses.length
-    return addresses.map((address) =>
-      Endpoint.withAttributes(Endpoint.tcp(formatTcp(address, port)), { priority, weight: share })
-    )
+    const share = (weight || (weighted.has(priority) ? smallestWeight : 1)) / addresses.size
+    return [...addresses].map((address) => Endpoint.withAttributes(Endpoint.tcp(address), { priority, weight: share }))
   }))
 }

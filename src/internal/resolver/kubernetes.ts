@@ -33,34 +33,34 @@ export interface Source {
 /** The latest set of endpoints, and those who wait for what comes next. */
 class Latest implements Source {
   private current: Exit.Exit<Snapshot, Failure> | undefined = undefined
-  private failing = false
+  /** Why nothing is heard of for now. Apart from `current`, which may be an error of its own that is there again afterwards. */
+  private failure: Exit.Exit<never, Failure> | undefined = undefined
   private next = Deferred.makeUnsafe<Snapshot, Failure>()
 
   readonly after = (seen: string | undefined): Effect.Effect<Snapshot, Failure> =>
     Effect.suspend(() => {
       const { current } = this
-      return current === undefined || (Exit.isSuccess(current) && current.value.version === seen)
-        ? Deferred.await(this.next)
-        : current
+      if (current === undefined || Exit.isFailure(current)) return this.failure ?? current ?? Deferred.await(this.next)
+      return current.value.version === seen ? Deferred.await(this.next) : current
     })
 
   /** Tells those who wait, and those who come later. */
   set(current: Exit.Exit<Snapshot, Failure>): void {
     this.current = current
+    this.failure = undefined
     this.tell(current)
   }
 
   /** Tells those who wait; who comes later gets the last endpoints, as long as there are any. */
   fail(failure: Failure): void {
-    this.failing = true
-    if (this.current === undefined || Exit.isFailure(this.current)) this.set(Exit.fail(failure))
-    else this.tell(Exit.fail(failure))
+    this.failure = Exit.fail(failure)
+    this.tell(this.failure)
   }
 
   /** Tells those who wait that what failed is well again: there is nothing new. */
   recovered(): void {
-    if (this.failing && this.current !== undefined) this.tell(this.current)
-    this.failing = false
+    if (this.failure !== undefined && this.current !== undefined) this.tell(this.current)
+    this.failure = undefined
   }
 
   private tell(exit: Exit.Exit<Snapshot, Failure>): void {

@@ -59,8 +59,8 @@ export const findCluster = Effect.fnUntraced(function*(options: {
   const fs = yield* FileSystem.FileSystem
   const own = join((yield* variable("HOME")) ?? homedir(), ".kube", "config")
   if (options.kubeconfig !== undefined) return yield* readKubeconfig([options.kubeconfig], options.context)
-  const listed = (yield* variable("KUBECONFIG"))?.split(delimiter).filter((path) => path !== "")
-  if (listed !== undefined) return yield* readKubeconfig(listed, options.context)
+  const listed = (yield* variable("KUBECONFIG"))?.split(delimiter).filter((path) => path !== "") ?? []
+  if (listed.length > 0) return yield* readKubeconfig(listed, options.context)
   if (options.context !== undefined) return yield* readKubeconfig([own], options.context)
   const host = yield* variable("KUBERNETES_SERVICE_HOST")
   const port = yield* variable("KUBERNETES_SERVICE_PORT")

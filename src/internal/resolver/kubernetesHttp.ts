@@ -53,7 +53,8 @@ const send = (
         // No agent: a socket is that of one request.
         const options = { agent: false, headers, keepAlive: true, keepAliveInitialDelay: keepAliveDelay }
         const request = url.protocol === "https:"
-          ? https.request(url, { ...options, ...tls })
+          // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: a token is sent to no one who does not prove who they are.
+          ? https.request(url, { ...options, ...tls, rejectUnauthorized: true })
           : http.request(url, options)
         // Listened to from the beginning, and for good.
         const response = Deferred.makeUnsafe<http.IncomingMessage, Failure>()

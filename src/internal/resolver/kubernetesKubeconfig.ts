@@ -152,8 +152,9 @@ export const readKubeconfig = Effect.fnUntraced(function*(
   }
   const server = cluster.value.server ?? ""
   const url = URL.canParse(server) ? new URL(server) : undefined
-  const withoutUser = server.replace(/\/\/.*@/, "//…@")
-  if ((url?.protocol !== "https:" && url?.protocol !== "http:") || url.username !== "" || url.search !== "") {
+  const withoutUser = server.replace(/:(\/*).*@/, ":$1…@")
+  const isHttp = url?.protocol === "https:" || url?.protocol === "http:"
+  if (!isHttp || url.username !== "" || url.password !== "" || url.search !== "") {
     return yield* fail(
       `the server of the cluster "${context.cluster}" in ${where} is "${withoutUser}": expected an http(s) URL`
     )

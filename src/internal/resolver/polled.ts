@@ -59,6 +59,10 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   let lookedAt = -Infinity
   let dueAt = -Infinity
   let looking = false
+  /** Whether the last look was given up, since nobody waited for it any more. */
+  let givenUp = false
+  /** Whether nobody waited for so long that what is known may be out of date, and it has not been looked since. */
+  let stale = false
   /** Whether another look was asked for while one was under way, which may have missed what there is to see. */
   let again = false
   let running: Fiber.Fiber<void> | undefined
@@ -85,6 +89,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     }
   }
 
+  const mayBeOld = () => givenUp || nowMillis(clock) >= dueAt
+
   const found = (endpoints: ReadonlyArray<Endpoint>) => {
     // After failures one that has seen the same endpoints is answered too: it learns that they are up to date again.
     const recovered = failing
@@ -110,10 +116,12 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
 
   const look = Effect.gen(function*() {
     looking = true
+    givenUp = false
     again = false
     lookedAt = nowMillis(clock)
     const exit = yield* Effect.exit(source.look)
     looking = false
+    stale = false
     dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
     if (again) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
     if (Exit.isSuccess(exit)) return found(exit.value.endpoints)
@@ -138,6 +146,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   const start = () => {
     if (isRunning) return
     isRunning = true
+    stale = mayBeOld()
     running = Effect.runForkWith(context)(run)
   }
 
@@ -147,7 +156,9 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       if (waiters.size > 0 || !isRunning || running === undefined) return Effect.void
       isRunning = false
       // Here and not when the fiber has ended: another may have begun to look by then.
-      if (looking) dueAt = -Infinity
+      // Those who come and go while a look takes its time do not make it begin more often.
+      if (looking) dueAt = lookedAt + source.leastMillis
+      givenUp ||= looking
       looking = false
       return Fiber.interrupt(running)
     })
@@ -168,9 +179,9 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       resolve: (seen) =>
         Effect.suspend(() => {
           if (latest === undefined) return wait(seen)
-          // Where somebody waits, nothing newer is known. Else it may be out of date.
+          // Where somebody has waited, nothing newer is known. Else it may be out of date.
           const isNews = seen === undefined
-            ? isRunning || nowMillis(clock) < dueAt
+            ? !(isRunning ? stale : mayBeOld())
             : !Equal.equals(seen, latest.version)
           return isNews ? Effect.succeed(latest) : wait(seen)
         }),

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, FileSystem, Layer, PlatformError } from "effect"
+import { delimiter } from "node:path"
 import { findCluster } from "../../../src/internal/resolver/kubernetesCluster.ts"
 import { kubeconfig } from "../../Resolver/kubernetesSupport.ts"
 
@@ -56,6 +57,12 @@ describe("the cluster", () => {
       // A context is one of a kubeconfig.
       assert.strictEqual(yield* serverOf({ context: "test" }, machine(files, podVariables)), "https://home:6443")
       assert.strictEqual(yield* serverOf({}, machine(files)), "https://home:6443")
+    }))
+
+  it.effect("is not that of a KUBECONFIG with no path in it", () =>
+    Effect.gen(function*() {
+      const variables = { KUBECONFIG: delimiter, ...podVariables }
+      assert.strictEqual(yield* serverOf({}, machine(podFiles, variables)), "https://10.96.0.1:443")
     }))
 
   it.effect("is not known where there is none of them", () =>
@@ -175,6 +182,15 @@ users:
       for (const server of ["", "10.0.0.1:6443", "ftp://a", "https://me:secret@a", "https://a?b"]) {
         const message = yield* problem(kubeconfig({ server }))
         assert.match(message, /^the server of the cluster "there" in \/config is ".*": expected an http\(s\) URL$/)
+        assert.notInclude(message, "secret")
+      }
+    }))
+
+  it.effect("has no password in its server, however it is written, and none is told", () =>
+    Effect.gen(function*() {
+      for (const server of ["https://:secret@a", "https:me:secret@a", "https:/me:secret@a", "https:///me:secret@a"]) {
+        const message = yield* problemOf({ kubeconfig: "/config" }, machine({ "/config": kubeconfig({ server }) }))
+        assert.match(message, /^the server of the cluster "there" in \/config is "https:.*…@a": expected/)
         assert.notInclude(message, "secret")
       }
     }))

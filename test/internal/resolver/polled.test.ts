@@ -90,6 +90,20 @@ describe("polled", () => {
       assert.strictEqual(state.looks, 2)
     }))
 
+  it.effect("answers nobody with what was known before nobody waited, while that is looked for anew", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      yield* resolver.resolve()
+      yield* TestClock.adjust("1 hour")
+      const gate = yield* Deferred.make<void>()
+      state.answer = Effect.as(Deferred.await(gate), [b])
+      const asking = yield* Effect.forkChild(Effect.replicateEffect(resolver.resolve(), 2, { concurrency: 2 }), {
+        startImmediately: true
+      })
+      yield* Deferred.succeed(gate, undefined)
+      for (const answer of yield* Fiber.join(asking)) assert.deepStrictEqual(addresses(answer), [b.address])
+    }))
+
   it.effect("does not look while nobody waits", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
@@ -112,6 +126,24 @@ describe("polled", () => {
       assert.strictEqual(interrupted, 1)
       state.answer = Effect.succeed([b])
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), [b.address])
+    }))
+
+  it.effect("looks no more often when those who wait come and go during a look", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      yield* TestClock.adjust("10 seconds")
+      state.answer = Effect.delay(Effect.succeed([b]), "200 millis")
+      for (let i = 0; i < 9; i++) {
+        const waiting = yield* next(resolver, first)
+        yield* TestClock.adjust("100 millis")
+        yield* Fiber.interrupt(waiting)
+      }
+      assert.strictEqual(state.looks, 2)
+      // What is known may be out of date: it is no answer to who comes now.
+      const waiting = yield* Effect.forkChild(resolver.resolve(), { startImmediately: true })
+      yield* TestClock.adjust("300 millis")
+      assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
     }))
 
   it.effect("fails those who wait when a look fails, keeps what it knows, and tells when it is up to date again", () =>
