@@ -17,6 +17,8 @@ import { createRequire } from "node:module"
 import * as Resolver from "../Resolver.ts"
 import { command } from "./command.ts"
 import { exitCodes } from "./exitCodes.ts"
+import type { Failure } from "./failure.ts"
+import { unwritten } from "./output.ts"
 import { printable } from "./text.ts"
 
 const version = (): string => {
@@ -44,22 +46,30 @@ const services = Layer.mergeAll(
   Layer.succeed(Logger.LogToStderr, true)
 )
 
-/** Ends when nobody reads what is written to stdout any more, as with `| head`. */
-const unread = Effect.callback<void>((resume) => {
-  const onError = (error: NodeJS.ErrnoException) => resume(error.code === "EPIPE" ? Effect.void : Effect.die(error))
+/** Ends when stdout can be written to no more. */
+const unread = Effect.callback<void, Failure>((resume) => {
+  const onError = (error: Error) => resume(unwritten(error))
   process.stdout.on("error", onError)
   return Effect.sync(() => process.stdout.off("error", onError))
 })
+
+/** What nothing has told of yet is a bug. It is logged from here, since what `runMain` logs goes to stdout. */
+const report = (cause: Cause.Cause<unknown>) =>
+  Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))
+    ? Effect.void
+    : Effect.logError(cause)
 
 const isWrongInvocation = (error: unknown): boolean =>
   CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
 
 export const run = (): void =>
   Command.run(command, { version: version() }).pipe(
-    Effect.tapErrorTag("Failure", ({ message }) => Console.error(printable(message))),
     Effect.raceFirst(unread),
+    Effect.tapErrorTag("Failure", ({ message }) => Console.error(printable(message))),
+    Effect.tapCause(report),
     Effect.provide(services),
     NodeRuntime.runMain({
+      disableErrorReporting: true,
       teardown: (exit, onExit) =>
         Exit.isFailure(exit) && isWrongInvocation(Cause.squash(exit.cause))
           ? onExit(exitCodes.usage)

@@ -1,14 +1,15 @@
 /** `effect-call call`, as users run it. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
-import { Effect, FileSystem } from "effect"
+import { Effect, FileSystem, PlatformError, Sink, Stdio } from "effect"
 import { CallError, Component, HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
+import { Failure } from "../../src/cli/failure.ts"
 import { certificates, mtlsOverTcp, tcp, temporaryDirectory, unix } from "../support/networks.ts"
 import { message, messagesOf, rawServer, version } from "../support/raw.ts"
 import { Stock, StockHandlers } from "./contract.ts"
-import { contract, effectCall, effectCallWith, failure, makeStdout, runHere } from "./support.ts"
+import { awkward, contract, effectCall, effectCallWith, failure, makeStdout, runHere } from "./support.ts"
 
 const failing = CallError.RemoteError.fromChain([
   { message: "no \u001b[31mfunds\nat all", identity: "(app:no-funds)" },
@@ -163,6 +164,24 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
         ended.stderr,
         "the arguments of test/Stock.Reserve are not what its schema says: Expected string at [\"item\"]; Missing key at [\"until\"]\n"
       )
+    }))
+
+  it.effect("shows a bug on stderr", () =>
+    Effect.gen(function*() {
+      const ended = yield* effectCall("call", nobody, "test/Awkward.Throw", "\"a\"", "--module", awkward)
+      assert.deepEqual([ended.code, ended.text], [1, ""])
+      assert.match(ended.stderr, /Error: no such luck\n +at /)
+    }))
+
+  it.effect("says that stdout cannot be written to", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const cause = Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" })
+      const error = PlatformError.systemError({ _tag: "Unknown", module: "Stdio", method: "stdout", cause })
+      const stdout = Stdio.layerTest({ stdout: () => Sink.fail(error) })
+      const failed = yield* Effect.flip(runHere(["call", endpoint.address, "test/Echo.echo", "a"], stdout))
+      assert.ok(failed instanceof Failure)
+      assert.equal(failed.message, "cannot write to stdout: ENOSPC: no space left on device")
     }))
 
   it.effect("ends with 2, and its help on stderr, where a flag is none", () =>

@@ -11,6 +11,7 @@ import { Failure } from "../../src/cli/failure.ts"
 
 export const program = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url))
 export const contract = fileURLToPath(new URL("contract.ts", import.meta.url))
+export const awkward = fileURLToPath(new URL("awkward.ts", import.meta.url))
 
 const folder = fileURLToPath(new URL(".", import.meta.url))
 
