@@ -10,6 +10,7 @@ import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
@@ -62,6 +63,11 @@ const report = (cause: Cause.Cause<unknown>) =>
 const isWrongInvocation = (error: unknown): boolean =>
   CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
 
+/** Ends the process, once all is written: what a user's module has left open would else keep it. */
+const end = (): void => {
+  process.stdout.on("error", constVoid).write("", () => process.exit())
+}
+
 export const run = (): void =>
   Command.run(command, { version: version() }).pipe(
     Effect.raceFirst(unread),
@@ -70,9 +76,11 @@ export const run = (): void =>
     Effect.provide(services),
     NodeRuntime.runMain({
       disableErrorReporting: true,
-      teardown: (exit, onExit) =>
-        Exit.isFailure(exit) && isWrongInvocation(Cause.squash(exit.cause))
+      teardown: (exit, onExit) => {
+        if (Exit.isSuccess(exit)) return end()
+        return isWrongInvocation(Cause.squash(exit.cause))
           ? onExit(exitCodes.usage)
           : Runtime.defaultTeardown(exit, onExit)
+      }
     })
   )

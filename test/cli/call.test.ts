@@ -166,6 +166,13 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       )
     }))
 
+  it.effect("ends though the module has left a timer behind", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(yield* Component.handlers(Stock, StockHandlers))
+      const ended = yield* effectCall("call", endpoint.address, "test/Stock.Close", "--module", awkward)
+      assert.deepEqual([ended.code, ended.text, ended.stderr], [0, "null\n", ""])
+    }))
+
   it.effect("shows a bug on stderr", () =>
     Effect.gen(function*() {
       const ended = yield* effectCall("call", nobody, "test/Awkward.Throw", "\"a\"", "--module", awkward)
