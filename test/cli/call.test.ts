@@ -2,14 +2,14 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
 import { Effect, FileSystem, PlatformError, Sink, Stdio } from "effect"
-import { CallError, Component, HandlerMap, MethodKey } from "effect-call"
+import { CallError, Component, Endpoint, HandlerMap, MethodKey, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
 import { Failure } from "../../src/cli/failure.ts"
 import { certificates, mtlsOverTcp, tcp, temporaryDirectory, unix } from "../support/networks.ts"
 import { message, messagesOf, rawServer, version } from "../support/raw.ts"
 import { Stock, StockHandlers } from "./contract.ts"
-import { awkward, contract, effectCall, effectCallWith, failure, makeStdout, runHere } from "./support.ts"
+import { awkward, contract, effectCall, effectCallWith, failure, makeStdout, makeWarning, runHere } from "./support.ts"
 
 const failing = CallError.RemoteError.fromChain([
   { message: "no \u001b[31mfunds\nat all", identity: "(app:no-funds)" },
@@ -123,10 +123,15 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
   it.effect("names each endpoint that could not be reached, and logs no warnings beside", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
-      const ended = yield* effectCall("call", `unix://${directory}/a,${directory}/b`, "test/Echo.echo")
-      assert.equal(ended.code, 1)
-      assert.match(ended.stderr, /^Unreachable: .*ENOENT.*ENOENT.*\n$/)
-      for (const name of ["a", "b"]) assert.ok(ended.stderr.includes(`unix://${directory}/${name}: `))
+      const { logged, services } = makeWarning(
+        Resolver.constant(Endpoint.unix(`${directory}/a`), Endpoint.unix(`${directory}/b`))
+      )
+      const failed = yield* Effect.flip(runHere(["call", "warning://", "test/Echo.echo"], services))
+      assert.ok(failed instanceof Failure)
+      assert.equal(failed.exitCode, 1)
+      assert.match(failed.message, /^Unreachable: .*ENOENT.*ENOENT/)
+      for (const name of ["a", "b"]) assert.ok(failed.message.includes(`unix://${directory}/${name}: `))
+      assert.deepEqual(logged, [])
     }))
 
   it.effect("calls a typed method with JSON", () =>

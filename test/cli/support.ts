@@ -1,6 +1,6 @@
 /** The command as users run it, the built program in a process of its own; and in this process, for what it makes of its arguments. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Effect, Layer, type Scope, Sink, Stdio, Stream } from "effect"
+import { Effect, Layer, Logger, type Scope, Sink, Stdio, Stream } from "effect"
 import { Resolver } from "effect-call"
 import { CliError, CliOutput, Command } from "effect/cli"
 import { ChildProcess, type ChildProcessSpawner } from "effect/process"
@@ -114,6 +114,16 @@ export const failure = (
     }
     throw new Error("it failed in another way", { cause: error })
   })
+
+/** The scheme `warning`, whose resolver warns once it is there, and the messages that are logged. */
+export const makeWarning = (resolver: Resolver.Resolver) => {
+  const logged: Array<unknown> = []
+  const services = Layer.merge(
+    Resolver.layerSchemes({ warning: () => Effect.as(Effect.logWarning("it warns"), resolver) }),
+    Logger.layer([Logger.make(({ message }) => logged.push(message))])
+  )
+  return { logged, services }
+}
 
 /** A stdout that is kept. */
 export const makeStdout = () => {

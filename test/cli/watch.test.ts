@@ -2,10 +2,10 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stdio, Terminal } from "effect"
-import { HandlerMap, Health } from "effect-call"
+import { HandlerMap, Health, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { tcp, temporaryDirectory, unix } from "../support/networks.ts"
-import { effectCall, program, run, runHere, start } from "./support.ts"
+import { effectCall, makeWarning, program, run, runHere, start } from "./support.ts"
 
 const handlers = HandlerMap.set(HandlerMap.empty, "test/Echo", "echo", (args) => Effect.succeed(args))
 
@@ -122,6 +122,19 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       }
       assert.equal(shown.at(-2), "\u001b[?25h\u001b[?1049l")
       assert.match(shown.at(-1)!, /^unix:.*\nADDRESS.*\n.*Active.*\n\d+ calls answered.*\n$/)
+    }))
+
+  it.effect("logs nothing into a table, not even from what a resolver does when it is made", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const { logged, services } = makeWarning(Resolver.constant(endpoint))
+      const terminal = makeTerminal(100, 10)
+      const watching = yield* Effect.forkChild(
+        runHere(["watch", "warning://"], Layer.merge(terminal.services, services))
+      )
+      yield* terminal.until((text) => text.includes("Active"))
+      yield* Fiber.interrupt(watching)
+      assert.deepEqual(logged, [])
     }))
 
   it.effect("shows who does not serve, where it asks for health, and the errors of its calls", () =>
