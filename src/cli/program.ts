@@ -19,7 +19,7 @@ import * as Resolver from "../Resolver.ts"
 import { command } from "./command.ts"
 import { exitCodes } from "./exitCodes.ts"
 import type { Failure } from "./failure.ts"
-import { unwritten } from "./output.ts"
+import { logger, unwritten } from "./output.ts"
 import { printable } from "./text.ts"
 
 const version = (): string => {
@@ -44,7 +44,7 @@ const services = Layer.mergeAll(
   NodeServices.layer,
   Layer.orDie(Resolver.layerDns()),
   presenter,
-  Layer.succeed(Logger.LogToStderr, true)
+  Logger.layer([logger])
 )
 
 /** Ends when stdout can be written to no more. */
@@ -54,11 +54,11 @@ const unread = Effect.callback<void, Failure>((resume) => {
   return Effect.sync(() => process.stdout.off("error", onError))
 })
 
-/** What nothing has told of yet is a bug. It is logged from here, since what `runMain` logs goes to stdout. */
+/** What nothing has told of yet is a bug. It is shown from here, since what `runMain` logs goes to stdout. */
 const report = (cause: Cause.Cause<unknown>) =>
   Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))
     ? Effect.void
-    : Effect.logError(cause)
+    : Console.error(Cause.pretty(cause).split("\n").map(printable).join("\n"))
 
 const isWrongInvocation = (error: unknown): boolean =>
   CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
