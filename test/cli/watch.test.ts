@@ -5,7 +5,7 @@ import { Effect, Exit, Fiber, Layer, Stdio, Terminal } from "effect"
 import { HandlerMap, Health, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { tcp, temporaryDirectory, unix } from "../support/networks.ts"
-import { effectCall, makeWarning, program, run, runHere, start } from "./support.ts"
+import { failure, makeStdout, makeWarning, program, run, runHere, start } from "./support.ts"
 
 const handlers = HandlerMap.set(HandlerMap.empty, "test/Echo", "echo", (args) => Effect.succeed(args))
 
@@ -70,20 +70,12 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
   it.effect("prints one table after the other where stdout is no terminal", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(handlers)
-      const watching = yield* start(
-        "watch",
-        endpoint.address,
-        "--call",
-        "test/Echo.echo",
-        "--args",
-        "a",
-        "--every",
-        "5ms"
-      )
-      yield* watching.line((line) => /Active +\d+ +[\d.]+ ms +\d\d+ +\d/.test(line))
-      yield* watching.line((line) => /^\d+ calls answered, 0 failed$/.test(line))
-      const { code } = yield* watching.interrupt
-      assert.equal(code, 130)
+      const stdout = makeStdout()
+      const args = ["watch", endpoint.address, "--call", "test/Echo.echo", "--args", "a", "--every", "5ms"]
+      const watching = yield* Effect.forkChild(runHere(args, stdout.layer))
+      yield* stdout.line((line) => /Active +\d+ +[\d.]+ ms +\d\d+ +\d/.test(line))
+      yield* stdout.line((line) => /^\d\d+ calls answered, 0 failed$/.test(line))
+      yield* Fiber.interrupt(watching)
     }))
 
   it.effect("ends when nobody reads it any more", () =>
@@ -99,9 +91,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("fails with 1 where the resolver does", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("watch", "unixdir:///dev/null", "--json")
-      assert.equal(ended.code, 1)
-      assert.match(ended.stderr, /^ResolverError: .*\/dev\/null.*\n$/)
+      const { code, message } = yield* failure("watch", "unixdir:///dev/null", "--json")
+      assert.equal(code, 1)
+      assert.match(message, /^ResolverError: .*\/dev\/null/)
     }))
 
   it.effect("redraws a table that fits the terminal, and puts all back in the end", () =>
