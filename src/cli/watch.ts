@@ -142,11 +142,11 @@ interface Every {
 }
 
 /** Makes the calls, and counts which endpoint gets them. */
-const makeCounter = Effect.gen(function*() {
+export const makeCounter = Effect.gen(function*() {
   const inner = yield* Balancer.roundRobin
   const clock = yield* Clock.Clock
   const counts = new Map<string, number>()
-  let measured: ReadonlyMap<string, number> = new Map()
+  let measured = new Map<string, number>()
   let measuredAt = clock.currentTimeMillisUnsafe()
   let rates: ReadonlyMap<string, number> = new Map()
   let answered = 0
@@ -192,7 +192,12 @@ const makeCounter = Effect.gen(function*() {
 
   const made = (endpoints: Connection.ConnectionState["endpoints"]): Table.Made => {
     const present = new Set(endpoints.map(({ address }) => address))
-    for (const address of counts.keys()) if (!present.has(address)) counts.delete(address)
+    for (const address of counts.keys()) {
+      if (present.has(address)) continue
+      counts.delete(address)
+      // One that soon comes back begins at 0.
+      measured.delete(address)
+    }
     const byEndpoint = new Map(
       Array.from(counts, ([address, count]) => [address, { count, perSecond: rates.get(address) ?? 0 }])
     )

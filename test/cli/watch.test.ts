@@ -1,13 +1,25 @@
 /** `effect-call watch`: in a process of its own, and in this one on a terminal that is not there. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { layer } from "@effect/vitest"
+import { describe, it, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stdio, Terminal } from "effect"
-import { HandlerMap, Health, Resolver } from "effect-call"
+import { Endpoint, HandlerMap, Health, Resolver } from "effect-call"
+import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
+import { makeCounter } from "../../src/cli/watch.ts"
 import { tcp, temporaryDirectory, unix } from "../support/networks.ts"
 import { failure, makeStdout, makeWarning, program, run, runHere, start } from "./support.ts"
 
 const handlers = HandlerMap.set(HandlerMap.empty, "test/Echo", "echo", (args) => Effect.succeed(args))
+
+const idle = {
+  state: "Idle",
+  callsInFlight: 0,
+  inBackoff: false,
+  isEjected: false,
+  isServing: true,
+  latency: undefined,
+  lastFailure: undefined
+} as const
 
 /** A terminal that keeps what it is shown, and tells when that meets a condition. */
 const makeTerminal = (columns: number, rows: number) => {
@@ -146,5 +158,27 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       yield* health.set("Serving", "test/Echo")
       yield* terminal.until((text) => /Active {2}/.test(text))
       yield* Fiber.interrupt(watching)
+    }))
+})
+
+describe("the rates of watch", () => {
+  it.effect("begin at 0 for an endpoint that has gone and come back", () =>
+    Effect.gen(function*() {
+      const endpoint = Endpoint.tcp("a:1")
+      const { address } = endpoint
+      const counter = yield* makeCounter
+      counter.balancer.update([endpoint])
+      const callTimes = (times: number) =>
+        Effect.repeat(counter.balancer.pick({ avoid: new Set() }), { times: times - 1 })
+      yield* callTimes(10)
+      yield* TestClock.adjust("1 second")
+      yield* counter.measure
+      const state = { ...idle, address }
+      assert.deepEqual(counter.made([state]).byEndpoint.get(address), { count: 10, perSecond: 10 })
+      counter.made([])
+      yield* callTimes(2)
+      yield* TestClock.adjust("1 second")
+      yield* counter.measure
+      assert.deepEqual(counter.made([state]).byEndpoint.get(address), { count: 2, perSecond: 2 })
     }))
 })
