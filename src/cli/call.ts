@@ -99,12 +99,12 @@ export const call = Command.make("call", {
         Deadline.within(input.timeout),
         Effect.mapError((error) =>
           isCallError(error) || error._tag === "ResolverError" ? failed(describe(error)) : error
-        ),
-        Options.withoutWarnings
+        )
       )
       yield* write(answer)
     },
-    Effect.scoped
+    Effect.scoped,
+    Options.withoutWarnings
   ))
 )
 

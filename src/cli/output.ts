@@ -1,15 +1,29 @@
 /**
- * What the command writes to stdout.
+ * What the command writes to stdout, and how it logs to stderr.
  */
-import type * as Effect from "effect/Effect"
-import type { PlatformError } from "effect/PlatformError"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import { failed, type Failure } from "./failure.ts"
+import { printable } from "./text.ts"
+
+/** What it means that stdout could not be written to: nobody reads it any more, as with `| head`, or a disk is full, say. */
+export const unwritten = (error: Error): Effect.Effect<void, Failure> =>
+  "code" in error && error.code === "EPIPE"
+    ? Effect.void
+    : Effect.fail(failed(`cannot write to stdout: ${error.message}`))
 
 /** Writes some bytes, or a text, as it is. */
-export const write = (output: string | Uint8Array): Effect.Effect<void, PlatformError, Stdio.Stdio> =>
-  Stdio.Stdio.use((stdio) => Stream.run(Stream.succeed(output), stdio.stdout()))
+export const write = (output: string | Uint8Array): Effect.Effect<void, Failure, Stdio.Stdio> =>
+  Stdio.Stdio.use((stdio) => Stream.run(Stream.succeed(output), stdio.stdout())).pipe(
+    // The cause says more than that it was stdout.
+    Effect.catch((error) => unwritten(error.cause instanceof Error ? error.cause : error))
+  )
 
 /** Writes lines. */
-export const writeLines = (...lines: ReadonlyArray<string>): Effect.Effect<void, PlatformError, Stdio.Stdio> =>
+export const writeLines = (...lines: ReadonlyArray<string>): Effect.Effect<void, Failure, Stdio.Stdio> =>
   write(lines.map((line) => `${line}\n`).join(""))
+
+/** Writes each log as one line to stderr: messages and causes tell what others have said. */
+export const logger: Logger.Logger<unknown, void> = Logger.withConsoleError(Logger.map(Logger.formatLogFmt, printable))

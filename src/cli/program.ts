@@ -10,6 +10,7 @@ import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
@@ -17,6 +18,8 @@ import { createRequire } from "node:module"
 import * as Resolver from "../Resolver.ts"
 import { command } from "./command.ts"
 import { exitCodes } from "./exitCodes.ts"
+import type { Failure } from "./failure.ts"
+import { logger, unwritten } from "./output.ts"
 import { printable } from "./text.ts"
 
 const version = (): string => {
@@ -41,28 +44,43 @@ const services = Layer.mergeAll(
   NodeServices.layer,
   Layer.orDie(Resolver.layerDns()),
   presenter,
-  Layer.succeed(Logger.LogToStderr, true)
+  Logger.layer([logger])
 )
 
-/** Ends when nobody reads what is written to stdout any more, as with `| head`. */
-const unread = Effect.callback<void>((resume) => {
-  const onError = (error: NodeJS.ErrnoException) => resume(error.code === "EPIPE" ? Effect.void : Effect.die(error))
+/** Ends when stdout can be written to no more. */
+const unread = Effect.callback<void, Failure>((resume) => {
+  const onError = (error: Error) => resume(unwritten(error))
   process.stdout.on("error", onError)
   return Effect.sync(() => process.stdout.off("error", onError))
 })
 
+/** What nothing has told of yet is a bug. It is shown from here, since what `runMain` logs goes to stdout. */
+const report = (cause: Cause.Cause<unknown>) =>
+  Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))
+    ? Effect.void
+    : Console.error(Cause.pretty(cause).split("\n").map(printable).join("\n"))
+
 const isWrongInvocation = (error: unknown): boolean =>
   CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
 
+/** Ends the process, once all is written: what a user's module has left open would else keep it. */
+const end = (): void => {
+  process.stdout.on("error", constVoid).write("", () => process.exit())
+}
+
 export const run = (): void =>
   Command.run(command, { version: version() }).pipe(
-    Effect.tapErrorTag("Failure", ({ message }) => Console.error(printable(message))),
     Effect.raceFirst(unread),
+    Effect.tapErrorTag("Failure", ({ message }) => Console.error(printable(message))),
+    Effect.tapCause(report),
     Effect.provide(services),
     NodeRuntime.runMain({
-      teardown: (exit, onExit) =>
-        Exit.isFailure(exit) && isWrongInvocation(Cause.squash(exit.cause))
+      disableErrorReporting: true,
+      teardown: (exit, onExit) => {
+        if (Exit.isSuccess(exit)) return end()
+        return isWrongInvocation(Cause.squash(exit.cause))
           ? onExit(exitCodes.usage)
           : Runtime.defaultTeardown(exit, onExit)
+      }
     })
   )

@@ -76,17 +76,17 @@ export const watch = Command.make("watch", {
   ),
   Command.withHandler((input) =>
     Effect.gen(function*() {
-      const { failure, resolver } = yield* observed(yield* Options.open(input.resolver, input.tls))
-      const args = yield* Effect.flatMap(Bytes.read(input.args), (given) => Bytes.decode(given, input))
-      const key = Option.getOrUndefined(Option.flatMap(input.call, Options.methodKey))
-      const counter = yield* makeCounter
       const inPlace = !input.json && (yield* Stdio.Stdio.use(({ stdoutIsTerminal }) => stdoutIsTerminal))
-      const show = input.json
-        ? (snapshot: Table.Snapshot) => writeLines(Table.jsonOf(snapshot))
-        : inPlace
-        ? yield* redrawn
-        : (snapshot: Table.Snapshot) => writeLines(...Table.linesOf(snapshot), "")
       const showing = Effect.gen(function*() {
+        const { failure, resolver } = yield* observed(yield* Options.open(input.resolver, input.tls))
+        const args = yield* Effect.flatMap(Bytes.read(input.args), (given) => Bytes.decode(given, input))
+        const key = Option.getOrUndefined(Option.flatMap(input.call, Options.methodKey))
+        const counter = yield* makeCounter
+        const show = input.json
+          ? (snapshot: Table.Snapshot) => writeLines(Table.jsonOf(snapshot))
+          : inPlace
+          ? yield* redrawn
+          : (snapshot: Table.Snapshot) => writeLines(...Table.linesOf(snapshot), "")
         const connection = yield* Connection.make(resolver, {
           balancer: Effect.succeed(counter.balancer),
           eager: true,
@@ -112,10 +112,10 @@ export const watch = Command.make("watch", {
             })
           }))
         )
-      })
-      // A log would tear the table apart.
+      }).pipe(Effect.scoped)
+      // A log would tear the table apart, that of a resolver's, too.
       yield* inPlace ? Effect.provide(showing, Logger.layer([])) : Options.withoutWarnings(showing)
-    }).pipe(Effect.scoped)
+    })
   )
 )
 
@@ -142,11 +142,11 @@ interface Every {
 }
 
 /** Makes the calls, and counts which endpoint gets them. */
-const makeCounter = Effect.gen(function*() {
+export const makeCounter = Effect.gen(function*() {
   const inner = yield* Balancer.roundRobin
   const clock = yield* Clock.Clock
   const counts = new Map<string, number>()
-  let measured: ReadonlyMap<string, number> = new Map()
+  let measured = new Map<string, number>()
   let measuredAt = clock.currentTimeMillisUnsafe()
   let rates: ReadonlyMap<string, number> = new Map()
   let answered = 0
@@ -192,7 +192,12 @@ const makeCounter = Effect.gen(function*() {
 
   const made = (endpoints: Connection.ConnectionState["endpoints"]): Table.Made => {
     const present = new Set(endpoints.map(({ address }) => address))
-    for (const address of counts.keys()) if (!present.has(address)) counts.delete(address)
+    for (const address of counts.keys()) {
+      if (present.has(address)) continue
+      counts.delete(address)
+      // One that soon comes back begins at 0.
+      measured.delete(address)
+    }
     const byEndpoint = new Map(
       Array.from(counts, ([address, count]) => [address, { count, perSecond: rates.get(address) ?? 0 }])
     )

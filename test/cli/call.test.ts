@@ -1,14 +1,15 @@
 /** `effect-call call`, as users run it. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
-import { Effect, FileSystem } from "effect"
-import { CallError, Component, HandlerMap, MethodKey } from "effect-call"
+import { Effect, FileSystem, PlatformError, Sink, Stdio } from "effect"
+import { CallError, Component, Endpoint, HandlerMap, MethodKey, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
+import { Failure } from "../../src/cli/failure.ts"
 import { certificates, mtlsOverTcp, tcp, temporaryDirectory, unix } from "../support/networks.ts"
 import { message, messagesOf, rawServer, version } from "../support/raw.ts"
 import { Stock, StockHandlers } from "./contract.ts"
-import { contract, effectCall, effectCallWith, failure, makeStdout, runHere } from "./support.ts"
+import { awkward, contract, effectCall, effectCallWith, failure, makeStdout, makeWarning, runHere } from "./support.ts"
 
 const failing = CallError.RemoteError.fromChain([
   { message: "no \u001b[31mfunds\nat all", identity: "(app:no-funds)" },
@@ -24,7 +25,7 @@ const handlers = HandlerMap.empty.pipe(
 const module = ["--module", contract]
 const nobody = "tcp://127.0.0.1:1"
 
-// Side by side: each test waits for processes of its own.
+// Side by side: some wait for processes of their own.
 layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call call", (it) => {
   it.effect("sends a text as bytes and writes the answer as it is", () =>
     Effect.gen(function*() {
@@ -36,9 +37,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
   it.effect("takes hex from stdin and answers in hex", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* unix.serve(handlers)
-      const ended = yield* effectCallWith("00 ff\n0A\n", "call", endpoint.address, "test/Echo.echo", "-", "--hex")
-      assert.equal(ended.stderr, "")
-      assert.equal(ended.text, "00ff0a\n")
+      const stdio = makeStdout("00 ff\n0A\n")
+      yield* runHere(["call", endpoint.address, "test/Echo.echo", "-", "--hex"], stdio.layer)
+      assert.equal(stdio.text(), "00ff0a\n")
     }))
 
   it.effect("takes any bytes from stdin", () =>
@@ -64,9 +65,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
         ...["--ca", yield* file("ca.pem", ca), "--cert", yield* file("cert.pem", client.cert)],
         ...["--key", yield* file("key.pem", client.key), "--servername", "localhost"]
       ]
-      const ended = yield* effectCall("call", address, "test/Echo.echo", args, "--base64", ...certificate)
-      assert.equal(ended.stderr, "")
-      assert.equal(ended.text, "aGk=\n")
+      const stdout = makeStdout()
+      yield* runHere(["call", address, "test/Echo.echo", args, "--base64", ...certificate], stdout.layer)
+      assert.equal(stdout.text(), "aGk=\n")
     }))
 
   it.effect("calls a peer that knows nothing of this package", () =>
@@ -82,9 +83,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
           raw.write(message(request.id, 2, Buffer.concat([Buffer.from(`${isIt} `), request.payload.subarray(49)])))
         })
       })
-      const ended = yield* effectCall("call", endpoint.address, "github.com/a/b/Cart.Get", "id")
-      assert.equal(ended.stderr, "")
-      assert.equal(ended.text, "true id")
+      const stdout = makeStdout()
+      yield* runHere(["call", endpoint.address, "github.com/a/b/Cart.Get", "id"], stdout.layer)
+      assert.equal(stdout.text(), "true id")
     }))
 
   it.effect("goes to the server of a shard key", () =>
@@ -122,10 +123,15 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
   it.effect("names each endpoint that could not be reached, and logs no warnings beside", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
-      const ended = yield* effectCall("call", `unix://${directory}/a,${directory}/b`, "test/Echo.echo")
-      assert.equal(ended.code, 1)
-      assert.match(ended.stderr, /^Unreachable: .*ENOENT.*ENOENT.*\n$/)
-      for (const name of ["a", "b"]) assert.ok(ended.stderr.includes(`unix://${directory}/${name}: `))
+      const { logged, services } = makeWarning(
+        Resolver.constant(Endpoint.unix(`${directory}/a`), Endpoint.unix(`${directory}/b`))
+      )
+      const failed = yield* Effect.flip(runHere(["call", "warning://", "test/Echo.echo"], services))
+      assert.ok(failed instanceof Failure)
+      assert.equal(failed.exitCode, 1)
+      assert.match(failed.message, /^Unreachable: .*ENOENT.*ENOENT/)
+      for (const name of ["a", "b"]) assert.ok(failed.message.includes(`unix://${directory}/${name}: `))
+      assert.deepEqual(logged, [])
     }))
 
   it.effect("calls a typed method with JSON", () =>
@@ -149,20 +155,35 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(yield* Component.handlers(Stock, StockHandlers))
       const json = "{\"item\":\"gold\",\"until\":\"2030-01-01T00:00:00.000Z\"}"
-      const ended = yield* effectCall("call", endpoint.address, "test/Stock.Reserve", json, ...module)
-      assert.equal(ended.code, 1)
-      assert.equal(ended.stderr, "NoSuchItem: {\"_tag\":\"NoSuchItem\",\"item\":\"gold\"}\n")
+      assert.deepEqual(yield* failure("call", endpoint.address, "test/Stock.Reserve", json, ...module), {
+        code: 1,
+        message: "NoSuchItem: {\"_tag\":\"NoSuchItem\",\"item\":\"gold\"}"
+      })
     }))
 
-  it.effect("ends with 2, and nothing on stdout, where its arguments are not what the schema says", () =>
+  it.effect("ends though the module has left a timer behind", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("call", nobody, "test/Stock.Reserve", "{\"item\":1}", ...module)
-      assert.equal(ended.code, 2)
-      assert.equal(ended.text, "")
-      assert.equal(
-        ended.stderr,
-        "the arguments of test/Stock.Reserve are not what its schema says: Expected string at [\"item\"]; Missing key at [\"until\"]\n"
-      )
+      const { endpoint } = yield* unix.serve(yield* Component.handlers(Stock, StockHandlers))
+      const ended = yield* effectCall("call", endpoint.address, "test/Stock.Close", "--module", awkward)
+      assert.deepEqual([ended.code, ended.text, ended.stderr], [0, "null\n", ""])
+    }))
+
+  it.effect("shows a bug on stderr", () =>
+    Effect.gen(function*() {
+      const ended = yield* effectCall("call", nobody, "test/Awkward.Throw", "\"a\"", "--module", awkward)
+      assert.deepEqual([ended.code, ended.text], [1, ""])
+      assert.match(ended.stderr, /Error: no such luck\n +at /)
+    }))
+
+  it.effect("says that stdout cannot be written to", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const cause = Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" })
+      const error = PlatformError.systemError({ _tag: "Unknown", module: "Stdio", method: "stdout", cause })
+      const stdout = Stdio.layerTest({ stdout: () => Sink.fail(error) })
+      const failed = yield* Effect.flip(runHere(["call", endpoint.address, "test/Echo.echo", "a"], stdout))
+      assert.ok(failed instanceof Failure)
+      assert.equal(failed.message, "cannot write to stdout: ENOSPC: no space left on device")
     }))
 
   it.effect("ends with 2, and its help on stderr, where a flag is none", () =>

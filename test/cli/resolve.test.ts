@@ -1,11 +1,11 @@
 /** `effect-call resolve`. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
-import { Effect, Layer, SubscriptionRef } from "effect"
+import { Effect, Fiber, Layer, SubscriptionRef } from "effect"
 import { Endpoint, HandlerMap, Listener, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { temporaryDirectory } from "../support/networks.ts"
-import { effectCall, makeStdout, runHere, start } from "./support.ts"
+import { makeStdout, runHere } from "./support.ts"
 
 const some = Endpoint.withAttributes(Endpoint.tcp("a:1"), { weight: 2.5, zone: "\u001b[2Jeu", priority: 1 })
 
@@ -51,9 +51,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("prints one set a line as JSON", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("resolve", "tcp://a:1,b:2", "--json", "--watch")
-      assert.equal(ended.code, 0)
-      const { endpoints, time } = JSON.parse(ended.text)
+      const stdout = makeStdout()
+      yield* runHere(["resolve", "tcp://a:1,b:2", "--json", "--watch"], stdout.layer)
+      const { endpoints, time } = JSON.parse(stdout.text())
       assert.match(time, /^\d{4}-/)
       assert.deepEqual(endpoints, [
         { address: "tcp://a:1", weight: 1, zone: null, priority: 0 },
@@ -61,14 +61,17 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       ])
     }))
 
-  it.effect("follows the servers of a directory until Ctrl-C", () =>
+  it.effect("follows the servers of a directory until it is interrupted", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
-      const watching = yield* start("resolve", `unixdir://${directory}`, "--watch")
-      yield* watching.line((line) => line.endsWith("no endpoints"))
+      const stdout = makeStdout()
+      const watching = yield* Effect.forkChild(
+        runHere(["resolve", `unixdir://${directory}`, "--watch"], stdout.layer)
+      )
+      yield* stdout.line((line) => line.endsWith("no endpoints"))
       yield* Listener.unix(`${directory}/a`, HandlerMap.empty)
-      const line = yield* watching.line(() => true)
+      const line = yield* stdout.line((line) => !line.endsWith("no endpoints"))
       assert.equal(withoutTime(line), `+ unix://${directory}/a weight 1 priority 0`)
-      assert.deepEqual(yield* watching.interrupt, { code: 130, stderr: "" })
+      yield* Fiber.interrupt(watching)
     }))
 })

@@ -1,13 +1,25 @@
 /** `effect-call watch`: in a process of its own, and in this one on a terminal that is not there. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { layer } from "@effect/vitest"
+import { describe, it, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stdio, Terminal } from "effect"
-import { HandlerMap, Health } from "effect-call"
+import { Endpoint, HandlerMap, Health, Resolver } from "effect-call"
+import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
+import { makeCounter } from "../../src/cli/watch.ts"
 import { tcp, temporaryDirectory, unix } from "../support/networks.ts"
-import { effectCall, program, run, runHere, start } from "./support.ts"
+import { failure, makeStdout, makeWarning, program, run, runHere, start } from "./support.ts"
 
 const handlers = HandlerMap.set(HandlerMap.empty, "test/Echo", "echo", (args) => Effect.succeed(args))
+
+const idle = {
+  state: "Idle",
+  callsInFlight: 0,
+  inBackoff: false,
+  isEjected: false,
+  isServing: true,
+  latency: undefined,
+  lastFailure: undefined
+} as const
 
 /** A terminal that keeps what it is shown, and tells when that meets a condition. */
 const makeTerminal = (columns: number, rows: number) => {
@@ -70,20 +82,12 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
   it.effect("prints one table after the other where stdout is no terminal", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(handlers)
-      const watching = yield* start(
-        "watch",
-        endpoint.address,
-        "--call",
-        "test/Echo.echo",
-        "--args",
-        "a",
-        "--every",
-        "5ms"
-      )
-      yield* watching.line((line) => /Active +\d+ +[\d.]+ ms +\d\d+ +\d/.test(line))
-      yield* watching.line((line) => /^\d+ calls answered, 0 failed$/.test(line))
-      const { code } = yield* watching.interrupt
-      assert.equal(code, 130)
+      const stdout = makeStdout()
+      const args = ["watch", endpoint.address, "--call", "test/Echo.echo", "--args", "a", "--every", "5ms"]
+      const watching = yield* Effect.forkChild(runHere(args, stdout.layer))
+      yield* stdout.line((line) => /Active +\d+ +[\d.]+ ms +\d\d+ +\d/.test(line))
+      yield* stdout.line((line) => /^\d\d+ calls answered, 0 failed$/.test(line))
+      yield* Fiber.interrupt(watching)
     }))
 
   it.effect("ends when nobody reads it any more", () =>
@@ -99,9 +103,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("fails with 1 where the resolver does", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("watch", "unixdir:///dev/null", "--json")
-      assert.equal(ended.code, 1)
-      assert.match(ended.stderr, /^ResolverError: .*\/dev\/null.*\n$/)
+      const { code, message } = yield* failure("watch", "unixdir:///dev/null", "--json")
+      assert.equal(code, 1)
+      assert.match(message, /^ResolverError: .*\/dev\/null/)
     }))
 
   it.effect("redraws a table that fits the terminal, and puts all back in the end", () =>
@@ -124,6 +128,19 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.match(shown.at(-1)!, /^unix:.*\nADDRESS.*\n.*Active.*\n\d+ calls answered.*\n$/)
     }))
 
+  it.effect("logs nothing into a table, not even from what a resolver does when it is made", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* unix.serve(handlers)
+      const { logged, services } = makeWarning(Resolver.constant(endpoint))
+      const terminal = makeTerminal(100, 10)
+      const watching = yield* Effect.forkChild(
+        runHere(["watch", "warning://"], Layer.merge(terminal.services, services))
+      )
+      yield* terminal.until((text) => text.includes("Active"))
+      yield* Fiber.interrupt(watching)
+      assert.deepEqual(logged, [])
+    }))
+
   it.effect("shows who does not serve, where it asks for health, and the errors of its calls", () =>
     Effect.gen(function*() {
       const health = yield* Health.make()
@@ -141,5 +158,27 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       yield* health.set("Serving", "test/Echo")
       yield* terminal.until((text) => /Active {2}/.test(text))
       yield* Fiber.interrupt(watching)
+    }))
+})
+
+describe("the rates of watch", () => {
+  it.effect("begin at 0 for an endpoint that has gone and come back", () =>
+    Effect.gen(function*() {
+      const endpoint = Endpoint.tcp("a:1")
+      const { address } = endpoint
+      const counter = yield* makeCounter
+      counter.balancer.update([endpoint])
+      const callTimes = (times: number) =>
+        Effect.repeat(counter.balancer.pick({ avoid: new Set() }), { times: times - 1 })
+      yield* callTimes(10)
+      yield* TestClock.adjust("1 second")
+      yield* counter.measure
+      const state = { ...idle, address }
+      assert.deepEqual(counter.made([state]).byEndpoint.get(address), { count: 10, perSecond: 10 })
+      counter.made([])
+      yield* callTimes(2)
+      yield* TestClock.adjust("1 second")
+      yield* counter.measure
+      assert.deepEqual(counter.made([state]).byEndpoint.get(address), { count: 2, perSecond: 2 })
     }))
 })
