@@ -100,7 +100,9 @@ export const linesOf = (snapshot: Snapshot, size?: Size): ReadonlyArray<string> 
   const columns = columnsOf(calls)
   const active = endpoints.filter(({ state }) => state === "Active").length
   const before = [
-    `${Text.printable(source)}  ${endpoints.length} endpoints, ${active} active  ${time}`,
+    `${Text.printable(source)}  ${endpoints.length} endpoint${
+      endpoints.length === 1 ? "" : "s"
+    }, ${active} active  ${time}`,
     ...(resolverFailure === undefined ? [] : [`the resolver fails: ${Text.printable(resolverFailure)}`])
   ]
   const after = calls === undefined ? [] : [
