@@ -33,7 +33,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as HandlerMap from "./HandlerMap.ts"
 import * as internal from "./internal/health.ts"
-import { waits } from "./internal/server/incoming.ts"
+import { waiting } from "./internal/server/incoming.ts"
 
 /**
  * Whether calls are welcome.
@@ -132,7 +132,7 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
       internal.component,
       internal.method,
       // Else those who only wait would keep a server that runs few calls at once from running any.
-      waits((args) => {
+      waiting(internal.watchKey, (args) => {
         const question = internal.decodeQuestion(args)
         if (typeof question === "string") return Effect.fail(question)
         return health.changes(question.component).pipe(

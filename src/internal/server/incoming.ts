@@ -63,19 +63,12 @@ export interface RoutedHandler extends Handler {
 
 const isRouted = (handler: Handler): handler is RoutedHandler => ownRoute in handler
 
-/** Handlers of bytes that wait, of whose calls each connection may have one beside the others. */
-const waiting = new WeakSet<Handler>()
+export const routeOf = (entry: Entry<never>): Route =>
+  isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
 
-/** A handler that waits for something to happen: one call of each connection does not count among those that run at once. */
-export const waits = (handler: Handler): Handler => {
-  waiting.add(handler)
-  return handler
-}
-
-export const routeOf = (entry: Entry<never>): Route => {
-  if (isRouted(entry.handler)) return entry.handler[ownRoute]
-  return waiting.has(entry.handler) ? new WaitingRoute(entry) : new BytesRoute(entry)
-}
+/** A handler of bytes that waits for something to happen: one call of each connection does not count among those that run at once. */
+export const waiting = (key: MethodKey, handler: Handler): RoutedHandler =>
+  Object.assign((args: Uint8Array) => handler(args), { [ownRoute]: new WaitingRoute({ key, handler }) })
 
 class BytesRoute implements Route {
   readonly key: MethodKey
