@@ -11,25 +11,24 @@ import * as Balancer from "../Balancer.ts"
 import { type CallError, isCallError } from "../CallError.ts"
 import * as Connection from "../Connection.ts"
 import * as Deadline from "../Deadline.ts"
+import { maxShardKey } from "../internal/balancer.ts"
 import * as Bytes from "./bytes.ts"
 import * as Component from "./component.ts"
 import { describe, failed, type Failure, unusable } from "./failure.ts"
 import * as Options from "./options.ts"
 import { write } from "./output.ts"
 
-const highestShardKey = 2n ** 64n - 1n
-
 const parseShardKey = (text: string): Option.Option<bigint> => {
   if (!/^\d+$/.test(text)) return Option.none()
   const key = BigInt(text)
-  return key <= highestShardKey ? Option.some(key) : Option.none()
+  return key <= maxShardKey ? Option.some(key) : Option.none()
 }
 
 const shardKey = Flag.String("shard-key").pipe(
   Flag.withMetavar("u64"),
   Flag.filterMap(
     parseShardKey,
-    () => `a whole number from 0 to ${highestShardKey}`
+    () => `a whole number from 0 to ${maxShardKey}`
   ),
   Flag.withDescription("Calls the server that this key belongs to, as Balancer.sharded does"),
   Flag.optional
