@@ -29,6 +29,7 @@ import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
+import { distinct } from "../resolver/endpoints.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
@@ -65,8 +66,8 @@ interface Pick {
   readonly endpoint: Effect.Effect<Endpoint, Unreachable>
   /** How often something had changed. */
   readonly changes: number
-  /** What cannot be called, which the balancer was told to avoid. */
-  readonly hard: ReadonlySet<string>
+  /** What there was to avoid. */
+  readonly avoided: Avoided
   /** When that was looked up, in milliseconds of the clock; 0 where that was not noted. */
   readonly at: number
 }
@@ -195,11 +196,7 @@ export class Client implements PoolOwner {
   /** Takes over a new set of endpoints; of several with one address the first counts. */
   update(listed: ReadonlyArray<Endpoint>): void {
     if (this.closed) return
-    const byAddress = new Map<string, Endpoint>()
-    for (const endpoint of listed) {
-      if (!byAddress.has(endpoint.address)) byAddress.set(endpoint.address, endpoint)
-    }
-    const endpoints = [...byAddress.values()]
+    const endpoints = distinct(listed)
     endpoints.forEach(checkAttributes)
     const views = endpoints.map((endpoint) =>
       this.pools.get(endpoint.address) ?? new Pool(endpoint, this.settings, this)
@@ -216,8 +213,9 @@ export class Client implements PoolOwner {
       const endpoint = endpoints[index]
       if (endpoint !== undefined) pool.list(endpoint)
     }
+    const isListed = new Set(views)
     for (const pool of [...this.pools.values()]) {
-      if (byAddress.has(pool.address)) continue
+      if (isListed.has(pool)) continue
       this.outliers?.forget(pool)
       pool.unlist()
     }
@@ -416,8 +414,8 @@ export class Client implements PoolOwner {
     const session = pool?.take()
     if (pool === undefined || session === undefined) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
-      const hard = this.avoidedNow?.hard ?? nothing
-      const pick = first === undefined ? undefined : { endpoint: first, changes, hard, at: 0 }
+      const avoided = this.avoidedNow ?? nothingAvoided
+      const pick = first === undefined ? undefined : { endpoint: first, changes, avoided, at: 0 }
       call.resume(this.slow(call, this.keep(args), pick, noAttempts()))
       return undefined
     }
@@ -577,17 +575,15 @@ export class Client implements PoolOwner {
       if (this.closed) return yield* closedError(undefined, false)
       const pick: Pick = next ?? this.pick(call, attempts)
       next = undefined
-      // Before the pick: what it avoids may not be left alone any more when it is there.
-      const mayTakeAny = this.mayTakeAny(call, attempts)
       let picked = yield* Effect.result(pick.endpoint)
       // Better one that is left alone than none, unless whoever picks had no other to begin with.
-      if (picked._tag === "Failure" && mayTakeAny) {
+      if (picked._tag === "Failure" && this.mayTakeAny(call, pick)) {
         picked = yield* Effect.result(this.pick(call, attempts, true).endpoint)
       }
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
         const error = picked._tag === "Failure" ? picked.failure : Unreachable.fromAttempts([])
-        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.hard)
+        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.avoided.hard)
         yield* this.waitForChange(pick, attempts)
         attempts.tried.clear()
         continue
@@ -627,10 +623,9 @@ export class Client implements PoolOwner {
       this.outliers.isLeftAlone(pool, nowMillis(this.clock))
   }
 
-  /** Whether a call may go where it had better not. */
-  private mayTakeAny({ options }: Call, { tried }: Attempts): boolean {
-    const { all, hard } = this.lookAround(tried)
-    if (all === hard) return false
+  /** Whether there is more for a call than the balancer was offered, and it may go where it had better not. */
+  private mayTakeAny({ options }: Call, { avoided }: Pick): boolean {
+    if (avoided.all === avoided.hard) return false
     return options?.shardKey === undefined || !isSharding(options.balancer ?? this.balancer)
   }
 
@@ -642,7 +637,7 @@ export class Client implements PoolOwner {
     const shardKey = call.options?.shardKey
     const avoid = any ? avoided.hard : choose(avoided, balancer, shardKey)
     const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
-    return { endpoint, changes: this.changes, hard: avoided.hard, at }
+    return { endpoint, changes: this.changes, avoided, at }
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
