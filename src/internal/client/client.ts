@@ -36,6 +36,7 @@ import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
+import { Changes } from "./changes.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
 import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
@@ -105,8 +106,8 @@ export class Client implements PoolOwner {
   private readonly maxArgs: number
   private readonly pools = new Map<string, Pool>()
   private endpoints: ReadonlyArray<Endpoint> = []
-  /** Counts what calls may wait for: updates of the endpoints, and endpoints that are no longer left alone. */
-  private changes = 0
+  /** What calls may wait for: other endpoints, endpoints that are no longer left alone, or the end of it all. */
+  private readonly changes = new Changes()
   /** What is known of the endpoints, in their order. */
   private views: ReadonlyArray<Pool> = []
   /** The addresses of endpoints in backoff, or that were until a moment ago. */
@@ -115,16 +116,11 @@ export class Client implements PoolOwner {
   private avoidedNow: Avoided | undefined = nothingAvoided
   /** Whether some of them have another priority than others. */
   private hasPriorities = false
-  /** How often what can be seen of the state has changed, and who waits for that. */
-  private stateChanges = 0
-  private stateWaiters = new Set<() => void>()
-  /** Whether those are about to be told. */
-  private stateIsTold = false
+  /** What can be seen of the state. */
+  private readonly stateChanges = new Changes()
   private closed = false
   /** For calls that wait to be made again. */
   private readonly shutdown = Deferred.makeUnsafe<void>()
-  /** Calls that wait for something to change: endpoints, a backoff that ended early, or the end of it all. */
-  private changeWaiters = new Set<() => void>()
   private readonly plainPick: PickOptions = { avoid: nothing }
   private readonly region = new Region()
   private readonly outliers: Outliers | undefined
@@ -221,8 +217,8 @@ export class Client implements PoolOwner {
     }
     this.outliers?.limitTo(endpoints.length)
     this.avoidedNow = undefined
-    this.stateChanged()
-    this.changed()
+    this.stateChanges.noteForLater()
+    this.changes.note()
   }
 
   /** Ends calls, dials and waits, and refuses what comes later. */
@@ -230,8 +226,8 @@ export class Client implements PoolOwner {
     if (this.closed) return
     this.closed = true
     for (const pool of [...this.pools.values()]) pool.close()
-    this.changed()
-    this.stateChanged()
+    this.changes.note()
+    this.stateChanges.noteForLater()
     Deferred.doneUnsafe(this.shutdown, Exit.void)
   }
 
@@ -259,32 +255,10 @@ export class Client implements PoolOwner {
     -1,
     (seen: number | undefined) =>
       seen === undefined ? Effect.succeed(undefined) : Effect.map(
-        Effect.andThen(this.newerState(seen), this.state),
-        (state) => [state, state.closed ? undefined : this.stateChanges] as const
+        Effect.andThen(this.stateChanges.after(seen), this.state),
+        (state) => [state, state.closed ? undefined : this.stateChanges.count] as const
       )
   )
-
-  private newerState(seen: number): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      if (this.stateChanges !== seen) return resume(Effect.void)
-      const wake = () => resume(Effect.void)
-      this.stateWaiters.add(wake)
-      return Effect.sync(() => this.stateWaiters.delete(wake))
-    })
-  }
-
-  private stateChanged(): void {
-    this.stateChanges++
-    if (this.stateWaiters.size === 0 || this.stateIsTold) return
-    this.stateIsTold = true
-    // Later: whoever hears of it may do anything, and this is in the middle of something.
-    queueMicrotask(() => {
-      this.stateIsTold = false
-      const waiters = this.stateWaiters
-      this.stateWaiters = new Set()
-      for (const wake of waiters) wake()
-    })
-  }
 
   onOpen(pool: Pool): void {
     if (!this.settings.eager) return
@@ -294,16 +268,16 @@ export class Client implements PoolOwner {
 
   onHealth(pool: Pool): void {
     this.avoidedNow = undefined
-    this.stateChanged()
+    this.stateChanges.noteForLater()
     // For calls that wait because their balancer has no other.
-    this.changed()
+    this.changes.note()
     pool.log("Debug", pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
   }
 
   onChange(): void {
     // Only then does it matter which are open.
     if (this.hasChoice) this.avoidedNow = undefined
-    this.stateChanged()
+    this.stateChanges.noteForLater()
   }
 
   onBackoff(pool: Pool): void {
@@ -319,16 +293,16 @@ export class Client implements PoolOwner {
     if (this.pools.get(pool.address) === pool) this.pools.delete(pool.address)
     if (this.resting.delete(pool.address)) this.avoidedNow = undefined
     this.outliers?.forget(pool)
-    this.stateChanged()
+    this.stateChanges.noteForLater()
   }
 
   onAnswered(pool: Pool): void {
     if (this.outliers?.forget(pool) !== true) return
     this.avoidedNow = undefined
-    this.stateChanged()
+    this.stateChanges.noteForLater()
     pool.log("Debug", "an endpoint is used again", "a call was answered")
     // For those that wait because their balancer has no other.
-    this.changed()
+    this.changes.note()
   }
 
   onCallFailed(pool: Pool): void {
@@ -336,7 +310,7 @@ export class Client implements PoolOwner {
     const isNew = !this.outliers.has(pool)
     if (!this.outliers.failed(pool, this.endpoints.length, nowMillis(this.clock))) return
     this.avoidedNow = undefined
-    this.stateChanged()
+    this.stateChanges.noteForLater()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
     pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
   }
@@ -400,7 +374,7 @@ export class Client implements PoolOwner {
       balancer.update(this.endpoints, this.views)
     }
     // Before `take`: a logger that hears of its dial may change the endpoints.
-    const { changes } = this
+    const changes = this.changes.count
     let endpoint: Endpoint | undefined
     let picked: Effect.Effect<Endpoint, Unreachable> | undefined
     if (immediate !== undefined) {
@@ -592,7 +566,7 @@ export class Client implements PoolOwner {
       const pool = this.pools.get(endpoint.address)
       if (pool === undefined || !pool.listed) {
         // The endpoints have changed since they were given to the balancer: no fault of it.
-        if (this.changes !== pick.changes || this.closed) continue
+        if (this.changes.count !== pick.changes || this.closed) continue
         return yield* Effect.die(
           new Error(
             `the balancer picked ${endpoint.address}, which is none of the ${this.endpoints.length} endpoints it was given`
@@ -637,7 +611,7 @@ export class Client implements PoolOwner {
     const shardKey = call.options?.shardKey
     const avoid = any ? avoided.hard : choose(avoided, balancer, shardKey)
     const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
-    return { endpoint, changes: this.changes, avoided, at }
+    return { endpoint, changes: this.changes.count, avoided, at }
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
@@ -687,7 +661,7 @@ export class Client implements PoolOwner {
   /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are to be avoided. */
   private waitForChange(pick: Pick, attempts: Attempts): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.changes !== pick.changes || this.closed) return Effect.void
+      if (this.changes.count !== pick.changes || this.closed) return Effect.void
       const now = nowMillis(this.clock)
       let until = Infinity
       for (const pool of this.pools.values()) {
@@ -700,22 +674,9 @@ export class Client implements PoolOwner {
         // An endpoint that took no request, but could be dialed: soon again, not at once.
         else if (attempts.tried.has(address)) until = Math.min(until, now + this.settings.backoff.initial)
       }
-      const change = Effect.callback<void>((resume) => {
-        // Once more: the fiber may have yielded since, and what has changed by then wakes nobody.
-        if (this.changes !== pick.changes || this.closed) return resume(Effect.void)
-        const wake = () => resume(Effect.void)
-        this.changeWaiters.add(wake)
-        return Effect.sync(() => this.changeWaiters.delete(wake))
-      })
+      const change = this.changes.after(pick.changes)
       return until === Infinity ? change : Effect.raceFirst(change, sleepMillis(this.clock, Math.max(0, until - now)))
     })
-  }
-
-  private changed(): void {
-    this.changes++
-    const waiters = this.changeWaiters
-    this.changeWaiters = new Set()
-    for (const wake of waiters) wake()
   }
 }
 
