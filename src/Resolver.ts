@@ -32,8 +32,6 @@ import { invalid } from "./internal/options.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
 import * as internalDns from "./internal/resolver/dns.ts"
-import { make as makeKubernetes, parse as parseKubernetes } from "./internal/resolver/kubernetes.ts"
-import type { Failure } from "./internal/resolver/kubernetesFailure.ts"
 import { InvalidResolver, ResolverError, version, versions, type VersionTypeId } from "./internal/resolver/model.ts"
 import { nodeDns } from "./internal/resolver/nodeDns.ts"
 import { isScheme, parseEndpoints, splitFile, splitScheme } from "./internal/resolver/parse.ts"
@@ -610,14 +608,19 @@ export interface KubernetesOptions {
    * that of the Service. Default: the only TCP port that there is.
    */
   readonly port?: string | number | undefined
+  /**
+   * The zone that this client is in. The pods that are for it by the hints of the cluster (topology aware routing) are the endpoints then, where all
+   * pods have hints and any is for it. Default: none, and all pods are.
+   */
+  readonly zone?: string | undefined
   /** The path of a kubeconfig file. Default: see {@link kubernetes}. */
   readonly kubeconfig?: string | undefined
   /** The name of a context in the kubeconfig. Default: its `current-context`. */
   readonly context?: string | undefined
 }
 
-const kubernetesError = ({ cause, message }: Failure): ResolverError =>
-  new ResolverError(cause === undefined ? { message } : { message, cause })
+// Only where it is used: it and what it needs, HTTPS and YAML, would take as long to load as a quarter of all else.
+const loadKubernetes = Effect.promise(() => import("./internal/resolver/kubernetes.ts"))
 
 /**
  * The pods of a Kubernetes Service: its EndpointSlices, listed and then watched, so that a pod is known as soon as the cluster knows that it is
@@ -625,7 +628,6 @@ const kubernetesError = ({ cause, message }: Failure): ResolverError =>
  *
  * - The endpoints are the ready pods, and where none is ready those that terminate and still serve, as with kube-proxy. They have the zone of
  *   their node, and are in the order of their addresses, the same for all clients. A pod with an IPv4 and an IPv6 address is used by the former.
- *   Which zones should call them, the hints of the cluster, is left to the balancer.
  * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
  *   there. Environment variables are read through `Config`. Tokens, certificates and keys are read anew for each request.
  * - The API is asked again after 0.5 s, then twice as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay, and
@@ -657,17 +659,7 @@ const kubernetesError = ({ cause, message }: Failure): ResolverError =>
 export const kubernetes = (
   options: KubernetesOptions
 ): Effect.Effect<Resolver, ResolverError, FileSystem.FileSystem | Scope.Scope> =>
-  Effect.mapBoth(makeKubernetes(options), {
-    onFailure: kubernetesError,
-    onSuccess: (source): Resolver => ({
-      isConstant: false,
-      resolve: (seen) =>
-        Effect.mapBoth(source.after(seen?.opaque), {
-          onFailure: kubernetesError,
-          onSuccess: (snapshot) => ({ endpoints: snapshot.endpoints, version: version(snapshot.version) })
-        })
-    })
-  })
+  Effect.flatMap(loadKubernetes, ({ make }) => make(options))
 
 /**
  * What {@link parse} may need to make a resolver.
@@ -701,13 +693,14 @@ const directoryScheme: Scheme = (path) =>
     ? Effect.fail(new InvalidResolver({ message: "the path of the directory is empty", text: path }))
     : directory(path)
 
-const kubernetesScheme: Scheme = (address) => {
-  const text = `k8s://${address}`
-  const options = parseKubernetes(text)
-  return Result.isFailure(options)
-    ? Effect.fail(new InvalidResolver({ message: options.failure, text }))
-    : kubernetes(options.success)
-}
+const kubernetesScheme: Scheme = (address) =>
+  Effect.flatMap(loadKubernetes, ({ make, parse }): ReturnType<Scheme> => {
+    const text = `k8s://${address}`
+    const options = parse(text)
+    return Result.isFailure(options)
+      ? Effect.fail(new InvalidResolver({ message: options.failure, text }))
+      : make(options.success)
+  })
 
 /**
  * The schemes that {@link parse} knows. {@link layerSchemes} adds some.

@@ -31,6 +31,15 @@ describe("a Service", () => {
       assert.isTrue(Equal.equals((yield* resolver.resolve()).version, resolution.version))
     }).pipe(Effect.provide(environment())))
 
+  it.effect("has those pods that are for the zone of the client, by the hints of the cluster", () =>
+    Effect.gen(function*() {
+      const { api, follow } = yield* setUp({ zone: "eu-west-1b" })
+      const hinted = (address: string, zone: string) => ready(address, { zone, hints: { forZones: [{ name: zone }] } })
+      api.put(slice("cart-a", [hinted("10.0.0.1", "eu-west-1a"), hinted("10.0.0.2", "eu-west-1b")]))
+      const { endpoints } = yield* (yield* follow).resolve()
+      assert.deepStrictEqual(endpoints.map(({ address }) => address), ["tcp://10.0.0.2:7000"])
+    }).pipe(Effect.provide(environment())))
+
   it.effect("asks for the slices of this Service only, and by the versions and bounds of the API", () =>
     Effect.gen(function*() {
       const { api, follow } = yield* setUp()
@@ -241,6 +250,7 @@ describe("the resolver", () => {
       assert.match(yield* defect({ namespace: "" }), /option namespace/)
       assert.match(yield* defect({ port: 0 }), /option port: .*or a number from 1 to 65535, got 0/)
       assert.match(yield* defect({ port: "a b" }), /option port/)
+      assert.match(yield* defect({ zone: "" }), /option zone: expected the name of a zone/)
     }).pipe(Effect.scoped, Effect.provide(environment())))
 
   it.effect("closes its watch with the Scope, and says that it is closed", () =>

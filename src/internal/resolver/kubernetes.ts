@@ -4,12 +4,13 @@
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Endpoint from "../../Endpoint.ts"
-import type { KubernetesOptions } from "../../Resolver.ts"
+import type { KubernetesOptions, Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
 import { invalid } from "../options.ts"
 import { makeApi } from "./kubernetesApi.ts"
@@ -17,35 +18,25 @@ import { findCluster } from "./kubernetesCluster.ts"
 import { Failure } from "./kubernetesFailure.ts"
 import { merge, type Slice } from "./kubernetesSlices.ts"
 import { follow } from "./kubernetesWatch.ts"
-
-/** A set of endpoints; two of one source are the same where their versions are. */
-export interface Snapshot {
-  readonly endpoints: ReadonlyArray<Endpoint.Endpoint>
-  readonly version: string
-}
-
-/** What is followed. */
-export interface Source {
-  /** As `resolve` of a resolver: the current set, or, where that has been seen, the next one. */
-  readonly after: (seen: string | undefined) => Effect.Effect<Snapshot, Failure>
-}
+import { ResolverError, versions } from "./model.ts"
 
 /** The latest set of endpoints, and those who wait for what comes next. */
-class Latest implements Source {
-  private current: Exit.Exit<Snapshot, Failure> | undefined = undefined
+class Latest {
+  private current: Exit.Exit<Resolution, Failure> | undefined = undefined
   /** Why nothing is heard of for now. Apart from `current`, which may be an error of its own that is there again afterwards. */
   private failure: Exit.Exit<never, Failure> | undefined = undefined
-  private next = Deferred.makeUnsafe<Snapshot, Failure>()
+  private next = Deferred.makeUnsafe<Resolution, Failure>()
 
-  readonly after = (seen: string | undefined): Effect.Effect<Snapshot, Failure> =>
+  /** The current set, or, where that has been seen, the next one. */
+  readonly after = (seen: Version | undefined): Effect.Effect<Resolution, Failure> =>
     Effect.suspend(() => {
       const { current } = this
       if (current === undefined || Exit.isFailure(current)) return this.failure ?? current ?? Deferred.await(this.next)
-      return current.value.version === seen ? Deferred.await(this.next) : current
+      return Equal.equals(current.value.version, seen) ? Deferred.await(this.next) : current
     })
 
   /** Tells those who wait, and those who come later. */
-  set(current: Exit.Exit<Snapshot, Failure>): void {
+  set(current: Exit.Exit<Resolution, Failure>): void {
     this.current = current
     this.failure = undefined
     this.tell(current)
@@ -63,7 +54,7 @@ class Latest implements Source {
     this.failure = undefined
   }
 
-  private tell(exit: Exit.Exit<Snapshot, Failure>): void {
+  private tell(exit: Exit.Exit<Resolution, Failure>): void {
     const waiting = this.next
     this.next = Deferred.makeUnsafe()
     Deferred.doneUnsafe(waiting, exit)
@@ -78,11 +69,12 @@ const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 &&
 
 const label = "of at most 63 lower-case letters, digits and \"-\""
 
-const check = ({ namespace, port, service }: KubernetesOptions): void => {
+const check = ({ namespace, port, service, zone }: KubernetesOptions): void => {
   if (!isName(service)) invalid("service", service, `the name of a Service, ${label}`)
   if (namespace !== undefined && !isName(namespace)) {
     invalid("namespace", namespace, `the name of a namespace, ${label}`)
   }
+  if (zone !== undefined && (typeof zone !== "string" || zone === "")) invalid("zone", zone, "the name of a zone")
   if (port !== undefined && !(typeof port === "number" ? isPort(port) : isName(port))) {
     invalid("port", port, `the name of a port, ${label}, or a number from 1 to 65535`)
   }
@@ -117,20 +109,19 @@ export const parse = (text: string): Result.Result<KubernetesOptions, string> =>
   })
 }
 
-let sources = 0
+const toResolverError = ({ cause, message }: Failure): ResolverError =>
+  new ResolverError(cause === undefined ? { message } : { message, cause })
 
 /** Follows the Service for as long as the Scope is open. Fails where the configuration of the cluster cannot be read. */
 export const make = Effect.fnUntraced(function*(
   options: KubernetesOptions
-): Effect.fn.Return<Source, Failure, FileSystem.FileSystem | Scope.Scope> {
+): Effect.fn.Return<Resolver, ResolverError, FileSystem.FileSystem | Scope.Scope> {
   check(options)
-  const { port, service } = options
-  const cluster = yield* findCluster(options)
+  const { port, service, zone } = options
+  const cluster = yield* Effect.mapError(findCluster(options), toResolverError)
   const namespace = options.namespace ?? cluster.namespace
   const latest = new Latest()
-  // No other resolver's version reads like one of ours.
-  const id = ++sources
-  let changes = 0
+  const nextVersion = versions("kubernetes")
   let known: string | undefined
   let warned = ""
 
@@ -138,7 +129,7 @@ export const make = Effect.fnUntraced(function*(
     if (known === undefined && slices.size === 0) {
       yield* Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
     }
-    const { endpoints, problems } = merge(slices.values(), port)
+    const { endpoints, problems } = merge(slices.values(), port, zone)
     const problem = problems.join("; ")
     if (problem !== warned && problem !== "") yield* Effect.logWarning(`endpoints are left out: ${problem}`)
     warned = problem
@@ -151,7 +142,7 @@ export const make = Effect.fnUntraced(function*(
     }
     latest.set(Exit.succeed({
       endpoints: endpoints.map(({ address, zone }) => Endpoint.withAttributes(Endpoint.tcp(address), { zone })),
-      version: `kubernetes ${id}: ${++changes}`
+      version: nextVersion()
     }))
   })
 
@@ -172,5 +163,5 @@ export const make = Effect.fnUntraced(function*(
   )
   const context = yield* background
   yield* Effect.forkScoped(Effect.updateContext<never, never, never, never>(following, () => context))
-  return latest
+  return { isConstant: false, resolve: (seen) => Effect.mapError(latest.after(seen), toResolverError) }
 })

@@ -18,6 +18,7 @@ const SliceEndpoint = Schema.Struct({
     serving: absent(Schema.Boolean),
     terminating: absent(Schema.Boolean)
   })),
+  hints: absent(Schema.Struct({ forZones: absent(Schema.Array(Schema.Struct({ name: Schema.String }))) })),
   targetRef: absent(Schema.Struct({ uid: absent(Schema.String) })),
   zone: absent(Schema.String)
 })
@@ -100,9 +101,18 @@ const portIn = (slice: Slice, wanted: string | number | undefined): Result.Resul
 }
 
 interface Candidate extends Found {
+  /** The zones that are to call it; undefined where nothing is said of that. */
+  readonly forZones: ReadonlyArray<string> | undefined
   readonly rank: Rank
   readonly addressType: string
   readonly pod: string | undefined
+}
+
+/** Those that a zone is to call. Where some have no hints the cluster has not decided on all of them yet, and its decision says nothing. */
+const forZone = (all: ReadonlyArray<Candidate>, zone: string | undefined): ReadonlyArray<Candidate> => {
+  if (zone === undefined || all.some(({ forZones }) => forZones === undefined)) return all
+  const near = all.filter(({ forZones }) => forZones?.includes(zone))
+  return near.length === 0 ? all : near
 }
 
 /** Compares by code units, so that all clients have the same order, whatever their language. */
@@ -113,9 +123,14 @@ const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
  *
  * - Those that terminate are there only where none is ready, as with kube-proxy.
  * - Of the addresses that an endpoint has, the first counts; no meaning is defined for others.
+ * - With a zone, those that are for it by the hints of the cluster, as with kube-proxy: where all of them have hints, and any of them is.
  * - A pod of a dual-stack Service is in two slices, with an address of either family: it is one endpoint, with the IPv4 address.
  */
-export const merge = (slices: Iterable<Slice>, wanted: string | number | undefined): Merged => {
+export const merge = (
+  slices: Iterable<Slice>,
+  wanted: string | number | undefined,
+  ownZone?: string
+): Merged => {
   const problems: Array<string> = []
   const candidates = new Map<string, Candidate>()
   for (const slice of [...slices].sort((a, b) => byText(a.metadata.name, b.metadata.name))) {
@@ -136,7 +151,7 @@ export const merge = (slices: Iterable<Slice>, wanted: string | number | undefin
       problems.push(`${name} ${port.failure}`)
       continue
     }
-    for (const { addresses, rank, targetRef, zone } of used) {
+    for (const { addresses, hints, rank, targetRef, zone } of used) {
       const host = addresses[0] ?? ""
       if (!isAddress(host)) {
         problems.push(`${name} has the address ${JSON.stringify(host)}: expected an ${slice.addressType} address`)
@@ -149,6 +164,7 @@ export const merge = (slices: Iterable<Slice>, wanted: string | number | undefin
       candidates.set(address, {
         address,
         zone: zone ?? undefined,
+        forZones: hints?.forZones?.map(({ name }) => name),
         rank,
         addressType: slice.addressType,
         pod: targetRef?.uid ?? undefined
@@ -159,8 +175,9 @@ export const merge = (slices: Iterable<Slice>, wanted: string | number | undefin
   const ready = all.filter(({ rank }) => rank === "ready")
   const best = ready.length > 0 ? ready : all
   const withIPv4 = new Set(best.flatMap(({ addressType, pod }) => addressType === "IPv4" ? [pod] : []))
-  const endpoints = best
+  const single = best
     .filter(({ addressType, pod }) => addressType === "IPv4" || pod === undefined || !withIPv4.has(pod))
+  const endpoints = forZone(single, ownZone)
     .map(({ address, zone }) => ({ address, zone }))
     .sort((a, b) => byText(a.address, b.address))
   return { endpoints, problems }

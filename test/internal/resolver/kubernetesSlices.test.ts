@@ -53,6 +53,35 @@ describe("merging EndpointSlices", () => {
     assert.deepStrictEqual(merge(all.toReversed(), "calls"), merge(all, "calls"))
   })
 
+  describe("for a zone", () => {
+    const forZones = (...names: ReadonlyArray<string>) => ({ hints: { forZones: names.map((name) => ({ name })) } })
+    const near = (endpoints: ReadonlyArray<ReturnType<typeof ready>>, zone?: string) =>
+      merge(slices(slice("cart", endpoints)), "calls", zone).endpoints.map(({ address }) => address)
+    const a = ready("10.0.0.1", forZones("a"))
+    const b = ready("10.0.0.2", forZones("b", "c"))
+
+    it("has the endpoints that hints have for it", () => {
+      assert.deepStrictEqual(near([a, b], "a"), ["10.0.0.1:7000"])
+      assert.deepStrictEqual(near([a, b], "c"), ["10.0.0.2:7000"])
+    })
+
+    it("has all of them where none is for it, and where any has no hint", () => {
+      const all = ["10.0.0.1:7000", "10.0.0.2:7000"]
+      assert.deepStrictEqual(near([a, b], "d"), all)
+      assert.deepStrictEqual(near([a, ready("10.0.0.2")], "a"), all)
+      assert.deepStrictEqual(near([a, ready("10.0.0.2", { hints: null })], "a"), all)
+      assert.deepStrictEqual(near([a, ready("10.0.0.2", { hints: { forZones: null } })], "a"), all)
+    })
+
+    it("goes by the hints of those that are ready", () => {
+      assert.deepStrictEqual(near([a, b, unready("10.0.0.3")], "a"), ["10.0.0.1:7000"])
+    })
+
+    it("has all of them where the zone is not said", () => {
+      assert.deepStrictEqual(near([a, b]), ["10.0.0.1:7000", "10.0.0.2:7000"])
+    })
+  })
+
   it("takes what is not said for ready, serving and not terminating", () => {
     const all = slices(slice("cart", [
       { addresses: ["10.0.0.1"] },
