@@ -283,8 +283,11 @@ export class ClientSession implements TransportOwner {
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (type === MessageType.response) {
       const call = this.pending.remove(id)
-      // An answer to a call that was given up, or to no call.
-      if (call === undefined) return this.inquired(id, Result.succeed(ownBytes(bytes, start, end, owned)))
+      if (call === undefined) {
+        // Else an answer to a call that was given up.
+        if (id === this.inquiry?.id) this.inquired(id, Result.succeed(ownBytes(bytes, start, end, owned)))
+        return
+      }
       if (this.isSuspect) this.answered()
       if (call.sentAt !== this.measuredAt) this.measure(call)
       if (call.typed === undefined) {
