@@ -17,7 +17,7 @@ import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
 import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
-import { failureType } from "../telemetry/span.ts"
+import { typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
 
 /** `RpcMiddleware`, when what it needs is in the context and what its handler returns is none of its business. */
@@ -234,7 +234,7 @@ class IncomingRpc implements Incoming {
     if (Exit.isFailure(exit)) {
       const failure = Cause.findErrorOption(exit.cause)
       if (Option.isNone(failure) || failure.value instanceof Undecodable) return Exit.failCause(exit.cause)
-      this.failure = failureType(failure.value)
+      this.failure = typeOf(failure.value)
       this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
     }

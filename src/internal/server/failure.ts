@@ -2,23 +2,20 @@
  * What a handler's failure becomes on the wire.
  */
 import * as Cause from "effect/Cause"
-import { format } from "effect/Formatter"
 import * as Option from "effect/Option"
 import { CommunicationError, DeadlineExceeded, RemoteError, Unreachable } from "../../CallError.ts"
 import { type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import * as Identities from "../protocol/identities.ts"
+import { attempt, causeOf, clip, ownTextOf, unreadableText } from "../userError.ts"
 
 /** Errors are followed no further along their causes than this: a caller wants to know why, not everything. */
 const maxLinks = 32
-
-/** Longer texts are cut, so that an answer stays far below the largest message even where every character is quoted. */
-const maxTextLength = 65_536
 
 /** What a defect is answered with: it is logged where it happened, and its details are nobody else's business. */
 const died = plainError("internal error: the handler died")
 
 /** What an error is answered with that cannot even be looked at. */
-const unreadable = plainError("an error whose message could not be read")
+const unreadable = plainError(unreadableText)
 
 /** The error chain of a handler that did not succeed. */
 export const chainOfCause = (cause: Cause.Cause<unknown>): ErrorChain => {
@@ -39,7 +36,7 @@ export const chainOf = (error: unknown): ErrorChain => {
     next = causeOf(current)
   } while (next !== undefined && next !== null && chain.length < maxLinks && !seen.has(next))
   if (chain.length > maxLinks) chain.length = maxLinks
-  return refusedElsewhere(chain) ? [plainError(`the handler failed: ${textOf(error)}`), ...chain] : chain
+  return refusedElsewhere(chain) ? [plainError(`the handler failed: ${ownTextOf(error)}`), ...chain] : chain
 }
 
 /**
@@ -54,7 +51,7 @@ const refusedElsewhere = (chain: ErrorChain): boolean => {
 /** What one error adds, without its causes. */
 const linksOf = (error: unknown): ErrorChain => {
   if (error instanceof RemoteError) return linksOfRemote(error)
-  const text = textOf(error)
+  const text = ownTextOf(error)
   const wellKnown = wellKnownOf(error)
   if (wellKnown === undefined) return [plainError(text)]
   return text === wellKnown.message ? [wellKnown] : [plainError(text), wellKnown]
@@ -73,35 +70,3 @@ const wellKnownOf = (error: unknown): Identities.Link | undefined => {
   if (error instanceof Unreachable) return Identities.unreachable
   return error instanceof DeadlineExceeded ? Identities.deadlineExceeded : undefined
 }
-
-// Handlers fail with whatever their authors throw: getters and proxies of theirs run here, and may throw again.
-const attempt = <A>(evaluate: () => A, otherwise: A): A => {
-  try {
-    return evaluate()
-  } catch {
-    return otherwise
-  }
-}
-
-// The tag is for errors of another realm (a vm context), which are no instances of our `Error`.
-const isError = (u: unknown): u is Error => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]"
-
-const textOf = (error: unknown): string =>
-  clip(attempt(() => {
-    if (typeof error === "string") return error
-    return isError(error) ? messageOf(error) : format(error)
-  }, unreadable.message))
-
-/** An error class with fields and no message of its own (`Data.TaggedError`) is known by its name. */
-const messageOf = (error: Error): string => {
-  // Whatever the types say, anything can be assigned to both.
-  const { message, name }: { readonly message: unknown; readonly name: unknown } = error
-  const text = typeof message === "string" ? message : format(message)
-  return text === "" && typeof name === "string" && name !== "Error" ? name : text
-}
-
-const causeOf = (error: unknown): unknown => attempt(() => isError(error) ? error.cause : undefined, undefined)
-
-/** Cuts a text that is too long, between two characters. */
-const clip = (text: string): string =>
-  text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength).replace(/[\ud800-\udbff]$/, "")}…`

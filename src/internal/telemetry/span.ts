@@ -12,6 +12,7 @@ import type * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { MethodKey } from "../../MethodKey.ts"
+import { typeOf } from "../userError.ts"
 import { serverAddress } from "./address.ts"
 
 /** Attributes of a span. */
@@ -45,15 +46,8 @@ export const peerAttributes = (duplex: Duplex): Attributes =>
 /** `error.type` of a call that ended with this cause: a short word for the kind of failure. */
 export const errorType = (cause: Cause.Cause<unknown>): string => {
   const failure = Cause.findErrorOption(cause)
-  if (Option.isSome(failure)) return failureType(failure.value)
+  if (Option.isSome(failure)) return typeOf(failure.value)
   return Cause.hasInterruptsOnly(cause) ? "canceled" : "defect"
-}
-
-/** The kind of a failure: its tag or, where it has none, its name. */
-export const failureType = (failure: unknown): string => {
-  if (typeof failure !== "object" || failure === null) return "failure"
-  if ("_tag" in failure && typeof failure._tag === "string") return failure._tag
-  return failure instanceof Error ? failure.name : "failure"
 }
 
 /** Tells a span what kind of failure an effect ends with, also where it is interrupted. */
