@@ -260,6 +260,7 @@ const isOwnAnswer = (served: Served, args: Buffer, answer: Frame, limited: boole
     case "typed": {
       const expected = Typed.answerTo(served.method, args)
       if (expected.answer === "undecodable") return isUndecodable(answer, served.method)
+      if (expected.answer === "differs") return isError(answer, known.contractDiffers)
       if (expected.answer === "started") return isResponse(answer, Uint8Array.of(expected.format))
       return answer.type === type.response && Typed.saysResult(served.method, expected, answer.payload)
     }

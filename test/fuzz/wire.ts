@@ -160,7 +160,11 @@ export const known = {
   deadlineExceeded: { message: "context deadline exceeded", identity: "(context:context.deadlineExceededError{})" },
   unknownMethod: plainError("internal error: unknown function"),
   died: plainError("internal error: the handler died"),
-  overloaded: { message: "overloaded", identity: "(effect-call:overloaded)" }
+  overloaded: { message: "overloaded", identity: "(effect-call:overloaded)" },
+  contractDiffers: {
+    message: "client and server have different contracts of the method",
+    identity: "(effect-call:contract-differs)"
+  }
 } satisfies Record<string, Link>
 
 /** A response error's payload. */

@@ -35,7 +35,7 @@ import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
-import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
+import { Call, leadSize, misuse, type Resume, type TypedRequest } from "./call.ts"
 import { Changes } from "./changes.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
@@ -53,12 +53,16 @@ const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undef
   return span
 }
 
-/** A request's bytes never left, because its connection was lost first: the call is still ours, with these arguments. */
+/**
+ * A call is still ours, with these arguments: its connection was lost before its request had left, or its server has refused it, since its
+ * contract differs.
+ */
 class Unsent {
-  readonly _tag = "Unsent"
   readonly args: Uint8Array
-  constructor(args: Uint8Array) {
+  readonly isLost: boolean
+  constructor(args: Uint8Array, isLost: boolean) {
     this.args = args
+    this.isLost = isLost
   }
 }
 
@@ -322,6 +326,14 @@ export class Client implements PoolOwner {
     call.resume(this.slow(call, args, undefined, attempts))
   }
 
+  onContractDiffers(call: Call): void {
+    // A typed call has its arguments with it. It may go to another server, and on this connection it goes in JSON.
+    const args = call.typed?.args
+    if (args === undefined) return
+    if (call.onRefused !== undefined) return call.onRefused(args)
+    call.resume(this.slow(call, args, undefined, noAttempts()))
+  }
+
   /** The fast path: everything that can be done at once is done here, the rest is left to {@link slow}. */
   private start(
     key: MethodKey,
@@ -347,8 +359,13 @@ export class Client implements PoolOwner {
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
     if (options?.retry !== undefined) {
       if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
-      const kept = this.keep(args)
-      this.retries.watch(call, options.retry, (call) => this.submit(call, kept, fiber.context, nowMillis(this.clock)))
+      // Those of a typed call are ours, and go with the format that it has come to be in.
+      const kept = typed === undefined ? this.keep(args) : args
+      this.retries.watch(
+        call,
+        options.retry,
+        (call) => this.submit(call, call.typed?.args ?? kept, fiber.context, nowMillis(this.clock))
+      )
     }
     const sent = this.submit(call, args, fiber.context, now)
     // What was sent is flushed, or lost with its connection: either way it is let go of.
@@ -359,7 +376,7 @@ export class Client implements PoolOwner {
   /** Sends a call at once, if that can be done, and gives it back; else it is resumed with what is to be done. */
   private submit(call: Call, args: Uint8Array, context: Context.Context<never>, now: number): Call | undefined {
     const { options, typed } = call
-    const refused = this.refusal(call, typed === undefined ? args.length : args.length + 1, now)
+    const refused = this.refusal(call, leadSize(typed) + args.length, now)
     if (refused !== undefined) {
       this.countUnsent(call, refused._tag)
       call.resume(Effect.fail(refused))
@@ -386,7 +403,7 @@ export class Client implements PoolOwner {
     }
     const pool = endpoint === undefined ? undefined : this.pools.get(endpoint.address)
     const session = pool?.take()
-    if (pool === undefined || session === undefined) {
+    if (pool === undefined || session === undefined || session.needsJson(call)) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const avoided = this.avoidedNow ?? nothingAvoided
       const pick = first === undefined ? undefined : { endpoint: first, changes, avoided, at: 0 }
@@ -427,13 +444,8 @@ export class Client implements PoolOwner {
   /** Why a call fails before anything is tried. */
   private refusal(call: Call, size: number, now: number): CallError | undefined {
     if (this.closed) return closedError(undefined, false)
-    if (size > this.maxArgs) {
-      return new CommunicationError({
-        reason: { _tag: "TooLarge" },
-        message: `the arguments of ${call.method} are ${size} bytes, expected at most ${this.maxArgs}`,
-        maybeExecuted: false
-      })
-    }
+    const tooLarge = this.tooLarge(call, size)
+    if (tooLarge !== undefined) return tooLarge
     if (call.deadlineAt <= now) {
       return new DeadlineExceeded({ message: `deadline exceeded: ${call.method} was not sent, since no time was left` })
     }
@@ -445,6 +457,14 @@ export class Client implements PoolOwner {
       })
     }
     return undefined
+  }
+
+  private tooLarge(call: Call, size: number): CommunicationError | undefined {
+    return size <= this.maxArgs ? undefined : new CommunicationError({
+      reason: { _tag: "TooLarge" },
+      message: `the arguments of ${call.method} are ${size} bytes, expected at most ${this.maxArgs}`,
+      maybeExecuted: false
+    })
   }
 
   private pickOptions(options: CallOptions | undefined): PickOptions {
@@ -585,9 +605,10 @@ export class Client implements PoolOwner {
       // Another call that waited for its connection was its trial.
       if (!isLastResort && this.isLeftAlone(pool)) continue
       if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
+      if (session.needsJson(call)) args = yield* this.inJson(call, args)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
-      noteUnsent(attempts, pool)
+      if (outcome.isLost) noteUnsent(attempts, pool)
       args = outcome.args
     }
   })
@@ -636,12 +657,23 @@ export class Client implements PoolOwner {
     })
   }
 
+  /** Puts a typed call into JSON, which a server with another contract reads by the names in it. Gives back its arguments. */
+  private inJson(call: Call, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
+    if (call.typed?.inJson === undefined) return Effect.succeed(args)
+    return Effect.flatMap(call.typed.inJson(call.typed), (typed) => {
+      call.typed = typed
+      const refused = this.tooLarge(call, leadSize(typed) + typed.args.length)
+      return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
+    })
+  }
+
   /** Sends a call and waits for its end; a request that never left comes back. */
   private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
-      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args)))
+      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
       call.resume = resume
-      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args)))
+      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args, true)))
+      call.onRefused = (args) => resume(Effect.succeed(new Unsent(args, false)))
       session.send(call, args)
       return call
     })

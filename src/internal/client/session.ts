@@ -15,7 +15,7 @@ import type { Duplex } from "node:stream"
 import { type CallError, CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { copyInto, dataView, ownBytes } from "../bytes.ts"
-import { decodeErrorChain } from "../protocol/errorChain.ts"
+import { decodeErrorChain, type ErrorChain } from "../protocol/errorChain.ts"
 import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
 import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
@@ -34,7 +34,7 @@ import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTick
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import type { Call } from "./call.ts"
+import { type Call, leadSize, writeLead } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
 /** What a session needs to know, the same for all of a Connection's. */
@@ -79,6 +79,8 @@ export interface SessionOwner {
   onOver(why: string, calls: number): void
   /** A call whose request was never handed to the socket when the connection was lost. Its arguments are a copy. */
   onUnsent(call: Call, args: Uint8Array): void
+  /** The server has refused a typed call, since its contract of the method is another one: it is to be made again. */
+  onContractDiffers(call: Call, isNew: boolean): void
 }
 
 /** What is asked beside the calls. */
@@ -121,6 +123,8 @@ export class ClientSession implements TransportOwner {
   private probeHasLeft = false
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
+  /** The methods, by their keys in hex, of which the server has another contract: calls of them go in JSON. */
+  private differing: Set<string> | undefined = undefined
   private nextId = 1
   private inquiry: Inquiry | undefined = undefined
   private ready = false
@@ -177,7 +181,12 @@ export class ClientSession implements TransportOwner {
     return this.transport.writer.hasRoom()
   }
 
-  /** Queues a call. It must not be over, and there must be room. */
+  /** Whether a call is to be put into JSON before it can be sent here. */
+  needsJson({ key, typed }: Call): boolean {
+    return this.differing !== undefined && typed?.inJson !== undefined && this.differing.has(key.hex)
+  }
+
+  /** Queues a call. It must not be over, there must be room, and it must not need JSON. */
   send(call: Call, args: Uint8Array): void {
     const id = this.nextId++
     call.id = id
@@ -192,7 +201,7 @@ export class ClientSession implements TransportOwner {
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
     const micros = hasDeadline ? 1 : 0
     const { typed } = call
-    const prefix = typed === undefined ? requestPrefix : requestPrefix + 1
+    const prefix = requestPrefix + leadSize(typed)
     const writer = this.transport.writer
     if (args.length < this.settings.writeFlattenLimit) {
       const size = prefix + args.length
@@ -201,14 +210,14 @@ export class ClientSession implements TransportOwner {
       const offset = batch.length - size
       writeHeader(view, offset, id, MessageType.request, size - headerSize)
       writeRequestHeader(view, offset + headerSize, call.key.bytes, micros, call.trace)
-      if (typed !== undefined) bytes[offset + requestPrefix] = typed.format
+      if (typed !== undefined) writeLead(typed, bytes, view, offset + requestPrefix)
       copyInto(bytes, offset + prefix, args)
     } else {
       const head = new Uint8Array(prefix)
       const view = dataView(head)
       writeHeader(view, 0, id, MessageType.request, prefix - headerSize + args.length)
       writeRequestHeader(view, headerSize, call.key.bytes, micros, call.trace)
-      if (typed !== undefined) head[requestPrefix] = typed.format
+      if (typed !== undefined) writeLead(typed, head, view, requestPrefix)
       writer.reference(id, MessageType.request, head, args)
     }
     if (typed?.span !== undefined) this.describePeer(typed.span)
@@ -361,7 +370,7 @@ export class ClientSession implements TransportOwner {
         else if (closed !== undefined) this.finish(call, closed)
         else {this.owner.onUnsent(
             call,
-            payload.subarray(call.typed === undefined ? requestHeaderSize : requestHeaderSize + 1)
+            payload.subarray(requestHeaderSize + leadSize(call.typed))
           )}
       }
     }
@@ -436,6 +445,7 @@ export class ClientSession implements TransportOwner {
     const chain = decoded.chain
     if (call === undefined) return this.inquired(id, Result.fail(RemoteError.fromChain(chain)))
     this.pending.remove(id)
+    if (call.typed?.inJson !== undefined && refusesContract(chain)) return this.contractDiffers(call)
     // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
     const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
       chain[0]?.identity === Identities.deadlineExceeded.identity
@@ -443,6 +453,16 @@ export class ClientSession implements TransportOwner {
     else if (this.isSuspect) this.answered()
     this.measureAtLeast(call)
     this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
+    this.settled()
+  }
+
+  private contractDiffers(call: Call): void {
+    if (this.isSuspect) this.answered()
+    this.measureAtLeast(call)
+    const differing = this.differing ??= new Set()
+    const isNew = !differing.has(call.key.hex)
+    differing.add(call.key.hex)
+    this.owner.onContractDiffers(call, isNew)
     this.settled()
   }
 
@@ -620,6 +640,10 @@ export class ClientSession implements TransportOwner {
     setImmediate(turn)
   }
 }
+
+/** Whether a server itself says that its contract of a method differs, and not a handler of it that has met that elsewhere. */
+const refusesContract = (chain: ErrorChain): boolean =>
+  chain.length === 1 && chain[0]?.identity === Identities.contractDiffers.identity
 
 /** The error of calls on a Connection that was closed. */
 export const closedError = (endpoint: string | undefined, maybeExecuted: boolean): CommunicationError =>

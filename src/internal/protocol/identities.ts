@@ -1,5 +1,5 @@
 /**
- * The errors that both ends know by name: the reference's, and the one we add.
+ * The errors that both ends know by name: the reference's, and those that we add.
  *
  * An identity is an opaque text, and two errors are the same where their identities are equal. The reference makes it with Go's
  * formatting; these are the texts that it sends and compares.
@@ -39,6 +39,12 @@ export const deadlineExceeded: Link = {
 export const unknownMethod: Link = {
   message: "internal error: unknown function",
   identity: "(:&errors.errorString{s:\"internal error: unknown function\"})"
+}
+
+/** The server's contract of the method is another one than the client's. It has run nothing. Ours; the reference has no such error. */
+export const contractDiffers: Link = {
+  message: "client and server have different contracts of the method",
+  identity: "(effect-call:contract-differs)"
 }
 
 /** The server had too much to do and did not start the call. Ours; the reference has no such error. */

@@ -17,10 +17,24 @@ const died = plainError("internal error: the handler died")
 /** What an error is answered with that cannot even be looked at. */
 const unreadable = plainError(unreadableText)
 
+/** A call that this server refuses before it runs anything: the caller may make it again. Handlers cannot fail with it. */
+export class Refused extends Error {
+  readonly link: Identities.Link
+
+  constructor(name: string, link: Identities.Link) {
+    super(link.message)
+    this.name = name
+    this.link = link
+  }
+}
+
 /** The error chain of a handler that did not succeed. */
 export const chainOfCause = (cause: Cause.Cause<unknown>): ErrorChain => {
   const failure = Cause.findErrorOption(cause)
-  if (Option.isSome(failure)) return chainOf(failure.value)
+  if (Option.isSome(failure)) {
+    const refused = attempt(() => failure.value instanceof Refused ? failure.value.link : undefined, undefined)
+    return refused === undefined ? chainOf(failure.value) : [refused]
+  }
   return Cause.hasInterruptsOnly(cause) ? [Identities.canceled] : [died]
 }
 
@@ -45,7 +59,8 @@ export const chainOf = (error: unknown): ErrorChain => {
  */
 const refusedElsewhere = (chain: ErrorChain): boolean => {
   const identity = chain[0]?.identity
-  return identity === Identities.overloaded.identity || identity === Identities.unknownMethod.identity
+  return identity === Identities.overloaded.identity || identity === Identities.unknownMethod.identity ||
+    identity === Identities.contractDiffers.identity
 }
 
 /** What one error adds, without its causes. */
