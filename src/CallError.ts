@@ -5,7 +5,7 @@
  * |---|---|---|
  * | the connection was closed by its owner | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
  * | the connection to the server broke | {@link CommunicationError} `Lost` | call again where the method is idempotent: what had not been sent yet has gone elsewhere |
- * | the peer broke the protocol | {@link CommunicationError} `Protocol` | look at what runs at that address |
+ * | the peer broke the protocol, or a component's contract does not fit the peer's | {@link CommunicationError} `Protocol` | look at what runs at that address, or compare contracts |
  * | the arguments are larger than `maxMessageSize` | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
  * | no server could be reached | {@link Unreachable} | call again later, or call with `waitForReady` |
  * | the deadline passed | {@link DeadlineExceeded} | give up, or allow more time |
