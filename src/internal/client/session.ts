@@ -84,6 +84,7 @@ export interface SessionOwner {
 /** What is asked beside the calls. */
 interface Inquiry {
   readonly id: number
+  readonly key: MethodKey
   readonly resume: (result: Result.Result<Uint8Array, CallError>) => void
 }
 
@@ -223,7 +224,7 @@ export class ClientSession implements TransportOwner {
    */
   inquire(key: MethodKey, args: Uint8Array, resume: Inquiry["resume"]): void {
     const id = this.nextId++
-    this.inquiry = { id, resume }
+    this.inquiry = { id, key, resume }
     const { writer } = this.transport
     const size = requestPrefix + args.length
     const { bytes, length, view } = writer.reserve(size)
@@ -316,6 +317,17 @@ export class ClientSession implements TransportOwner {
     return call !== undefined && call.typed === undefined
   }
 
+  onTooLarge(id: number, type: number, length: number): void {
+    const key = this.keyOf(id)
+    // An answer to a call that was given up.
+    if (key === undefined) return
+    const method = nameOf(key)
+    const what = type === MessageType.response
+      ? `the result of ${method} is ${length} bytes`
+      : `the call of ${method} failed, with an error of ${length} bytes`
+    this.failed(id, this.faulty("TooLarge", `${what}, expected at most ${this.settings.maxMessageSize}`, true))
+  }
+
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean {
     const call = this.pending.get(id)
     if (call === undefined) return id === this.inquiry?.id
@@ -384,7 +396,7 @@ export class ClientSession implements TransportOwner {
   private over(over: Over, why: string, maybeExecuted: boolean): CommunicationError {
     if (this.closing) return closedError(this.address, maybeExecuted)
     return new CommunicationError({
-      reason: { _tag: over._tag === "Refused" ? "Protocol" : "Lost" },
+      reason: { _tag: "Lost" },
       endpoint: this.address,
       message: `the connection was lost: ${why}`,
       ...(over._tag === "Lost" && over.error !== undefined ? { cause: over.error } : {}),
@@ -429,21 +441,57 @@ export class ClientSession implements TransportOwner {
   }
 
   private onErrorChain(id: number, payload: Uint8Array): void {
-    const call = this.pending.get(id)
-    if (call === undefined && id !== this.inquiry?.id) return
+    const key = this.keyOf(id)
+    if (key === undefined) return
     const decoded = decodeErrorChain(payload)
-    if (!decoded.ok) return this.transport.refuse(`a response error that cannot be read (${decoded.reason})`)
-    const chain = decoded.chain
-    if (call === undefined) return this.inquired(id, Result.fail(RemoteError.fromChain(chain)))
-    this.pending.remove(id)
-    // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
-    const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
-      chain[0]?.identity === Identities.deadlineExceeded.identity
-    if (exceeded) this.owner.onCallFailed()
-    else if (this.isSuspect) this.answered()
+    if (!decoded.ok) {
+      const problem = `cannot decode the error of ${nameOf(key)}: ${decoded.reason}`
+      return this.failed(id, this.faulty("Protocol", problem, true))
+    }
+    const { chain } = decoded
+    // What a server says itself is a single error. Where a handler has met that elsewhere, its chain is longer.
+    const only = chain.length === 1 ? chain[0] : undefined
+    switch (only?.identity) {
+      case Identities.deadlineExceeded.identity: {
+        const call = this.pending.get(id)
+        if (call === undefined || call.deadlineAt === Infinity) break
+        // The server's own deadline is ours, and its answer may be here first.
+        this.pending.remove(id)
+        this.owner.onCallFailed()
+        this.measureAtLeast(call)
+        this.finish(call, Exit.fail(this.deadlineExceeded(call)))
+        return this.settled()
+      }
+      case Identities.argumentsTooLargeIdentity:
+        return this.failed(
+          id,
+          this.faulty("TooLarge", `${this.address} refused a call of ${nameOf(key)}: ${only.message}`, false)
+        )
+      case Identities.answerTooLargeIdentity:
+        return this.failed(id, this.faulty("TooLarge", only.message, true))
+    }
+    this.failed(id, RemoteError.fromChain(chain))
+  }
+
+  /** The method that an answer is of; undefined where nobody waits for it. */
+  private keyOf(id: number): MethodKey | undefined {
+    const { inquiry } = this
+    return this.pending.get(id)?.key ?? (id === inquiry?.id ? inquiry.key : undefined)
+  }
+
+  /** Ends a call, or what is asked beside them, with an answer that is an error. */
+  private failed(id: number, error: CallError): void {
+    const call = this.pending.remove(id)
+    if (call === undefined) return this.inquired(id, Result.fail(error))
+    if (this.isSuspect) this.answered()
     this.measureAtLeast(call)
-    this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
+    this.finish(call, Exit.fail(error))
     this.settled()
+  }
+
+  /** The error of a call where there is something wrong with its own request or answer, and with nothing else. */
+  private faulty(reason: "Protocol" | "TooLarge", message: string, maybeExecuted: boolean): CommunicationError {
+    return new CommunicationError({ reason: { _tag: reason }, endpoint: this.address, message, maybeExecuted })
   }
 
   private answered(): void {
@@ -620,6 +668,8 @@ export class ClientSession implements TransportOwner {
     setImmediate(turn)
   }
 }
+
+const nameOf = ({ component, method }: MethodKey): string => `${component}.${method}`
 
 /** The error of calls on a Connection that was closed. */
 export const closedError = (endpoint: string | undefined, maybeExecuted: boolean): CommunicationError =>

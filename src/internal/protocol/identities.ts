@@ -1,5 +1,5 @@
 /**
- * The errors that both ends know by name: the reference's, and the one we add.
+ * The errors that both ends know by name: the reference's, and those we add.
  *
  * An identity is an opaque text, and two errors are the same where their identities are equal. The reference makes it with Go's
  * formatting; these are the texts that it sends and compares.
@@ -46,3 +46,18 @@ export const overloaded: Link = {
   message: "overloaded",
   identity: "(effect-call:overloaded)"
 }
+
+/** The arguments are over the server's limit, and no handler has seen them. Ours; for the reference it is an error like any other. */
+export const argumentsTooLarge = (size: number, limit: number): Link => ({
+  message: `the arguments are ${size} bytes, expected at most ${limit}`,
+  identity: argumentsTooLargeIdentity
+})
+
+/** How {@link argumentsTooLarge} is recognised. */
+export const argumentsTooLargeIdentity = "(effect-call:arguments-too-large)"
+
+/** The handler has run, and what it ended with is over the server's limit. Ours; for the reference it is an error like any other. */
+export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
+
+/** How {@link answerTooLarge} is recognised. */
+export const answerTooLargeIdentity = "(effect-call:answer-too-large)"
