@@ -168,7 +168,10 @@ describe("a handler that fails", () => {
         const error = yield* Effect.flip(connection.call(method("long"), nothing))
         assert.ok(error._tag === "CommunicationError", error.message)
         assert.deepEqual([error.reason._tag, error.maybeExecuted], ["TooLarge", true])
-        assert.match(error.message, /^the call of test\/Echo\.long failed, with an error of 10044 bytes, expected at most 2048$/)
+        assert.match(
+          error.message,
+          /^the call of test\/Echo\.long failed, with an error of 10044 bytes, expected at most 2048$/
+        )
         assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
       }).pipe(Effect.scoped))
   })

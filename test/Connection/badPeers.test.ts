@@ -114,7 +114,9 @@ describe("a peer that breaks the protocol later", () => {
       }))
   }
 
-  const onlyItsOwn: ReadonlyArray<readonly [string, Uint8Array, CallError.CommunicationError["reason"]["_tag"], RegExp]> = [
+  const onlyItsOwn: ReadonlyArray<
+    readonly [string, Uint8Array, CallError.CommunicationError["reason"]["_tag"], RegExp]
+  > = [
     [
       "an error chain that cannot be read",
       message(1, 3, Buffer.alloc(5)),

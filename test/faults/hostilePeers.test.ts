@@ -132,7 +132,10 @@ describe("a server goes on with a client that", () => {
       yield* hung(peer, 2)
       yield* until("the handler to run", () => state.running === 1)
       yield* peer.send(message(3, type.request, new Uint8Array(), 104_857_601n))
-      assert.match(String((yield* peer.answer(3)).payload), /the arguments are 104857552 bytes, expected at most 104857551/)
+      assert.match(
+        String((yield* peer.answer(3)).payload),
+        /the arguments are 104857552 bytes, expected at most 104857551/
+      )
       const piece = Buffer.alloc(1_048_576)
       for (let sent = 0; sent < 100; sent++) yield* peer.send(piece)
       yield* behaves

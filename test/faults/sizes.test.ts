@@ -72,7 +72,10 @@ describe("a server with a limit, to which a client sends", () => {
         }
         assert.deepEqual(called, [])
         assert.equal(log.lines.length, refused.length)
-        assert.match(log.lines[0]!, new RegExp(`sent a message of ${refused[0]} bytes, which is over the limit of 5000$`))
+        assert.match(
+          log.lines[0]!,
+          new RegExp(`sent a message of ${refused[0]} bytes, which is over the limit of 5000$`)
+        )
       }).pipe(Effect.scoped, Effect.provide(log.layer))
     })
   }
@@ -236,7 +239,10 @@ describe("a server that fails", () => {
   it.live("with an error of a letter more: an error is sent that says so", () =>
     Effect.gen(function*() {
       const { payload } = yield* answerTo(longest + 1)
-      assert.match(String(payload), /the call of test\/Echo\.fail failed, with an error of 5002 bytes, expected at most 5000/)
+      assert.match(
+        String(payload),
+        /the call of test\/Echo\.fail failed, with an error of 5002 bytes, expected at most 5000/
+      )
       assert.ok(payload.length < 300)
     }).pipe(Effect.scoped))
 })
