@@ -177,6 +177,27 @@ describe("a handler that fails", () => {
   })
 })
 
+describe("an answer that is too large", () => {
+  const answers: ReadonlyArray<readonly [string, HandlerMap.Handler]> = [
+    ["result", () => Effect.succeed(new Uint8Array(1025))],
+    ["error", () => Effect.fail(new Error("x".repeat(1025)))]
+  ]
+  for (const [what, handler] of answers) {
+    it.effect(`fails its call also with the smallest limit and the longest name: a ${what}`, () =>
+      Effect.gen(function*() {
+        const name = "methode-ä-".repeat(500)
+        const { endpoint } = yield* memory.serve(HandlerMap.set(handlers, component, name, handler), {
+          maxMessageSize: 1024
+        })
+        const connection = yield* connect([endpoint], { maxMessageSize: 1024 })
+        const error = yield* Effect.flip(connection.call(method(name), nothing))
+        assert.ok(error._tag === "CommunicationError", error.message)
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["TooLarge", true])
+        assert.match(error.message, / of test\/Echo\.methode-ä-.*….* expected at most 1024$/)
+      }).pipe(Effect.scoped))
+  }
+})
+
 describe("a handler's Scope", () => {
   eachNetwork((network) => {
     it.live("is its own, and closed before the call is answered", () =>
