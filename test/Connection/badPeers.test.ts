@@ -55,6 +55,11 @@ describe("a peer that is none", () => {
     ],
     ["sends a request", (raw) => raw.write(message(1, 1, Buffer.alloc(49))), /a message of type 1/],
     [
+      "begins with an answer that is too large",
+      (raw) => raw.write(Buffer.concat([Buffer.alloc(8), Buffer.from([2, 0, 0, 0, 32, 0, 0, 0])])),
+      /an answer of 536870912 bytes before its version message/
+    ],
+    [
       "announces 2^48 bytes",
       (raw) => raw.write(Buffer.concat([Buffer.alloc(8), Buffer.from([0, 0, 0, 0, 0, 0, 0, 1])])),
       /over the limit/

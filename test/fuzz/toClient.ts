@@ -199,7 +199,14 @@ export const largestOf = ({ over }: Case): number => over === "limited" ? limits
 const mostMissing = 65_536
 
 export const sentBy = (input: Case, args: ReadonlyArray<Arguments>): Sent => {
-  const read = (bytes: Buffer) => readStream(bytes, clientTypes, largestOf(input))
+  const read = (bytes: Buffer): Stream => {
+    const stream = readStream(bytes, clientTypes, largestOf(input))
+    // Before the version message there is nothing to answer: what is too large then is not waited for.
+    const first = stream.frames.findIndex(({ tooLarge, type: each }) => tooLarge !== undefined || each === type.version)
+    return stream.frames[first]?.tooLarge === undefined
+      ? stream
+      : { frames: stream.frames.slice(0, first), refused: true, partial: 0, missing: 0 }
+  }
   let bytes = mutate(encode(input, args), input.mutation)
   // Twice: a header that is completed says what else is missing.
   for (let i = 0; i < 2 && input.probed; i++) {

@@ -318,6 +318,8 @@ export class ClientSession implements TransportOwner {
   }
 
   onTooLarge(id: number, type: number, length: number): void {
+    // To nothing: whoever begins like this is no server of ours, and its dial need not take longer.
+    if (!this.ready) return this.transport.refuse(`an answer of ${length} bytes before its version message`)
     const key = this.keyOf(id)
     // An answer to a call that was given up.
     if (key === undefined) return
@@ -451,24 +453,14 @@ export class ClientSession implements TransportOwner {
     const { chain } = decoded
     // What a server says itself is a single error. Where a handler has met that elsewhere, its chain is longer.
     const only = chain.length === 1 ? chain[0] : undefined
-    switch (only?.identity) {
-      case Identities.deadlineExceeded.identity: {
-        const call = this.pending.get(id)
-        if (call === undefined || call.deadlineAt === Infinity) break
-        // The server's own deadline is ours, and its answer may be here first.
-        this.pending.remove(id)
-        this.owner.onCallFailed()
-        this.measureAtLeast(call)
-        this.finish(call, Exit.fail(this.deadlineExceeded(call)))
-        return this.settled()
-      }
-      case Identities.argumentsTooLargeIdentity:
-        return this.failed(
-          id,
-          this.faulty("TooLarge", `${this.address} refused a call of ${nameOf(key)}: ${only.message}`, false)
-        )
-      case Identities.answerTooLargeIdentity:
-        return this.failed(id, this.faulty("TooLarge", only.message, true))
+    if (only?.identity === Identities.deadlineExceeded.identity) {
+      const call = this.pending.get(id)
+      if (call !== undefined && call.deadlineAt !== Infinity) return this.failedLate(call)
+    } else if (only?.identity === Identities.argumentsTooLargeIdentity) {
+      const problem = `${this.address} refused a call of ${nameOf(key)}: ${only.message}`
+      return this.failed(id, this.faulty("TooLarge", problem, false))
+    } else if (only?.identity === Identities.answerTooLargeIdentity) {
+      return this.failed(id, this.faulty("TooLarge", only.message, true))
     }
     this.failed(id, RemoteError.fromChain(chain))
   }
@@ -486,6 +478,15 @@ export class ClientSession implements TransportOwner {
     if (this.isSuspect) this.answered()
     this.measureAtLeast(call)
     this.finish(call, Exit.fail(error))
+    this.settled()
+  }
+
+  /** Ends a call whose deadline has passed on the server. That is ours, and its answer may be here first. */
+  private failedLate(call: Call): void {
+    this.pending.remove(call.id)
+    this.owner.onCallFailed()
+    this.measureAtLeast(call)
+    this.finish(call, Exit.fail(this.deadlineExceeded(call)))
     this.settled()
   }
 
