@@ -93,9 +93,9 @@ export interface ClientOptions {
    */
   readonly writeFlattenLimit?: number | undefined
   /**
-   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose arguments or answer are
-   * larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer of more than 1 GiB ends the connection. In bytes.
-   * Default: 104857600 (100 MiB).
+   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose arguments
+   * or answer are larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer of more than
+   * 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
    */
   readonly maxMessageSize?: number | undefined
   /**
@@ -104,8 +104,8 @@ export interface ClientOptions {
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls in flight fail with
-   * CommunicationError `Lost`. Default: 1 minute.
+   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls in
+   * flight fail with CommunicationError `Lost`. Default: 1 minute.
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
@@ -248,8 +248,8 @@ export interface Connection {
    * Interrupting it ends the call at once and interrupts its handler. It fails with
    *
    * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
-   * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer cannot be decoded;
-   *   `maybeExecuted` says whether a handler may have seen the call.
+   * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
+   *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
    * - `DeadlineExceeded`: its time is up.
    * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
    */

@@ -47,7 +47,7 @@ export const overloaded: Link = {
   identity: "(effect-call:overloaded)"
 }
 
-/** The arguments are over the server's limit, and no handler has seen them. Ours; for the reference it is an error like any other. */
+/** The arguments are over the server's limit, and no handler has seen them. Ours; for the reference it is any error. */
 export const argumentsTooLarge = (size: number, limit: number): Link => ({
   message: `the arguments are ${size} bytes, expected at most ${limit}`,
   identity: argumentsTooLargeIdentity
@@ -56,7 +56,7 @@ export const argumentsTooLarge = (size: number, limit: number): Link => ({
 /** How {@link argumentsTooLarge} is recognised. */
 export const argumentsTooLargeIdentity = "(effect-call:arguments-too-large)"
 
-/** The handler has run, and what it ended with is over the server's limit. Ours; for the reference it is an error like any other. */
+/** The handler's result or error is over the server's limit. The handler has run. Ours; for the reference it is any error. */
 export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
 
 /** How {@link answerTooLarge} is recognised. */

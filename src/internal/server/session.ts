@@ -344,7 +344,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.enter(call)
   }
 
-  /** Whether there may be a request with this id, now that it is here. A client that sends one which may not be is refused. */
+  /** Whether a request with this id may come now. A client that sends one that may not is refused. */
   private takes(id: number): boolean {
     if (this.calls.get(id) !== undefined) {
       this.transport.refuse(`request ${id} twice`)
@@ -698,7 +698,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
 const nothing = new Uint8Array(0)
 
-/** Longer names are cut: with the smallest limit there is, too, an error has to fit that names a method. */
+/** Longer names are cut: an error that names a method has to fit into the smallest limit that there can be. */
 const maxNameLength = 200
 
 /** The name of a method, for the text of an error. */
