@@ -93,9 +93,9 @@ export interface ClientOptions {
    */
   readonly writeFlattenLimit?: number | undefined
   /**
-   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose arguments
-   * or answer are larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer of more than
-   * 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
+   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose
+   * arguments or answer are larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer
+   * of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
    */
   readonly maxMessageSize?: number | undefined
   /**
@@ -104,8 +104,8 @@ export interface ClientOptions {
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls in
-   * flight fail with CommunicationError `Lost`. Default: 1 minute.
+   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls
+   * in flight fail with CommunicationError `Lost`. Default: 1 minute.
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**

@@ -59,10 +59,10 @@ export interface ServerOptions {
    */
   readonly writeFlattenLimit?: number | undefined
   /**
-   * The largest message to take or to send, its headers not counted but for a request's 49 bytes. A call whose arguments,
-   * result or error are larger fails for its caller with CommunicationError `TooLarge`; others on its connection go on. The
-   * bytes of arguments that are too large are dropped as they arrive, and no handler sees them. A request of more than 1 GiB
-   * ends the connection. In bytes. Default: 104857600 (100 MiB).
+   * The largest message to take or to send, its headers not counted but for a request's 49 bytes. A call whose
+   * arguments, result or error are larger fails for its caller with CommunicationError `TooLarge`; others on its
+   * connection go on. The bytes of arguments that are too large are dropped as they arrive, and no handler sees them. A
+   * request of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
    */
   readonly maxMessageSize?: number | undefined
   /**

@@ -102,8 +102,8 @@ export class Retries {
 }
 
 /**
- * The error of a call that no handler has seen this time, while one may have seen an earlier try: its Connection was closed,
- * or its arguments are too large for this server.
+ * The error of a call that no handler has seen this time, while one may have seen an earlier try: its Connection was
+ * closed, or its arguments are too large for this server.
  */
 const unsure = (
   call: Call,

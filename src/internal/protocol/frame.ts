@@ -14,7 +14,9 @@ export const headerSize = 16
 /** The largest payload that either side takes: 100 MiB. */
 export const maxMessageSize = 104_857_600
 
-/** The largest payload that is skipped where it is too large to be taken: 1 GiB. What claims to be longer is refused. */
+/**
+ * The largest payload that is skipped where it is too large to be taken: 1 GiB. What claims to be longer is refused.
+ */
 export const maxSkippedSize = 1_073_741_824
 
 /** The types of messages, as numbers on the wire. */
@@ -78,8 +80,8 @@ export interface FrameReceiver {
   /** Whether the payload of a message that arrives in pieces will be kept, and should be put into bytes of its own. */
   keepsPayload(id: number, type: number): boolean
   /**
-   * A request, a response or a response error begins whose payload of `length` bytes is over the limit. Comes once, at its
-   * header. Its payload is dropped as it arrives, and the messages behind it are handed out as ever.
+   * A request, a response or a response error begins whose payload of `length` bytes is over the limit. Comes once, at
+   * its header. Its payload is dropped as it arrives, and the messages behind it are handed out as ever.
    */
   onTooLarge(id: number, type: number, length: number): void
 }

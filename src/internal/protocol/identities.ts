@@ -56,7 +56,10 @@ export const argumentsTooLarge = (size: number, limit: number): Link => ({
 /** How {@link argumentsTooLarge} is recognised. */
 export const argumentsTooLargeIdentity = "(effect-call:arguments-too-large)"
 
-/** The handler's result or error is over the server's limit. The handler has run. Ours; for the reference it is any error. */
+/**
+ * The handler's result or error is over the server's limit. The handler has run. Ours; for the reference it is any
+ * error.
+ */
 export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
 
 /** How {@link answerTooLarge} is recognised. */

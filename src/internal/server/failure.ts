@@ -40,8 +40,8 @@ export const chainOf = (error: unknown): ErrorChain => {
 }
 
 /**
- * What a server says of a call itself, and never a handler. (The text alone is not enough to tell: it makes the identity of a
- * plain error.)
+ * What a server says of a call itself, and never a handler. (The text alone is not enough to tell: it makes the
+ * identity of a plain error.)
  */
 const ownRefusals: ReadonlySet<string> = new Set([
   Identities.overloaded.identity,
@@ -51,9 +51,9 @@ const ownRefusals: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Whether a chain would say of this server what is true of one that its handler called: that it refused the call, or that an
- * answer was too large. A caller would take the handler for one that never ran, or its own answer for the one that was too
- * large.
+ * Whether a chain would say of this server what is true of one that its handler called: that it refused the call, or
+ * that an answer was too large. A caller would take the handler for one that never ran, or its own answer for the one
+ * that was too large.
  */
 const refusedElsewhere = (chain: ErrorChain): boolean => chain[0] !== undefined && ownRefusals.has(chain[0].identity)
 
