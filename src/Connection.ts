@@ -92,7 +92,11 @@ export interface ClientOptions {
    * soon as it has; larger ones belong to the Connection from the call on, and must not be changed again. In bytes. Default: 16384.
    */
   readonly writeFlattenLimit?: number | undefined
-  /** The largest message to send or to take, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
+  /**
+   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose
+   * arguments or answer are larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer
+   * of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
+   */
   readonly maxMessageSize?: number | undefined
   /**
    * How many bytes of calls may wait on a connection whose server is slow to read them. Past that further calls to it wait in their turn, and
@@ -100,8 +104,8 @@ export interface ClientOptions {
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up, as one that breaks the
-   * protocol. Default: 1 minute.
+   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls
+   * in flight fail with CommunicationError `Lost`. Default: 1 minute.
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
@@ -244,8 +248,8 @@ export interface Connection {
    * Interrupting it ends the call at once and interrupts its handler. It fails with
    *
    * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
-   * - `CommunicationError`: the connection was lost or closed, the peer broke the protocol, or the arguments are too large;
-   *   `maybeExecuted` says whether a handler may have seen the call.
+   * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
+   *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
    * - `DeadlineExceeded`: its time is up.
    * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
    */

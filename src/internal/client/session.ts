@@ -15,7 +15,7 @@ import type { Duplex } from "node:stream"
 import { type CallError, CommunicationError, DeadlineExceeded, RemoteError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { copyInto, dataView, ownBytes } from "../bytes.ts"
-import { decodeErrorChain, type ErrorChain } from "../protocol/errorChain.ts"
+import { decodeErrorChain } from "../protocol/errorChain.ts"
 import { clientTypes, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
 import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protocol/request.ts"
@@ -86,6 +86,7 @@ export interface SessionOwner {
 /** What is asked beside the calls. */
 interface Inquiry {
   readonly id: number
+  readonly key: MethodKey
   readonly resume: (result: Result.Result<Uint8Array, CallError>) => void
 }
 
@@ -232,7 +233,7 @@ export class ClientSession implements TransportOwner {
    */
   inquire(key: MethodKey, args: Uint8Array, resume: Inquiry["resume"]): void {
     const id = this.nextId++
-    this.inquiry = { id, resume }
+    this.inquiry = { id, key, resume }
     const { writer } = this.transport
     const size = requestPrefix + args.length
     const { bytes, length, view } = writer.reserve(size)
@@ -325,6 +326,19 @@ export class ClientSession implements TransportOwner {
     return call !== undefined && call.typed === undefined
   }
 
+  onTooLarge(id: number, type: number, length: number): void {
+    // To nothing: whoever begins like this is no server of ours, and its dial need not take longer.
+    if (!this.ready) return this.transport.refuse(`an answer of ${length} bytes before its version message`)
+    const key = this.keyOf(id)
+    // An answer to a call that was given up.
+    if (key === undefined) return
+    const method = nameOf(key)
+    const what = type === MessageType.response
+      ? `the result of ${method} is ${length} bytes`
+      : `the call of ${method} failed, with an error of ${length} bytes`
+    this.failed(id, this.faulty("TooLarge", `${what}, expected at most ${this.settings.maxMessageSize}`, true))
+  }
+
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean {
     const call = this.pending.get(id)
     if (call === undefined) return id === this.inquiry?.id
@@ -393,7 +407,7 @@ export class ClientSession implements TransportOwner {
   private over(over: Over, why: string, maybeExecuted: boolean): CommunicationError {
     if (this.closing) return closedError(this.address, maybeExecuted)
     return new CommunicationError({
-      reason: { _tag: over._tag === "Refused" ? "Protocol" : "Lost" },
+      reason: { _tag: "Lost" },
       endpoint: this.address,
       message: `the connection was lost: ${why}`,
       ...(over._tag === "Lost" && over.error !== undefined ? { cause: over.error } : {}),
@@ -438,25 +452,64 @@ export class ClientSession implements TransportOwner {
   }
 
   private onErrorChain(id: number, payload: Uint8Array): void {
-    const call = this.pending.get(id)
-    if (call === undefined && id !== this.inquiry?.id) return
+    const key = this.keyOf(id)
+    if (key === undefined) return
     const decoded = decodeErrorChain(payload)
-    if (!decoded.ok) return this.transport.refuse(`a response error that cannot be read (${decoded.reason})`)
-    const chain = decoded.chain
-    if (call === undefined) return this.inquired(id, Result.fail(RemoteError.fromChain(chain)))
-    this.pending.remove(id)
-    if (call.typed?.inJson !== undefined && refusesContract(chain)) return this.contractDiffers(call)
-    // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
-    const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
-      chain[0]?.identity === Identities.deadlineExceeded.identity
-    if (exceeded) this.owner.onCallFailed()
-    else if (this.isSuspect) this.answered()
+    if (!decoded.ok) {
+      const problem = `cannot decode the error of ${nameOf(key)}: ${decoded.reason}`
+      return this.failed(id, this.faulty("Protocol", problem, true))
+    }
+    const { chain } = decoded
+    // What a server says itself is a single error. Where a handler has met that elsewhere, its chain is longer.
+    const only = chain.length === 1 ? chain[0] : undefined
+    if (only?.identity === Identities.deadlineExceeded.identity) {
+      const call = this.pending.get(id)
+      if (call !== undefined && call.deadlineAt !== Infinity) return this.failedLate(call)
+    } else if (only?.identity === Identities.contractDiffers.identity) {
+      const call = this.pending.get(id)
+      if (call?.typed?.inJson !== undefined) return this.contractDiffers(call)
+    } else if (only?.identity === Identities.argumentsTooLargeIdentity) {
+      const problem = `${this.address} refused a call of ${nameOf(key)}: ${only.message}`
+      return this.failed(id, this.faulty("TooLarge", problem, false))
+    } else if (only?.identity === Identities.answerTooLargeIdentity) {
+      return this.failed(id, this.faulty("TooLarge", only.message, true))
+    }
+    this.failed(id, RemoteError.fromChain(chain))
+  }
+
+  /** The method that an answer is of; undefined where nobody waits for it. */
+  private keyOf(id: number): MethodKey | undefined {
+    const { inquiry } = this
+    return this.pending.get(id)?.key ?? (id === inquiry?.id ? inquiry.key : undefined)
+  }
+
+  /** Ends a call, or what is asked beside them, with an answer that is an error. */
+  private failed(id: number, error: CallError): void {
+    const call = this.pending.remove(id)
+    if (call === undefined) return this.inquired(id, Result.fail(error))
+    if (this.isSuspect) this.answered()
     this.measureAtLeast(call)
-    this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
+    this.finish(call, Exit.fail(error))
     this.settled()
   }
 
+  /** Ends a call whose deadline has passed on the server. That is ours, and its answer may be here first. */
+  private failedLate(call: Call): void {
+    this.pending.remove(call.id)
+    this.owner.onCallFailed()
+    this.measureAtLeast(call)
+    this.finish(call, Exit.fail(this.deadlineExceeded(call)))
+    this.settled()
+  }
+
+  /** The error of a call where there is something wrong with its own request or answer, and with nothing else. */
+  private faulty(reason: "Protocol" | "TooLarge", message: string, maybeExecuted: boolean): CommunicationError {
+    return new CommunicationError({ reason: { _tag: reason }, endpoint: this.address, message, maybeExecuted })
+  }
+
+  /** The server has another contract of the method, and has run nothing: the call is made again, in JSON. */
   private contractDiffers(call: Call): void {
+    this.pending.remove(call.id)
     if (this.isSuspect) this.answered()
     this.measureAtLeast(call)
     const differing = this.differing ??= new Set()
@@ -641,9 +694,7 @@ export class ClientSession implements TransportOwner {
   }
 }
 
-/** Whether a server itself says that its contract of a method differs, and not a handler of it that has met that elsewhere. */
-const refusesContract = (chain: ErrorChain): boolean =>
-  chain.length === 1 && chain[0]?.identity === Identities.contractDiffers.identity
+const nameOf = ({ component, method }: MethodKey): string => `${component}.${method}`
 
 /** The error of calls on a Connection that was closed. */
 export const closedError = (endpoint: string | undefined, maybeExecuted: boolean): CommunicationError =>

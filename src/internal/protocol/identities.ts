@@ -52,3 +52,21 @@ export const overloaded: Link = {
   message: "overloaded",
   identity: "(effect-call:overloaded)"
 }
+
+/** The arguments are over the server's limit, and no handler has seen them. Ours; for the reference it is any error. */
+export const argumentsTooLarge = (size: number, limit: number): Link => ({
+  message: `the arguments are ${size} bytes, expected at most ${limit}`,
+  identity: argumentsTooLargeIdentity
+})
+
+/** How {@link argumentsTooLarge} is recognised. */
+export const argumentsTooLargeIdentity = "(effect-call:too-large)"
+
+/**
+ * The handler's result or error is over the server's limit. The handler has run. Ours; for the reference it is any
+ * error.
+ */
+export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
+
+/** How {@link answerTooLarge} is recognised. */
+export const answerTooLargeIdentity = "(effect-call:answer-too-large)"

@@ -54,14 +54,23 @@ export const chainOf = (error: unknown): ErrorChain => {
 }
 
 /**
- * Whether a chain would say of this server what is true of one that its handler called: that it refused the call. A caller would take
- * the handler for one that never ran. (The text alone is not enough to tell: it makes the identity of a plain error.)
+ * What a server says of a call itself, and never a handler. (The text alone is not enough to tell: it makes the
+ * identity of a plain error.)
  */
-const refusedElsewhere = (chain: ErrorChain): boolean => {
-  const identity = chain[0]?.identity
-  return identity === Identities.overloaded.identity || identity === Identities.unknownMethod.identity ||
-    identity === Identities.contractDiffers.identity
-}
+const ownRefusals: ReadonlySet<string> = new Set([
+  Identities.overloaded.identity,
+  Identities.unknownMethod.identity,
+  Identities.contractDiffers.identity,
+  Identities.argumentsTooLargeIdentity,
+  Identities.answerTooLargeIdentity
+])
+
+/**
+ * Whether a chain would say of this server what is true of one that its handler called: that it refused the call, or
+ * that an answer was too large. A caller would take the handler for one that never ran, or its own answer for the one
+ * that was too large.
+ */
+const refusedElsewhere = (chain: ErrorChain): boolean => chain[0] !== undefined && ownRefusals.has(chain[0].identity)
 
 /** What one error adds, without its causes. */
 const linksOf = (error: unknown): ErrorChain => {
