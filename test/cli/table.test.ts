@@ -65,9 +65,9 @@ describe("the table", () => {
     ])
   })
 
-  it("says that the resolver fails", () => {
-    const lines = linesOf(snapshot({ resolverFailure: "no \u001b[31mDNS" }))
-    assert.equal(lines[1], "the resolver fails: no \\u{1b}[31mDNS")
+  it("says that the resolver fails, and what it says", () => {
+    const lines = linesOf(snapshot({ resolverFailure: "no \u001b[31mDNS", resolverProblem: "one is left out" }))
+    assert.deepEqual(lines.slice(1, 3), ["the resolver fails: no \\u{1b}[31mDNS", "the resolver says: one is left out"])
   })
 
   it("is no wider and no higher than the terminal, and says what it leaves out", () => {

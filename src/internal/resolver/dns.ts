@@ -65,7 +65,8 @@ const codeOf = ({ cause, reason }: Dns.DnsError): string =>
 const notFound = (name: string, records: string, error: Dns.DnsError | undefined): string => {
   if (error === undefined) return `"${name}" has no ${records} in DNS`
   const code = codeOf(error)
-  return code === "ENODATA" ? `"${name}" has no ${records} in DNS (ENODATA)` : `"${name}" is not in DNS (${code})`
+  // Others may mean that it is there, with other records.
+  return code === "ENOTFOUND" ? `"${name}" is not in DNS (ENOTFOUND)` : `"${name}" has no ${records} in DNS (${code})`
 }
 
 const goodFor = (timeToLive: TimeToLive, name: string, type: "A" | "AAAA" | "SRV"): Effect.Effect<number> =>
