@@ -386,7 +386,7 @@ export interface DnsOptions {
  * - The endpoints are sorted, each address is there once, and the same set is the same version: `Balancer.sharded` stays stable.
  * - A name that DNS has no addresses for is looked up as the system does it: by its hosts file and search domains. `localhost` always is.
  * - When DNS fails, the last addresses stay. The first `resolve` fails with a `ResolverError` then. A name without addresses is no failure; it is
- *   logged as a warning.
+ *   logged as a warning, and is the `problem` of the {@link Resolution}.
  * - What DNS answers is taken for all there is. A name server that gives a few of many addresses each time makes endpoints come and go.
  * - An IP address in place of a name is a constant resolver. The port is a number or the name of a service.
  *
@@ -606,8 +606,8 @@ const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resoluti
 /**
  * The endpoints of several resolvers, in the order of the arguments. Of several with one address the first counts.
  *
- * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, and a warning is logged. One that has never
- * answered fails `resolve`: half of the endpoints would be taken for all of them.
+ * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, a warning is logged, and the `problem` of
+ * the {@link Resolution} says so. One that has never answered fails `resolve`: half of the endpoints would be taken for all of them.
  *
  * **Example** (Replicas that DNS knows, and one that it does not)
  *

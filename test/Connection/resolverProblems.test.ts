@@ -9,7 +9,7 @@ import * as assert from "node:assert/strict"
 import { linkSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { temporaryDirectory } from "../support/networks.ts"
-import { ask, settle, start, startInMemory } from "./support.ts"
+import { ask, askSlowly, settle, start, startInMemory, until } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -147,6 +147,20 @@ describe("a call whose endpoints cannot be reached", () => {
       state.answer = answer([a.endpoint], "b is left out")
       yield* TestClock.adjust("1 second")
       assert.equal(yield* messageOf(connection), `${message}; b is left out`)
+    }).pipe(onNetwork))
+
+  it.effect("says nothing of that where it was sent, and is not answered in time", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const { resolver, state } = scripted(answer([a.endpoint]))
+      const connection = yield* Connection.make(resolver)
+      const call = yield* Effect.forkChild(Effect.flip(askSlowly(connection, { timeout: "1 minute" })), {
+        startImmediately: true
+      })
+      yield* until(() => a.holding === 1)
+      state.answer = answer([], "nothing is there", Resolver.version("2"))
+      yield* TestClock.adjust("1 minute")
+      assert.match((yield* Fiber.join(call)).message, /^deadline exceeded: no answer to \S+ in time$/)
     }).pipe(onNetwork))
 
   it.effect("says it at its deadline, too", () =>

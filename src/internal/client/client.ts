@@ -553,7 +553,8 @@ export class Client implements PoolOwner, Audience {
 
   private deadlineMessage(call: Call, attempts: Attempts): string {
     const late = `deadline exceeded: no answer to ${call.method} in time`
-    if (this.endpoints.length === 0) return this.withResolver(`${late}; there are no endpoints`)
+    const wasSent = call.onUnsent !== undefined
+    if (this.endpoints.length === 0 && !wasSent) return this.withResolver(`${late}; there are no endpoints`)
     const failures = [...attempts.failures].map(([endpoint, message]) => `; ${endpoint}: ${message}`).join("")
     return failures === "" ? late : this.withResolver(`${late}${failures}`)
   }
