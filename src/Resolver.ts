@@ -52,7 +52,8 @@ import * as internalTimeToLive from "./internal/resolver/timeToLive.ts"
  * The version of a set of endpoints.
  *
  * Versions are opaque: they come from a resolver's `resolve`, are given back to the `resolve` of the same resolver, and
- * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are.
+ * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are. A resolver is to be given the very object
+ * that it gave last: one of this package answers another at once, as who has that has not heard of the last `problem`.
  *
  * Source: `type Version` of the Go package.
  *
