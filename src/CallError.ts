@@ -98,6 +98,8 @@ const unreachableFields = {
  * recently that it is not tried again yet.
  *
  * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
+ * - `message`: all of them, why the resolver has no endpoints or fewer than there should be, where it says so, and why it failed, if it did
+ *   the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
  *

@@ -40,6 +40,7 @@ import { type Resume, startTyped, type TypedConnection, type TypedRequest } from
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
+import { textOf } from "./internal/userError.ts"
 import type { MethodKey } from "./MethodKey.ts"
 import * as Resolver from "./Resolver.ts"
 
@@ -295,7 +296,8 @@ export const make = Effect.fnUntraced(function*(
   const settings = clientSettings(options)
   const first = yield* resolver.resolve()
   if (resolver.isConstant && first.endpoints.length === 0) {
-    return yield* new Unreachable({ message: "the resolver is constant and has no endpoints", attempts: [] })
+    const why = first.problem === undefined ? "" : `: ${textOf(first.problem)}`
+    return yield* new Unreachable({ message: `the resolver is constant and has no endpoints${why}`, attempts: [] })
   }
   const context = yield* background
   const balancer = yield* (options?.balancer ?? Balancer.roundRobin)
@@ -310,14 +312,9 @@ export const make = Effect.fnUntraced(function*(
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)
-    client.update(first.endpoints)
+    client.begin(first)
     if (!resolver.isConstant) {
-      const watching = watch(
-        resolver,
-        first,
-        (resolution) => client.resolved(resolution),
-        () => client.notResolved()
-      )
+      const watching = watch(resolver, first, client)
       // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)

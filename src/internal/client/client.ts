@@ -4,6 +4,7 @@
  * A call on a connection that is open is plain synchronous code inside one `Effect.callback`. Everything else (dialing, failing over,
  * waiting) is the slow path, an Effect that ends on the same code.
  */
+import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -22,7 +23,7 @@ import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } fro
 import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import type { Resolution } from "../../Resolver.ts"
+import type { Resolution, ResolverError } from "../../Resolver.ts"
 import { type ImmediateBalancer, isImmediate, isSharding, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
@@ -33,6 +34,7 @@ import { distinct } from "../resolver/endpoints.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
+import { textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
 import { Call, leadSize, misuse, type Resume, type TypedRequest } from "./call.ts"
@@ -43,6 +45,7 @@ import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
 import { Region } from "./region.ts"
 import { Retries } from "./retry.ts"
 import { type ClientSession, closedError } from "./session.ts"
+import type { Audience } from "./watch.ts"
 
 /** The span that a call is part of. Those of code whose tracing is off are passed over, as Effect does where it looks for a span's parent. */
 const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
@@ -101,7 +104,7 @@ const checkAttributes = ({ address, priority = 0, weight = 1 }: Endpoint): void 
   }
 }
 
-export class Client implements PoolOwner {
+export class Client implements PoolOwner, Audience {
   private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
   readonly onTrouble: () => void
   private readonly clock: Clock.Clock
@@ -110,6 +113,10 @@ export class Client implements PoolOwner {
   private readonly maxArgs: number
   private readonly pools = new Map<string, Pool>()
   private endpoints: ReadonlyArray<Endpoint> = []
+  /** Why there are no endpoints, or fewer than there should be, as the resolver has said last. */
+  private problem: string | undefined = undefined
+  /** Why the resolver failed the last time; undefined where it has answered since. */
+  private resolverFailure: string | undefined = undefined
   /** What calls may wait for: other endpoints, endpoints that are no longer left alone, or the end of it all. */
   private readonly changes = new Changes()
   /** What is known of the endpoints, in their order. */
@@ -181,15 +188,28 @@ export class Client implements PoolOwner {
     return this.start(request.key, request.args, request.options, request, resume as Resume)
   }
 
+  /** Begins with what the resolver has answered first. */
+  begin(resolution: Resolution): void {
+    this.unchanged(resolution)
+    this.update(resolution.endpoints)
+  }
+
   /** Takes over what the resolver has answered anew. */
-  resolved({ endpoints, version }: Resolution): void {
-    this.update(endpoints)
+  readonly changed = (resolution: Resolution): void => {
+    this.begin(resolution)
     // Without a version nobody knows whether anything has changed.
-    if (version !== undefined && this.settings.metrics !== undefined) this.settings.metrics.resolverUpdates++
+    if (resolution.version !== undefined && this.settings.metrics !== undefined) this.settings.metrics.resolverUpdates++
+  }
+
+  /** Takes over nothing but what the resolver says of its endpoints. */
+  readonly unchanged = ({ problem }: Resolution): void => {
+    this.problem = problem === undefined ? undefined : textOf(problem)
+    this.resolverFailure = undefined
   }
 
   /** The resolver has failed; its last endpoints stay in use. */
-  notResolved(): void {
+  readonly failed = (cause: Cause.Cause<ResolverError>): void => {
+    this.resolverFailure = textOf(Cause.squash(cause))
     if (this.settings.metrics !== undefined) this.settings.metrics.resolverFailures++
   }
 
@@ -552,8 +572,20 @@ export class Client implements PoolOwner {
   }
 
   private deadlineMessage(call: Call, attempts: Attempts): string {
+    const late = `deadline exceeded: no answer to ${call.method} in time`
+    const wasSent = call.onUnsent !== undefined
+    if (this.endpoints.length === 0 && !wasSent) return this.withResolver(`${late}; there are no endpoints`)
     const failures = [...attempts.failures].map(([endpoint, message]) => `; ${endpoint}: ${message}`).join("")
-    return `deadline exceeded: no answer to ${call.method} in time${failures}`
+    return failures === "" ? late : this.withResolver(`${late}${failures}`)
+  }
+
+  /** What there is to say of a call that has no endpoint, and what the resolver has to do with that. */
+  private withResolver(message: string): string {
+    const { endpoints, problem, resolverFailure } = this
+    const why = problem === undefined ? "" : `${endpoints.length === 0 ? ":" : ";"} ${problem}`
+    return resolverFailure === undefined
+      ? `${message}${why}`
+      : `${message}${why}; the resolver failed: ${resolverFailure}`
   }
 
   /** Picks, dials, sends; and again with another endpoint until one has taken the request or none is left. */
@@ -679,15 +711,18 @@ export class Client implements PoolOwner {
     })
   }
 
-  /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said. */
+  /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what the resolver says. */
   private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
     const failures = new Map(attempts.failures)
     for (const address of hard) {
       const failure = this.pools.get(address)?.lastFailure
       if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
     }
-    if (failures.size === 0) return error
-    return Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
+    const known = failures.size === 0
+      ? error
+      : Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
+    const message = this.withResolver(known.message)
+    return message === known.message ? known : new Unreachable({ message, attempts: known.attempts })
   }
 
   /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are to be avoided. */
