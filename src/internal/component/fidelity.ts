@@ -91,52 +91,64 @@ const withoutUndefined = new SchemaTransformation.Transformation<unknown, unknow
   SchemaGetter.transformOptional(Option.filter((value) => value !== undefined))
 )
 
+/** An array or an object, and how far it has been looked through. */
+interface Open {
+  readonly value: Readonly<Record<PropertyKey, unknown>>
+  /** The keys of an object; an array has none but its indexes. */
+  readonly keys: ReadonlyArray<string> | undefined
+  readonly length: number
+  at: number
+}
+
+/** What in a value comes back from JSON as something else. No recursion: values may be deeper than the stack. */
 const jsonProblem = (value: unknown): Problem | undefined => {
-  const path: Array<PropertyKey> = []
+  const open: Array<Open> = []
+  const around = new Set<unknown>()
+  let next = value
   try {
-    const found = notJson(value, path)
-    return found === undefined ? undefined : { path, issue: `${expectedJson}, got ${found}` }
-  } catch (error) {
-    // The stack ends, or what the value's own code has thrown.
-    const found = error instanceof RangeError ? "one that contains itself or is nested too deep" : "one that throws"
-    return { path: [], issue: `${expectedJson}, got ${found}` }
-  }
-}
-
-const expectedJson = "Expected a value that JSON carries"
-
-/** What in a value comes back from JSON as something else, if anything does; `path` then leads to it. */
-const notJson = (value: unknown, path: Array<PropertyKey>): string | undefined => {
-  if (value === null || typeof value === "string" || typeof value === "boolean") return undefined
-  if (typeof value === "object") return notJsonInside(value, path)
-  if (typeof value === "number") return Number.isFinite(value) ? undefined : String(value)
-  return value === undefined ? "undefined" : `a ${typeof value}`
-}
-
-const notJsonInside = (value: object, path: Array<PropertyKey>): string | undefined => {
-  if (Array.isArray(value)) {
-    if (hasToJson(value)) return "an array with a toJSON method"
-    for (let i = 0; i < value.length; i++) {
-      const found = notJsonAt(i, value[i], path)
-      if (found !== undefined) return found
+    while (true) {
+      const found = around.has(next) ? "a value that contains itself" : notJson(next)
+      if (found !== undefined) return notCarried(open.map(({ at, keys }) => keys?.[at] ?? at), found)
+      if (typeof next === "object" && next !== null) {
+        around.add(next)
+        open.push(opened(next))
+      }
+      let last = open.at(-1)
+      while (last !== undefined && ++last.at >= last.length) {
+        around.delete(last.value)
+        open.pop()
+        last = open.at(-1)
+      }
+      if (last === undefined) return undefined
+      const key = last.keys?.[last.at]
+      // JSON leaves a property out that is undefined, and then it is undefined, too.
+      next = key === undefined ? last.value[last.at] : last.value[key] ?? null
     }
-    return undefined
+  } catch {
+    return notCarried([], "one that throws where it is read")
   }
-  if (!isPlain(value)) return `an instance of ${className(value)}`
-  if (hasToJson(value)) return "an object with a toJSON method"
-  for (const [key, inner] of Object.entries(value)) {
-    // JSON leaves such a property out, and then it is undefined, too.
-    const found = inner === undefined ? undefined : notJsonAt(key, inner, path)
-    if (found !== undefined) return found
-  }
-  return undefined
 }
 
-const notJsonAt = (key: PropertyKey, value: unknown, path: Array<PropertyKey>): string | undefined => {
-  path.push(key)
-  const found = notJson(value, path)
-  if (found === undefined) path.pop()
-  return found
+const notCarried = (path: ReadonlyArray<PropertyKey>, found: string): Problem => ({
+  path,
+  issue: `Expected a value that JSON carries, got ${found}`
+})
+
+const opened = (object: object): Open => {
+  // What is read of it are its own keys.
+  const value = object as Record<PropertyKey, unknown>
+  if (Array.isArray(object)) return { value, keys: undefined, length: object.length, at: -1 }
+  const keys = Object.keys(object)
+  return { value, keys, length: keys.length, at: -1 }
+}
+
+/** What a value is, where JSON has no such; what is inside it is not looked at. */
+const notJson = (value: unknown): string | undefined => {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return undefined
+  if (typeof value === "number") return Number.isFinite(value) ? undefined : String(value)
+  if (typeof value !== "object") return value === undefined ? "undefined" : `a ${typeof value}`
+  if (!Array.isArray(value) && !isPlain(value)) return `an instance of ${className(value)}`
+  return hasToJson(value) ? "an object with a toJSON method" : undefined
 }
 
 const hasToJson = (value: object): boolean => "toJSON" in value && typeof value.toJSON === "function"
