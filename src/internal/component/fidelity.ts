@@ -56,19 +56,25 @@ const mayHaveProblem = (part: SchemaAST.AST): boolean =>
   (part._tag === "UniqueSymbol" && textProblem(part.symbol) !== undefined) ||
   (part._tag === "Enum" && part.enums.some(([, value]) => textProblem(value) !== undefined))
 
+/** U+FFFD in UTF-8. */
 const replacement = new TextEncoder().encode("\ufffd")
 
 /** Up to here a loop is faster than a call out of JavaScript. */
-const fewBytes = 128
+const fewBytes = 256
 
-/** Whether a text in these bytes may have lost something: UTF-8 writes U+FFFD for a lone surrogate. */
+/** Whether a text in these bytes may have lost something: UTF-8 has U+FFFD for a lone surrogate. */
 export const hasReplacement = (bytes: Uint8Array): boolean => {
   if (bytes.length > fewBytes) return Buffer.prototype.includes.call(bytes, replacement)
-  for (let i = 2; i < bytes.length; i++) {
-    if (bytes[i] === 0xbd && bytes[i - 1] === 0xbf && bytes[i - 2] === 0xef) return true
+  // Of three bytes that follow one another, one is looked at.
+  for (let i = 2; i < bytes.length; i += 3) {
+    const byte = bytes[i] ?? 0
+    if (byte > 0x7f && isReplacement(bytes, byte === 0xef ? i : byte === 0xbf ? i - 1 : i - 2)) return true
   }
   return false
 }
+
+const isReplacement = (bytes: Uint8Array, at: number): boolean =>
+  bytes[at] === 0xef && bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd
 
 /** A part with a check of what is written. It is no check of a schema, which options of an Rpc may turn off. */
 const checked = (
