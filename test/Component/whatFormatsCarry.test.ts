@@ -347,6 +347,22 @@ const table: Record<string, Row> = {
     arrives: [{ _tag: "A", text: "\ufffd" }, { _tag: "B", record: { "\ufffd": 1 } }, "\ufffd"],
     arrivesInJson: [{ _tag: "A", text: "\ud800" }, { _tag: "B", record: { "\ud800": 1 } }, "\ud800"]
   },
+  "a tag with a record beside it": {
+    schema: Schema.Union([
+      Schema.StructWithRest(Schema.TaggedStruct("A", { n: Schema.Number }), [
+        Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Number]))
+      ]),
+      Schema.TaggedStruct("B", { text: Schema.String })
+    ]),
+    arrives: [{ _tag: "B", text: "\ufffd" }, { _tag: "A", n: 1, "\ufffd": "\ufffd" }],
+    arrivesInJson: [{ _tag: "A", n: 1, more: "\ud800" }, { _tag: "A", n: 1, "\ud800": 1 }]
+  },
+  "tuples": {
+    schema: Schema.TupleWithRest(Schema.Tuple([Schema.String, Schema.Unknown]), [Schema.Unknown]),
+    arrives: [["\ufffd", 1], ["", null, "\ud800", {}]],
+    arrivesInJson: [["\ud800", 1]],
+    refused: [[["", 1, undefined], /got undefined at \[2\]$/]]
+  },
   "an error": {
     schema: Failed,
     arrives: [new Failed({ why: "\ufffd" })],

@@ -80,13 +80,14 @@ const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
   const checked = checkingText(written)
   const hasText = checked !== written
   let encodeChecked: typeof encode | undefined
-  /** Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement character. */
-  const checkText = (value: unknown, bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError> =>
-    hasText && hasReplacement(bytes)
-      ? (encodeChecked ??= binaryEncode(checked, options))(value)
-      : Exit.succeed(noteEncoded(bytes))
   return {
-    encode: (value) => flatMapEager(encode(value), (bytes) => checkText(value, bytes)),
+    encode: (value) =>
+      flatMapEager(encode(value), (bytes) => {
+        if (!hasText || !hasReplacement(bytes)) return Exit.succeed(noteEncoded(bytes))
+        noteEncoded(bytes)
+        // Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement character.
+        return (encodeChecked ??= binaryEncode(checked, options))(value)
+      }),
     decode: (bytes) => {
       // Fields that are bytes are copies.
       if (copies) noteFresh(bytes.length)
