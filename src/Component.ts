@@ -118,6 +118,29 @@ export interface ClientOptions {
    * How arguments are written; the server answers in the same way. `"binary"` is SchemaBinary in the mode that is open to evolution;
    * `"json"` can be read on the wire, and carries what has no binary form, such as a union whose members nothing tells apart. A method
    * whose schemas have no such form is a defect that says so. Default: `"binary"`.
+   *
+   * **Details**
+   *
+   * A value arrives as it was, or the side that writes it refuses it: a payload is then a defect of the caller, a result or a failure one of
+   * the handler, which names the method and says what was expected, and where.
+   *
+   * | | `"binary"` | `"json"` |
+   * |---|---|---|
+   * | `Unknown`, `Any`, `ObjectKeyword` | what JSON carries | what JSON carries |
+   * | text with a lone surrogate, also as a key | refused | carried |
+   * | `Number`: NaN, Infinity, -Infinity | carried | carried |
+   * | `Number`: -0 | carried | arrives as 0 |
+   * | `undefined` | carried | written as null |
+   *
+   * JSON carries null, booleans, finite numbers, text (with lone surrogates, too), arrays and plain objects. It refuses `undefined`, also as
+   * an element, functions, symbols, bigints, NaN, infinite numbers, instances of classes such as `Map`, `Date` and `Error`, whatever has a
+   * `toJSON`, and what contains itself. It leaves out properties that are `undefined`, and those whose key is a symbol; -0 arrives as 0.
+   *
+   * **Gotchas**
+   *
+   * In `"json"` the members of a union are told apart by their JSON alone: where a schema allows both null and `undefined`, `undefined`
+   * arrives as null, and where it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"` tells them apart.
+   * `Schema.Defect` makes JSON of any value by itself, and what JSON does not carry arrives as something else.
    */
   readonly format?: "binary" | "json" | undefined
   /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */

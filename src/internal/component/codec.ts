@@ -32,6 +32,7 @@ import { ownBytes } from "../bytes.ts"
 import { noteFresh } from "../collections.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import { contractOf, fingerprintOf } from "./contract.ts"
+import { checkingJson, checkingText, hasReplacement } from "./fidelity.ts"
 
 /** How values are written: compact and open to evolution, or readable. */
 export type Format = "binary" | "json"
@@ -77,21 +78,35 @@ const defaultOptions: ParseOptions = Context.get(Context.empty(), Rpc.ParseOptio
 type WithoutServices = Schema.Codec<unknown, unknown>
 
 const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
-  const codec = SchemaBinary.toCodec(schema as WithoutServices)
-  const encode = Schema.encodeEffect(codec, options)
-  const decode = Schema.decodeEffect(codec, options) as Codec["decode"]
+  const written = checkingJson(schema, "binary")
+  const encode = binaryEncode(written, options)
+  const decode = Schema.decodeEffect(SchemaBinary.toCodec(schema as WithoutServices), options) as Codec["decode"]
   const copies = mayHoldBytes(schema)
+  const checked = checkingText(written)
+  const hasText = checked !== written
+  let encodeChecked: typeof encode | undefined
   return {
-    encode: (value) => mapEager(encode(value), noteEncoded),
+    encode: (value) =>
+      flatMapEager(encode(value), (bytes) => {
+        if (!hasText || !hasReplacement(bytes)) return Exit.succeed(noteEncoded(bytes))
+        noteEncoded(bytes)
+        // Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement character.
+        return (encodeChecked ??= binaryEncode(checked, options))(value)
+      }),
     decode: (bytes) => {
       // Fields that are bytes are copies.
       if (copies) noteFresh(bytes.length)
       // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
       return decode(bytes)
     },
-    direct: options === defaultOptions && isSelfValidating(schema) ? binaryDirect(schema, copies) : undefined
+    direct: options === defaultOptions && isSelfValidating(schema)
+      ? binaryDirect(schema, copies, written === schema, hasText)
+      : undefined
   }
 }
+
+const binaryEncode = (schema: Schema.Top, options: ParseOptions) =>
+  Schema.encodeEffect(SchemaBinary.toCodec(schema as WithoutServices), options)
 
 /**
  * Whether the binary format by itself checks all that the schema asks for: no checks, no transformations, no classes. Only such schemas may
@@ -153,13 +168,15 @@ const largestHeld = 65_536
  * Without the pass of the schema around the binary format, which has nothing left to say. Where both ends of a call read and write a small
  * struct, that pass took a fifth of their CPU.
  */
-const binaryDirect = (schema: Schema.Top, copies: boolean): Direct => {
+const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, hasText: boolean): Direct => {
   const encoder = SchemaBinary.encoder(schema)
   let parser = SchemaBinary.parser(schema as WithoutServices)
   return {
     encode: (value) => {
+      if (!encodes) return undefined
       try {
-        return noteEncoded(encoder.encode(value))
+        const bytes = noteEncoded(encoder.encode(value))
+        return hasText && hasReplacement(bytes) ? undefined : bytes
       } catch {
         return undefined
       }
@@ -195,17 +212,25 @@ const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 const json = (schema: Schema.Top, options: ParseOptions): Codec => {
-  const codec = Schema.toCodecJson(schema as WithoutServices)
-  const encode = Schema.encodeEffect(codec, options)
-  const decode = Schema.decodeUnknownEffect(codec, options)
+  const encode = Schema.encodeEffect(Schema.toCodecJson(checkingJson(schema, "json") as WithoutServices), options)
+  const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(schema as WithoutServices), options)
   return {
     // In plain code: `Schema.fromJsonString` would make an effect of each, however simple the schema.
-    encode: (value) => mapEager(encode(value), (json) => utf8.encode(JSON.stringify(json))),
+    encode: (value) => flatMapEager(encode(value), writeJson),
     decode: (bytes) => {
       const parsed = parseJson(bytes)
       return Exit.isSuccess(parsed) ? decode(parsed.value) : parsed
     },
     direct: undefined
+  }
+}
+
+const writeJson = (json: unknown): Exit.Exit<Uint8Array> => {
+  try {
+    return Exit.succeed(utf8.encode(JSON.stringify(json)))
+  } catch (error) {
+    // It is deeper than the stack, or longer than a text may be.
+    return Exit.die(error)
   }
 }
 
@@ -217,10 +242,13 @@ const parseJson = (bytes: Uint8Array): Exit.Exit<unknown, SyntaxError> => {
   }
 }
 
-/** `Effect.map` that leaves an `Exit` one. */
-const mapEager = <A, B, E>(effect: Effect.Effect<A, E>, f: (value: A) => B): Effect.Effect<B, E> => {
+/** `Effect.flatMap` that leaves an `Exit` one. */
+const flatMapEager = <A, B, E>(
+  effect: Effect.Effect<A, E>,
+  f: (value: A) => Effect.Effect<B, E>
+): Effect.Effect<B, E> => {
   const value = valueNow(effect)
-  return value === undefined ? Effect.map(effect, f) : Exit.succeed(f(value.value))
+  return value === undefined ? Effect.flatMap(effect, f) : f(value.value)
 }
 
 /** What an effect has succeeded with already, if it has. */

@@ -1,0 +1,195 @@
+/**
+ * What a format would carry as something else is refused where it is written.
+ *
+ * Both formats write what a schema calls `Unknown`, `Any` or `ObjectKeyword` as JSON, which makes null of NaN, `{}` of a Map, and nothing at
+ * all of a function. Binary writes text as UTF-8, which has no lone surrogates. So these parts of a schema get a check of what is written. The
+ * bytes stay what they were, and readers need none of this.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaGetter from "effect/SchemaGetter"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import { Buffer } from "node:buffer"
+import { attempt, clip } from "../userError.ts"
+import { changed, isDeclaredJson, replaceParts } from "./schemaParts.ts"
+
+/** What is wrong with a value, and where in it. */
+interface Problem {
+  readonly path: ReadonlyArray<PropertyKey>
+  readonly issue: string
+}
+
+/** The schema with a check of what is written as JSON in both formats; the schema itself where it has no such part. */
+export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
+  replaceParts(schema, (part) => {
+    const isOptional = part.context?.isOptional === true
+    if (isJson(part)) {
+      const any = changed(SchemaAST.any, { context: part.context })
+      return checked(any, isOptional ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
+    }
+    // JSON of undefined would be null, which is not undefined where anything is allowed.
+    return format === "json" && isOptional && part._tag === "Union" &&
+        part.types.some((type) => isJson(SchemaAST.toEncoded(type)))
+      ? SchemaAST.decodeTo(SchemaAST.toEncoded(part), part, withoutUndefined)
+      : part
+  })
+
+/** Whether both formats write it as JSON. */
+const isJson = (part: SchemaAST.AST): boolean =>
+  part._tag === "Unknown" || part._tag === "Any" || part._tag === "ObjectKeyword" || isDeclaredJson(part)
+
+/** The schema with a check of the text that the binary format writes; the schema itself where it has none. */
+export const checkingText = (schema: Schema.Top): Schema.Top =>
+  replaceParts(schema, (part) => {
+    if (part._tag === "Objects" && part.indexSignatures.length > 0) {
+      return checked(SchemaAST.toEncoded(part), part, keyProblem)
+    }
+    return mayHaveProblem(part) ? checked(part, part, textProblem) : part
+  })
+
+/** Whether it may stand for text with a problem; literals are known. */
+const mayHaveProblem = (part: SchemaAST.AST): boolean =>
+  part._tag === "String" || part._tag === "TemplateLiteral" || part._tag === "Symbol" ||
+  (part._tag === "Literal" && textProblem(part.literal) !== undefined) ||
+  (part._tag === "UniqueSymbol" && textProblem(part.symbol) !== undefined) ||
+  (part._tag === "Enum" && part.enums.some(([, value]) => textProblem(value) !== undefined))
+
+/** U+FFFD in UTF-8. */
+const replacement = new TextEncoder().encode("\ufffd")
+
+/** Up to here a loop is faster than a call out of JavaScript. */
+const fewBytes = 256
+
+/** Whether a text in these bytes may have lost something: UTF-8 has U+FFFD for a lone surrogate. */
+export const hasReplacement = (bytes: Uint8Array): boolean => {
+  if (bytes.length > fewBytes) return Buffer.prototype.includes.call(bytes, replacement)
+  // Of three bytes that follow one another, one is looked at.
+  for (let i = 2; i < bytes.length; i += 3) {
+    const byte = bytes[i] ?? 0
+    if (byte > 0x7f && isReplacement(bytes, byte === 0xef ? i : byte === 0xbf ? i - 1 : i - 2)) return true
+  }
+  return false
+}
+
+const isReplacement = (bytes: Uint8Array, at: number): boolean =>
+  bytes[at] === 0xef && bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd
+
+/** A part with a check of what is written. It is no check of a schema, which options of an Rpc may turn off. */
+const checked = (
+  written: SchemaAST.AST,
+  part: SchemaAST.AST,
+  problemOf: (value: unknown) => Problem | undefined
+): SchemaAST.AST =>
+  SchemaAST.decodeTo(
+    written,
+    part,
+    new SchemaTransformation.Transformation<unknown, unknown>(
+      SchemaGetter.passthrough(),
+      SchemaGetter.checkEffect((value) => Effect.succeed(problemOf(value)))
+    )
+  )
+
+/** An optional property that is undefined is left out. */
+const withoutUndefined = new SchemaTransformation.Transformation<unknown, unknown>(
+  SchemaGetter.passthrough(),
+  SchemaGetter.transformOptional(Option.filter((value) => value !== undefined))
+)
+
+/** An array or an object, and how far it has been looked through. */
+interface Open {
+  readonly value: Readonly<Record<PropertyKey, unknown>>
+  /** The keys of an object; an array has none but its indexes. */
+  readonly keys: ReadonlyArray<string> | undefined
+  readonly length: number
+  at: number
+}
+
+/** What in a value comes back from JSON as something else. No recursion: values may be deeper than the stack. */
+const jsonProblem = (value: unknown): Problem | undefined => {
+  const open: Array<Open> = []
+  const around = new Set<unknown>()
+  let next = value
+  try {
+    while (true) {
+      const found = around.has(next) ? "a value that contains itself" : notJson(next)
+      if (found !== undefined) return notCarried(open.map(({ at, keys }) => keys?.[at] ?? at), found)
+      if (typeof next === "object" && next !== null) {
+        around.add(next)
+        open.push(opened(next))
+      }
+      let last = open.at(-1)
+      while (last !== undefined && ++last.at >= last.length) {
+        around.delete(last.value)
+        open.pop()
+        last = open.at(-1)
+      }
+      if (last === undefined) return undefined
+      const key = last.keys?.[last.at]
+      // JSON leaves a property out that is undefined, and then it is undefined, too.
+      next = key === undefined ? last.value[last.at] : last.value[key] ?? null
+    }
+  } catch {
+    return notCarried([], "one that throws where it is read")
+  }
+}
+
+const notCarried = (path: ReadonlyArray<PropertyKey>, found: string): Problem => ({
+  path,
+  issue: `Expected a value that JSON carries, got ${found}`
+})
+
+const opened = (object: object): Open => {
+  // What is read of it are its own keys.
+  const value = object as Record<PropertyKey, unknown>
+  if (Array.isArray(object)) return { value, keys: undefined, length: object.length, at: -1 }
+  const keys = Object.keys(object)
+  return { value, keys, length: keys.length, at: -1 }
+}
+
+/** What a value is, where JSON has no such; what is inside it is not looked at. */
+const notJson = (value: unknown): string | undefined => {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return undefined
+  if (typeof value === "number") return Number.isFinite(value) ? undefined : String(value)
+  if (typeof value !== "object") return value === undefined ? "undefined" : `a ${typeof value}`
+  if (!Array.isArray(value) && !isPlain(value)) return `an instance of ${className(value)}`
+  return hasToJson(value) ? "an object with a toJSON method" : undefined
+}
+
+const hasToJson = (value: object): boolean => "toJSON" in value && typeof value.toJSON === "function"
+
+/** Whether an object is no instance of a class: its prototype is that of objects, of whatever realm, or it has none. */
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype ||
+    (typeof prototype === "object" && Object.getPrototypeOf(prototype) === null &&
+      Object.hasOwn(prototype, "isPrototypeOf"))
+}
+
+const className = (value: object): string =>
+  attempt(() => {
+    // Whatever its type says, it may be anything.
+    const name: unknown = value.constructor.name
+    return typeof name === "string" && name !== "" ? clip(name, maxNameLength) : unnamed
+  }, unnamed)
+
+const unnamed = "a class"
+const maxNameLength = 128
+
+/** With the flag, one of a pair is none. */
+const loneSurrogate = /\p{Surrogate}/u
+
+const textProblem = (value: unknown): Problem | undefined => {
+  const text = typeof value === "symbol" ? Symbol.keyFor(value) : value
+  return typeof text === "string" && loneSurrogate.test(text)
+    ? { path: [], issue: "Expected text without lone surrogates, for which UTF-8 has no form" }
+    : undefined
+}
+
+const keyProblem = (value: unknown): Problem | undefined => {
+  const key = Object.keys(Object(value)).find((key) => loneSurrogate.test(key))
+  return key === undefined
+    ? undefined
+    : { path: [key], issue: "Expected a key without lone surrogates, for which UTF-8 has no form" }
+}

@@ -1,0 +1,112 @@
+/**
+ * The parts of a schema that are written as they are, which are at the end of all its transformations, and how to put others in their place.
+ */
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+
+/** The part itself, or what takes its place. What is inside a part has been replaced before it. */
+export type Replace = (part: SchemaAST.AST) => SchemaAST.AST
+
+/** The schema with other parts; the schema itself where none of them is replaced. */
+export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top => {
+  const seen = new Map<SchemaAST.AST, SchemaAST.AST>()
+  const suspended: Array<SchemaAST.Suspend> = []
+  let isReplaced = false
+
+  const go = (ast: SchemaAST.AST): SchemaAST.AST => {
+    let out = seen.get(ast)
+    if (out === undefined) {
+      out = ast.encoding === undefined ? replaced(withInner(ast)) : changed(ast, { encoding: encodingOf(ast.encoding) })
+      seen.set(ast, out)
+    }
+    return out
+  }
+
+  const replaced = (part: SchemaAST.AST): SchemaAST.AST => {
+    const out = replace(part)
+    if (out !== part) isReplaced = true
+    return out
+  }
+
+  const encodingOf = ([first, ...more]: SchemaAST.Encoding): SchemaAST.Encoding => {
+    const last = more.pop()
+    return last === undefined ? [linkOf(first)] : [first, ...more, linkOf(last)]
+  }
+
+  const linkOf = (link: SchemaAST.Link): SchemaAST.Link => new SchemaAST.Link(go(link.to), link.transformation)
+
+  const withInner = (ast: SchemaAST.AST): SchemaAST.AST => {
+    if (ast._tag === "Objects") {
+      return changed(ast, {
+        propertySignatures: ast.propertySignatures.map(({ name, type }) =>
+          new SchemaAST.PropertySignature(name, go(type))
+        ),
+        indexSignatures: ast.indexSignatures.map(({ parameter, type }) =>
+          new SchemaAST.IndexSignature(parameter, go(type))
+        )
+      })
+    }
+    if (ast._tag === "Arrays") return changed(ast, { elements: ast.elements.map(go), rest: ast.rest.map(go) })
+    if (ast._tag === "Union") return changed(ast, { types: ast.types.map(go) })
+    if (ast._tag === "Declaration") return declared(ast)
+    if (ast._tag !== "Suspend") return ast
+    suspended.push(ast)
+    return new SchemaAST.Suspend(() => go(ast.thunk()), ast.annotations, undefined, undefined, ast.context)
+  }
+
+  /** A declared type says in annotations what it is written as. */
+  const declared = (ast: SchemaAST.Declaration): SchemaAST.Declaration => {
+    if (leaves.has(representationOf(ast))) return ast
+    const annotations: Record<string, unknown> = { ...ast.annotations }
+    for (const name of writtenAs) {
+      const make = annotations[name]
+      if (!isLinkOf(make)) continue
+      const mapped = (...args: Parameters<LinkOf>) => {
+        const link = make(...args)
+        return link === undefined ? undefined : linkOf(link)
+      }
+      // What is replaced in there is found now, so that it is known whether anything is.
+      mapped(encodedParameters(ast))
+      annotations[name] = mapped
+    }
+    return changed(ast, { typeParameters: ast.typeParameters.map(go), annotations })
+  }
+
+  const out = go(schema.ast)
+  for (const { thunk } of suspended) go(thunk())
+  return isReplaced ? Schema.make<Schema.Top>(out) : schema
+}
+
+/** What kind of a declared type it is, for those of Effect. */
+const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
+  Predicate.hasProperty(annotations?.["representation"], "id") ? annotations["representation"].id : undefined
+
+/** The declared types of Effect that binary writes in its own way, and that have no parts. */
+const leaves: ReadonlySet<unknown> = new Set(
+  [Schema.BigDecimal, Schema.Date, Schema.DateTimeUtc, Schema.DateTimeZoned, Schema.Duration, Schema.Uint8Array].map(
+    ({ ast }) => representationOf(ast)
+  )
+)
+
+/** The annotations that give the link from a declared type to what it is written as. */
+const writtenAs = ["toCodecJson", "toCodec"]
+
+type LinkOf = (encodedParameters: ReadonlyArray<Schema.Top>) => SchemaAST.Link | undefined
+
+// What those annotations are: their types depend on a type that is not known here.
+const isLinkOf = (u: unknown): u is LinkOf => Predicate.isFunction(u)
+
+const encodedParameters = (ast: SchemaAST.Declaration): ReadonlyArray<Schema.Top> =>
+  ast.typeParameters.map((parameter) => Schema.make<Schema.Top>(SchemaAST.toEncoded(parameter)))
+
+/** Whether it is a declared type that says that its values are JSON. */
+export const isDeclaredJson = (ast: SchemaAST.AST): boolean => {
+  if (ast._tag !== "Declaration") return false
+  const make = ast.annotations?.toCodecJson
+  return isLinkOf(make) && make(encodedParameters(ast)) === undefined
+}
+
+/** A copy of a node: they are plain data with a prototype. */
+export const changed = <A extends SchemaAST.AST>(ast: A, changes: Partial<A>): A =>
+  Object.assign(Object.create(Object.getPrototypeOf(ast)), ast, changes)
