@@ -102,7 +102,7 @@ const encodedParameters = (ast: SchemaAST.Declaration): ReadonlyArray<Schema.Top
 
 /** Whether it is a declared type that says that its values are JSON. */
 export const isDeclaredJson = (ast: SchemaAST.AST): boolean => {
-  if (ast._tag !== "Declaration") return false
+  if (ast._tag !== "Declaration" || leaves.has(representationOf(ast))) return false
   const make = ast.annotations?.toCodecJson
   return isLinkOf(make) && make(encodedParameters(ast)) === undefined
 }
