@@ -29,6 +29,7 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/background.ts"
+import { logCause } from "./internal/log.ts"
 import { acceptFrom } from "./internal/net/arrivals.ts"
 import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
@@ -277,7 +278,7 @@ export const layer = <R, E, R2>(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : Effect.logError("the server has stopped: its listener broke", cause)
+            : logCause(Effect.logError, "the server has stopped: its listener broke", cause)
         )
       )
       yield* Effect.forkScoped(serving)

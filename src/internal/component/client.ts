@@ -15,7 +15,7 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
-import { errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
+import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
@@ -282,8 +282,5 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
  * Resumes, and tells the span what kind of failure there was. (That a call was given up while it waited for its answer is told where it is
  * cancelled: a frame on the fiber's stack would cost every call that succeeds.)
  */
-const recording = (span: Tracer.Span, resume: Resume): Resume => (result) => {
-  if (!Exit.isExit(result)) return resume(recordFailure(span, result))
-  if (Exit.isFailure(result)) span.attribute("error.type", errorType(result.cause))
-  resume(result)
-}
+const recording = (span: Tracer.Span, resume: Resume): Resume => (result) =>
+  resume(Exit.isExit(result) && Exit.isSuccess(result) ? result : recordFailure(span, result))

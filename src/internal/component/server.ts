@@ -17,7 +17,7 @@ import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
 import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
-import { typeOf } from "../userError.ts"
+import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
 
 /** `RpcMiddleware`, when what it needs is in the context and what its handler returns is none of its business. */
@@ -233,7 +233,7 @@ class IncomingRpc implements Incoming {
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     if (Exit.isFailure(exit)) {
       const failure = Cause.findErrorOption(exit.cause)
-      if (Option.isNone(failure) || failure.value instanceof Undecodable) return Exit.failCause(exit.cause)
+      if (Option.isNone(failure) || isInstance(failure.value, Undecodable)) return Exit.failCause(exit.cause)
       this.failure = typeOf(failure.value)
       this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
@@ -253,7 +253,12 @@ class IncomingRpc implements Incoming {
   private encode(codec: Codec.Codec, what: "result" | "failure", value: unknown): Effect.Effect<Uint8Array> {
     const bytes = codec.direct?.encode(value)
     if (bytes !== undefined) return Exit.succeed(bytes)
-    const encoded = codec.encode(value)
+    let encoded: Effect.Effect<Uint8Array, unknown>
+    try {
+      encoded = codec.encode(value)
+    } catch (defect) {
+      return Effect.die(Codec.unencodable(what, this.route.key, defect))
+    }
     return Codec.valueNow(encoded) ??
       Effect.catchCause(encoded, (cause) => Effect.die(Codec.unencodable(what, this.route.key, cause)))
   }

@@ -16,6 +16,7 @@ import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { copyInto, dataView, isBytes, ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
+import { logCause } from "../log.ts"
 import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
@@ -43,6 +44,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import { textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -214,7 +216,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   onOver(over: Over): void {
     this.tally?.count()
     if (over._tag === "Refused") this.logRefused(over.problem)
-    else this.logConnection(Effect.logDebug("a connection has ended"), over.error?.message)
+    else {this.logConnection(
+        Effect.logDebug("a connection has ended"),
+        over.error === undefined ? undefined : textOf(over.error)
+      )}
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const call of this.calls.values()) {
       // Whoever has got the answer need not stay for the rest.
@@ -421,9 +426,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       parent === undefined ? { kind: "server", attributes } : { kind: "server", attributes, parent },
       (span) => {
         // A handler that the deadline has ended was interrupted, too.
-        const typeOf = (cause: Cause.Cause<unknown>) =>
+        const kindOf = (cause: Cause.Cause<unknown>) =>
           call.stopped === "deadline" ? "DeadlineExceeded" : errorType(cause)
-        return Effect.provideService(recordFailure(span, handler, typeOf), Tracer.ParentSpan, span)
+        return Effect.provideService(recordFailure(span, handler, kindOf), Tracer.ParentSpan, span)
       }
     )
   }
@@ -519,7 +524,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   private logFailed({ key: { component, method } }: Route, message: string, cause: Cause.Cause<unknown>): void {
-    this.log(Effect.annotateLogs(Effect.logError(message, cause), { component, method }))
+    this.log(Effect.annotateLogs(logCause(Effect.logError, message, cause), { component, method }))
   }
 
   private respondError(id: number, chain: ErrorChain): void {
