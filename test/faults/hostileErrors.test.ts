@@ -165,6 +165,36 @@ for (const tracing of [true, false]) {
   })
 }
 
+describe("a handler that succeeds with what is no bytes", () => {
+  const { proxy, revoke } = Proxy.revocable(new Uint8Array(1), {})
+  revoke()
+  const results: Readonly<Record<string, object>> = {
+    "a revoked proxy of bytes": proxy,
+    "a proxy of bytes": new Proxy(new Uint8Array(1), {}),
+    "an object with the prototype of bytes": Object.create(Uint8Array.prototype)
+  }
+  for (const [what, result] of Object.entries(results)) {
+    it.live(`is answered as one that died, and logged, where it is ${what}`, () => {
+      const log = makeLog()
+      // Whatever its type says.
+      const succeed = Effect.succeed(result as Uint8Array)
+      return Effect.gen(function*() {
+        const { endpoint } = yield* tcp.serve(handlers.pipe(
+          HandlerMap.set(component, "give", () => succeed),
+          HandlerMap.set(component, "give later", () => later(succeed))
+        ))
+        const connection = yield* connect([endpoint])
+        for (const method of ["give", "give later"]) {
+          const error = yield* Effect.flip(connection.call(MethodKey.make(component, method), nothing))
+          assert.deepEqual([error._tag, error.message], ["RemoteError", "internal error: the handler died"])
+        }
+        assert.deepEqual(log.lines.map(({ message }) => message), ["a handler died", "a handler died"])
+        assert.match(log.lines[0]!.cause, /a handler's result is a Uint8Array, got object/)
+      }).pipe(Effect.provide(log.layer))
+    })
+  }
+})
+
 describe("a failure that a method declares, and whose name throws", () => {
   for (const tracing of [true, false]) {
     it.live(
