@@ -10,7 +10,7 @@ import { isCallError } from "../CallError.ts"
 import * as Component from "../Component.ts"
 import type { Connection } from "../Connection.ts"
 import { problemOf } from "../internal/component/codec.ts"
-import { textOf, typeOf } from "../internal/userError.ts"
+import { attempt, textOf, typeOf } from "../internal/userError.ts"
 import { describe, failed, type Failure, unusable } from "./failure.ts"
 import { json } from "./text.ts"
 
@@ -124,4 +124,5 @@ const failureOf = (rpc: Rpc.AnyWithProps, error: unknown): Effect.Effect<Failure
   )
 }
 
-const tagOf = (error: unknown): string => typeof error === "object" ? typeOf(error) : "Error"
+const tagOf = (error: unknown): string =>
+  attempt(() => typeof error === "object" && error !== null && "_tag" in error, false) ? typeOf(error) : "Error"

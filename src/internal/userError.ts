@@ -6,7 +6,7 @@
  */
 import * as Cause from "effect/Cause"
 import { format } from "effect/Formatter"
-import { isNativeError } from "node:util/types"
+import { isProxy } from "node:util/types"
 
 /** Longer texts are cut, so that an answer stays far below the largest message even where every character is quoted. */
 const maxTextLength = 65_536
@@ -108,9 +108,6 @@ const standInFor = (error: unknown, links: number): Error => {
   return standIn
 }
 
-/** How V8 reads the stack of its own errors. In versions before Node 24 it is a field, which has no getter. */
-const stackGetter = Object.getOwnPropertyDescriptor(new Error(), "stack")?.get
-
 /**
  * Whether loggers and tracers can read an error, all of which read it as Effect does: along all its causes. Errors as V8 makes them, as nearly
  * all are, are not made texts for that: the text of a stack takes longer than all the rest.
@@ -133,15 +130,21 @@ const isReadable = (error: unknown): boolean =>
 
 const isObject = (u: unknown): u is object => (typeof u === "object" && u !== null) || typeof u === "function"
 
-/** Reads what Effect reads of an error of V8, which throws where that would. False where it is another error. */
+/** Reads what Effect reads of an error of V8, which throws where that would. False where it is another value. */
 const readPlain = (error: object): boolean => {
-  if (!isNativeError(error)) return false
-  const stack = Object.getOwnPropertyDescriptor(error, "stack")
-  if (stack === undefined || stack.get !== stackGetter) return false
+  if (isProxy(error) || stackGetterOf(error) !== stackGetter) return false
   for (const key of Object.keys(error)) Reflect.get(error, key)
-  // Whatever the types say, anything can be assigned to both.
-  return typeof error.message === "string" && typeof error.name === "string"
+  return typeof Reflect.get(error, "message") === "string" && typeof Reflect.get(error, "name") === "string"
 }
+
+/** How the stack of an error is read; undefined where it is a field, and null where there is none. */
+const stackGetterOf = (error: object): unknown => {
+  const stack = Object.getOwnPropertyDescriptor(error, "stack")
+  return stack === undefined ? null : Reflect.get(stack, "get")
+}
+
+/** How V8 reads the stack of its own errors. Before Node 24 it is a field. */
+const stackGetter = stackGetterOf(new Error())
 
 /** Cuts a text that is too long, between two characters. */
 export const clip = (text: string, maxLength: number = maxTextLength): string =>

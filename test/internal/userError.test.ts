@@ -131,7 +131,7 @@ describe("a cause that is to be read by loggers and tracers", () => {
   const isField = Object.getOwnPropertyDescriptor(new Error(), "stack")?.get === undefined
   it.skipIf(isField)("does not make a text of a stack that nobody may want to read", () => {
     let formatted = 0
-    const prepare = Error.prepareStackTrace
+    const prepare: unknown = Reflect.get(Error, "prepareStackTrace")
     Error.prepareStackTrace = (error) => {
       formatted++
       return String(error)
@@ -140,7 +140,7 @@ describe("a cause that is to be read by loggers and tracers", () => {
       const cause = Cause.fail(new NotFound({ id: 1 }))
       assert.equal(UserError.readableCause(cause), cause)
     } finally {
-      Error.prepareStackTrace = prepare
+      Reflect.set(Error, "prepareStackTrace", prepare)
     }
     assert.equal(formatted, 0)
   })

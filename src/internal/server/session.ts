@@ -216,10 +216,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   onOver(over: Over): void {
     this.tally?.count()
     if (over._tag === "Refused") this.logRefused(over.problem)
-    else {this.logConnection(
-        Effect.logDebug("a connection has ended"),
-        over.error === undefined ? undefined : textOf(over.error)
-      )}
+    else {
+      const reason = over.error === undefined ? undefined : textOf(over.error)
+      this.logConnection(Effect.logDebug("a connection has ended"), reason)
+    }
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const call of this.calls.values()) {
       // Whoever has got the answer need not stay for the rest.
