@@ -5,6 +5,7 @@ import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, References, Schedule, Schema, SchemaGetter, Stream } from "effect"
 import {
   Balancer,
+  CallError,
   Component,
   Connection,
   type Endpoint,
@@ -64,6 +65,28 @@ describe("a call is Unreachable, with a reason,", () => {
           assert.ok(error._tag === "Unreachable")
           assert.match(error.message, /^the balancer failed: ./)
         }
+        assert.deepEqual(yield* connection.call(echo, args), args)
+      }))
+  }
+})
+
+describe("a schedule of retries", () => {
+  for (const [what, make] of all) {
+    it.live(`whose predicate throws ${what} ends the call with that, and nothing else`, () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* memory.serve(handlers)
+        const balancer = yield* Balancer.make(() =>
+          Effect.fail(new CallError.Unreachable({ message: "no", attempts: [] }))
+        )
+        const connection = yield* connect([endpoint])
+        let made: unknown
+        const retry = Schedule.while(Schedule.forever, (): boolean => {
+          throw made = make()
+        })
+        const exit = yield* Effect.exit(connection.call(echo, args, { balancer, retry }))
+        assert.ok(Exit.isFailure(exit))
+        const [reason] = exit.cause.reasons
+        assert.ok(reason?._tag === "Die" && Object.is(reason.defect, made))
         assert.deepEqual(yield* connection.call(echo, args), args)
       }))
   }
