@@ -29,13 +29,13 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/background.ts"
-import { logCause } from "./internal/log.ts"
 import { acceptFrom } from "./internal/net/arrivals.ts"
 import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
 import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
 import { tableOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
+import { readableCause } from "./internal/userError.ts"
 import { Warnings } from "./internal/warnings.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
 
@@ -278,7 +278,7 @@ export const layer = <R, E, R2>(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : logCause(Effect.logError, "the server has stopped: its listener broke", cause)
+            : Effect.logError("the server has stopped: its listener broke", readableCause(cause))
         )
       )
       yield* Effect.forkScoped(serving)

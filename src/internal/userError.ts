@@ -81,26 +81,27 @@ export const isInstance = <A>(error: unknown, of: abstract new(...args: never) =
   attempt(() => error instanceof of, false)
 
 /**
- * A cause that loggers and tracers can read: the same one, unless an error in it throws when it is read. Such an error is replaced with one
- * that says what is known of it.
+ * A cause that loggers and tracers can read: the same one, unless an error in it throws when it is read. Such an error is
+ * replaced with one that says what is known of it.
  */
 export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
   cause.reasons.every((reason) => Cause.isInterruptReason(reason) || isReadable(errorOf(reason)))
     ? cause
     : Cause.fromReasons(cause.reasons.map((reason) => {
       if (Cause.isInterruptReason(reason)) return reason
-      const error = readable(errorOf(reason))
+      const error = readableOrStandIn(errorOf(reason))
       return Cause.isDieReason(reason) ? Cause.makeDieReason(error) : Cause.makeFailReason(error)
     }))
 
 const errorOf = (reason: Cause.Fail<unknown> | Cause.Die): unknown =>
   Cause.isDieReason(reason) ? reason.defect : reason.error
 
-const readable = (error: unknown, links = maxLinks): unknown => isReadable(error) ? error : standInFor(error, links)
+const readableOrStandIn = (error: unknown, links = maxLinks): unknown =>
+  isReadable(error) ? error : standInFor(error, links)
 
 const standInFor = (error: unknown, links: number): Error => {
   const cause = links === 0 ? undefined : causeOf(error)
-  const standIn = new Error(textOf(error), cause === undefined ? {} : { cause: readable(cause, links - 1) })
+  const standIn = new Error(textOf(error), cause === undefined ? {} : { cause: readableOrStandIn(cause, links - 1) })
   standIn.name = typeOf(error)
   const stack = attempt(() => isError(error) ? error.stack : undefined, undefined)
   // Its own would be that of this place.
@@ -109,8 +110,8 @@ const standInFor = (error: unknown, links: number): Error => {
 }
 
 /**
- * Whether loggers and tracers can read an error, all of which read it as Effect does: along all its causes. Errors as V8 makes them, as nearly
- * all are, are not made texts for that: the text of a stack takes longer than all the rest.
+ * Whether loggers and tracers can read an error. All of them read it as Effect does: along all its causes. Nearly all
+ * errors are as V8 makes them. Their stacks are not made texts for that: it takes longer than all the rest.
  */
 const isReadable = (error: unknown): boolean =>
   attempt(() => {

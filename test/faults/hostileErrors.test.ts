@@ -1,6 +1,6 @@
 /**
- * Errors that throw when they are looked at, or are nothing like an error: each call that ends with one is answered and counted as a failure,
- * and the server goes on.
+ * Errors that throw when they are looked at, or are nothing like an error: each call that ends with one is answered and
+ * counted as a failure, and the server goes on.
  */
 import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Schema, Tracer } from "effect"

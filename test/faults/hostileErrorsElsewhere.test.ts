@@ -1,5 +1,6 @@
 /**
- * Errors that throw when they are looked at, from the rest of a user's code: endpoints, balancers, resolvers, listeners, sockets and schemas.
+ * Errors that throw when they are looked at, from the rest of a user's code: endpoints, balancers, resolvers, listeners,
+ * sockets and schemas.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, References, Schedule, Schema, SchemaGetter, Stream } from "effect"

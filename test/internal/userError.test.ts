@@ -1,5 +1,5 @@
 import { describe, it } from "@effect/vitest"
-import { Cause, Data, Schema } from "effect"
+import { Cause, Console, Data, Effect, Logger, Schema } from "effect"
 import * as assert from "node:assert/strict"
 import { runInNewContext } from "node:vm"
 import * as UserError from "../../src/internal/userError.ts"
@@ -109,6 +109,31 @@ describe("a cause that is to be read by loggers and tracers", () => {
       assert.equal(UserError.readableCause(cause), cause)
     }
   })
+
+  const loggers = {
+    "the default logger": Logger.consolePretty(),
+    "the JSON logger": Logger.consoleJson,
+    "the structured logger": Logger.consoleStructured,
+    "the logger of lines": Logger.consoleLogFmt
+  }
+  for (const [name, logger] of Object.entries(loggers)) {
+    it.effect(`is written by ${name}, whatever the error`, () =>
+      Effect.gen(function*() {
+        for (const [what, make] of Object.entries(hostileErrors)) {
+          const written: Array<unknown> = []
+          const write = (...values: ReadonlyArray<unknown>) => void written.push(...values)
+          const nothing = () => {}
+          const quiet = { ...console, log: write, error: write, group: nothing, groupEnd: nothing }
+          yield* Effect.logError("it failed", UserError.readableCause(Cause.die(make()))).pipe(
+            // Written after the cause.
+            Effect.annotateLogs({ method: "do" }),
+            Effect.provide(Logger.layer([logger])),
+            Effect.provideService(Console.Console, quiet)
+          )
+          assert.match(JSON.stringify(written), /it failed.*method/, what)
+        }
+      }))
+  }
 
   it("keeps what can be said of an error that cannot be read", () => {
     const cause = Cause.fromReasons<unknown>([

@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Resolution, Resolver } from "../../Resolver.ts"
-import { logCause } from "../log.ts"
+import { readableCause } from "../userError.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
 const firstWait = 10
@@ -52,7 +52,7 @@ export const watch = Effect.fnUntraced(function*(
     if (Exit.isFailure(exit)) {
       onFailure()
       if (!health.failing) {
-        yield* logCause(Effect.logWarning, "the resolver failed; its last endpoints stay in use", exit.cause)
+        yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", readableCause(exit.cause))
       }
       health.failing = true
     } else {
@@ -67,7 +67,7 @@ export const watch = Effect.fnUntraced(function*(
           })
           return Effect.andThen(changed ? listed : Effect.void, Effect.sync(() => apply(resolution)))
         }).pipe(
-          Effect.catchCause((cause) => logCause(Effect.logError, "the endpoints could not be taken over", cause))
+          Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", readableCause(cause)))
         )
       }
     }

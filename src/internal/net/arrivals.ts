@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
-import { logCause } from "../log.ts"
+import { readableCause } from "../userError.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
 export interface Arrival<out R> {
@@ -65,10 +65,9 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
   }).pipe(
     Effect.map((handlers): Accepted<R> => ({ connection, handlers })),
     Effect.catch((error) =>
-      logCause(
-        Effect.logError,
+      Effect.logError(
         "No handlers for a connection: the function that gives them threw, or gave none",
-        Cause.fail(error)
+        readableCause(Cause.fail(error))
       ).pipe(
         Effect.annotateLogs({ listener: address, peer: peer.address }),
         Effect.andThen(Effect.sync((): undefined => void connection.destroy()))

@@ -16,7 +16,6 @@ import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { copyInto, dataView, isBytes, ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
-import { logCause } from "../log.ts"
 import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
@@ -44,7 +43,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { textOf } from "../userError.ts"
+import { readableCause, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -524,7 +523,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   private logFailed({ key: { component, method } }: Route, message: string, cause: Cause.Cause<unknown>): void {
-    this.log(Effect.annotateLogs(logCause(Effect.logError, message, cause), { component, method }))
+    this.log(Effect.annotateLogs(Effect.logError(message, readableCause(cause)), { component, method }))
   }
 
   private respondError(id: number, chain: ErrorChain): void {

@@ -53,7 +53,9 @@ export const errorType = (cause: Cause.Cause<unknown>): string => {
   return Cause.hasInterruptsOnly(cause) ? "canceled" : "defect"
 }
 
-/** Tells a span what kind of failure an effect ends with, also where it is interrupted. Its tracer can read that failure. */
+/**
+ * Tells a span what kind of failure an effect ends with, also where it is interrupted. Its tracer can read that failure.
+ */
 export const recordFailure = <A, E, R>(
   span: Tracer.Span,
   effect: Effect.Effect<A, E, R>,
@@ -68,8 +70,8 @@ export const recordFailure = <A, E, R>(
   })
 
 /**
- * Ends a span whose failure its tracer could not read. Any other is ended by who has opened it, and so is this one, to no effect: Effect ends
- * no span twice.
+ * Ends a span whose failure its tracer could not read. Any other is ended by who has opened it. So is this one, to no
+ * effect: Effect ends no span twice.
  */
 const endReadably = (span: Tracer.Span, cause: Cause.Cause<unknown>): void => {
   const readable = readableCause(cause)
