@@ -4,12 +4,12 @@
  * | what happened | error | what to do |
  * |---|---|---|
  * | the connection was closed by its owner | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
- * | the connection to the server broke | {@link CommunicationError} `Lost` | call again where the method is idempotent: what had not been sent yet has gone elsewhere |
- * | the peer broke the protocol | {@link CommunicationError} `Protocol` | look at what runs at that address |
- * | the arguments are larger than `maxMessageSize` | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
+ * | the connection to the server broke, or was ended because the server broke the protocol | {@link CommunicationError} `Lost` | call again where the method is idempotent: what had not been sent yet has gone elsewhere |
+ * | the answer to this call cannot be decoded, or its contract does not fit the server's | {@link CommunicationError} `Protocol` | look at what runs at that address, and compare contracts |
+ * | the arguments, the result or the error are larger than `maxMessageSize` of either end | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
  * | no server could be reached | {@link Unreachable} | call again later, or call with `waitForReady` |
  * | the deadline passed | {@link DeadlineExceeded} | give up, or allow more time |
- * | the handler failed or could not run, or its result is larger than the server's `maxMessageSize` | {@link RemoteError} | as the chain says |
+ * | the handler failed or could not run | {@link RemoteError} | as the chain says |
  *
  * **Example**
  *
@@ -58,12 +58,17 @@ const communicationErrorFields = {
 /**
  * The call was not carried to its end by the connection it went over.
  *
- * - `reason._tag`: `Closed`, the connection's owner closed it; `Lost`, it broke; `Protocol`, the peer sent what the protocol does not
- *   allow, such as a result over `maxMessageSize`; `TooLarge`, the arguments exceed it, and were not sent.
+ * - `reason._tag`: `Closed`, the connection's owner closed it. `Lost`, it broke, or was ended because the server sent
+ *   what the protocol does not allow. `Protocol`, the answer to this call cannot be decoded. `TooLarge`, the arguments,
+ *   the result, or the error that the handler failed with, are larger than the `maxMessageSize` of either end;
+ *   `message` says how large, and what the limit is. `Protocol` and `TooLarge` end this call only: the connection and
+ *   the calls beside it go on.
  * - `endpoint`: the address of the server, where one had been picked.
  * - `cause`: the error of the socket, where there is one.
  * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second effect. `true` says that
- *   a handler may have run, in part or to its end; so it is for `Lost` and `Protocol`, since a request that was not sent yet goes elsewhere.
+ *   a handler may have run, in part or to its end. So it is for `Lost`, since a request that was not sent yet goes
+ *   elsewhere, and for `Protocol`. For `TooLarge` it is `false` where the arguments are too large (unless an earlier
+ *   try of the same call may have run), and `true` where the answer is.
  *
  * Source: the constant `CommunicationError` of the Go package.
  *
@@ -94,6 +99,8 @@ const unreachableFields = {
  * recently that it is not tried again yet.
  *
  * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
+ * - `message`: all of them, why the resolver has no endpoints or fewer than there should be, where it says so, and why it failed, if it did
+ *   the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
  *

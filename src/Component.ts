@@ -158,6 +158,15 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
 /**
  * A client of a component over the ambient `Connection`.
  *
+ * **Details**
+ *
+ * Client and server may have different versions of a method's contract. A request in binary begins with a fingerprint of the contract's
+ * encoded shape: the names and types of payload, success and error, and which fields are optional. Checks, brands, annotations and what
+ * values are decoded to do not count. A server whose own fingerprint differs runs nothing and says so. The client then sends the method in
+ * JSON for as long as the connection lives, and logs one warning for each connection and method. What the server's schema makes of the
+ * JSON counts, and the other way round. A call that does not fit fails with an error that names the path and what was expected. A call that
+ * has no JSON form fails with a CommunicationError `Protocol` that says that the contracts differ, and nothing has run.
+ *
  * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be decoded fails with a
  * CommunicationError `Protocol` that says so. The options of a call, such as its `timeout`, are those of the region
  * (`Connection.withOptions`, `Deadline.within`). With `{ discard: true }` a method succeeds as soon as its handler has started; the handler

@@ -40,6 +40,7 @@ import { type Resume, startTyped, type TypedConnection, type TypedRequest } from
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
+import { textOf } from "./internal/userError.ts"
 import type { MethodKey } from "./MethodKey.ts"
 import * as Resolver from "./Resolver.ts"
 
@@ -92,7 +93,11 @@ export interface ClientOptions {
    * soon as it has; larger ones belong to the Connection from the call on, and must not be changed again. In bytes. Default: 16384.
    */
   readonly writeFlattenLimit?: number | undefined
-  /** The largest message to send or to take, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
+  /**
+   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose
+   * arguments or answer are larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer
+   * of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
+   */
   readonly maxMessageSize?: number | undefined
   /**
    * How many bytes of calls may wait on a connection whose server is slow to read them. Past that further calls to it wait in their turn, and
@@ -100,8 +105,8 @@ export interface ClientOptions {
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up, as one that breaks the
-   * protocol. Default: 1 minute.
+   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls
+   * in flight fail with CommunicationError `Lost`. Default: 1 minute.
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
@@ -244,8 +249,8 @@ export interface Connection {
    * Interrupting it ends the call at once and interrupts its handler. It fails with
    *
    * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
-   * - `CommunicationError`: the connection was lost or closed, the peer broke the protocol, or the arguments are too large;
-   *   `maybeExecuted` says whether a handler may have seen the call.
+   * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
+   *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
    * - `DeadlineExceeded`: its time is up.
    * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
    */
@@ -291,7 +296,8 @@ export const make = Effect.fnUntraced(function*(
   const settings = clientSettings(options)
   const first = yield* resolver.resolve()
   if (resolver.isConstant && first.endpoints.length === 0) {
-    return yield* new Unreachable({ message: "the resolver is constant and has no endpoints", attempts: [] })
+    const why = first.problem === undefined ? "" : `: ${textOf(first.problem)}`
+    return yield* new Unreachable({ message: `the resolver is constant and has no endpoints${why}`, attempts: [] })
   }
   const context = yield* background
   const balancer = yield* (options?.balancer ?? Balancer.roundRobin)
@@ -306,14 +312,9 @@ export const make = Effect.fnUntraced(function*(
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)
-    client.update(first.endpoints)
+    client.begin(first)
     if (!resolver.isConstant) {
-      const watching = watch(
-        resolver,
-        first,
-        (resolution) => client.resolved(resolution),
-        () => client.notResolved()
-      )
+      const watching = watch(resolver, first, client)
       // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)

@@ -52,15 +52,46 @@ export interface HandlerMap<out R> extends Pipeable {
   readonly entries: ReadonlyMap<string, Entry<R>>
 }
 
-const Proto = {
-  [TypeId]: TypeId,
+/**
+ * A map that shares its entries with those that were made of it: it has the first `size` of them. Only the latest, which has all, adds one in
+ * place. To copy them for each would take n² for n methods that are set one after the other.
+ */
+class Shared<out R> implements HandlerMap<R> {
+  readonly [TypeId]: typeof TypeId = TypeId
+  readonly #all: Map<string, Entry<R>>
+  readonly #size: number
+  #own: ReadonlyMap<string, Entry<R>> | undefined = undefined
+
+  constructor(all: Map<string, Entry<R>>) {
+    this.#all = all
+    this.#size = all.size
+  }
+
+  get entries(): ReadonlyMap<string, Entry<R>> {
+    return this.#own ??= new Map(this.#first())
+  }
+
+  with<R2>(entry: Entry<R2>): HandlerMap<R | R2> {
+    const isLatest = this.#all.size === this.#size
+    // Not in that of `empty`, which is there for good: so would be what was set first of all.
+    const inPlace = isLatest && this.#size > 0 && !this.#all.has(entry.key.hex)
+    const all: Map<string, Entry<R | R2>> = inPlace ? this.#all : new Map(this.#first())
+    add(all, entry)
+    return new Shared(all)
+  }
+
   pipe() {
     return pipeArguments(this, arguments)
   }
-}
 
-const make = <R>(entries: ReadonlyMap<string, Entry<R>>): HandlerMap<R> =>
-  Object.assign(Object.create(Proto), { entries })
+  *#first(): Iterable<readonly [string, Entry<R>]> {
+    let left = this.#size
+    for (const entry of this.#all) {
+      if (left-- === 0) return
+      yield entry
+    }
+  }
+}
 
 /** In place of one of the same method, but not of another whose names make the same key: `a.b` and `c`, `a` and `b.c`. */
 const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
@@ -79,7 +110,7 @@ const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
  * @category constructors
  * @since 0.1.0
  */
-export const empty: HandlerMap<never> = make(new Map())
+export const empty: HandlerMap<never> = new Shared(new Map())
 
 /**
  * Adds a handler for `method` of `component`, in place of one that is there already. Names that make the key of another method, as `a.b` and
@@ -107,10 +138,8 @@ export const set: {
 } = dual(
   4,
   <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
-    const key = MethodKey.make(component, method)
-    const entries = new Map<string, Entry<R | R2>>(self.entries)
-    add(entries, { key, handler })
-    return make(entries)
+    const entry = { key: MethodKey.make(component, method), handler }
+    return self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(self.entries)).with(entry)
   }
 )
 
@@ -131,5 +160,5 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
     for (const entry of map.entries.values()) add(entries, entry)
   }
   // The entries need the union of what the maps need, which the element type `unknown` has forgotten.
-  return make(entries) as HandlerMap<RequirementsOf<Maps[number]>>
+  return new Shared(entries) as HandlerMap<RequirementsOf<Maps[number]>>
 }

@@ -32,7 +32,17 @@ import { invalid } from "./internal/options.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
 import * as internalDns from "./internal/resolver/dns.ts"
-import { InvalidResolver, ResolverError, version, versions, type VersionTypeId } from "./internal/resolver/model.ts"
+import {
+  again,
+  InvalidResolver,
+  joined,
+  problemOf,
+  resolution,
+  ResolverError,
+  version,
+  versions,
+  type VersionTypeId
+} from "./internal/resolver/model.ts"
 import { nodeDns } from "./internal/resolver/nodeDns.ts"
 import { isScheme, parseEndpoints, splitFile, splitScheme } from "./internal/resolver/parse.ts"
 import * as internalStream from "./internal/resolver/stream.ts"
@@ -42,7 +52,8 @@ import * as internalTimeToLive from "./internal/resolver/timeToLive.ts"
  * The version of a set of endpoints.
  *
  * Versions are opaque: they come from a resolver's `resolve`, are given back to the `resolve` of the same resolver, and
- * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are.
+ * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are. A resolver is to be given the very object
+ * that it gave last: one of this package answers another at once, as who has that has not heard of the last `problem`.
  *
  * Source: `type Version` of the Go package.
  *
@@ -56,8 +67,12 @@ export interface Version extends Equal.Equal {
 }
 
 /**
- * What a resolver answers: the endpoints, in its order, and the version of this set of them. A constant resolver gives
- * no version.
+ * What a resolver answers.
+ *
+ * - `endpoints`: in its order.
+ * - `version`: of this set of endpoints. A constant resolver gives none.
+ * - `problem`: why there are no endpoints, or fewer than there should be, where it knows that: `"cart.internal" is not in DNS (ENOTFOUND)`.
+ *   It is a part of the messages of calls that fail because of that, and may change while the version stays.
  *
  * @category models
  * @since 0.1.0
@@ -65,6 +80,7 @@ export interface Version extends Equal.Equal {
 export interface Resolution {
   readonly endpoints: ReadonlyArray<Endpoint>
   readonly version?: Version | undefined
+  readonly problem?: string | undefined
 }
 
 /**
@@ -101,6 +117,9 @@ export interface Resolver {
    * The endpoints. Without a version: the current set and its version, at once. With the version of an earlier answer,
    * one of two things, as the resolver likes: it waits until there is a newer set, or it returns the same version,
    * which means "ask again after a while". A constant resolver always returns the same endpoints and no version.
+   *
+   * The `problem` of an answer counts whatever its version. After a failure whoever was told of it takes the resolver for failing until it
+   * answers: so it is to return the same version as soon as it is well again.
    */
   resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
   /**
@@ -205,39 +224,48 @@ export const file = (
   ...endpoints: ReadonlyArray<Endpoint>
 ): Effect.Effect<Resolver, never, FileSystem.FileSystem> =>
   Effect.map(FileSystem.FileSystem, (fs): Resolver => {
-    const absent: Resolution = { endpoints: [], version: missing }
+    const notYet = (version: Version): Resolution => resolution([], version, `the file "${path}" does not exist yet`)
+    let absent = notYet(missing)
     const present: Resolution = { endpoints, version: version(`created: ${path}`) }
     let seen = false
+    let failing = false
 
     const look: Effect.Effect<Resolution, ResolverError> = Effect.suspend(() => {
       if (seen) return Effect.succeed(present)
       if (path === "") return Effect.fail(new ResolverError({ message: "the path of the file to wait for is empty" }))
       return Effect.matchEffect(fs.exists(path), {
-        onFailure: (cause) =>
-          Effect.fail(
+        onFailure: (cause) => {
+          failing = true
+          return Effect.fail(
             new ResolverError({
               message: `whether the file "${path}" exists cannot be found out: ${cause.message}`,
               cause
             })
-          ),
+          )
+        },
         onSuccess: (exists) => {
           if (exists) seen = true
+          // Those who wait hear that it can be found out again.
+          if (failing) absent = notYet(again(missing))
+          failing = false
           return Effect.succeed(seen ? present : absent)
         }
       })
     })
 
-    const wait: Effect.Effect<Resolution, ResolverError> = Effect.flatMap(
-      look,
-      (resolution) => resolution === present ? Effect.succeed(present) : Effect.delay(wait, pollInterval)
-    )
+    const newerThan = (seen: Version): Effect.Effect<Resolution, ResolverError> =>
+      Effect.flatMap(
+        look,
+        (resolution) =>
+          resolution.version === seen ? Effect.delay(newerThan(seen), pollInterval) : Effect.succeed(resolution)
+      )
 
     return {
       isConstant: false,
       resolve: (version) => {
         if (version === undefined) return look
         if (Equal.equals(version, present.version)) return Effect.never
-        return Equal.equals(version, missing) ? wait : look
+        return version === absent.version ? newerThan(version) : look
       }
     }
   })
@@ -359,7 +387,7 @@ export interface DnsOptions {
  * - The endpoints are sorted, each address is there once, and the same set is the same version: `Balancer.sharded` stays stable.
  * - A name that DNS has no addresses for is looked up as the system does it: by its hosts file and search domains. `localhost` always is.
  * - When DNS fails, the last addresses stay. The first `resolve` fails with a `ResolverError` then. A name without addresses is no failure; it is
- *   logged as a warning.
+ *   logged as a warning, and is the `problem` of the {@link Resolution}.
  * - What DNS answers is taken for all there is. A name server that gives a few of many addresses each time makes endpoints come and go.
  * - An IP address in place of a name is a constant resolver. The port is a number or the name of a service.
  *
@@ -533,7 +561,10 @@ export const map: {
 } = dual(
   2,
   (self: Resolver, f: (endpoint: Endpoint) => Endpoint): Resolver =>
-    withEndpoints(self, (endpoints) => endpoints.map((endpoint) => f(endpoint)))
+    withResolutions(self, (resolution) => ({
+      ...resolution,
+      endpoints: resolution.endpoints.map((endpoint) => f(endpoint))
+    }))
 )
 
 /**
@@ -556,24 +587,28 @@ export const filter: {
 } = dual(
   2,
   (self: Resolver, predicate: (endpoint: Endpoint) => boolean): Resolver =>
-    withEndpoints(self, (endpoints) => endpoints.filter((endpoint) => predicate(endpoint)))
+    withResolutions(self, (resolution) => {
+      const all = resolution.endpoints
+      const endpoints = all.filter((endpoint) => predicate(endpoint))
+      if (endpoints.length > 0 || all.length === 0) return { ...resolution, endpoints }
+      const problem = `${
+        all.length === 1 ? "1 endpoint is" : `${all.length} endpoints are`
+      } left out by Resolver.filter`
+      return { ...resolution, endpoints, problem: joined([problem, ...problemOf(resolution)]) }
+    })
 )
 
-const withEndpoints = (
-  self: Resolver,
-  f: (endpoints: ReadonlyArray<Endpoint>) => ReadonlyArray<Endpoint>
-): Resolver => ({
+const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resolution): Resolver => ({
   isConstant: self.isConstant,
-  resolve: (version) =>
-    Effect.map(self.resolve(version), (resolution) => ({ ...resolution, endpoints: f(resolution.endpoints) })),
+  resolve: (version) => Effect.map(self.resolve(version), f),
   refresh: self.refresh
 })
 
 /**
  * The endpoints of several resolvers, in the order of the arguments. Of several with one address the first counts.
  *
- * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, and a warning is logged. One that has never
- * answered fails `resolve`: half of the endpoints would be taken for all of them.
+ * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, a warning is logged, and the `problem` of
+ * the {@link Resolution} says so. One that has never answered fails `resolve`: half of the endpoints would be taken for all of them.
  *
  * **Example** (Replicas that DNS knows, and one that it does not)
  *
@@ -787,7 +822,8 @@ export const layerSchemes = <R = never>(
  *
  * and what {@link layerSchemes} has added. The resolvers have their default options. Certificates are in no text: {@link map} puts `Endpoint.mtls` around the endpoints.
  *
- * It fails with an {@link InvalidResolver} that says what is wrong with the text.
+ * It fails with an {@link InvalidResolver} that says what is wrong with the text, and with a {@link ResolverError} where nothing is, but the
+ * resolver cannot be made: where there is no kubeconfig, say.
  *
  * **Example**
  *
@@ -818,7 +854,10 @@ export const parse = Effect.fnUntraced(function*(
     }`
     return yield* new InvalidResolver({ message, text })
   }
-  return yield* Effect.mapError(make(address), ({ message }) => new InvalidResolver({ message, text }))
+  return yield* Effect.mapError(
+    make(address),
+    (error) => error._tag === "InvalidResolver" ? new InvalidResolver({ message: error.message, text }) : error
+  )
 })
 
 /**

@@ -59,7 +59,12 @@ export interface ServerOptions {
    * handler's return on, and must not be changed again. In bytes. Default: 16384.
    */
   readonly writeFlattenLimit?: number | undefined
-  /** The largest message to take or to send, its headers not counted but for a request's 49 bytes. In bytes. Default: 104857600 (100 MiB). */
+  /**
+   * The largest message to take or to send, its headers not counted but for a request's 49 bytes. A call whose
+   * arguments, result or error are larger fails for its caller with CommunicationError `TooLarge`; others on its
+   * connection go on. The bytes of arguments that are too large are dropped as they arrive, and no handler sees them. A
+   * request of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
+   */
   readonly maxMessageSize?: number | undefined
   /**
    * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it, and so no more calls are

@@ -2,6 +2,7 @@ import { describe, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
 import { HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
+import { entriesSet } from "./support/mapWork.ts"
 
 const component = "test/Numbers"
 
@@ -41,6 +42,46 @@ describe("HandlerMap", () => {
       assert.deepEqual(yield* served(other), { one: 11 })
       assert.deepEqual(yield* served(HandlerMap.empty), {})
     }))
+
+  it.effect("stays as it is whatever is made of it, and of what was made of it", () =>
+    Effect.gen(function*() {
+      const set = (map: HandlerMap.HandlerMap<never>, method: string, n: number) =>
+        HandlerMap.set(map, component, method, answers(n))
+      const one = set(HandlerMap.empty, "one", 1)
+      const two = set(one, "two", 2)
+      // Another of the same map, one that replaces what only a later map has, and one that goes on from the first.
+      const three = set(one, "three", 3)
+      const other = set(one, "two", 22)
+      const replaced = set(two, "one", 11)
+      const four = set(two, "four", 4)
+      assert.deepEqual(yield* served(one), { one: 1 })
+      const five = set(four, "five", 5)
+      assert.deepEqual(yield* served(HandlerMap.empty), {})
+      assert.deepEqual(yield* served(two), { one: 1, two: 2 })
+      assert.deepEqual(yield* served(three), { one: 1, three: 3 })
+      assert.deepEqual(yield* served(other), { one: 1, two: 22 })
+      assert.deepEqual(yield* served(replaced), { one: 11, two: 2 })
+      assert.deepEqual(yield* served(four), { one: 1, two: 2, four: 4 })
+      assert.deepEqual(yield* served(five), { one: 1, two: 2, four: 4, five: 5 })
+      assert.deepEqual([...five.entries.values()].map(({ key }) => key.method), ["one", "two", "four", "five"])
+      assert.equal(five.entries, five.entries)
+    }))
+
+  it("takes no method from a later map: the key of one that was made of it is free in it", () => {
+    const first = HandlerMap.set(HandlerMap.empty, component, "one", answers(1))
+    HandlerMap.set(first, "shop", "stock.get", answers(2))
+    const stock = HandlerMap.set(first, "shop.stock", "get", answers(3))
+    assert.deepEqual([...stock.entries.values()].map(({ key }) => key.component), [component, "shop.stock"])
+  })
+
+  it("is not copied for each of many methods that are set one after the other", () => {
+    let map: HandlerMap.HandlerMap<never> = HandlerMap.empty
+    const work = entriesSet(() => {
+      for (let i = 0; i < 1000; i++) map = HandlerMap.set(map, component, `m${i}`, answers(i))
+    })
+    assert.equal(map.entries.size, 1000)
+    assert.ok(work <= 2000, `${work} entries were set for 1000 methods`)
+  })
 
   it("refuses names that make the key of another method, since a dot joins them", () => {
     const shop = HandlerMap.set(HandlerMap.empty, "shop", "stock.get", answers(1))

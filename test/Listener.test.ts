@@ -114,7 +114,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         yield* closed(refused)
         assert.strictEqual(log.lines.length, 1)
         assert.strictEqual(log.lines[0]?.level, "Error")
-        assert.include(log.lines[0]?.message, "who are you?")
+        assert.include(log.lines[0]?.cause, "who are you?")
         assert.strictEqual(log.lines[0]?.annotations.listener, listener.address)
       }).pipe(Effect.provide(log.layer))
     })
@@ -132,7 +132,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         assert.isFalse(connection.destroyed)
         yield* closed(refused)
         assert.deepStrictEqual(log.lines.map(({ level }) => level), ["Error"])
-        assert.include(log.lines[0]?.message, "it gave no HandlerMap")
+        assert.include(log.lines[0]?.cause, "it gave no HandlerMap")
       }).pipe(Effect.provide(log.layer))
     })
 

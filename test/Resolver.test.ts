@@ -48,7 +48,11 @@ describe("file", () => {
       const { fs, path, resolver } = yield* inTemporaryDirectory
       assert.isFalse(resolver.isConstant)
       const absent = yield* resolver.resolve()
-      assert.deepStrictEqual(absent, { endpoints: [], version: Resolver.missing })
+      assert.deepStrictEqual(absent, {
+        endpoints: [],
+        version: Resolver.missing,
+        problem: `the file "${path}" does not exist yet`
+      })
 
       const next = yield* Effect.forkChild(resolver.resolve(absent.version), { startImmediately: true })
       yield* fs.writeFileString(path, "")

@@ -165,11 +165,37 @@ describe("a handler that fails", () => {
           { maxMessageSize: 2048 }
         )
         const connection = yield* connect([endpoint], { maxMessageSize: 2048 })
-        const { message } = remote(yield* Effect.flip(connection.call(method("long"), nothing)))
-        assert.match(message, /^the call failed, with an error of \d+ bytes, expected at most 2048$/)
+        const error = yield* Effect.flip(connection.call(method("long"), nothing))
+        assert.ok(error._tag === "CommunicationError", error.message)
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["TooLarge", true])
+        assert.match(
+          error.message,
+          /^the call of test\/Echo\.long failed, with an error of 10044 bytes, expected at most 2048$/
+        )
         assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
       }).pipe(Effect.scoped))
   })
+})
+
+describe("an answer that is too large", () => {
+  const answers: ReadonlyArray<readonly [string, HandlerMap.Handler]> = [
+    ["result", () => Effect.succeed(new Uint8Array(1025))],
+    ["error", () => Effect.fail(new Error("x".repeat(1025)))]
+  ]
+  for (const [what, handler] of answers) {
+    it.effect(`fails its call also with the smallest limit and the longest name: a ${what}`, () =>
+      Effect.gen(function*() {
+        const name = "methode-ä-".repeat(500)
+        const { endpoint } = yield* memory.serve(HandlerMap.set(handlers, component, name, handler), {
+          maxMessageSize: 1024
+        })
+        const connection = yield* connect([endpoint], { maxMessageSize: 1024 })
+        const error = yield* Effect.flip(connection.call(method(name), nothing))
+        assert.ok(error._tag === "CommunicationError", error.message)
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["TooLarge", true])
+        assert.match(error.message, / of test\/Echo\.methode-ä-.*….* expected at most 1024$/)
+      }).pipe(Effect.scoped))
+  }
 })
 
 describe("a handler's Scope", () => {

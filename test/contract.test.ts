@@ -220,7 +220,11 @@ describe("the types of", () => {
       Effect.Effect<Resolver.Resolution, Resolver.ResolverError>
     >()
     expectTypeOf<Resolver.Resolution>().toEqualTypeOf<
-      { readonly endpoints: ReadonlyArray<Endpoint.Endpoint>; readonly version?: Resolver.Version | undefined }
+      {
+        readonly endpoints: ReadonlyArray<Endpoint.Endpoint>
+        readonly version?: Resolver.Version | undefined
+        readonly problem?: string | undefined
+      }
     >()
     expectTypeOf(Resolver.version("1")).toEqualTypeOf<Resolver.Version>()
     expectTypeOf(Resolver.missing).toEqualTypeOf<Resolver.Version>()

@@ -13,7 +13,7 @@ import * as References from "effect/References"
 import * as Endpoint from "../Endpoint.ts"
 import * as MethodKey from "../MethodKey.ts"
 import * as Resolver from "../Resolver.ts"
-import { type Failure, unusable } from "./failure.ts"
+import { describe, failed, type Failure, unusable } from "./failure.ts"
 
 /** The text of a resolver. */
 export const resolver = Argument.String("resolver").pipe(
@@ -67,7 +67,10 @@ export const open = Effect.fnUntraced(function*(
   text: string,
   { ca, cert, key, servername }: Tls
 ): Effect.fn.Return<Resolver.Resolver, Failure, Resolver.SchemeServices> {
-  const resolver = yield* Effect.mapError(Resolver.parse(text), ({ message }) => unusable(message))
+  const resolver = yield* Effect.mapError(
+    Resolver.parse(text),
+    (error) => error._tag === "InvalidResolver" ? unusable(error.message) : failed(describe(error))
+  )
   if (Option.isNone(cert) || Option.isNone(key)) return resolver
   const fs = yield* FileSystem.FileSystem
   const read = (path: string) =>

@@ -25,12 +25,22 @@ interface Listed {
   readonly priority: number
 }
 
+/** All that is shown of what a resolver has answered. */
+interface Listing {
+  readonly endpoints: ReadonlyArray<Listed>
+  readonly problem: string | undefined
+}
+
+const nothing: Listing = { endpoints: [], problem: undefined }
+
 const listed = ({ address, priority = 0, weight = 1, zone }: Endpoint): Listed => ({
   address,
   weight,
   zone: zone ?? null,
   priority
 })
+
+const listing = ({ endpoints, problem }: Resolution): Listing => ({ endpoints: endpoints.map(listed), problem })
 
 const noTls: Options.Tls = { ca: Option.none(), cert: Option.none(), key: Option.none(), servername: Option.none() }
 
@@ -55,19 +65,23 @@ export const resolve = Command.make("resolve", {
     function*(input) {
       const resolver = yield* Options.open(input.resolver, noTls)
       const first = yield* Effect.mapError(resolver.resolve(), (error) => failed(describe(error)))
-      let current = first.endpoints.map(listed)
+      let current = listing(first)
       yield* input.json
         ? printJson(current)
         : input.watch
-        ? printChanges([], current)
+        ? printChanges(nothing, current)
         : printTable(current)
       if (!input.watch || resolver.isConstant) return
-      const changes = yield* Queue.unbounded<Resolution>()
+      const changes = yield* Queue.unbounded<(before: Listing) => Listing>()
       yield* Effect.forkScoped(
-        watch(resolver, first, (resolution) => Queue.offerUnsafe(changes, resolution), constVoid)
+        watch(resolver, first, {
+          changed: (resolution) => Queue.offerUnsafe(changes, () => listing(resolution)),
+          unchanged: ({ problem }) => Queue.offerUnsafe(changes, ({ endpoints }) => ({ endpoints, problem })),
+          failed: constVoid
+        })
       )
       while (true) {
-        const next = (yield* Queue.take(changes)).endpoints.map(listed)
+        const next = (yield* Queue.take(changes))(current)
         if (Text.json(next) !== Text.json(current)) yield* input.json ? printJson(next) : printChanges(current, next)
         current = next
       }
@@ -83,33 +97,42 @@ const columns: ReadonlyArray<Text.Column> = [
   { title: "ZONE" }
 ]
 
-const printTable = (endpoints: ReadonlyArray<Listed>) =>
-  endpoints.length === 0
-    ? Console.error("no endpoints")
-    : writeLines(...Text.grid(
-      columns,
-      endpoints.map(({ address, priority, weight, zone }) => [address, `${weight}`, `${priority}`, zone ?? "-"])
-    ))
+/** What there is to say of a listing, so that it takes one line. */
+const none = ({ problem }: Listing): string =>
+  problem === undefined ? "no endpoints" : `no endpoints: ${Text.printable(problem)}`
+
+const printTable = Effect.fnUntraced(function*(current: Listing) {
+  const { endpoints, problem } = current
+  if (endpoints.length === 0) return yield* Console.error(none(current))
+  yield* writeLines(...Text.grid(
+    columns,
+    endpoints.map(({ address, priority, weight, zone }) => [address, `${weight}`, `${priority}`, zone ?? "-"])
+  ))
+  if (problem !== undefined) yield* Console.error(Text.printable(problem))
+})
 
 const now = Effect.map(DateTime.now, DateTime.formatIso)
 
-const printJson = Effect.fnUntraced(function*(endpoints: ReadonlyArray<Listed>) {
-  yield* writeLines(Text.json({ time: yield* now, endpoints }))
+const printJson = Effect.fnUntraced(function*({ endpoints, problem }: Listing) {
+  yield* writeLines(Text.json({ time: yield* now, endpoints, problem: problem ?? null }))
 })
 
-/** A line for each endpoint that came (`+`), went (`-`) or has other attributes (`~`). */
-const printChanges = Effect.fnUntraced(function*(before: ReadonlyArray<Listed>, after: ReadonlyArray<Listed>) {
+/** A line for each endpoint that came (`+`), went (`-`) or has other attributes (`~`), and for another problem (`!`). */
+const printChanges = Effect.fnUntraced(function*(before: Listing, after: Listing) {
   const time = yield* now
-  const known = new Map(before.map((endpoint) => [endpoint.address, endpoint]))
-  const stays = new Set(after.map(({ address }) => address))
-  const gone = before.filter(({ address }) => !stays.has(address)).map((endpoint) => `- ${brief(endpoint)}`)
-  const news = after.flatMap((endpoint) => {
+  const known = new Map(before.endpoints.map((endpoint) => [endpoint.address, endpoint]))
+  const stays = new Set(after.endpoints.map(({ address }) => address))
+  const gone = before.endpoints.filter(({ address }) => !stays.has(address)).map((endpoint) => `- ${brief(endpoint)}`)
+  const news = after.endpoints.flatMap((endpoint) => {
     const old = known.get(endpoint.address)
     if (old === undefined) return [`+ ${brief(endpoint)}`]
     return Text.json(old) === Text.json(endpoint) ? [] : [`~ ${brief(endpoint)}`]
   })
   const lines = [...gone, ...news]
-  if (before.length === 0 && after.length === 0) lines.push("no endpoints")
+  if (before.endpoints.length === 0 && after.endpoints.length === 0) lines.push(none(after))
+  else if (after.problem !== undefined && after.problem !== before.problem) {
+    lines.push(`! ${Text.printable(after.problem)}`)
+  }
   yield* writeLines(...lines.map((line) => `${time} ${line}`))
 })
 

@@ -28,6 +28,8 @@ export interface Snapshot {
   readonly endpoints: ConnectionState["endpoints"]
   /** Why the resolver failed the last time; undefined where it did not. */
   readonly resolverFailure: string | undefined
+  /** Why there are no endpoints, or fewer than there should be, as the resolver says. */
+  readonly resolverProblem: string | undefined
   /** Undefined where no calls are made. */
   readonly calls: Made | undefined
 }
@@ -43,7 +45,7 @@ const noCalls: Calls = { count: 0, perSecond: 0 }
 const callsOf = ({ byEndpoint }: Made, { address }: EndpointState): Calls => byEndpoint.get(address) ?? noCalls
 
 /** One line of JSON, the same for people who use `jq` and for the tests of others. */
-export const jsonOf = ({ calls, endpoints, resolverFailure, time }: Snapshot): string =>
+export const jsonOf = ({ calls, endpoints, resolverFailure, resolverProblem, time }: Snapshot): string =>
   Text.json({
     time,
     endpoints: endpoints.map((endpoint) => ({
@@ -56,6 +58,7 @@ export const jsonOf = ({ calls, endpoints, resolverFailure, time }: Snapshot): s
       })
     })),
     resolverFailure: resolverFailure ?? null,
+    resolverProblem: resolverProblem ?? null,
     ...(calls !== undefined && {
       answered: calls.answered,
       failed: calls.failed,
@@ -96,14 +99,15 @@ const columnsOf = (calls: Made | undefined): ReadonlyArray<ShownColumn> => [
 
 /** The table as lines; where it is to fit a terminal, no wider and no more than that has room for. */
 export const linesOf = (snapshot: Snapshot, size?: Size): ReadonlyArray<string> => {
-  const { calls, endpoints, resolverFailure, source, time } = snapshot
+  const { calls, endpoints, resolverFailure, resolverProblem, source, time } = snapshot
   const columns = columnsOf(calls)
   const active = endpoints.filter(({ state }) => state === "Active").length
   const before = [
     `${Text.printable(source)}  ${endpoints.length} endpoint${
       endpoints.length === 1 ? "" : "s"
     }, ${active} active  ${time}`,
-    ...(resolverFailure === undefined ? [] : [`the resolver fails: ${Text.printable(resolverFailure)}`])
+    ...(resolverFailure === undefined ? [] : [`the resolver fails: ${Text.printable(resolverFailure)}`]),
+    ...(resolverProblem === undefined ? [] : [`the resolver says: ${Text.printable(resolverProblem)}`])
   ]
   const after = calls === undefined ? [] : [
     `${calls.answered} calls answered, ${calls.failed} failed${

@@ -78,7 +78,7 @@ export const watch = Command.make("watch", {
     Effect.gen(function*() {
       const inPlace = !input.json && (yield* Stdio.Stdio.use(({ stdoutIsTerminal }) => stdoutIsTerminal))
       const showing = Effect.gen(function*() {
-        const { failure, resolver } = yield* observed(yield* Options.open(input.resolver, input.tls))
+        const { resolver, trouble } = yield* observed(yield* Options.open(input.resolver, input.tls))
         const args = yield* Effect.flatMap(Bytes.read(input.args), (given) => Bytes.decode(given, input))
         const key = Option.getOrUndefined(Option.flatMap(input.call, Options.methodKey))
         const counter = yield* makeCounter
@@ -96,19 +96,21 @@ export const watch = Command.make("watch", {
         const now = Effect.andThen(counter.measure, connection.state)
         const ticks = key !== undefined || inPlace ? Stream.fromSchedule(Schedule.spaced(tick)) : Stream.empty
         // The first is what the Connection begins with, too.
-        const failures = Stream.drop(Stream.changes(SubscriptionRef.changes(failure)), 1)
+        const troubles = Stream.drop(Stream.changesWith(SubscriptionRef.changes(trouble), isSame), 1)
         yield* Stream.merge(
           connection.changes,
-          Stream.mapEffect(Stream.merge(ticks, failures), () => now),
+          Stream.mapEffect(Stream.merge(ticks, troubles), () => now),
           { haltStrategy: "left" }
         ).pipe(
           Stream.runForEach(Effect.fnUntraced(function*({ endpoints }) {
+            const { failure, problem } = yield* SubscriptionRef.get(trouble)
             yield* show({
               source: input.resolver,
               time: DateTime.formatIso(yield* DateTime.now),
               endpoints,
               calls: key === undefined ? undefined : counter.made(endpoints),
-              resolverFailure: yield* SubscriptionRef.get(failure)
+              resolverFailure: failure,
+              resolverProblem: problem
             })
           }))
         )
@@ -122,18 +124,30 @@ export const watch = Command.make("watch", {
 /** Calls and their latencies change without being told of: so often they are looked at. */
 const tick = Duration.seconds(1)
 
-/** A resolver, and why it failed, if it did the last time. */
+/** Why a resolver failed, if it did the last time, and what it has said of its endpoints before that. */
+interface Trouble {
+  readonly failure: string | undefined
+  readonly problem: string | undefined
+}
+
+const none: Trouble = { failure: undefined, problem: undefined }
+
+const isSame = (one: Trouble, other: Trouble): boolean => one.failure === other.failure && one.problem === other.problem
+
+/** A resolver, and what is wrong with it. */
 const observed = Effect.fnUntraced(function*(resolver: Resolver.Resolver) {
-  const failure = yield* SubscriptionRef.make<string | undefined>(undefined)
+  const trouble = yield* SubscriptionRef.make<Trouble>(none)
   const noted: Resolver.Resolver = {
     ...resolver,
     resolve: (version) =>
       resolver.resolve(version).pipe(
-        Effect.tap(() => SubscriptionRef.set(failure, undefined)),
-        Effect.tapError(({ message }) => SubscriptionRef.set(failure, message))
+        Effect.tap(({ problem }) => SubscriptionRef.set(trouble, { failure: undefined, problem })),
+        Effect.tapError(({ message }) =>
+          SubscriptionRef.update(trouble, ({ problem }) => ({ failure: message, problem }))
+        )
       )
   }
-  return { resolver: noted, failure }
+  return { resolver: noted, trouble }
 })
 
 interface Every {

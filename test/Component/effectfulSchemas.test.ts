@@ -84,7 +84,7 @@ for (const format of formats) {
         assert.ok(unread._tag === "RemoteError")
         assert.equal(
           unread.message,
-          "cannot decode the payload of test/Greeter.Greet: Expected a known id at [\"name\"]"
+          "cannot decode the payload of test/Greeter.Greet: Expected a known id at [\"name\"] (client and server may have different contracts)"
         )
         const { client: other } = yield* served(all)
         const unreadable = yield* Effect.flip(
@@ -93,7 +93,7 @@ for (const format of formats) {
         assert.ok(unreadable._tag === "CommunicationError" && unreadable.reason._tag === "Protocol")
         assert.equal(
           unreadable.message,
-          "cannot decode the result of test/Greeter.Greet: Expected a known id at [\"by\"]"
+          "cannot decode the result of test/Greeter.Greet: Expected a known id at [\"by\"] (client and server may have different contracts)"
         )
         assert.equal(unreadable.endpoint, "memory://server")
       }).pipe(Effect.scoped))

@@ -32,12 +32,32 @@ it.effect("a request is refused before it is sent where it is a byte too large",
     assert.match(error.message, /the arguments of test\/Sized\.Length are 1952 bytes, expected at most 1951/)
   }).pipe(Effect.scoped))
 
-it.effect("a result is a RemoteError where it is a byte too large", () =>
+it.effect("a request is refused by its server where it is a byte too large for that, and no handler sees it", () =>
   Effect.gen(function*() {
     const { client } = yield* open(Sized, layer, { format: "json", server: { maxMessageSize } })
-    const largest = maxMessageSize - around
-    assert.equal((yield* client.Repeat(largest)).length, largest)
-    const error = yield* Effect.flip(client.Repeat(largest + 1))
-    assert.ok(error._tag === "RemoteError")
-    assert.match(error.message, /the result of test\/Sized\.Repeat is 2001 bytes, expected at most 2000/)
+    const largest = maxMessageSize - 49 - around
+    assert.equal(yield* client.Length("x".repeat(largest)), largest)
+    const error = yield* Effect.flip(client.Length("x".repeat(largest + 1)))
+    assert.ok(error._tag === "CommunicationError" && error.reason._tag === "TooLarge")
+    assert.equal(error.maybeExecuted, false)
+    assert.match(
+      error.message,
+      / refused a call of test\/Sized\.Length: the arguments are 1952 bytes, expected at most 1951$/
+    )
   }).pipe(Effect.scoped))
+
+for (const side of ["server", "connection"] as const) {
+  it.effect(`a result fails its call where it is a byte too large for the ${side}, and only that`, () =>
+    Effect.gen(function*() {
+      const { client } = yield* open(Sized, layer, { format: "json", [side]: { maxMessageSize } })
+      const largest = maxMessageSize - around
+      assert.equal((yield* client.Repeat(largest)).length, largest)
+      const [error, beside] = yield* Effect.all([Effect.flip(client.Repeat(largest + 1)), client.Length("beside")], {
+        concurrency: 2
+      })
+      assert.ok(error._tag === "CommunicationError" && error.reason._tag === "TooLarge")
+      assert.equal(error.maybeExecuted, true)
+      assert.equal(error.message, "the result of test/Sized.Repeat is 2001 bytes, expected at most 2000")
+      assert.equal(beside, 6)
+    }).pipe(Effect.scoped))
+}

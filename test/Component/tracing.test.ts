@@ -190,6 +190,20 @@ describe("a failure", () => {
       assert.ok(caller.named(name).every((span) => Exit.isFailure(exitOf(span))))
     }).pipe(Effect.scoped))
 
+  for (const side of ["connection", "server"] as const) {
+    it.effect(`of a call whose answer is too large for the ${side} is in the client's span`, () =>
+      Effect.gen(function*() {
+        const caller = recorder()
+        const Large = Component.make("test/Large", RpcGroup.make(Rpc.make("Do", { success: Schema.String })))
+        const layer = Large.group.toLayer({ Do: () => Effect.succeed("x".repeat(2000)) })
+        const { client } = yield* open(Large, layer, { [side]: { maxMessageSize: 1024 } })
+        yield* Effect.flip(caller.record(client.Do()))
+        const called = only(caller.named("test/Large/Do"))
+        assert.equal(called.attributes.get("error.type"), "CommunicationError")
+        assert.ok(Exit.isFailure(exitOf(called)))
+      }).pipe(Effect.scoped))
+  }
+
   it.effect("of a handler that the deadline has ended is that in the server's span", () =>
     Effect.gen(function*() {
       const { caller, client, server, started } = yield* traced()

@@ -28,6 +28,8 @@ const refused = { lines: [{ count: 1 }, { count: -2 }], extra: {} }
 const deep = { lines: [], extra: { ["k".repeat(100_000)]: -1 } }
 
 const expected = "Expected a value greater than 0 at [\"lines\"][1][\"count\"]"
+/** What is added where it is a peer's value. */
+const mayDiffer = " (client and server may have different contracts)"
 
 for (const format of formats) {
   describe(`in ${format}`, () => {
@@ -43,7 +45,7 @@ for (const format of formats) {
         for (const options of [{}, { discard: true }]) {
           const error = yield* Effect.flip(client.Put(refused, options))
           assert.ok(error._tag === "RemoteError")
-          assert.equal(error.message, `cannot decode the payload of test/Baskets.Put: ${expected}`)
+          assert.equal(error.message, `cannot decode the payload of test/Baskets.Put: ${expected}${mayDiffer}`)
           assert.equal(error.chain.length, 1)
         }
         assert.equal(calls, 0)
@@ -58,7 +60,7 @@ for (const format of formats) {
         const client = yield* clientOver(connection, Strict, { format })
         const error = yield* Effect.flip(client.Put(basket))
         assert.ok(error._tag === "CommunicationError" && error.reason._tag === "Protocol")
-        assert.equal(error.message, `cannot decode the result of test/Baskets.Put: ${expected}`)
+        assert.equal(error.message, `cannot decode the result of test/Baskets.Put: ${expected}${mayDiffer}`)
         assert.equal(error.endpoint, "memory://server")
         assert.equal(error.maybeExecuted, true)
       }).pipe(Effect.scoped))
@@ -89,7 +91,7 @@ for (const format of formats) {
           const { message } = yield* Effect.flip(call)
           assert.match(
             message,
-            /^cannot decode the \w+ of test\/Baskets\.Put: Expected a value .* at \["extra"\]\["k+…$/
+            /^cannot decode the \w+ of test\/Baskets\.Put: Expected a value .* at \["extra"\]\["k+… \(client and server may/
           )
           assert.ok(message.length < 1100, `${message.length}`)
         }

@@ -8,8 +8,10 @@ import { Deferred, Effect, Layer, Schema } from "effect"
 import { Component, HandlerMap } from "effect-call"
 import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
 import * as assert from "node:assert/strict"
+import { encodeErrorChain } from "../../src/internal/protocol/errorChain.ts"
+import * as Identities from "../../src/internal/protocol/identities.ts"
 import { bytesOf, connect, memory, textOf } from "../support/networks.ts"
-import { messagesOf, rawClient, request, version } from "../support/raw.ts"
+import { message, messagesOf, rawClient, rawServer, request, version } from "../support/raw.ts"
 import { clientOver, formats } from "./support.ts"
 
 class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { id: Schema.Int }) {}
@@ -36,8 +38,17 @@ const guard = Layer.succeed(
   (effect, { headers }) => headers["token"] === "ok" ? effect : Effect.fail(new Denied())
 )
 
-/** `undefined` in binary. */
+/** `undefined` in binary, as an answer has it. */
 const nothing = Uint8Array.of(0x01, 0x01, 0x20)
+/** What stands for the contracts of methods. To change it is to change the wire. */
+const fingerprints = {
+  Get: Buffer.from("e2b3d11f031c1cd5", "hex"),
+  Ping: Buffer.from("ffb84fed543d360d", "hex"),
+  Admin: Buffer.from("6d83cc2eb30c80c6", "hex")
+}
+/** A request in binary without a payload: `undefined`. */
+const asking = (method: keyof typeof fingerprints, format = 0x01) =>
+  Uint8Array.of(format, ...fingerprints[method], ...nothing.subarray(1))
 /** A format byte, and a text. */
 const text = (format: number, text: string) => Uint8Array.of(format, ...bytesOf(text))
 /** A request in JSON with these headers, which are a text, too. */
@@ -73,12 +84,12 @@ describe("a client's request", () => {
       assert.deepEqual(requests, [text(0x02, "{\"id\":7}")])
     }).pipe(Effect.scoped))
 
-  it.effect("in binary is a format byte and the payload in SchemaBinary, and so it is by default", () =>
+  it.effect("in binary is a format byte, the contract's fingerprint and the payload in SchemaBinary, as by default", () =>
     Effect.gen(function*() {
       const { client, requests } = yield* scripted("binary", Uint8Array.of(0x01))
       yield* Effect.exit(client.Get({ id: 7 }))
       const [first] = requests
-      assert.equal(first![0], 0x01)
+      assert.deepEqual(first!.subarray(0, 9), Uint8Array.of(0x01, ...fingerprints.Get))
       // 7 as a signed varint is 14.
       assert.equal(first!.at(-1), 14)
       const byDefault = yield* scripted(undefined, Uint8Array.of(0x01))
@@ -90,7 +101,7 @@ describe("a client's request", () => {
     Effect.gen(function*() {
       const binary = yield* scripted("binary", nothing)
       assert.equal(yield* binary.client.Ping(), undefined)
-      assert.deepEqual(binary.requests, [nothing])
+      assert.deepEqual(binary.requests, [asking("Ping")])
       const json = yield* scripted("json", text(0x02, "null"))
       assert.equal(yield* json.client.Ping(), undefined)
       assert.deepEqual(json.requests, [text(0x02, "null")])
@@ -120,7 +131,7 @@ describe("a client's request", () => {
       ])
       const binary = yield* scripted("binary", Uint8Array.of(0x01))
       yield* binary.client.Ping(undefined, { discard: true })
-      assert.deepEqual(binary.requests, [Uint8Array.of(0x21, ...nothing.subarray(1))])
+      assert.deepEqual(binary.requests, [asking("Ping", 0x21)])
     }).pipe(Effect.scoped))
 })
 
@@ -143,7 +154,7 @@ describe("a server's answer", () => {
       assert.equal(answer[0], 0x01)
       assert.match(textOf(answer), /item 7$/)
       assert.doesNotMatch(textOf(answer), /name/)
-      assert.deepEqual(yield* connection.call(key("Ping"), nothing), nothing)
+      assert.deepEqual(yield* connection.call(key("Ping"), asking("Ping")), nothing)
     }).pipe(Effect.scoped))
 
   it.effect("is in each call's own format, on one connection", () =>
@@ -167,7 +178,7 @@ describe("a server's answer", () => {
         text(0x12, "{\"_tag\":\"NotFound\",\"id\":10}")
       )
       assert.deepEqual(yield* connection.call(key("Admin"), text(0x02, "null")), text(0x12, "{\"_tag\":\"Denied\"}"))
-      const binary = yield* connection.call(key("Admin"), nothing)
+      const binary = yield* connection.call(key("Admin"), asking("Admin"))
       assert.equal(binary[0], 0x11)
       for (const format of formats) {
         const client = yield* clientOver(connection, Items, { format })
@@ -283,7 +294,7 @@ describe("a server refuses", () => {
         const args of [
           Uint8Array.of(0x12),
           Uint8Array.of(0x12, 0, 0, 0),
-          Uint8Array.of(0x11, 1, 0, 0, 0),
+          Uint8Array.of(0x11, ...fingerprints.Get, 1, 0, 0, 0),
           Uint8Array.of(0x12, 0, 0, 0, 0),
           withHeaders(0x12, "[]", "{\"id\":7}", 0xffff_ffff),
           withHeaders(0x12, "[]", "", 3),
@@ -299,6 +310,75 @@ describe("a server refuses", () => {
         )
       }
     }))
+})
+
+describe("a server with another contract", () => {
+  it.effect("says so, and runs nothing", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* served
+      for (const format of [0x01, 0x11, 0x21]) {
+        const other = asking("Ping", format)
+        other[8]! ^= 1
+        const error = yield* Effect.flip(connection.call(key("Ping"), other))
+        assert.ok(error._tag === "RemoteError")
+        assert.deepEqual(error.chain, [{
+          message: "client and server have different contracts of the method",
+          identity: "(effect-call:contract-differs)"
+        }])
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("is called in JSON from then on, with the same headers and flags", () =>
+    Effect.gen(function*() {
+      const differs = encodeErrorChain([Identities.contractDiffers])
+      const requests: Array<Buffer> = []
+      const endpoint = yield* rawServer((raw) => {
+        let answered = 0
+        raw.socket.on("data", () => {
+          const messages = messagesOf(raw.received())
+          for (const { id, payload, type } of messages.slice(answered)) {
+            if (type === 0) raw.write(version)
+            if (type !== 1) continue
+            const args = payload.subarray(49)
+            requests.push(args)
+            raw.write(
+              (args[0]! & 0x0f) === 1 ? message(id, 3, differs) : message(id, 2, text(0x02, "{\"name\":\"tea\"}"))
+            )
+          }
+          answered = messages.length
+        })
+      })
+      const client = yield* clientOver(yield* connect([endpoint]), Items)
+      assert.deepEqual(yield* client.Get({ id: 7 }, { headers: { a: "1" } }), { name: "tea" })
+      assert.deepEqual(yield* client.Get({ id: 8 }), { name: "tea" })
+      yield* client.Get({ id: 9 }, { discard: true })
+      assert.equal(requests[0]![0], 0x11)
+      assert.deepEqual(
+        requests.slice(1).map((args) => Uint8Array.from(args)),
+        [
+          withHeaders(0x12, "[[\"a\",\"1\"]]", "{\"id\":7}"),
+          text(0x02, "{\"id\":8}"),
+          text(0x22, "{\"id\":9}")
+        ]
+      )
+    }).pipe(Effect.scoped))
+
+  it.effect("cannot answer in binary what it was asked in JSON", () =>
+    Effect.gen(function*() {
+      for (const answer of [nothing, Uint8Array.of(0x11, 1, 0x20)]) {
+        const { client } = yield* scripted("json", answer)
+        for (const options of [{ discard: false }, { discard: true }]) {
+          const exit = yield* Effect.result(client.Get({ id: 7 }, options))
+          // That a handler has started is all that an answer to a discarded call says.
+          if (options.discard && answer[0] === 0x01) assert.equal(exit._tag, "Success")
+          else if (exit._tag === "Success") assert.fail("it was read")
+          else {assert.equal(
+              exit.failure.message,
+              "cannot decode the result of test/Items.Get: expected JSON, got binary"
+            )}
+        }
+      }
+    }).pipe(Effect.scoped))
 })
 
 describe("a client refuses", () => {

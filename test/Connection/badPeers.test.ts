@@ -1,8 +1,8 @@
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Connection, type Endpoint, Resolver } from "effect-call"
+import { type CallError, Connection, type Endpoint, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
-import { message, type Raw, rawServer, version } from "../support/raw.ts"
+import { message, messagesOf, type Raw, rawServer, version } from "../support/raw.ts"
 import { ask } from "./support.ts"
 
 const connectTo = (endpoints: ReadonlyArray<Endpoint.Endpoint>, options?: Connection.ClientOptions) =>
@@ -55,6 +55,11 @@ describe("a peer that is none", () => {
     ],
     ["sends a request", (raw) => raw.write(message(1, 1, Buffer.alloc(49))), /a message of type 1/],
     [
+      "begins with an answer that is too large",
+      (raw) => raw.write(Buffer.concat([Buffer.alloc(8), Buffer.from([2, 0, 0, 0, 32, 0, 0, 0])])),
+      /an answer of 536870912 bytes before its version message/
+    ],
+    [
       "announces 2^48 bytes",
       (raw) => raw.write(Buffer.concat([Buffer.alloc(8), Buffer.from([0, 0, 0, 0, 0, 0, 0, 1])])),
       /over the limit/
@@ -90,20 +95,15 @@ describe("a peer that breaks the protocol later", () => {
     ["writes garbage", () => Buffer.from("no such thing as a message"), /a message of type/],
     ["sends a request of its own", () => message(7, 1, Buffer.alloc(49)), /a message of type 1/],
     ["sends a cancel", (id) => message(id, 4), /a message of type 4/],
-    ["announces more than a message may have", (id) => {
+    ["announces more than any message may have", (id) => {
       const header = message(id, 2)
-      header.writeUIntLE(104_857_601, 9, 6)
+      header.writeUIntLE(2 ** 30 + 1, 9, 6)
       return header
-    }, /104857601 bytes/],
-    [
-      "answers with an error chain that cannot be read",
-      (id) => message(id, 3, Buffer.alloc(5)),
-      /response error that cannot be read/
-    ],
+    }, /1073741825 bytes/],
     ["says its version with an id", () => message(3, 0, Buffer.alloc(4)), /version message with id 3/]
   ]
   for (const [what, bytes, expected] of cases) {
-    it.live(`which ${what}, ends its calls with Protocol, and the next call dials anew`, () =>
+    it.live(`which ${what}, loses its calls, and the next call dials anew`, () =>
       Effect.gen(function*() {
         const peer = yield* misbehaving((raw, connection) =>
           afterVersion(raw, () => raw.write(connection === 1 ? bytes(1) : message(1, 2, Buffer.from("fine"))))
@@ -111,11 +111,61 @@ describe("a peer that breaks the protocol later", () => {
         const connection = yield* connectTo([peer.endpoint])
         const error = yield* Effect.flip(ask(connection))
         assert.ok(error._tag === "CommunicationError", error._tag)
-        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Protocol", true])
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Lost", true])
         assert.equal(error.endpoint, peer.endpoint.address)
         assert.match(error.message, expected)
         assert.equal(yield* ask(connection), "fine")
         assert.equal(peer.connections, 2)
+      }))
+  }
+
+  const onlyItsOwn: ReadonlyArray<
+    readonly [string, Uint8Array, CallError.CommunicationError["reason"]["_tag"], RegExp]
+  > = [
+    [
+      "an error chain that cannot be read",
+      message(1, 3, Buffer.alloc(5)),
+      "Protocol",
+      /^cannot decode the error of .*: error chain: expected at least 8 bytes, got 5$/
+    ],
+    [
+      "a result that is too large",
+      message(1, 2, Buffer.alloc(2001)),
+      "TooLarge",
+      /^the result of .* is 2001 bytes, expected at most 2000$/
+    ],
+    [
+      "an error chain that is too large",
+      message(1, 3, Buffer.alloc(2001)),
+      "TooLarge",
+      /^the call of .* failed, with an error of 2001 bytes, expected at most 2000$/
+    ]
+  ]
+  for (const [what, answer, reason, expected] of onlyItsOwn) {
+    it.live(`which answers one call with ${what}, fails that call, and those beside it go on`, () =>
+      Effect.gen(function*() {
+        const answered = { first: false }
+        const peer = yield* misbehaving((raw) => {
+          raw.write(version)
+          raw.socket.on("data", () => {
+            const requests = messagesOf(raw.received()).filter(({ type }) => type === 1)
+            if (requests.length < 3 || answered.first) return
+            answered.first = true
+            raw.write(answer)
+            raw.write(Buffer.concat([message(2, 2, Buffer.from("two")), message(3, 2, Buffer.from("three"))]))
+          })
+        })
+        const connection = yield* connectTo([peer.endpoint], { maxMessageSize: 2000 })
+        const [first, second, third] = yield* Effect.all(
+          [Effect.flip(ask(connection)), ask(connection), ask(connection)],
+          { concurrency: 3 }
+        )
+        assert.ok(first._tag === "CommunicationError", first._tag)
+        assert.deepEqual([first.reason._tag, first.maybeExecuted], [reason, true])
+        assert.equal(first.endpoint, peer.endpoint.address)
+        assert.match(first.message, expected)
+        assert.deepEqual([second, third], ["two", "three"])
+        assert.equal(peer.connections, 1)
       }))
   }
 
@@ -125,12 +175,14 @@ describe("a peer that breaks the protocol later", () => {
         afterVersion(raw, () => {
           raw.write(message(99, 2, Buffer.from("who?")))
           raw.write(message(98, 3, Buffer.alloc(3)))
+          raw.write(message(97, 2, Buffer.alloc(2001)))
+          raw.write(message(96, 3, Buffer.alloc(2001)))
           raw.write(message(0, 2, Buffer.from("who?")))
           raw.write(version)
           raw.write(message(1, 2, Buffer.from("fine")))
         })
       )
-      const connection = yield* connectTo([peer.endpoint])
+      const connection = yield* connectTo([peer.endpoint], { maxMessageSize: 2000 })
       assert.equal(yield* ask(connection), "fine")
       assert.equal((yield* connection.state).endpoints[0]!.state, "Active")
     }))

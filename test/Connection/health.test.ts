@@ -147,6 +147,28 @@ describe("a Connection that asks for the health of servers", () => {
       yield* until(() => asked() === 4)
     }).pipe(onNetwork))
 
+  it.effect("asks again after a second where the answer is too large, or an error that cannot be read", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const { connection } = yield* connectToListed([a], { ...options, maxMessageSize: 1024 })
+      const raw = yield* a.accepted()
+      const asked = () => messagesOf(raw.received()).filter(({ type }) => type === 1).length
+      const wrong = [message(1, 2, new Uint8Array(2000)), message(2, 3, new Uint8Array(2000)), message(3, 3)]
+      for (const [index, answer] of wrong.entries()) {
+        yield* until(() => asked() === index + 1)
+        raw.write(answer)
+        yield* settle
+        yield* TestClock.adjust(999)
+        yield* settle
+        assert.equal(asked(), index + 1)
+        yield* TestClock.adjust(1)
+      }
+      yield* until(() => asked() === 4)
+      raw.write(message(4, 2, Uint8Array.of(1)))
+      yield* serving(connection, true)
+      assert.equal((yield* connection.state).endpoints[0]?.lastFailure, undefined)
+    }).pipe(onNetwork))
+
   it.effect("lets go of a server that goes away, though it has not answered", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")

@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Schema, SchemaGetter } from "effect"
-import { Balancer, Component, Connection, MethodKey } from "effect-call"
+import { Balancer, Component, Connection, HandlerMap, MethodKey } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { Rpc, RpcGroup } from "effect/rpc"
 import { TestClock } from "effect/testing"
@@ -180,6 +180,32 @@ describe("a call that fails is counted once", () => {
         const connection = yield* toA({ maxMessageSize: 1024 })
         yield* Effect.flip(connection.call(echo, new Uint8Array(1024)))
         assert.deepEqual(callsOf(metrics, "client"), ["1 echo: CommunicationError"])
+      })
+    )
+  )
+
+  it.effect(
+    "with an answer that is too large, or arguments that are for its server, under its endpoint",
+    meteredInMemory((metrics) =>
+      Effect.gen(function*() {
+        yield* TestNetwork.listen("a", served, { shutdownGrace: 0, maxMessageSize: 4096 })
+        const connection = yield* toA({ maxMessageSize: 1024 })
+        const large = HandlerMap.set(served, component, "large", () => Effect.succeed(new Uint8Array(2000)))
+        yield* TestNetwork.listen("b", large, { shutdownGrace: 0, maxMessageSize: 1024 })
+        const toB = yield* connect([yield* TestNetwork.endpoint("b")])
+        yield* Effect.flip(connection.call(MethodKey.make(component, "error"), bytesOf("x".repeat(900))))
+        yield* Effect.flip(toB.call(echo, new Uint8Array(1024)))
+        yield* Effect.flip(toB.call(MethodKey.make(component, "large"), nothing))
+        assert.deepEqual(callsOf(metrics, "client"), [
+          "1 echo at memory://b: CommunicationError",
+          "1 error at memory://a: CommunicationError",
+          "1 large at memory://b: CommunicationError"
+        ])
+        assert.deepEqual(callsOf(metrics, "server"), [
+          "1 _OTHER at memory://b: too_large",
+          "1 error at memory://a: Error",
+          "1 large at memory://b: too_large"
+        ])
       })
     )
   )

@@ -1,12 +1,13 @@
 /** The bytes that both ends of a connection count: all that is sent, exactly, and nothing else. */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schema } from "effect"
-import { Component, Connection } from "effect-call"
+import { Component, Connection, HandlerMap, MethodKey } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { Rpc, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
+import * as identities from "../../src/internal/protocol/identities.ts"
 import { bytesOf, metered, meteredInMemory, type Metrics } from "../support/metrics.ts"
-import { connect, eachNetwork, echo, handlers, hang, mtlsOverTcp, tcp, unix } from "../support/networks.ts"
+import { component, connect, eachNetwork, echo, handlers, hang, mtlsOverTcp, tcp, unix } from "../support/networks.ts"
 import { message, rawClient, rawServer, request, version } from "../support/raw.ts"
 import { fork, nothing, open, plug } from "./metricsSupport.ts"
 import { elapse, settle, until } from "./support.ts"
@@ -47,6 +48,35 @@ describe("the bytes that one end sends are those that the other end receives", (
           })
           const all = [...sizes, ...sizes]
           assertBytes(metrics, ofVersion + sum(all.map(ofRequest)), ofVersion + sum(all.map(ofAnswer)))
+        })
+      )
+    )
+  }, [tcp, unix, mtlsOverTcp])
+
+  eachNetwork((network) => {
+    it.live(
+      "with the payloads that are too large, and are dropped",
+      metered((metrics) =>
+        Effect.gen(function*() {
+          const make = MethodKey.make(component, "make")
+          const { endpoint } = yield* network.serve(
+            HandlerMap.set(handlers, component, "make", () => Effect.succeed(new Uint8Array(300_000))),
+            { maxMessageSize: 400_000 }
+          )
+          const connection = yield* connect([endpoint], { maxMessageSize: 100_000 })
+          const generous = yield* connect([endpoint])
+          yield* Effect.flip(connection.call(make, nothing))
+          // Its payload has been read when what is behind it is answered.
+          yield* connection.call(echo, nothing)
+          const { length } = identities.argumentsTooLarge(500_000, 399_951).message
+          yield* Effect.flip(generous.call(echo, new Uint8Array(500_000)))
+          yield* generous.call(echo, nothing)
+          const ofRefusal = header + 8 + 4 + length + 4 + identities.argumentsTooLargeIdentity.length
+          assertBytes(
+            metrics,
+            2 * ofVersion + 3 * ofRequest(0) + ofRequest(500_000),
+            2 * ofVersion + 2 * ofAnswer(0) + ofAnswer(300_000) + ofRefusal
+          )
         })
       )
     )

@@ -154,7 +154,7 @@ export class Model {
         this.line(action.line).state = "Greeting"
         return this.say(this.line(action.line), action.words)
       case "Refuse":
-        return this.lost(this.line(action.line), "Lost")
+        return this.lost(this.line(action.line))
       case "Preset":
         this.presets.set(action.address, action.as)
         return
@@ -164,7 +164,7 @@ export class Model {
         this.cuts.push(this.line(action.line))
         return
       case "Hangup":
-        this.underway.push(() => this.lost(this.line(action.line), "Lost"))
+        this.underway.push(() => this.lost(this.line(action.line)))
         return
       case "Pass":
         return this.pass(this.now + action.millis)
@@ -175,7 +175,7 @@ export class Model {
 
   /** The turn ends, and what was sent in it arrives. */
   rest(): void {
-    for (const line of this.cuts.splice(0)) this.lost(line, "Lost")
+    for (const line of this.cuts.splice(0)) this.lost(line)
     this.flush()
     // What follows from it arrives later.
     for (let arrive = this.underway.shift(); arrive !== undefined; arrive = this.underway.shift()) {
@@ -301,7 +301,7 @@ export class Model {
     const preset = isNew ? this.presets.get(address) : undefined
     if (preset === undefined) return
     this.presets.delete(address)
-    if ("how" in preset) return this.lost(call.line, "Lost")
+    if ("how" in preset) return this.lost(call.line)
     call.line.state = "Greeting"
     this.say(call.line, preset.words)
   }
@@ -326,14 +326,14 @@ export class Model {
     const entry = this.entry(line.address)
     switch (word._tag) {
       case "Nonsense":
-        return this.lost(line, "Protocol")
+        return this.lost(line)
       case "Version":
       case "GoingAwayUnflagged":
       case "GoingAway":
         if (line.state === "Greeting") {
           if (word._tag === "GoingAway") {
             this.note("a server that goes away is dialed")
-            return this.lost(line, "Lost")
+            return this.lost(line)
           }
           line.state = "Open"
           entry.hasFailed = false
@@ -373,7 +373,7 @@ export class Model {
   }
 
   /** A dial has failed, or a connection was lost. */
-  private lost(line: Line, how: "Lost" | "Protocol"): void {
+  private lost(line: Line): void {
     if (line.state === "Closed") return
     const entry = this.entry(line.address)
     const wasOpen = line.state === "Open"
@@ -397,7 +397,7 @@ export class Model {
         this.note(losses > 1 ? "lost unsent once more" : "lost unsent")
         this.place(call)
       } else {
-        this.end(call, `${how}, maybe executed`)
+        this.end(call, "Lost, maybe executed")
       }
     }
   }
@@ -425,7 +425,7 @@ export class Model {
       this.now = Math.min(deadline, failure, until)
       if (failure < deadline && failure <= until) {
         this.note("a dial took too long")
-        this.lost(dials.find(({ failsAt }) => failsAt === failure)!, "Lost")
+        this.lost(dials.find(({ failsAt }) => failsAt === failure)!)
       } else if (deadline <= until) {
         for (const call of this.calls) {
           if (call.end !== undefined || call.deadlineAt > this.now) continue

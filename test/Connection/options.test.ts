@@ -2,10 +2,10 @@
  * What the options of both ends change: sizes, and where the balancer comes from.
  */
 import { describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Layer, Logger } from "effect"
-import { Balancer, Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
+import { Cause, Effect, Exit, Fiber, Latch, Layer, Schedule } from "effect"
+import { Balancer, type CallError, Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
-import { bytesOf, component, connect, echo, handlers, memory, tcp, textOf } from "../support/networks.ts"
+import { bytesOf, component, connect, eachNetwork, echo, handlers, memory, tcp, textOf } from "../support/networks.ts"
 
 const make = MethodKey.make(component, "make")
 const nothing = new Uint8Array()
@@ -55,37 +55,119 @@ describe("maxMessageSize", () => {
     (args) => Effect.succeed(new Uint8Array(Number(textOf(args))))
   )
 
-  it.live("of a client: a larger result ends its connection with Protocol, and the next call has a new one", () =>
-    Effect.gen(function*() {
-      const { endpoint } = yield* tcp.serve(making)
-      const connection = yield* connect([endpoint], { maxMessageSize })
-      assert.equal((yield* connection.call(make, bytesOf("2000"))).length, 2000)
-      const error = yield* Effect.flip(connection.call(make, bytesOf("2001")))
-      assert.ok(error._tag === "CommunicationError", error.message)
-      assert.equal(error.reason._tag, "Protocol")
-      assert.equal(error.maybeExecuted, true)
-      assert.match(error.message, /sent a message of 2001 bytes, which is over the limit of 2000$/)
-      assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
-    }).pipe(Effect.scoped))
+  const isTooLarge = (error: CallError.CallError, maybeExecuted: boolean, endpoint: string, message: string) => {
+    assert.ok(error._tag === "CommunicationError", error.message)
+    assert.deepEqual(
+      [error.reason._tag, error.maybeExecuted, error.endpoint, error.message],
+      ["TooLarge", maybeExecuted, endpoint, message]
+    )
+  }
+  const retry = Schedule.recurs(3)
 
-  it.live("of a server: larger arguments cost the client its connection, and nobody sees them", () =>
-    Effect.gen(function*() {
-      let executed = 0
-      const { endpoint } = yield* tcp.serve(
-        HandlerMap.set(making, component, "make", (args) => {
-          executed++
-          return Effect.succeed(args)
-        }),
-        { maxMessageSize }
-      )
-      const connection = yield* connect([endpoint])
-      assert.equal((yield* connection.call(make, new Uint8Array(2000 - 49))).length, 2000 - 49)
-      const error = yield* Effect.flip(connection.call(make, new Uint8Array(2000 - 48)))
-      assert.ok(error._tag === "CommunicationError", error.message)
-      assert.equal(error.reason._tag, "Lost")
-      assert.equal(executed, 1)
-      assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
-    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
+  eachNetwork((network) => {
+    it.live("of a client: a larger result fails its call, once, and the calls beside it go on", () =>
+      Effect.gen(function*() {
+        let calls = 0
+        const gate = yield* Latch.make(false)
+        const { endpoint } = yield* network.serve(making.pipe(
+          HandlerMap.set(component, "make", (args) => {
+            calls++
+            return Effect.succeed(new Uint8Array(Number(textOf(args))))
+          }),
+          HandlerMap.set(component, "wait", (args) => Effect.as(gate.await, args))
+        ))
+        const connection = yield* connect([endpoint], { maxMessageSize })
+        const beside = yield* Effect.forkChild(
+          Effect.forEach(
+            Array.from({ length: 50 }, (_, i) => bytesOf(`${i}`)),
+            (args) => connection.call(MethodKey.make(component, "wait"), args),
+            { concurrency: 50 }
+          ),
+          { startImmediately: true }
+        )
+        assert.equal((yield* connection.call(make, bytesOf("2000"))).length, 2000)
+        isTooLarge(
+          yield* Effect.flip(connection.call(MethodKey.idempotent(make), bytesOf("2001"), { retry })),
+          true,
+          endpoint.address,
+          "the result of test/Echo.make is 2001 bytes, expected at most 2000"
+        )
+        assert.equal(calls, 2)
+        // In many pieces, and with those of others behind it.
+        const [large, next] = yield* Effect.all(
+          [Effect.flip(connection.call(make, bytesOf("3000000"))), connection.call(echo, bytesOf("next"))],
+          { concurrency: 2 }
+        )
+        isTooLarge(
+          large,
+          true,
+          endpoint.address,
+          "the result of test/Echo.make is 3000000 bytes, expected at most 2000"
+        )
+        assert.equal(textOf(next), "next")
+        yield* gate.open
+        assert.deepEqual((yield* Fiber.join(beside)).map(textOf), Array.from({ length: 50 }, (_, i) => `${i}`))
+        assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
+      }).pipe(Effect.scoped))
+
+    it.live("of a client: a larger error fails its call, and the next one goes over the same connection", () =>
+      Effect.gen(function*() {
+        const { endpoint } = yield* network.serve(
+          HandlerMap.set(making, component, "make", () => Effect.fail(new Error("x".repeat(2000))))
+        )
+        const connection = yield* connect([endpoint], { maxMessageSize })
+        isTooLarge(
+          yield* Effect.flip(connection.call(make, nothing)),
+          true,
+          endpoint.address,
+          "the call of test/Echo.make failed, with an error of 4044 bytes, expected at most 2000"
+        )
+        assert.equal(textOf(yield* connection.call(echo, bytesOf("next"))), "next")
+        assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
+      }).pipe(Effect.scoped))
+
+    it.live("of a server: larger arguments fail their call, once, nobody sees them, and the calls beside it go on", () =>
+      Effect.gen(function*() {
+        let executed = 0
+        const gate = yield* Latch.make(false)
+        const { endpoint } = yield* network.serve(
+          making.pipe(
+            HandlerMap.set(component, "make", (args) => {
+              executed++
+              return Effect.succeed(args)
+            }),
+            HandlerMap.set(component, "wait", (args) => Effect.as(gate.await, args))
+          ),
+          { maxMessageSize }
+        )
+        const connection = yield* connect([endpoint])
+        const beside = yield* Effect.forkChild(
+          connection.call(MethodKey.make(component, "wait"), bytesOf("beside")),
+          { startImmediately: true }
+        )
+        assert.equal((yield* connection.call(make, new Uint8Array(2000 - 49))).length, 2000 - 49)
+        for (const size of [2000 - 48, 3_000_000]) {
+          const [large, next] = yield* Effect.all(
+            [
+              Effect.flip(connection.call(MethodKey.idempotent(make), new Uint8Array(size), { retry })),
+              connection.call(echo, bytesOf("next"))
+            ],
+            { concurrency: 2 }
+          )
+          isTooLarge(
+            large,
+            false,
+            endpoint.address,
+            `${endpoint.address} refused a call of test/Echo.make: the arguments are ${size} bytes, expected at most 1951`
+          )
+          assert.equal(textOf(next), "next")
+        }
+        assert.equal(executed, 1)
+        yield* gate.open
+        assert.equal(textOf(yield* Fiber.join(beside)), "beside")
+        assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
+      }).pipe(Effect.scoped))
+  })
 })
 
 describe("balancer", () => {

@@ -7,8 +7,12 @@ import { Balancer, type CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
+import { byHand } from "../support/byHand.ts"
 import { makeLog } from "../support/log.ts"
+import { message } from "../support/raw.ts"
 import { ask, askSlowly, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
+
+const nothing = new Uint8Array()
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -101,6 +105,42 @@ describe("an endpoint whose calls keep failing", () => {
       }
       assert.deepEqual(yield* ejected(connection), [])
     }).pipe(onNetwork))
+
+  it.effect("is not left alone where an answer comes between its failures, however wrong that is", () =>
+    Effect.gen(function*() {
+      const bad = [message(2, 2, new Uint8Array(2000)), message(2, 3, new Uint8Array(2000)), message(2, 3, nothing)]
+      for (const answer of bad) {
+        yield* Effect.gen(function*() {
+          const a = yield* byHand("a")
+          const b = yield* startInMemory("b")
+          const connection = yield* Connection.make(Resolver.constant(a.endpoint, b.endpoint), {
+            maxMessageSize: 1024,
+            outlierEjection: { failures: 2 }
+          })
+          const failed = Effect.fnUntraced(function*(during: Effect.Effect<void> = Effect.void) {
+            const asking = yield* Effect.forkChild(
+              Effect.flip(ask(connection, { timeout: "1 second", balancer: first })),
+              { startImmediately: true }
+            )
+            yield* settle
+            yield* during
+            yield* elapse(asking, 1000)
+            const error = yield* Fiber.join(asking)
+            return error._tag === "CommunicationError" ? error.reason._tag : error._tag
+          })
+          const first = yield* Balancer.make(([first]) => Effect.succeed(first!))
+          const accepting = yield* Effect.forkChild(a.accepted(), { startImmediately: true })
+          assert.equal(yield* failed(), "DeadlineExceeded")
+          const raw = yield* Fiber.join(accepting)
+          const wrong = yield* failed(Effect.sync(() => raw.write(answer)))
+          assert.ok(wrong === "TooLarge" || wrong === "Protocol", wrong)
+          assert.equal(yield* failed(), "DeadlineExceeded")
+          assert.deepEqual(yield* ejected(connection), [])
+          assert.equal(yield* failed(), "DeadlineExceeded")
+          assert.deepEqual(yield* ejected(connection), ["memory://a"])
+        }).pipe(Effect.scoped, onNetwork)
+      }
+    }))
 
   it.effect("gets a single call after its time, and is used again when that is answered", () =>
     Effect.gen(function*() {

@@ -8,7 +8,9 @@ import { TestNetwork } from "effect-call/testing"
 import { Rpc, RpcGroup } from "effect/rpc"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
+import { byHand } from "../support/byHand.ts"
 import { bytesOf, textOf } from "../support/networks.ts"
+import { message, messagesOf } from "../support/raw.ts"
 import { elapse, settle, until } from "./support.ts"
 
 const component = "test/Retried"
@@ -254,6 +256,54 @@ describe("a call that asks for it is made again", () => {
       assert.equal(yield* failed(again, nothing), "CommunicationError Closed")
       assert.deepEqual([asked, runs], [0, 1])
     }).pipe(onNetwork))
+
+  it.effect("and not when its arguments are too large for its server, or its answer is for either end", () =>
+    Effect.gen(function*() {
+      const run = { times: 0 }
+      for (const [name, maxMessageSize] of [["strict", 1024], ["generous", 4096]] as const) {
+        yield* TestNetwork.listen(
+          name,
+          HandlerMap.set(HandlerMap.empty, component, "work", ([size = 0]) => {
+            run.times++
+            return Effect.succeed(new Uint8Array(size * 100))
+          }),
+          { shutdownGrace: 0, maxMessageSize }
+        )
+      }
+      const toStrict = yield* connect(["strict"])
+      const toGenerous = yield* connect(["generous"], { maxMessageSize: 1024 })
+      let asked = 0
+      const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sync(() => asked++)))
+      const failed = (connection: Connection.Connection, args: Uint8Array) =>
+        Effect.map(Effect.flip(connection.call(again, args, { retry })), (error) => [
+          tagOf(error),
+          error._tag === "CommunicationError" && error.maybeExecuted
+        ])
+      assert.deepEqual(yield* failed(toStrict, new Uint8Array(2000)), ["CommunicationError TooLarge", false])
+      assert.deepEqual([asked, run.times], [0, 0])
+      assert.deepEqual(yield* failed(toStrict, Uint8Array.of(20)), ["CommunicationError TooLarge", true])
+      assert.deepEqual(yield* failed(toGenerous, Uint8Array.of(20)), ["CommunicationError TooLarge", true])
+      assert.deepEqual([asked, run.times], [0, 2])
+    }).pipe(onNetwork))
+
+  it.effect("when its server has broken the protocol, if its method is idempotent", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const connection = yield* Connection.make(Resolver.constant(a.endpoint))
+      const retry = Schedule.recurs(1)
+      const calling = yield* fork(connection.call(again, nothing, { retry }))
+      const once = yield* fork(Effect.flip(connection.call(work, nothing, { retry })))
+      const raw = yield* a.accepted()
+      yield* raw.until((bytes) => messagesOf(bytes).length === 3)
+      raw.write(message(1, 9))
+      const error = yield* Fiber.join(once)
+      assert.equal(tagOf(error), "CommunicationError Lost")
+      assert.equal(error.message, "the connection was lost: memory://a sent a message of type 9")
+      const anew = yield* a.accepted()
+      yield* anew.until((bytes) => messagesOf(bytes).length === 2)
+      anew.write(message(1, 2, bytesOf("done")))
+      assert.equal(textOf(yield* Fiber.join(calling)), "done")
+    }).pipe(onNetwork))
 })
 
 describe("a call of which one try may have run", () => {
@@ -284,6 +334,23 @@ describe("a call of which one try may have run", () => {
       const error = yield* lose(Schedule.spaced("1 hour"), ({ close }) => close)
       assert.equal(tagOf(error), "CommunicationError Closed")
       assert.ok(error._tag === "CommunicationError" && error.maybeExecuted)
+    }).pipe(onNetwork))
+})
+
+describe("a call of which one try may have run and the next one cannot", () => {
+  it.effect("does not promise that none has where the second server refuses its arguments as too large", () =>
+    Effect.gen(function*() {
+      const server = yield* serve("a")
+      yield* TestNetwork.listen("b", HandlerMap.empty, { shutdownGrace: 0, maxMessageSize: 1024 })
+      const connection = yield* connect(["a", "b"])
+      const calling = yield* fork(
+        Effect.flip(connection.call(again, new Uint8Array(2000), { retry: Schedule.recurs(1) }))
+      )
+      yield* until(() => server.runs === 1)
+      yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 }, dial: "refuse" })
+      const error = yield* Fiber.join(calling)
+      assert.ok(error._tag === "CommunicationError", error.message)
+      assert.deepEqual([error.reason._tag, error.maybeExecuted, error.endpoint], ["TooLarge", true, "memory://b"])
     }).pipe(onNetwork))
 })
 

@@ -19,10 +19,10 @@ const nothing = new Uint8Array()
 const onNetwork = Effect.provide(TestNetwork.layer)
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
-const isProtocol = (error: CallError.CallError, endpoint: string, time: string) => {
+const isLost = (error: CallError.CallError, endpoint: string, time: string) => {
   assert.ok(error._tag === "CommunicationError", error.message)
   assert.deepEqual([error.reason._tag, error.maybeExecuted, error.message], [
-    "Protocol",
+    "Lost",
     true,
     `the connection was lost: ${endpoint} sent a message that was not whole after ${time}`
   ])
@@ -51,7 +51,7 @@ describe("an answer that does not become whole", () => {
         yield* settle
         assert.equal(call.pollUnsafe(), undefined)
         yield* TestClock.adjust(1)
-        isProtocol(yield* Effect.flip(Fiber.join(call)), "memory://a", "1m")
+        isLost(yield* Effect.flip(Fiber.join(call)), "memory://a", "1m")
         yield* raw.closed
         const again = yield* fork(connection.call(get, nothing))
         const anew = yield* a.accepted()
@@ -71,7 +71,26 @@ describe("an answer that does not become whole", () => {
         yield* settle
         yield* TestClock.adjust(1000)
       }
-      isProtocol(yield* Effect.flip(Fiber.join(call)), "memory://a", "10s")
+      isLost(yield* Effect.flip(Fiber.join(call)), "memory://a", "10s")
+    }).pipe(onNetwork))
+
+  it.effect("costs it also where it is too large: its own call has its end by then, and the others are lost", () =>
+    Effect.gen(function*() {
+      const { call, connection, raw } = yield* calling({ maxMessageSize: 1024 })
+      const beside = yield* fork(connection.call(get, nothing))
+      const answer = message(1, 2, new Uint8Array(60_000))
+      raw.write(answer.subarray(0, 1000))
+      const error = yield* Effect.flip(Fiber.join(call))
+      assert.ok(error._tag === "CommunicationError" && error.reason._tag === "TooLarge", error.message)
+      for (let i = 1; i < 60; i++) {
+        yield* settle
+        yield* TestClock.adjust(1000)
+        raw.write(answer.subarray(i * 1000, (i + 1) * 1000))
+      }
+      yield* settle
+      assert.equal(beside.pollUnsafe(), undefined)
+      yield* TestClock.adjust(1000)
+      isLost(yield* Effect.flip(Fiber.join(beside)), "memory://a", "1m")
     }).pipe(onNetwork))
 
   it.effect("costs nothing where it is whole just in time, and the next one has as long again", () =>
@@ -142,7 +161,7 @@ describe("over real sockets", () => {
         raw.write(versionWith(0))
         yield* raw.until((bytes) => messagesOf(bytes).length === 2)
         raw.write(message(1, 2, bytesOf("hello")).subarray(0, 18))
-        isProtocol(yield* Fiber.join(call), endpoint.address, "40ms")
+        isLost(yield* Fiber.join(call), endpoint.address, "40ms")
         yield* raw.closed
       }).pipe(Effect.scoped))
   })

@@ -296,6 +296,37 @@ describe("dns", () => {
     }))
 })
 
+describe("the problem of a name", () => {
+  it.effect("is that it has no addresses in DNS", () =>
+    Effect.gen(function*() {
+      const dns = makeDns()
+      assert.strictEqual((yield* started(dns)).first.problem, `"cart" has no addresses in DNS (NotFound)`)
+      dns.records["A cart"] = [record("10.0.0.1")]
+      assert.isFalse("problem" in (yield* started(dns)).first)
+    }))
+
+  it.effect("is that one of its families cannot be found out, while nothing was ever known of it", () =>
+    Effect.gen(function*() {
+      const dns = makeDns()
+      dns.records["A cart"] = [record("10.0.0.1")]
+      dns.records["AAAA cart"] = "ServerFailure"
+      const { first, resolver } = yield* started(dns)
+      assert.strictEqual(
+        first.problem,
+        `the AAAA records of "cart" cannot be found out: ServerFailure: Dns.resolve (cart)`
+      )
+      let waiting = yield* next(resolver, first)
+      dns.records["AAAA cart"] = [record("::1")]
+      yield* TestClock.adjust("5 seconds")
+      const both = yield* Fiber.join(waiting)
+      assert.isFalse("problem" in both)
+      waiting = yield* next(resolver, both)
+      dns.records["AAAA cart"] = "Timeout"
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(waits(waiting))
+    }))
+})
+
 describe("dnsSrv", () => {
   const name = "_rpc._tcp.cart"
 
@@ -349,9 +380,28 @@ describe("dnsSrv", () => {
   it.effect("has no endpoints where the service is not offered", () =>
     Effect.gen(function*() {
       const dns = makeDns()
-      assert.deepStrictEqual(shown((yield* startedSrv(dns)).first), [])
+      const none = (yield* startedSrv(dns)).first
+      assert.deepStrictEqual([shown(none), none.problem], [[], `"${name}" has no SRV records in DNS (NotFound)`])
       dns.records[`SRV ${name}`] = [srv(".", 0, 0, 0)]
-      assert.deepStrictEqual(shown((yield* startedSrv(dns)).first), [])
+      const { first } = yield* startedSrv(dns)
+      assert.deepStrictEqual(
+        [shown(first), first.problem],
+        [[], `"${name}" is not offered: the target of its SRV record is "."`]
+      )
+    }))
+
+  it.effect("says which targets have no addresses, or cannot be found out", () =>
+    Effect.gen(function*() {
+      const dns = makeDns()
+      dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0), srv("b.", 1, 0, 0), srv("c.", 1, 0, 0)]
+      dns.records["A a"] = "ServerFailure"
+      dns.records["A c"] = [record("10.0.0.3")]
+      const { first } = yield* startedSrv(dns)
+      assert.deepStrictEqual(shown(first), ["tcp://10.0.0.3:1 0 1"])
+      assert.strictEqual(
+        first.problem,
+        `the addresses of "a." cannot be found out: ServerFailure: Dns.resolve (a.); "b." has no addresses in DNS (NotFound)`
+      )
     }))
 
   it.effect("keeps the last addresses of a target that cannot be found, and leaves out one that never was", () =>

@@ -128,6 +128,47 @@ describe.skipIf(!isInstalled)("against dnsmasq", () => {
       }).pipe(Effect.provide(Resolver.layerDns(server)))
     }))
 
+  it.live("says in the error of a call that a name is not in DNS, has no addresses there, or that DNS is away", () =>
+    Effect.gen(function*() {
+      const options = ["--local=/internal/", "--txt-record=text.internal,hello", "--local-ttl=1"]
+      const server = yield* startDnsmasq({ options })
+      const dns = Resolver.layerDns({ ...server, timeout: "200 millis", tries: 1 })
+      const key = MethodKey.make("test/Names", "name")
+      const connect = Effect.fnUntraced(function*(resolver: Effect.Effect<Resolver.Resolver, unknown, Dns.Dns>) {
+        return yield* Connection.make(yield* Effect.provide(resolver, dns))
+      })
+      const messageOf = (connection: Connection.Connection) =>
+        Effect.map(Effect.flip(connection.call(key, new Uint8Array())), ({ message }) => message)
+
+      const interval = { min: "50 millis", max: "50 millis" } as const
+      const connection = yield* connect(Resolver.dns("cart.internal:7000", { interval }))
+      const absent = `no endpoints: "cart.internal" is not in DNS (ENOTFOUND)`
+      assert.strictEqual(yield* messageOf(connection), absent)
+      assert.strictEqual(
+        yield* messageOf(yield* connect(Resolver.dns("text.internal:7000"))),
+        `no endpoints: "text.internal" has no addresses in DNS (ENODATA)`
+      )
+      assert.strictEqual(
+        yield* messageOf(yield* connect(Resolver.dnsSrv("_rpc._tcp.cart.internal"))),
+        `no endpoints: "_rpc._tcp.cart.internal" is not in DNS (ENOTFOUND)`
+      )
+
+      yield* server.stop
+      const failing = yield* Effect.repeat(messageOf(connection), {
+        until: (message) => message !== absent,
+        schedule: Schedule.spaced("5 millis")
+      })
+      assert.match(
+        failing,
+        /^no endpoints: .*; the resolver failed: the addresses of "cart.internal" cannot be found out/
+      )
+      yield* server.start({ options })
+      yield* Effect.repeat(messageOf(connection), {
+        until: (message) => message === absent,
+        schedule: Schedule.spaced("5 millis")
+      })
+    }).pipe(Effect.timeout("10 seconds")))
+
   it.live("brings calls to new replicas, and away from those that have gone", () =>
     Effect.gen(function*() {
       const name = MethodKey.make("test/Names", "name")

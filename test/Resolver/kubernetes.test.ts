@@ -8,7 +8,7 @@ import type * as http from "node:http"
 import { type Answer, makeKubernetesApi, sendJson, status } from "../../examples/support/kubernetesApi.ts"
 import { closed } from "../internal/net/sockets.ts"
 import { makeLog } from "../support/log.ts"
-import { addresses, environment, followCart, passing, ready, recorded, slice } from "./kubernetesSupport.ts"
+import { addresses, environment, followCart, passing, ready, recorded, slice, unready } from "./kubernetesSupport.ts"
 
 const setUp = Effect.fnUntraced(function*(options: Partial<Resolver.KubernetesOptions> = {}) {
   const api = yield* makeKubernetesApi()
@@ -196,6 +196,28 @@ describe("a Service", () => {
       watch?.end()
       yield* passing(api.received(3))
       assert.strictEqual(api.requests[2]?.query.get("resourceVersion"), "48230")
+    }).pipe(Effect.provide(environment())))
+
+  it.effect("has a problem where slices of it are left out, which changes without a new version", () =>
+    Effect.gen(function*() {
+      const { api, follow } = yield* setUp()
+      api.put(slice("cart-a", [ready("10.0.0.1")]))
+      const resolver = yield* follow
+      const first = yield* resolver.resolve()
+      assert.isUndefined(first.problem)
+      yield* api.watched
+      const waiting = yield* Effect.forkChild(resolver.resolve(first.version), { startImmediately: true })
+      api.put(slice("cart-b", [ready("cart.example")], { addressType: "FQDN" }))
+      const second = yield* Fiber.join(waiting)
+      assert.strictEqual(
+        second.problem,
+        "endpoints of the Service cart in the namespace shop are left out: " +
+          "the EndpointSlice \"cart-b\" has addresses of the type \"FQDN\": expected IPv4 or IPv6"
+      )
+      assert.isTrue(Equal.equals(second.version, first.version))
+      const next = yield* Effect.forkChild(resolver.resolve(second.version), { startImmediately: true })
+      api.remove("cart-b")
+      assert.isUndefined((yield* Fiber.join(next)).problem)
     }).pipe(Effect.provide(environment())))
 
   it.effect("whose port cannot be told is an error, until it can be", () => {
@@ -397,6 +419,27 @@ describe("a Connection", () => {
         until: ({ endpoints }) => endpoints.every(({ address }) => address.includes("127.0.0.3"))
       })
       assert.deepStrictEqual(yield* asked(4), new Set(["127.0.0.3"]))
+    }).pipe(Effect.provide(environment())))
+
+  it.effect("says in the errors of its calls why there are no pods, and what is wrong with the API until it is well", () =>
+    Effect.gen(function*() {
+      const { api, follow } = yield* setUp()
+      const connection = yield* Connection.make(yield* follow)
+      const message = Effect.map(Effect.flip(connection.call(name, new Uint8Array())), ({ message }) => message)
+      const until = (pattern: RegExp) => passing(Effect.repeat(message, { until: (text) => pattern.test(text) }))
+      const cart = "no endpoints: the Service cart in the namespace shop"
+      assert.strictEqual(yield* message, `${cart} has no EndpointSlices: it may not exist, or by another name`)
+      yield* api.watched
+      api.put(slice("cart-a", []))
+      yield* until(/ has no pods$/)
+      api.put(slice("cart-a", [unready("10.0.0.1"), unready("10.0.0.2")]))
+      yield* until(/ has no pod that is ready, of 2$/)
+
+      const lost: Answer = (request) => request.socket.resetAndDestroy()
+      api.answer(lost, lost)
+      api.cut()
+      yield* until(/ of 2; the resolver failed: cannot watch the EndpointSlices of the Service cart/)
+      yield* until(/ of 2$/)
     }).pipe(Effect.provide(environment())))
 
   it.effect("fails to be made where the API refuses", () =>

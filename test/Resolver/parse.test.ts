@@ -1,6 +1,6 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Exit, Layer } from "effect"
+import { ConfigProvider, Context, Effect, Exit, Layer, type PlatformError } from "effect"
 import { Endpoint, Resolver } from "effect-call"
 import { Dns, Host, NetAddress } from "effect/net"
 import { mkdirSync, writeFileSync } from "node:fs"
@@ -164,6 +164,30 @@ describe("layerSchemes", () => {
       assert.deepStrictEqual([error.message, error.text], ["no", "failing://x"])
       const exit = yield* Effect.exit(Effect.provide(Effect.void, Resolver.layerSchemes({ "A b": failing })))
       assert.isTrue(Exit.isFailure(exit))
+    }).pipe(Effect.provide(services)))
+})
+
+describe("a resolver that cannot be made though nothing is wrong with its text", () => {
+  it.effect("is a ResolverError with its cause, and no InvalidResolver", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const cause = new Error("the line is cut")
+      const away: Resolver.Scheme = () => Effect.fail(new Resolver.ResolverError({ message: "away", cause }))
+      const failed = yield* Effect.flip(Effect.provide(Resolver.parse("away://x"), Resolver.layerSchemes({ away })))
+      assert(failed._tag === "ResolverError")
+      assert.deepStrictEqual([failed.message, failed.cause], ["away", cause])
+
+      const open = (path: string) =>
+        Effect.flip(Resolver.parse("k8s://shop/cart")).pipe(
+          Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord({ HOME: "/nonexistent", KUBECONFIG: path })))
+        )
+      const missing = yield* open(join(directory, "none"))
+      assert.strictEqual(missing._tag, "ResolverError")
+      assert.strictEqual(missing.message, `there is no kubeconfig file ${join(directory, "none")}`)
+      const unreadable = yield* open(directory)
+      assert(unreadable._tag === "ResolverError")
+      assert.include(unreadable.message, `cannot read ${directory}: `)
+      assert.strictEqual((unreadable.cause as PlatformError.PlatformError)._tag, "PlatformError")
     }).pipe(Effect.provide(services)))
 })
 

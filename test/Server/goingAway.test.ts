@@ -206,29 +206,51 @@ describe("a server that stops", () => {
       yield* Fiber.join(stopping)
     }).pipe(Effect.scoped))
 
-  it.effect("refuses a request after the last word, at the cost of that connection only", () =>
+  for (const [what, late] of [["a request", nothing], ["one that is too large", new Uint8Array(2000)]] as const) {
+    it.effect(`refuses ${what} after the last word, at the cost of that connection only`, () =>
+      Effect.gen(function*() {
+        const log = makeLog()
+        yield* Effect.gen(function*() {
+          const { calls, endpoint, gate, stop } = yield* stoppable({ maxMessageSize: 1024 })
+          const bad = yield* greeted(endpoint)
+          const good = yield* greeted(endpoint)
+          bad.write(request(1, hold, nothing))
+          good.write(request(1, hold, bytesOf("good")))
+          yield* until(() => calls.running === 2)
+          const stopping = yield* stop
+          bad.write(Buffer.concat([noMoreRequests, request(2, hold, late)]))
+          yield* bad.closed
+          yield* until(() => calls.interrupted === 1)
+          good.write(noMoreRequests)
+          yield* gate.open
+          yield* Fiber.join(stopping)
+          yield* receives(good, understood, goingAway, goingAway, answer(1, "good"))
+        }).pipe(Effect.provide(log.layer), Effect.scoped)
+        assert.deepEqual(log.lines.map(({ level, message }) => [level, message]), [
+          ["Warn", "a connection was closed: its peer sent request 2 after it had said that there are no more"]
+        ])
+      }))
+  }
+
+  it.effect("waits for the end of a request that is too large, and serves what is behind it", () =>
     Effect.gen(function*() {
-      const log = makeLog()
-      yield* Effect.gen(function*() {
-        const { calls, endpoint, gate, stop } = yield* stoppable()
-        const bad = yield* greeted(endpoint)
-        const good = yield* greeted(endpoint)
-        bad.write(request(1, hold, nothing))
-        good.write(request(1, hold, bytesOf("good")))
-        yield* until(() => calls.running === 2)
-        const stopping = yield* stop
-        bad.write(Buffer.concat([noMoreRequests, request(2, hold, nothing)]))
-        yield* bad.closed
-        yield* until(() => calls.interrupted === 1)
-        good.write(noMoreRequests)
-        yield* gate.open
-        yield* Fiber.join(stopping)
-        yield* receives(good, understood, goingAway, goingAway, answer(1, "good"))
-      }).pipe(Effect.provide(log.layer), Effect.scoped)
-      assert.deepEqual(log.lines.map(({ level, message }) => [level, message]), [
-        ["Warn", "a connection was closed: its peer sent request 2 after it had said that there are no more"]
-      ])
-    }))
+      const { endpoint, stop } = yield* stoppable({ maxMessageSize: 1024 })
+      const raw = yield* greeted(endpoint, version)
+      const large = request(1, hold, new Uint8Array(2000))
+      raw.write(large.subarray(0, 1000))
+      yield* raw.until((bytes) => messagesOf(bytes).length === 2)
+      const stopping = yield* stop
+      yield* settle
+      yield* TestClock.adjust("10 seconds")
+      assert.equal(isOpen(raw), true)
+      raw.write(Buffer.concat([large.subarray(1000), request(2, echo, bytesOf("behind"))]))
+      yield* raw.until((bytes) => messagesOf(bytes).length === 3)
+      assert.deepEqual(messagesOf(raw.received()).map(({ id, type }) => [id, type]), [[0, 0], [1, 3], [2, 2]])
+      // Now it has been quiet for long enough.
+      yield* TestClock.adjust(100)
+      yield* raw.closed
+      yield* Fiber.join(stopping)
+    }).pipe(Effect.scoped))
 
   it.effect("counts as a last word only what is said after it was told", () =>
     Effect.gen(function*() {

@@ -8,7 +8,7 @@ import * as assert from "node:assert/strict"
 import { settle, turn, until, untilState } from "../Connection/support.ts"
 import { makeLog } from "../support/log.ts"
 import { bytesOf, connect, eachNetwork, echo, tcp, textOf } from "../support/networks.ts"
-import { message, type Raw, rawClient, receives, request, version, versionWith } from "../support/raw.ts"
+import { message, messagesOf, type Raw, rawClient, receives, request, version, versionWith } from "../support/raw.ts"
 import { hold, stoppable } from "../support/stoppable.ts"
 
 const nothing = new Uint8Array()
@@ -72,6 +72,26 @@ describe("a connection without calls", () => {
         yield* receives(raw, understood, ...answers)
       }
       yield* toldAfter("10 seconds", understood, ...answers)
+    }).pipe(Effect.scoped))
+
+  it.effect("has its time from its last call also where that was too large, and from its last byte", () =>
+    Effect.gen(function*() {
+      const { raw, toldAfter } = yield* idling(understood, { maxMessageSize: 1024 })
+      const large = (id: number) => request(id, echo, new Uint8Array(2000))
+      yield* TestClock.adjust("6 seconds")
+      raw.write(large(1))
+      yield* settle
+      yield* TestClock.adjust("6 seconds")
+      raw.write(large(2).subarray(0, 1000))
+      yield* settle
+      // It is in the middle of a message.
+      yield* TestClock.adjust("30 seconds")
+      assert.equal(isOpen(raw), true)
+      raw.write(Buffer.concat([large(2).subarray(1000), request(3, echo, bytesOf("one"))]))
+      yield* raw.until((bytes) => messagesOf(bytes).length === 4)
+      const refused = messagesOf(raw.received()).slice(1, 3).map(({ id, payload, type }) => message(id, type, payload))
+      assert.match(String(refused[0]), /the arguments are 2000 bytes, expected at most 975/)
+      yield* toldAfter("10 seconds", understood, ...refused, answer(3, "one"))
     }).pipe(Effect.scoped))
 
   it.effect("is not kept by a client that only asks whether the server is there", () =>

@@ -9,7 +9,7 @@ import * as assert from "node:assert/strict"
 import { settle } from "../Connection/support.ts"
 import { makeLog } from "../support/log.ts"
 import { bytesOf, component, connect, eachNetwork, echo, handlers, hang, memory } from "../support/networks.ts"
-import { cancel, message, type Raw, rawClient, receives, request, version } from "../support/raw.ts"
+import { cancel, message, messagesOf, type Raw, rawClient, receives, request, version } from "../support/raw.ts"
 
 const answer = (id: number, bytes: Uint8Array) => message(id, 2, bytes)
 const isOpen = ({ socket }: Raw) => !socket.readableEnded && !socket.closed
@@ -99,6 +99,36 @@ describe("a message that does not become whole", () => {
       yield* closedAfter(3000, "a message that was not whole after 3s")
       other.write(request(2, echo, bytesOf("two")))
       yield* receives(other, version, answer(1, bytesOf("one")), answer(2, bytesOf("two")))
+    }).pipe(Effect.scoped))
+
+  it.effect("costs it also where it is too large, and is only skipped", () =>
+    Effect.gen(function*() {
+      const { closedAfter, raw } = yield* serving({ maxMessageSize: 1024 })
+      const skipped = request(1, echo, new Uint8Array(60_000))
+      raw.write(Buffer.concat([version, skipped.subarray(0, 1000)]))
+      for (let i = 1; i < 60; i++) {
+        yield* settle
+        yield* TestClock.adjust(1000)
+        raw.write(skipped.subarray(i * 1000, (i + 1) * 1000))
+      }
+      yield* closedAfter(1000, "a message that was not whole after 1m")
+    }).pipe(Effect.scoped))
+
+  it.effect("costs nothing where it is too large, and skipped in time, and the next one has as long again", () =>
+    Effect.gen(function*() {
+      const { log, raw } = yield* serving({ maxMessageSize: 1024 })
+      const bytes = Buffer.concat([request(1, echo, new Uint8Array(2000)), request(2, echo, bytesOf("hello"))])
+      const until = bytes.length - 3
+      raw.write(bytes.subarray(0, 16))
+      yield* settle
+      yield* TestClock.adjust(59_999)
+      raw.write(bytes.subarray(16, until))
+      yield* settle
+      yield* TestClock.adjust(59_999)
+      raw.write(bytes.subarray(until))
+      const messages = yield* raw.until((received) => messagesOf(received).length === 2)
+      assert.deepEqual(messagesOf(messages).map(({ id, type }) => [id, type]), [[1, 3], [2, 2]])
+      assert.deepEqual([isOpen(raw), log.lines], [true, []])
     }).pipe(Effect.scoped))
 
   it.effect("costs it also where its bytes come one at a time", () =>

@@ -61,6 +61,12 @@ describe("the end of a call", () => {
       "CommunicationError TooLarge, not executed",
       "never"
     ],
+    [
+      "the size of its answer",
+      end(communication("TooLarge", true), { size: 990 }),
+      "CommunicationError TooLarge, maybe executed",
+      "perhaps"
+    ],
     ["that it was given up", end(Exit.interrupt(), {}, { interrupted: true }), "given up", "perhaps"],
     ["the answer to no bytes", end(Exit.succeed(makeAnswer(9, new Uint8Array())), { size: 0 }), "answered", "unknown"]
   ]

@@ -17,7 +17,7 @@ export interface Circumstances {
   readonly interrupted: boolean
   /** Whether its Connection was being closed. */
   readonly closing: boolean
-  /** The largest message that its Connection sends. */
+  /** The largest message that its Connection sends or takes. */
   readonly maxMessageSize: number
 }
 

@@ -160,7 +160,7 @@ const attacks = {
     socket.destroy()
   },
   "claims lengths up to 2^56 - 1, 10 000 times": async (battle: Battle) => {
-    const lengths = [2n ** 56n - 1n, 2n ** 53n, 2n ** 48n, 2n ** 32n, 2n ** 31n, 104_857_601n]
+    const lengths = [2n ** 56n - 1n, 2n ** 53n, 2n ** 48n, 2n ** 32n, 2n ** 31n, 2n ** 30n + 1n]
     const one = async (n: number) => {
       const socket = connect(battle.port)
       socket.resume()
@@ -176,6 +176,18 @@ const attacks = {
     const sockets = await connectAll(battle.port, Math.ceil(1000 * battle.scale))
     for (const socket of sockets) socket.write(message(1, type.request, Buffer.alloc(1024), 104_857_600n))
     await hold(battle, sockets)
+  },
+  "sends requests of 1 GiB, without end": async (battle: Battle) => {
+    const [socket] = await connectAll(battle.port, 1)
+    if (socket === undefined) return
+    socket.resume()
+    setTimeout(() => socket.destroy(), battle.seconds * 1000)
+    const piece = Buffer.alloc(1_048_576)
+    for (let id = 1; !socket.destroyed; id++) {
+      await write(socket, message(id, type.request, new Uint8Array(), 2n ** 30n))
+      for (let sent = 0; sent < 2 ** 30 && !socket.destroyed; sent += piece.length) await write(socket, piece)
+      battle.count++
+    }
   },
   "calls 100 000 unknown methods": async (battle: Battle) => {
     const calls = Math.ceil(100_000 * battle.scale)

@@ -1,7 +1,7 @@
 /** `effect-call call`, as users run it. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { layer } from "@effect/vitest"
-import { Effect, FileSystem, PlatformError, Sink, Stdio } from "effect"
+import { ConfigProvider, Effect, FileSystem, PlatformError, Sink, Stdio } from "effect"
 import { CallError, Component, Endpoint, HandlerMap, MethodKey, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
@@ -132,6 +132,20 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.match(failed.message, /^Unreachable: .*ENOENT.*ENOENT/)
       for (const name of ["a", "b"]) assert.ok(failed.message.includes(`unix://${directory}/${name}: `))
       assert.deepEqual(logged, [])
+    }))
+
+  it.effect("says why there are no endpoints, and why a resolver cannot be made", () =>
+    Effect.gen(function*() {
+      const path = join(yield* temporaryDirectory, "none")
+      assert.deepEqual(yield* failure("call", `unixdir://${path}`, "a.b"), {
+        code: 1,
+        message: `Unreachable: no endpoints: the directory "${path}" does not exist`
+      })
+      const environment = ConfigProvider.layer(ConfigProvider.fromEnvRecord({ HOME: path, KUBECONFIG: path }))
+      const failed = yield* Effect.flip(runHere(["call", "k8s://shop/cart", "a.b"], environment))
+      assert.ok(failed instanceof Failure)
+      assert.equal(failed.exitCode, 1)
+      assert.equal(failed.message, `ResolverError: there is no kubeconfig file ${path}`)
     }))
 
   it.effect("calls a typed method with JSON", () =>

@@ -61,6 +61,25 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       ])
     }))
 
+  it.effect("prints why there are no endpoints, and what changes of that", () =>
+    Effect.gen(function*() {
+      const answers = yield* SubscriptionRef.make<Resolver.Resolution>({ endpoints: [], problem: "no \u001b[2Jcart" })
+      const resolver: Resolver.Resolver = {
+        isConstant: false,
+        resolve: () =>
+          Effect.map(SubscriptionRef.get(answers), (answer) => ({ ...answer, version: Resolver.version("1") }))
+      }
+      const stdout = makeStdout()
+      const scheme = Resolver.layerSchemes({ test: () => Effect.succeed(resolver) })
+      yield* Effect.forkChild(runHere(["resolve", "test://", "--watch"], Layer.merge(stdout.layer, scheme)))
+      assert.deepEqual((yield* stdout.lines(1)).map(withoutTime), ["no endpoints: no \\u{1b}[2Jcart"])
+      yield* SubscriptionRef.set(answers, { endpoints: [], problem: "still none" })
+      assert.equal(withoutTime((yield* stdout.lines(2))[1]!), "no endpoints: still none")
+      const json = makeStdout()
+      yield* Effect.forkChild(runHere(["resolve", "test://", "--json"], Layer.merge(json.layer, scheme)))
+      assert.equal(JSON.parse((yield* json.lines(1))[0]!).problem, "still none")
+    }))
+
   it.effect("follows the servers of a directory until it is interrupted", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
@@ -68,9 +87,9 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       const watching = yield* Effect.forkChild(
         runHere(["resolve", `unixdir://${directory}`, "--watch"], stdout.layer)
       )
-      yield* stdout.line((line) => line.endsWith("no endpoints"))
+      yield* stdout.line((line) => line.endsWith(`no endpoints: there is no socket in the directory "${directory}"`))
       yield* Listener.unix(`${directory}/a`, HandlerMap.empty)
-      const line = yield* stdout.line((line) => !line.endsWith("no endpoints"))
+      const line = yield* stdout.line((line) => !line.includes("no endpoints"))
       assert.equal(withoutTime(line), `+ unix://${directory}/a weight 1 priority 0`)
       yield* Fiber.interrupt(watching)
     }))

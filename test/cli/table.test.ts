@@ -25,6 +25,7 @@ const snapshot = (given: Partial<Snapshot>): Snapshot => ({
   time: "2030-01-01T00:00:00.000Z",
   endpoints: [],
   resolverFailure: undefined,
+  resolverProblem: undefined,
   calls: undefined,
   ...given
 })
@@ -64,9 +65,9 @@ describe("the table", () => {
     ])
   })
 
-  it("says that the resolver fails", () => {
-    const lines = linesOf(snapshot({ resolverFailure: "no \u001b[31mDNS" }))
-    assert.equal(lines[1], "the resolver fails: no \\u{1b}[31mDNS")
+  it("says that the resolver fails, and what it says", () => {
+    const lines = linesOf(snapshot({ resolverFailure: "no \u001b[31mDNS", resolverProblem: "one is left out" }))
+    assert.deepEqual(lines.slice(1, 3), ["the resolver fails: no \\u{1b}[31mDNS", "the resolver says: one is left out"])
   })
 
   it("is no wider and no higher than the terminal, and says what it leaves out", () => {
@@ -98,7 +99,7 @@ describe("a state in JSON", () => {
     assert.equal(
       jsonOf(state),
       "{\"time\":\"2030-01-01T00:00:00.000Z\",\"endpoints\":[{\"address\":\"tcp://a:1\",\"state\":\"Active\",\"callsInFlight\":0,"
-        + "\"inBackoff\":false,\"isEjected\":false,\"isServing\":true,\"latency\":null,\"lastFailure\":null}],\"resolverFailure\":null}"
+        + "\"inBackoff\":false,\"isEjected\":false,\"isServing\":true,\"latency\":null,\"lastFailure\":null}],\"resolverFailure\":null,\"resolverProblem\":null}"
     )
     const withCalls = JSON.parse(jsonOf({ ...state, calls: made }))
     assert.equal(withCalls.endpoints[0].calls, 15)

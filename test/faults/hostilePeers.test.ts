@@ -37,7 +37,9 @@ const hung = (peer: RawPeer, id: number) => peer.send(request(id, hang))
 describe("a server closes the connection of a client that sends", () => {
   const refused: ReadonlyArray<readonly [what: string, bytes: Uint8Array, reason: RegExp]> = [
     ["a length of 2^56 - 1", message(2, type.request, new Uint8Array(), 2n ** 56n - 1n), /over the limit of 104857600/],
-    ["a length just over the limit", message(2, type.request, new Uint8Array(), 104_857_601n), /104857601 bytes/],
+    ["a length just over 1 GiB", message(2, type.request, new Uint8Array(), 2n ** 30n + 1n), /1073741825 bytes/],
+    ["a version over the limit", message(0, type.version, new Uint8Array(), 104_857_601n), /104857601 bytes/],
+    ["a cancel over the limit", message(9, type.cancel, new Uint8Array(), 104_857_601n), /104857601 bytes/],
     ["a request shorter than its header", message(2, type.request, new Uint8Array(48)), /a request of 48 bytes/],
     ["an empty request", message(2, type.request), /a request of 0 bytes/],
     ["a version of 3 bytes", message(0, type.version, new Uint8Array(3)), /a version message of 3 bytes/],
@@ -123,6 +125,27 @@ describe("a server closes the connection of a client that sends", () => {
 })
 
 describe("a server goes on with a client that", () => {
+  it.live("sends a request over the limit, of 1 GiB at most", () =>
+    Effect.gen(function*() {
+      const { behaves, endpoint, state } = yield* open(Networks.tcp)
+      const peer = yield* greeted(endpoint)
+      yield* hung(peer, 2)
+      yield* until("the handler to run", () => state.running === 1)
+      yield* peer.send(message(3, type.request, new Uint8Array(), 104_857_601n))
+      assert.match(
+        String((yield* peer.answer(3)).payload),
+        /the arguments are 104857552 bytes, expected at most 104857551/
+      )
+      const piece = Buffer.alloc(1_048_576)
+      for (let sent = 0; sent < 100; sent++) yield* peer.send(piece)
+      yield* behaves
+      assert.deepEqual([state.running, peer.messages.length], [1, 3])
+      // Its last byte, and what is behind it.
+      yield* peer.send(Buffer.alloc(1), message(2, type.cancel), request(4, echo, ok))
+      assert.deepEqual((yield* peer.answer(4)).payload, ok)
+      assert.equal(state.interrupted, 1)
+    }).pipe(Effect.scoped))
+
   it.live("cancels what is not there, and cancels twice", () =>
     Effect.gen(function*() {
       const { endpoint, state } = yield* open(Networks.tcp)

@@ -16,10 +16,12 @@ const echo = Networks.echo
 const maxMessageSize = 5000
 const mebibyte = 1_048_576
 
+/** The largest length of a message that is skipped: 1 GiB. */
+const largestSkipped = 2n ** 30n
+
 /** Past every limit, up to the largest that the header has room for. */
 const lies = [
-  BigInt(maxMessageSize) + 1n,
-  104_857_601n,
+  largestSkipped + 1n,
   2n ** 31n,
   2n ** 32n + 16n,
   2n ** 48n,
@@ -46,37 +48,139 @@ describe("a server with a limit, to which a client sends", () => {
     ["a version", type.version, 0, (size) => new Uint8Array(size)],
     ["a cancel", type.cancel, 1, (size) => new Uint8Array(size)]
   ]
-  for (const [name, type, id, of] of payloads) {
+  for (const [name, sent, id, of] of payloads) {
     it.live(`${name} as large as may be: it is taken`, () =>
       Effect.gen(function*() {
         const { called, endpoint } = yield* serve
         const peer = yield* rawPeer(endpoint)
-        yield* peer.send(message(id, type, of(maxMessageSize)), request(2, echo, ok))
+        yield* peer.send(message(id, sent, of(maxMessageSize)), request(2, echo, ok))
         assert.deepEqual((yield* peer.answer(2)).payload, ok)
-        assert.deepEqual(called, type === 1 ? [maxMessageSize - 49, 2] : [2])
+        assert.deepEqual(called, sent === type.request ? [maxMessageSize - 49, 2] : [2])
       }).pipe(Effect.scoped))
 
-    it.live(`${name} a byte larger, or one that claims to be larger still: it is cut off, and nothing is executed`, () => {
+    const isSkipped = sent === type.request
+    const refused = isSkipped ? lies : [BigInt(maxMessageSize) + 1n, 104_857_601n, largestSkipped, ...lies]
+    it.live(`${name} that claims ${isSkipped ? "more than 1 GiB" : "more"}: it is cut off by its header`, () => {
       const log = makeLog()
       return Effect.gen(function*() {
         const { called, endpoint } = yield* serve
-        const sent = [
-          message(id, type, of(maxMessageSize + 1)),
-          // Refused by its header, before anything else has come.
-          ...lies.map((length) => message(id, type, new Uint8Array(), length))
-        ]
-        for (const bytes of sent) {
+        for (const length of refused) {
           const peer = yield* rawPeer(endpoint)
-          yield* peer.send(bytes)
+          yield* peer.send(message(id, sent, new Uint8Array(), length))
           yield* peer.closed
           assert.deepEqual(peer.messages, [])
         }
         assert.deepEqual(called, [])
-        assert.equal(log.lines.length, sent.length)
-        assert.match(log.lines[0]!, /sent a message of 5001 bytes, which is over the limit of 5000$/)
+        assert.equal(log.lines.length, refused.length)
+        assert.match(
+          log.lines[0]!,
+          new RegExp(`sent a message of ${refused[0]} bytes, which is over the limit of 5000$`)
+        )
       }).pipe(Effect.scoped, Effect.provide(log.layer))
     })
   }
+
+  /** The payload of the answer to a request that says it is so large. */
+  const refusalOf = (length: bigint): Buffer => {
+    const texts = [
+      `the arguments are ${length - 49n} bytes, expected at most ${maxMessageSize - 49}`,
+      "(effect-call:too-large)"
+    ]
+    const count = Buffer.alloc(8)
+    count.writeBigInt64LE(1n)
+    return Buffer.concat([
+      count,
+      ...texts.flatMap((text) => {
+        const size = Buffer.alloc(4)
+        size.writeUInt32LE(text.length)
+        return [size, Buffer.from(text)]
+      })
+    ])
+  }
+
+  it.live("a request larger than may be, up to 1 GiB: it is answered at its header", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { called, endpoint } = yield* serve
+      for (const length of [BigInt(maxMessageSize) + 1n, 104_857_601n, largestSkipped]) {
+        const peer = yield* rawPeer(endpoint)
+        yield* peer.send(message(1, type.request, new Uint8Array(), length))
+        const answer = yield* peer.answer(1)
+        assert.deepEqual([answer.type, answer.payload], [type.responseError, refusalOf(length)])
+        assert.ok(!peer.socket.closed)
+      }
+      assert.deepEqual([called, log.lines], [[], []])
+    }).pipe(Effect.scoped, Effect.provide(log.layer))
+  })
+
+  it.live("a request a byte larger than may be, in pieces of any size: no handler sees it, and the next one is served", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { called, endpoint } = yield* serve
+      const bytes = Buffer.concat([
+        request(1, echo, ok),
+        request(2, echo, new Uint8Array(maxMessageSize - 48)),
+        // For a call that does not run, as if it had never been.
+        message(2, type.cancel),
+        request(3, echo, ok)
+      ])
+      for (const size of [1, 7, 16, 65, 1000, bytes.length]) {
+        const peer = yield* rawPeer(endpoint)
+        called.length = 0
+        for (let at = 0; at < bytes.length; at += size) peer.socket.write(bytes.subarray(at, at + size))
+        assert.deepEqual((yield* peer.answer(3)).payload, ok)
+        assert.deepEqual(peer.messages.map(({ id, type }) => [Number(id), type]), [
+          [1, type.response],
+          [2, type.responseError],
+          [3, type.response]
+        ])
+        assert.deepEqual(peer.messages[1]!.payload, refusalOf(BigInt(maxMessageSize) + 1n))
+        assert.deepEqual(called, [2, 2])
+        peer.socket.destroy()
+      }
+      assert.deepEqual(log.lines, [])
+    }).pipe(Effect.scoped, Effect.provide(log.layer))
+  })
+
+  it.live("a request of 1 GiB: its bytes are dropped as they arrive, and what is behind it is served", () =>
+    Effect.gen(function*() {
+      const { called, endpoint } = yield* serve
+      const peer = yield* rawPeer(endpoint)
+      const other = yield* rawPeer(endpoint)
+      yield* peer.send(message(1, type.request, new Uint8Array(), largestSkipped))
+      assert.equal((yield* peer.answer(1)).type, type.responseError)
+      const piece = Buffer.alloc(4 * mebibyte)
+      let most = 0
+      for (let sent = 0n; sent < largestSkipped; sent += BigInt(piece.length)) {
+        yield* peer.send(piece)
+        if (sent % 67_108_864n === 0n) {
+          // Others are served meanwhile.
+          yield* other.send(request(sent + 1n, echo, ok))
+          yield* other.answer(sent + 1n)
+          most = Math.max(most, process.memoryUsage().arrayBuffers)
+        }
+      }
+      yield* peer.send(request(2, echo, ok))
+      assert.deepEqual((yield* peer.answer(2)).payload, ok)
+      assert.deepEqual(peer.messages.length, 2)
+      assert.ok(called.every((size) => size === 2))
+      assert.ok(most < 300 * mebibyte, `${most} bytes while 1 GiB was skipped`)
+    }).pipe(Effect.scoped))
+
+  it.live("a request that is too large with the id of one that runs: it is cut off, as any such request is", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { endpoint } = yield* Networks.tcp.serve(
+        HandlerMap.set(HandlerMap.empty, component, "echo", () => Effect.never),
+        { maxMessageSize }
+      )
+      const peer = yield* rawPeer(endpoint)
+      yield* peer.send(request(1, echo, ok), message(1, type.request, new Uint8Array(), 104_857_601n))
+      yield* peer.closed
+      assert.deepEqual(peer.messages, [])
+      assert.match(log.lines.join(), /sent request 1 twice$/)
+    }).pipe(Effect.scoped, Effect.provide(log.layer))
+  })
 
   it.live("requests and versions of all those lengths, time and again: its memory does not grow with them", () =>
     Effect.gen(function*() {
@@ -135,7 +239,10 @@ describe("a server that fails", () => {
   it.live("with an error of a letter more: an error is sent that says so", () =>
     Effect.gen(function*() {
       const { payload } = yield* answerTo(longest + 1)
-      assert.match(String(payload), /the call failed, with an error of 5002 bytes, expected at most 5000/)
+      assert.match(
+        String(payload),
+        /the call of test\/Echo\.fail failed, with an error of 5002 bytes, expected at most 5000/
+      )
       assert.ok(payload.length < 300)
     }).pipe(Effect.scoped))
 })
@@ -185,14 +292,23 @@ describe("a client with a limit, to which a server sends", () => {
       const connection = yield* connect([endpoint], { maxMessageSize })
       return yield* Effect.result(connection.call(echo, ok))
     })
-  const isRefused = (result: { readonly _tag: string; readonly failure?: CallError.CallError }, length: bigint) => {
+  const failureOf = (result: { readonly _tag: string; readonly failure?: CallError.CallError }) => {
     const { failure } = result
     assert.ok(failure?._tag === "CommunicationError", result._tag)
-    assert.equal(failure.reason._tag, "Protocol")
     assert.equal(failure.maybeExecuted, true)
+    return failure
+  }
+  const isRefused = (result: Parameters<typeof failureOf>[0], length: bigint) => {
+    const failure = failureOf(result)
+    assert.equal(failure.reason._tag, "Lost")
     // From 2^53 on it is rounded.
     if (length < 2n ** 53n) assert.match(failure.message, new RegExp(`a message of ${length} bytes, .* limit of 5000$`))
     else assert.match(failure.message, /a message of \d+ bytes, .* limit of 5000$/)
+  }
+  const isTooLarge = (result: Parameters<typeof failureOf>[0], length: bigint) => {
+    const failure = failureOf(result)
+    assert.equal(failure.reason._tag, "TooLarge")
+    assert.match(failure.message, new RegExp(`test/Echo.echo .* ${length} bytes, expected at most 5000$`))
   }
 
   for (const [name, sent, of] of payloads) {
@@ -208,10 +324,13 @@ describe("a client with a limit, to which a server sends", () => {
         }
       }).pipe(Effect.scoped))
 
-    it.live(`${name} a byte larger, or one that claims to be larger still: the call ends with Protocol`, () =>
+    const isSkipped = sent !== type.version
+    it.live(`${name} a byte larger, or one that claims to be larger still: the call ends, and little is kept`, () =>
       Effect.gen(function*() {
-        isRefused(yield* call(sent, of(maxMessageSize + 1), BigInt(maxMessageSize) + 1n), BigInt(maxMessageSize) + 1n)
+        const ends = isSkipped ? isTooLarge : isRefused
+        ends(yield* call(sent, of(maxMessageSize + 1), BigInt(maxMessageSize) + 1n), BigInt(maxMessageSize) + 1n)
         const before = process.memoryUsage().arrayBuffers
+        for (const length of [104_857_601n, largestSkipped]) ends(yield* call(sent, new Uint8Array(), length), length)
         for (const length of lies) isRefused(yield* call(sent, new Uint8Array(), length), length)
         const grown = process.memoryUsage().arrayBuffers - before
         assert.ok(grown < 16 * mebibyte, `${grown} bytes for ${lies.length} lies`)

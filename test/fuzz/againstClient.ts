@@ -23,6 +23,8 @@ import {
 } from "./toClient.ts"
 import * as Typed from "./typed.ts"
 import {
+  answerTooLarge,
+  argumentsTooLarge,
   clientTypes,
   describeStream,
   type Frame,
@@ -100,15 +102,28 @@ class Made {
     return exit !== undefined && Exit.isSuccess(exit) && args.bytes.equals(exit.value as Uint8Array) // bytes they are
   }
 
+  /** Whether it has ended because something of it was too large, as this text says. */
+  private isTooLarge(maybeExecuted: boolean, text: string): boolean {
+    if (this.end !== "TooLarge") return false
+    const error = this.error as CallError.CommunicationError // by its end
+    return error.maybeExecuted === maybeExecuted && error.message.includes(text)
+  }
+
   /** Whether it has ended as an answer says. */
   endsWith(answer: Frame): boolean {
     const { end, error, exit } = this
     if (exit === undefined) return false
+    const { tooLarge } = answer
+    if (tooLarge !== undefined) return this.isTooLarge(true, `${tooLarge} bytes, expected at most `)
     if (answer.type === type.responseError) {
       const chain = readErrorChain(answer.payload)
+      const [only] = chain?.length === 1 ? chain : []
+      if (only?.identity === argumentsTooLarge(0, 0).identity) return this.isTooLarge(false, only.message)
+      if (only?.identity === answerTooLarge("", 0, 0).identity) return this.isTooLarge(true, only.message)
       const isDeadline = chain?.length === 1 && chain[0]?.identity === known.deadlineExceeded.identity
       if (isDeadline && this.call.timeout !== "none") return end === "DeadlineExceeded"
-      if (chain === undefined || end !== "RemoteError") return false
+      if (chain === undefined) return isUndecodable(this)
+      if (end !== "RemoteError") return false
       const links = (error as CallError.RemoteError).chain // by its tag
       return links.length === chain.length &&
         chain.every(({ identity, message }, i) => links[i]?.identity === identity && links[i]?.message === message)
@@ -307,11 +322,11 @@ class Visit {
   }
 
   private pendingOn(server: Server, calls: ReadonlyArray<Made>) {
-    const pending = new Map<bigint, { readonly made: Made; readonly uncertain: boolean }>()
+    const pending = new Map<bigint, Made>()
     for (const made of calls) {
       if (made.exit !== undefined) continue
       const place = made.places.find((place) => place.server === server)
-      if (place !== undefined) pending.set(place.id, { made, uncertain: made.call.timeout === "short" })
+      if (place !== undefined) pending.set(place.id, made)
     }
     return pending
   }
@@ -320,19 +335,19 @@ class Visit {
   private async answered(
     server: Server,
     { answers, closes, leaving }: Model,
-    pending: ReadonlyMap<bigint, { readonly made: Made }>
+    pending: ReadonlyMap<bigint, Made>
   ): Promise<void> {
-    if (closes === "yes") {
+    if (closes) {
       if (!await until(() => server.closed)) this.fail("the client did not close the connection")
-    } else if (closes === "no" && !this.input.blind) {
-      const due = [...pending].flatMap(([id, { made }]) => answers.has(id) ? made : [])
+    } else if (!this.input.blind) {
+      const due = [...pending].flatMap(([id, made]) => answers.has(id) ? made : [])
       if (!await until(() => server.closed || due.every(({ exit }) => exit !== undefined))) {
         this.fail("a call did not end with its answer")
       }
     }
     await turn()
     await turn()
-    if (closes === "no" && server.closed && !leaving && !this.isUnwanted) {
+    if (!closes && server.closed && !leaving && !this.isUnwanted) {
       this.fail("the client closed the connection without a reason")
     }
   }
@@ -345,7 +360,7 @@ class Visit {
   /** Whether the connection is to be tried, and has to be as good as new. */
   private isUsable({ closes }: Model): boolean {
     const { readyAt, stream } = this.sent
-    return this.input.probed && !this.input.blind && readyAt !== undefined && closes === "no" && stream.partial === 0 &&
+    return this.input.probed && !this.input.blind && readyAt !== undefined && !closes && stream.partial === 0 &&
       !this.isUnwanted
   }
 
@@ -404,15 +419,15 @@ class Visit {
     const { blind, over, slow } = this.input
     // What is sent blindly may be there before the request has left, or before a server has taken all of it.
     if (blind && [...answers.values()].flat().some((answer) => made.endsWith(answer))) return true
-    if (blind && (end === "Lost" || end === "Protocol")) {
+    if (blind && end === "Lost") {
       return slow || over === "tcp" || made.args.bytes.length > inOnePiece
     }
-    return end === "Unreachable" && (blind || leaving || closes !== "no" || this.sent.readyAt === undefined)
+    return end === "Unreachable" && (blind || leaving || closes || this.sent.readyAt === undefined)
   }
 
   private checkAnswered(
     made: Made,
-    { answers, closes, uncertain }: Model,
+    { answers, closes }: Model,
     id: bigint,
     wrong: (why: string) => void
   ): void {
@@ -420,11 +435,12 @@ class Visit {
     const own = answers.get(id) ?? []
     if (own.some((answer) => made.endsWith(answer))) return
     // An answer before what is refused has ended its call.
-    const isOpen = own.length === 0 || uncertain
-    const isRefused = end === "Protocol" && closes !== "no" && !isUndecodable(made)
-    const isLost = end === "Lost" && (closes !== "yes" || this.input.blind)
-    // By its end.
-    if (isOpen && (isRefused || isLost) && (error as CallError.CommunicationError).maybeExecuted) return
+    const isOpen = own.length === 0 || this.input.blind
+    if (isOpen && end === "Lost") {
+      const { maybeExecuted, message } = error as CallError.CommunicationError // by its end
+      const saysWhy = !closes || this.input.blind || / sent (a|an) /.test(message)
+      if (maybeExecuted && saysWhy) return
+    }
     const texts = own.map(({ payload, type }) => `type ${type}: ${payload.toString("hex", 0, 100)}`)
     wrong(`and has these answers: ${texts.join(" or ") || "none"}`)
   }

@@ -71,7 +71,18 @@ const ids = [
 ]
 const lengths = [
   ...[0n, 1n, 3n, 4n, 7n, 8n, 15n, 16n, 48n, 49n, 50n, 65_535n, 65_536n, 1_048_577n],
-  ...[104_857_600n, 104_857_601n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 53n, 2n ** 55n, 2n ** 56n - 1n]
+  ...[
+    104_857_600n,
+    104_857_601n,
+    2n ** 30n,
+    2n ** 30n + 1n,
+    2n ** 31n,
+    2n ** 32n - 1n,
+    2n ** 32n,
+    2n ** 53n,
+    2n ** 55n,
+    2n ** 56n - 1n
+  ]
 ]
 
 const change = <const A extends string, B extends object>(

@@ -50,7 +50,7 @@ describe("conversations that were changed anywhere", () => {
     () =>
       Effect.gen(function*() {
         const seen = yield* fuzz(clientTarget, 50)
-        for (const what of ["success", "RemoteError", "Protocol", "Lost", "Unreachable", "interrupted"]) {
+        for (const what of ["success", "RemoteError", "Protocol", "TooLarge", "Lost", "Unreachable", "interrupted"]) {
           assert.ok((seen.get(what) ?? 0) > 30, `${what}: ${seen.get(what)}`)
         }
       }),

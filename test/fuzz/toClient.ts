@@ -6,6 +6,8 @@ import * as fc from "fast-check"
 import { bytesOf, mostly, mutate, type Mutation, mutation, payloadSize, record, seed } from "./conversation.ts"
 import * as Typed from "./typed.ts"
 import {
+  answerTooLarge,
+  argumentsTooLarge,
   clientTypes,
   errorChain,
   flag,
@@ -15,7 +17,6 @@ import {
   message,
   methodKey,
   plainError,
-  readErrorChain,
   readStream,
   readVersion,
   type Stream,
@@ -89,7 +90,10 @@ const chains: ReadonlyArray<ReadonlyArray<Link>> = [
   [known.canceled],
   [known.deadlineExceeded],
   [plainError("in the handler"), known.deadlineExceeded],
-  [known.overloaded]
+  [known.overloaded],
+  [argumentsTooLarge(7, 6)],
+  [answerTooLarge("the result of a.b is", 7, 6)],
+  [plainError("in the handler"), argumentsTooLarge(7, 6)]
 ]
 
 const version: { [K in keyof Version]: fc.Arbitrary<Version[K]> } = {
@@ -195,7 +199,14 @@ export const largestOf = ({ over }: Case): number => over === "limited" ? limits
 const mostMissing = 65_536
 
 export const sentBy = (input: Case, args: ReadonlyArray<Arguments>): Sent => {
-  const read = (bytes: Buffer) => readStream(bytes, clientTypes, largestOf(input))
+  const read = (bytes: Buffer): Stream => {
+    const stream = readStream(bytes, clientTypes, largestOf(input))
+    // Before the version message there is nothing to answer: what is too large then is not waited for.
+    const first = stream.frames.findIndex(({ tooLarge, type: each }) => tooLarge !== undefined || each === type.version)
+    return stream.frames[first]?.tooLarge === undefined
+      ? stream
+      : { frames: stream.frames.slice(0, first), refused: true, partial: 0, missing: 0 }
+  }
   let bytes = mutate(encode(input, args), input.mutation)
   // Twice: a header that is completed says what else is missing.
   for (let i = 0; i < 2 && input.probed; i++) {
@@ -213,44 +224,33 @@ export interface Model {
   /** The answers that may be the call's with this id; the first one is, unless it was sent blindly. */
   readonly answers: ReadonlyMap<bigint, ReadonlyArray<Frame>>
   /** Whether the client closes the connection. */
-  readonly closes: "yes" | "maybe" | "no"
-  /** Whether it may do so before it has looked at all answers. */
-  readonly uncertain: boolean
+  readonly closes: boolean
   /** Whether the server says that it goes away: a client may then call elsewhere, and close the connection when it needs it no longer. */
   readonly leaving: boolean
 }
 
-/** What is known of the calls that wait when the answers come: one whose time is up soon may have ended by then. */
-export type Pending = ReadonlyMap<bigint, { readonly uncertain: boolean }>
-
-export const modelOf = ({ readyAt, stream }: Sent, pending: Pending, blind: boolean): Model => {
+/** `pending` are the calls that wait when the answers come. */
+export const modelOf = (
+  { readyAt, stream }: Sent,
+  pending: { readonly has: (id: bigint) => boolean },
+  blind: boolean
+): Model => {
   const answers = new Map<bigint, Array<Frame>>()
-  let closes: Model["closes"] = stream.refused ? "yes" : "no"
   let leaving = false
-  let uncertain = blind
   for (const frame of stream.frames) {
     if (frame.type === type.version) {
       const version = readVersion(frame)
-      if (version === undefined) return { answers, leaving, uncertain, closes: "yes" }
+      if (version === undefined) return { answers, leaving, closes: true }
       leaving ||= (version.flags & flag.understood) !== 0 && (version.flags & flag.goingAway) !== 0
       continue
     }
     // Before the version message there are no requests.
     if (readyAt === undefined || frame.end < readyAt) continue
     const sameId = answers.get(frame.id)
-    const call = pending.get(frame.id)
     // Nobody waits for it.
-    if (!blind && (sameId !== undefined || call === undefined)) continue
-    if (frame.type === type.responseError && readErrorChain(frame.payload) === undefined) {
-      if (!blind && call?.uncertain === false) return { answers, leaving, uncertain, closes: "yes" }
-      // It is not looked at where nobody waits for it.
-      if (closes === "no") closes = "maybe"
-      uncertain = true
-    } else if (sameId === undefined) {
-      answers.set(frame.id, [frame])
-    } else {
-      sameId.push(frame)
-    }
+    if (!blind && (sameId !== undefined || !pending.has(frame.id))) continue
+    if (sameId === undefined) answers.set(frame.id, [frame])
+    else sameId.push(frame)
   }
-  return { answers, leaving, uncertain, closes }
+  return { answers, leaving, closes: stream.refused }
 }

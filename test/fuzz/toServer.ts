@@ -7,6 +7,8 @@ import { crc32 } from "node:zlib"
 import { bytesOf, mostly, mutate, type Mutation, mutation, payloadSize, record, seed } from "./conversation.ts"
 import * as Typed from "./typed.ts"
 import {
+  answerTooLarge,
+  argumentsTooLarge,
   errorChain,
   flag,
   type Frame,
@@ -21,6 +23,7 @@ import {
   readStream,
   readVersion,
   request,
+  requestOverhead,
   serverTypes,
   type
 } from "./wire.ts"
@@ -252,14 +255,17 @@ const isOwnAnswer = (served: Served, args: Buffer, answer: Frame, limited: boole
     case "large": {
       const result = largeAnswer(args)
       if (!limited || result.length <= limits.maxMessageSize) return isResponse(answer, result)
-      const text = `${result.length} bytes, expected at most ${limits.maxMessageSize}`
-      return isError(answer, plainError(`the result of ${component}.large is ${text}`))
+      return isError(
+        answer,
+        answerTooLarge(`the result of ${component}.large is`, result.length, limits.maxMessageSize)
+      )
     }
     case "never":
       return false
     case "typed": {
       const expected = Typed.answerTo(served.method, args)
       if (expected.answer === "undecodable") return isUndecodable(answer, served.method)
+      if (expected.answer === "differs") return isError(answer, known.contractDiffers)
       if (expected.answer === "started") return isResponse(answer, Uint8Array.of(expected.format))
       return answer.type === type.response && Typed.saysResult(served.method, expected, answer.payload)
     }
@@ -277,7 +283,11 @@ const refusedWith = (kind: string, deadline: bigint, link: Link): Expected => ({
   isAnswer: (answer) => isError(answer, link)
 })
 
-const expectedOf = (payload: Buffer, limited: boolean): Expected | undefined => {
+const expectedOf = ({ payload, tooLarge }: Frame, limited: boolean, largest: number): Expected | undefined => {
+  if (tooLarge !== undefined) {
+    const link = argumentsTooLarge(tooLarge - requestOverhead, largest - requestOverhead)
+    return refusedWith("too large", 0n, link)
+  }
   const asked = readRequest(payload)
   if (asked === undefined) return undefined
   const { args, deadline } = asked
@@ -325,7 +335,7 @@ export const modelOf = (bytes: Buffer, input: Case): Model => {
       earlier.canceled = true
       earlier.certain = true
     } else {
-      const expected = expectedOf(frame.payload, input.over === "limited")
+      const expected = expectedOf(frame, input.over === "limited", largestOf(input))
       if (expected === undefined) return refuses
       // An id that is still in use is refused; whether it is depends on how fast the earlier call was.
       if (earlier?.runs === true) {

@@ -66,6 +66,12 @@ export const handlers = (onCall: () => void): Layer.Layer<Rpc.ToHandler<RpcGroup
     }
   })
 
+/** What stands for each contract on the wire. */
+const fingerprints: Record<Method, Buffer> = {
+  Plain: Buffer.from("a7ba1011dd0dcb76", "hex"),
+  Checked: Buffer.from("9ac9dc786531e863", "hex")
+}
+
 type Format = 1 | 2
 const formats: ReadonlyArray<Format> = [1, 2]
 
@@ -132,13 +138,13 @@ const formatOf = (byte: number | undefined, flags: number): Format | undefined =
 // A plain array: of a Buffer, decoders make views that are Buffers.
 const rest = (bytes: Uint8Array, from: number): Uint8Array => Uint8Array.from(bytes.subarray(from))
 
-/** Where the arguments begin behind headers; undefined where those cannot be read. */
-const afterHeaders = (args: Buffer): number | undefined => {
-  if (args.length < 5) return undefined
-  const end = 5 + args.readUInt32LE(1)
+/** Where the arguments begin behind the headers at `start`; undefined where those cannot be read. */
+const afterHeaders = (args: Buffer, start: number): number | undefined => {
+  if (args.length < start + 4) return undefined
+  const end = start + 4 + args.readUInt32LE(start)
   if (end > args.length) return undefined
   try {
-    const pairs: unknown = JSON.parse(args.toString("utf8", 5, end))
+    const pairs: unknown = JSON.parse(args.toString("utf8", start + 4, end))
     const isPair = (pair: unknown) =>
       Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === "string")
     return Array.isArray(pairs) && pairs.every(isPair) ? end : undefined
@@ -151,6 +157,8 @@ const afterHeaders = (args: Buffer): number | undefined => {
 export type Answer =
   /** An error that says that the arguments cannot be decoded. */
   | { readonly answer: "undecodable" }
+  /** That its contract is another one. */
+  | { readonly answer: "differs" }
   /** That it has started. */
   | { readonly answer: "started"; readonly format: Format }
   | { readonly answer: "result"; readonly format: Format; readonly result: Exit.Exit<unknown, unknown> }
@@ -158,8 +166,12 @@ export type Answer =
 export const answerTo = (method: Method, args: Buffer): Answer => {
   const first = args[0] ?? 0
   const format = formatOf(args[0], 0x30)
-  const start = (first & 0x10) === 0 ? 1 : afterHeaders(args)
-  if (format === undefined || start === undefined) return { answer: "undecodable" }
+  if (format === undefined) return { answer: "undecodable" }
+  const leadEnd = format === 1 ? 9 : 1
+  if (args.length < leadEnd) return { answer: "undecodable" }
+  if (format === 1 && !args.subarray(1, 9).equals(fingerprints[method])) return { answer: "differs" }
+  const start = (first & 0x10) === 0 ? leadEnd : afterHeaders(args, leadEnd)
+  if (start === undefined) return { answer: "undecodable" }
   const decoded = codecs[method].payload[format].decode(rest(args, start))
   if (Exit.isFailure(decoded)) return { answer: "undecodable" }
   if ((first & 0x20) !== 0) return { answer: "started", format }
@@ -224,13 +236,19 @@ export const argsOf = (method: Method, seed: number, text: string): Buffer => {
   const headers = Buffer.from(JSON.stringify([["who", "fuzz"]]))
   const length = Buffer.alloc(4)
   length.writeUInt32LE(headers.length)
-  return Buffer.concat([Uint8Array.of(format | flags), ...(seed % 7 === 0 ? [length, headers] : []), bytes])
+  return Buffer.concat([
+    Uint8Array.of(format | flags),
+    ...(format === 1 ? [fingerprints[method]] : []),
+    ...(seed % 7 === 0 ? [length, headers] : []),
+    bytes
+  ])
 }
 
 /** What comes as the arguments of a call, which must be of this payload in the binary format. */
 export const isCallOf = ({ method, payload }: Payload, args: Buffer): boolean => {
-  const decoded = codecs[method].payload[1].decode(rest(args, 1))
-  return args[0] === 1 && Exit.isSuccess(decoded) && isDeepStrictEqual(decoded.value, payload)
+  const decoded = codecs[method].payload[1].decode(rest(args, 9))
+  return args[0] === 1 && args.subarray(1, 9).equals(fingerprints[method]) && Exit.isSuccess(decoded) &&
+    isDeepStrictEqual(decoded.value, payload)
 }
 
 /** The payload of a valid answer to such a call: of its result, or of its failure. */

@@ -13,6 +13,10 @@ export const clientTypes: ReadonlyArray<number> = [type.version, type.response, 
 /** The largest payload where nothing else is set: 100 MiB. */
 export const largestPayload = 104_857_600
 
+/** The largest payload that is skipped where it is too large, and the types whose messages are. */
+const largestSkipped = 1_073_741_824
+const skippedTypes: ReadonlyArray<number> = [type.request, type.response, type.responseError]
+
 const headerSize = 16
 const requestHeaderSize = 49
 const firstRefusedId = 2n ** 53n
@@ -21,8 +25,10 @@ export interface Frame {
   readonly id: bigint
   readonly type: number
   readonly payload: Buffer
-  /** Where it ends in its stream. */
+  /** Where it ends in its stream; past what there is of it for one that is too large. */
   readonly end: number
+  /** How long the payload is that is skipped because it is too large; `payload` is empty then. */
+  readonly tooLarge?: number
 }
 
 /** A message. `length` is what its header says, which may be a lie. */
@@ -59,12 +65,16 @@ export const readStream = (bytes: Buffer, types: ReadonlyArray<number>, largest 
     const word = bytes.readBigUInt64LE(at + 8)
     const type = Number(word & 0xffn)
     const length = Number(word >> 8n)
-    if (!types.includes(type) || length > largest || id >= firstRefusedId) {
+    const isTooLarge = length > largest
+    const isSkipped = skippedTypes.includes(type) && length <= largestSkipped
+    if (!types.includes(type) || (isTooLarge && !isSkipped) || id >= firstRefusedId) {
       return { frames, refused: true, partial: 0, missing: 0 }
     }
     const end = at + headerSize + length
+    // It is known to be too large by its header.
+    if (isTooLarge) frames.push({ id, type, payload: Buffer.alloc(0), end, tooLarge: length })
     if (end > bytes.length) return { frames, refused: false, partial: bytes.length - at, missing: end - bytes.length }
-    frames.push({ id, type, payload: bytes.subarray(at + headerSize, end), end })
+    if (!isTooLarge) frames.push({ id, type, payload: bytes.subarray(at + headerSize, end), end })
     at = end
   }
   const partial = bytes.length - at
@@ -93,7 +103,7 @@ export class Reader {
     const all = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes])
     const stream = readStream(all, this.#types)
     this.#rest = all.subarray(all.length - stream.partial)
-    if (stream.refused) this.refused = true
+    if (stream.refused || stream.frames.some(({ tooLarge }) => tooLarge !== undefined)) this.refused = true
     for (const frame of stream.frames) this.#onFrame(frame)
   }
 }
@@ -160,8 +170,25 @@ export const known = {
   deadlineExceeded: { message: "context deadline exceeded", identity: "(context:context.deadlineExceededError{})" },
   unknownMethod: plainError("internal error: unknown function"),
   died: plainError("internal error: the handler died"),
-  overloaded: { message: "overloaded", identity: "(effect-call:overloaded)" }
+  overloaded: { message: "overloaded", identity: "(effect-call:overloaded)" },
+  contractDiffers: {
+    message: "client and server have different contracts of the method",
+    identity: "(effect-call:contract-differs)"
+  }
 } satisfies Record<string, Link>
+
+/** What is answered where the arguments, or what the handler has ended with, are too large for the server. */
+export const argumentsTooLarge = (size: number, limit: number): Link => ({
+  message: `the arguments are ${size} bytes, expected at most ${limit}`,
+  identity: "(effect-call:too-large)"
+})
+export const answerTooLarge = (problem: string, size: number, limit: number): Link => ({
+  message: `${problem} ${size} bytes, expected at most ${limit}`,
+  identity: "(effect-call:answer-too-large)"
+})
+
+/** How many bytes of a request's payload go before its arguments. */
+export const requestOverhead = requestHeaderSize
 
 /** A response error's payload. */
 export const errorChain = (links: ReadonlyArray<Link>): Buffer => {
@@ -207,7 +234,9 @@ const hex = (bytes: Buffer): string =>
 /** A stream as people read it: a line for each message. */
 export const describeStream = (bytes: Buffer, types: ReadonlyArray<number>, largest?: number): string => {
   const { frames, missing, partial, refused } = readStream(bytes, types, largest)
-  const lines = frames.map(({ id, payload, type }) => `${typeName(type)} ${id}: ${hex(payload)}`)
+  const lines = frames.map(({ id, payload, tooLarge, type }) =>
+    `${typeName(type)} ${id}: ${tooLarge === undefined ? hex(payload) : `${tooLarge} bytes, which are too many`}`
+  )
   const rest = bytes.subarray(frames.at(-1)?.end ?? 0)
   if (refused) lines.push(`to be refused: ${hex(rest)}`)
   if (partial > 0) lines.push(`${missing} bytes short of whole: ${hex(rest)}`)

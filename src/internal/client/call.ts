@@ -8,7 +8,8 @@ import type * as Tracer from "effect/Tracer"
 import type { CallError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
-import { isBytes } from "../bytes.ts"
+import { dataView, isBytes } from "../bytes.ts"
+import { type Fingerprint, fingerprintSize, writeFingerprint } from "../protocol/fingerprint.ts"
 import type { TraceContext } from "../protocol/request.ts"
 
 /** Ends a call: the waiting fiber goes on with this effect. */
@@ -19,6 +20,12 @@ export interface TypedRequest<A, E> {
   readonly key: MethodKey
   /** The byte that goes before the arguments. */
   readonly format: number
+  /** What follows it: stands for the contract that the arguments are written by. Undefined in JSON, which names what it writes. */
+  readonly fingerprint: Fingerprint | undefined
+  /** Puts it into JSON, for a server whose contract is another one; undefined where it is in JSON already. */
+  readonly inJson:
+    | ((request: TypedRequest<unknown, unknown>) => Effect.Effect<TypedRequest<unknown, unknown>, CallError>)
+    | undefined
   readonly args: Uint8Array
   readonly options: CallOptions | undefined
   /** The client span, where there is one. */
@@ -31,6 +38,32 @@ export interface TypedRequest<A, E> {
     owned: boolean,
     endpoint: string | undefined
   ) => Effect.Effect<A, E>
+}
+
+/** How many bytes go before the arguments of a call. */
+export const leadSize = (typed: TypedRequest<unknown, unknown> | undefined): number => {
+  if (typed === undefined) return 0
+  return typed.fingerprint === undefined ? 1 : 1 + fingerprintSize
+}
+
+/** Writes what goes before the arguments of a typed call. */
+export const writeLead = (
+  { fingerprint, format }: TypedRequest<unknown, unknown>,
+  bytes: Uint8Array,
+  view: DataView,
+  offset: number
+): void => {
+  bytes[offset] = format
+  if (fingerprint !== undefined) writeFingerprint(view, offset + 1, fingerprint)
+}
+
+/** The arguments of a typed call with what goes before them. */
+export const withLead = (request: TypedRequest<unknown, unknown>): Uint8Array => {
+  const lead = leadSize(request)
+  const bytes = new Uint8Array(lead + request.args.length)
+  writeLead(request, bytes, dataView(bytes), 0)
+  bytes.set(request.args, lead)
+  return bytes
 }
 
 /** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */
@@ -69,8 +102,8 @@ export class Call extends Effectable.Class<void> {
   readonly deadlineAt: number
   /** The caller's span. */
   readonly trace: TraceContext | undefined
-  /** What is only there for a typed call. */
-  readonly typed: TypedRequest<unknown, unknown> | undefined
+  /** What is only there for a typed call. It may come to be in another format. */
+  typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
   /** Where it was sent; undefined before. */
   sentOn: Canceler | undefined = undefined
@@ -84,6 +117,8 @@ export class Call extends Effectable.Class<void> {
   isAnswered = false
   /** Takes the arguments back where the connection was lost before the request left; set on the slow path. */
   onUnsent: ((args: Uint8Array) => void) | undefined = undefined
+  /** The same where its server has refused it, since its contract differs. */
+  onRefused: ((args: Uint8Array) => void) | undefined = undefined
 
   constructor(
     key: MethodKey,

@@ -4,6 +4,7 @@
  * A call on a connection that is open is plain synchronous code inside one `Effect.callback`. Everything else (dialing, failing over,
  * waiting) is the slow path, an Effect that ends on the same code.
  */
+import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -22,7 +23,7 @@ import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } fro
 import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import type { Resolution } from "../../Resolver.ts"
+import type { Resolution, ResolverError } from "../../Resolver.ts"
 import { type ImmediateBalancer, isImmediate, isSharding, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
@@ -36,7 +37,7 @@ import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
-import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
+import { Call, leadSize, misuse, type Resume, type TypedRequest } from "./call.ts"
 import { Changes } from "./changes.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
@@ -44,6 +45,7 @@ import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
 import { Region } from "./region.ts"
 import { Retries } from "./retry.ts"
 import { type ClientSession, closedError } from "./session.ts"
+import type { Audience } from "./watch.ts"
 
 /** The span that a call is part of. Those of code whose tracing is off are passed over, as Effect does where it looks for a span's parent. */
 const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
@@ -54,12 +56,16 @@ const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undef
   return span
 }
 
-/** A request's bytes never left, because its connection was lost first: the call is still ours, with these arguments. */
+/**
+ * A call is still ours, with these arguments: its connection was lost before its request had left, or its server has refused it, since its
+ * contract differs.
+ */
 class Unsent {
-  readonly _tag = "Unsent"
   readonly args: Uint8Array
-  constructor(args: Uint8Array) {
+  readonly isLost: boolean
+  constructor(args: Uint8Array, isLost: boolean) {
     this.args = args
+    this.isLost = isLost
   }
 }
 
@@ -98,7 +104,7 @@ const checkAttributes = ({ address, priority = 0, weight = 1 }: Endpoint): void 
   }
 }
 
-export class Client implements PoolOwner {
+export class Client implements PoolOwner, Audience {
   private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
   readonly onTrouble: () => void
   private readonly clock: Clock.Clock
@@ -107,6 +113,10 @@ export class Client implements PoolOwner {
   private readonly maxArgs: number
   private readonly pools = new Map<string, Pool>()
   private endpoints: ReadonlyArray<Endpoint> = []
+  /** Why there are no endpoints, or fewer than there should be, as the resolver has said last. */
+  private problem: string | undefined = undefined
+  /** Why the resolver failed the last time; undefined where it has answered since. */
+  private resolverFailure: string | undefined = undefined
   /** What calls may wait for: other endpoints, endpoints that are no longer left alone, or the end of it all. */
   private readonly changes = new Changes()
   /** What is known of the endpoints, in their order. */
@@ -178,15 +188,28 @@ export class Client implements PoolOwner {
     return this.start(request.key, request.args, request.options, request, resume as Resume)
   }
 
+  /** Begins with what the resolver has answered first. */
+  begin(resolution: Resolution): void {
+    this.unchanged(resolution)
+    this.update(resolution.endpoints)
+  }
+
   /** Takes over what the resolver has answered anew. */
-  resolved({ endpoints, version }: Resolution): void {
-    this.update(endpoints)
+  readonly changed = (resolution: Resolution): void => {
+    this.begin(resolution)
     // Without a version nobody knows whether anything has changed.
-    if (version !== undefined && this.settings.metrics !== undefined) this.settings.metrics.resolverUpdates++
+    if (resolution.version !== undefined && this.settings.metrics !== undefined) this.settings.metrics.resolverUpdates++
+  }
+
+  /** Takes over nothing but what the resolver says of its endpoints. */
+  readonly unchanged = ({ problem }: Resolution): void => {
+    this.problem = problem === undefined ? undefined : textOf(problem)
+    this.resolverFailure = undefined
   }
 
   /** The resolver has failed; its last endpoints stay in use. */
-  notResolved(): void {
+  readonly failed = (cause: Cause.Cause<ResolverError>): void => {
+    this.resolverFailure = textOf(Cause.squash(cause))
     if (this.settings.metrics !== undefined) this.settings.metrics.resolverFailures++
   }
 
@@ -323,6 +346,14 @@ export class Client implements PoolOwner {
     call.resume(this.slow(call, args, undefined, attempts))
   }
 
+  onContractDiffers(call: Call): void {
+    // A typed call has its arguments with it. It may go to another server, and on this connection it goes in JSON.
+    const args = call.typed?.args
+    if (args === undefined) return
+    if (call.onRefused !== undefined) return call.onRefused(args)
+    call.resume(this.slow(call, args, undefined, noAttempts()))
+  }
+
   /** The fast path: everything that can be done at once is done here, the rest is left to {@link slow}. */
   private start(
     key: MethodKey,
@@ -348,8 +379,13 @@ export class Client implements PoolOwner {
     const call = new Call(key, options, deadlineAt, trace, typed, resume)
     if (options?.retry !== undefined) {
       if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
-      const kept = this.keep(args)
-      this.retries.watch(call, options.retry, (call) => this.submit(call, kept, fiber.context, nowMillis(this.clock)))
+      // Those of a typed call are ours, and go with the format that it has come to be in.
+      const kept = typed === undefined ? this.keep(args) : args
+      this.retries.watch(
+        call,
+        options.retry,
+        (call) => this.submit(call, call.typed?.args ?? kept, fiber.context, nowMillis(this.clock))
+      )
     }
     const sent = this.submit(call, args, fiber.context, now)
     // What was sent is flushed, or lost with its connection: either way it is let go of.
@@ -360,7 +396,7 @@ export class Client implements PoolOwner {
   /** Sends a call at once, if that can be done, and gives it back; else it is resumed with what is to be done. */
   private submit(call: Call, args: Uint8Array, context: Context.Context<never>, now: number): Call | undefined {
     const { options, typed } = call
-    const refused = this.refusal(call, typed === undefined ? args.length : args.length + 1, now)
+    const refused = this.refusal(call, leadSize(typed) + args.length, now)
     if (refused !== undefined) {
       this.countUnsent(call, refused._tag)
       call.resume(Effect.fail(refused))
@@ -387,7 +423,7 @@ export class Client implements PoolOwner {
     }
     const pool = endpoint === undefined ? undefined : this.pools.get(endpoint.address)
     const session = pool?.take()
-    if (pool === undefined || session === undefined) {
+    if (pool === undefined || session === undefined || session.needsJson(call)) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const avoided = this.avoidedNow ?? nothingAvoided
       const pick = first === undefined ? undefined : { endpoint: first, changes, avoided, at: 0 }
@@ -428,13 +464,8 @@ export class Client implements PoolOwner {
   /** Why a call fails before anything is tried. */
   private refusal(call: Call, size: number, now: number): CallError | undefined {
     if (this.closed) return closedError(undefined, false)
-    if (size > this.maxArgs) {
-      return new CommunicationError({
-        reason: { _tag: "TooLarge" },
-        message: `the arguments of ${call.method} are ${size} bytes, expected at most ${this.maxArgs}`,
-        maybeExecuted: false
-      })
-    }
+    const tooLarge = this.tooLarge(call, size)
+    if (tooLarge !== undefined) return tooLarge
     if (call.deadlineAt <= now) {
       return new DeadlineExceeded({ message: `deadline exceeded: ${call.method} was not sent, since no time was left` })
     }
@@ -446,6 +477,14 @@ export class Client implements PoolOwner {
       })
     }
     return undefined
+  }
+
+  private tooLarge(call: Call, size: number): CommunicationError | undefined {
+    return size <= this.maxArgs ? undefined : new CommunicationError({
+      reason: { _tag: "TooLarge" },
+      message: `the arguments of ${call.method} are ${size} bytes, expected at most ${this.maxArgs}`,
+      maybeExecuted: false
+    })
   }
 
   private pickOptions(options: CallOptions | undefined): PickOptions {
@@ -533,8 +572,20 @@ export class Client implements PoolOwner {
   }
 
   private deadlineMessage(call: Call, attempts: Attempts): string {
+    const late = `deadline exceeded: no answer to ${call.method} in time`
+    const wasSent = call.onUnsent !== undefined
+    if (this.endpoints.length === 0 && !wasSent) return this.withResolver(`${late}; there are no endpoints`)
     const failures = [...attempts.failures].map(([endpoint, message]) => `; ${endpoint}: ${message}`).join("")
-    return `deadline exceeded: no answer to ${call.method} in time${failures}`
+    return failures === "" ? late : this.withResolver(`${late}${failures}`)
+  }
+
+  /** What there is to say of a call that has no endpoint, and what the resolver has to do with that. */
+  private withResolver(message: string): string {
+    const { endpoints, problem, resolverFailure } = this
+    const why = problem === undefined ? "" : `${endpoints.length === 0 ? ":" : ";"} ${problem}`
+    return resolverFailure === undefined
+      ? `${message}${why}`
+      : `${message}${why}; the resolver failed: ${resolverFailure}`
   }
 
   /** Picks, dials, sends; and again with another endpoint until one has taken the request or none is left. */
@@ -586,9 +637,10 @@ export class Client implements PoolOwner {
       // Another call that waited for its connection was its trial.
       if (!isLastResort && this.isLeftAlone(pool)) continue
       if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
+      if (session.needsJson(call)) args = yield* this.inJson(call, args)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
-      noteUnsent(attempts, pool)
+      if (outcome.isLost) noteUnsent(attempts, pool)
       args = outcome.args
     }
   })
@@ -637,26 +689,40 @@ export class Client implements PoolOwner {
     })
   }
 
+  /** Puts a typed call into JSON, which a server with another contract reads by the names in it. Gives back its arguments. */
+  private inJson(call: Call, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
+    if (call.typed?.inJson === undefined) return Effect.succeed(args)
+    return Effect.flatMap(call.typed.inJson(call.typed), (typed) => {
+      call.typed = typed
+      const refused = this.tooLarge(call, leadSize(typed) + typed.args.length)
+      return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
+    })
+  }
+
   /** Sends a call and waits for its end; a request that never left comes back. */
   private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
-      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args)))
+      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
       call.resume = resume
-      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args)))
+      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args, true)))
+      call.onRefused = (args) => resume(Effect.succeed(new Unsent(args, false)))
       session.send(call, args)
       return call
     })
   }
 
-  /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said. */
+  /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what the resolver says. */
   private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
     const failures = new Map(attempts.failures)
     for (const address of hard) {
       const failure = this.pools.get(address)?.lastFailure
       if (failure !== undefined && !failures.has(address)) failures.set(address, failure)
     }
-    if (failures.size === 0) return error
-    return Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
+    const known = failures.size === 0
+      ? error
+      : Unreachable.fromAttempts([...failures].map(([endpoint, message]) => ({ endpoint, message })))
+    const message = this.withResolver(known.message)
+    return message === known.message ? known : new Unreachable({ message, attempts: known.attempts })
   }
 
   /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are to be avoided. */

@@ -73,6 +73,8 @@ export interface PeerOwner {
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
   onUnsent(call: Call, args: Uint8Array): void
+  /** The server's contract of a method is another one, so that a call of it is to be made again. */
+  onContractDiffers(call: Call): void
   /** A call was answered, after others had failed. */
   onAnswered(): void
   /** The time of a call was up, or a connection was lost under calls. */
@@ -82,6 +84,9 @@ export interface PeerOwner {
 
 /** Why an endpoint goes that is healthy. */
 export const notListed = "it is no longer listed"
+
+/** What becomes of calls where contracts differ. */
+const inJson = "calls of the method go in JSON on this connection"
 
 interface Dial {
   /** Whether it goes on though nobody waits for it. */
@@ -231,6 +236,12 @@ export class Peer {
                 this.lost(session, own, why, calls)
               },
               onUnsent: (call, args) => this.owner.onUnsent(call, args),
+              onContractDiffers: (call, isNew) => {
+                this.owner.onContractDiffers(call)
+                if (isNew) {
+                  this.owner.log("Warn", `client and server have different contracts of ${call.method}`, inJson)
+                }
+              },
               onAnswered: () => this.owner.onAnswered(),
               onCallFailed: () => this.owner.onCallFailed(),
               latencies: this.owner.latencies

@@ -57,6 +57,8 @@ export interface PoolOwner {
   /** A turn of the event loop in which calls were sent is over. */
   onFlush(): void
   onUnsent(pool: Pool, call: Call, args: Uint8Array): void
+  /** A server has refused a call, since its contract of the method is another one. */
+  onContractDiffers(call: Call): void
   /** A call to it was answered, after others had failed. */
   onAnswered(pool: Pool): void
   /** A call to it has failed: its time was up, or its connection was lost. */
@@ -362,6 +364,10 @@ export class Pool implements PeerOwner, EndpointView {
 
   onUnsent(call: Call, args: Uint8Array): void {
     this.owner.onUnsent(this, call, args)
+  }
+
+  onContractDiffers(call: Call): void {
+    this.owner.onContractDiffers(call)
   }
 
   onAnswered(): void {

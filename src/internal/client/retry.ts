@@ -16,7 +16,6 @@ import { isShardKey } from "../balancer.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import { isInstance } from "../userError.ts"
 import type { Call } from "./call.ts"
-import { closedError } from "./session.ts"
 
 /** How many retries there may be. */
 export interface RetryBudget {
@@ -90,8 +89,7 @@ export class Retries {
       }))
       const failed = Exit.isFailure(exit) ? retryable(call, exit.cause) : undefined
       if (failed !== undefined) error = failed
-      else if (maybeRun !== undefined && isClosed(call, exit)) return yield* closedError(maybeRun.endpoint, true)
-      else return yield* exit
+      else return yield* (maybeRun === undefined ? undefined : unsure(call, exit, maybeRun)) ?? exit
     }
   })
 
@@ -104,11 +102,26 @@ export class Retries {
   }
 }
 
-/** Whether a call has ended because its Connection was closed. */
-const isClosed = (call: Call, exit: Exit.Exit<unknown, unknown>): boolean => {
-  if (call.isAnswered || !Exit.isFailure(exit)) return false
+/**
+ * The error of a call that no handler has seen this time, while one may have seen an earlier try: its Connection was
+ * closed, or its arguments are too large for this server.
+ */
+const unsure = (
+  call: Call,
+  exit: Exit.Exit<unknown, unknown>,
+  maybeRun: CommunicationError
+): CommunicationError | undefined => {
+  if (call.isAnswered || !Exit.isFailure(exit)) return undefined
   const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-  return isInstance(error, CommunicationError) && error.reason._tag === "Closed"
+  if (!isInstance(error, CommunicationError) || error.maybeExecuted) return undefined
+  const { message, reason } = error
+  const endpoint = error.endpoint ?? maybeRun.endpoint
+  return new CommunicationError({
+    reason,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    message,
+    maybeExecuted: true
+  })
 }
 
 /** The failure of a call that can be made again; undefined where it is the call's end. */

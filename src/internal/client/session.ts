@@ -35,7 +35,7 @@ import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import { textOf } from "../userError.ts"
-import type { Call } from "./call.ts"
+import { type Call, leadSize, writeLead } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
 /** What a session needs to know, the same for all of a Connection's. */
@@ -80,11 +80,14 @@ export interface SessionOwner {
   onOver(why: string, calls: number): void
   /** A call whose request was never handed to the socket when the connection was lost. Its arguments are a copy. */
   onUnsent(call: Call, args: Uint8Array): void
+  /** The server has refused a typed call, since its contract of the method is another one: it is to be made again. */
+  onContractDiffers(call: Call, isNew: boolean): void
 }
 
 /** What is asked beside the calls. */
 interface Inquiry {
   readonly id: number
+  readonly key: MethodKey
   readonly resume: (result: Result.Result<Uint8Array, CallError>) => void
 }
 
@@ -122,6 +125,8 @@ export class ClientSession implements TransportOwner {
   private probeHasLeft = false
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
+  /** The methods, by their keys in hex, of which the server has another contract: calls of them go in JSON. */
+  private differing: Set<string> | undefined = undefined
   private nextId = 1
   private inquiry: Inquiry | undefined = undefined
   private ready = false
@@ -178,7 +183,12 @@ export class ClientSession implements TransportOwner {
     return this.transport.writer.hasRoom()
   }
 
-  /** Queues a call. It must not be over, and there must be room. */
+  /** Whether a call is to be put into JSON before it can be sent here. */
+  needsJson({ key, typed }: Call): boolean {
+    return this.differing !== undefined && typed?.inJson !== undefined && this.differing.has(key.hex)
+  }
+
+  /** Queues a call. It must not be over, there must be room, and it must not need JSON. */
   send(call: Call, args: Uint8Array): void {
     const id = this.nextId++
     call.id = id
@@ -193,7 +203,7 @@ export class ClientSession implements TransportOwner {
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
     const micros = hasDeadline ? 1 : 0
     const { typed } = call
-    const prefix = typed === undefined ? requestPrefix : requestPrefix + 1
+    const prefix = requestPrefix + leadSize(typed)
     const writer = this.transport.writer
     if (args.length < this.settings.writeFlattenLimit) {
       const size = prefix + args.length
@@ -202,14 +212,14 @@ export class ClientSession implements TransportOwner {
       const offset = batch.length - size
       writeHeader(view, offset, id, MessageType.request, size - headerSize)
       writeRequestHeader(view, offset + headerSize, call.key.bytes, micros, call.trace)
-      if (typed !== undefined) bytes[offset + requestPrefix] = typed.format
+      if (typed !== undefined) writeLead(typed, bytes, view, offset + requestPrefix)
       copyInto(bytes, offset + prefix, args)
     } else {
       const head = new Uint8Array(prefix)
       const view = dataView(head)
       writeHeader(view, 0, id, MessageType.request, prefix - headerSize + args.length)
       writeRequestHeader(view, headerSize, call.key.bytes, micros, call.trace)
-      if (typed !== undefined) head[requestPrefix] = typed.format
+      if (typed !== undefined) writeLead(typed, head, view, requestPrefix)
       writer.reference(id, MessageType.request, head, args)
     }
     if (typed?.span !== undefined) this.describePeer(typed.span)
@@ -224,7 +234,7 @@ export class ClientSession implements TransportOwner {
    */
   inquire(key: MethodKey, args: Uint8Array, resume: Inquiry["resume"]): void {
     const id = this.nextId++
-    this.inquiry = { id, resume }
+    this.inquiry = { id, key, resume }
     const { writer } = this.transport
     const size = requestPrefix + args.length
     const { bytes, length, view } = writer.reserve(size)
@@ -317,6 +327,19 @@ export class ClientSession implements TransportOwner {
     return call !== undefined && call.typed === undefined
   }
 
+  onTooLarge(id: number, type: number, length: number): void {
+    // To nothing: whoever begins like this is no server of ours, and its dial need not take longer.
+    if (!this.ready) return this.transport.refuse(`an answer of ${length} bytes before its version message`)
+    const key = this.keyOf(id)
+    // An answer to a call that was given up.
+    if (key === undefined) return
+    const method = nameOf(key)
+    const what = type === MessageType.response
+      ? `the result of ${method} is ${length} bytes`
+      : `the call of ${method} failed, with an error of ${length} bytes`
+    this.failed(id, this.faulty("TooLarge", `${what}, expected at most ${this.settings.maxMessageSize}`, true))
+  }
+
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean {
     const call = this.pending.get(id)
     if (call === undefined) return id === this.inquiry?.id
@@ -362,7 +385,7 @@ export class ClientSession implements TransportOwner {
         else if (closed !== undefined) this.finish(call, closed)
         else {this.owner.onUnsent(
             call,
-            payload.subarray(call.typed === undefined ? requestHeaderSize : requestHeaderSize + 1)
+            payload.subarray(requestHeaderSize + leadSize(call.typed))
           )}
       }
     }
@@ -385,7 +408,7 @@ export class ClientSession implements TransportOwner {
   private over(over: Over, why: string, maybeExecuted: boolean): CommunicationError {
     if (this.closing) return closedError(this.address, maybeExecuted)
     return new CommunicationError({
-      reason: { _tag: over._tag === "Refused" ? "Protocol" : "Lost" },
+      reason: { _tag: "Lost" },
       endpoint: this.address,
       message: `the connection was lost: ${why}`,
       ...(over._tag === "Lost" && over.error !== undefined ? { cause: over.error } : {}),
@@ -430,20 +453,70 @@ export class ClientSession implements TransportOwner {
   }
 
   private onErrorChain(id: number, payload: Uint8Array): void {
-    const call = this.pending.get(id)
-    if (call === undefined && id !== this.inquiry?.id) return
+    const key = this.keyOf(id)
+    if (key === undefined) return
     const decoded = decodeErrorChain(payload)
-    if (!decoded.ok) return this.transport.refuse(`a response error that cannot be read (${decoded.reason})`)
-    const chain = decoded.chain
-    if (call === undefined) return this.inquired(id, Result.fail(RemoteError.fromChain(chain)))
-    this.pending.remove(id)
-    // The server's own deadline is ours, and its answer may be here first. A handler's failure at a deadline of its own is a longer chain.
-    const exceeded = call.deadlineAt !== Infinity && chain.length === 1 &&
-      chain[0]?.identity === Identities.deadlineExceeded.identity
-    if (exceeded) this.owner.onCallFailed()
-    else if (this.isSuspect) this.answered()
+    if (!decoded.ok) {
+      const problem = `cannot decode the error of ${nameOf(key)}: ${decoded.reason}`
+      return this.failed(id, this.faulty("Protocol", problem, true))
+    }
+    const { chain } = decoded
+    // What a server says itself is a single error. Where a handler has met that elsewhere, its chain is longer.
+    const only = chain.length === 1 ? chain[0] : undefined
+    if (only?.identity === Identities.deadlineExceeded.identity) {
+      const call = this.pending.get(id)
+      if (call !== undefined && call.deadlineAt !== Infinity) return this.failedLate(call)
+    } else if (only?.identity === Identities.contractDiffers.identity) {
+      const call = this.pending.get(id)
+      if (call?.typed?.inJson !== undefined) return this.contractDiffers(call)
+    } else if (only?.identity === Identities.argumentsTooLargeIdentity) {
+      const problem = `${this.address} refused a call of ${nameOf(key)}: ${only.message}`
+      return this.failed(id, this.faulty("TooLarge", problem, false))
+    } else if (only?.identity === Identities.answerTooLargeIdentity) {
+      return this.failed(id, this.faulty("TooLarge", only.message, true))
+    }
+    this.failed(id, RemoteError.fromChain(chain))
+  }
+
+  /** The method that an answer is of; undefined where nobody waits for it. */
+  private keyOf(id: number): MethodKey | undefined {
+    const { inquiry } = this
+    return this.pending.get(id)?.key ?? (id === inquiry?.id ? inquiry.key : undefined)
+  }
+
+  /** Ends a call, or what is asked beside them, with an answer that is an error. */
+  private failed(id: number, error: CallError): void {
+    const call = this.pending.remove(id)
+    if (call === undefined) return this.inquired(id, Result.fail(error))
+    if (this.isSuspect) this.answered()
     this.measureAtLeast(call)
-    this.finish(call, Exit.fail(exceeded ? this.deadlineExceeded(call) : RemoteError.fromChain(chain)))
+    this.finish(call, Exit.fail(error))
+    this.settled()
+  }
+
+  /** Ends a call whose deadline has passed on the server. That is ours, and its answer may be here first. */
+  private failedLate(call: Call): void {
+    this.pending.remove(call.id)
+    this.owner.onCallFailed()
+    this.measureAtLeast(call)
+    this.finish(call, Exit.fail(this.deadlineExceeded(call)))
+    this.settled()
+  }
+
+  /** The error of a call where there is something wrong with its own request or answer, and with nothing else. */
+  private faulty(reason: "Protocol" | "TooLarge", message: string, maybeExecuted: boolean): CommunicationError {
+    return new CommunicationError({ reason: { _tag: reason }, endpoint: this.address, message, maybeExecuted })
+  }
+
+  /** The server has another contract of the method, and has run nothing: the call is made again, in JSON. */
+  private contractDiffers(call: Call): void {
+    this.pending.remove(call.id)
+    if (this.isSuspect) this.answered()
+    this.measureAtLeast(call)
+    const differing = this.differing ??= new Set()
+    const isNew = !differing.has(call.key.hex)
+    differing.add(call.key.hex)
+    this.owner.onContractDiffers(call, isNew)
     this.settled()
   }
 
@@ -621,6 +694,8 @@ export class ClientSession implements TransportOwner {
     setImmediate(turn)
   }
 }
+
+const nameOf = ({ component, method }: MethodKey): string => `${component}.${method}`
 
 /** The error of calls on a Connection that was closed. */
 export const closedError = (endpoint: string | undefined, maybeExecuted: boolean): CommunicationError =>

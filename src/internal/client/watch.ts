@@ -1,12 +1,13 @@
 /**
  * The resolver's watch: one fiber that asks a resolver for newer endpoints, for as long as its Connection lives.
  */
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
-import type { Resolution, Resolver } from "../../Resolver.ts"
+import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
 import { readableCause } from "../userError.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
@@ -26,15 +27,23 @@ export interface Health {
   failing: boolean
 }
 
+/** Who hears of what a resolver answers. */
+export interface Audience {
+  /** There are other endpoints, or nobody knows whether they are others. */
+  readonly changed: (resolution: Resolution) => void
+  /** The endpoints are as before, whatever this says of them. Its problem may be another. */
+  readonly unchanged: (resolution: Resolution) => void
+  readonly failed: (cause: Cause.Cause<ResolverError>) => void
+}
+
 /**
- * Asks `resolver` for endpoints that are newer than `first`, and hands them to `apply`. It never ends; errors leave the endpoints as they
+ * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends; errors leave the endpoints as they
  * are and are logged once in a row, and changes at debug. Who watches one resolver again and again gives the same `health` each time.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
   first: Resolution,
-  apply: (resolution: Resolution) => void,
-  onFailure: () => void,
+  { changed: apply, failed, unchanged }: Audience,
   health: Health = { failing: false }
 ): Effect.fn.Return<never> {
   let version = first.version
@@ -50,7 +59,7 @@ export const watch = Effect.fnUntraced(function*(
     clearImmediate(turned)
     let changed = false
     if (Exit.isFailure(exit)) {
-      onFailure()
+      failed(exit.cause)
       if (!health.failing) {
         yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", readableCause(exit.cause))
       }
@@ -59,8 +68,10 @@ export const watch = Effect.fnUntraced(function*(
       health.failing = false
       const resolution = exit.value
       changed = resolution.version !== undefined && !Equal.equals(resolution.version, version)
-      if (changed || resolution.version === undefined) {
-        version = resolution.version
+      const mayBeOther = changed || resolution.version === undefined
+      version = resolution.version
+      if (!mayBeOther) unchanged(resolution)
+      else {
         yield* Effect.suspend(() => {
           const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
             endpoints: resolution.endpoints.map(({ address }) => address)

@@ -9,13 +9,16 @@ import * as Fiber from "effect/Fiber"
 import * as Headers from "effect/http/Headers"
 import { type Rpc, RpcClient, RpcMessage, type RpcMiddleware } from "effect/rpc"
 import * as Tracer from "effect/Tracer"
-import { type CallError, CommunicationError } from "../../CallError.ts"
+import { type CallError, CommunicationError, RemoteError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
-import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
+import { isTypedConnection, type Resume, startTyped, type TypedRequest, withLead } from "../client/call.ts"
+import type { Fingerprint } from "../protocol/fingerprint.ts"
+import * as Identities from "../protocol/identities.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
+import { isInstance } from "../userError.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
@@ -45,6 +48,8 @@ interface Arguments {
   readonly span: Tracer.Span | undefined
 }
 
+type Decode = TypedRequest<unknown, unknown>["decode"]
+
 let requestIds = 0
 
 export class ClientMethod {
@@ -58,6 +63,10 @@ export class ClientMethod {
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
   private readonly spanName: string
   private readonly spanOptions: Tracer.SpanOptionsNoTrace
+  /** What goes before the arguments in binary. */
+  private readonly fingerprint: Fingerprint | undefined
+  private readonly inJson: TypedRequest<unknown, unknown>["inJson"]
+  private warned = false
 
   constructor(settings: ClientSettings, key: MethodKey, rpc: Rpc.AnyWithProps) {
     this.settings = settings
@@ -65,6 +74,10 @@ export class ClientMethod {
     this.rpc = rpc
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, settings.format)
+    if (settings.format === "binary") {
+      this.fingerprint = this.codecs.fingerprint()
+      this.inJson = (request) => this.requestInJson(request)
+    }
     this.middlewares = clientMiddlewares(rpc, settings.context)
     this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
@@ -180,18 +193,88 @@ export class ClientMethod {
     const request: TypedRequest<unknown, unknown> = {
       key: this.key,
       format: code,
+      fingerprint: this.fingerprint,
       args: body,
       options,
       span: args.span,
-      decode: args.discard ? this.decodeDiscarded : this.decode
+      decode: this.decoderOf(args.discard),
+      inJson: this.inJson
     }
     if (isTypedConnection(connection)) return connection.call[startTyped](request, resume)
-    // Any object that is a Connection.
-    const called = Effect.flatMap(
-      Effect.suspend(() => connection.call(this.key, Codec.joined(Uint8Array.of(code), body), options)),
-      (answer) => request.decode(answer, 0, answer.length, true, undefined)
-    )
+    const called = this.callThrough(connection, request)
     resume(args.span === undefined ? called : Effect.provideService(called, Tracer.ParentSpan, args.span))
+  }
+
+  /** Calls through any object that is a Connection. */
+  private callThrough(
+    connection: Connection,
+    request: TypedRequest<unknown, unknown>
+  ): Effect.Effect<unknown, unknown> {
+    return Effect.suspend(() => connection.call(this.key, withLead(request), request.options)).pipe(
+      Effect.matchEffect({
+        onSuccess: (answer) => request.decode(answer, 0, answer.length, true, undefined),
+        onFailure: (error) => {
+          const { inJson } = request
+          if (inJson === undefined || !isContractRefused(error)) return Effect.fail(error)
+          return Effect.andThen(
+            this.warn,
+            Effect.flatMap(inJson(request), (request) => this.callThrough(connection, request))
+          )
+        }
+      })
+    )
+  }
+
+  /** Says once that the contracts differ. (A Connection of this package says it itself, for each of its connections.) */
+  private readonly warn = Effect.suspend(() => {
+    if (this.warned) return Effect.void
+    this.warned = true
+    const { component, method } = this.key
+    return Effect.logWarning(
+      `client and server have different contracts of ${component}.${method}: such calls are made again in JSON`
+    )
+  })
+
+  /** Puts a request into JSON, from the bytes that were to be sent: what the caller has given may have changed since. */
+  private requestInJson(
+    request: TypedRequest<unknown, unknown>
+  ): Effect.Effect<TypedRequest<unknown, unknown>, CallError> {
+    return Effect.suspend(() => {
+      const unsendable = this.codecs.problemIn("json")
+      if (unsendable !== undefined) return Effect.fail(this.notInJson(`its ${unsendable.part} ${unsendable.problem}`))
+      const { args, format } = request
+      const payloadAt = (format & Codec.hasHeaders) === 0 ? 0 : Codec.endOfHeaders(args, 0)
+      return Effect.flatMap(
+        this.codecs.payload("binary").decode(Codec.view(args, payloadAt, args.length)),
+        (payload) => this.codecs.payload("json").encode(payload)
+      ).pipe(
+        Effect.map((json): TypedRequest<unknown, unknown> => ({
+          ...request,
+          format: (format & ~Codec.formatCode.binary) | Codec.formatCode.json,
+          fingerprint: undefined,
+          args: payloadAt === 0 ? json : Codec.joined(args.subarray(0, payloadAt), json),
+          decode: (format & Codec.isDiscarded) === 0 ? this.decodeInJson : this.decodeDiscardedInJson,
+          inJson: undefined
+        })),
+        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload ${Codec.problemOfCause(cause)}`)))
+      )
+    })
+  }
+
+  /** Contracts differ, and JSON, which both could read all the same, does not carry the call. */
+  private notInJson(problem: string): CallError {
+    const { component, method } = this.key
+    return new CommunicationError({
+      reason: { _tag: "Protocol" },
+      message:
+        `client and server have different contracts of ${component}.${method}, and it does not go in JSON: ${problem}`,
+      maybeExecuted: false
+    })
+  }
+
+  private decoderOf(discard: boolean): Decode {
+    if (this.settings.format === "json") return discard ? this.decodeDiscardedInJson : this.decodeInJson
+    return discard ? this.decodeDiscarded : this.decode
   }
 
   /** The shard key that the method makes of its payload, where the region has none. */
@@ -203,7 +286,8 @@ export class ClientMethod {
       : { shardKey: typeof shardKey === "string" ? hashKey(shardKey) : shardKey }
   }
 
-  private readonly decode: TypedRequest<unknown, unknown>["decode"] = (bytes, start, end, owned, endpoint) => {
+  /** Reads an answer in any format: the server has the same contract. */
+  private readonly decode: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
     const format = byte === undefined || start === end ? undefined : Codec.formatOf(byte, Codec.isFailure)
     if (byte === undefined || format === undefined) return Exit.fail(this.unknownFormat(byte, start, end, endpoint))
@@ -230,15 +314,22 @@ export class ClientMethod {
 
   private unread(what: string, cause: Cause.Cause<unknown>, endpoint: string | undefined): Exit.Exit<never, unknown> {
     const refusal = Codec.refusalOf(cause)
-    return refusal === undefined ? Exit.failCause(cause) : Exit.fail(this.undecodable(what, refusal, endpoint))
+    return refusal === undefined
+      ? Exit.failCause(cause)
+      : Exit.fail(this.undecodable(what, Codec.misfit(refusal), endpoint))
+  }
+
+  /** Reads an answer in JSON, and no other: the server may have another contract, and what it writes in binary is then something else. */
+  private readonly decodeInJson: Decode = (bytes, start, end, owned, endpoint) => {
+    const byte = bytes[start]
+    return start < end && byte !== undefined && Codec.formatOf(byte, Codec.isFailure) === "binary"
+      ? Exit.fail(this.undecodable("result", "expected JSON, got binary", endpoint))
+      : this.decode(bytes, start, end, owned, endpoint)
   }
 
   /** The answer to a call that is discarded says that its handler has started, and nothing else. */
-  private readonly decodeDiscarded: TypedRequest<unknown, unknown>["decode"] = (bytes, start, end, owned, endpoint) => {
-    const byte = bytes[start]
-    const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
-    return started ? Exit.void : this.decode(bytes, start, end, owned, endpoint)
-  }
+  private readonly decodeDiscarded: Decode = discarded(this.decode)
+  private readonly decodeDiscardedInJson: Decode = discarded(this.decodeInJson)
 
   private unknownFormat(byte: number | undefined, start: number, end: number, endpoint: string | undefined) {
     const got = start === end || byte === undefined ? "nothing" : `format 0x${byte.toString(16).padStart(2, "0")}`
@@ -262,6 +353,17 @@ export class ClientMethod {
 }
 
 const none = (): undefined => undefined
+
+const discarded = (decode: Decode): Decode => (bytes, start, end, owned, endpoint) => {
+  const byte = bytes[start]
+  const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
+  return started ? Exit.void : decode(bytes, start, end, owned, endpoint)
+}
+
+/** Whether the server that was called has another contract of the method, and has run nothing. */
+const isContractRefused = (error: unknown): boolean =>
+  isInstance(error, RemoteError) && error.chain.length === 1 &&
+  error.chain[0]?.identity === Identities.contractDiffers.identity
 
 const isEmpty = (headers: Headers.Headers): boolean => {
   for (const _ in headers) return false

@@ -10,6 +10,9 @@
  * | 5 | discard: answer as soon as the handler starts | 0 |
  * | 6–7 | 0, kept for streams | 0, kept for streams |
  *
+ * In binary, the fingerprint of the method's contract follows it in a request: 8 bytes. A server whose own differs runs nothing and answers
+ * with an error of its own (`contractDiffers`); the client then sends the method in JSON on that connection.
+ *
  * Headers are a u32 (little-endian) with the length of what follows in bytes: a JSON array of `[name, value]`.
  */
 import * as Cause from "effect/Cause"
@@ -27,7 +30,9 @@ import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
 import { ownBytes } from "../bytes.ts"
 import { noteFresh } from "../collections.ts"
+import type { Fingerprint } from "../protocol/fingerprint.ts"
 import { attempt, causeOf, isInstance, textOf } from "../userError.ts"
+import { contractOf, fingerprintOf } from "./contract.ts"
 
 /** How values are written: compact and open to evolution, or readable. */
 export type Format = "binary" | "json"
@@ -250,6 +255,8 @@ export class MethodCodecs {
   readonly payload: (format: Format) => Codec
   readonly success: (format: Format) => Codec
   readonly error: (format: Format) => Codec
+  /** Stands for the contract; undefined where the method has no binary form. */
+  readonly fingerprint: () => Fingerprint | undefined
 
   constructor(rpc: Rpc.AnyWithProps) {
     const options = Context.get(rpc.annotations, Rpc.ParseOptions)
@@ -261,6 +268,11 @@ export class MethodCodecs {
       (format) => Schema.Union(format === "binary" ? [...errors, NoFailure] : [...errors]),
       options
     )
+    let known: { readonly fingerprint: Fingerprint | undefined } | undefined
+    this.fingerprint = () =>
+      (known ??= {
+        fingerprint: this.problemIn("binary") === undefined ? fingerprintOf(contractOf(rpc, [...errors])) : undefined
+      }).fingerprint
   }
 
   /** Those of an Rpc, which all its clients and servers share. */
@@ -280,17 +292,24 @@ export class MethodCodecs {
   compile({ component, method }: MethodKey, ...formats: ReadonlyArray<Format>): void {
     const problems: Array<string> = []
     for (const format of formats) {
-      try {
-        this.payload(format)
-        this.success(format)
-        this.error(format)
-        return
-      } catch (error) {
-        if (!(error instanceof Unsendable)) throw error
-        problems.push(`the ${error.part} of ${component}.${method} ${error.problem}`)
-      }
+      const unsendable = this.problemIn(format)
+      if (unsendable === undefined) return
+      problems.push(`the ${unsendable.part} of ${component}.${method} ${unsendable.problem}`)
     }
     throw new TypeError(problems.join("; "))
+  }
+
+  /** Why not all of them have a form in a format; undefined where they have. */
+  problemIn(format: Format): Unsendable | undefined {
+    try {
+      this.payload(format)
+      this.success(format)
+      this.error(format)
+      return undefined
+    } catch (error) {
+      if (error instanceof Unsendable) return error
+      throw error
+    }
   }
 }
 
@@ -334,6 +353,10 @@ const HeaderPairs = Schema.decodeUnknownExit(
   Schema.fromJsonString(Schema.Array(Schema.Tuple([Schema.String, Schema.String])))
 )
 
+/** Where the arguments begin, behind a block of headers at `start` that is known to be one. */
+export const endOfHeaders = (bytes: Uint8Array, start: number): number =>
+  start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
+
 /** Reads the block of headers at `start`: the headers, and where the arguments begin; undefined where it is none. */
 export const decodeHeaders = (
   bytes: Uint8Array,
@@ -341,7 +364,7 @@ export const decodeHeaders = (
   end: number
 ): { readonly headers: Headers.Headers; readonly next: number } | undefined => {
   if (end - start < 4) return undefined
-  const next = start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
+  const next = endOfHeaders(bytes, start)
   if (next > end) return undefined
   const pairs = HeaderPairs(Buffer.from(bytes.buffer, bytes.byteOffset + start + 4, next - start - 4).toString("utf8"))
   return Exit.isSuccess(pairs) ? { headers: Headers.fromInput(pairs.value), next } : undefined
@@ -377,6 +400,12 @@ export const refusalOf = (cause: Cause.Cause<unknown>): string | undefined => {
   const isFailure = Option.isSome(Cause.findErrorOption(cause))
   return isFailure || isInstance(error, Unsendable) || isTooDeep(error) ? problemOf(error) : undefined
 }
+
+/** What is wrong, by a cause. */
+export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf(errorOfCause(cause))
+
+/** The same, with what is most likely to be the reason. */
+export const misfit = (problem: string): string => `${problem} (client and server may have different contracts)`
 
 /** Values that are nested deeper than the stack. */
 const isTooDeep = (error: unknown): boolean => isInstance(error, RangeError) && /call stack/.test(textOf(error))

@@ -16,6 +16,9 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
+import { type Fingerprint, fingerprintSize, isFingerprint } from "../protocol/fingerprint.ts"
+import * as Identities from "../protocol/identities.ts"
+import { Refused } from "../server/failure.ts"
 import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
 import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
@@ -71,6 +74,8 @@ class ComponentRoute implements Route {
   readonly handler: Rpc.Handler<string>["handler"]
   readonly middlewares: ReadonlyArray<Middleware>
   readonly codecs: Codec.MethodCodecs
+  /** What a request in binary has to have; undefined where there is no such request. */
+  private readonly fingerprint: Fingerprint | undefined
   private readonly context: Context.Context<never>
   private readonly contexts = new WeakMap<Context.Context<never>, Context.Context<never>>()
 
@@ -82,6 +87,7 @@ class ComponentRoute implements Route {
     this.middlewares = middlewares
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
+    this.fingerprint = this.codecs.fingerprint()
     // Whatever these were built in, a call's deadline, span and Scope are its own.
     this.context = withoutCaller(Context.merge(context, handler.context))
   }
@@ -107,6 +113,13 @@ class ComponentRoute implements Route {
     }
     let headers = Headers.empty
     let payloadAt = start + 1
+    if (format === "binary") {
+      payloadAt += fingerprintSize
+      if (payloadAt > end) return this.refused("binary", "expected the fingerprint of its contract, got fewer bytes")
+      if (this.fingerprint === undefined || !isFingerprint(bytes, start + 1, this.fingerprint)) {
+        return this.notRun("binary", contractDiffers)
+      }
+    }
     if ((byte & Codec.hasHeaders) !== 0) {
       const read = Codec.decodeHeaders(bytes, payloadAt, end)
       if (read === undefined) return this.refused(format, "expected headers before the arguments")
@@ -136,11 +149,15 @@ class ComponentRoute implements Route {
 
   private unread(cause: Cause.Cause<unknown>): Exit.Exit<never, Undecodable> {
     const refusal = Codec.refusalOf(cause)
-    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(refusal)
+    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(Codec.misfit(refusal))
   }
 
   private refused(format: Codec.Format, problem: string): Incoming {
-    return new IncomingRpc(this, format, Headers.empty, false, undefined, this.undecodable(problem))
+    return this.notRun(format, this.undecodable(problem))
+  }
+
+  private notRun(format: Codec.Format, why: Exit.Exit<never, Undecodable | Refused>): Incoming {
+    return new IncomingRpc(this, format, Headers.empty, false, undefined, why)
   }
 
   private undecodable(problem: string): Exit.Exit<never, Undecodable> {
@@ -154,6 +171,11 @@ class Undecodable extends Error {
   override readonly name = "Undecodable"
 }
 
+/** The server has another contract. */
+const contractDiffers = Exit.fail(new Refused("ContractDiffers", Identities.contractDiffers))
+
+const isOwn = (failure: unknown): boolean => isInstance(failure, Undecodable) || isInstance(failure, Refused)
+
 class IncomingRpc implements Incoming {
   readonly isDiscarded: boolean
   replyFormat: number
@@ -163,7 +185,7 @@ class IncomingRpc implements Incoming {
   private readonly headers: Headers.Headers
   private readonly payload: unknown
   /** The payload, where it takes an effect to read it, or there is none. */
-  private readonly reading: Effect.Effect<unknown, Undecodable> | undefined
+  private readonly reading: Effect.Effect<unknown, Undecodable | Refused> | undefined
 
   constructor(
     route: ComponentRoute,
@@ -171,7 +193,7 @@ class IncomingRpc implements Incoming {
     headers: Headers.Headers,
     isDiscarded: boolean,
     payload: unknown,
-    reading: Effect.Effect<unknown, Undecodable> | undefined
+    reading: Effect.Effect<unknown, Undecodable | Refused> | undefined
   ) {
     this.route = route
     this.format = format
@@ -233,7 +255,10 @@ class IncomingRpc implements Incoming {
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     if (Exit.isFailure(exit)) {
       const failure = Cause.findErrorOption(exit.cause)
-      if (Option.isNone(failure) || isInstance(failure.value, Undecodable)) return Exit.failCause(exit.cause)
+      // As an error of the call. (Not by `instanceof`: a handler's failure may be a proxy that throws.)
+      if (Option.isNone(failure) || (this.reading !== undefined && isOwn(failure.value))) {
+        return Exit.failCause(exit.cause)
+      }
       this.failure = typeOf(failure.value)
       this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)

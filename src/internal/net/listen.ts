@@ -86,7 +86,9 @@ const listenOnFile = (server: net.Server, file: string, mode: number | undefined
     }
     // `exclusive`: in a worker of node:cluster too the file is this process's own.
     yield* listen(server, { path: own, exclusive: true }).pipe(
-      Effect.mapError((error) => error instanceof Error ? new Error(error.message.replaceAll(own, file)) : error)
+      Effect.mapError((error) =>
+        error instanceof Error ? new Error(error.message.replaceAll(own, file), { cause: error }) : error
+      )
     )
     const identity = yield* Effect.gen(function*() {
       if (mode !== undefined) yield* attempt(() => fs.chmodSync(own, mode))

@@ -14,6 +14,11 @@ export const headerSize = 16
 /** The largest payload that either side takes: 100 MiB. */
 export const maxMessageSize = 104_857_600
 
+/**
+ * The largest payload that is skipped where it is too large to be taken: 1 GiB. What claims to be longer is refused.
+ */
+export const maxSkippedSize = 1_073_741_824
+
 /** The types of messages, as numbers on the wire. */
 export const MessageType = {
   version: 0,
@@ -31,6 +36,9 @@ export const serverTypes = typeBit(MessageType.version) | typeBit(MessageType.re
 /** The types that a client gets, as a bit set for {@link FrameDecoder}. */
 export const clientTypes = typeBit(MessageType.version) | typeBit(MessageType.response) |
   typeBit(MessageType.responseError)
+
+/** The types whose messages are skipped where they are too large: each is about one call, and ends only that. */
+const skippedTypes = typeBit(MessageType.request) | typeBit(MessageType.response) | typeBit(MessageType.responseError)
 
 const twoTo32 = 4_294_967_296
 const maxSafeHigh = 0x1fffff
@@ -71,7 +79,14 @@ export interface FrameReceiver {
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
   /** Whether the payload of a message that arrives in pieces will be kept, and should be put into bytes of its own. */
   keepsPayload(id: number, type: number): boolean
+  /**
+   * A request, a response or a response error begins whose payload of `length` bytes is over the limit. Comes once, at
+   * its header. Its payload is dropped as it arrives, and the messages behind it are handed out as ever.
+   */
+  onTooLarge(id: number, type: number, length: number): void
 }
+
+const idTooLarge = "a message id of 2^53 or more"
 
 /** How much of a split message's length is believed, and allocated, before its bytes have come. */
 const firstAllocation = 1_048_576
@@ -88,7 +103,9 @@ const allocateUnsafe = (size: number): Uint8Array => {
  * Takes a byte stream in pieces and hands out its messages.
  *
  * It stops for good at the first message that must be refused: an unknown type or one that this side never gets, an id past 2^53, a
- * length over the limit, which is refused before anything is allocated for it.
+ * length over 1 GiB, a version message or a cancel over the limit.
+ *
+ * A message of a call that is over the limit is skipped: nothing is allocated for it.
  */
 export class FrameDecoder {
   private readonly receiver: FrameReceiver
@@ -110,6 +127,8 @@ export class FrameDecoder {
   private bodyId = 0
   private bodyType = 0
   private scratch: Uint8Array | undefined = undefined
+  /** How many bytes are still to come of a message that is too large, and to be dropped. */
+  private skipping = 0
 
   /** `allocate` makes the buffers of messages that are split; they need not be zeroed. */
   constructor(
@@ -126,7 +145,7 @@ export class FrameDecoder {
 
   /** Whether a part of a message has come, and not all of it. */
   get isPartial(): boolean {
-    return this.headerHave > 0 || this.body !== undefined
+    return this.headerHave > 0 || this.body !== undefined || this.skipping > 0
   }
 
   /** Hands out no more messages, also not those left in the piece that is being fed. */
@@ -134,6 +153,7 @@ export class FrameDecoder {
     this.stopped = true
     this.body = undefined
     this.scratch = undefined
+    this.skipping = 0
   }
 
   /**
@@ -141,7 +161,7 @@ export class FrameDecoder {
    * the stream must be refused, or undefined where it is fine.
    */
   feed(chunk: Uint8Array, start: number, end: number, owned: boolean): string | undefined {
-    let position = start
+    let position = this.skipping > 0 ? this.skip(start, end) : start
     while (!this.stopped) {
       if (this.body !== undefined) {
         position = this.fillBody(this.body, chunk, position, end)
@@ -177,10 +197,8 @@ export class FrameDecoder {
     const type = u8At(header, headerAt + 8)
     const length = readLength(header, headerAt)
     if (type > 31 || (this.types & (1 << type)) === 0) return this.refuse(`a message of type ${type}`, position)
-    if (length > this.maxSize) {
-      return this.refuse(`a message of ${length} bytes, which is over the limit of ${this.maxSize}`, position)
-    }
-    if (id < 0) return this.refuse("a message id of 2^53 or more", position)
+    if (length > this.maxSize) return this.tooLarge(id, type, length, position, end)
+    if (id < 0) return this.refuse(idTooLarge, position)
     if (end - position >= length) {
       this.completed++
       this.receiver.onFrame(id, type, chunk, position, position + length, owned)
@@ -223,6 +241,25 @@ export class FrameDecoder {
       this.completed++
       this.receiver.onFrame(this.bodyId, this.bodyType, target, 0, have, this.bodyOwned)
     }
+    return position + taken
+  }
+
+  /** Begins to skip a message whose length is over the limit. */
+  private tooLarge(id: number, type: number, length: number, position: number, end: number): number {
+    if (length > maxSkippedSize || (typeBit(type) & skippedTypes) === 0) {
+      return this.refuse(`a message of ${length} bytes, which is over the limit of ${this.maxSize}`, position)
+    }
+    if (id < 0) return this.refuse(idTooLarge, position)
+    this.skipping = length
+    this.receiver.onTooLarge(id, type, length)
+    return this.skip(position, end)
+  }
+
+  /** Drops bytes of a message that is too large. Returns the position behind them. */
+  private skip(position: number, end: number): number {
+    const taken = Math.min(this.skipping, end - position)
+    this.skipping -= taken
+    if (taken > 0 && this.skipping === 0) this.completed++
     return position + taken
   }
 

@@ -1,5 +1,5 @@
 /**
- * The errors that both ends know by name: the reference's, and the one we add.
+ * The errors that both ends know by name: the reference's, and those that we add.
  *
  * An identity is an opaque text, and two errors are the same where their identities are equal. The reference makes it with Go's
  * formatting; these are the texts that it sends and compares.
@@ -41,8 +41,32 @@ export const unknownMethod: Link = {
   identity: "(:&errors.errorString{s:\"internal error: unknown function\"})"
 }
 
+/** The server's contract of the method is another one than the client's. It has run nothing. Ours; the reference has no such error. */
+export const contractDiffers: Link = {
+  message: "client and server have different contracts of the method",
+  identity: "(effect-call:contract-differs)"
+}
+
 /** The server had too much to do and did not start the call. Ours; the reference has no such error. */
 export const overloaded: Link = {
   message: "overloaded",
   identity: "(effect-call:overloaded)"
 }
+
+/** The arguments are over the server's limit, and no handler has seen them. Ours; for the reference it is any error. */
+export const argumentsTooLarge = (size: number, limit: number): Link => ({
+  message: `the arguments are ${size} bytes, expected at most ${limit}`,
+  identity: argumentsTooLargeIdentity
+})
+
+/** How {@link argumentsTooLarge} is recognised. */
+export const argumentsTooLargeIdentity = "(effect-call:too-large)"
+
+/**
+ * The handler's result or error is over the server's limit. The handler has run. Ours; for the reference it is any
+ * error.
+ */
+export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
+
+/** How {@link answerTooLarge} is recognised. */
+export const answerTooLargeIdentity = "(effect-call:answer-too-large)"

@@ -1,14 +1,15 @@
 /**
  * Several resolvers as one.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Result from "effect/Result"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
-import { type Health, watch } from "../client/watch.ts"
+import { type Audience, type Health, watch } from "../client/watch.ts"
+import { textOf } from "../userError.ts"
 import { distinct, sameEndpoints } from "./endpoints.ts"
-import { type ResolverError, versions } from "./model.ts"
+import { again, joined, problemOf, resolution, type ResolverError, versions } from "./model.ts"
 
 const concurrently = { concurrency: "unbounded" } as const
 
@@ -18,23 +19,43 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
   const nextVersion = versions("merge")
   /** What each has answered last. */
   const last = new Map<Resolver, Resolution>()
+  /** Why those that have failed since did. */
+  const failures = new Map<Resolver, string>()
   const healths = new Map(resolvers.map((resolver): [Resolver, Health] => [resolver, { failing: false }]))
   let current: Resolution | undefined
+
+  const problemsOf = (resolver: Resolver): ReadonlyArray<string> => {
+    const known = last.get(resolver)
+    const failure = failures.get(resolver)
+    return [
+      ...(known === undefined ? [] : problemOf(known)),
+      ...(failure === undefined ? [] : [`a resolver of Resolver.merge failed: ${failure}`])
+    ]
+  }
 
   /** Puts together what is known; the same as before where nothing has changed. */
   const combine = (): Resolution => {
     const endpoints = distinct(resolvers.flatMap((resolver) => last.get(resolver)?.endpoints ?? []))
-    if (isConstant) return { endpoints }
-    if (current === undefined || !sameEndpoints(current.endpoints, endpoints)) {
-      current = { endpoints, version: nextVersion() }
+    const problem = joined(resolvers.flatMap(problemsOf))
+    if (isConstant) return problem === undefined ? { endpoints } : { endpoints, problem }
+    if (current?.version === undefined || !sameEndpoints(current.endpoints, endpoints)) {
+      current = resolution(endpoints, nextVersion(), problem)
+    } else if (current.problem !== problem) {
+      current = resolution(current.endpoints, again(current.version), problem)
     }
     return current
   }
 
+  const answered = (resolver: Resolver, resolution: Resolution): void => {
+    last.set(resolver, resolution)
+    failures.delete(resolver)
+  }
+
   const ask = Effect.fnUntraced(function*(resolver: Resolver): Effect.fn.Return<void, ResolverError> {
     const result = yield* Effect.result(resolver.resolve())
-    if (Result.isSuccess(result)) last.set(resolver, result.success)
-    else if (!last.has(resolver)) return yield* Effect.fail(result.failure)
+    if (Result.isSuccess(result)) return answered(resolver, result.success)
+    if (!last.has(resolver)) return yield* Effect.fail(result.failure)
+    failures.set(resolver, textOf(result.failure))
   })
 
   const askAll = Effect.map(Effect.forEach(resolvers, ask, { ...concurrently, discard: true }), combine)
@@ -44,12 +65,25 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
     const changed = yield* Deferred.make<Resolution>()
     const watching = Effect.forEach([...last], ([resolver, first]) => {
       if (resolver.isConstant) return Effect.never
-      const apply = (resolution: Resolution) => {
-        last.set(resolver, resolution)
+      const tell = () => {
         const combination = combine()
-        if (!Equal.equals(combination.version, seen)) Deferred.doneUnsafe(changed, Effect.succeed(combination))
+        if (combination.version !== seen) Deferred.doneUnsafe(changed, Effect.succeed(combination))
       }
-      return watch(resolver, first, apply, () => {}, healths.get(resolver))
+      const audience: Audience = {
+        changed: (resolution) => {
+          answered(resolver, resolution)
+          tell()
+        },
+        unchanged: (resolution) => {
+          answered(resolver, { ...resolution, endpoints: last.get(resolver)?.endpoints ?? [] })
+          tell()
+        },
+        failed: (cause) => {
+          failures.set(resolver, textOf(Cause.squash(cause)))
+          tell()
+        }
+      }
+      return watch(resolver, first, audience, healths.get(resolver))
     }, { ...concurrently, discard: true })
     return yield* Effect.raceFirst(Deferred.await(changed), Effect.andThen(watching, Effect.never))
   })
@@ -60,7 +94,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
       Effect.suspend(() => {
         if (isConstant || seen === undefined || current === undefined) return askAll
         const known = combine()
-        return Equal.equals(known.version, seen) ? newerThan(seen) : Effect.succeed(known)
+        return known.version === seen ? newerThan(seen) : Effect.succeed(known)
       }),
     refresh: refreshes.length === 0 ? undefined : Effect.all(refreshes, { ...concurrently, discard: true })
   }

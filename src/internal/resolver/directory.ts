@@ -62,16 +62,28 @@ export const directory = Effect.fnUntraced(function*(
   const unreadable = (cause: PlatformError): ResolverError =>
     new ResolverError({ message: `the directory "${path}" cannot be read: ${cause.message}`, cause })
 
-  /** The file of a socket; undefined for what is none, or is none any more. */
-  const socketAt = (name: string): Effect.Effect<string | undefined> =>
+  /** The file of a socket; undefined for what is none, or is none any more, or cannot be looked at, which is said then. */
+  const socketAt = (name: string, note: (problem: string) => void): Effect.Effect<string | undefined> =>
     fs.stat(`${path}/${name}`).pipe(
       Effect.map((info) => info.type === "Socket" ? identityOf(info) : undefined),
-      Effect.orElseSucceed(() => undefined)
+      Effect.catch((error) => {
+        if (!isMissing(error)) note(`${path}/${name} cannot be looked at: ${error.message}`)
+        return Effect.succeed(undefined)
+      })
     )
+
+  /** Why there are no sockets. */
+  const whyNone = (isThere: boolean, isStale: boolean): string => {
+    if (!isThere) return `the directory "${path}" does not exist`
+    // Which they are is left out: news of that would only keep those busy who wait for endpoints.
+    return isStale
+      ? `nobody listens on the sockets in the directory "${path}"`
+      : `there is no socket in the directory "${path}"`
+  }
 
   const look = Effect.gen(function*() {
     if (path === "") return yield* new ResolverError({ message: "the path of the directory is empty" })
-    const names = yield* Effect.catchIf(fs.readDirectory(path), isMissing, () => Effect.succeed([]))
+    const present = yield* Effect.catchIf(fs.readDirectory(path), isMissing, () => Effect.succeed(undefined))
     const now = nowMillis(clock)
     const isCheckDue = mayBeStale && now - checkedAllAt >= checkAllMillis
     if (isCheckDue) {
@@ -79,10 +91,13 @@ export const directory = Effect.fnUntraced(function*(
       checkedAllAt = now
     }
     const stale = new Map<string, string>()
+    let unusable: string | undefined
     const found = yield* Effect.forEach(
-      names.filter((name) => !name.startsWith(".")),
+      (present ?? []).filter((name) => !name.startsWith(".")),
       Effect.fnUntraced(function*(name) {
-        const file = yield* socketAt(name)
+        const file = yield* socketAt(name, (problem) => {
+          unusable ??= problem
+        })
         if (file === undefined) return []
         const endpoint = Endpoint.unix(`${path}/${name}`)
         const isKnown = !isCheckDue && listening.get(name) === file
@@ -102,7 +117,8 @@ export const directory = Effect.fnUntraced(function*(
     const untilCheck = mayBeStale ? checkedAllAt + checkAllMillis - now : Infinity
     return {
       endpoints: sorted(sockets.map(({ endpoint }) => endpoint)),
-      goodForMillis: Math.min(intervalMillis, untilCheck, stale.size === 0 ? Infinity : recheckMillis)
+      goodForMillis: Math.min(intervalMillis, untilCheck, stale.size === 0 ? Infinity : recheckMillis),
+      problem: unusable ?? (sockets.length > 0 ? undefined : whyNone(present !== undefined, stale.size > 0))
     }
   }).pipe(
     Effect.catchTag("PlatformError", (cause) => Effect.fail(unreadable(cause))),

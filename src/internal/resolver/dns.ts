@@ -14,7 +14,7 @@ import type { DnsOptions, Resolver } from "../../Resolver.ts"
 import { formatTcp, parseTcp } from "../net/address.ts"
 import { invalid, positiveMillis } from "../options.ts"
 import { sorted } from "./endpoints.ts"
-import { InvalidResolver, ResolverError } from "./model.ts"
+import { InvalidResolver, joined, ResolverError } from "./model.ts"
 import { type Look, polled } from "./polled.ts"
 import { DnsTimeToLive, type TimeToLive } from "./timeToLive.ts"
 
@@ -51,9 +51,23 @@ const clamp = ({ maxMillis, minMillis }: Settings, millis: number): number =>
 interface Addresses {
   readonly addresses: ReadonlyArray<string>
   readonly goodForMillis: number
+  /** Why there are none, or not all. */
+  readonly problem?: string
 }
 
-const noAddresses: Addresses = { addresses: [], goodForMillis: unknownTimeToLive }
+const none = (problem: string): Addresses => ({ addresses: [], goodForMillis: unknownTimeToLive, problem })
+
+/** What DNS has said: Node's code, where there is one. */
+const codeOf = ({ cause, reason }: Dns.DnsError): string =>
+  cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : reason
+
+/** What it means that DNS knows no records of a name. */
+const notFound = (name: string, records: string, error: Dns.DnsError | undefined): string => {
+  if (error === undefined) return `"${name}" has no ${records} in DNS`
+  const code = codeOf(error)
+  // Others may mean that it is there, with other records.
+  return code === "ENOTFOUND" ? `"${name}" is not in DNS (ENOTFOUND)` : `"${name}" has no ${records} in DNS (${code})`
+}
 
 const goodFor = (timeToLive: TimeToLive, name: string, type: "A" | "AAAA" | "SRV"): Effect.Effect<number> =>
   Effect.map(
@@ -77,7 +91,8 @@ const both = (some: Addresses, others: Addresses): Addresses => {
  * system is asked, which has a hosts file and search domains. Where DNS once has, it is believed when it knows none any more.
  */
 const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addresses, Dns.DnsError> => {
-  const last = { A: noAddresses, AAAA: noAddresses }
+  const unknown = none(notFound(name, "addresses", undefined))
+  const last = { A: unknown, AAAA: unknown }
   let isInDns = false
   let isInSystem = false
 
@@ -91,7 +106,7 @@ const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addr
   })
   const refreshed = (type: "A" | "AAAA") =>
     ask(type).pipe(
-      Effect.catchIf(isNotFound, () => Effect.succeed(noAddresses)),
+      Effect.catchIf(isNotFound, (error) => Effect.succeed(none(notFound(name, "addresses", error)))),
       Effect.map((found) => {
         last[type] = found
         return undefined
@@ -113,13 +128,19 @@ const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addr
     const failure = failure4 ?? failure6
     const found = both(last.A, last.AAAA)
     const isAnswered = failure4 === undefined || failure6 === undefined
-    if (isAnswered && found.addresses.length > 0) return found
+    if (isAnswered && found.addresses.length > 0) {
+      const missing = failure4 !== undefined ? "A" : "AAAA"
+      // Those that it has had stay.
+      return failure === undefined || last[missing].addresses.length > 0
+        ? found
+        : { ...found, problem: `the ${missing} records of "${name}" cannot be found out: ${failure.message}` }
+    }
     if (isInDns) return failure === undefined ? found : yield* failure
     const system = yield* Effect.result(askSystem(name))
     if (Result.isSuccess(system)) return system.success
     if (failure !== undefined) return yield* failure
     // A system that cannot reach its own name servers knows nothing of a name that was never there.
-    return isInSystem && !isNotFound(system.failure) ? yield* system.failure : noAddresses
+    return isInSystem && !isNotFound(system.failure) ? yield* system.failure : found
   })
 }
 
@@ -140,7 +161,7 @@ const make = Effect.fnUntraced(function*(
     Effect.mapError((cause) =>
       new ResolverError({ message: `the ${what} cannot be found out: ${cause.message}`, cause })
     ),
-    Effect.flatMap(Effect.fnUntraced(function*({ endpoints, goodForMillis }) {
+    Effect.flatMap(Effect.fnUntraced(function*({ endpoints, goodForMillis, problem }) {
       if (endpoints.length === 0 && hadSome && settings.keepsLast) {
         return yield* new ResolverError({ message: `DNS knows no ${what} any more` })
       }
@@ -150,7 +171,7 @@ const make = Effect.fnUntraced(function*(
       }
       isEmpty = endpoints.length === 0
       hadSome ||= !isEmpty
-      return { endpoints, goodForMillis: clamp(settings, goodForMillis) }
+      return { endpoints, goodForMillis: clamp(settings, goodForMillis), problem }
     }))
   )
   const { resolver } = yield* polled({
@@ -177,9 +198,10 @@ export const addresses = Effect.fnUntraced(function*(
     settings,
     `addresses of "${name}"`,
     (services) =>
-      Effect.map(finder(services, name), ({ addresses, goodForMillis }) => ({
+      Effect.map(finder(services, name), ({ addresses, goodForMillis, problem }) => ({
         endpoints: sorted(addresses.map((address) => Endpoint.tcp(formatTcp(address, port)))),
-        goodForMillis
+        goodForMillis,
+        problem
       }))
   )
 })
@@ -228,7 +250,11 @@ export const services = Effect.fnUntraced(function*(
       )
 
     return Effect.gen(function*() {
-      const records = yield* Effect.catchIf(dns.resolve(name, "SRV"), isNotFound, () => Effect.succeed([]))
+      let missing: Dns.DnsError | undefined
+      const records = yield* Effect.catchIf(dns.resolve(name, "SRV"), isNotFound, (error) => {
+        missing = error
+        return Effect.succeed([])
+      })
       // The root as the only target says that the service is not offered.
       const offered = records.filter(({ target }) => target !== ".")
       targets = new Map(
@@ -237,6 +263,15 @@ export const services = Effect.fnUntraced(function*(
         ) => [target, targets.get(target) ?? { find: finder(services, target), last: undefined }])
       )
       const failures = yield* Effect.forEach(targets.values(), find, { concurrency })
+      const problems = [...targets].flatMap(([target, { last }], i) => {
+        if (last !== undefined && last.addresses.length > 0) return []
+        const failure = failures[i]
+        return failure === undefined
+          ? last?.problem ?? []
+          : `the addresses of "${target}" cannot be found out: ${failure.message}`
+      })
+      if (records.length === 0) problems.push(notFound(name, "SRV records", missing))
+      else if (offered.length === 0) problems.push(`"${name}" is not offered: the target of its SRV record is "."`)
       const failure = failures.find((failure) => failure !== undefined)
       // Those that were never found are left out, unless that leaves nothing.
       if (failure !== undefined && ![...targets.values()].some(({ last }) => last !== undefined)) return yield* failure
@@ -245,7 +280,8 @@ export const services = Effect.fnUntraced(function*(
         goodForMillis: [...targets.values()].reduce(
           (least, { last }) => Math.min(least, last?.goodForMillis ?? unknownTimeToLive),
           yield* goodFor(timeToLive, name, "SRV")
-        )
+        ),
+        problem: joined(problems)
       }
     })
   })

@@ -4,7 +4,6 @@
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
@@ -19,7 +18,7 @@ import { findCluster } from "./kubernetesCluster.ts"
 import { Failure } from "./kubernetesFailure.ts"
 import { merge, type Slice } from "./kubernetesSlices.ts"
 import { follow } from "./kubernetesWatch.ts"
-import { ResolverError, versions } from "./model.ts"
+import { again, resolution, ResolverError, versions } from "./model.ts"
 
 /** The latest set of endpoints, and those who wait for what comes next. */
 class Latest {
@@ -33,7 +32,7 @@ class Latest {
     Effect.suspend(() => {
       const { current } = this
       if (current === undefined || Exit.isFailure(current)) return this.failure ?? current ?? Deferred.await(this.next)
-      return Equal.equals(current.value.version, seen) ? Deferred.await(this.next) : current
+      return current.value.version === seen ? Deferred.await(this.next) : current
     })
 
   /** Tells those who wait, and those who come later. */
@@ -49,10 +48,13 @@ class Latest {
     this.tell(this.failure)
   }
 
-  /** Tells those who wait that what failed is well again: there is nothing new. */
+  /** Tells those who wait, and those who come later, that what failed is well again: there is nothing new. */
   recovered(): void {
-    if (this.failure !== undefined && this.current !== undefined) this.tell(this.current)
+    const { current, failure } = this
     this.failure = undefined
+    if (failure === undefined || current === undefined) return
+    if (Exit.isFailure(current) || current.value.version === undefined) return this.tell(current)
+    this.set(Exit.succeed({ ...current.value, version: again(current.value.version) }))
   }
 
   private tell(exit: Exit.Exit<Resolution, Failure>): void {
@@ -123,8 +125,20 @@ export const make = Effect.fnUntraced(function*(
   const namespace = options.namespace ?? cluster.namespace
   const latest = new Latest()
   const nextVersion = versions("kubernetes")
+  const what = `the Service ${service} in the namespace ${namespace}`
   let known: string | undefined
+  /** The last endpoints that there were, and their version. */
+  let listed: string | undefined
+  let version: Version | undefined
   let warned = ""
+
+  /** Why there are no endpoints, or fewer than there could be. */
+  const problemOf = (slices: ReadonlyMap<string, Slice>, left: number, problem: string): string | undefined => {
+    if (left > 0) return problem === "" ? undefined : `endpoints of ${what} are left out: ${problem}`
+    if (slices.size === 0) return `${what} has no EndpointSlices: it may not exist, or by another name`
+    const pods = [...slices.values()].reduce((sum, { endpoints }) => sum + (endpoints?.length ?? 0), 0)
+    return pods === 0 ? `${what} has no pods` : `${what} has no pod that is ready, of ${pods}`
+  }
 
   const slices = Effect.fnUntraced(function*(slices: ReadonlyMap<string, Slice>) {
     if (known === undefined && slices.size === 0) {
@@ -134,17 +148,22 @@ export const make = Effect.fnUntraced(function*(
     const problem = problems.join("; ")
     if (problem !== warned && problem !== "") yield* Effect.logWarning(`endpoints are left out: ${problem}`)
     warned = problem
-    const text = JSON.stringify([endpoints, endpoints.length === 0 ? problem : ""])
+    const said = problemOf(slices, endpoints.length, problem)
+    const text = JSON.stringify([endpoints, problem, said])
     if (text === known) return
     known = text
     if (endpoints.length === 0 && problem !== "") {
       latest.set(Exit.fail(new Failure({ kind: "Garbled", message: `no endpoint can be used: ${problem}` })))
       return
     }
-    latest.set(Exit.succeed({
-      endpoints: endpoints.map(({ address, zone }) => Endpoint.withAttributes(Endpoint.tcp(address), { zone })),
-      version: nextVersion()
-    }))
+    const listing = JSON.stringify(endpoints)
+    version = version === undefined || listing !== listed ? nextVersion() : again(version)
+    listed = listing
+    latest.set(Exit.succeed(resolution(
+      endpoints.map(({ address, zone }) => Endpoint.withAttributes(Endpoint.tcp(address), { zone })),
+      version,
+      said
+    )))
   })
 
   const following = follow(makeApi(cluster, service, namespace), {

@@ -65,7 +65,8 @@ export const findCluster = Effect.fnUntraced(function*(options: {
   const host = yield* variable("KUBERNETES_SERVICE_HOST")
   const port = yield* variable("KUBERNETES_SERVICE_PORT")
   if (host !== undefined && port !== undefined) return yield* inCluster(host, port)
-  if (yield* Effect.orElseSucceed(fs.exists(own), () => false)) return yield* readKubeconfig([own], undefined)
+  // Where that cannot be found out, reading it says why.
+  if (yield* Effect.orElseSucceed(fs.exists(own), () => true)) return yield* readKubeconfig([own], undefined)
   return yield* new Failure({
     kind: "Unready",
     message: "no Kubernetes cluster is known: this is not a pod (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT " +

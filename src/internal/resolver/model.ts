@@ -4,7 +4,10 @@
 import * as Equal from "effect/Equal"
 import * as Hash from "effect/Hash"
 import * as Schema from "effect/Schema"
-import type { Version } from "../../Resolver.ts"
+import type { Endpoint } from "../../Endpoint.ts"
+import type { Resolution, Version } from "../../Resolver.ts"
+
+import { textOf } from "../userError.ts"
 
 export const VersionTypeId = "~effect-call/Resolver/Version"
 
@@ -24,6 +27,26 @@ const VersionProto = {
 const isVersion = (u: object): u is Version => VersionTypeId in u
 
 export const version = (text: string): Version => Object.assign(Object.create(VersionProto), { opaque: text })
+
+/**
+ * The same version as another object. By its object a resolver knows who has not heard yet what has changed beside the endpoints: the problem,
+ * or that it is well again.
+ */
+export const again = ({ opaque }: Version): Version => version(opaque)
+
+export const resolution = (
+  endpoints: ReadonlyArray<Endpoint>,
+  version: Version,
+  problem: string | undefined
+): Resolution => problem === undefined ? { endpoints, version } : { endpoints, version, problem }
+
+/** The problem of an answer, if there is one. A user's resolver may give anything for it. */
+export const problemOf = ({ problem }: Resolution): ReadonlyArray<string> =>
+  problem === undefined ? [] : [textOf(problem)]
+
+/** Several problems as one; undefined where there are none. */
+export const joined = (problems: ReadonlyArray<string>): string | undefined =>
+  problems.length === 0 ? undefined : problems.join("; ")
 
 const counts = new Map<string, number>()
 

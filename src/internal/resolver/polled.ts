@@ -8,20 +8,22 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
+import { textOf } from "../userError.ts"
 import { sameEndpoints } from "./endpoints.ts"
-import { ResolverError, versions } from "./model.ts"
+import { again, resolution, ResolverError, versions } from "./model.ts"
 
 /** What was found, and for how long it need not be looked for again. */
 export interface Look {
   readonly endpoints: ReadonlyArray<Endpoint>
   readonly goodForMillis: number
+  /** Why there are none, or fewer than there should be. */
+  readonly problem?: string | undefined
 }
 
 /** How endpoints are found. */
@@ -64,7 +66,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   /** Whether nobody waited for so long that what is known may be out of date, and it has not been looked since. */
   let stale = false
   /** Whether another look was asked for while one was under way, which may have missed what there is to see. */
-  let again = false
+  let lookAgain = false
   let running: Fiber.Fiber<void> | undefined
   let isRunning = false
   let wake = () => {}
@@ -76,7 +78,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   }
 
   const lookSoon = () => {
-    if (looking) again = true
+    if (looking) lookAgain = true
     else lookAt(lookedAt + source.leastMillis)
   }
 
@@ -91,18 +93,19 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
 
   const mayBeOld = () => givenUp || nowMillis(clock) >= dueAt
 
-  const found = (endpoints: ReadonlyArray<Endpoint>) => {
-    // After failures one that has seen the same endpoints is answered too: it learns that they are up to date again.
-    const recovered = failing
+  /** What is known by now. Who has seen the same endpoints hears of another problem too, and that they are up to date again after failures. */
+  const after = (last: Resolution | undefined, { endpoints, problem }: Look): Resolution => {
+    if (last?.version === undefined || !sameEndpoints(last.endpoints, endpoints)) {
+      return resolution(endpoints, nextVersion(), problem)
+    }
+    return failing || last.problem !== problem ? resolution(last.endpoints, again(last.version), problem) : last
+  }
+
+  const found = (look: Look) => {
+    const current = after(latest, look)
     failing = false
-    const current = latest !== undefined && sameEndpoints(latest.endpoints, endpoints)
-      ? latest
-      : { endpoints, version: nextVersion() }
     latest = current
-    settle(
-      ({ seen }) => recovered || seen === undefined || !Equal.equals(seen, current.version),
-      () => Effect.succeed(current)
-    )
+    settle(({ seen }) => seen !== current.version, () => Effect.succeed(current))
   }
 
   const notFound = (error: ResolverError) => {
@@ -117,16 +120,18 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   const look = Effect.gen(function*() {
     looking = true
     givenUp = false
-    again = false
+    lookAgain = false
     lookedAt = nowMillis(clock)
     const exit = yield* Effect.exit(source.look)
     looking = false
     stale = false
     dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
-    if (again) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
-    if (Exit.isSuccess(exit)) return found(exit.value.endpoints)
+    if (lookAgain) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
+    if (Exit.isSuccess(exit)) return found(exit.value)
     const failure = exit.cause.reasons.find(Cause.isFailReason)
-    notFound(failure?.error ?? new ResolverError({ message: "the resolver has a defect", cause: exit.cause }))
+    if (failure !== undefined) return notFound(failure.error)
+    const defect = Cause.squash(exit.cause)
+    notFound(new ResolverError({ message: `the resolver has a defect: ${textOf(defect)}`, cause: defect }))
   })
 
   const woken = Effect.callback<void>((resume) => {
@@ -182,7 +187,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
           // Where somebody has waited, nothing newer is known. Else it may be out of date.
           const isNews = seen === undefined
             ? !(isRunning ? stale : mayBeOld())
-            : !Equal.equals(seen, latest.version)
+            : seen !== latest.version
           return isNews ? Effect.succeed(latest) : wait(seen)
         }),
       refresh: Effect.sync(lookSoon)

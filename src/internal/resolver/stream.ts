@@ -4,7 +4,6 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -12,7 +11,7 @@ import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver } from "../../Resolver.ts"
 import { withoutCaller } from "../background.ts"
 import { textOf } from "../userError.ts"
-import { ResolverError, versions } from "./model.ts"
+import { again, resolution, ResolverError, versions } from "./model.ts"
 
 type Answer = Effect.Effect<Resolution, ResolverError>
 
@@ -49,6 +48,11 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
       : Effect.never
   }
 
+  const emit = (next: Resolution) => {
+    latest = next
+    answer(Effect.succeed(next))
+  }
+
   const wait: Answer = Effect.suspend(() =>
     over ?? Effect.callback<Resolution, ResolverError>((resume) => {
       waiters.add(resume)
@@ -58,12 +62,16 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
 
   const following = Stream.runForEach(stream, (endpoints) =>
     Effect.sync(() => {
-      latest = { endpoints, version: nextVersion() }
-      answer(Effect.succeed(latest))
+      emit({ endpoints, version: nextVersion() })
     })).pipe(
       Effect.onExit((exit) =>
         Effect.sync(() => {
           over = ended(exit)
+          if (Exit.isSuccess(exit) && latest?.version !== undefined && latest.endpoints.length === 0) {
+            emit(
+              resolution([], again(latest.version), "the stream of endpoints has ended, and its last element is empty")
+            )
+          }
           answer(over)
         })
       )
@@ -76,7 +84,7 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
     isConstant: false,
     resolve: (seen) =>
       Effect.suspend(() =>
-        latest === undefined || (seen !== undefined && Equal.equals(seen, latest.version))
+        latest === undefined || seen === latest.version
           ? wait
           : Effect.succeed(latest)
       )

@@ -17,10 +17,24 @@ const died = plainError("internal error: the handler died")
 /** What an error is answered with that cannot even be looked at. */
 const unreadable = plainError(unreadableText)
 
+/** A call that this server refuses before it runs anything: the caller may make it again. Handlers cannot fail with it. */
+export class Refused extends Error {
+  readonly link: Identities.Link
+
+  constructor(name: string, link: Identities.Link) {
+    super(link.message)
+    this.name = name
+    this.link = link
+  }
+}
+
 /** The error chain of a handler that did not succeed. */
 export const chainOfCause = (cause: Cause.Cause<unknown>): ErrorChain => {
   const failure = Cause.findErrorOption(cause)
-  if (Option.isSome(failure)) return chainOf(failure.value)
+  if (Option.isSome(failure)) {
+    const refused = attempt(() => failure.value instanceof Refused ? failure.value.link : undefined, undefined)
+    return refused === undefined ? chainOf(failure.value) : [refused]
+  }
   return Cause.hasInterruptsOnly(cause) ? [Identities.canceled] : [died]
 }
 
@@ -40,13 +54,23 @@ export const chainOf = (error: unknown): ErrorChain => {
 }
 
 /**
- * Whether a chain would say of this server what is true of one that its handler called: that it refused the call. A caller would take
- * the handler for one that never ran. (The text alone is not enough to tell: it makes the identity of a plain error.)
+ * What a server says of a call itself, and never a handler. (The text alone is not enough to tell: it makes the
+ * identity of a plain error.)
  */
-const refusedElsewhere = (chain: ErrorChain): boolean => {
-  const identity = chain[0]?.identity
-  return identity === Identities.overloaded.identity || identity === Identities.unknownMethod.identity
-}
+const ownRefusals: ReadonlySet<string> = new Set([
+  Identities.overloaded.identity,
+  Identities.unknownMethod.identity,
+  Identities.contractDiffers.identity,
+  Identities.argumentsTooLargeIdentity,
+  Identities.answerTooLargeIdentity
+])
+
+/**
+ * Whether a chain would say of this server what is true of one that its handler called: that it refused the call, or
+ * that an answer was too large. A caller would take the handler for one that never ran, or its own answer for the one
+ * that was too large.
+ */
+const refusedElsewhere = (chain: ErrorChain): boolean => chain[0] !== undefined && ownRefusals.has(chain[0].identity)
 
 /** What one error adds, without its causes. */
 const linksOf = (error: unknown): ErrorChain => {

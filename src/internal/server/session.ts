@@ -16,7 +16,7 @@ import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { copyInto, dataView, isBytes, ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
-import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
+import { encodeErrorChain, type ErrorChain } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
 import type { KeyTable } from "../protocol/keyTable.ts"
@@ -43,7 +43,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { readableCause, textOf } from "../userError.ts"
+import { clip, readableCause, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -199,6 +199,16 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     return type === MessageType.request
   }
 
+  /** Only requests are skipped. */
+  onTooLarge(id: number, _type: number, length: number): void {
+    if (this.ending) return
+    this.spoken = true
+    if (!this.takes(id)) return
+    this.settings.stats?.calls.other.record(0, "too_large")
+    const limit = this.settings.maxMessageSize - requestHeaderSize
+    this.respondError(id, [Identities.argumentsTooLarge(length - requestHeaderSize, limit)])
+  }
+
   onLeave(): boolean {
     return true
   }
@@ -308,12 +318,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (end - start < requestHeaderSize) {
       return this.transport.refuse(`a request of ${end - start} bytes, expected at least ${requestHeaderSize}`)
     }
-    if (this.calls.get(id) !== undefined) return this.transport.refuse(`request ${id} twice`)
-    if (this.noMoreRequests) return this.transport.refuse(`request ${id} after it had said that there are no more`)
-    if (this.goingAway || this.settings.idleMillis !== Infinity) {
-      this.quietSince = nowMillis(this.settings.clock)
-      this.drainsSeen = -1
-    }
+    if (!this.takes(id)) return
     const route = this.routes.get(bytes, start)
     const { admission, stats } = this.settings
     if (route === undefined) {
@@ -340,6 +345,23 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       return this.respondError(id, [Identities.overloaded])
     }
     this.enter(call)
+  }
+
+  /** Whether a request with this id may come now. A client that sends one that may not is refused. */
+  private takes(id: number): boolean {
+    if (this.calls.get(id) !== undefined) {
+      this.transport.refuse(`request ${id} twice`)
+      return false
+    }
+    if (this.noMoreRequests) {
+      this.transport.refuse(`request ${id} after it had said that there are no more`)
+      return false
+    }
+    if (this.goingAway || this.settings.idleMillis !== Infinity) {
+      this.quietSince = nowMillis(this.settings.clock)
+      this.drainsSeen = -1
+    }
+    return true
   }
 
   /** Runs a handler that was admitted. One that has its result at once is answered without a fiber. */
@@ -494,10 +516,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     const format = incoming?.replyFormat ?? -1
     const length = format < 0 ? result.length : result.length + 1
     if (length > this.settings.maxMessageSize) {
-      const { component, method } = route.key
-      const text =
-        `the result of ${component}.${method} is ${length} bytes, expected at most ${this.settings.maxMessageSize}`
-      this.respondError(id, [plainError(text)])
+      this.respondTooLarge(id, `the result of ${nameOf(route)} is ${length} bytes`)
       return "too_large"
     }
     this.send(id, MessageType.response, format, result)
@@ -505,11 +524,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   private failed(id: number, route: Route, cause: Cause.Cause<unknown>): string {
-    const chain = chainOfCause(cause)
+    const payload = encodeErrorChain(chainOfCause(cause))
     if (Cause.hasDies(cause)) {
       this.logFailed(route, "a handler died", cause)
     }
-    this.respondError(id, chain)
+    if (payload.length <= this.settings.maxMessageSize) this.send(id, MessageType.responseError, -1, payload)
+    else this.respondTooLarge(id, `the call of ${nameOf(route)} failed, with an error of ${payload.length} bytes`)
     return errorType(cause)
   }
 
@@ -526,12 +546,16 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.log(Effect.annotateLogs(Effect.logError(message, readableCause(cause)), { component, method }))
   }
 
+  /** Answers a call whose handler has run, and whose answer is over the limit: `problem` says of how many bytes. */
+  private respondTooLarge(id: number, problem: string): void {
+    this.respondError(id, [
+      Identities.answerTooLarge(`${problem}, expected at most ${this.settings.maxMessageSize}`)
+    ])
+  }
+
+  /** Answers with a chain of ours, which always fits. */
   private respondError(id: number, chain: ErrorChain): void {
-    const payload = encodeErrorChain(chain)
-    const { maxMessageSize } = this.settings
-    if (payload.length <= maxMessageSize) return this.send(id, MessageType.responseError, -1, payload)
-    const text = `the call failed, with an error of ${payload.length} bytes, expected at most ${maxMessageSize}`
-    this.send(id, MessageType.responseError, -1, encodeErrorChain([plainError(text)]))
+    this.send(id, MessageType.responseError, -1, encodeErrorChain(chain))
   }
 
   /** Queues a message; `format` is a byte that goes before the payload, or -1. */
@@ -676,6 +700,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 }
 
 const nothing = new Uint8Array(0)
+
+/** Longer names are cut: an error that names a method has to fit into the smallest limit that there can be. */
+const maxNameLength = 200
+
+/** The name of a method, for the text of an error. */
+const nameOf = ({ key: { component, method } }: Route): string => clip(`${component}.${method}`, maxNameLength)
 
 /** Who is at the other end, for logs. */
 const peerOf = (duplex: Duplex): string =>

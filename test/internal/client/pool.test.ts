@@ -55,6 +55,7 @@ const full = Effect.gen(function*() {
     onGone: () => {},
     onFlush: () => {},
     onUnsent: () => {},
+    onContractDiffers: () => {},
     onAnswered: () => {},
     onCallFailed: () => {}
   })

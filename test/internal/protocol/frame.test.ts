@@ -6,6 +6,7 @@ import {
   FrameDecoder,
   headerSize,
   maxMessageSize,
+  maxSkippedSize,
   MessageType,
   readId,
   readLength,
@@ -36,6 +37,13 @@ const header = (id: bigint, type: number, length: bigint): Uint8Array => {
 
 const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => Uint8Array.from(Buffer.concat(parts))
 
+/** A message that was too large to be taken. */
+interface TooLarge {
+  readonly id: number
+  readonly type: number
+  readonly tooLarge: number
+}
+
 interface Options {
   readonly types?: number
   readonly keeps?: boolean
@@ -46,18 +54,29 @@ interface Options {
 const collect = (options: Options = {}) => {
   const frames: Array<Frame> = []
   const owned: Array<Uint8Array> = []
+  /** The messages and those that were too large, in the order in which they were heard of. */
+  const heard: Array<Frame | TooLarge> = []
+  /** How many bytes were allocated each time. */
+  const allocated: Array<number> = []
   const decoder = new FrameDecoder(
     {
       onFrame: (id, type, bytes, start, end, isOwned) => {
-        frames.push({ id, type, payload: bytes.slice(start, end) })
+        const frame = { id, type, payload: bytes.slice(start, end) }
+        frames.push(frame)
+        heard.push(frame)
         if (isOwned) owned.push(bytes.subarray(start, end))
       },
-      keepsPayload: () => options.keeps ?? false
+      keepsPayload: () => options.keeps ?? false,
+      onTooLarge: (id, type, tooLarge) => void heard.push({ id, type, tooLarge })
     },
     options.types ?? clientTypes,
-    options.maxSize
+    options.maxSize,
+    (size) => {
+      allocated.push(size)
+      return new Uint8Array(size)
+    }
   )
-  return { decoder, frames, owned }
+  return { decoder, frames, owned, heard, allocated }
 }
 
 const frames = fc.array(fc.record({
@@ -180,19 +199,121 @@ describe("FrameDecoder", () => {
     }
   })
 
-  it("takes a length up to the limit and refuses the next one, before its bytes have come", () => {
+  it("takes a length up to the limit, and none that is one byte larger", () => {
     assert.strictEqual(maxMessageSize, 100 * 1024 * 1024)
-    assert.isUndefined(collect().decoder.feed(header(1n, 2, 104_857_600n), 0, 16, true))
-    assert.strictEqual(
-      collect().decoder.feed(header(1n, 2, 104_857_601n), 0, 16, true),
-      "a message of 104857601 bytes, which is over the limit of 104857600"
-    )
-    assert.match(collect().decoder.feed(header(1n, 2, 2n ** 56n - 1n), 0, 16, true) ?? "", /over the limit/)
-    const { decoder, frames } = collect({ maxSize: 3 })
+    const claimed = collect()
+    assert.isUndefined(claimed.decoder.feed(header(1n, 2, 104_857_600n), 0, 16, true))
+    assert.deepStrictEqual(claimed.heard, [])
+    const { decoder, frames, heard } = collect({ maxSize: 3 })
     const fits = encode({ id: 1, type: 2, payload: new Uint8Array(3) })
     assert.isUndefined(decoder.feed(fits, 0, fits.length, true))
+    assert.isUndefined(decoder.feed(header(2n, 2, 4n), 0, 16, true))
+    assert.deepStrictEqual(heard, [...frames, { id: 2, type: 2, tooLarge: 4 }])
     assert.strictEqual(frames.length, 1)
-    assert.match(decoder.feed(header(1n, 2, 4n), 0, 16, true) ?? "", /a message of 4 bytes/)
+  })
+
+  const tooLarge: ReadonlyArray<readonly [name: string, type: number, side: number, isSkipped: boolean]> = [
+    ["a request", MessageType.request, serverTypes, true],
+    ["a response", MessageType.response, clientTypes, true],
+    ["a response error", MessageType.responseError, clientTypes, true],
+    ["a version message for a server", MessageType.version, serverTypes, false],
+    ["a version message for a client", MessageType.version, clientTypes, false],
+    ["a cancel", MessageType.cancel, serverTypes, false]
+  ]
+  for (const [name, type, types, isSkipped] of tooLarge) {
+    it(`${isSkipped ? "skips" : "refuses"} ${name} over the limit, and refuses it over 1 GiB`, () => {
+      assert.strictEqual(maxSkippedSize, 2 ** 30)
+      for (const length of [104_857_601n, 2n ** 30n, 2n ** 30n + 1n, 2n ** 53n, 2n ** 56n - 1n]) {
+        const { decoder, heard } = collect({ types })
+        const problem = decoder.feed(header(1n, type, length), 0, 16, true)
+        if (isSkipped && length <= 2n ** 30n) {
+          assert.isUndefined(problem)
+          assert.deepStrictEqual(heard, [{ id: 1, type, tooLarge: Number(length) }])
+          assert.isTrue(decoder.isPartial)
+        } else {
+          assert.strictEqual(
+            problem,
+            `a message of ${Number(length)} bytes, which is over the limit of 104857600`
+          )
+          assert.deepStrictEqual(heard, [])
+          assert.isFalse(decoder.isPartial)
+        }
+      }
+    })
+  }
+
+  it("tells of a message that is too large once, at its header, and hands out what is around it, wherever the stream is cut", () => {
+    const around: ReadonlyArray<Frame> = [
+      { id: 1, type: MessageType.response, payload: Uint8Array.of(1, 2) },
+      { id: 4, type: MessageType.responseError, payload: Uint8Array.of(3) }
+    ]
+    const large: ReadonlyArray<Frame> = [
+      { id: 2, type: MessageType.response, payload: new Uint8Array(5).fill(0xaa) },
+      // What lies in it looks like messages.
+      { id: 3, type: MessageType.responseError, payload: concat([around[0]!, around[1]!].map(encode)) }
+    ]
+    const [first, last] = around
+    const sent = [first!, ...large, last!]
+    const stream = concat(sent.map(encode))
+    const expected = [
+      first!,
+      { id: 2, type: MessageType.response, tooLarge: 5 },
+      { id: 3, type: MessageType.responseError, tooLarge: large[1]!.payload.length },
+      last!
+    ]
+    let at = 0
+    const ends = sent.map((frame) => at += encode(frame).length)
+    const headers = [ends[0]! + headerSize, ends[1]! + headerSize]
+    for (const isOwned of [true, false]) {
+      for (let cut = 0; cut <= stream.length; cut++) {
+        const { allocated, decoder, heard } = collect({ maxSize: 4, keeps: true })
+        const feed = (bytes: Uint8Array) =>
+          assert.isUndefined(decoder.feed(concat([Uint8Array.of(9), bytes]), 1, 1 + bytes.length, isOwned))
+        feed(stream.slice(0, cut))
+        assert.strictEqual(decoder.isPartial, cut > 0 && !ends.includes(cut))
+        assert.strictEqual(decoder.completed, ends.filter((end) => end <= cut).length)
+        const heardOf = heard.filter((each) => "tooLarge" in each).length
+        assert.strictEqual(heardOf, headers.filter((header) => header <= cut).length)
+        feed(stream.slice(cut))
+        assert.deepStrictEqual(heard, expected)
+        assert.deepStrictEqual([decoder.isPartial, decoder.completed], [false, 4])
+        // For those around them.
+        assert.isTrue(allocated.every((size) => size <= 2), String(allocated))
+      }
+      const { decoder, heard } = collect({ maxSize: 4 })
+      for (const byte of stream) assert.isUndefined(decoder.feed(Uint8Array.of(byte), 0, 1, isOwned))
+      assert.deepStrictEqual(heard, expected)
+    }
+  })
+
+  it("has no memory for a message of 1 GiB, the largest that it skips", () => {
+    const { allocated, decoder, heard } = collect({ keeps: true })
+    decoder.feed(header(7n, 2, 2n ** 30n), 0, 16, true)
+    const piece = new Uint8Array(2 ** 20)
+    for (let i = 0; i < 2 ** 10; i++) {
+      assert.isTrue(decoder.isPartial)
+      assert.isUndefined(decoder.feed(piece, 0, piece.length, false))
+    }
+    assert.deepStrictEqual([decoder.isPartial, decoder.completed, allocated], [false, 1, []])
+    const next = encode({ id: 8, type: 2, payload: Uint8Array.of(1) })
+    decoder.feed(next, 0, next.length, true)
+    assert.deepStrictEqual(heard.map(({ id }) => id), [7, 8])
+  })
+
+  it("skips nothing more once it was stopped from within a message that is too large", () => {
+    const seen: Array<number> = []
+    const decoder: FrameDecoder = new FrameDecoder(
+      {
+        onFrame: (id) => void seen.push(id),
+        keepsPayload: () => false,
+        onTooLarge: () => decoder.stop()
+      },
+      clientTypes,
+      3
+    )
+    const stream = concat([4, 1].map((size) => encode({ id: size, type: 2, payload: new Uint8Array(size) })))
+    assert.isUndefined(decoder.feed(stream, 0, stream.length, true))
+    assert.deepStrictEqual([seen, decoder.isPartial, decoder.completed], [[], false, 0])
   })
 
   it("does not believe a length: little is allocated before the bytes come", () => {
@@ -203,6 +324,10 @@ describe("FrameDecoder", () => {
   })
 
   it("refuses an id of 2^53 or more", () => {
+    assert.strictEqual(
+      collect({ maxSize: 3 }).decoder.feed(header(2n ** 53n, 2, 4n), 0, 16, true),
+      "a message id of 2^53 or more"
+    )
     assert.strictEqual(collect().decoder.feed(header(2n ** 53n, 2, 0n), 0, 16, true), "a message id of 2^53 or more")
   })
 
@@ -228,7 +353,8 @@ describe("FrameDecoder", () => {
           seen.push(id)
           if (id === 2) decoder.stop()
         },
-        keepsPayload: () => false
+        keepsPayload: () => false,
+        onTooLarge: () => {}
       },
       clientTypes
     )

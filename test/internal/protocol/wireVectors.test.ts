@@ -131,7 +131,8 @@ const decodeAll = (hex: string, types: number, size: number): ReadonlyArray<Mess
       onFrame: (id, type, bytes, start, end) => {
         messages.push(decodePayload(id, type, bytes.subarray(start, end)))
       },
-      keepsPayload: () => false
+      keepsPayload: () => false,
+      onTooLarge: () => {}
     },
     types
   )

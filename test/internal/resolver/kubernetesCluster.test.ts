@@ -79,6 +79,22 @@ describe("the cluster", () => {
       )
     }))
 
+  it.effect("is one that cannot be read, and not one that there is not, where the home directory may not be entered", () =>
+    Effect.gen(function*() {
+      const denied = () =>
+        Effect.fail(PlatformError.systemError({
+          _tag: "PermissionDenied",
+          module: "FileSystem",
+          method: "access",
+          pathOrDescriptor: "/home/me/.kube/config"
+        }))
+      const on = Layer.merge(
+        ConfigProvider.layer(ConfigProvider.fromEnvRecord({ HOME: "/home/me" })),
+        Layer.succeed(FileSystem.FileSystem, FileSystem.makeNoop({ exists: denied, readFileString: denied }))
+      )
+      assert.match(yield* problemOf({}, on), /^cannot read \/home\/me\/\.kube\/config: PermissionDenied/)
+    }))
+
   it.effect("of a pod is asked in its namespace, with its token and authority", () =>
     Effect.gen(function*() {
       const cluster = yield* findCluster({})

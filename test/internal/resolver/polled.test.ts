@@ -12,13 +12,15 @@ const make = Effect.fnUntraced(function*(options?: Partial<Source>) {
   const state = {
     looks: 0,
     answer: Effect.succeed([a]) as Effect.Effect<ReadonlyArray<Endpoint.Endpoint>, Resolver.ResolverError>,
+    problem: undefined as string | undefined,
     goodForMillis: 10_000
   }
   const { resolver } = yield* polled({
     kind: "test",
     look: Effect.suspend(() => {
       state.looks++
-      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis: state.goodForMillis }))
+      const { goodForMillis, problem } = state
+      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis, problem }))
     }),
     leastMillis: 1000,
     retryMillis: 5000,
@@ -161,10 +163,62 @@ describe("polled", () => {
       assert.isTrue(waits(waiting))
       state.answer = Effect.succeed([a])
       yield* TestClock.adjust(1)
-      assert.strictEqual(yield* Fiber.join(waiting), first)
-      const quiet = yield* next(resolver, first)
+      const well = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(well, first)
+      const quiet = yield* next(resolver, well)
       yield* TestClock.adjust("1 minute")
       assert.isTrue(waits(quiet))
+    }))
+
+  it.effect("tells also those who were not waiting then that it is up to date again", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      state.answer = Effect.fail(error)
+      const failing = [yield* next(resolver, first), yield* next(resolver, first)]
+      yield* TestClock.adjust("10 seconds")
+      for (const fiber of failing) assert.strictEqual(yield* Effect.flip(Fiber.join(fiber)), error)
+
+      state.answer = Effect.succeed([a])
+      const waiting = yield* next(resolver, first)
+      yield* TestClock.adjust("5 seconds")
+      const well = yield* Fiber.join(waiting)
+      const later = yield* next(resolver, first)
+      assert.strictEqual(yield* Fiber.join(later), well)
+      assert.isTrue(Equal.equals(well.version, first.version))
+    }))
+
+  it.effect("tells of another problem, with the same version and the same list where the endpoints are the same", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      state.problem = "b is not there yet"
+      const first = yield* resolver.resolve()
+      assert.strictEqual(first.problem, "b is not there yet")
+      let waiting = yield* next(resolver, first)
+      yield* TestClock.adjust("10 seconds")
+      assert.isTrue(waits(waiting))
+
+      state.problem = "b is gone"
+      yield* TestClock.adjust("10 seconds")
+      const second = yield* Fiber.join(waiting)
+      assert.strictEqual(second.problem, "b is gone")
+      assert.strictEqual(second.endpoints, first.endpoints)
+      assert.isTrue(Equal.equals(second.version, first.version))
+      assert.strictEqual(yield* resolver.resolve(first.version), second)
+
+      waiting = yield* next(resolver, second)
+      state.problem = undefined
+      yield* TestClock.adjust("10 seconds")
+      assert.isFalse("problem" in (yield* Fiber.join(waiting)))
+    }))
+
+  it.effect("says what a defect of a look is", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const bug = new TypeError("x is not a function")
+      state.answer = Effect.die(bug)
+      const { cause, message } = yield* Effect.flip(resolver.resolve())
+      assert.deepStrictEqual([message, cause], ["the resolver has a defect: x is not a function", bug])
     }))
 
   it.effect("fails while it has never found anything, and looks each time it is asked", () =>

@@ -129,7 +129,13 @@ describe("what a handler's failure becomes", () => {
   })
 
   it("never says that this server refused the call where it was another one that did", () => {
-    for (const refusal of [Identities.overloaded, Identities.unknownMethod]) {
+    const refusals = [
+      Identities.overloaded,
+      Identities.unknownMethod,
+      Identities.argumentsTooLarge(2, 1),
+      Identities.answerTooLarge("the result is 2 bytes, expected at most 1")
+    ]
+    for (const refusal of refusals) {
       const chain = chainOf(RemoteError.fromChain([refusal]))
       assert.deepStrictEqual(chain, [plainError(`the handler failed: ${refusal.message}`), refusal])
       const seen = RemoteError.fromChain(chain)

@@ -46,6 +46,7 @@ const flooded = (messages: number, onFrame: (id: number) => void = () => {}) => 
       work(0.2)
     },
     keepsPayload: () => false,
+    onTooLarge: () => {},
     onLeave: () => true,
     onRoom: () => {},
     onFlush: () => {},

@@ -1,0 +1,341 @@
+/**
+ * The contract of a method as data: the encoded shape of its payload, its success and its errors, and a fingerprint of the three.
+ *
+ * A shape is what the binary format depends on: names, types and which fields may be missing. Checks, brands, annotations and docs are no
+ * part of it, nor is what a schema makes of the encoded value. Where two peers have the same fingerprint, the bytes that one writes in
+ * binary are what the other reads. Where they have not, only JSON is safe between them: its readers check every name and type.
+ */
+import type { Rpc } from "effect/rpc"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import { createHash } from "node:crypto"
+import type { Fingerprint } from "../protocol/fingerprint.ts"
+
+/** A shape, by its place in {@link Contract.shapes}: schemas may be recursive. */
+export type Ref = number
+
+/** What a schema's values are on the wire. */
+export type Shape =
+  | { readonly _tag: "Leaf"; readonly type: LeafType }
+  | { readonly _tag: "Literal"; readonly type: "string" | "number" | "boolean" | "bigint"; readonly text: string }
+  /** A symbol that is registered under a key. */
+  | { readonly _tag: "UniqueSymbol"; readonly key: string }
+  /** Fields in the order of their names, and what further keys may hold. */
+  | { readonly _tag: "Struct"; readonly fields: ReadonlyArray<Field>; readonly records: ReadonlyArray<RecordShape> }
+  /** Elements, and the rest: the first as often as there is one, the others once each at the end. */
+  | { readonly _tag: "Array"; readonly elements: ReadonlyArray<ElementShape>; readonly rest: ReadonlyArray<Ref> }
+  /** In the order of the schema, since JSON takes the first member that fits. */
+  | { readonly _tag: "Union"; readonly members: ReadonlyArray<Ref> }
+  /** A type with parameters that the binary format knows by itself. */
+  | { readonly _tag: "Generic"; readonly name: string; readonly parameters: ReadonlyArray<Ref> }
+  /** A type that has no form on the wire. */
+  | { readonly _tag: "Opaque"; readonly name: string }
+
+/** Types without parts. `integer` is a number whose schema allows no fraction: binary writes it in another way. */
+export type LeafType =
+  | "string"
+  | "number"
+  | "integer"
+  | "boolean"
+  | "bigint"
+  | "symbol"
+  | "null"
+  | "undefined"
+  | "never"
+  | "json"
+  | "date"
+  | "dateTimeUtc"
+  | "dateTimeZoned"
+  | "duration"
+  | "bigDecimal"
+  | "bytes"
+
+/** A named field. `id` is the number that stands for the name in binary, where the schema gives one; else null. */
+export interface Field {
+  readonly name: string
+  readonly id: number | null
+  readonly isOptional: boolean
+  readonly shape: Ref
+}
+
+/** The element of a tuple. */
+export interface ElementShape {
+  readonly isOptional: boolean
+  readonly shape: Ref
+}
+
+/** Keys of one kind, and what they hold. */
+export interface RecordShape {
+  readonly key: Ref
+  readonly value: Ref
+}
+
+/** The contract of a method. It is plain data, and has one form: equal contracts have equal shapes in equal places. */
+export interface Contract {
+  readonly shapes: ReadonlyArray<Shape>
+  readonly payload: Ref
+  readonly success: Ref
+  /** A union: the method's own errors and those of its middleware. */
+  readonly error: Ref
+}
+
+/** The contract of a method whose error schemas are `errors`. */
+export const contractOf = (rpc: Rpc.AnyWithProps, errors: ReadonlyArray<Schema.Top>): Contract => {
+  const description = new Description()
+  const payload = description.of(rpc.payloadSchema)
+  const success = description.of(rpc.successSchema)
+  const error = description.add({ _tag: "Union", members: errors.map((schema) => description.of(schema)) })
+  const { refs: [first = 0, second = 0, third = 0], shapes } = inOneForm(description.shapes, [payload, success, error])
+  return { shapes, payload: first, success: second, error: third }
+}
+
+/** The first 64 bits of the SHA-256 of a contract's JSON. */
+export const fingerprintOf = ({ error, payload, shapes, success }: Contract): Fingerprint => {
+  const bytes = createHash("sha256").update(JSON.stringify([payload, success, error, shapes])).digest()
+  return { low: bytes.readUInt32LE(0), high: bytes.readUInt32LE(4) }
+}
+
+/** A shape with other shapes as its parts. */
+const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
+  switch (shape._tag) {
+    case "Leaf":
+    case "Literal":
+    case "UniqueSymbol":
+    case "Opaque":
+      return shape
+    case "Struct":
+      return {
+        _tag: shape._tag,
+        fields: shape.fields.map((field) => ({ ...field, shape: of(field.shape) })),
+        records: shape.records.map(({ key, value }) => ({ key: of(key), value: of(value) }))
+      }
+    case "Array":
+      return {
+        _tag: shape._tag,
+        elements: shape.elements.map((element) => ({ ...element, shape: of(element.shape) })),
+        rest: shape.rest.map(of)
+      }
+    case "Union":
+      return { _tag: shape._tag, members: shape.members.map(of) }
+    case "Generic":
+      return { _tag: shape._tag, name: shape.name, parameters: shape.parameters.map(of) }
+  }
+}
+
+/**
+ * Shapes that `roots` refer to, each of them once, and in the order in which they are met. How a schema was put together, and which of its
+ * parts are the same object, makes no difference: a recursive schema may be unrolled any number of times.
+ */
+const inOneForm = (
+  shapes: ReadonlyArray<Shape>,
+  roots: ReadonlyArray<Ref>
+): { readonly shapes: ReadonlyArray<Shape>; readonly refs: ReadonlyArray<Ref> } => {
+  // First all are one class. Shapes whose parts are of other classes come into classes of their own, until there are no more of them.
+  let classes: ReadonlyArray<number> = shapes.map(() => 0)
+  let count = 0
+  while (true) {
+    const numbers = new Map<string, number>()
+    const finer = shapes.map((shape) => {
+      const text = JSON.stringify(withParts(shape, (ref) => classes[ref] ?? 0))
+      const known = numbers.get(text) ?? numbers.size
+      numbers.set(text, known)
+      return known
+    })
+    classes = finer
+    if (numbers.size === count) break
+    count = numbers.size
+  }
+  const members = new Map(shapes.map((shape, i) => [classes[i], shape]))
+  const places = new Map<number, Ref>()
+  const ordered: Array<Shape> = []
+  const place = (ref: Ref): Ref => {
+    const of = classes[ref] ?? 0
+    const known = places.get(of)
+    if (known !== undefined) return known
+    const at = ordered.length
+    places.set(of, at)
+    const shape = members.get(of)
+    if (shape !== undefined) {
+      ordered.push(shape)
+      ordered[at] = withParts(shape, place)
+    }
+    return at
+  }
+  return { refs: roots.map(place), shapes: ordered }
+}
+
+/** The types that the binary format knows by itself, by the ids that Effect gives their schemas. */
+const nativeLeaves: ReadonlyMap<string, LeafType> = new Map([
+  ["effect/schema/Date", "date"],
+  ["effect/schema/DateTimeUtc", "dateTimeUtc"],
+  ["effect/schema/DateTimeZoned", "dateTimeZoned"],
+  ["effect/schema/Duration", "duration"],
+  ["effect/schema/BigDecimal", "bigDecimal"],
+  ["effect/schema/Uint8Array", "bytes"],
+  ["effect/schema/Json", "json"],
+  ["effect/schema/MutableJson", "json"]
+])
+
+const nativeGenerics: ReadonlySet<string> = new Set([
+  "effect/schema/Option",
+  "effect/schema/Result",
+  "effect/schema/Exit",
+  "effect/schema/Cause",
+  "effect/schema/CauseReason"
+])
+
+/** Takes schemas apart. */
+class Description {
+  readonly shapes: Array<Shape> = []
+  private readonly known = new Map<SchemaAST.AST, Ref>()
+
+  /** The shape of a schema's encoded values. */
+  of(schema: Schema.Top): Ref {
+    return this.ofEncoded(SchemaAST.toEncoded(schema.ast))
+  }
+
+  /** The same, of a schema's encoded side. (The encoded side of that is equal, but another object each time where it is recursive.) */
+  private ofEncoded(encoded: SchemaAST.AST): Ref {
+    let ast = encoded
+    /** What stands for the same. */
+    const met: Array<SchemaAST.AST> = []
+    while (true) {
+      const known = this.known.get(ast)
+      if (known !== undefined) return known
+      met.push(ast)
+      const behind = ast._tag === "Suspend" ? ast.thunk() : ast._tag === "Declaration" ? encodedAs(ast) : undefined
+      if (behind === undefined) break
+      ast = behind
+    }
+    // Its place is known before its parts are: one of them may be it again.
+    const ref = this.add(leaf("never"))
+    for (const one of met) this.known.set(one, ref)
+    this.shapes[ref] = this.shape(ast)
+    return ref
+  }
+
+  add(shape: Shape): Ref {
+    return this.shapes.push(shape) - 1
+  }
+
+  private shape(ast: SchemaAST.AST): Shape {
+    switch (ast._tag) {
+      case "String":
+      case "TemplateLiteral":
+        return leaf("string")
+      case "Number":
+        return leaf(isInteger(ast) ? "integer" : "number")
+      case "Boolean":
+        return leaf("boolean")
+      case "BigInt":
+        return leaf("bigint")
+      case "Symbol":
+        return leaf("symbol")
+      case "Null":
+        return leaf("null")
+      case "Undefined":
+      case "Void":
+        return leaf("undefined")
+      case "Never":
+        return leaf("never")
+      case "Unknown":
+      case "Any":
+      case "ObjectKeyword":
+        return leaf("json")
+      case "Literal":
+        return literal(ast.literal)
+      case "UniqueSymbol":
+        return { _tag: "UniqueSymbol", key: Symbol.keyFor(ast.symbol) ?? "" }
+      case "Enum":
+        return { _tag: "Union", members: ast.enums.map(([, value]) => this.add(literal(value))) }
+      case "Union":
+        return { _tag: "Union", members: ast.types.map((member) => this.ofEncoded(member)) }
+      case "Arrays":
+        return {
+          _tag: "Array",
+          elements: ast.elements.map((element) => ({
+            isOptional: isOptional(element),
+            shape: this.ofEncoded(element)
+          })),
+          rest: ast.rest.map((rest) => this.ofEncoded(rest))
+        }
+      case "Objects":
+        return {
+          _tag: "Struct",
+          fields: ast.propertySignatures
+            .map(({ name, type }) => ({
+              name: String(name),
+              id: fieldIdOf(type),
+              isOptional: isOptional(type),
+              shape: this.ofEncoded(type)
+            }))
+            .sort((one, other) => one.name < other.name ? -1 : 1),
+          records: ast.indexSignatures.map(({ parameter, type }) => ({
+            key: this.ofEncoded(parameter),
+            value: this.ofEncoded(type)
+          }))
+        }
+      case "Declaration":
+        return this.declared(ast)
+      case "Suspend":
+        throw new TypeError("a schema stands for itself and nothing else")
+    }
+  }
+
+  /** A declared type that the binary format knows. Others are found as what they are encoded as. */
+  private declared({ annotations, typeParameters }: SchemaAST.Declaration): Shape {
+    const id = idOf(annotations) ?? "a type without an id"
+    const type = nativeLeaves.get(id)
+    if (type !== undefined) return leaf(type)
+    return nativeGenerics.has(id)
+      ? { _tag: "Generic", name: id, parameters: typeParameters.map((parameter) => this.ofEncoded(parameter)) }
+      : { _tag: "Opaque", name: id }
+  }
+}
+
+/** What a declared type is encoded as; undefined where the binary format knows it by itself, or it has no such form. */
+const encodedAs = ({ annotations, typeParameters }: SchemaAST.Declaration): SchemaAST.AST | undefined => {
+  const id = idOf(annotations)
+  if (id !== undefined && (nativeLeaves.has(id) || nativeGenerics.has(id))) return undefined
+  const parameters = typeParameters.map((parameter) => Schema.make<Schema.Top>(parameter))
+  const link = linkOf(annotations?.["toCodecJson"], parameters) ?? linkOf(annotations?.["toCodec"], parameters)
+  return link === undefined ? undefined : SchemaAST.toEncoded(link.to)
+}
+
+const leaf = (type: LeafType): Shape => ({ _tag: "Leaf", type })
+
+const literal = (value: SchemaAST.LiteralValue): Shape => ({
+  _tag: "Literal",
+  // A literal is of one of these types.
+  type: typeof value as "string" | "number" | "boolean" | "bigint",
+  text: String(value)
+})
+
+const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === true
+
+/** As `SchemaBinary.fieldId` annotates a field. */
+const fieldIdOf = (ast: SchemaAST.AST): number | null => {
+  const id = ast.context?.annotations?.["~effect/encoding/SchemaBinary/fieldId"]
+  return typeof id === "number" ? id : null
+}
+
+/** The id that Effect gives what it knows, types as well as checks. */
+const idOf = (annotations: Schema.Annotations.Annotations | undefined): string | undefined => {
+  const representation: unknown = annotations?.["representation"]
+  return typeof representation === "object" && representation !== null && "id" in representation &&
+      typeof representation.id === "string"
+    ? representation.id
+    : undefined
+}
+
+/** Whether a check says that there is no fraction, also one in a group of checks. */
+const isInteger = ({ checks }: SchemaAST.AST): boolean => {
+  const says = (check: SchemaAST.Check<never>): boolean =>
+    idOf(check.annotations) === "effect/schema/isInt" || (check._tag === "FilterGroup" && check.checks.some(says))
+  return checks !== undefined && checks.some(says)
+}
+
+/** What an annotation says that a type is encoded as. */
+const linkOf = (annotation: unknown, parameters: ReadonlyArray<Schema.Top>): SchemaAST.Link | undefined =>
+  // As Effect declares both annotations.
+  typeof annotation === "function" ? (annotation(parameters) as SchemaAST.Link | undefined) : undefined
