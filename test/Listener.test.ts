@@ -4,17 +4,9 @@ import { Endpoint, Listener } from "effect-call"
 import { lookup } from "node:dns/promises"
 import * as net from "node:net"
 import { join } from "node:path"
-import {
-  closed,
-  hasIPv6,
-  hasNoDelay,
-  makeLog,
-  plainServer,
-  read,
-  temporaryDirectory,
-  write
-} from "./internal/net/sockets.ts"
+import { closed, hasIPv6, hasNoDelay, plainServer, read, temporaryDirectory, write } from "./internal/net/sockets.ts"
 import { connect, dial, exchange, failure, handlers, named } from "./Listener/support.ts"
+import { makeLog } from "./support/log.ts"
 
 describe("a Listener, on TCP and on a Unix socket", () => {
   const kinds = [
