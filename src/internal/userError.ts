@@ -66,13 +66,6 @@ export const typeOf = (error: unknown): string => {
 
 const isType = (u: unknown): u is string => typeof u === "string" && u !== ""
 
-/** What a defect says, after the name of its class: that tells as much of a bug as its text does. */
-export const defectTextOf = (defect: unknown): string => {
-  const type = typeOf(defect)
-  const text = textOf(defect)
-  return type === untyped || type === text ? text : clip(`${type}: ${text}`)
-}
-
 /** What an error says is its cause; undefined where there is none. */
 export const causeOf = (error: unknown): unknown => attempt(() => isError(error) ? error.cause : undefined, undefined)
 

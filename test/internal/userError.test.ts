@@ -10,9 +10,8 @@ class NotFound extends Data.TaggedError("NotFound")<{ readonly id: number }> {}
 describe("whatever an error is", () => {
   for (const [what, make] of Object.entries(hostileErrors)) {
     it(`it has a text and a type of bounded length: ${what}`, () => {
-      for (const text of [UserError.textOf(make()), UserError.defectTextOf(make())]) {
-        assert.ok(typeof text === "string" && text.length > 0 && text.length <= 65_537, `a text of ${text.length}`)
-      }
+      const text = UserError.textOf(make())
+      assert.ok(typeof text === "string" && text.length > 0 && text.length <= 65_537, `a text of ${text.length}`)
       const type = UserError.typeOf(make())
       assert.ok(typeof type === "string" && type.length > 0 && type.length <= 129, `a type of ${type.length}`)
       assert.ok(UserError.ownTextOf(make()).length <= 65_537)
@@ -55,14 +54,6 @@ describe("the text of an error", () => {
   it("is cut between two characters", () => {
     assert.equal(UserError.textOf(`${"a".repeat(65_535)}😀`), `${"a".repeat(65_535)}…`)
     assert.equal(UserError.textOf("a".repeat(65_536)), "a".repeat(65_536))
-  })
-})
-
-describe("the text of a defect", () => {
-  it("begins with its class", () => {
-    assert.equal(UserError.defectTextOf(new TypeError("no")), "TypeError: no")
-    assert.equal(UserError.defectTextOf(new NotFound({ id: 1 })), "NotFound")
-    assert.equal(UserError.defectTextOf("no"), "no")
   })
 })
 

@@ -30,7 +30,7 @@ import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
-import { defectTextOf, textOf } from "../userError.ts"
+import { textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
 import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
@@ -185,7 +185,7 @@ export class Peer {
               orElse: () => Effect.fail(`no connection and version message within ${Duration.format(dialTimeout)}`)
             }),
             restore,
-            Effect.catchDefect((defect) => Effect.fail(`dialing died: ${defectTextOf(defect)}`)),
+            Effect.catchDefect((defect) => Effect.fail(`dialing died: ${textOf(defect)}`)),
             Effect.exit,
             Effect.flatMap((exit) =>
               Exit.isSuccess(exit)
