@@ -28,6 +28,7 @@
  */
 import * as Schema from "effect/Schema"
 import * as Identities from "./internal/protocol/identities.ts"
+import { attempt } from "./internal/userError.ts"
 
 // These errors are made where a socket reported something, thousands at once when a connection with many calls is lost. A stack of
 // that place says nothing about the caller (the cause of the failed effect does) and costs more than all the rest of the error.
@@ -257,4 +258,6 @@ export const CallError = Schema.Union([CommunicationError, Unreachable, Deadline
  * @category guards
  * @since 0.1.0
  */
-export const isCallError: (u: unknown) => u is CallError = Schema.is(CallError)
+export const isCallError = (u: unknown): u is CallError => attempt(() => isOne(u), false)
+
+const isOne = Schema.is(CallError)

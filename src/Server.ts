@@ -35,6 +35,7 @@ import { type ServerSettings, serverSettings } from "./internal/server/options.t
 import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
 import { tableOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
+import { readableCause } from "./internal/userError.ts"
 import { Warnings } from "./internal/warnings.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
 
@@ -282,7 +283,7 @@ export const layer = <R, E, R2>(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : Effect.logError("the server has stopped: its listener broke", cause)
+            : Effect.logError("the server has stopped: its listener broke", readableCause(cause))
         )
       )
       yield* Effect.forkScoped(serving)

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Schema } from "effect"
 import * as CallError from "../src/CallError.ts"
 import { canceled, overloaded, unknownMethod } from "../src/internal/protocol/identities.ts"
+import { hostileErrors } from "./support/hostileErrors.ts"
 
 const lost = new CallError.CommunicationError({
   reason: { _tag: "Lost" },
@@ -105,6 +106,10 @@ describe("CallError", () => {
     assert.isFalse(CallError.isCallError(new Unreachable({ message: "mine" })))
     assert.isFalse(CallError.isCallError({ _tag: "DeadlineExceeded", message: "late" }))
     assert.isFalse(CallError.isCallError(new Error("late")))
+  })
+
+  it("tells them from what throws when it is looked at", () => {
+    for (const make of Object.values(hostileErrors)) assert.isFalse(CallError.isCallError(make()))
   })
 
   it.effect("is caught by its tag", () =>

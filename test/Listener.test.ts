@@ -4,17 +4,9 @@ import { Endpoint, Listener } from "effect-call"
 import { lookup } from "node:dns/promises"
 import * as net from "node:net"
 import { join } from "node:path"
-import {
-  closed,
-  hasIPv6,
-  hasNoDelay,
-  makeLog,
-  plainServer,
-  read,
-  temporaryDirectory,
-  write
-} from "./internal/net/sockets.ts"
+import { closed, hasIPv6, hasNoDelay, plainServer, read, temporaryDirectory, write } from "./internal/net/sockets.ts"
 import { connect, dial, exchange, failure, handlers, named } from "./Listener/support.ts"
+import { makeLog } from "./support/log.ts"
 
 describe("a Listener, on TCP and on a Unix socket", () => {
   const kinds = [
@@ -114,7 +106,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         yield* closed(refused)
         assert.strictEqual(log.lines.length, 1)
         assert.strictEqual(log.lines[0]?.level, "Error")
-        assert.include(log.lines[0]?.message, "who are you?")
+        assert.include(log.lines[0]?.cause, "who are you?")
         assert.strictEqual(log.lines[0]?.annotations.listener, listener.address)
       }).pipe(Effect.provide(log.layer))
     })
@@ -132,7 +124,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         assert.isFalse(connection.destroyed)
         yield* closed(refused)
         assert.deepStrictEqual(log.lines.map(({ level }) => level), ["Error"])
-        assert.include(log.lines[0]?.message, "it gave no HandlerMap")
+        assert.include(log.lines[0]?.cause, "it gave no HandlerMap")
       }).pipe(Effect.provide(log.layer))
     })
 

@@ -10,6 +10,7 @@ import { isCallError } from "../CallError.ts"
 import * as Component from "../Component.ts"
 import type { Connection } from "../Connection.ts"
 import { problemOf } from "../internal/component/codec.ts"
+import { attempt, textOf, typeOf } from "../internal/userError.ts"
 import { describe, failed, type Failure, unusable } from "./failure.ts"
 import { json } from "./text.ts"
 
@@ -30,7 +31,7 @@ const load = Effect.fnUntraced(function*(file: string): Effect.fn.Return<object,
   const url = yield* Effect.orDie(path.toFileUrl(path.resolve(file)))
   return yield* Effect.tryPromise({
     try: (): Promise<object> => import(url.href),
-    catch: (error) => unusable(`cannot load ${file}: ${error instanceof Error ? error.message : String(error)}`)
+    catch: (error) => unusable(`cannot load ${file}: ${textOf(error)}`)
   })
 })
 
@@ -124,4 +125,4 @@ const failureOf = (rpc: Rpc.AnyWithProps, error: unknown): Effect.Effect<Failure
 }
 
 const tagOf = (error: unknown): string =>
-  typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : "Error"
+  attempt(() => typeof error === "object" && error !== null && "_tag" in error, false) ? typeOf(error) : "Error"

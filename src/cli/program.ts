@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import { createRequire } from "node:module"
+import { attempt, readableCause } from "../internal/userError.ts"
 import * as Resolver from "../Resolver.ts"
 import { command } from "./command.ts"
 import { exitCodes } from "./exitCodes.ts"
@@ -56,12 +57,12 @@ const unread = Effect.callback<void, Failure>((resume) => {
 
 /** What nothing has told of yet is a bug. It is shown from here, since what `runMain` logs goes to stdout. */
 const report = (cause: Cause.Cause<unknown>) =>
-  Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))
+  Cause.hasInterruptsOnly(cause) || !attempt(() => Runtime.getErrorReported(Cause.squash(cause)), true)
     ? Effect.void
-    : Console.error(Cause.pretty(cause).split("\n").map(printable).join("\n"))
+    : Console.error(Cause.pretty(readableCause(cause)).split("\n").map(printable).join("\n"))
 
 const isWrongInvocation = (error: unknown): boolean =>
-  CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
+  attempt(() => CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0, false)
 
 /** Ends the process, once all is written: what a user's module has left open would else keep it. */
 const end = (): void => {

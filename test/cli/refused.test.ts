@@ -78,5 +78,8 @@ describe("effect-call refuses", () => {
       writeFileSync(`${directory}/broken.mjs`, "throw new Error(\"no such luck\")")
       const { message } = yield* failure("call", nobody, "a.b", "--module", `${directory}/broken.mjs`)
       assert.match(message, /^cannot load .*broken\.mjs: no such luck$/)
+      writeFileSync(`${directory}/hostile.mjs`, "throw Object.create(null)")
+      const hostile = yield* failure("call", nobody, "a.b", "--module", `${directory}/hostile.mjs`)
+      assert.match(hostile.message, /^cannot load .*hostile\.mjs: \{\}$/)
     }))
 })

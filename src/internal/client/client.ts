@@ -34,7 +34,7 @@ import { distinct } from "../resolver/endpoints.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
-import { textOf } from "../userError.ts"
+import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
 import { Call, leadSize, misuse, type Resume, type TypedRequest } from "./call.ts"
@@ -608,7 +608,7 @@ export class Client implements PoolOwner, Audience {
       }
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
-        const error = picked._tag === "Failure" ? picked.failure : Unreachable.fromAttempts([])
+        const error = picked._tag === "Failure" ? unreachableOf(picked.failure) : Unreachable.fromAttempts([])
         if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.avoided.hard)
         yield* this.waitForChange(pick, attempts)
         attempts.tried.clear()
@@ -746,6 +746,12 @@ export class Client implements PoolOwner, Audience {
     })
   }
 }
+
+/** What a balancer fails with. Whatever its type says, one of a user's may fail with anything. */
+const unreachableOf = (failure: unknown): Unreachable =>
+  isInstance(failure, Unreachable)
+    ? failure
+    : new Unreachable({ message: `the balancer failed: ${textOf(failure)}`, attempts: [] })
 
 /**
  * Notes that a connection was lost before the request left. It was open and others may be, or may be again, so the endpoint counts as tried

@@ -25,11 +25,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { DialError, Endpoint } from "../../Endpoint.ts"
+import type { Endpoint } from "../../Endpoint.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
+import { textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
 import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
@@ -184,7 +185,7 @@ export class Peer {
               orElse: () => Effect.fail(`no connection and version message within ${Duration.format(dialTimeout)}`)
             }),
             restore,
-            Effect.catchDefect((defect) => Effect.fail(`dialing died: ${String(defect)}`)),
+            Effect.catchDefect((defect) => Effect.fail(`dialing died: ${textOf(defect)}`)),
             Effect.exit,
             Effect.flatMap((exit) =>
               Exit.isSuccess(exit)
@@ -212,7 +213,7 @@ export class Peer {
       : endpoint.dial
     return dialed.pipe(
       Scope.provide(own),
-      Effect.mapError((error: DialError) => this.withoutAddress(error.message)),
+      Effect.mapError((error) => this.withoutAddress(textOf(error))),
       Effect.flatMap((duplex) =>
         Effect.callback<void, string>((resume) => {
           const session: ClientSession = new ClientSession(

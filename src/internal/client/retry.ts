@@ -14,6 +14,7 @@ import * as Schedule from "effect/Schedule"
 import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
 import { isShardKey } from "../balancer.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
+import { isInstance } from "../userError.ts"
 import type { Call } from "./call.ts"
 
 /** How many retries there may be. */
@@ -112,7 +113,7 @@ const unsure = (
 ): CommunicationError | undefined => {
   if (call.isAnswered || !Exit.isFailure(exit)) return undefined
   const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-  if (!(error instanceof CommunicationError) || error.maybeExecuted) return undefined
+  if (!isInstance(error, CommunicationError) || error.maybeExecuted) return undefined
   const { message, reason } = error
   const endpoint = error.endpoint ?? maybeRun.endpoint
   return new CommunicationError({
@@ -128,13 +129,13 @@ const retryable = (call: Call, cause: Cause.Cause<unknown>): CallError | undefin
   // What an answer was decoded to is the application's, whatever it looks like.
   if (call.isAnswered) return undefined
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  if (error instanceof Unreachable) {
+  if (isInstance(error, Unreachable)) {
     // A shard key that is none is refused, however often.
     const shardKey = call.options?.shardKey
     return shardKey === undefined || isShardKey(shardKey) ? error : undefined
   }
-  if (error instanceof RemoteError) return error.isOverloaded ? error : undefined
-  if (error instanceof CommunicationError && error.reason._tag === "Lost") {
+  if (isInstance(error, RemoteError)) return error.isOverloaded ? error : undefined
+  if (isInstance(error, CommunicationError) && error.reason._tag === "Lost") {
     return call.key.isIdempotent || !error.maybeExecuted ? error : undefined
   }
   return undefined

@@ -34,6 +34,7 @@ import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTick
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import { textOf } from "../userError.ts"
 import { type Call, leadSize, writeLead } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
@@ -365,7 +366,7 @@ export class ClientSession implements TransportOwner {
     const why = over._tag === "Refused"
       ? `${this.address} sent ${over.problem}`
       : over.error !== undefined
-      ? `${this.address}: ${over.error.message}`
+      ? `${this.address}: ${textOf(over.error)}`
       : this.ready
       ? `${this.address} closed the connection`
       : `${this.address} closed the connection before its version message${this.refusalHint}`

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
+import { readableCause } from "../userError.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
 const firstWait = 10
@@ -59,7 +60,9 @@ export const watch = Effect.fnUntraced(function*(
     let changed = false
     if (Exit.isFailure(exit)) {
       failed(exit.cause)
-      if (!health.failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
+      if (!health.failing) {
+        yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", readableCause(exit.cause))
+      }
       health.failing = true
     } else {
       health.failing = false
@@ -75,7 +78,7 @@ export const watch = Effect.fnUntraced(function*(
           })
           return Effect.andThen(changed ? listed : Effect.void, Effect.sync(() => apply(resolution)))
         }).pipe(
-          Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", cause))
+          Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", readableCause(cause)))
         )
       }
     }

@@ -17,7 +17,8 @@ import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest, withLead } from "../client/call.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
-import { errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
+import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
+import { isInstance } from "../userError.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
@@ -361,7 +362,7 @@ const discarded = (decode: Decode): Decode => (bytes, start, end, owned, endpoin
 
 /** Whether the server that was called has another contract of the method, and has run nothing. */
 const isContractRefused = (error: unknown): boolean =>
-  error instanceof RemoteError && error.chain.length === 1 &&
+  isInstance(error, RemoteError) && error.chain.length === 1 &&
   error.chain[0]?.identity === Identities.contractDiffers.identity
 
 const isEmpty = (headers: Headers.Headers): boolean => {
@@ -383,8 +384,5 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
  * Resumes, and tells the span what kind of failure there was. (That a call was given up while it waited for its answer is told where it is
  * cancelled: a frame on the fiber's stack would cost every call that succeeds.)
  */
-const recording = (span: Tracer.Span, resume: Resume): Resume => (result) => {
-  if (!Exit.isExit(result)) return resume(recordFailure(span, result))
-  if (Exit.isFailure(result)) span.attribute("error.type", errorType(result.cause))
-  resume(result)
-}
+const recording = (span: Tracer.Span, resume: Resume): Resume => (result) =>
+  resume(Exit.isExit(result) && Exit.isSuccess(result) ? result : recordFailure(span, result))

@@ -31,6 +31,7 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { ownBytes } from "../bytes.ts"
 import { noteFresh } from "../collections.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
+import { attempt, causeOf, isInstance, textOf } from "../userError.ts"
 import { contractOf, fingerprintOf } from "./contract.ts"
 import { checkingJson, checkingText, hasReplacement } from "./fidelity.ts"
 
@@ -401,25 +402,21 @@ export const decodeHeaders = (
 const maxProblemLength = 1000
 
 /** Whether an error is one of a schema; what `make` throws has the issue as its cause. */
-const isOfSchema = (error: unknown): error is Error =>
-  Schema.isSchemaError(error) || (error instanceof Error && SchemaIssue.isIssue(error.cause))
+const isOfSchema = (error: unknown): boolean =>
+  attempt(() => Schema.isSchemaError(error) || issueOf(error) !== undefined, false)
+
+const issueOf = (error: unknown): SchemaIssue.Issue | undefined => {
+  const cause = causeOf(error)
+  return attempt(() => SchemaIssue.isIssue(cause) ? cause : undefined, undefined)
+}
 
 /** What is wrong with a value, in one line: what was expected, and where. */
 export const problemOf = (error: unknown): string => {
-  const known = isOfSchema(error) && SchemaIssue.isIssue(error.cause) ? new Schema.SchemaError(error.cause) : error
+  const issue = issueOf(error)
+  const known = attempt(() => issue === undefined ? error : new Schema.SchemaError(issue), error)
   const text = textOf(known)
   const line = text.replaceAll("\n  at", " at").replaceAll("\n", "; ")
   return line.length <= maxProblemLength ? line : `${line.slice(0, maxProblemLength)}…`
-}
-
-const textOf = (error: unknown): string => {
-  try {
-    // Whatever its type says, anything can be a message.
-    const text: unknown = error instanceof Error ? error.message : error
-    return String(text)
-  } catch {
-    return "an error that cannot be shown"
-  }
 }
 
 /**
@@ -429,7 +426,7 @@ const textOf = (error: unknown): string => {
 export const refusalOf = (cause: Cause.Cause<unknown>): string | undefined => {
   const error = errorOfCause(cause)
   const isFailure = Option.isSome(Cause.findErrorOption(cause))
-  return isFailure || error instanceof Unsendable || isTooDeep(error) ? problemOf(error) : undefined
+  return isFailure || isInstance(error, Unsendable) || isTooDeep(error) ? problemOf(error) : undefined
 }
 
 /** What is wrong, by a cause. */
@@ -439,7 +436,7 @@ export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf
 export const misfit = (problem: string): string => `${problem} (client and server may have different contracts)`
 
 /** Values that are nested deeper than the stack. */
-const isTooDeep = (error: unknown): boolean => error instanceof RangeError && /call stack/.test(error.message)
+const isTooDeep = (error: unknown): boolean => isInstance(error, RangeError) && /call stack/.test(textOf(error))
 
 /** The error, or the defect, in a cause. */
 const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
@@ -451,7 +448,7 @@ export const unencodable = (
   { component, method }: MethodKey,
   cause: unknown
 ): TypeError => {
-  const error = Cause.isCause(cause) ? errorOfCause(cause) : cause
+  const error = attempt(() => Cause.isCause(cause) ? errorOfCause(cause) : cause, cause)
   const text = `the ${what} of ${component}.${method} cannot be encoded: ${problemOf(error)}`
   // What a schema has found is in the text, as much of it as anybody wants to read. A bug has a stack that is worth having.
   return isOfSchema(error) ? new TypeError(text) : new TypeError(text, { cause: error })

@@ -20,7 +20,7 @@ import { type Fingerprint, fingerprintSize, isFingerprint } from "../protocol/fi
 import * as Identities from "../protocol/identities.ts"
 import { Refused } from "../server/failure.ts"
 import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
-import { attempt, typeOf } from "../userError.ts"
+import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
 
 /** `RpcMiddleware`, when what it needs is in the context and what its handler returns is none of its business. */
@@ -174,8 +174,7 @@ class Undecodable extends Error {
 /** The server has another contract. */
 const contractDiffers = Exit.fail(new Refused("ContractDiffers", Identities.contractDiffers))
 
-const isOwn = (failure: unknown): boolean =>
-  attempt(() => failure instanceof Undecodable || failure instanceof Refused, false)
+const isOwn = (failure: unknown): boolean => isInstance(failure, Undecodable) || isInstance(failure, Refused)
 
 class IncomingRpc implements Incoming {
   readonly isDiscarded: boolean
@@ -279,7 +278,12 @@ class IncomingRpc implements Incoming {
   private encode(codec: Codec.Codec, what: "result" | "failure", value: unknown): Effect.Effect<Uint8Array> {
     const bytes = codec.direct?.encode(value)
     if (bytes !== undefined) return Exit.succeed(bytes)
-    const encoded = codec.encode(value)
+    let encoded: Effect.Effect<Uint8Array, unknown>
+    try {
+      encoded = codec.encode(value)
+    } catch (defect) {
+      return Effect.die(Codec.unencodable(what, this.route.key, defect))
+    }
     return Codec.valueNow(encoded) ??
       Effect.catchCause(encoded, (cause) => Effect.die(Codec.unencodable(what, this.route.key, cause)))
   }

@@ -1,10 +1,12 @@
 /**
  * Connections on their way from the operating system to whoever accepts them.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
+import { readableCause } from "../userError.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
 export interface Arrival<out R> {
@@ -63,7 +65,10 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
   }).pipe(
     Effect.map((handlers): Accepted<R> => ({ connection, handlers })),
     Effect.catch((error) =>
-      Effect.logError("No handlers for a connection: the function that gives them threw, or gave none", error).pipe(
+      Effect.logError(
+        "No handlers for a connection: the function that gives them threw, or gave none",
+        readableCause(Cause.fail(error))
+      ).pipe(
         Effect.annotateLogs({ listener: address, peer: peer.address }),
         Effect.andThen(Effect.sync((): undefined => void connection.destroy()))
       )

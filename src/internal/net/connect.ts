@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { LookupAddress } from "node:dns"
 import * as net from "node:net"
+import { attempt, clip, textOf } from "../userError.ts"
 import { isUnspecified, type Target } from "./address.ts"
 
 /** Keeps an `error` event from ending the process; whoever uses a socket learns of its end by its `close`. */
@@ -68,8 +69,14 @@ export const connect = (options: net.NetConnectOpts): Effect.Effect<net.Socket, 
     })
   )
 
-/** What an error of `node:net` or `node:tls` says. One that sums up several attempts is empty itself. */
+/**
+ * What an error of `node:net` or `node:tls` says, or of a user's endpoint or options. One that sums up several attempts is
+ * empty itself.
+ */
 export const describe = (error: unknown): string => {
-  if (error instanceof AggregateError && error.message === "") return error.errors.map(describe).join("; ")
-  return error instanceof Error && error.message !== "" ? error.message : String(error)
+  const attempts = attempt(
+    (): ReadonlyArray<unknown> => error instanceof AggregateError && error.message === "" ? [...error.errors] : [],
+    []
+  )
+  return attempts.length === 0 ? textOf(error) : clip(attempts.map(textOf).join("; "))
 }

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import { isIP } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
+import { attempt } from "../userError.ts"
 import { ignoreError } from "./connect.ts"
 import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
 
@@ -71,8 +72,11 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
     Deferred.doneUnsafe(ended, exit)
   }
   const onSecure = () => settle(socket.authorized ? Exit.void : Exit.fail(socket.authorizationError))
-  const onError = (error: NodeJS.ErrnoException) =>
-    settle(Exit.fail(error.code === "ECONNRESET" || error.code === "EPIPE" ? closedByServer() : error))
+  const onError = (error: NodeJS.ErrnoException) => {
+    // It may be what a `checkServerIdentity` of the user's has given.
+    const code = attempt(() => error.code, undefined)
+    settle(Exit.fail(code === "ECONNRESET" || code === "EPIPE" ? closedByServer() : error))
+  }
   const onClose = () => settle(Exit.fail(closedEarly()))
   socket.once("secureConnect", onSecure)
   socket.once("error", onError)

@@ -3,6 +3,7 @@
  */
 import * as Result from "effect/Result"
 import type { SecureContextOptions, SecureVersion } from "node:tls"
+import { isInstance, textOf } from "../userError.ts"
 
 /** The versions that are secure. The others are refused, whoever asks for them. */
 const secureVersions: ReadonlySet<unknown> = new Set(["TLSv1.2", "TLSv1.3"])
@@ -57,6 +58,8 @@ export const checkedProtocol = (protocol: string | null): string | undefined =>
 
 /** What Node throws, without the value that it did not like: that may be a passphrase, or the beginning of a key. */
 export const withoutValue = (error: unknown): unknown => {
-  const end = error instanceof TypeError ? error.message.indexOf(" Received ") : -1
-  return error instanceof TypeError && end !== -1 ? new TypeError(error.message.slice(0, end)) : error
+  if (!isInstance(error, TypeError)) return error
+  const text = textOf(error)
+  const end = text.indexOf(" Received ")
+  return end === -1 ? error : new TypeError(text.slice(0, end))
 }

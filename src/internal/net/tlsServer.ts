@@ -7,6 +7,7 @@ import type { Buffer } from "node:buffer"
 import { constants, X509Certificate } from "node:crypto"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
+import { attempt } from "../userError.ts"
 import { describe, ignoreError } from "./connect.ts"
 import { checkedOptions, withoutValue } from "./tlsOptions.ts"
 
@@ -69,7 +70,7 @@ const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): Hands
   // A certificate that was refused ends the connection without an error of its own; what was wrong with it is noted at the socket.
   const refusal: unknown = socket.authorizationError
   return refusal === null || refusal === undefined
-    ? new HandshakeFailed(error.message, error.code === "ECONNRESET")
+    ? new HandshakeFailed(describe(error), attempt(() => error.code === "ECONNRESET", false))
     : new HandshakeFailed(`the client's certificate was refused: ${describe(refusal)}`, false)
 }
 

@@ -12,6 +12,7 @@ import * as Endpoint from "../../Endpoint.ts"
 import type { KubernetesOptions, Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
 import { invalid } from "../options.ts"
+import { readableCause } from "../userError.ts"
 import { makeApi } from "./kubernetesApi.ts"
 import { findCluster } from "./kubernetesCluster.ts"
 import { Failure } from "./kubernetesFailure.ts"
@@ -175,7 +176,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.fnUntraced(function*(cause) {
         const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
         const isBug = Cause.hasDies(cause)
-        if (isBug) yield* Effect.logError(`${of} stopped: this is a bug`, cause)
+        if (isBug) yield* Effect.logError(`${of} stopped: this is a bug`, readableCause(cause))
         latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
       })
     )

@@ -83,9 +83,16 @@ const linksOf = (error: unknown): ErrorChain => {
 
 /** A RemoteError is what its server sent; a text of its own, where somebody made it with one, comes before that. */
 const linksOfRemote = (error: RemoteError): ErrorChain => {
-  const { chain, message } = error
+  const { message } = error
+  const chain = Array.from(error.chain.slice(0, maxLinks), copyOf)
   if (chain.length > 0 && message === RemoteError.fromChain(chain).message) return chain
   return [plainError(clip(message)), ...chain]
+}
+
+/** Only texts can be sent, and a link of one's own making may be anything; each is read once. */
+const copyOf = ({ identity, message }: { readonly identity: unknown; readonly message: unknown }): Identities.Link => {
+  if (typeof message !== "string" || typeof identity !== "string") throw new TypeError("expected texts")
+  return { message, identity }
 }
 
 /** The link that makes `errors.Is(err, call.Unreachable)` and the like true in Go. */

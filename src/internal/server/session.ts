@@ -43,7 +43,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { clip } from "../userError.ts"
+import { clip, readableCause, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -225,7 +225,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   onOver(over: Over): void {
     this.tally?.count()
     if (over._tag === "Refused") this.logRefused(over.problem)
-    else this.logConnection(Effect.logDebug("a connection has ended"), over.error?.message)
+    else {
+      const reason = over.error === undefined ? undefined : textOf(over.error)
+      this.logConnection(Effect.logDebug("a connection has ended"), reason)
+    }
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const call of this.calls.values()) {
       // Whoever has got the answer need not stay for the rest.
@@ -444,9 +447,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       parent === undefined ? { kind: "server", attributes } : { kind: "server", attributes, parent },
       (span) => {
         // A handler that the deadline has ended was interrupted, too.
-        const typeOf = (cause: Cause.Cause<unknown>) =>
+        const kindOf = (cause: Cause.Cause<unknown>) =>
           call.stopped === "deadline" ? "DeadlineExceeded" : errorType(cause)
-        return Effect.provideService(recordFailure(span, handler, typeOf), Tracer.ParentSpan, span)
+        return Effect.provideService(recordFailure(span, handler, kindOf), Tracer.ParentSpan, span)
       }
     )
   }
@@ -540,7 +543,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   private logFailed({ key: { component, method } }: Route, message: string, cause: Cause.Cause<unknown>): void {
-    this.log(Effect.annotateLogs(Effect.logError(message, cause), { component, method }))
+    this.log(Effect.annotateLogs(Effect.logError(message, readableCause(cause)), { component, method }))
   }
 
   /** Answers a call whose handler has run, and whose answer is over the limit: `problem` says of how many bytes. */

@@ -63,6 +63,9 @@ export class CallStats {
   }
 }
 
+/** A user's name as a label. Whatever its type says: one that is no text would break every scrape of all metrics. */
+const labelOf = (name: unknown): string => String(name)
+
 /** The calls of all methods. */
 export class CallsByMethod {
   private readonly metric: Described
@@ -112,7 +115,7 @@ export class CallsByMethod {
 
   private add(key: MethodKey): CallStats {
     if (this.methods.size >= maxMethods) return this.other
-    const stats = this.make({ "rpc.service": key.component, "rpc.method": key.method })
+    const stats = this.make({ "rpc.service": labelOf(key.component), "rpc.method": labelOf(key.method) })
     this.methods.set(key.hex, stats)
     return stats
   }

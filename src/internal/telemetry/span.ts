@@ -5,14 +5,17 @@
  * name contains slashes itself.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import type * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { MethodKey } from "../../MethodKey.ts"
-import { typeOf } from "../userError.ts"
+import { readableCause, typeOf } from "../userError.ts"
 import { serverAddress } from "./address.ts"
 
 /** Attributes of a span. */
@@ -50,13 +53,30 @@ export const errorType = (cause: Cause.Cause<unknown>): string => {
   return Cause.hasInterruptsOnly(cause) ? "canceled" : "defect"
 }
 
-/** Tells a span what kind of failure an effect ends with, also where it is interrupted. */
+/**
+ * Tells a span what kind of failure an effect ends with, also where it is interrupted. Its tracer can read that failure.
+ */
 export const recordFailure = <A, E, R>(
   span: Tracer.Span,
   effect: Effect.Effect<A, E, R>,
-  typeOf: (cause: Cause.Cause<E>) => string = errorType
+  kindOf: (cause: Cause.Cause<E>) => string = errorType
 ): Effect.Effect<A, E, R> =>
   Effect.onExitPrimitive(effect, (exit) => {
-    if (Exit.isFailure(exit)) span.attribute("error.type", typeOf(exit.cause))
+    if (Exit.isFailure(exit)) {
+      span.attribute("error.type", kindOf(exit.cause))
+      endReadably(span, exit.cause)
+    }
     return undefined
   })
+
+/**
+ * Ends a span whose failure its tracer could not read. Any other is ended by who has opened it. So is this one, to no
+ * effect: Effect ends no span twice.
+ */
+const endReadably = (span: Tracer.Span, cause: Cause.Cause<unknown>): void => {
+  const readable = readableCause(cause)
+  const fiber = Fiber.getCurrent()
+  if (readable === cause || fiber === undefined) return
+  const isTimed = fiber.getRef(References.TracerTimingEnabled)
+  span.end(isTimed ? fiber.getRef(Clock.Clock).currentTimeNanosUnsafe() : 0n, Exit.failCause(readable))
+}

@@ -1,10 +1,12 @@
 import { describe, it } from "@effect/vitest"
 import { Cause, Exit, Schema } from "effect"
+import { MethodKey } from "effect-call"
 import { Headers } from "effect/http"
 import { Rpc } from "effect/rpc"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import * as Codec from "../../../src/internal/component/codec.ts"
+import { hostileErrors } from "../../support/hostileErrors.ts"
 
 describe("the format byte", () => {
   it("is that of a codec, with the flags that its side may set and no other", () => {
@@ -121,6 +123,20 @@ describe("what is wrong with a value", () => {
   it("is nobody's business where a transformation has died", () => {
     assert.equal(Codec.refusalOf(Cause.die(new Error("dead"))), undefined)
     assert.equal(Codec.refusalOf(Cause.die(new RangeError("Invalid time value"))), undefined)
-    assert.equal(Codec.problemOf(Object.create(null)), "an error that cannot be shown")
+    assert.equal(Codec.problemOf(Object.create(null)), "{}")
   })
+
+  for (const [what, make] of Object.entries(hostileErrors)) {
+    it(`does not throw, and says something, where a transformation has failed or died with ${what}`, () => {
+      const key = MethodKey.make("test/Codec", "do")
+      for (const cause of [Cause.fail(make()), Cause.die(make())]) {
+        assert.notEqual(Codec.refusalOf(cause), "")
+        assert.match(
+          Codec.unencodable("result", key, cause).message,
+          /^the result of test\/Codec\.do cannot be encoded: ./
+        )
+      }
+      assert.match(Codec.unencodable("payload", key, make()).message, /cannot be encoded: ./)
+    })
+  }
 })

@@ -105,6 +105,25 @@ describe("what a handler's failure becomes", () => {
     assert.deepStrictEqual(chainOf(RemoteError.fromChain([])), plain("remote error without a message"))
   })
 
+  it("is read once, and has nothing but texts, where somebody made it by hand", () => {
+    const remoteWith = (fields: object): unknown => Object.assign(Object.create(RemoteError.prototype), fields)
+    const links = Array.from({ length: 1_000_000 }, () => plainError("one"))
+    assert.strictEqual(chainOf(remoteWith({ message: "one", chain: links })).length, 32)
+    const unreadable = plain("an error whose message could not be read")
+    assert.deepStrictEqual(chainOf(remoteWith({ message: "m", chain: [{ message: 404, identity: "i" }] })), unreadable)
+    assert.deepStrictEqual(chainOf(remoteWith({ message: "m", chain: [{ message: "m" }] })), unreadable)
+    assert.deepStrictEqual(chainOf(remoteWith({ message: "m" })), unreadable)
+    let reads = 0
+    const counting = {
+      identity: "(app:counting)",
+      get message() {
+        return String(reads++)
+      }
+    }
+    const chain = chainOf(remoteWith({ message: "outer", chain: [counting] }))
+    assert.deepStrictEqual(chain, [...plain("outer"), { message: "0", identity: "(app:counting)" }])
+  })
+
   it("keeps the silence of what the other server sent", () => {
     assert.deepStrictEqual(chainOf(RemoteError.fromChain(plain(""))), plain(""))
   })

@@ -1,5 +1,7 @@
 import { describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import { MethodKey } from "effect-call"
+import { PrometheusMetrics } from "effect/observability"
 import * as assert from "node:assert/strict"
 import { CallsByMethod, maxErrorTypes, maxMethods, Tally } from "../../../src/internal/telemetry/calls.ts"
 import { SeriesSet } from "../../../src/internal/telemetry/series.ts"
@@ -27,6 +29,28 @@ describe("the calls of a method", () => {
       "server.address": "a",
       unit: "seconds"
     }])
+  })
+
+  it.effect("can be scraped, whatever their names are", () => {
+    const { calls, context } = makeCalls()
+    const names: ReadonlyArray<unknown> = [
+      404,
+      undefined,
+      null,
+      "",
+      "a\"b\\c\nd",
+      "\ud800",
+      {},
+      ["a"],
+      "x".repeat(100_000)
+    ]
+    // Whatever their types say.
+    for (const name of names) calls.method(MethodKey.make(name as string, name as string)).record(0.1, undefined)
+    return Effect.gen(function*() {
+      const lines = (yield* PrometheusMetrics.format()).split("\n").filter((line) => line.startsWith("calls_count{"))
+      assert.equal(lines.length, names.length)
+      for (const line of lines) assert.match(line, /^calls_count\{([a-z_]+="([^"\\\n]|\\["\\n])*",?)+\} 1$/)
+    }).pipe(Effect.provideContext(context))
   })
 
   it("are told from those of another, in whatever order they come", () => {
