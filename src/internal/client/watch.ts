@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Resolution, Resolver } from "../../Resolver.ts"
+import { logged } from "../log.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
 const firstWait = 10
@@ -50,7 +51,9 @@ export const watch = Effect.fnUntraced(function*(
     let changed = false
     if (Exit.isFailure(exit)) {
       onFailure()
-      if (!health.failing) yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause)
+      if (!health.failing) {
+        yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause))
+      }
       health.failing = true
     } else {
       health.failing = false
@@ -62,9 +65,9 @@ export const watch = Effect.fnUntraced(function*(
           const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
             endpoints: resolution.endpoints.map(({ address }) => address)
           })
-          return Effect.andThen(changed ? listed : Effect.void, Effect.sync(() => apply(resolution)))
+          return Effect.andThen(changed ? logged(listed) : Effect.void, Effect.sync(() => apply(resolution)))
         }).pipe(
-          Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", cause))
+          Effect.catchCause((cause) => logged(Effect.logError("the endpoints could not be taken over", cause)))
         )
       }
     }
