@@ -407,7 +407,9 @@ export const mtls = Effect.fnUntraced(function*<R>(
   const address = `mtls://${below}`
   // What an async function gives is no Effect, and has no certificate.
   discard(tls)
-  let given = copyOf(Effect.isEffect(tls) ? yield* tls : tls)
+  const ask = (tls: Effect.Effect<TlsOptions, ListenerError>) =>
+    Effect.uninterruptibleMask((restore) => isolated(tls, restore))
+  let given = copyOf(Effect.isEffect(tls) ? yield* ask(tls) : tls)
   const first = makeHandshake(given)
   if (Result.isFailure(first)) {
     const reason = first.failure
@@ -476,7 +478,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
   if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
     let isFailing = false
     const renew = Effect.gen(function*() {
-      const next = copyOf(yield* Effect.uninterruptibleMask((restore) => isolated(tls, restore)))
+      const next = copyOf(yield* ask(tls))
       if (isDeepStrictEqual(next, given)) return
       handshake = yield* Effect.fromResult(makeHandshake(next))
       given = next

@@ -342,6 +342,7 @@ export const layer = <R, E, R2>(
       // Options that make no sense are a defect of the layer, not of the fiber that serves.
       yield* Effect.sync(() => serverSettings(options))
       const listening = yield* listener
+      const address = addressOf(listening)
       const serving = serve(listening, options).pipe(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
@@ -350,6 +351,6 @@ export const layer = <R, E, R2>(
         )
       )
       yield* Effect.forkScoped(serving)
-      return { address: listening.address }
+      return { address }
     })
   )
