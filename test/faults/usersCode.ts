@@ -12,6 +12,11 @@ export const boom = (): never => {
   throw new Error("boom")
 }
 
+/** Throws what may be no error. */
+export const throwing = (value: unknown) => (): never => {
+  throw value
+}
+
 /** What is an object, and throws whatever is done with it. */
 export const hostile: object = new Proxy({}, {
   get: boom,

@@ -8,12 +8,12 @@ import { Endpoint, HandlerMap, Listener, MethodKey, Server } from "effect-call"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { EventEmitter } from "node:events"
-import { Duplex, duplexPair } from "node:stream"
-import type { TlsOptions } from "node:tls"
+import { type Duplex, duplexPair } from "node:stream"
+import type { ConnectionOptions, TlsOptions } from "node:tls"
 import { makeLog } from "../support/log.ts"
 import { bytesOf, certificates, component, connect, echo, handlers } from "../support/networks.ts"
 import { request, version } from "../support/raw.ts"
-import { areOf, boom, errorsIn, hostile, inLog, rejected, unharmed, works, wrong } from "./usersCode.ts"
+import { areOf, boom, errorsIn, hostile, inLog, rejected, throwing, unharmed, works, wrong } from "./usersCode.ts"
 
 /** An endpoint that dials one end of a pair, whose other end goes to `accept`. */
 const pairs = (accept: (connection: Duplex) => void): Endpoint.Endpoint => ({
@@ -245,7 +245,7 @@ describe("a listener whose close", () => {
 /** A listener and a client with mTLS, where the server's TLS has these options besides. */
 const secured = Effect.fnUntraced(function*(
   more: TlsOptions,
-  client: Parameters<typeof Endpoint.mtls>[0] = {},
+  client: ConnectionOptions = {},
   options?: Listener.MtlsOptions
 ) {
   const { ca, client: own, server } = yield* certificates
@@ -278,7 +278,7 @@ describe("a callback of a server's TLS: it costs one handshake, and not the next
   const psk = { maxVersion: "TLSv1.2", ciphers: "PSK:HIGH" } as const
   const asPsk = () => ({ identity: "client", psk: Buffer.from("key") })
   const rows: Readonly<
-    Record<string, { readonly server: TlsOptions; readonly client?: Parameters<typeof Endpoint.mtls>[0] }>
+    Record<string, { readonly server: TlsOptions; readonly client?: ConnectionOptions }>
   > = {
     "an SNICallback that throws": { server: sni(boom) },
     "an SNICallback that is async, and throws": { server: sni(wrong<Sni>(rejected)) },
@@ -463,16 +463,14 @@ describe("a connection whose", () => {
     readonly maxUnsentBytes?: number
     /** Whether the log tells of an error: not where Node itself makes it one of the connection's. */
     readonly isDefect?: boolean
-    readonly then?: (connection: Duplex) => void
+    readonly emits?: (connection: Duplex) => void
   }
   const method = (value: () => unknown): PropertyDescriptor => ({ value, configurable: true, writable: true })
   const rows: Readonly<Record<string, Row>> = {
     "write throws": { members: { write: method(boom) } },
     "write throws what is no error": {
       members: {
-        write: method(() => {
-          throw undefined
-        })
+        write: method(throwing(undefined))
       }
     },
     "cork throws": { members: { cork: method(boom) } },
@@ -487,16 +485,16 @@ describe("a connection whose", () => {
     "destroyed throws": { members: { destroyed: { get: boom } } },
     "readableEnded throws": { members: { readableEnded: { get: boom } } },
     "remoteAddress throws": { members: { remoteAddress: { get: boom } }, isDefect: false },
-    "data is a text": { members: {}, then: (connection) => void connection.emit("data", "text") },
-    "data is undefined": { members: {}, then: (connection) => void connection.emit("data", undefined) },
-    "data is hostile": { members: {}, then: (connection) => void connection.emit("data", hostile) },
-    "data is a Float64Array": { members: {}, then: (connection) => void connection.emit("data", new Float64Array(3)) },
-    "error is no error": { members: {}, isDefect: false, then: (connection) => void connection.emit("error", "boom") },
-    "error is hostile": { members: {}, isDefect: false, then: (connection) => void connection.emit("error", hostile) },
+    "data is a text": { members: {}, emits: (connection) => void connection.emit("data", "text") },
+    "data is undefined": { members: {}, emits: (connection) => void connection.emit("data", undefined) },
+    "data is hostile": { members: {}, emits: (connection) => void connection.emit("data", hostile) },
+    "data is a Float64Array": { members: {}, emits: (connection) => void connection.emit("data", new Float64Array(3)) },
+    "error is no error": { members: {}, isDefect: false, emits: (connection) => void connection.emit("error", "boom") },
+    "error is hostile": { members: {}, isDefect: false, emits: (connection) => void connection.emit("error", hostile) },
     "error comes after its close": {
       members: {},
       isDefect: false,
-      then: (connection) => {
+      emits: (connection) => {
         connection.emit("close")
         connection.emit("error", new Error("boom"))
       }
@@ -513,7 +511,9 @@ describe("a connection whose", () => {
     "write never calls back": { members: { _write: method(() => {}) }, isDefect: false, waits: true }
   }
 
-  for (const [name, { isDefect = true, maxUnsentBytes = 1000, members, then, waits = false }] of Object.entries(rows)) {
+  for (
+    const [name, { isDefect = true, maxUnsentBytes = 1000, emits, members, waits = false }] of Object.entries(rows)
+  ) {
     for (const how of ["accepted", "served on"] as const) {
       it.live(`${name}, ${how}: it costs that connection, and no other`, () =>
         inLog((log) =>
@@ -535,7 +535,7 @@ describe("a connection whose", () => {
             yield* Effect.callback<void>((resume) => {
               setImmediate(() => setImmediate(() => setImmediate(() => resume(Effect.void))))
             })
-            yield* Effect.sync(() => then?.(connection))
+            yield* Effect.sync(() => emits?.(connection))
             if (how === "accepted") yield* works(yield* connect([endpoint]))
             // It ends: nothing waits for a connection that is broken.
             yield* Fiber.interrupt(serving)

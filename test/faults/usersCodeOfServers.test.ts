@@ -3,7 +3,7 @@
  * another call goes well, on the same connection and of a server that runs one at a time, so that no place of it is lost.
  */
 import { describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, type Scope, Stream } from "effect"
 import { Component, Connection, HandlerMap, Health, Listener, MethodKey, Server } from "effect-call"
 import { CallTest, TestNetwork } from "effect-call/testing"
 import { Rpc, RpcGroup, RpcMiddleware } from "effect/rpc"
@@ -11,7 +11,7 @@ import * as assert from "node:assert/strict"
 import { Duplex } from "node:stream"
 import { runInNewContext } from "node:vm"
 import { component, connect, echo, handlers, tcp } from "../support/networks.ts"
-import { areOf, boom, errorsIn, hostile, inLog, isDeath, rejected, works, wrong } from "./usersCode.ts"
+import { areOf, boom, errorsIn, hostile, inLog, isDeath, rejected, throwing, works, wrong } from "./usersCode.ts"
 
 const bad = MethodKey.make(component, "bad")
 
@@ -55,9 +55,7 @@ const noBytes = /the result of test\/Echo\.bad: expected a Uint8Array/
 const rows: Readonly<Record<string, Row>> = {
   "throws at once": { handler: boom, end: /boom/ },
   "throws what is hostile": {
-    handler: () => {
-      throw hostile
-    },
+    handler: throwing(hostile),
     end: "unspeakable"
   },
   "throws later": { handler: () => Effect.andThen(Effect.yieldNow, Effect.sync(boom)), end: /boom/ },
@@ -203,6 +201,31 @@ describe("a handler of bytes that", () => {
           })
         ))
     }
+  }
+})
+
+describe("a handler of bytes that gives many of them and takes them away", () => {
+  for (const size of [large, 5_000_000]) {
+    it.live(`before they are sent, ${size}: it costs its connection, and the log says why`, () =>
+      inLog((log) =>
+        Effect.gen(function*() {
+          // Past the turn in which it was read, at whose end what is there by then is written.
+          const take = () =>
+            Effect.map(Effect.yieldNow, () => {
+              const bytes = new Uint8Array(size)
+              // A large message leaves piece by piece.
+              const soon = size > large ? setImmediate : queueMicrotask
+              soon(() => void structuredClone(bytes.buffer, { transfer: [bytes.buffer] }))
+              return bytes
+            })
+          const { endpoint } = yield* tcp.serve(HandlerMap.set(handlers, component, "bad", take))
+          const connection = yield* connect([endpoint])
+          const error = yield* Effect.flip(connection.call(bad, new Uint8Array()))
+          assert.equal(error._tag, "CommunicationError")
+          yield* works(connection)
+          areOf(errorsIn(log.lines), /taken away before they were sent/)
+        })
+      ))
   }
 })
 

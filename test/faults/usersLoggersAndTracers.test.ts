@@ -34,7 +34,7 @@ import {
   tcp,
   textOf
 } from "../support/networks.ts"
-import { boom, errorsIn, hostile, inLog, isDeath, rejected, unharmed, works, wrong } from "./usersCode.ts"
+import { boom, errorsIn, hostile, inLog, isDeath, rejected, throwing, unharmed, works, wrong } from "./usersCode.ts"
 
 const die = MethodKey.make(component, "die")
 const dying = HandlerMap.set(handlers, component, "die", () => Effect.die(new Error("the handler's own")))
@@ -100,12 +100,8 @@ const life = Effect.fnUntraced(function*(reach: Reach) {
 describe("a logger that", () => {
   const loggers: Readonly<Record<string, (options: Logger.Options<unknown>) => unknown>> = {
     "throws": boom,
-    "throws what is hostile": () => {
-      throw hostile
-    },
-    "throws nothing": () => {
-      throw undefined
-    },
+    "throws what is hostile": throwing(hostile),
+    "throws nothing": throwing(undefined),
     "is async, and throws": rejected,
     "gives what is hostile": () => hostile,
     "logs itself": ({ fiber }) =>
@@ -275,9 +271,7 @@ const tracers: Readonly<Record<string, { readonly tracer: Tracer.Tracer; readonl
   "throws": { tracer: Tracer.make({ span: boom }), end: "die" },
   "throws what is hostile": {
     tracer: Tracer.make({
-      span: () => {
-        throw hostile
-      }
+      span: throwing(hostile)
     }),
     end: "die"
   },
