@@ -403,6 +403,17 @@ describe("the Effect of a server's TLS options that", () => {
 })
 
 describe("mTLS over a listener of a user's own", () => {
+  it.live("whose accept goes on with what is no effect: it is broken, and says so", () =>
+    inLog(() =>
+      Effect.gen(function*() {
+        const { secure } = yield* over({
+          accept: Effect.flatMap(Effect.yieldNow, () => wrong<Effect.Effect<never>>(undefined))
+        })
+        const error = yield* Effect.flip(secure.accept)
+        assert.match(error.message, /the listener on mtls:\/\/pair:\/\/one broke: .*valid effect/)
+      })
+    ))
+
   const over = Effect.fnUntraced(function*(with_: object = {}) {
     const { ca, client, server } = yield* certificates
     const { closed, endpoint, listener, offer } = yield* own(with_)

@@ -468,6 +468,10 @@ describe("what is made of wrong inputs is refused, by name:", () => {
       () => HandlerMap.set(HandlerMap.empty, "a", wrong(undefined), boom),
       /the method of a: expected a text, got undefined/
     ],
+    "what is merged": [
+      () => HandlerMap.merge(handlers, wrong<HandlerMap.HandlerMap<never>>(undefined)),
+      /what is merged: expected HandlerMaps, got undefined/
+    ],
     "a key of nothing": [() => MethodKey.make(wrong(undefined), "b"), /the component of a method/],
     "a status": [
       () => Health.make(wrong("serving")),

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
-import { discard, effectOf, isolated, unexpected } from "../guard.ts"
+import { discard, effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isHandlerMap } from "../server/table.ts"
 import { attempt } from "../userError.ts"
@@ -83,7 +83,7 @@ const acceptForeign = <R>(
   address: string,
   restore: Restore
 ): Effect.Effect<Accepted<R>, ListenerError> => {
-  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(isolated(accept, restore), (accepted) => {
+  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(restore(accept), (accepted) => {
     const given = attempt(() => ({ connection: accepted.connection, handlers: accepted.handlers }), undefined)
     if (given !== undefined && isDuplex(given.connection)) return Effect.succeed(given)
     discard(given?.connection)
