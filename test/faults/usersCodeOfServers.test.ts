@@ -375,15 +375,28 @@ describe("of a component,", () => {
     }
   }
 
-  it.live("a Deferred that is never completed: its caller's deadline ends the call, and gives its place back", () =>
-    inLog(() =>
-      Effect.gen(function*() {
-        const { client, connection } = yield* typed({ handler: () => Deferred.make(), end: { n: 0 } })
-        const error = yield* Effect.flip(Connection.withOptions(client.Bad(), { timeout: "50 millis" }))
-        assert.equal(error._tag, "DeadlineExceeded")
-        yield* works(connection)
-      })
-    ))
+  for (
+    const [name, row] of Object.entries<TypedRow>({
+      "a Deferred that is never completed": { handler: () => Deferred.make(), end: { n: 0 } },
+      "a handler that never ends": { handler: () => Effect.never, end: { n: 0 } },
+      "a middleware that never ends": { middleware: () => Effect.never, end: { n: 0 } },
+      "a middleware that never ends after its handler": {
+        middleware: (effect) => Effect.andThen(effect, Effect.never),
+        end: { n: 0 }
+      }
+    })
+  ) {
+    it.live(`${name}: its caller's deadline ends the call, and gives its place back`, () =>
+      inLog(() =>
+        Effect.gen(function*() {
+          const { client, connection } = yield* typed(row)
+          const call = row.middleware === undefined ? client.Bad() : client.Middled()
+          const error = yield* Effect.flip(Connection.withOptions(call, { timeout: "50 millis" }))
+          assert.equal(error._tag, "DeadlineExceeded")
+          yield* works(connection)
+        })
+      ))
+  }
 
   for (
     const [name, handler] of Object.entries<() => unknown>({
