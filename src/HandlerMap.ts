@@ -9,6 +9,9 @@
 import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { isMap } from "node:util/types"
+import { unexpected } from "./internal/guard.ts"
+import { attempt } from "./internal/userError.ts"
 import * as MethodKey from "./MethodKey.ts"
 
 const TypeId = "~effect-call/HandlerMap"
@@ -114,7 +117,7 @@ export const empty: HandlerMap<never> = new Shared(new Map())
 
 /**
  * Adds a handler for `method` of `component`, in place of one that is there already. Names that make the key of another method, as `a.b` and
- * `c` make that of `a` and `b.c`, are refused with a TypeError.
+ * `c` make that of `a` and `b.c`, are refused with a TypeError. So is a handler that is no function.
  *
  * **Example**
  *
@@ -138,7 +141,11 @@ export const set: {
 } = dual(
   4,
   <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
-    const entry = { key: MethodKey.make(component, method), handler }
+    const key = MethodKey.make(component, method)
+    if (typeof handler !== "function") {
+      throw unexpected(`the handler of ${component}.${method}`, "a function that gives an Effect", handler)
+    }
+    const entry = { key, handler }
     return self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(self.entries)).with(entry)
   }
 )
@@ -157,6 +164,7 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
 ): HandlerMap<RequirementsOf<Maps[number]>> => {
   const entries = new Map<string, Entry<unknown>>()
   for (const map of maps) {
+    if (!isMap(attempt(() => map.entries, undefined))) throw unexpected("what is merged", "HandlerMaps", map)
     for (const entry of map.entries.values()) add(entries, entry)
   }
   // The entries need the union of what the maps need, which the element type `unknown` has forgotten.

@@ -23,8 +23,10 @@ import type { PeerCertificate, TlsOptions } from "node:tls"
 import { isDeepStrictEqual } from "node:util"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { background } from "./internal/background.ts"
+import { discard, effectOf, isolated } from "./internal/guard.ts"
+import { logged, logIn } from "./internal/log.ts"
 import { formatTcp, parseTcp, parseUnix, unmapped } from "./internal/net/address.ts"
-import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
+import { type Arrival, ArrivalQueue, arrivalsOf, checkHandlers, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
 import { Gate } from "./internal/net/gate.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
@@ -51,7 +53,7 @@ export interface Peer {
  * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
  *
  * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds none, that connection
- * is closed and an error is logged.
+ * is closed and an error is logged. What is neither a `HandlerMap` nor a function is a defect of making the listener, a TypeError.
  *
  * @category models
  * @since 0.1.0
@@ -77,6 +79,10 @@ export interface Accepted<out R = never> {
  *   connection.
  * - `close`: stops listening, ends `accept`, and destroys the connections that nobody has taken yet; those that were taken go on. It can
  *   be repeated. The end of the listener's Scope does the same.
+ *
+ * A server checks what a listener of one's own gives. An `accept` that dies, or is no Effect, ends the server with that defect. What it gives
+ * that is no connection, has no handlers or is served already is logged as an error, and the next one is accepted. A `close` that dies or takes
+ * longer than 10 seconds is logged, and the server ends without it.
  *
  * Source: `type Listener` of the Go package.
  *
@@ -135,11 +141,13 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
   readonly peerOf: (socket: net.Socket) => { readonly address: string; readonly name?: string } | undefined
 }): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
   const { handlers, limits, open, peerOf } = options
+  checkHandlers(handlers)
   const queue = new ArrivalQueue<R>()
-  const log = Effect.runForkWith(yield* Effect.context<never>())
+  const context = yield* Effect.context<never>()
   const state: { opened?: Opened; isClosed: boolean } = { isClosed: false }
   const warn = (message: string) =>
-    void log(
+    logIn(
+      context,
       Effect.annotateLogs(Effect.logWarning(message), { listener: state.opened?.address ?? options.address })
     )
   const gate = new Gate(limits, yield* Clock.Clock, warn)
@@ -399,8 +407,13 @@ export const mtls = Effect.fnUntraced(function*<R>(
 ): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
   const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
   const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
-  const address = `mtls://${listener.address}`
-  let given = copyOf(Effect.isEffect(tls) ? yield* tls : tls)
+  const below = listener.address
+  const address = `mtls://${below}`
+  // What an async function gives is no Effect, and has no certificate.
+  discard(tls)
+  const ask = (tls: Effect.Effect<TlsOptions, ListenerError>) =>
+    Effect.uninterruptibleMask((restore) => isolated(tls, restore))
+  let given = copyOf(Effect.isEffect(tls) ? yield* ask(tls) : tls)
   const first = makeHandshake(given)
   if (Result.isFailure(first)) {
     const reason = first.failure
@@ -412,10 +425,11 @@ export const mtls = Effect.fnUntraced(function*<R>(
   const queue = new ArrivalQueue<R>()
   const warnings = new Warnings(yield* Clock.Clock)
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const close = Effect.uninterruptible(Effect.gen(function*() {
+  const close = Effect.uninterruptible(Effect.suspend(() => {
     queue.close(closed(address))
-    yield* listener.close
-    yield* Scope.close(scope, Exit.void)
+    // Side by side: a listener that is a user's own may end its accept only here, and may never end this.
+    const closing = effectOf(`the close of the listener ${below}`, () => listener.close)
+    return Effect.all([closing, Scope.close(scope, Exit.void)], { concurrency: "unbounded", discard: true })
   }))
 
   // Interruptible only in the handshake: nothing comes between the connection and what destroys it, or offers it.
@@ -434,23 +448,25 @@ export const mtls = Effect.fnUntraced(function*<R>(
       Effect.catch((error) => {
         const others = error.hungUp ? "" : warnings.next()
         if (others === undefined) return Effect.void
-        return (error.hungUp ? Effect.logDebug : Effect.logWarning)(`TLS handshake failed: ${error.message}${others}`)
-          .pipe(
-            Effect.annotateLogs({ listener: address, peer: peer.address })
-          )
-      })
+        const log = error.hungUp ? Effect.logDebug : Effect.logWarning
+        return logged(log(`TLS handshake failed: ${error.message}${others}`))
+      }),
+      // The connection may be a user's own.
+      Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", Cause.die(defect)))),
+      Effect.annotateLogs({ listener: address, peer: peer.address })
     )
 
   yield* Effect.addFinalizer(() => close)
   const fork = Effect.runForkWith(yield* Effect.context<never>())
   yield* Effect.uninterruptibleMask((restore) =>
     Effect.map(
-      arrivalsOf(listener, restore),
+      arrivalsOf(listener, below, restore),
       // Not `forkIn`, which would not even begin with it where the Scope has closed by now.
       (arrival) => Fiber.runIn(fork(secure(arrival), { uninterruptible: true }), scope)
     )
   ).pipe(
     Effect.forever,
+    (loop) => Effect.uninterruptibleMask((restore) => isolated(loop, restore)),
     Effect.catchCause((cause) =>
       Effect.sync(() =>
         queue.close(
@@ -467,19 +483,19 @@ export const mtls = Effect.fnUntraced(function*<R>(
   if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
     let isFailing = false
     const renew = Effect.gen(function*() {
-      const next = copyOf(yield* tls)
+      const next = copyOf(yield* ask(tls))
       if (isDeepStrictEqual(next, given)) return
       handshake = yield* Effect.fromResult(makeHandshake(next))
       given = next
-      yield* Effect.logDebug("New TLS options are in use")
+      yield* logged(Effect.logDebug("New TLS options are in use"))
     }).pipe(
       Effect.andThen(Effect.sync(() => void (isFailing = false))),
       Effect.catchCause((cause) => {
         if (isFailing) return Effect.void
         isFailing = true
-        return Effect.logWarning(
+        return logged(Effect.logWarning(
           `The TLS options could not be renewed, and the last good ones stay in use: ${describe(Cause.squash(cause))}`
-        )
+        ))
       }),
       Effect.annotateLogs({ listener: address })
     )

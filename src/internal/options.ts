@@ -2,7 +2,10 @@
  * What the options of clients and servers have in common: how they are checked, and the defaults of those that both have.
  */
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import { shown } from "./guard.ts"
 import { maxMessageSize } from "./protocol/frame.ts"
+import { attempt } from "./userError.ts"
 
 /** The defaults of the options that client and server share. */
 const defaultWriteFlattenLimit = 16_384
@@ -12,7 +15,7 @@ const defaultMessageTimeout = Duration.minutes(1)
 
 /** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
 export const invalid = (name: string, value: unknown, expected: string): never => {
-  throw new RangeError(`option ${name}: expected ${expected}, got ${String(value)}`)
+  throw new RangeError(`option ${name}: expected ${expected}, got ${typeof value === "string" ? value : shown(value)}`)
 }
 
 /** A size in bytes. */
@@ -56,11 +59,11 @@ export const duration = (
   otherwise: Duration.Input
 ): Duration.Duration => {
   const input = value ?? otherwise
-  const parsed = Duration.fromInput(input)
+  const parsed = attempt(() => Duration.fromInput(input), Option.none())
   // NaN would be taken for a duration of nothing.
   return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
     ? parsed.value
-    : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
+    : invalid(name, input, "a duration of zero or more")
 }
 
 /** A duration of more than zero, which may be Infinity. */

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
+import { logged } from "../log.ts"
 import { readableCause } from "../userError.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
@@ -61,7 +62,8 @@ export const watch = Effect.fnUntraced(function*(
     if (Exit.isFailure(exit)) {
       failed(exit.cause)
       if (!health.failing) {
-        yield* Effect.logWarning("the resolver failed; its last endpoints stay in use", readableCause(exit.cause))
+        const cause = readableCause(exit.cause)
+        yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", cause))
       }
       health.failing = true
     } else {
@@ -76,9 +78,11 @@ export const watch = Effect.fnUntraced(function*(
           const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
             endpoints: resolution.endpoints.map(({ address }) => address)
           })
-          return Effect.andThen(changed ? listed : Effect.void, Effect.sync(() => apply(resolution)))
+          return Effect.andThen(changed ? logged(listed) : Effect.void, Effect.sync(() => apply(resolution)))
         }).pipe(
-          Effect.catchCause((cause) => Effect.logError("the endpoints could not be taken over", readableCause(cause)))
+          Effect.catchCause((cause) =>
+            logged(Effect.logError("the endpoints could not be taken over", readableCause(cause)))
+          )
         )
       }
     }

@@ -16,10 +16,19 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
+import { asEffect, discard } from "../guard.ts"
 import { type Fingerprint, fingerprintSize, isFingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
 import { Refused } from "../server/failure.ts"
-import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
+import {
+  handlerName,
+  type Incoming,
+  type IncomingCall,
+  methodName,
+  ownRoute,
+  type Route,
+  type RoutedHandler
+} from "../server/incoming.ts"
 import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
 
@@ -74,6 +83,9 @@ class ComponentRoute implements Route {
   readonly handler: Rpc.Handler<string>["handler"]
   readonly middlewares: ReadonlyArray<Middleware>
   readonly codecs: Codec.MethodCodecs
+  /** The handler and the middleware as errors name them. */
+  readonly handlerName: string
+  readonly middlewareName: string
   /** What a request in binary has to have; undefined where there is no such request. */
   private readonly fingerprint: Fingerprint | undefined
   private readonly context: Context.Context<never>
@@ -85,6 +97,8 @@ class ComponentRoute implements Route {
     this.rpc = rpc
     this.handler = handler.handler
     this.middlewares = middlewares
+    this.handlerName = handlerName(this)
+    this.middlewareName = `a middleware of ${methodName(this)}`
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
     this.fingerprint = this.codecs.fingerprint()
@@ -211,19 +225,20 @@ class IncomingRpc implements Incoming {
   }
 
   private invoke(call: IncomingCall, payload: unknown): Effect.Effect<unknown, unknown> {
-    const { handler, middlewares, rpc } = this.route
+    const { handler, handlerName, middlewareName, middlewares, rpc } = this.route
     const info = new CallInfo(call, rpc, payload, this.headers)
     let effect: Effect.Effect<unknown, unknown>
     let uninterruptible = false
     try {
       const result = handler(payload, info)
-      if (Rpc.isWrapper(result)) {
+      // It is asked only of objects, and a handler may give anything.
+      if (typeof result === "object" && result !== null && Rpc.isWrapper(result)) {
         // Streams are refused where the component is made.
-        effect = result.value as Effect.Effect<unknown, unknown>
+        effect = asEffect(handlerName, result.value as Effect.Effect<unknown, unknown>)
         uninterruptible = result.uninterruptible
         if (result.fork) call.exempt()
       } else {
-        effect = result as Effect.Effect<unknown, unknown>
+        effect = asEffect(handlerName, result as Effect.Effect<unknown, unknown>)
       }
       if (this.isDiscarded) {
         // What the caller had left was for the answer, which it has got by then.
@@ -234,7 +249,7 @@ class IncomingRpc implements Incoming {
       effect = Effect.die(defect)
     }
     for (const middleware of middlewares) {
-      effect = middleware(effect, info)
+      effect = asEffect(middlewareName, middleware(effect, info))
     }
     if (!uninterruptible) return effect
     return Effect.uninterruptible(Effect.onExitPrimitive(effect, (exit) => {
@@ -285,7 +300,10 @@ class IncomingRpc implements Incoming {
       return Effect.die(Codec.unencodable(what, this.route.key, defect))
     }
     return Codec.valueNow(encoded) ??
-      Effect.catchCause(encoded, (cause) => Effect.die(Codec.unencodable(what, this.route.key, cause)))
+      Effect.catchCause(encoded, (cause) => {
+        discard(value)
+        return Effect.die(Codec.unencodable(what, this.route.key, cause))
+      })
   }
 }
 

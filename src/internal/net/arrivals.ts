@@ -6,7 +6,10 @@ import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
-import { readableCause } from "../userError.ts"
+import { discard, effectOf, unexpected } from "../guard.ts"
+import { logged } from "../log.ts"
+import { isHandlerMap } from "../server/table.ts"
+import { attempt, readableCause } from "../userError.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
 export interface Arrival<out R> {
@@ -29,33 +32,93 @@ const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArri
  * object that is made of it, with another `accept` in place of this one, means that.
  */
 interface ArrivalListener<R> extends Listener<R> {
-  readonly accept: Listener<R>["accept"] & {
-    readonly [acceptArrival]: (restore: Restore) => Effect.Effect<Arrival<R>, ListenerError>
-  }
+  readonly accept: ArrivalAccept<R>
 }
 
-const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> => acceptArrival in listener.accept
+type Accept<R> = Listener<R>["accept"]
+
+type ArrivalAccept<R> = Accept<R> & {
+  readonly [acceptArrival]: (restore: Restore) => Effect.Effect<Arrival<R>, ListenerError>
+}
+
+const isArrivalAccept = <R>(accept: Accept<R>): accept is ArrivalAccept<R> => acceptArrival in accept
+
+/** The accept of any listener. One that is none, or whose getter throws, is one that dies: that listener is broken. */
+const acceptOf = <R>(listener: Listener<R>, address: string): Accept<R> =>
+  effectOf(`the accept of the listener ${address}`, () => listener.accept)
 
 /** The arrivals of any listener. One that is not ours has picked its handlers, and has not said who its peer is. */
-export const arrivalsOf = <R>(listener: Listener<R>, restore: Restore): Effect.Effect<Arrival<R>, ListenerError> =>
-  isArrivalListener(listener)
-    ? listener.accept[acceptArrival](restore)
-    : Effect.map(restore(listener.accept), ({ connection, handlers }) => ({
+export const arrivalsOf = <R>(
+  listener: Listener<R>,
+  address: string,
+  restore: Restore
+): Effect.Effect<Arrival<R>, ListenerError> => {
+  const accept = acceptOf(listener, address)
+  return isArrivalAccept(accept)
+    ? accept[acceptArrival](restore)
+    : Effect.map(acceptForeign(accept, address, restore), ({ connection, handlers }) => ({
       connection,
       handlers,
-      peer: { address: listener.address }
+      peer: { address }
     }))
+}
 
 /** `accept` of any listener, in the caller's uninterruptible region. */
-export const acceptFrom = <R>(listener: Listener<R>, restore: Restore): Effect.Effect<Accepted<R>, ListenerError> =>
-  isArrivalListener(listener)
-    ? accepting(listener.address, listener.accept[acceptArrival](restore))
-    : restore(listener.accept)
+export const acceptFrom = <R>(
+  listener: Listener<R>,
+  address: string,
+  restore: Restore
+): Effect.Effect<Accepted<R>, ListenerError> => {
+  const accept = acceptOf(listener, address)
+  return isArrivalAccept(accept)
+    ? accepting(address, accept[acceptArrival](restore))
+    : acceptForeign(accept, address, restore)
+}
+
+/** How long a listener is left alone that has given what is no connection: it may do so again and again. */
+const pause = "100 millis"
+
+/** `accept` of a listener that is not ours, which may give anything. */
+const acceptForeign = <R>(
+  accept: Accept<R>,
+  address: string,
+  restore: Restore
+): Effect.Effect<Accepted<R>, ListenerError> => {
+  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(restore(accept), (accepted) => {
+    const given = attempt(() => ({ connection: accepted.connection, handlers: accepted.handlers }), undefined)
+    if (given !== undefined && isDuplex(given.connection)) return Effect.succeed(given)
+    discard(given?.connection)
+    const what = `what the listener ${address} has accepted`
+    const problem = unexpected(what, "a connection that is a Duplex, and its handlers", accepted)
+    return logged(Effect.logError("a listener has accepted what is no connection", problem)).pipe(
+      Effect.annotateLogs({ listener: address }),
+      Effect.andThen(restore(Effect.sleep(pause))),
+      Effect.andThen(next)
+    )
+  })
+  return next
+}
+
+/** Whether something is used as a Duplex can be: it need not be one of Node's. */
+export const isDuplex = (u: unknown): u is Duplex =>
+  attempt(
+    () => methods.every((name) => typeof u === "object" && u !== null && typeof Reflect.get(u, name) === "function"),
+    false
+  )
+
+const methods = ["on", "once", "off", "write", "end", "destroy", "pause", "resume"]
 
 /** A function that looks them up by who the peer is may not find any. That is not to end the server. */
-const checked = <R>(handlers: HandlerMap<R> | undefined): HandlerMap<R> => {
-  if (handlers?.entries === undefined) throw new TypeError("it gave no HandlerMap")
-  return handlers
+const checked = <R>(handlers: HandlerMap<R>): HandlerMap<R> => {
+  if (isHandlerMap(handlers)) return handlers
+  discard(handlers)
+  throw new TypeError("it gave no HandlerMap")
+}
+
+/** Handlers that are not looked up are checked where a listener is made; it throws where they are none. */
+export const checkHandlers = (handlers: Handlers<unknown>): void => {
+  if (typeof handlers === "function" || attempt(() => isHandlerMap(handlers), false)) return
+  throw unexpected("the handlers of a listener", "a HandlerMap, or a function that gives one", handlers)
 }
 
 const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: string) =>
@@ -65,12 +128,14 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
   }).pipe(
     Effect.map((handlers): Accepted<R> => ({ connection, handlers })),
     Effect.catch((error) =>
-      Effect.logError(
-        "No handlers for a connection: the function that gives them threw, or gave none",
-        readableCause(Cause.fail(error))
+      logged(
+        Effect.logError(
+          "No handlers for a connection: the function that gives them threw, or gave none",
+          readableCause(Cause.fail(error))
+        )
       ).pipe(
         Effect.annotateLogs({ listener: address, peer: peer.address }),
-        Effect.andThen(Effect.sync((): undefined => void connection.destroy()))
+        Effect.andThen(Effect.sync((): undefined => attempt(() => void connection.destroy(), undefined)))
       )
     )
   )

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Endpoint from "../../Endpoint.ts"
 import type { KubernetesOptions, Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
+import { logged } from "../log.ts"
 import { invalid } from "../options.ts"
 import { readableCause } from "../userError.ts"
 import { makeApi } from "./kubernetesApi.ts"
@@ -142,11 +143,13 @@ export const make = Effect.fnUntraced(function*(
 
   const slices = Effect.fnUntraced(function*(slices: ReadonlyMap<string, Slice>) {
     if (known === undefined && slices.size === 0) {
-      yield* Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
+      yield* logged(
+        Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
+      )
     }
     const { endpoints, problems } = merge(slices.values(), port, zone)
     const problem = problems.join("; ")
-    if (problem !== warned && problem !== "") yield* Effect.logWarning(`endpoints are left out: ${problem}`)
+    if (problem !== warned && problem !== "") yield* logged(Effect.logWarning(`endpoints are left out: ${problem}`))
     warned = problem
     const said = problemOf(slices, endpoints.length, problem)
     const text = JSON.stringify([endpoints, problem, said])
@@ -176,7 +179,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.fnUntraced(function*(cause) {
         const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
         const isBug = Cause.hasDies(cause)
-        if (isBug) yield* Effect.logError(`${of} stopped: this is a bug`, readableCause(cause))
+        if (isBug) yield* logged(Effect.logError(`${of} stopped: this is a bug`, readableCause(cause)))
         latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
       })
     )

@@ -7,10 +7,12 @@ import type { OnReadOpts } from "node:net"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
-import { freshBytes } from "../bytes.ts"
+import { freshBytes, isBytes } from "../bytes.ts"
 import { noteFreshShared } from "../collections.ts"
+import { unexpected } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
+import { attempt, textOf } from "../userError.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
 /** How much a connection takes. */
@@ -23,8 +25,8 @@ export interface TransportSettings {
 
 /** Why a connection is over. */
 export type Over =
-  /** The peer ended or lost it, or we did with `destroy`. */
-  | { readonly _tag: "Lost"; readonly error: Error | undefined }
+  /** The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: its duplex has thrown, or given no bytes. */
+  | { readonly _tag: "Lost"; readonly error: Error | undefined; readonly isBroken: boolean }
   /** The peer sent what the protocol does not allow. */
   | { readonly _tag: "Refused"; readonly problem: string }
 
@@ -99,30 +101,35 @@ export class Transport {
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
-    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic)
+    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic, this.onBroken)
     // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
     this.ownsChunks = duplex instanceof Socket
   }
 
   /** Starts to read. `receiver` is given where the socket was dialed with `onread`. */
   start(receiver?: OnreadReceiver): void {
-    this.duplex.on("error", this.onError)
-    this.duplex.on("end", this.onEnd)
-    this.duplex.on("close", this.onEnd)
-    if (this.duplex.destroyed || this.duplex.readableEnded) return this.finish({ _tag: "Lost", error: undefined })
-    if (receiver !== undefined) receiver.attach(this)
-    else this.duplex.on("data", this.onData)
+    try {
+      this.duplex.on("error", this.onError)
+      if (this.over) return
+      this.duplex.on("end", this.onEnd)
+      this.duplex.on("close", this.onEnd)
+      if (this.duplex.destroyed || this.duplex.readableEnded) return this.lose(undefined, false)
+      if (receiver !== undefined) receiver.attach(this)
+      else this.duplex.on("data", this.onData)
+    } catch (error) {
+      this.onBroken(error)
+    }
   }
 
   /** Reads no more until `resume`; what has been read already is still handed out. */
   pause(): void {
     this.paused = true
-    this.duplex.pause()
+    this.pauseDuplex()
   }
 
   resume(): void {
     this.paused = false
-    if (!this.yielding) this.duplex.resume()
+    if (!this.yielding) this.resumeDuplex()
   }
 
   /** Takes bytes that have arrived. */
@@ -132,7 +139,13 @@ export class Transport {
     const writer = this.writer
     writer.inRead = true
     this.owner.onRead()
-    const problem = this.decoder.feed(bytes, start, end, owned)
+    let problem: string | undefined
+    try {
+      problem = this.decoder.feed(bytes, start, end, owned)
+    } catch (error) {
+      // Whatever it is, it costs this connection, and not the process.
+      this.onBroken(error)
+    }
     writer.inRead = false
     if (problem !== undefined) return this.finish({ _tag: "Refused", problem })
     if (this.over) return
@@ -158,12 +171,12 @@ export class Transport {
 
   /** Ends the connection at once; `onOver` is called if it was not over before. */
   destroy(): void {
-    this.finish({ _tag: "Lost", error: undefined })
+    this.lose(undefined, false)
   }
 
   /** Gives the connection up: it is lost with this error. */
   fail(error: Error): void {
-    this.finish({ _tag: "Lost", error })
+    this.lose(error, false)
   }
 
   /** Ends the writing half, once the socket has taken everything that waits. */
@@ -179,17 +192,42 @@ export class Transport {
     if (this.over) return
     this.over = true
     this.decoder.stop()
-    this.duplex.off("data", this.onData)
-    this.duplex.off("end", this.onEnd)
-    this.duplex.off("close", this.onEnd)
+    attempt(() => {
+      this.duplex.off("data", this.onData)
+      this.duplex.off("end", this.onEnd)
+      this.duplex.off("close", this.onEnd)
+    }, undefined)
     // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
-    if (!this.duplex.destroyed) this.duplex.destroy()
+    attempt(() => {
+      if (!this.duplex.destroyed) this.duplex.destroy()
+    }, undefined)
     this.owner.onOver(over)
     // After the owner has looked at what was never sent.
     this.writer.close()
   }
 
+  private lose(error: unknown, isBroken: boolean): void {
+    this.finish({ _tag: "Lost", error: error === undefined ? undefined : asError(error), isBroken })
+  }
+
+  private pauseDuplex(): void {
+    try {
+      this.duplex.pause()
+    } catch (error) {
+      this.onBroken(error)
+    }
+  }
+
+  private resumeDuplex(): void {
+    try {
+      this.duplex.resume()
+    } catch (error) {
+      this.onBroken(error)
+    }
+  }
+
   private readonly onData = (chunk: Uint8Array): void => {
+    if (!isBytes(chunk)) return this.onBroken(unexpected("the data of a connection", "bytes", chunk))
     // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
@@ -203,18 +241,28 @@ export class Transport {
   private yield(): void {
     if (this.over || this.yielding) return
     this.yielding = true
-    this.duplex.pause()
+    this.pauseDuplex()
     setImmediate(() => {
       this.yielding = false
-      if (!this.paused && !this.over) this.duplex.resume()
+      if (!this.paused && !this.over) this.resumeDuplex()
     })
   }
 
-  private readonly onError = (error: Error): void => {
-    this.finish({ _tag: "Lost", error })
+  private readonly onError = (error: unknown): void => {
+    this.lose(error, false)
   }
 
   private readonly onEnd = (): void => {
-    this.finish({ _tag: "Lost", error: undefined })
+    this.lose(undefined, false)
+  }
+
+  /** The duplex, which may be a user's own, has thrown: nobody knows what has become of it. */
+  private readonly onBroken = (error: unknown): void => {
+    this.lose(error ?? new Error("the connection threw nothing that says why"), true)
   }
 }
+
+/** What a duplex has thrown or emitted, as an error that can be read. */
+const asError = (error: unknown): Error =>
+  attempt(() => error instanceof Error && typeof error.message === "string" ? error : undefined, undefined) ??
+    new Error(textOf(error), { cause: error })

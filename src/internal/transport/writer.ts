@@ -10,6 +10,7 @@ import type { Duplex } from "node:stream"
 import { dataView } from "../bytes.ts"
 import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
+import { attempt } from "../userError.ts"
 import { acquireBatch, Batch } from "./batch.ts"
 
 /** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
@@ -18,6 +19,8 @@ interface LargeMessage {
   readonly type: number
   readonly head: Uint8Array
   readonly body: Uint8Array
+  /** The length that its header tells: bytes that are a user's may have been taken to another thread since. */
+  readonly size: number
 }
 
 /** What is asked about each message as it leaves, where the writer was told to ask. */
@@ -42,9 +45,16 @@ const pieceSize = 1_048_576
 /** From how many bytes on a batch may wait in a socket that has yet to drain. */
 const worthKeeping = 16_384
 
+const takenAway = (size: number): TypeError =>
+  new TypeError(
+    `the bytes of a message were taken away before they were sent: expected ${size} or more, which stay as they are`
+  )
+
 export class Writer {
   private readonly duplex: Duplex
   private readonly owner: WriterOwner
+  /** Is told where the duplex throws: it may be a user's own. */
+  private readonly onBroken: (error: unknown) => void
   private readonly traffic: Traffic
   private readonly copyOnWrite: boolean
   /** How many bytes may wait before it calls itself full. */
@@ -73,25 +83,45 @@ export class Writer {
   private sentThrough = 0
   private queuedThrough = 0
 
-  constructor(duplex: Duplex, owner: WriterOwner, fullAt: number, traffic: Traffic) {
+  constructor(
+    duplex: Duplex,
+    owner: WriterOwner,
+    fullAt: number,
+    traffic: Traffic,
+    onBroken: (error: unknown) => void
+  ) {
     this.duplex = duplex
+    this.onBroken = onBroken
     this.fullAt = fullAt
     this.owner = owner
     this.traffic = traffic
     // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
-    // hands it to its other end), so it gets bytes that are not used again.
-    this.copyOnWrite = !(duplex instanceof Socket)
+    // hands it to its other end), so it gets bytes that are not used again. So does a socket whose `write` is somebody's own: a callback that
+    // ran twice would give one buffer to two connections.
+    this.copyOnWrite = !(duplex instanceof Socket) || duplex.write !== Socket.prototype.write
     duplex.on("drain", this.onDrain)
   }
 
   /** Bytes that wait here and in the socket. */
   get pendingBytes(): number {
-    return this.waiting + this.duplex.writableLength
+    return this.waiting + this.unsentBytes
+  }
+
+  /** Bytes that wait in the socket. */
+  get unsentBytes(): number {
+    try {
+      return this.duplex.writableLength
+    } catch (error) {
+      this.onBroken(error)
+      return 0
+    }
   }
 
   /** Whether more may be queued. Where not, `onRoom` is called when there is room again. */
   hasRoom(): boolean {
-    if (this.waiting < this.fullAt && (!this.blocked || this.pendingBytes < this.fullAt)) return true
+    if (this.waiting < this.fullAt && (!this.blocked || (this.pendingBytes < this.fullAt && !this.closed))) {
+      return true
+    }
     this.wasFull = true
     return false
   }
@@ -137,7 +167,7 @@ export class Writer {
     } else if (!this.scheduled && !this.inRead) {
       this.schedule()
     }
-    this.queue.push({ id, type, head, body })
+    this.queue.push({ id, type, head, body, size: body.length })
     this.waiting += head.length + body.length
   }
 
@@ -183,7 +213,11 @@ export class Writer {
     this.scheduled = false
     this.owner.onFlush()
     if (this.closed || this.blocked || this.isEmpty) return
-    this.write()
+    try {
+      this.write()
+    } catch (error) {
+      return this.onBroken(error)
+    }
     this.room()
     this.endIfDone()
   }
@@ -199,7 +233,7 @@ export class Writer {
   close(): void {
     if (this.closed) return
     this.closed = true
-    this.duplex.off("drain", this.onDrain)
+    attempt(() => this.duplex.off("drain", this.onDrain), undefined)
     this.queue = []
     this.current = undefined
     this.rest = undefined
@@ -226,6 +260,7 @@ export class Writer {
         if (asks || item.hasDeadlines) this.compact(item)
         ready = this.writeBatch(item) && ready
       } else if (this.leaves(item)) {
+        if (item.body.length !== item.size) throw takenAway(item.size)
         this.traffic.sent += item.head.length + item.body.length
         this.duplex.write(item.head)
         ready = this.duplex.write(item.body.length > pieceSize ? item.body.subarray(0, pieceSize) : item.body)
@@ -263,6 +298,7 @@ export class Writer {
   private writeRest(): boolean {
     // Looked at anew each time: where the other end answers while it is written to, this is called again from within.
     while (this.rest !== undefined) {
+      if (this.rest.length === 0) throw takenAway(pieceSize)
       const piece = this.rest.subarray(0, pieceSize)
       this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
       this.waiting -= piece.length
@@ -281,7 +317,12 @@ export class Writer {
   }
 
   private endIfDone(): void {
-    if (this.ending && this.isEmpty && !this.closed) this.duplex.end()
+    if (!this.ending || !this.isEmpty || this.closed) return
+    try {
+      this.duplex.end()
+    } catch (error) {
+      this.onBroken(error)
+    }
   }
 
   private room(): void {

@@ -63,7 +63,9 @@ export const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () 
   const counts = { rooms: 0, flushes: 0 }
   const traffic = { received: 0, sent: 0 }
   const owner = { onLeave, onRoom: () => void counts.rooms++, onFlush: () => void counts.flushes++ }
-  const writer = new Writer(duplex, owner, 1_048_576, traffic)
+  const writer = new Writer(duplex, owner, 1_048_576, traffic, (error) => {
+    throw error
+  })
   let id = 0
   /** Queues a request with `size` bytes of payload, all of them the id's low byte. */
   const request = (size: number, options?: { readonly deadline?: boolean; readonly large?: boolean }) => {

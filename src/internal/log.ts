@@ -1,0 +1,69 @@
+/**
+ * Logging that does no harm: a logger is a user's code, and may throw.
+ *
+ * A logger runs at once, in the middle of whatever logs, and may call back into us. So what logs in plain code has done its work by then: it
+ * logs last, or what it does after that holds also where a connection is over and a Connection is closed.
+ */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import { discard } from "./guard.ts"
+import { textOf } from "./userError.ts"
+
+type Loggers = ReadonlySet<Logger.Logger<unknown, unknown>>
+
+const plain = new Set([Logger.defaultLogger])
+
+/** Writes a line to stderr, whatever loggers there are. */
+const toStderr = (line: Effect.Effect<void>): Effect.Effect<void> =>
+  line.pipe(
+    Effect.provideService(Logger.CurrentLoggers, plain),
+    Effect.provideService(Logger.LogToStderr, true)
+  )
+
+/** A logger that does not throw. Where it would, its line is written to stderr, with what it threw: neither is lost. */
+const guarded = (logger: Logger.Logger<unknown, unknown>): Logger.Logger<unknown, void> =>
+  Logger.make((options) => {
+    try {
+      // One that is an async function gives a promise, which nobody waits for.
+      discard(logger.log(options))
+    } catch (defect) {
+      const { cause, fiber, logLevel, message } = options
+      // No line has one of these two, which are limits.
+      const level = logLevel === "All" || logLevel === "None" ? "Error" : logLevel
+      const line = Effect.logWithLevel(level)(...[message].flat(), cause)
+      const told = toStderr(Effect.andThen(line, Effect.logError("a logger threw", Cause.die(defect))))
+      // What was logged may be what cannot be shown.
+      const short = Effect.catchDefect(told, () => toStderr(Effect.logError(`a logger threw: ${textOf(defect)}`)))
+      Effect.runForkWith(fiber.context)(short)
+    }
+  })
+
+const guardedSets = new WeakMap<Loggers, Loggers>()
+
+const guardedSet = (loggers: Loggers): Loggers => {
+  let set = guardedSets.get(loggers)
+  if (set === undefined) {
+    set = new Set(Array.from(loggers, guarded))
+    guardedSets.set(loggers, set)
+  }
+  return set
+}
+
+/** A line of the log that never fails, for fibers that are to go on. */
+export const logged = (line: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.catchDefect(
+    Effect.updateService(line, Logger.CurrentLoggers, guardedSet),
+    // The loggers are none: there is nowhere to tell it.
+    () => Effect.void
+  )
+
+/** Logs a line from plain code, in a context. It never throws. */
+export const logIn = (context: Context.Context<never>, line: Effect.Effect<void>): void => {
+  try {
+    Effect.runForkWith(context)(logged(line))
+  } catch {
+    // What else there is of a user's in a fiber's context has thrown.
+  }
+}
