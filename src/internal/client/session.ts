@@ -34,6 +34,7 @@ import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTick
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import { attempt, textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
@@ -342,7 +343,7 @@ export class ClientSession implements TransportOwner {
     const why = over._tag === "Refused"
       ? `${this.address} sent ${over.problem}`
       : over.error !== undefined
-      ? `${this.address}: ${over.error.message}`
+      ? `${this.address}: ${textOf(over.error)}`
       : this.ready
       ? `${this.address} closed the connection`
       : `${this.address} closed the connection before its version message${this.refusalHint}`
@@ -493,7 +494,7 @@ export class ClientSession implements TransportOwner {
     this.probedAfterDrains = writer.drains
     this.probedAfterRead = this.readAt
     // From then on what the system takes of later calls is no sign of life: it does so until its buffers are full.
-    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && transport.duplex.writableLength === 0
+    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && writer.unwritten === 0
     // By the interval it may have answered long ago, and be silent again.
     return now + Math.min(keepAlive.timeout, keepAlive.interval)
   }
@@ -600,7 +601,11 @@ export class ClientSession implements TransportOwner {
 
   /** Tells a client span whom the call was sent to. */
   private describePeer(span: Tracer.Span): void {
-    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.transport.duplex) })
+    // A Duplex of a user's own may throw when it is asked.
+    this.peer ??= Object.entries({
+      ...serverAttributes(this.address),
+      ...attempt(() => peerAttributes(this.transport.duplex), {})
+    })
     for (const [name, value] of this.peer) span.attribute(name, value)
   }
 

@@ -2,15 +2,20 @@
  * A connection as both ends use it: a Duplex with a decoder at its reading half and a {@link Writer} at the other.
  *
  * It says exactly once that it is over (`onOver`), whatever ended it, and from then on hands out nothing and writes nothing.
+ *
+ * The Duplex may be of a user's own. Where its methods throw, or it hands out what is no bytes, the connection is lost; nothing is thrown to
+ * the event loop, which would end the process.
  */
 import type { OnReadOpts } from "node:net"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
-import { freshBytes } from "../bytes.ts"
+import { freshBytes, isBytes } from "../bytes.ts"
 import { noteFreshShared } from "../collections.ts"
+import { shown } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
+import { attempt, textOf } from "../userError.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
 /** How much a connection takes. */
@@ -71,6 +76,11 @@ export class OnreadReceiver {
   }
 }
 
+/** An error whose message can be read. */
+const readable = (error: unknown): Error =>
+  attempt(() => error instanceof Error && typeof error.message === "string" ? error : undefined, undefined) ??
+    new Error(textOf(error), { cause: error })
+
 export class Transport {
   readonly duplex: Duplex
   readonly writer: Writer
@@ -99,30 +109,35 @@ export class Transport {
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
-    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic)
+    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic, this.onError)
     // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
     this.ownsChunks = duplex instanceof Socket
   }
 
   /** Starts to read. `receiver` is given where the socket was dialed with `onread`. */
   start(receiver?: OnreadReceiver): void {
-    this.duplex.on("error", this.onError)
-    this.duplex.on("end", this.onEnd)
-    this.duplex.on("close", this.onEnd)
-    if (this.duplex.destroyed || this.duplex.readableEnded) return this.finish({ _tag: "Lost", error: undefined })
-    if (receiver !== undefined) receiver.attach(this)
-    else this.duplex.on("data", this.onData)
+    try {
+      this.duplex.on("error", this.onError)
+      if (this.over) return
+      this.duplex.on("end", this.onEnd)
+      this.duplex.on("close", this.onEnd)
+      if (this.duplex.destroyed || this.duplex.readableEnded) return this.finish({ _tag: "Lost", error: undefined })
+      if (receiver === undefined) this.duplex.on("data", this.onData)
+    } catch (error) {
+      return this.onError(error)
+    }
+    receiver?.attach(this)
   }
 
   /** Reads no more until `resume`; what has been read already is still handed out. */
   pause(): void {
     this.paused = true
-    this.duplex.pause()
+    this.stopFlow()
   }
 
   resume(): void {
     this.paused = false
-    if (!this.yielding) this.duplex.resume()
+    if (!this.yielding) this.startFlow()
   }
 
   /** Takes bytes that have arrived. */
@@ -179,17 +194,25 @@ export class Transport {
     if (this.over) return
     this.over = true
     this.decoder.stop()
-    this.duplex.off("data", this.onData)
-    this.duplex.off("end", this.onEnd)
-    this.duplex.off("close", this.onEnd)
+    const { duplex } = this
+    // Whatever these throw, the connection is over.
+    attempt(() => {
+      duplex.off("data", this.onData)
+      duplex.off("end", this.onEnd)
+      duplex.off("close", this.onEnd)
+    }, undefined)
     // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
-    if (!this.duplex.destroyed) this.duplex.destroy()
+    attempt(() => {
+      if (!duplex.destroyed) duplex.destroy()
+    }, undefined)
     this.owner.onOver(over)
     // After the owner has looked at what was never sent.
     this.writer.close()
   }
 
-  private readonly onData = (chunk: Uint8Array): void => {
+  private readonly onData = (chunk: unknown): void => {
+    // A stream with an encoding, or of objects.
+    if (!isBytes(chunk)) return this.fail(new TypeError(`expected bytes from the Duplex, got ${shown(chunk)}`))
     // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
@@ -203,15 +226,32 @@ export class Transport {
   private yield(): void {
     if (this.over || this.yielding) return
     this.yielding = true
-    this.duplex.pause()
+    this.stopFlow()
     setImmediate(() => {
       this.yielding = false
-      if (!this.paused && !this.over) this.duplex.resume()
+      if (!this.paused && !this.over) this.startFlow()
     })
   }
 
-  private readonly onError = (error: Error): void => {
-    this.finish({ _tag: "Lost", error })
+  private stopFlow(): void {
+    try {
+      this.duplex.pause()
+    } catch (error) {
+      this.onError(error)
+    }
+  }
+
+  private startFlow(): void {
+    try {
+      this.duplex.resume()
+    } catch (error) {
+      this.onError(error)
+    }
+  }
+
+  private readonly onError = (error: unknown): void => {
+    // Few say what is wrong with nothing at all.
+    this.finish({ _tag: "Lost", error: error === undefined || error === null ? undefined : readable(error) })
   }
 
   private readonly onEnd = (): void => {

@@ -10,6 +10,7 @@ import type { Duplex } from "node:stream"
 import { dataView } from "../bytes.ts"
 import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
+import { attempt } from "../userError.ts"
 import { acquireBatch, Batch } from "./batch.ts"
 
 /** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
@@ -46,6 +47,7 @@ export class Writer {
   private readonly duplex: Duplex
   private readonly owner: WriterOwner
   private readonly traffic: Traffic
+  private readonly onThrow: (error: unknown) => void
   private readonly copyOnWrite: boolean
   /** How many bytes may wait before it calls itself full. */
   private readonly fullAt: number
@@ -73,20 +75,39 @@ export class Writer {
   private sentThrough = 0
   private queuedThrough = 0
 
-  constructor(duplex: Duplex, owner: WriterOwner, fullAt: number, traffic: Traffic) {
+  /** `onThrow` hears what the duplex throws, as one of a user's own may: nothing more is to be written to it. */
+  constructor(
+    duplex: Duplex,
+    owner: WriterOwner,
+    fullAt: number,
+    traffic: Traffic,
+    onThrow: (error: unknown) => void
+  ) {
     this.duplex = duplex
+    this.onThrow = onThrow
     this.fullAt = fullAt
     this.owner = owner
     this.traffic = traffic
     // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
-    // hands it to its other end), so it gets bytes that are not used again.
-    this.copyOnWrite = !(duplex instanceof Socket)
+    // hands it to its other end), so it gets bytes that are not used again. So does a socket with a `write` of a user's own: it may call
+    // back twice, or too early.
+    this.copyOnWrite = !(duplex instanceof Socket && duplex.write === Socket.prototype.write)
     duplex.on("drain", this.onDrain)
   }
 
   /** Bytes that wait here and in the socket. */
   get pendingBytes(): number {
-    return this.waiting + this.duplex.writableLength
+    return this.waiting + this.unwritten
+  }
+
+  /** Bytes that wait in the socket. A Duplex of a user's own may not be able to say. */
+  get unwritten(): number {
+    try {
+      const { writableLength } = this.duplex
+      return writableLength > 0 ? writableLength : 0
+    } catch {
+      return 0
+    }
   }
 
   /** Whether more may be queued. Where not, `onRoom` is called when there is room again. */
@@ -183,7 +204,11 @@ export class Writer {
     this.scheduled = false
     this.owner.onFlush()
     if (this.closed || this.blocked || this.isEmpty) return
-    this.write()
+    try {
+      this.write()
+    } catch (error) {
+      return this.onThrow(error)
+    }
     this.room()
     this.endIfDone()
   }
@@ -199,7 +224,7 @@ export class Writer {
   close(): void {
     if (this.closed) return
     this.closed = true
-    this.duplex.off("drain", this.onDrain)
+    attempt(() => this.duplex.off("drain", this.onDrain), undefined)
     this.queue = []
     this.current = undefined
     this.rest = undefined
@@ -281,7 +306,12 @@ export class Writer {
   }
 
   private endIfDone(): void {
-    if (this.ending && this.isEmpty && !this.closed) this.duplex.end()
+    if (!this.ending || !this.isEmpty || this.closed) return
+    try {
+      this.duplex.end()
+    } catch (error) {
+      this.onThrow(error)
+    }
   }
 
   private room(): void {
