@@ -29,6 +29,7 @@ import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
+import { uniform } from "../random.ts"
 import { distinct } from "../resolver/endpoints.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
@@ -148,7 +149,7 @@ export class Client implements PoolOwner {
       scope,
       metrics,
       warnings: new Warnings(clock),
-      random: () => random.nextDoubleUnsafe()
+      random: () => uniform(random)
     }
     this.clock = clock
     this.balancer = balancer
