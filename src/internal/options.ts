@@ -3,6 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import { maxMessageSize } from "./protocol/frame.ts"
+import { attempt } from "./userError.ts"
 
 /** The defaults of the options that client and server share. */
 const defaultWriteFlattenLimit = 16_384
@@ -12,7 +13,7 @@ const defaultMessageTimeout = Duration.minutes(1)
 
 /** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
 export const invalid = (name: string, value: unknown, expected: string): never => {
-  throw new RangeError(`option ${name}: expected ${expected}, got ${String(value)}`)
+  throw new RangeError(`option ${name}: expected ${expected}, got ${attempt(() => String(value), `a ${typeof value}`)}`)
 }
 
 /** A size in bytes. */
@@ -60,7 +61,11 @@ export const duration = (
   // NaN would be taken for a duration of nothing.
   return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
     ? parsed.value
-    : invalid(name, typeof input === "object" ? JSON.stringify(input) : input, "a duration of zero or more")
+    : invalid(
+      name,
+      typeof input === "object" ? attempt(() => JSON.stringify(input), "an object") : input,
+      "a duration of zero or more"
+    )
 }
 
 /** A duration of more than zero, which may be Infinity. */

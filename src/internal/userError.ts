@@ -62,6 +62,11 @@ const isType = (u: unknown): u is string => typeof u === "string" && u !== ""
 /** What an error says is its cause; undefined where there is none. */
 export const causeOf = (error: unknown): unknown => attempt(() => isError(error) ? error.cause : undefined, undefined)
 
+/** The error, where it is one whose message can be read, or one that says the same. */
+export const readable = (error: unknown): Error =>
+  attempt(() => error instanceof Error && typeof error.message === "string" ? error : undefined, undefined) ??
+    new Error(textOf(error), { cause: error })
+
 /** Cuts a text that is too long, between two characters. */
 export const clip = (text: string, maxLength: number = maxTextLength): string =>
   text.length <= maxLength ? text : `${text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "")}…`

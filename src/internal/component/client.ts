@@ -15,6 +15,7 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
+import { effectOf } from "../guard.ts"
 import { errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
@@ -135,12 +136,13 @@ export class ClientMethod {
         this.start({ ...args, payload: request.payload, headers: request.headers }, resume)
       )
     }
-    return middleware({
-      rpc: this.rpc,
-      request,
-      // To middleware the result is opaque.
-      next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
-    })
+    return effectOf(`the client's middleware of ${this.spanName}`, () =>
+      middleware({
+        rpc: this.rpc,
+        request,
+        // To middleware the result is opaque.
+        next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
+      }))
   }
 
   /** Encodes a call and sends it; plain code where the schema allows it. */
@@ -188,7 +190,12 @@ export class ClientMethod {
     if (isTypedConnection(connection)) return connection.call[startTyped](request, resume)
     // Any object that is a Connection.
     const called = Effect.flatMap(
-      Effect.suspend(() => connection.call(this.key, Codec.joined(Uint8Array.of(code), body), options)),
+      Effect.suspend(() =>
+        effectOf(
+          "the call of the Connection",
+          () => connection.call(this.key, Codec.joined(Uint8Array.of(code), body), options)
+        )
+      ),
       (answer) => request.decode(answer, 0, answer.length, true, undefined)
     )
     resume(args.span === undefined ? called : Effect.provideService(called, Tracer.ParentSpan, args.span))

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver } from "../../Resolver.ts"
 import { withoutCaller } from "../background.ts"
+import { textOf } from "../userError.ts"
 import { ResolverError, versions } from "./model.ts"
 
 type Answer = Effect.Effect<Resolution, ResolverError>
@@ -18,7 +19,7 @@ type Answer = Effect.Effect<Resolution, ResolverError>
 const failed = (cause: Cause.Cause<unknown>): ResolverError => {
   const error = Cause.squash(cause)
   return new ResolverError({
-    message: `the stream of endpoints has failed: ${error instanceof Error ? error.message : String(error)}`,
+    message: `the stream of endpoints has failed: ${textOf(error)}`,
     cause: error
   })
 }

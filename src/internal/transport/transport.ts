@@ -15,7 +15,7 @@ import { noteFreshShared } from "../collections.ts"
 import { shown } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
-import { attempt, textOf } from "../userError.ts"
+import { attempt, readable } from "../userError.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
 /** How much a connection takes. */
@@ -75,11 +75,6 @@ export class OnreadReceiver {
     for (const chunk of early) transport.receive(chunk, 0, chunk.length, false)
   }
 }
-
-/** An error whose message can be read. */
-const readable = (error: unknown): Error =>
-  attempt(() => error instanceof Error && typeof error.message === "string" ? error : undefined, undefined) ??
-    new Error(textOf(error), { cause: error })
 
 export class Transport {
   readonly duplex: Duplex
