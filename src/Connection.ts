@@ -41,6 +41,7 @@ import { type Resume, startTyped, type TypedConnection, type TypedRequest } from
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
+import { unexpected } from "./internal/guard.ts"
 import { ask, refresher } from "./internal/resolver/given.ts"
 import type { MethodKey } from "./MethodKey.ts"
 import * as Resolver from "./Resolver.ts"
@@ -393,7 +394,10 @@ export const withOptions: {
 } = dual(
   2,
   <A, E, R>(effect: Effect.Effect<A, E, R>, options: CallOptions): Effect.Effect<A, E, R> =>
-    Effect.withFiber((fiber) =>
-      Effect.provideService(effect, CurrentOptions, mergeOptions(fiber.getRef(CurrentOptions) ?? {}, options))
-    )
+    Effect.withFiber((fiber) => {
+      if (typeof options !== "object" || options === null) {
+        return Effect.die(unexpected("the options of calls", "an object of CallOptions", options))
+      }
+      return Effect.provideService(effect, CurrentOptions, mergeOptions(fiber.getRef(CurrentOptions) ?? {}, options))
+    })
 )

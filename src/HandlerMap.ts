@@ -9,6 +9,7 @@
 import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { unexpected } from "./internal/guard.ts"
 import * as MethodKey from "./MethodKey.ts"
 
 const TypeId = "~effect-call/HandlerMap"
@@ -83,7 +84,7 @@ export const empty: HandlerMap<never> = make(new Map())
 
 /**
  * Adds a handler for `method` of `component`, in place of one that is there already. Names that make the key of another method, as `a.b` and
- * `c` make that of `a` and `b.c`, are refused with a TypeError.
+ * `c` make that of `a` and `b.c`, are refused with a TypeError. So is a handler that is no function.
  *
  * **Example**
  *
@@ -108,6 +109,9 @@ export const set: {
   4,
   <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
     const key = MethodKey.make(component, method)
+    if (typeof handler !== "function") {
+      throw unexpected(`the handler of ${component}.${method}`, "a function that gives an Effect", handler)
+    }
     const entries = new Map<string, Entry<R | R2>>(self.entries)
     add(entries, { key, handler })
     return make(entries)

@@ -32,6 +32,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as HandlerMap from "./HandlerMap.ts"
+import { unexpected } from "./internal/guard.ts"
 import * as internal from "./internal/health.ts"
 import { waiting } from "./internal/server/incoming.ts"
 
@@ -50,7 +51,7 @@ export type Status = "Serving" | "NotServing"
  * @since 0.1.0
  */
 export interface Health {
-  /** Says it of a component, or of the server as a whole. */
+  /** Says it of a component, or of the server as a whole. What is no status is a defect. */
   set(status: Status, component?: string): Effect.Effect<void>
   /**
    * The status of a component, or of the server as a whole. A component serves unless it was said that it does not, or that the server does
@@ -74,16 +75,24 @@ export const Health: Context.Service<Health, Health> = Context.Service<Health>("
  * @since 0.1.0
  */
 export const make = (initial: Status = "Serving"): Effect.Effect<Health> =>
-  Effect.map(SubscriptionRef.make<ReadonlyMap<string, Status>>(new Map([[whole, initial]])), (statuses): Health => {
+  Effect.map(Effect.suspend(() => SubscriptionRef.make(initially(checked(initial)))), (statuses): Health => {
     const of = (component: string) => (current: ReadonlyMap<string, Status>): Status =>
       current.get(whole) === "NotServing" ? "NotServing" : current.get(component) ?? "Serving"
     return {
       set: (status, component = whole) =>
-        SubscriptionRef.update(statuses, (current) => new Map(current).set(component, status)),
+        SubscriptionRef.update(statuses, (current) => new Map(current).set(component, checked(status))),
       status: (component = whole) => Effect.map(SubscriptionRef.get(statuses), of(component)),
       changes: (component = whole) => Stream.changes(Stream.map(SubscriptionRef.changes(statuses), of(component)))
     }
   })
+
+const initially = (status: Status): ReadonlyMap<string, Status> => new Map([[whole, status]])
+
+/** A status that is misspelt would take the server out of service, or keep it there. */
+const checked = (status: Status): Status => {
+  if (status === "Serving" || status === "NotServing") return status
+  throw unexpected("the status of a server", "\"Serving\" or \"NotServing\"", status)
+}
 
 /** The server as a whole, where others are the names of components. */
 const whole = ""

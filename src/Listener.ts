@@ -23,8 +23,10 @@ import type { PeerCertificate, TlsOptions } from "node:tls"
 import { isDeepStrictEqual } from "node:util"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { background } from "./internal/background.ts"
+import { discard, effectOf, isolated } from "./internal/guard.ts"
+import { logged, logIn } from "./internal/log.ts"
 import { formatTcp, parseTcp, parseUnix, unmapped } from "./internal/net/address.ts"
-import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./internal/net/arrivals.ts"
+import { type Arrival, ArrivalQueue, arrivalsOf, checkHandlers, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
 import { Gate } from "./internal/net/gate.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
@@ -135,11 +137,13 @@ const fromServer = Effect.fnUntraced(function*<R>(options: {
   readonly peerOf: (socket: net.Socket) => { readonly address: string; readonly name?: string } | undefined
 }): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
   const { handlers, limits, open, peerOf } = options
+  checkHandlers(handlers)
   const queue = new ArrivalQueue<R>()
-  const log = Effect.runForkWith(yield* Effect.context<never>())
+  const context = yield* Effect.context<never>()
   const state: { opened?: Opened; isClosed: boolean } = { isClosed: false }
   const warn = (message: string) =>
-    void log(
+    logIn(
+      context,
       Effect.annotateLogs(Effect.logWarning(message), { listener: state.opened?.address ?? options.address })
     )
   const gate = new Gate(limits, yield* Clock.Clock, warn)
@@ -399,7 +403,10 @@ export const mtls = Effect.fnUntraced(function*<R>(
 ): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
   const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
   const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
-  const address = `mtls://${listener.address}`
+  const below = listener.address
+  const address = `mtls://${below}`
+  // What an async function gives is no Effect, and has no certificate.
+  discard(tls)
   let given = copyOf(Effect.isEffect(tls) ? yield* tls : tls)
   const first = makeHandshake(given)
   if (Result.isFailure(first)) {
@@ -412,10 +419,11 @@ export const mtls = Effect.fnUntraced(function*<R>(
   const queue = new ArrivalQueue<R>()
   const warnings = new Warnings(yield* Clock.Clock)
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const close = Effect.uninterruptible(Effect.gen(function*() {
+  const close = Effect.uninterruptible(Effect.suspend(() => {
     queue.close(closed(address))
-    yield* listener.close
-    yield* Scope.close(scope, Exit.void)
+    // Side by side: a listener that is a user's own may end its accept only here, and may never end this.
+    const closing = effectOf(`the close of the listener ${below}`, () => listener.close)
+    return Effect.all([closing, Scope.close(scope, Exit.void)], { concurrency: "unbounded", discard: true })
   }))
 
   // Interruptible only in the handshake: nothing comes between the connection and what destroys it, or offers it.
@@ -434,18 +442,19 @@ export const mtls = Effect.fnUntraced(function*<R>(
       Effect.catch((error) => {
         const others = error.hungUp ? "" : warnings.next()
         if (others === undefined) return Effect.void
-        return (error.hungUp ? Effect.logDebug : Effect.logWarning)(`TLS handshake failed: ${error.message}${others}`)
-          .pipe(
-            Effect.annotateLogs({ listener: address, peer: peer.address })
-          )
-      })
+        const log = error.hungUp ? Effect.logDebug : Effect.logWarning
+        return logged(log(`TLS handshake failed: ${error.message}${others}`))
+      }),
+      // The connection may be a user's own.
+      Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", Cause.die(defect)))),
+      Effect.annotateLogs({ listener: address, peer: peer.address })
     )
 
   yield* Effect.addFinalizer(() => close)
   const fork = Effect.runForkWith(yield* Effect.context<never>())
   yield* Effect.uninterruptibleMask((restore) =>
     Effect.map(
-      arrivalsOf(listener, restore),
+      arrivalsOf(listener, below, restore),
       // Not `forkIn`, which would not even begin with it where the Scope has closed by now.
       (arrival) => Fiber.runIn(fork(secure(arrival), { uninterruptible: true }), scope)
     )
@@ -467,19 +476,19 @@ export const mtls = Effect.fnUntraced(function*<R>(
   if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
     let isFailing = false
     const renew = Effect.gen(function*() {
-      const next = copyOf(yield* tls)
+      const next = copyOf(yield* Effect.uninterruptibleMask((restore) => isolated(tls, restore)))
       if (isDeepStrictEqual(next, given)) return
       handshake = yield* Effect.fromResult(makeHandshake(next))
       given = next
-      yield* Effect.logDebug("New TLS options are in use")
+      yield* logged(Effect.logDebug("New TLS options are in use"))
     }).pipe(
       Effect.andThen(Effect.sync(() => void (isFailing = false))),
       Effect.catchCause((cause) => {
         if (isFailing) return Effect.void
         isFailing = true
-        return Effect.logWarning(
+        return logged(Effect.logWarning(
           `The TLS options could not be renewed, and the last good ones stay in use: ${describe(Cause.squash(cause))}`
-        )
+        ))
       }),
       Effect.annotateLogs({ listener: address })
     )

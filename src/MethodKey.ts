@@ -7,6 +7,7 @@ import * as Equal from "effect/Equal"
 import * as Hash from "effect/Hash"
 import * as Inspectable from "effect/Inspectable"
 import { createHash } from "node:crypto"
+import { unexpected } from "./internal/guard.ts"
 
 const TypeId = "~effect-call/MethodKey"
 
@@ -73,6 +74,8 @@ const Proto = {
  * @since 0.1.0
  */
 export const make = (component: string, method: string): MethodKey => {
+  if (typeof component !== "string") throw unexpected("the component of a method", "a text", component)
+  if (typeof method !== "string") throw unexpected(`the method of ${component}`, "a text", method)
   const digest = createHash("sha256").update(`${component}.${method}`, "utf8").digest()
   return Object.assign(Object.create(Proto), {
     component,

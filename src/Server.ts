@@ -24,17 +24,23 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/background.ts"
-import { acceptFrom } from "./internal/net/arrivals.ts"
+import { effectOf, unexpected } from "./internal/guard.ts"
+import { logged } from "./internal/log.ts"
+import { acceptFrom, isDuplex } from "./internal/net/arrivals.ts"
 import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
-import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
+import { isServed, ServerSession, type SessionSettings } from "./internal/server/session.ts"
 import { tableOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
+import { attempt } from "./internal/userError.ts"
 import { Warnings } from "./internal/warnings.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
 
@@ -162,6 +168,59 @@ const counting = (
   return { stats, stop: () => metrics.release(stats, source) }
 }
 
+/** Begins to serve a connection. It throws where that is no Duplex or is served already, and where its handlers are none. */
+const begin = <R>(
+  connection: Duplex,
+  handlers: HandlerMap<R>,
+  shared: SessionSettings,
+  sessions: Set<ServerSession>,
+  onEnded: () => void
+): ServerSession => {
+  if (!isDuplex(connection)) throw unexpected("the connection to serve", "a Duplex", connection)
+  const session: ServerSession = new ServerSession(connection, tableOf(handlers), shared, () => {
+    sessions.delete(session)
+    onEnded()
+  })
+  sessions.add(session)
+  session.start()
+  return session
+}
+
+/** Closes a connection that is not served after all, unless another session serves it. */
+const drop = (connection: Duplex): void => {
+  if (!isServed(connection)) attempt(() => void connection.destroy(), undefined)
+}
+
+/** The address of a listener, which may be a user's own. It throws where there is none. */
+const addressOf = (listener: Listener<unknown>): string => {
+  const { address }: { readonly address: unknown } = listener
+  if (typeof address === "string") return address
+  throw unexpected("the address of a listener", "a text", address)
+}
+
+/** How long the server waits for its listener to be closed, when all its connections have ended. */
+const closeTimeout = "10 seconds"
+
+/** Closes a listener, and does `meanwhile` until it is closed. One that is a user's own may die of that, or never be closed. */
+const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const close = yield* Effect.forkDetach(effectOf("the close of a listener", () => listener.close), {
+      startImmediately: true
+    })
+    yield* meanwhile
+    // In a fiber of its own, too: this one is interrupted, and would not wait for anything.
+    const timed = yield* Effect.forkDetach(Effect.timeoutOption(Fiber.await(close), closeTimeout), {
+      startImmediately: true
+    })
+    const closed = Option.getOrUndefined(yield* Fiber.join(timed))
+    if (closed === undefined) {
+      close.interruptUnsafe()
+      yield* logged(Effect.logError(`the listener was not closed within ${closeTimeout}: the server ends without that`))
+    } else if (Exit.isFailure(closed)) {
+      yield* logged(Effect.logError("the listener could not be closed", closed.cause))
+    }
+  })
+
 /** Lets the calls in flight end, as long as the grace lasts, and ends the connection; done when all its handlers have ended. */
 const shutdown = (session: ServerSession): Effect.Effect<void> =>
   Effect.andThen(Effect.sync(() => session.leave()), session.whenEnded)
@@ -184,25 +243,31 @@ export const serve = <R>(
     const settings = serverSettings(options)
     const sessions = new Set<ServerSession>()
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
-      const { stats, stop } = counting(settings, context, listener.address, sessions)
-      const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
-      const accept = Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(acceptFrom(listener, restore), ({ connection, handlers }) =>
-          Effect.sync(() => {
-            const session: ServerSession = new ServerSession(connection, tableOf(handlers), shared, () => {
-              sessions.delete(session)
-            })
-            sessions.add(session)
-            session.start()
-          }))
+      let stopCounting = () => {}
+      const accepting = Effect.suspend(() => {
+        const address = addressOf(listener)
+        const { stats, stop } = counting(settings, context, address, sessions)
+        stopCounting = stop
+        const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
+        const accept = Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(acceptFrom(listener, address, restore), ({ connection, handlers }) =>
+            Effect.try({
+              try: () => void begin(connection, handlers, shared, sessions, () => {}),
+              catch: (defect) => defect
+            }).pipe(Effect.catch((defect) => {
+              drop(connection)
+              const line = Effect.logError("an accepted connection cannot be served", Cause.die(defect))
+              return logged(Effect.annotateLogs(line, { listener: address }))
+            })))
+        )
+        return Effect.forever(accept)
+      })
+      const ending = Effect.suspend(() =>
+        Effect.forEach([...sessions], shutdown, { concurrency: "unbounded", discard: true })
       )
       return Effect.onExit(
-        Effect.forever(accept),
-        () =>
-          Effect.andThen(
-            listener.close,
-            Effect.suspend(() => Effect.forEach([...sessions], shutdown, { concurrency: "unbounded", discard: true }))
-          ).pipe(Effect.ensuring(Effect.sync(stop)))
+        accepting,
+        () => Effect.ensuring(closing(listener, ending), Effect.sync(() => stopCounting()))
       )
     })
   })
@@ -228,13 +293,17 @@ export const serveOn = <R>(
         const sessions = new Set<ServerSession>()
         const { stats, stop } = counting(settings, context, undefined, sessions)
         const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
-        const session = new ServerSession(connection, tableOf(handlers), shared, () => {
+        const ended = () => {
           stop()
           resume(Effect.void)
-        })
-        sessions.add(session)
-        session.start()
-        return shutdown(session)
+        }
+        try {
+          return shutdown(begin(connection, handlers, shared, sessions, ended))
+        } catch (defect) {
+          stop()
+          drop(connection)
+          return resume(Effect.die(defect))
+        }
       })
     })
   })
@@ -277,7 +346,7 @@ export const layer = <R, E, R2>(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : Effect.logError("the server has stopped: its listener broke", cause)
+            : logged(Effect.logError("the server has stopped: its listener broke", cause))
         )
       )
       yield* Effect.forkScoped(serving)

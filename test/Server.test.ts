@@ -80,7 +80,9 @@ describe("a handler that fails", () => {
         assert.equal(lines[0]!.level, "Error")
         assert.equal(lines[0]!.message, "a handler died")
         assert.deepEqual(lines[0]!.annotations, { component, method: name })
-        const expected = name.endsWith("string") ? "a handler's result is a Uint8Array, got string" : "secret detail"
+        const expected = name.endsWith("string")
+          ? `the result of ${component}.${name}: expected a Uint8Array, got`
+          : "secret detail"
         assert.ok(lines[0]!.cause.includes(expected), lines[0]!.cause)
       }))
 

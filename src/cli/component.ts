@@ -6,10 +6,12 @@ import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import type { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
+import { isMap } from "node:util/types"
 import { isCallError } from "../CallError.ts"
 import * as Component from "../Component.ts"
 import type { Connection } from "../Connection.ts"
 import { problemOf } from "../internal/component/codec.ts"
+import { attempt, textOf } from "../internal/userError.ts"
 import { describe, failed, type Failure, unusable } from "./failure.ts"
 import { json } from "./text.ts"
 
@@ -25,23 +27,30 @@ export interface Source {
   readonly export: Option.Option<string>
 }
 
-const load = Effect.fnUntraced(function*(file: string): Effect.fn.Return<object, Failure, Path.Path> {
+/** The exports of a module. Its code is somebody else's: it may throw, and an export may be in no state to be read. */
+const load = Effect.fnUntraced(function*(
+  file: string
+): Effect.fn.Return<ReadonlyArray<readonly [name: string, value: unknown]>, Failure, Path.Path> {
   const path = yield* Path.Path
   const url = yield* Effect.orDie(path.toFileUrl(path.resolve(file)))
   return yield* Effect.tryPromise({
-    try: (): Promise<object> => import(url.href),
-    catch: (error) => unusable(`cannot load ${file}: ${error instanceof Error ? error.message : String(error)}`)
+    try: async () => Object.entries<unknown>(await import(url.href)),
+    catch: (error) => unusable(`cannot load ${file}: ${textOf(error)}`)
   })
 })
 
 const quote = (text: string): string => JSON.stringify(text)
 
+/** What a module exports may be anything, a proxy too. */
+const isComponent = (u: unknown): u is Component.Component<Rpc.Any> =>
+  attempt(() => Component.isComponent(u) && isMap(u.group.requests), false)
+
 /** The components of a module, each once, by what one may have called them with before their methods. */
 const componentsIn = Effect.fnUntraced(function*(
   { export: chosen, module }: Source
 ): Effect.fn.Return<ReadonlyArray<Component.Component<Rpc.Any>>, Failure, Path.Path> {
-  const exports = Object.entries(yield* load(module))
-  const components = exports.filter(([, value]) => Component.isComponent(value))
+  const exports = yield* load(module)
+  const components = exports.flatMap(([name, value]) => isComponent(value) ? [[name, value] as const] : [])
   if (components.length === 0) {
     return yield* unusable(`${module} exports no component: expected one that Component.make has made`)
   }
@@ -50,7 +59,7 @@ const componentsIn = Effect.fnUntraced(function*(
     const names = components.map(([name]) => name).join(", ")
     return yield* unusable(`${module} exports no component as ${quote(chosen.value)}: expected one of ${names}`)
   }
-  return [...new Set(picked.map(([, value]) => value).filter(Component.isComponent))]
+  return [...new Set(picked.map(([, value]) => value))]
 })
 
 /** The method that a text names, `component.method`; the method alone will do where the component was chosen by its export. */

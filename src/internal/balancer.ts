@@ -8,7 +8,7 @@ import * as Random from "effect/Random"
 import type { Balancer, EndpointView, PickOptions } from "../Balancer.ts"
 import { Unreachable } from "../CallError.ts"
 import type { Endpoint } from "../Endpoint.ts"
-import { effectOf, shown } from "./guard.ts"
+import { effectOf, unexpected } from "./guard.ts"
 
 /**
  * The key of a balancer's immediate pick.
@@ -45,7 +45,7 @@ const isBalancer = (u: unknown): u is Balancer =>
 
 /** What a user's code gives as a balancer. It throws where that is none. */
 export const checkedBalancer = (given: unknown): Balancer => {
-  if (!isBalancer(given)) throw new TypeError(`expected a Balancer, got ${shown(given)}`)
+  if (!isBalancer(given)) throw unexpected("the balancer", "an object with update and pick", given)
   return given
 }
 

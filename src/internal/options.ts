@@ -2,6 +2,7 @@
  * What the options of clients and servers have in common: how they are checked, and the defaults of those that both have.
  */
 import * as Duration from "effect/Duration"
+import { shown } from "./guard.ts"
 import { maxMessageSize } from "./protocol/frame.ts"
 import { attempt } from "./userError.ts"
 
@@ -13,7 +14,7 @@ const defaultMessageTimeout = Duration.minutes(1)
 
 /** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
 export const invalid = (name: string, value: unknown, expected: string): never => {
-  throw new RangeError(`option ${name}: expected ${expected}, got ${attempt(() => String(value), `a ${typeof value}`)}`)
+  throw new RangeError(`option ${name}: expected ${expected}, got ${typeof value === "string" ? value : shown(value)}`)
 }
 
 /** A size in bytes. */

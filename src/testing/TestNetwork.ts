@@ -41,7 +41,8 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import { DialError, type Endpoint } from "../Endpoint.ts"
 import { background } from "../internal/background.ts"
-import { ArrivalQueue, fromArrivals } from "../internal/net/arrivals.ts"
+import { shown, unexpected } from "../internal/guard.ts"
+import { ArrivalQueue, checkHandlers, fromArrivals } from "../internal/net/arrivals.ts"
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time.ts"
@@ -128,9 +129,7 @@ export const TestNetwork: Context.Service<TestNetwork, TestNetwork> = Context.Se
 const addressOf = (name: string) => `memory://${name}`
 
 const invalid = (what: string, value: unknown, expected: string) =>
-  Effect.fail(new InvalidFaults({ message: `${what} is ${printed(value)}, expected ${expected}` }))
-
-const printed = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)
+  Effect.fail(new InvalidFaults({ message: `${what} is ${shown(value)}, expected ${expected}` }))
 
 const checkBytes = (what: string, value: number | undefined): Effect.Effect<number, InvalidFaults> => {
   if (value === undefined) return Effect.succeed(Infinity)
@@ -149,12 +148,16 @@ const checkDelay = (input: Duration.Input | undefined): Effect.Effect<number, In
 }
 
 const check = Effect.fnUntraced(function*(faults: Faults, timer: Timer): Effect.fn.Return<Impairment, InvalidFaults> {
-  const { blackHole = false, dial } = faults
+  if (typeof faults !== "object" || faults === null) return yield* invalid("a fault", faults, "an object of Faults")
+  const { blackHole = false, cutAfter = {}, dial } = faults
   if (dial !== undefined && dial !== "refuse" && dial !== "hang") {
     return yield* invalid("dial", dial, "\"refuse\" or \"hang\"")
   }
   if (typeof blackHole !== "boolean" && blackHole !== "toServer" && blackHole !== "toClient") {
     return yield* invalid("blackHole", blackHole, "true, false, \"toServer\" or \"toClient\"")
+  }
+  if (typeof cutAfter !== "object" || cutAfter === null) {
+    return yield* invalid("cutAfter", cutAfter, "an object with toServer, toClient or both")
   }
   const millis = yield* checkDelay(faults.delay)
   const delay = millis === 0 ? undefined : { millis, timer }
@@ -165,8 +168,8 @@ const check = Effect.fnUntraced(function*(faults: Faults, timer: Timer): Effect.
   })
   return {
     dial: dial ?? "connect",
-    toServer: conditions("toServer", yield* checkBytes("cutAfter.toServer", faults.cutAfter?.toServer)),
-    toClient: conditions("toClient", yield* checkBytes("cutAfter.toClient", faults.cutAfter?.toClient))
+    toServer: conditions("toServer", yield* checkBytes("cutAfter.toServer", cutAfter.toServer)),
+    toClient: conditions("toClient", yield* checkBytes("cutAfter.toClient", cutAfter.toClient))
   }
 })
 
@@ -197,6 +200,7 @@ const listenerOf = Effect.fnUntraced(function*<R>(
   host: Host,
   handlers: Handlers<R>
 ): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
+  checkHandlers(handlers)
   const address = addressOf(host.name)
   const arrivals = new ArrivalQueue<R>()
   let connections = 0
@@ -235,6 +239,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
   )
 
   const hostOf = (name: string): Host => {
+    if (typeof name !== "string") throw unexpected("the name of a host", "a text", name)
     const existing = hosts.get(name)
     if (existing !== undefined) return existing
     const host = new Host(name)

@@ -37,7 +37,7 @@ import {
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
-import { effectOf, shown } from "../guard.ts"
+import { effectOf, shown, unexpected } from "../guard.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { uniform } from "../random.ts"
@@ -560,7 +560,7 @@ export class Client implements PoolOwner {
       }
       // Whatever its type says, it may be anything.
       if (picked._tag === "Success" && typeof (picked.success as Endpoint | undefined)?.address !== "string") {
-        return yield* Effect.die(new TypeError(`the balancer picked ${shown(picked.success)}: expected an Endpoint`))
+        return yield* Effect.die(unexpected("the pick of the balancer", "an Endpoint", picked.success))
       }
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {

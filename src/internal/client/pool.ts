@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import { logIn } from "../log.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Call } from "./call.ts"
@@ -381,7 +382,7 @@ export class Pool implements PeerOwner, EndpointView {
     const others = level === "Warn" ? this.settings.warnings.next() : ""
     const annotations = reason === undefined ? { endpoint: this.address } : { endpoint: this.address, reason }
     const line = others === undefined ? Effect.logDebug(message) : Effect.logWithLevel(level)(`${message}${others}`)
-    Effect.runForkWith(this.settings.context)(Effect.annotateLogs(line, annotations))
+    logIn(this.settings.context, Effect.annotateLogs(line, annotations))
   }
 
   /**

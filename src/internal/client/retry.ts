@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
 import { isShardKey } from "../balancer.ts"
-import { effectOf, shown } from "../guard.ts"
+import { effectOf, unexpected } from "../guard.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import type { Call } from "./call.ts"
 import { closedError } from "./session.ts"
@@ -116,7 +116,7 @@ export class Retries {
 const delayOf = (said: unknown): number => {
   const delay = Array.isArray(said) ? Duration.fromInput(said[1]) : Option.none()
   if (Option.isNone(delay)) {
-    throw new TypeError(`the schedule of retries: expected an output and a duration, got ${shown(said)}`)
+    throw unexpected("the schedule of retries", "an output and a duration", said)
   }
   return Math.max(0, Duration.toMillis(delay.value))
 }

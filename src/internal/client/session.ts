@@ -29,12 +29,12 @@ import {
 } from "../protocol/version.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
-import { errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
+import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { attempt, textOf } from "../userError.ts"
+import { textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
@@ -251,7 +251,7 @@ export class ClientSession implements TransportOwner {
     this.pending.remove(call.id)
     // Whoever waits for the deadline may be earlier than the timer here.
     const errorType = this.isLate(call) ? "DeadlineExceeded" : "canceled"
-    call.typed?.span?.attribute("error.type", errorType)
+    annotate(call.typed?.span, "error.type", errorType)
     this.count(call, errorType)
     this.forget(call)
     this.settled()
@@ -494,7 +494,7 @@ export class ClientSession implements TransportOwner {
     this.probedAfterDrains = writer.drains
     this.probedAfterRead = this.readAt
     // From then on what the system takes of later calls is no sign of life: it does so until its buffers are full.
-    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && writer.unwritten === 0
+    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && writer.unsentBytes === 0
     // By the interval it may have answered long ago, and be silent again.
     return now + Math.min(keepAlive.timeout, keepAlive.interval)
   }
@@ -601,12 +601,8 @@ export class ClientSession implements TransportOwner {
 
   /** Tells a client span whom the call was sent to. */
   private describePeer(span: Tracer.Span): void {
-    // A Duplex of a user's own may throw when it is asked.
-    this.peer ??= Object.entries({
-      ...serverAttributes(this.address),
-      ...attempt(() => peerAttributes(this.transport.duplex), {})
-    })
-    for (const [name, value] of this.peer) span.attribute(name, value)
+    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.transport.duplex) })
+    for (const [name, value] of this.peer) annotate(span, name, value)
   }
 
   private settled(): void {

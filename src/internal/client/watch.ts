@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Resolution, Resolver } from "../../Resolver.ts"
+import { logged } from "../log.ts"
 import { uniform } from "../random.ts"
 import { ask } from "../resolver/given.ts"
 
@@ -27,9 +28,6 @@ export interface Health {
   failing: boolean
   refused?: boolean
 }
-
-/** Logs, also where a logger of a user's own throws. */
-const logged = (line: Effect.Effect<void>): Effect.Effect<unknown> => Effect.exit(line)
 
 /**
  * Asks `resolver` for endpoints that are newer than `first`, and hands them to `apply`. It never ends; errors leave the endpoints as they

@@ -16,7 +16,7 @@ import { ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
 import { effectOf } from "../guard.ts"
-import { errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
+import { annotate, errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
@@ -291,6 +291,6 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
  */
 const recording = (span: Tracer.Span, resume: Resume): Resume => (result) => {
   if (!Exit.isExit(result)) return resume(recordFailure(span, result))
-  if (Exit.isFailure(result)) span.attribute("error.type", errorType(result.cause))
+  if (Exit.isFailure(result)) annotate(span, "error.type", errorType(result.cause))
   resume(result)
 }

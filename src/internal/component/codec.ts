@@ -27,7 +27,7 @@ import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
 import { ownBytes } from "../bytes.ts"
 import { noteFresh } from "../collections.ts"
-import { shown } from "../guard.ts"
+import { unexpected } from "../guard.ts"
 
 /** How values are written: compact and open to evolution, or readable. */
 export type Format = "binary" | "json"
@@ -326,7 +326,7 @@ export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
   // Whatever their types say, they may be anything.
   const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
   for (const [name, value] of pairs) {
-    if (typeof value !== "string") throw new TypeError(`the header ${name}: expected a text, got ${shown(value)}`)
+    if (typeof value !== "string") throw unexpected(`the header ${name}`, "a text", value)
   }
   const text = utf8.encode(JSON.stringify(pairs))
   const block = new Uint8Array(4 + text.length)

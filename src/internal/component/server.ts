@@ -16,7 +16,16 @@ import type { MethodKey } from "../../MethodKey.ts"
 import { withoutCaller } from "../background.ts"
 import { ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
-import { type Incoming, type IncomingCall, ownRoute, type Route, type RoutedHandler } from "../server/incoming.ts"
+import { asEffect, discard } from "../guard.ts"
+import {
+  handlerName,
+  type Incoming,
+  type IncomingCall,
+  methodName,
+  ownRoute,
+  type Route,
+  type RoutedHandler
+} from "../server/incoming.ts"
 import { typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
 
@@ -71,6 +80,9 @@ class ComponentRoute implements Route {
   readonly handler: Rpc.Handler<string>["handler"]
   readonly middlewares: ReadonlyArray<Middleware>
   readonly codecs: Codec.MethodCodecs
+  /** The handler and the middleware as errors name them. */
+  readonly handlerName: string
+  readonly middlewareName: string
   private readonly context: Context.Context<never>
   private readonly contexts = new WeakMap<Context.Context<never>, Context.Context<never>>()
 
@@ -80,6 +92,8 @@ class ComponentRoute implements Route {
     this.rpc = rpc
     this.handler = handler.handler
     this.middlewares = middlewares
+    this.handlerName = handlerName(this)
+    this.middlewareName = `a middleware of ${methodName(this)}`
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
     // Whatever these were built in, a call's deadline, span and Scope are its own.
@@ -189,7 +203,7 @@ class IncomingRpc implements Incoming {
   }
 
   private invoke(call: IncomingCall, payload: unknown): Effect.Effect<unknown, unknown> {
-    const { handler, middlewares, rpc } = this.route
+    const { handler, handlerName, middlewareName, middlewares, rpc } = this.route
     const info = new CallInfo(call, rpc, payload, this.headers)
     let effect: Effect.Effect<unknown, unknown>
     let uninterruptible = false
@@ -197,11 +211,11 @@ class IncomingRpc implements Incoming {
       const result = handler(payload, info)
       if (Rpc.isWrapper(result)) {
         // Streams are refused where the component is made.
-        effect = result.value as Effect.Effect<unknown, unknown>
+        effect = asEffect(handlerName, result.value as Effect.Effect<unknown, unknown>)
         uninterruptible = result.uninterruptible
         if (result.fork) call.exempt()
       } else {
-        effect = result as Effect.Effect<unknown, unknown>
+        effect = asEffect(handlerName, result as Effect.Effect<unknown, unknown>)
       }
       if (this.isDiscarded) {
         // What the caller had left was for the answer, which it has got by then.
@@ -212,7 +226,7 @@ class IncomingRpc implements Incoming {
       effect = Effect.die(defect)
     }
     for (const middleware of middlewares) {
-      effect = middleware(effect, info)
+      effect = asEffect(middlewareName, middleware(effect, info))
     }
     if (!uninterruptible) return effect
     return Effect.uninterruptible(Effect.onExitPrimitive(effect, (exit) => {
@@ -255,7 +269,10 @@ class IncomingRpc implements Incoming {
     if (bytes !== undefined) return Exit.succeed(bytes)
     const encoded = codec.encode(value)
     return Codec.valueNow(encoded) ??
-      Effect.catchCause(encoded, (cause) => Effect.die(Codec.unencodable(what, this.route.key, cause)))
+      Effect.catchCause(encoded, (cause) => {
+        discard(value)
+        return Effect.die(Codec.unencodable(what, this.route.key, cause))
+      })
   }
 }
 

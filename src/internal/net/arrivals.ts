@@ -5,6 +5,10 @@ import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
+import { discard, effectOf, isolated, unexpected } from "../guard.ts"
+import { logged } from "../log.ts"
+import { isHandlerMap } from "../server/table.ts"
+import { attempt } from "../userError.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
 export interface Arrival<out R> {
@@ -32,28 +36,77 @@ interface ArrivalListener<R> extends Listener<R> {
   }
 }
 
-const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> => acceptArrival in listener.accept
+const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> =>
+  attempt(() => acceptArrival in listener.accept, false)
 
 /** The arrivals of any listener. One that is not ours has picked its handlers, and has not said who its peer is. */
-export const arrivalsOf = <R>(listener: Listener<R>, restore: Restore): Effect.Effect<Arrival<R>, ListenerError> =>
+export const arrivalsOf = <R>(
+  listener: Listener<R>,
+  address: string,
+  restore: Restore
+): Effect.Effect<Arrival<R>, ListenerError> =>
   isArrivalListener(listener)
     ? listener.accept[acceptArrival](restore)
-    : Effect.map(restore(listener.accept), ({ connection, handlers }) => ({
+    : Effect.map(acceptForeign(listener, address, restore), ({ connection, handlers }) => ({
       connection,
       handlers,
-      peer: { address: listener.address }
+      peer: { address }
     }))
 
 /** `accept` of any listener, in the caller's uninterruptible region. */
-export const acceptFrom = <R>(listener: Listener<R>, restore: Restore): Effect.Effect<Accepted<R>, ListenerError> =>
+export const acceptFrom = <R>(
+  listener: Listener<R>,
+  address: string,
+  restore: Restore
+): Effect.Effect<Accepted<R>, ListenerError> =>
   isArrivalListener(listener)
-    ? accepting(listener.address, listener.accept[acceptArrival](restore))
-    : restore(listener.accept)
+    ? accepting(address, listener.accept[acceptArrival](restore))
+    : acceptForeign(listener, address, restore)
+
+/** How long a listener is left alone that has given what is no connection: it may do so again and again. */
+const pause = "100 millis"
+
+/** `accept` of a listener that is not ours. What it gives may be anything. An accept that dies, or is none, is a listener that is broken. */
+const acceptForeign = <R>(
+  listener: Listener<R>,
+  address: string,
+  restore: Restore
+): Effect.Effect<Accepted<R>, ListenerError> => {
+  const accept = Effect.suspend(() => effectOf(`the accept of the listener ${address}`, () => listener.accept))
+  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(isolated(accept, restore), (accepted) => {
+    const given = attempt(() => ({ connection: accepted.connection, handlers: accepted.handlers }), undefined)
+    if (given !== undefined && isDuplex(given.connection)) return Effect.succeed(given)
+    const what = `what the listener ${address} has accepted`
+    const problem = unexpected(what, "a connection that is a Duplex, and its handlers", accepted)
+    return logged(Effect.logError("a listener has accepted what is no connection", problem)).pipe(
+      Effect.annotateLogs({ listener: address }),
+      Effect.andThen(restore(Effect.sleep(pause))),
+      Effect.andThen(next)
+    )
+  })
+  return next
+}
+
+/** Whether something is used as a Duplex can be: it need not be one of Node's. */
+export const isDuplex = (u: unknown): u is Duplex =>
+  attempt(
+    () => methods.every((name) => typeof u === "object" && u !== null && typeof Reflect.get(u, name) === "function"),
+    false
+  )
+
+const methods = ["on", "once", "off", "write", "end", "destroy", "pause", "resume"]
 
 /** A function that looks them up by who the peer is may not find any. That is not to end the server. */
-const checked = <R>(handlers: HandlerMap<R> | undefined): HandlerMap<R> => {
-  if (handlers?.entries === undefined) throw new TypeError("it gave no HandlerMap")
-  return handlers
+const checked = <R>(handlers: HandlerMap<R>): HandlerMap<R> => {
+  if (isHandlerMap(handlers)) return handlers
+  discard(handlers)
+  throw new TypeError("it gave no HandlerMap")
+}
+
+/** Handlers that are not looked up are checked where a listener is made; it throws where they are none. */
+export const checkHandlers = (handlers: Handlers<unknown>): void => {
+  if (typeof handlers === "function" || attempt(() => isHandlerMap(handlers), false)) return
+  throw unexpected("the handlers of a listener", "a HandlerMap, or a function that gives one", handlers)
 }
 
 const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: string) =>
@@ -63,9 +116,11 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
   }).pipe(
     Effect.map((handlers): Accepted<R> => ({ connection, handlers })),
     Effect.catch((error) =>
-      Effect.logError("No handlers for a connection: the function that gives them threw, or gave none", error).pipe(
+      logged(
+        Effect.logError("No handlers for a connection: the function that gives them threw, or gave none", error)
+      ).pipe(
         Effect.annotateLogs({ listener: address, peer: peer.address }),
-        Effect.andThen(Effect.sync((): undefined => void connection.destroy()))
+        Effect.andThen(Effect.sync((): undefined => attempt(() => void connection.destroy(), undefined)))
       )
     )
   )

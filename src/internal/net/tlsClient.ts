@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import { isIP, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
-import { shown } from "../guard.ts"
+import { shown, unexpected } from "../guard.ts"
 import { attempt, readable, textOf } from "../userError.ts"
 import { Bridge } from "./bridge.ts"
 import { ignoreError } from "./connect.ts"
@@ -26,9 +26,8 @@ const identityCheck =
       const refusal: unknown = check(host, certificate)
       if (refusal === undefined || refusal === null) return undefined
       if (refusal instanceof Error) return refusable(refusal)
-      // What is asynchronous comes too late, and must not end the process by failing.
-      Promise.resolve(refusal).catch(ignoreError)
-      return new TypeError(`checkServerIdentity: expected an Error or undefined, got ${shown(refusal)}`)
+      // What is asynchronous comes too late.
+      return unexpected("checkServerIdentity", "an Error or undefined", refusal)
     } catch (error) {
       return refusable(error)
     }

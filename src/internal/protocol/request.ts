@@ -102,15 +102,20 @@ for (let i = 0; i < 16; i++) {
 
 /** Writes both ids and the flags; false, with the bytes in no particular state, where an id is not one of W3C's. */
 const writeTraceContext = (target: DataView, offset: number, trace: TraceContext): boolean => {
-  if (!writeHex(target, offset + traceIdOffset, trace.traceId, 16)) return false
-  if (!writeHex(target, offset + spanIdOffset, trace.spanId, 8)) return false
-  target.setUint8(offset + flagsOffset, trace.sampled ? 1 : 0)
-  return true
+  try {
+    if (!writeHex(target, offset + traceIdOffset, trace.traceId, 16)) return false
+    if (!writeHex(target, offset + spanIdOffset, trace.spanId, 8)) return false
+    target.setUint8(offset + flagsOffset, trace.sampled ? 1 : 0)
+    return true
+  } catch {
+    // A span of a tracer that is a user's own may throw, or have no ids: the request is not to be left half-written for that.
+    return false
+  }
 }
 
 /** Writes exactly `length` bytes from hex digits; false where `hex` is anything else, or zero throughout. */
 const writeHex = (target: DataView, offset: number, hex: string, length: number): boolean => {
-  if (hex.length !== length * 2) return false
+  if (typeof hex !== "string" || hex.length !== length * 2) return false
   let any = 0
   for (let i = 0; i < length; i++) {
     const high = digitAt(hex, 2 * i)

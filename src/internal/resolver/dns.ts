@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import { isIP } from "node:net"
 import * as Endpoint from "../../Endpoint.ts"
 import type { DnsOptions, Resolver } from "../../Resolver.ts"
+import { logged } from "../log.ts"
 import { formatTcp, parseTcp } from "../net/address.ts"
 import { invalid, positiveMillis } from "../options.ts"
 import { sorted } from "./endpoints.ts"
@@ -146,7 +147,7 @@ const make = Effect.fnUntraced(function*(
       }
       // A name with a typing error has no addresses either.
       if (endpoints.length === 0 && !isEmpty) {
-        yield* Effect.logWarning(`DNS knows no ${what}: there are no endpoints`)
+        yield* logged(Effect.logWarning(`DNS knows no ${what}: there are no endpoints`))
       }
       isEmpty = endpoints.length === 0
       hadSome ||= !isEmpty

@@ -12,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import * as Endpoint from "../../Endpoint.ts"
 import type { KubernetesOptions, Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
+import { logged } from "../log.ts"
 import { invalid } from "../options.ts"
 import { makeApi } from "./kubernetesApi.ts"
 import { findCluster } from "./kubernetesCluster.ts"
@@ -127,11 +128,13 @@ export const make = Effect.fnUntraced(function*(
 
   const slices = Effect.fnUntraced(function*(slices: ReadonlyMap<string, Slice>) {
     if (known === undefined && slices.size === 0) {
-      yield* Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
+      yield* logged(
+        Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
+      )
     }
     const { endpoints, problems } = merge(slices.values(), port, zone)
     const problem = problems.join("; ")
-    if (problem !== warned && problem !== "") yield* Effect.logWarning(`endpoints are left out: ${problem}`)
+    if (problem !== warned && problem !== "") yield* logged(Effect.logWarning(`endpoints are left out: ${problem}`))
     warned = problem
     const text = JSON.stringify([endpoints, endpoints.length === 0 ? problem : ""])
     if (text === known) return
@@ -156,7 +159,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.fnUntraced(function*(cause) {
         const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
         const isBug = Cause.hasDies(cause)
-        if (isBug) yield* Effect.logError(`${of} stopped: this is a bug`, cause)
+        if (isBug) yield* logged(Effect.logError(`${of} stopped: this is a bug`, cause))
         latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
       })
     )

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import { logged } from "../log.ts"
 import { nowMillis } from "../time.ts"
 import type { Api, Event } from "./kubernetesApi.ts"
 import type { Failure } from "./kubernetesFailure.ts"
@@ -67,7 +68,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
           position = event.resourceVersion
           break
         case "Unknown":
-          yield* Effect.logDebug(`the watch has sent an event of an unknown type, ${event.type}`)
+          yield* logged(Effect.logDebug(`the watch has sent an event of an unknown type, ${event.type}`))
           break
         case "Put":
         case "Remove": {
@@ -108,7 +109,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
     if (Result.isFailure(result)) {
       const failure = result.failure
       const { kind, retryAfterMillis = 0, status } = failure
-      yield* Effect.logDebug("the endpoints are not heard of for now", failure.message)
+      yield* logged(Effect.logDebug("the endpoints are not heard of for now", failure.message))
       // Where no answer came, or it was cut, what is known is still good to go on from.
       if (kind === "Expired" || kind === "Garbled" || (kind === "Refused" && status !== tooManyRequests)) {
         position = undefined

@@ -6,11 +6,13 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver } from "../../Resolver.ts"
 import { withoutCaller } from "../background.ts"
+import { isolated } from "../guard.ts"
 import { textOf } from "../userError.ts"
 import { ResolverError, versions } from "./model.ts"
 
@@ -56,18 +58,16 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
     })
   )
 
-  const following = Stream.runForEach(stream, (endpoints) =>
+  const elements = Stream.runForEach(stream, (endpoints) =>
     Effect.sync(() => {
       latest = { endpoints, version: nextVersion() }
       answer(Effect.succeed(latest))
-    })).pipe(
-      Effect.onExit((exit) =>
-        Effect.sync(() => {
-          over = ended(exit)
-          answer(over)
-        })
-      )
-    )
+    }))
+  const following = Effect.onExit(isolated(elements, identity), (exit) =>
+    Effect.sync(() => {
+      over = ended(exit)
+      answer(over)
+    }))
   yield* Effect.forkIn(Effect.updateContext<void, E, R, never>(following, () => context), scope, {
     startImmediately: true
   })

@@ -3,13 +3,16 @@
  *
  * It ends exactly once, with `answer`: when it has its reply and its Scope has closed, or where it was stopped while it waited.
  */
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import { notAnEffect } from "../guard.ts"
+import { attempt } from "../userError.ts"
 import type { Admission, AdmittedConnection, Startable } from "./admission.ts"
-import type { Incoming, IncomingCall, Route } from "./incoming.ts"
+import { handlerName, type Incoming, type IncomingCall, type Route } from "./incoming.ts"
 
 /** Why a handler is interrupted. */
 type Stop = "canceled" | "deadline" | "lost"
@@ -23,6 +26,8 @@ export interface CallOwner extends AdmittedConnection {
   refuse(call: RunningCall): void
   /** Answers a call that has ended. */
   answer(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>): void
+  /** Logs what has died beside a call that is answered as if it had not. */
+  died(call: RunningCall, message: string, cause: Cause.Cause<unknown>): void
   /** Whether it is past a moment in milliseconds of the clock. A failure past the call's deadline is one because there is no time left. */
   isLate(deadlineAt: number): boolean
   /** The bytes to answer with. */
@@ -115,11 +120,15 @@ export class RunningCall implements Startable, IncomingCall {
   ): void {
     this.incoming = incoming
     this.fork(handler, context, (ended) => {
-      const exit = this.concluded ?? ended
+      const exit = this.concluded ?? this.exitOf(handler, ended)
       if (scope.state._tag === "Empty") return this.reply(incoming, exit, context)
       // Finalizers belong to the call: it is answered when they have run.
-      Effect.runForkWith(context)(Scope.close(scope, exit), { uninterruptible: true }).addObserver((closed) => {
-        if (Exit.isSuccess(closed) || Exit.isFailure(exit)) return this.reply(incoming, exit, context)
+      runFork(context, Scope.close(scope, exit), { uninterruptible: true }).addObserver((closed) => {
+        if (Exit.isSuccess(closed)) return this.reply(incoming, exit, context)
+        if (Exit.isFailure(exit)) {
+          this.owner.died(this, "a finalizer of a call died", closed.cause)
+          return this.reply(incoming, exit, context)
+        }
         this.replied = undefined
         this.reply(incoming, Exit.failCause(closed.cause), context)
       })
@@ -148,11 +157,18 @@ export class RunningCall implements Startable, IncomingCall {
     context: Context.Context<never>,
     onExit: (exit: Exit.Exit<A, unknown>) => void
   ): void {
-    const fiber = Effect.runForkWith(context)(effect)
+    const fiber = runFork(context, effect)
     this.fiber = fiber
     // Stopped by what it did itself before its fiber was known here.
     if (this.stopped !== undefined) this.interrupt(fiber)
     fiber.addObserver(onExit)
+  }
+
+  /** How a handler has ended. One that is no effect is looked at only here, since that would cost the others a part of a call. */
+  private exitOf(handler: unknown, exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> {
+    return Exit.isSuccess(exit) || attempt(() => Effect.isEffect(handler), false)
+      ? exit
+      : Exit.die(notAnEffect(handlerName(this.route), handler))
   }
 
   private reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>, context: Context.Context<never>): void {
@@ -160,7 +176,13 @@ export class RunningCall implements Startable, IncomingCall {
     if (Exit.isFailure(exit) && (this.stopped !== undefined || this.owner.isLate(this.deadlineAt))) {
       return this.end(Exit.failCause(exit.cause))
     }
-    if (this.replied !== undefined) return this.end(Exit.succeed(this.replied))
+    if (this.replied !== undefined) {
+      // Made of what the handler has ended with: what died after that is its span.
+      if (Exit.isFailure(exit) && Cause.hasDies(exit.cause)) {
+        this.owner.died(this, "the span of a call died", exit.cause)
+      }
+      return this.end(Exit.succeed(this.replied))
+    }
     const replied = this.owner.reply(incoming, exit)
     // What an exit is one of, the type guard has forgotten.
     if (Exit.isExit(replied)) return this.end(replied as Exit.Exit<Uint8Array, unknown>)
@@ -170,6 +192,19 @@ export class RunningCall implements Startable, IncomingCall {
   private end(exit: Exit.Exit<Uint8Array, unknown>): void {
     this.release()
     this.owner.answer(this, exit)
+  }
+}
+
+/** Runs an effect. What a user's code has put into it may be no effect, and where it cannot even be shown, Effect throws. */
+const runFork = <A, E>(
+  context: Context.Context<never>,
+  effect: Effect.Effect<A, E>,
+  options?: Effect.RunOptions
+): Fiber.Fiber<A, E> => {
+  try {
+    return Effect.runForkWith(context)(effect, options)
+  } catch (defect) {
+    return Effect.runForkWith(context)(Effect.die(defect))
   }
 }
 

@@ -6,8 +6,9 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { Entry, Handler } from "../../HandlerMap.ts"
-import type { MethodKey } from "../../MethodKey.ts"
+import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import { isBytes, ownBytes } from "../bytes.ts"
+import { effectOf, shown } from "../guard.ts"
 
 /** A method that a server serves. */
 export interface Route {
@@ -21,6 +22,12 @@ export interface Route {
   /** Reads a request. The bytes may be overwritten as soon as this has returned, unless they are `owned`. It does not throw. */
   read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming
 }
+
+/** A method as errors and logs name it. */
+export const methodName = ({ key: { component, method } }: Pick<Route, "key">): string => `${component}.${method}`
+
+/** A method's handler as errors name it. */
+export const handlerName = (route: Pick<Route, "key">): string => `the handler of ${methodName(route)}`
 
 /** A request that has been read. */
 export interface Incoming {
@@ -63,8 +70,15 @@ export interface RoutedHandler extends Handler {
 
 const isRouted = (handler: Handler): handler is RoutedHandler => ownRoute in handler
 
-export const routeOf = (entry: Entry<never>): Route =>
-  isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
+/** The route of a handler map's entry. It throws where that is none: a map that is a user's own may hold anything. */
+export const routeOf = (entry: Entry<never>): Route => {
+  // Whatever its type says.
+  const given: Entry<never> | undefined | null = entry
+  if (!isMethodKey(given?.key) || typeof given.handler !== "function") {
+    throw new TypeError(`an entry of a HandlerMap: expected a MethodKey and a function, got ${shown(entry)}`)
+  }
+  return isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
+}
 
 /** A handler of bytes that waits for something to happen: one call of each connection does not count among those that run at once. */
 export const waiting = (key: MethodKey, handler: Handler): RoutedHandler =>
@@ -144,6 +158,7 @@ class IncomingWait extends IncomingBytes {
     if (beside.has(connection)) return super.handle(call)
     beside.add(connection)
     call.exempt()
-    return Effect.ensuring(super.handle(call), Effect.sync(() => beside.delete(connection)))
+    const what = "the handler of a method that waits"
+    return Effect.ensuring(effectOf(what, () => super.handle(call)), Effect.sync(() => beside.delete(connection)))
   }
 }

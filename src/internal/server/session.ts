@@ -16,6 +16,8 @@ import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { copyInto, dataView, isBytes, ownCopy } from "../bytes.ts"
 import { Current as CurrentDeadline } from "../deadline.ts"
+import { asEffect, unexpected } from "../guard.ts"
+import { logIn } from "../log.ts"
 import { encodeErrorChain, type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import { headerSize, MessageType, serverTypes, writeHeader } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
@@ -43,11 +45,12 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import { attempt } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
 import { chainOfCause } from "./failure.ts"
-import type { Incoming, Route } from "./incoming.ts"
+import { handlerName, type Incoming, methodName, type Route } from "./incoming.ts"
 
 /** What the sessions of one server share. */
 export interface SessionSettings {
@@ -72,6 +75,12 @@ export interface SessionSettings {
  * nothing more is on its way. In milliseconds.
  */
 const quietPeriod = 100
+
+/** What is served, or was: a connection that a listener gives twice would be read by two sessions, and each answer go out twice. */
+const served = new WeakSet<Duplex>()
+
+/** Whether a session has begun to serve a connection. */
+export const isServed = (connection: Duplex): boolean => served.has(connection)
 
 export class ServerSession implements TransportOwner, CallOwner, AdmittedConnection {
   readonly settings: SessionSettings
@@ -115,8 +124,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly attributes = new Map<Route, Attributes>()
   private readonly endWaiters: Array<() => void> = []
 
-  /** `onEnded` is called once, when the connection is over and no handler of its calls runs any more. */
+  /**
+   * `onEnded` is called once, when the connection is over and no handler of its calls runs any more. It throws where the connection is none, or
+   * is served already.
+   */
   constructor(duplex: Duplex, routes: KeyTable<Route>, settings: SessionSettings, onEnded: () => void) {
+    if (isServed(duplex)) throw new TypeError("the connection is served already, expected each one once")
     this.settings = settings
     this.tally = settings.stats === undefined
       ? undefined
@@ -126,13 +139,14 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.name = peerOf(duplex)
     this.transport = new Transport(duplex, this, serverTypes, settings, settings.stats)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
+    served.add(duplex)
   }
 
   start(): void {
-    this.logConnection(Effect.logDebug("a connection was accepted"))
     this.startedAt = nowMillis(this.settings.clock)
     this.quietSince = this.startedAt
     this.timer.arm(this.startedAt + Math.min(this.settings.firstMessageMillis, this.settings.idleMillis))
+    this.logConnection(Effect.logDebug("a connection was accepted"))
     this.transport.start(undefined)
   }
 
@@ -214,6 +228,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   onOver(over: Over): void {
     this.tally?.count()
     if (over._tag === "Refused") this.logRefused(over.problem)
+    else if (over.isBroken) this.logBroken(over.error)
     else this.logConnection(Effect.logDebug("a connection has ended"), over.error?.message)
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const call of this.calls.values()) {
@@ -244,6 +259,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     // Its deadline was for the answer.
     call.deadlineAt = Infinity
     this.send(call.id, MessageType.response, call.incoming?.replyFormat ?? -1, nothing)
+  }
+
+  died(call: RunningCall, message: string, cause: Cause.Cause<unknown>): void {
+    this.logFailed(call.route, message, cause)
   }
 
   /** Whether a failure at this moment is one because there is no time left: a handler's own calls may have met the deadline first. */
@@ -345,7 +364,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       return this.begin(call, incoming, trace)
     }
     const effect = this.invoke(call, incoming)
-    if (Exit.isExit(effect)) {
+    if (isExit(effect)) {
       const now = this.replyNow(incoming, effect)
       if (now !== undefined) {
         call.release()
@@ -369,7 +388,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     // Called inside the span, where there is one, so that what the handler does before its effect runs is part of it.
     const effect = trace === undefined && call.route.spans !== "all"
       ? this.invoke(call, incoming)
-      : Effect.suspend(() => this.invoke(call, incoming))
+      : Effect.suspend(() => asEffect(handlerName(call.route), this.invoke(call, incoming)))
     this.fork(call, incoming, effect, trace)
   }
 
@@ -380,6 +399,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (call.deadlineAt !== Infinity) this.timer.arm(call.deadlineAt)
   }
 
+  /** What it gives may be no effect, where the handler is of bytes: that is seen when it is run. */
   private invoke(call: RunningCall, incoming: Incoming): Effect.Effect<unknown, unknown> {
     try {
       return incoming.handle(call)
@@ -482,17 +502,21 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
     const result = exit.value
     if (isBytes(result)) return this.respondWith(call, result)
-    const problem = new TypeError(`a handler's result is a Uint8Array, got ${typeof result}`)
-    return this.failed(id, route, Cause.die(problem))
+    return this.failed(id, route, Cause.die(unexpected(`the result of ${methodName(route)}`, "a Uint8Array", result)))
   }
 
   private respondWith({ id, incoming, route }: RunningCall, result: Uint8Array): string | undefined {
     const format = incoming?.replyFormat ?? -1
-    const length = format < 0 ? result.length : result.length + 1
+    const size = sizeOf(result)
+    if (size < 0) {
+      const problem = unexpected(`the result of ${methodName(route)}`, "a Uint8Array whose bytes can be read", result)
+      return this.failed(id, route, Cause.die(problem))
+    }
+    const length = format < 0 ? size : size + 1
     if (length > this.settings.maxMessageSize) {
-      const { component, method } = route.key
-      const text =
-        `the result of ${component}.${method} is ${length} bytes, expected at most ${this.settings.maxMessageSize}`
+      const text = `the result of ${
+        methodName(route)
+      } is ${length} bytes, expected at most ${this.settings.maxMessageSize}`
       this.respondError(id, [plainError(text)])
       return "too_large"
     }
@@ -662,12 +686,16 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.logConnection(Effect.logWarning(`a connection was closed: its peer sent ${problem}${others}`), problem)
   }
 
+  private logBroken(error: Error | undefined): void {
+    this.logConnection(Effect.logError("a connection was lost: it is broken", Cause.die(error)))
+  }
+
   private logConnection(line: Effect.Effect<void>, reason?: string): void {
     this.log(Effect.annotateLogs(line, { peer: this.name, ...(reason === undefined ? {} : { reason }) }))
   }
 
   private log(effect: Effect.Effect<void>): void {
-    Effect.runForkWith(this.settings.context)(effect)
+    logIn(this.settings.context, effect)
   }
 }
 
@@ -675,6 +703,29 @@ const nothing = new Uint8Array(0)
 
 /** Who is at the other end, for logs. */
 const peerOf = (duplex: Duplex): string =>
-  duplex instanceof Socket && duplex.remoteAddress !== undefined
-    ? `${duplex.remoteAddress}:${duplex.remotePort}`
-    : "a local peer"
+  attempt(
+    () =>
+      duplex instanceof Socket && duplex.remoteAddress !== undefined
+        ? `${duplex.remoteAddress}:${duplex.remotePort}`
+        : undefined,
+    undefined
+  ) ?? "a local peer"
+
+/** Whether a handler has given its result at once. What it gave may be anything, a proxy too. */
+const isExit = (given: unknown): given is Exit.Exit<unknown, unknown> => {
+  try {
+    return Exit.isExit(given)
+  } catch {
+    return false
+  }
+}
+
+/** How many bytes a result has; -1 where they cannot be read: somebody has taken them to another thread, or has put a proxy around them. */
+const sizeOf = (result: Uint8Array): number => {
+  try {
+    const { length } = result
+    return length === 0 && "detached" in result.buffer && result.buffer.detached === true ? -1 : length
+  } catch {
+    return -1
+  }
+}

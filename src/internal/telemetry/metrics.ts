@@ -261,7 +261,8 @@ const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
       inRegistry = new Map()
       made.set(registry, inRegistry)
     }
-    const key = JSON.stringify(attributes, Object.keys(attributes).sort())
+    // Whatever their types say, they may be no texts.
+    const key = JSON.stringify(Object.entries(attributes).map(([name, value]) => [name, String(value)]).sort())
     let value = inRegistry.get(key)
     if (value === undefined) {
       // Only what is needed: it outlives whoever is the first to ask.

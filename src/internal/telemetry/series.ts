@@ -2,8 +2,12 @@
  * Series of Effect's metrics whose values are kept here, in plain numbers, and are read when somebody asks for them: a scrape, an export, a
  * snapshot. What happens at every call costs an addition, and not an update of a metric.
  */
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import { logIn } from "../log.ts"
+import { attempt } from "../userError.ts"
 
 export type Attributes = Metric.Metric.AttributeSet
 
@@ -26,6 +30,8 @@ export class SeriesSet {
   private readonly context: Context.Context<never>
   private readonly registrations: Array<Metric.Registration> = []
   private removed = false
+  /** Whether one could not be added: it is logged once. */
+  private failed = false
 
   /** `context` says in which registry, and which attributes all have besides their own. */
   constructor(context: Context.Context<never>) {
@@ -57,12 +63,19 @@ export class SeriesSet {
   /** Removes them for good. What is added later is shown nowhere: a call may end when nobody remembers its endpoint any more. */
   remove(): void {
     this.removed = true
-    for (const registration of this.registrations.splice(0)) registration.remove()
+    for (const registration of this.registrations.splice(0)) attempt(() => registration.remove(), undefined)
   }
 
   private add<Input, State>(metric: Metric.Metric<Input, State>, get: () => State): void {
     if (this.removed) return
-    this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
+    try {
+      this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
+    } catch (defect) {
+      // A registry may be a user's own, and so are the ambient attributes. It is in the middle of a call that a series is added.
+      if (this.failed) return
+      this.failed = true
+      logIn(this.context, Effect.logError(`the metric ${metric.id} cannot be registered`, Cause.die(defect)))
+    }
   }
 }
 

@@ -12,7 +12,7 @@ import type * as Tracer from "effect/Tracer"
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { MethodKey } from "../../MethodKey.ts"
-import { typeOf } from "../userError.ts"
+import { attempt, typeOf } from "../userError.ts"
 import { serverAddress } from "./address.ts"
 
 /** Attributes of a span. */
@@ -39,9 +39,22 @@ export const serverAttributes = (endpoint: string): Attributes => {
 
 /** Who is at the other end of a connection, where the system knows it. */
 export const peerAttributes = (duplex: Duplex): Attributes =>
-  duplex instanceof Socket && duplex.remoteAddress !== undefined
-    ? { "network.peer.address": duplex.remoteAddress, "network.peer.port": duplex.remotePort ?? 0 }
-    : {}
+  attempt(
+    () =>
+      duplex instanceof Socket && duplex.remoteAddress !== undefined
+        ? { "network.peer.address": duplex.remoteAddress, "network.peer.port": duplex.remotePort ?? 0 }
+        : {},
+    {}
+  )
+
+/** Tells a span something while a call is under way. A span is a user's code, and what it throws is no matter of the call's. */
+export const annotate = (span: Tracer.Span | undefined, name: string, value: unknown): void => {
+  try {
+    span?.attribute(name, value)
+  } catch {
+    // There is nobody to tell it to but the tracer.
+  }
+}
 
 /** `error.type` of a call that ended with this cause: a short word for the kind of failure. */
 export const errorType = (cause: Cause.Cause<unknown>): string => {
@@ -57,6 +70,6 @@ export const recordFailure = <A, E, R>(
   typeOf: (cause: Cause.Cause<E>) => string = errorType
 ): Effect.Effect<A, E, R> =>
   Effect.onExitPrimitive(effect, (exit) => {
-    if (Exit.isFailure(exit)) span.attribute("error.type", typeOf(exit.cause))
+    if (Exit.isFailure(exit)) annotate(span, "error.type", typeOf(exit.cause))
     return undefined
   })

@@ -2,7 +2,7 @@
  * The Duplexes that users' endpoints give, checked before anything is done with them.
  */
 import type { Duplex } from "node:stream"
-import { shown } from "../guard.ts"
+import { discard, shown } from "../guard.ts"
 import { attempt } from "../userError.ts"
 
 /** What is called of a Duplex. By these it is known, since one of another realm or package is no instance of our `Duplex`. */
@@ -18,7 +18,10 @@ const taken = new WeakSet<object>()
 
 /** Takes a Duplex for a connection of its own. Says what is wrong where it is none, or is another connection's. */
 export const take = (given: unknown): string | undefined => {
-  if (!isDuplex(given)) return `expected a Duplex, got ${shown(given)}`
+  if (!isDuplex(given)) {
+    discard(given)
+    return `expected a Duplex, got ${shown(given)}`
+  }
   // Two that read from it would each hear the other's answers.
   if (taken.has(given)) return "expected a Duplex of its own, got one that another dial has given, too"
   taken.add(given)

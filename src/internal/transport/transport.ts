@@ -2,9 +2,6 @@
  * A connection as both ends use it: a Duplex with a decoder at its reading half and a {@link Writer} at the other.
  *
  * It says exactly once that it is over (`onOver`), whatever ended it, and from then on hands out nothing and writes nothing.
- *
- * The Duplex may be of a user's own. Where its methods throw, or it hands out what is no bytes, the connection is lost; nothing is thrown to
- * the event loop, which would end the process.
  */
 import type { OnReadOpts } from "node:net"
 import { Socket } from "node:net"
@@ -12,7 +9,7 @@ import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
 import { freshBytes, isBytes } from "../bytes.ts"
 import { noteFreshShared } from "../collections.ts"
-import { shown } from "../guard.ts"
+import { unexpected } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt, readable } from "../userError.ts"
@@ -28,8 +25,8 @@ export interface TransportSettings {
 
 /** Why a connection is over. */
 export type Over =
-  /** The peer ended or lost it, or we did with `destroy`. */
-  | { readonly _tag: "Lost"; readonly error: Error | undefined }
+  /** The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: its duplex has thrown, or given no bytes. */
+  | { readonly _tag: "Lost"; readonly error: Error | undefined; readonly isBroken: boolean }
   /** The peer sent what the protocol does not allow. */
   | { readonly _tag: "Refused"; readonly problem: string }
 
@@ -104,7 +101,7 @@ export class Transport {
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
-    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic, this.onError)
+    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic, this.onBroken)
     // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
     this.ownsChunks = duplex instanceof Socket
   }
@@ -116,23 +113,23 @@ export class Transport {
       if (this.over) return
       this.duplex.on("end", this.onEnd)
       this.duplex.on("close", this.onEnd)
-      if (this.duplex.destroyed || this.duplex.readableEnded) return this.finish({ _tag: "Lost", error: undefined })
-      if (receiver === undefined) this.duplex.on("data", this.onData)
+      if (this.duplex.destroyed || this.duplex.readableEnded) return this.lose(undefined, false)
+      if (receiver !== undefined) receiver.attach(this)
+      else this.duplex.on("data", this.onData)
     } catch (error) {
-      return this.onError(error)
+      this.onBroken(error)
     }
-    receiver?.attach(this)
   }
 
   /** Reads no more until `resume`; what has been read already is still handed out. */
   pause(): void {
     this.paused = true
-    this.stopFlow()
+    this.pauseDuplex()
   }
 
   resume(): void {
     this.paused = false
-    if (!this.yielding) this.startFlow()
+    if (!this.yielding) this.resumeDuplex()
   }
 
   /** Takes bytes that have arrived. */
@@ -142,7 +139,13 @@ export class Transport {
     const writer = this.writer
     writer.inRead = true
     this.owner.onRead()
-    const problem = this.decoder.feed(bytes, start, end, owned)
+    let problem: string | undefined
+    try {
+      problem = this.decoder.feed(bytes, start, end, owned)
+    } catch (error) {
+      // Whatever it is, it costs this connection, and not the process.
+      this.onBroken(error)
+    }
     writer.inRead = false
     if (problem !== undefined) return this.finish({ _tag: "Refused", problem })
     if (this.over) return
@@ -168,12 +171,12 @@ export class Transport {
 
   /** Ends the connection at once; `onOver` is called if it was not over before. */
   destroy(): void {
-    this.finish({ _tag: "Lost", error: undefined })
+    this.lose(undefined, false)
   }
 
   /** Gives the connection up: it is lost with this error. */
   fail(error: Error): void {
-    this.finish({ _tag: "Lost", error })
+    this.lose(error, false)
   }
 
   /** Ends the writing half, once the socket has taken everything that waits. */
@@ -189,25 +192,42 @@ export class Transport {
     if (this.over) return
     this.over = true
     this.decoder.stop()
-    const { duplex } = this
-    // Whatever these throw, the connection is over.
     attempt(() => {
-      duplex.off("data", this.onData)
-      duplex.off("end", this.onEnd)
-      duplex.off("close", this.onEnd)
+      this.duplex.off("data", this.onData)
+      this.duplex.off("end", this.onEnd)
+      this.duplex.off("close", this.onEnd)
     }, undefined)
     // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
     attempt(() => {
-      if (!duplex.destroyed) duplex.destroy()
+      if (!this.duplex.destroyed) this.duplex.destroy()
     }, undefined)
     this.owner.onOver(over)
     // After the owner has looked at what was never sent.
     this.writer.close()
   }
 
-  private readonly onData = (chunk: unknown): void => {
-    // A stream with an encoding, or of objects.
-    if (!isBytes(chunk)) return this.fail(new TypeError(`expected bytes from the Duplex, got ${shown(chunk)}`))
+  private lose(error: unknown, isBroken: boolean): void {
+    this.finish({ _tag: "Lost", error: error === undefined ? undefined : readable(error), isBroken })
+  }
+
+  private pauseDuplex(): void {
+    try {
+      this.duplex.pause()
+    } catch (error) {
+      this.onBroken(error)
+    }
+  }
+
+  private resumeDuplex(): void {
+    try {
+      this.duplex.resume()
+    } catch (error) {
+      this.onBroken(error)
+    }
+  }
+
+  private readonly onData = (chunk: Uint8Array): void => {
+    if (!isBytes(chunk)) return this.onBroken(unexpected("the data of a connection", "bytes", chunk))
     // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
@@ -221,35 +241,23 @@ export class Transport {
   private yield(): void {
     if (this.over || this.yielding) return
     this.yielding = true
-    this.stopFlow()
+    this.pauseDuplex()
     setImmediate(() => {
       this.yielding = false
-      if (!this.paused && !this.over) this.startFlow()
+      if (!this.paused && !this.over) this.resumeDuplex()
     })
   }
 
-  private stopFlow(): void {
-    try {
-      this.duplex.pause()
-    } catch (error) {
-      this.onError(error)
-    }
-  }
-
-  private startFlow(): void {
-    try {
-      this.duplex.resume()
-    } catch (error) {
-      this.onError(error)
-    }
-  }
-
   private readonly onError = (error: unknown): void => {
-    // Few say what is wrong with nothing at all.
-    this.finish({ _tag: "Lost", error: error === undefined || error === null ? undefined : readable(error) })
+    this.lose(error, false)
   }
 
   private readonly onEnd = (): void => {
-    this.finish({ _tag: "Lost", error: undefined })
+    this.lose(undefined, false)
+  }
+
+  /** The duplex, which may be a user's own, has thrown: nobody knows what has become of it. */
+  private readonly onBroken = (error: unknown): void => {
+    this.lose(error ?? new Error("the connection threw nothing that says why"), true)
   }
 }

@@ -46,8 +46,9 @@ const worthKeeping = 16_384
 export class Writer {
   private readonly duplex: Duplex
   private readonly owner: WriterOwner
+  /** Is told where the duplex throws: it may be a user's own. */
+  private readonly onBroken: (error: unknown) => void
   private readonly traffic: Traffic
-  private readonly onThrow: (error: unknown) => void
   private readonly copyOnWrite: boolean
   /** How many bytes may wait before it calls itself full. */
   private readonly fullAt: number
@@ -75,44 +76,47 @@ export class Writer {
   private sentThrough = 0
   private queuedThrough = 0
 
-  /** `onThrow` hears what the duplex throws, as one of a user's own may: nothing more is to be written to it. */
   constructor(
     duplex: Duplex,
     owner: WriterOwner,
     fullAt: number,
     traffic: Traffic,
-    onThrow: (error: unknown) => void
+    onBroken: (error: unknown) => void
   ) {
     this.duplex = duplex
-    this.onThrow = onThrow
+    this.onBroken = onBroken
     this.fullAt = fullAt
     this.owner = owner
     this.traffic = traffic
     // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
-    // hands it to its other end), so it gets bytes that are not used again. So does a socket with a `write` of a user's own: it may call
-    // back twice, or too early.
-    this.copyOnWrite = !(duplex instanceof Socket && duplex.write === Socket.prototype.write)
+    // hands it to its other end), so it gets bytes that are not used again. So does a socket whose `write` is somebody's own: a callback that
+    // ran twice would give one buffer to two connections.
+    this.copyOnWrite = !(duplex instanceof Socket) || duplex.write !== Socket.prototype.write
     duplex.on("drain", this.onDrain)
   }
 
   /** Bytes that wait here and in the socket. */
   get pendingBytes(): number {
-    return this.waiting + this.unwritten
+    return this.waiting + this.unsentBytes
   }
 
-  /** Bytes that wait in the socket. A Duplex of a user's own may not be able to say. */
-  get unwritten(): number {
+  /** Bytes that wait in the socket. */
+  get unsentBytes(): number {
     try {
       const { writableLength } = this.duplex
+      // One that is not of Node's may not know.
       return writableLength > 0 ? writableLength : 0
-    } catch {
+    } catch (error) {
+      this.onBroken(error)
       return 0
     }
   }
 
   /** Whether more may be queued. Where not, `onRoom` is called when there is room again. */
   hasRoom(): boolean {
-    if (this.waiting < this.fullAt && (!this.blocked || this.pendingBytes < this.fullAt)) return true
+    if (this.waiting < this.fullAt && (!this.blocked || (this.pendingBytes < this.fullAt && !this.closed))) {
+      return true
+    }
     this.wasFull = true
     return false
   }
@@ -207,7 +211,7 @@ export class Writer {
     try {
       this.write()
     } catch (error) {
-      return this.onThrow(error)
+      return this.onBroken(error)
     }
     this.room()
     this.endIfDone()
@@ -310,7 +314,7 @@ export class Writer {
     try {
       this.duplex.end()
     } catch (error) {
-      this.onThrow(error)
+      this.onBroken(error)
     }
   }
 

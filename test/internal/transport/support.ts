@@ -61,10 +61,11 @@ export const drain = Effect.fnUntraced(function*(duplex: Slow) {
 /** A writer, what it has told its owner, and a way to queue requests. */
 export const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () => true) => {
   const counts = { rooms: 0, flushes: 0 }
-  const thrown: Array<unknown> = []
   const traffic = { received: 0, sent: 0 }
   const owner = { onLeave, onRoom: () => void counts.rooms++, onFlush: () => void counts.flushes++ }
-  const writer = new Writer(duplex, owner, 1_048_576, traffic, (error) => void thrown.push(error))
+  const writer = new Writer(duplex, owner, 1_048_576, traffic, (error) => {
+    throw error
+  })
   let id = 0
   /** Queues a request with `size` bytes of payload, all of them the id's low byte. */
   const request = (size: number, options?: { readonly deadline?: boolean; readonly large?: boolean }) => {
@@ -82,5 +83,5 @@ export const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () 
     writer.requestQueued(id, options?.deadline === true)
     return id
   }
-  return { writer, request, counts, traffic, thrown }
+  return { writer, request, counts, traffic }
 }
