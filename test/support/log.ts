@@ -1,5 +1,6 @@
 /** What is logged while an effect runs. */
 import { Cause, Effect, Logger, type LogLevel, References } from "effect"
+import { attempt } from "../../src/internal/userError.ts"
 
 export interface Line {
   readonly level: LogLevel.LogLevel
@@ -17,7 +18,7 @@ export const makeLog = () => {
     lines.push({
       level: logLevel,
       message: (Array.isArray(message) ? message : [message]).map(String).join(" "),
-      cause: cause.reasons.length === 0 ? "" : Cause.pretty(cause),
+      cause: cause.reasons.length === 0 ? "" : attempt(() => Cause.pretty(cause), "a cause that cannot be read"),
       annotations: fiber.getRef(References.CurrentLogAnnotations)
     })
     for (const resume of waiting.splice(0)) resume()

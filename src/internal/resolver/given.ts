@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
-import { effectOf, isolated, shown, unexpected } from "../guard.ts"
+import { discard, effectOf, isolated, shown, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import type { ResolverError } from "./model.ts"
 
@@ -15,6 +15,7 @@ const isObject = (u: unknown): u is object => typeof u === "object" && u !== nul
 /** What is wrong with an endpoint is a bug of whoever lists it. */
 const checkEndpoint = (given: unknown): void => {
   if (!isObject(given)) throw unexpected("what the resolver lists", "an Endpoint", given)
+  discard(given)
   // Whatever their types say, they may be anything.
   const { address, priority = 0, weight = 1, zone }: { readonly [K in keyof Endpoint]?: unknown } = given
   if (typeof address !== "string") {
@@ -34,6 +35,7 @@ const checkEndpoint = (given: unknown): void => {
 /** An answer, read once. */
 const checkedResolution = (given: unknown): Resolution => {
   if (!isObject(given)) throw unexpected("the answer of the resolver", "endpoints and a version", given)
+  discard(given)
   // Whatever its type says, it may be anything.
   const { endpoints, version }: { readonly endpoints?: unknown; readonly version?: Version } = given
   if (!Array.isArray(endpoints)) {
@@ -60,13 +62,13 @@ export const ask = (resolver: Resolver, version?: Version): Effect.Effect<Resolu
     checkedResolution
   )
 
-/** Tells a resolver that what it has answered may be out of date. What goes wrong with that is logged. */
+/** Tells a resolver that what it has answered may be out of date. What goes wrong with that is logged; it ends in any case. */
 export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.catchCause(
     isolated(effectOf("the refresh of the resolver", () => refresh), identity),
     (cause) =>
       Cause.hasInterruptsOnly(cause)
-        ? Effect.failCause(cause)
+        ? Effect.void
         : logged(Effect.logWarning("the resolver could not be told to look again", cause))
   )
 
