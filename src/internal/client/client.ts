@@ -37,7 +37,7 @@ import {
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
-import { effectOf, shown, unexpected } from "../guard.ts"
+import { effectOf, notAnEffect, shown, unexpected } from "../guard.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { uniform } from "../random.ts"
@@ -382,7 +382,9 @@ export class Client implements PoolOwner {
     if (immediate !== undefined) {
       endpoint = immediate[pickNow](this.pickOptions(options), context)
     } else {
-      picked = balancer.pick(this.pickOptions(options))
+      // Whatever its type says, it may be nothing.
+      picked = balancer.pick(this.pickOptions(options)) ??
+        Effect.die(notAnEffect("the pick of the balancer", undefined))
       // What has succeeded already need not be run. `isExit` forgets the type of the value.
       if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = (picked.value as Endpoint | null) ?? undefined
     }

@@ -12,10 +12,10 @@ import * as Tracer from "effect/Tracer"
 import { type CallError, CommunicationError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import { ownCopy } from "../bytes.ts"
+import { isBytes, ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest } from "../client/call.ts"
-import { effectOf } from "../guard.ts"
+import { effectOf, unexpected } from "../guard.ts"
 import { annotate, errorType, methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import * as Codec from "./codec.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
@@ -196,7 +196,10 @@ export class ClientMethod {
           () => connection.call(this.key, Codec.joined(Uint8Array.of(code), body), options)
         )
       ),
-      (answer) => request.decode(answer, 0, answer.length, true, undefined)
+      (answer) =>
+        isBytes(answer)
+          ? request.decode(answer, 0, answer.length, true, undefined)
+          : Effect.die(unexpected("the answer of the Connection", "bytes", answer))
     )
     resume(args.span === undefined ? called : Effect.provideService(called, Tracer.ParentSpan, args.span))
   }

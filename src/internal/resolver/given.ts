@@ -15,7 +15,6 @@ const isObject = (u: unknown): u is object => typeof u === "object" && u !== nul
 /** What is wrong with an endpoint is a bug of whoever lists it. */
 const checkEndpoint = (given: unknown): void => {
   if (!isObject(given)) throw unexpected("what the resolver lists", "an Endpoint", given)
-  discard(given)
   // Whatever their types say, they may be anything.
   const { address, priority = 0, weight = 1, zone }: { readonly [K in keyof Endpoint]?: unknown } = given
   if (typeof address !== "string") {
@@ -42,6 +41,7 @@ const checkedResolution = (given: unknown): Resolution => {
     throw unexpected("the endpoints of the resolver", "an array", endpoints)
   }
   const list: ReadonlyArray<Endpoint> = [...endpoints]
+  list.forEach(discard)
   list.forEach(checkEndpoint)
   return { endpoints: list, version }
 }
