@@ -9,7 +9,9 @@
 import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { isMap } from "node:util/types"
 import { unexpected } from "./internal/guard.ts"
+import { attempt } from "./internal/userError.ts"
 import * as MethodKey from "./MethodKey.ts"
 
 const TypeId = "~effect-call/HandlerMap"
@@ -132,6 +134,7 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
 ): HandlerMap<RequirementsOf<Maps[number]>> => {
   const entries = new Map<string, Entry<unknown>>()
   for (const map of maps) {
+    if (!isMap(attempt(() => map.entries, undefined))) throw unexpected("what is merged", "HandlerMaps", map)
     for (const entry of map.entries.values()) add(entries, entry)
   }
   // The entries need the union of what the maps need, which the element type `unknown` has forgotten.

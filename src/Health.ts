@@ -144,7 +144,9 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
       waiting(internal.watchKey, (args) => {
         const question = internal.decodeQuestion(args)
         if (typeof question === "string") return Effect.fail(question)
-        return health.changes(question.component).pipe(
+        const changes = health.changes(question.component)
+        if (!Stream.isStream(changes)) return Effect.die(unexpected("the changes of a Health", "a Stream", changes))
+        return changes.pipe(
           Stream.map((status) => status === "Serving"),
           Stream.filter((isServing) => isServing !== question.known),
           Stream.runHead,

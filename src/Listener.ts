@@ -53,7 +53,7 @@ export interface Peer {
  * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
  *
  * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds none, that connection
- * is closed and an error is logged.
+ * is closed and an error is logged. What is neither a `HandlerMap` nor a function is a defect of making the listener, a TypeError.
  *
  * @category models
  * @since 0.1.0
@@ -79,6 +79,10 @@ export interface Accepted<out R = never> {
  *   connection.
  * - `close`: stops listening, ends `accept`, and destroys the connections that nobody has taken yet; those that were taken go on. It can
  *   be repeated. The end of the listener's Scope does the same.
+ *
+ * A server checks what a listener of one's own gives. An `accept` that dies, or is no Effect, ends the server with that defect. What it gives
+ * that is no connection, has no handlers or is served already is logged as an error, and the next one is accepted. A `close` that dies or takes
+ * longer than 10 seconds is logged, and the server ends without it.
  *
  * Source: `type Listener` of the Go package.
  *
@@ -407,7 +411,9 @@ export const mtls = Effect.fnUntraced(function*<R>(
   const address = `mtls://${below}`
   // What an async function gives is no Effect, and has no certificate.
   discard(tls)
-  let given = copyOf(Effect.isEffect(tls) ? yield* tls : tls)
+  const ask = (tls: Effect.Effect<TlsOptions, ListenerError>) =>
+    Effect.uninterruptibleMask((restore) => isolated(tls, restore))
+  let given = copyOf(Effect.isEffect(tls) ? yield* ask(tls) : tls)
   const first = makeHandshake(given)
   if (Result.isFailure(first)) {
     const reason = first.failure
@@ -460,6 +466,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
     )
   ).pipe(
     Effect.forever,
+    (loop) => Effect.uninterruptibleMask((restore) => isolated(loop, restore)),
     Effect.catchCause((cause) =>
       Effect.sync(() =>
         queue.close(
@@ -476,7 +483,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
   if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
     let isFailing = false
     const renew = Effect.gen(function*() {
-      const next = copyOf(yield* Effect.uninterruptibleMask((restore) => isolated(tls, restore)))
+      const next = copyOf(yield* ask(tls))
       if (isDeepStrictEqual(next, given)) return
       handshake = yield* Effect.fromResult(makeHandshake(next))
       given = next

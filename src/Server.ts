@@ -32,9 +32,10 @@ import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/background.ts"
-import { effectOf, unexpected } from "./internal/guard.ts"
+import { effectOf, isolated, unexpected } from "./internal/guard.ts"
 import { logged } from "./internal/log.ts"
 import { acceptFrom, isDuplex } from "./internal/net/arrivals.ts"
+import { ignoreError } from "./internal/net/connect.ts"
 import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
 import { isServed, ServerSession, type SessionSettings } from "./internal/server/session.ts"
@@ -188,7 +189,7 @@ const begin = <R>(
 
 /** Closes a connection that is not served after all, unless another session serves it. */
 const drop = (connection: Duplex): void => {
-  if (!isServed(connection)) attempt(() => void connection.destroy(), undefined)
+  if (!isServed(connection)) attempt(() => void connection.on("error", ignoreError).destroy(), undefined)
 }
 
 /** The address of a listener, which may be a user's own. It throws where there is none. */
@@ -266,7 +267,7 @@ export const serve = <R>(
         Effect.forEach([...sessions], shutdown, { concurrency: "unbounded", discard: true })
       )
       return Effect.onExit(
-        accepting,
+        Effect.uninterruptibleMask((restore) => isolated(accepting, restore)),
         () => Effect.ensuring(closing(listener, ending), Effect.sync(() => stopCounting()))
       )
     })
@@ -342,6 +343,7 @@ export const layer = <R, E, R2>(
       // Options that make no sense are a defect of the layer, not of the fiber that serves.
       yield* Effect.sync(() => serverSettings(options))
       const listening = yield* listener
+      const address = addressOf(listening)
       const serving = serve(listening, options).pipe(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
@@ -350,6 +352,6 @@ export const layer = <R, E, R2>(
         )
       )
       yield* Effect.forkScoped(serving)
-      return { address: listening.address }
+      return { address }
     })
   )

@@ -21,7 +21,14 @@ export const freshBytes = (size: number): Uint8Array => {
 }
 
 /** Whether a value is a Uint8Array; also one of another realm, as test runners that use a vm context make them. */
-export const isBytes = (u: unknown): u is Uint8Array => u instanceof Uint8Array || isUint8Array(u)
+export const isBytes = (u: unknown): u is Uint8Array => {
+  try {
+    return u instanceof Uint8Array || isUint8Array(u)
+  } catch {
+    // A proxy.
+    return false
+  }
+}
 
 /**
  * A copy of `bytes` from `start` to `end` that nothing else will ever write to.

@@ -11,13 +11,12 @@ import { attempt, clip } from "./userError.ts"
 const maxShownLength = 200
 
 /** A value in the text of an error. It does not throw, whatever the value. */
-export const shown = (value: unknown): string =>
-  clip(attempt(() => format(abridged(value)), `a ${typeof value}`), maxShownLength)
+export const shown = (value: unknown): string => clip(attempt(() => textOf(value), `a ${typeof value}`), maxShownLength)
 
-/** What would be long is not made into a text first: it may be any number of megabytes. */
-const abridged = (value: unknown): unknown => {
-  if (typeof value === "string") return clip(value, maxShownLength)
-  return ArrayBuffer.isView(value) ? `${value.constructor.name} of ${value.byteLength} bytes` : value
+/** What would be long is cut first, or not made into a text: it may be any number of megabytes. */
+const textOf = (value: unknown): string => {
+  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
+  return format(typeof value === "string" ? clip(value, maxShownLength) : value)
 }
 
 /**

@@ -8,7 +8,10 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
+import { discard } from "./guard.ts"
 import { textOf } from "./userError.ts"
+
+type Loggers = ReadonlySet<Logger.Logger<unknown, unknown>>
 
 const plain = new Set([Logger.defaultLogger])
 
@@ -19,19 +22,41 @@ const toStderr = (line: Effect.Effect<void>): Effect.Effect<void> =>
     Effect.provideService(Logger.LogToStderr, true)
   )
 
-/**
- * A line of the log that never fails, for fibers that are to go on. Where a logger throws, the line is written to stderr, with what the logger
- * threw: neither is lost.
- */
+/** A logger that does not throw. Where it would, its line is written to stderr, with what it threw: neither is lost. */
+const guarded = (logger: Logger.Logger<unknown, unknown>): Logger.Logger<unknown, void> =>
+  Logger.make((options) => {
+    try {
+      // One that is an async function gives a promise, which nobody waits for.
+      discard(logger.log(options))
+    } catch (defect) {
+      const { cause, fiber, logLevel, message } = options
+      // No line has one of these two, which are limits.
+      const level = logLevel === "All" || logLevel === "None" ? "Error" : logLevel
+      const line = Effect.logWithLevel(level)(...[message].flat(), cause)
+      const told = toStderr(Effect.andThen(line, Effect.logError("a logger threw", Cause.die(defect))))
+      // What was logged may be what cannot be shown.
+      const short = Effect.catchDefect(told, () => toStderr(Effect.logError(`a logger threw: ${textOf(defect)}`)))
+      Effect.runForkWith(fiber.context)(short)
+    }
+  })
+
+const guardedSets = new WeakMap<Loggers, Loggers>()
+
+const guardedSet = (loggers: Loggers): Loggers => {
+  let set = guardedSets.get(loggers)
+  if (set === undefined) {
+    set = new Set(Array.from(loggers, guarded))
+    guardedSets.set(loggers, set)
+  }
+  return set
+}
+
+/** A line of the log that never fails, for fibers that are to go on. */
 export const logged = (line: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.catchDefect(
-    line,
-    (defect) =>
-      toStderr(Effect.andThen(line, Effect.logError("a logger threw", Cause.die(defect)))).pipe(
-        // What was logged may be what cannot be shown.
-        Effect.catchDefect(() => toStderr(Effect.logError(`a logger threw: ${textOf(defect)}`))),
-        Effect.catchDefect(() => Effect.void)
-      )
+    Effect.updateService(line, Logger.CurrentLoggers, guardedSet),
+    // The loggers are none: there is nowhere to tell it.
+    () => Effect.void
   )
 
 /** Logs a line from plain code, in a context. It never throws. */
@@ -39,6 +64,6 @@ export const logIn = (context: Context.Context<never>, line: Effect.Effect<void>
   try {
     Effect.runForkWith(context)(logged(line))
   } catch {
-    // What else there is of a user's in a fiber's context has thrown: there is nowhere to tell it.
+    // What else there is of a user's in a fiber's context has thrown.
   }
 }

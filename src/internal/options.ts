@@ -2,6 +2,7 @@
  * What the options of clients and servers have in common: how they are checked, and the defaults of those that both have.
  */
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import { shown } from "./guard.ts"
 import { maxMessageSize } from "./protocol/frame.ts"
 import { attempt } from "./userError.ts"
@@ -58,15 +59,11 @@ export const duration = (
   otherwise: Duration.Input
 ): Duration.Duration => {
   const input = value ?? otherwise
-  const parsed = Duration.fromInput(input)
+  const parsed = attempt(() => Duration.fromInput(input), Option.none())
   // NaN would be taken for a duration of nothing.
   return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
     ? parsed.value
-    : invalid(
-      name,
-      typeof input === "object" ? attempt(() => JSON.stringify(input), "an object") : input,
-      "a duration of zero or more"
-    )
+    : invalid(name, input, "a duration of zero or more")
 }
 
 /** A duration of more than zero, which may be Infinity. */

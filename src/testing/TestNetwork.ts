@@ -47,6 +47,7 @@ import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time.ts"
 import { inMemory } from "../internal/transport/inMemory.ts"
+import { attempt } from "../internal/userError.ts"
 import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
 import * as Server from "../Server.ts"
 
@@ -139,7 +140,7 @@ const checkBytes = (what: string, value: number | undefined): Effect.Effect<numb
 
 const checkDelay = (input: Duration.Input | undefined): Effect.Effect<number, InvalidFaults> => {
   if (input === undefined) return Effect.succeed(0)
-  const millis = Option.map(Duration.fromInput(input), Duration.toMillis)
+  const millis = Option.map(attempt(() => Duration.fromInput(input), Option.none()), Duration.toMillis)
   // NaN would be taken for a duration of nothing.
   if (Option.isSome(millis) && Number.isFinite(millis.value) && millis.value >= 0 && !Number.isNaN(input)) {
     return Effect.succeed(millis.value)

@@ -72,11 +72,39 @@ describe("effect-call refuses", () => {
       }))
   }
 
-  it.effect("a module that cannot be loaded", () =>
-    Effect.gen(function*() {
-      const directory = yield* temporaryDirectory
-      writeFileSync(`${directory}/broken.mjs`, "throw new Error(\"no such luck\")")
-      const { message } = yield* failure("call", nobody, "a.b", "--module", `${directory}/broken.mjs`)
-      assert.match(message, /^cannot load .*broken\.mjs: no such luck$/)
-    }))
+  const modules: Readonly<Record<string, readonly [text: string, expected: RegExp]>> = {
+    "that throws": ["throw new Error('no such luck')", /^cannot load .*user\.mjs: no such luck$/],
+    "that throws later": ["await null; throw new Error('no such luck')", /^cannot load .*user\.mjs: no such luck$/],
+    "that throws a text": ["throw 'no such luck'", /^cannot load .*user\.mjs: no such luck$/],
+    "that throws nothing": ["throw undefined", /^cannot load .*user\.mjs: /],
+    "that throws what cannot be shown": ["throw Object.create(null)", /^cannot load .*user\.mjs: /],
+    "that throws an error that throws": [
+      "throw Object.defineProperty(new Error(), 'message', { get() { throw 1 } })",
+      /^cannot load .*user\.mjs: /
+    ],
+    "that is no JavaScript": ["export const = 1", /^cannot load .*user\.mjs: /],
+    "that exports nothing": ["export {}", /exports no component/],
+    "that exports other things": [
+      "export const a = null, b = 7, c = () => {}, d = Symbol('d'), e = Object.create(null), f = {}",
+      /exports no component/
+    ],
+    "that exports a proxy that throws": [
+      "export const a = new Proxy({}, { get() { throw 1 }, has() { throw 1 } })",
+      /exports no component/
+    ],
+    "that exports what only looks like a component": [
+      "export const a = { '~effect-call/Component': '~effect-call/Component', name: 'a', group: {} }",
+      /exports no component/
+    ]
+  }
+  for (const [name, [text, expected]] of Object.entries(modules)) {
+    it.effect(`a module ${name}`, () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        writeFileSync(`${directory}/user.mjs`, text)
+        const { code, message } = yield* failure("call", nobody, "a.b", "--module", `${directory}/user.mjs`)
+        assert.equal(code, 2)
+        assert.match(message, expected)
+      }))
+  }
 })

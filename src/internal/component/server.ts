@@ -209,7 +209,8 @@ class IncomingRpc implements Incoming {
     let uninterruptible = false
     try {
       const result = handler(payload, info)
-      if (Rpc.isWrapper(result)) {
+      // It is asked only of objects, and a handler may give anything.
+      if (typeof result === "object" && result !== null && Rpc.isWrapper(result)) {
         // Streams are refused where the component is made.
         effect = asEffect(handlerName, result.value as Effect.Effect<unknown, unknown>)
         uninterruptible = result.uninterruptible

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
-import { discard, effectOf, isolated, unexpected } from "../guard.ts"
+import { discard, effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isHandlerMap } from "../server/table.ts"
 import { attempt } from "../userError.ts"
@@ -31,51 +31,62 @@ const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArri
  * object that is made of it, with another `accept` in place of this one, means that.
  */
 interface ArrivalListener<R> extends Listener<R> {
-  readonly accept: Listener<R>["accept"] & {
-    readonly [acceptArrival]: (restore: Restore) => Effect.Effect<Arrival<R>, ListenerError>
-  }
+  readonly accept: ArrivalAccept<R>
 }
 
-const isArrivalListener = <R>(listener: Listener<R>): listener is ArrivalListener<R> =>
-  attempt(() => acceptArrival in listener.accept, false)
+type Accept<R> = Listener<R>["accept"]
+
+type ArrivalAccept<R> = Accept<R> & {
+  readonly [acceptArrival]: (restore: Restore) => Effect.Effect<Arrival<R>, ListenerError>
+}
+
+const isArrivalAccept = <R>(accept: Accept<R>): accept is ArrivalAccept<R> => acceptArrival in accept
+
+/** The accept of any listener. One that is none, or whose getter throws, is one that dies: that listener is broken. */
+const acceptOf = <R>(listener: Listener<R>, address: string): Accept<R> =>
+  effectOf(`the accept of the listener ${address}`, () => listener.accept)
 
 /** The arrivals of any listener. One that is not ours has picked its handlers, and has not said who its peer is. */
 export const arrivalsOf = <R>(
   listener: Listener<R>,
   address: string,
   restore: Restore
-): Effect.Effect<Arrival<R>, ListenerError> =>
-  isArrivalListener(listener)
-    ? listener.accept[acceptArrival](restore)
-    : Effect.map(acceptForeign(listener, address, restore), ({ connection, handlers }) => ({
+): Effect.Effect<Arrival<R>, ListenerError> => {
+  const accept = acceptOf(listener, address)
+  return isArrivalAccept(accept)
+    ? accept[acceptArrival](restore)
+    : Effect.map(acceptForeign(accept, address, restore), ({ connection, handlers }) => ({
       connection,
       handlers,
       peer: { address }
     }))
+}
 
 /** `accept` of any listener, in the caller's uninterruptible region. */
 export const acceptFrom = <R>(
   listener: Listener<R>,
   address: string,
   restore: Restore
-): Effect.Effect<Accepted<R>, ListenerError> =>
-  isArrivalListener(listener)
-    ? accepting(address, listener.accept[acceptArrival](restore))
-    : acceptForeign(listener, address, restore)
+): Effect.Effect<Accepted<R>, ListenerError> => {
+  const accept = acceptOf(listener, address)
+  return isArrivalAccept(accept)
+    ? accepting(address, accept[acceptArrival](restore))
+    : acceptForeign(accept, address, restore)
+}
 
 /** How long a listener is left alone that has given what is no connection: it may do so again and again. */
 const pause = "100 millis"
 
-/** `accept` of a listener that is not ours. What it gives may be anything. An accept that dies, or is none, is a listener that is broken. */
+/** `accept` of a listener that is not ours, which may give anything. */
 const acceptForeign = <R>(
-  listener: Listener<R>,
+  accept: Accept<R>,
   address: string,
   restore: Restore
 ): Effect.Effect<Accepted<R>, ListenerError> => {
-  const accept = Effect.suspend(() => effectOf(`the accept of the listener ${address}`, () => listener.accept))
-  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(isolated(accept, restore), (accepted) => {
+  const next: Effect.Effect<Accepted<R>, ListenerError> = Effect.flatMap(restore(accept), (accepted) => {
     const given = attempt(() => ({ connection: accepted.connection, handlers: accepted.handlers }), undefined)
     if (given !== undefined && isDuplex(given.connection)) return Effect.succeed(given)
+    discard(given?.connection)
     const what = `what the listener ${address} has accepted`
     const problem = unexpected(what, "a connection that is a Duplex, and its handlers", accepted)
     return logged(Effect.logError("a listener has accepted what is no connection", problem)).pipe(

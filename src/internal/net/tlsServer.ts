@@ -7,6 +7,9 @@ import type { Buffer } from "node:buffer"
 import { constants, X509Certificate } from "node:crypto"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
+import { isPromise } from "node:util/types"
+import { discard } from "../guard.ts"
+import { textOf } from "../userError.ts"
 import { describe, ignoreError } from "./connect.ts"
 import { checkedOptions, withoutValue } from "./tlsOptions.ts"
 
@@ -21,6 +24,31 @@ const hasCertificate = (ca: string | Buffer): boolean => {
 
 /** The longest that a timer can be. A handshake's time is limited by whoever waits for it, and Node's two minutes are not to come before that. */
 const longest = 2 ** 31 - 1
+
+/**
+ * The user's callbacks, where they may be async functions: nobody waits for those, and a failure of theirs would end the process. Where they throw
+ * at once, Node gives up the handshake.
+ */
+const guardedCallbacks = ({ ALPNCallback, SNICallback, pskCallback }: tls.TlsOptions): tls.TlsOptions => ({
+  ...(typeof SNICallback !== "function" ? {} : {
+    SNICallback: (servername, callback) => {
+      // Whatever its type says.
+      const given: unknown = SNICallback(servername, callback)
+      if (isPromise(given)) given.then(undefined, (error) => callback(asError(error)))
+    }
+  }),
+  ...(typeof ALPNCallback !== "function" ? {} : { ALPNCallback: (offered) => kept(ALPNCallback(offered)) }),
+  ...(typeof pskCallback !== "function" ? {} : {
+    pskCallback: (socket, identity) => kept(pskCallback(socket, identity))
+  })
+})
+
+const kept = <A>(given: A): A => {
+  discard(given)
+  return given
+}
+
+const asError = (error: unknown): Error => error instanceof Error ? error : new Error(textOf(error), { cause: error })
 
 /** The options of a server: the user's, checked, with which every client has to prove who it is. */
 const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, string> => {
@@ -45,6 +73,7 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
   return Result.succeed({
     handshakeTimeout: longest,
     ...checked.success,
+    ...guardedCallbacks(options),
     // A client that takes a session up again is not checked anew: it would get in with what has expired or was revoked since.
     secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_TICKET,
     requestCert: true,

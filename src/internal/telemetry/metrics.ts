@@ -250,6 +250,8 @@ export class ClientMetrics {
 /** What all servers of a process count. */
 export type ServerMetrics = StatsByAddress<ServerSource, ServerStats>
 
+const byName = ([a = ""]: ReadonlyArray<string>, [b = ""]: ReadonlyArray<string>): number => a < b ? -1 : a > b ? 1 : 0
+
 /** What there is once for each registry, and in it for each set of ambient attributes, since those are part of what a series is. */
 const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
   const made = new WeakMap<Metric.MetricRegistry, Map<string, A>>()
@@ -262,7 +264,9 @@ const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
       made.set(registry, inRegistry)
     }
     // Whatever their types say, they may be no texts.
-    const key = JSON.stringify(Object.entries(attributes).map(([name, value]) => [name, String(value)]).sort())
+    const key = JSON.stringify(
+      Object.entries<unknown>(attributes).map(([name, value]) => [name, String(value)]).toSorted(byName)
+    )
     let value = inRegistry.get(key)
     if (value === undefined) {
       // Only what is needed: it outlives whoever is the first to ask.

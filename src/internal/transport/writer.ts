@@ -19,6 +19,8 @@ interface LargeMessage {
   readonly type: number
   readonly head: Uint8Array
   readonly body: Uint8Array
+  /** The length that its header tells: bytes that are a user's may have been taken to another thread since. */
+  readonly size: number
 }
 
 /** What is asked about each message as it leaves, where the writer was told to ask. */
@@ -42,6 +44,11 @@ const pieceSize = 1_048_576
 
 /** From how many bytes on a batch may wait in a socket that has yet to drain. */
 const worthKeeping = 16_384
+
+const takenAway = (size: number): TypeError =>
+  new TypeError(
+    `the bytes of a message were taken away before they were sent: expected ${size} or more, which stay as they are`
+  )
 
 export class Writer {
   private readonly duplex: Duplex
@@ -162,7 +169,7 @@ export class Writer {
     } else if (!this.scheduled && !this.inRead) {
       this.schedule()
     }
-    this.queue.push({ id, type, head, body })
+    this.queue.push({ id, type, head, body, size: body.length })
     this.waiting += head.length + body.length
   }
 
@@ -255,6 +262,7 @@ export class Writer {
         if (asks || item.hasDeadlines) this.compact(item)
         ready = this.writeBatch(item) && ready
       } else if (this.leaves(item)) {
+        if (item.body.length !== item.size) throw takenAway(item.size)
         this.traffic.sent += item.head.length + item.body.length
         this.duplex.write(item.head)
         ready = this.duplex.write(item.body.length > pieceSize ? item.body.subarray(0, pieceSize) : item.body)
@@ -292,6 +300,7 @@ export class Writer {
   private writeRest(): boolean {
     // Looked at anew each time: where the other end answers while it is written to, this is called again from within.
     while (this.rest !== undefined) {
+      if (this.rest.length === 0) throw takenAway(pieceSize)
       const piece = this.rest.subarray(0, pieceSize)
       this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
       this.waiting -= piece.length
