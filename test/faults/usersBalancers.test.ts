@@ -2,7 +2,7 @@
  * Balancers and options of calls that go wrong: it is a defect, or a typed failure, of that one call, and the next one is answered.
  */
 import { describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Random, Schedule, Schema, SubscriptionRef } from "effect"
+import { Duration, Effect, type Exit, Fiber, Layer, Random, Schedule, Schema, SubscriptionRef } from "effect"
 import { Balancer, Component, Connection, Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"

@@ -32,9 +32,9 @@ const later: ReadonlyArray<readonly [what: string, spoil: Spoil, lost: RegExp | 
   [
     "_write calls back twice",
     (duplex) => {
-      const { _write } = duplex
+      const write = duplex._write.bind(duplex)
       duplex._write = (chunk, encoding, done) => {
-        _write.call(duplex, chunk, encoding, done)
+        write(chunk, encoding, done)
         done()
         done()
       }
@@ -44,9 +44,9 @@ const later: ReadonlyArray<readonly [what: string, spoil: Spoil, lost: RegExp | 
   [
     "write says nothing",
     (duplex) => {
-      const { write } = duplex
+      const write = duplex.write.bind(duplex)
       Object.assign(duplex, {
-        write: (chunk: Uint8Array) => void Reflect.apply(write, duplex, [chunk])
+        write: (chunk: Uint8Array) => void write(chunk)
       })
     },
     "goes on"

@@ -53,6 +53,10 @@ const failsOnce = Effect.fnUntraced(function*(
 /** Options with what their types do not allow. */
 const having = (wrong: object) => (tls: ConnectionOptions) => Effect.succeed({ ...tls, ...wrong })
 
+const throwing = (error: unknown) => () => {
+  throw error
+}
+
 /** An object that has a getter which throws. */
 const throwingAt = (name: string) => (tls: ConnectionOptions) =>
   Effect.succeed(Object.defineProperty({ ...tls }, name, { get: throws, enumerable: true }))
@@ -62,20 +66,12 @@ const rows: ReadonlyArray<readonly [what: string, reason: RegExp, wrong: Paramet
   [
     "checkServerIdentity that throws what is no error",
     /not this one$/,
-    having({
-      checkServerIdentity: () => {
-        throw "not this one"
-      }
-    })
+    having({ checkServerIdentity: throwing("not this one") })
   ],
   [
     "checkServerIdentity that throws what cannot be read",
     /could not be read/,
-    having({
-      checkServerIdentity: () => {
-        throw unreadable()
-      }
-    })
+    having({ checkServerIdentity: throwing(unreadable()) })
   ],
   ["checkServerIdentity that gives an Error", /boom$/, having({ checkServerIdentity: () => new Error("boom") })],
   [
