@@ -1,9 +1,11 @@
 /**
  * How code that a user gives us may go wrong, whatever its type says. Each way ends by itself, or is told by its name that it does not.
  */
-import { Effect } from "effect"
+import { Cause, Effect } from "effect"
 import { Duplex } from "node:stream"
+import { attempt } from "../../src/internal/userError.ts"
 import { turn } from "../Connection/support.ts"
+import { makeLog } from "../support/log.ts"
 
 /** A way to go wrong, in place of something that gives an effect. */
 export interface Way {
@@ -91,3 +93,7 @@ export const passing = (below: Duplex): Duplex => {
   below.on("error", () => {})
   return duplex
 }
+
+/** A log that also takes what cannot be read. */
+export const makeReadableLog = () =>
+  makeLog((cause) => attempt(() => Cause.pretty(cause), "a cause that cannot be read"))

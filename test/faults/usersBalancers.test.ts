@@ -9,8 +9,7 @@ import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { clientOver, open } from "../Component/support.ts"
 import { ask, startInMemory, untilState } from "../Connection/support.ts"
-import { makeLog } from "../support/log.ts"
-import { dies, never, succeedsWrong, throws, type Way, way, wrongAtFirst } from "./misbehaving.ts"
+import { dies, makeReadableLog, never, succeedsWrong, throws, type Way, way, wrongAtFirst } from "./misbehaving.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -78,7 +77,7 @@ describe("a balancer whose update throws", () => {
         isDefect(yield* Effect.exit(Connection.make(Resolver.constant(a.endpoint), { balancer })))
         state.isWrong = false
         const list = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([a.endpoint])
-        const log = makeLog()
+        const log = makeReadableLog()
         const connection = yield* Connection.make(Resolver.fromSubscriptionRef(list), { balancer }).pipe(
           Effect.provide(log.layer)
         )

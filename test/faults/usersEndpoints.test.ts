@@ -9,9 +9,8 @@ import * as assert from "node:assert/strict"
 import * as net from "node:net"
 import { Duplex, Readable } from "node:stream"
 import { ask, start, startOn, turn, untilState } from "../Connection/support.ts"
-import { makeLog } from "../support/log.ts"
 import { memory, tcp } from "../support/networks.ts"
-import { dies, failsWrong, never, succeedsWrong, type Way, way, wrongAtFirst } from "./misbehaving.ts"
+import { dies, failsWrong, makeReadableLog, never, succeedsWrong, type Way, way, wrongAtFirst } from "./misbehaving.ts"
 
 /** Short, since each row waits for it. */
 const options = { dialTimeout: "150 millis", backoff: { initial: 1, max: 1 } } as const
@@ -72,7 +71,7 @@ describe("the dial of an endpoint that", () => {
             }
           }
           const failures: Array<string | undefined> = []
-          const log = makeLog()
+          const log = makeReadableLog()
           const connection = yield* Connection.make(Resolver.constant(endpoint), { ...options, eager }).pipe(
             Effect.provide(log.layer)
           )
@@ -154,7 +153,7 @@ describe("the dial of an endpoint that", () => {
             Effect.andThen(Effect.addFinalizer(() => dirty), Effect.fail(new Endpoint.DialError({ message: "no" }))),
           () => a.endpoint.dial
         )
-        const log = makeLog()
+        const log = makeReadableLog()
         const connection = yield* Connection.make(
           Resolver.constant({ address: a.endpoint.address, dial: Effect.suspend(next) }),
           options
@@ -235,7 +234,7 @@ const isRefused = Effect.fnUntraced(function*(wrong: Endpoint.Endpoint, reason: 
 
   const b = yield* startOn(memory)("b")
   const lists: Array<ReadonlyArray<Endpoint.Endpoint>> = [[good], [good, wrong], [b.endpoint]]
-  const log = makeLog()
+  const log = makeReadableLog()
   let asked = 0
   const connection = yield* Connection.make({
     isConstant: false,

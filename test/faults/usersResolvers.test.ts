@@ -9,8 +9,17 @@ import { TestNetwork } from "effect-call/testing"
 import { Dns } from "effect/net"
 import * as assert from "node:assert/strict"
 import { ask, startInMemory, turn, until, untilState } from "../Connection/support.ts"
-import { makeLog } from "../support/log.ts"
-import { dies, failsWrong, never, succeedsWrong, throws, type Way, way, wrongAtFirst } from "./misbehaving.ts"
+import {
+  dies,
+  failsWrong,
+  makeReadableLog,
+  never,
+  succeedsWrong,
+  throws,
+  type Way,
+  way,
+  wrongAtFirst
+} from "./misbehaving.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -63,7 +72,7 @@ describe("a resolver whose resolve", () => {
           assert.match(String(exit), /boom|expected|Not a valid effect|toString threw|Interrupt|undefined/)
         }
 
-        const log = makeLog()
+        const log = makeReadableLog()
         const { resolver } = scripted(() => set([a.endpoint], "0"), () =>
           give(), () =>
           give(), () =>
@@ -88,7 +97,7 @@ describe("a resolver whose resolve", () => {
           () => Effect.andThen(Deferred.await(heard), set([b!], "1"))
         )
         const ref = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([c!])
-        const log = makeLog()
+        const log = makeReadableLog()
         const connection = yield* Connection.make(
           Resolver.merge(resolver, Resolver.fromSubscriptionRef(ref))
         ).pipe(Effect.provide(log.layer))
@@ -131,7 +140,7 @@ describe("a resolver whose resolve", () => {
         yield* untilState(connection, isListed(b.endpoint))
         assert.equal(yield* ask(connection), "b")
       }
-      const log = makeLog()
+      const log = makeReadableLog()
       const { resolver } = scripted(
         () => set([a.endpoint], "0"),
         () => Effect.succeed({ endpoints: [b.endpoint], version: evil as never }),
@@ -186,7 +195,7 @@ describe("the refresh of a resolver that", () => {
             resolve: () => Effect.succeed({ endpoints: [] }),
             refresh: Effect.sync(() => void told.other++)
           }
-          const log = makeLog()
+          const log = makeReadableLog()
           const connection = yield* Connection.make(merged ? Resolver.merge(other, resolver) : resolver, {
             backoff: { initial: 1, max: 1 },
             eager: true
@@ -205,7 +214,7 @@ describe("the refresh of a resolver that", () => {
       Effect.gen(function*() {
         const a = yield* startInMemory("a")
         const gone = yield* TestNetwork.endpoint("gone")
-        const log = makeLog()
+        const log = makeReadableLog()
         const resolver = {
           isConstant: false,
           resolve: (version?: Resolver.Version) => version === undefined ? set([gone, a.endpoint], "0") : Effect.never,
@@ -268,7 +277,7 @@ describe("a function of a combinator that", () => {
         const [a, b] = [yield* startInMemory("a"), yield* startInMemory("b")]
         const list = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([a.endpoint])
         let isWrong = false
-        const log = makeLog()
+        const log = makeReadableLog()
         const connection = yield* Connection.make(
           Resolver.map(Resolver.fromSubscriptionRef(list), (endpoint) => isWrong ? f() : endpoint)
         ).pipe(Effect.provide(log.layer))
@@ -303,7 +312,7 @@ describe("a source of endpoints that", () => {
         const a = yield* startInMemory("a")
         const empty = yield* Resolver.fromStream(Stream.fromEffect(Effect.suspend((): Effect.Effect<never> => give())))
         assert.ok(Exit.isFailure(yield* Effect.exit(Connection.make(empty))))
-        const log = makeLog()
+        const log = makeReadableLog()
         const resolver = yield* Resolver.fromStream(
           Stream.concat(
             Stream.succeed([a.endpoint]),
@@ -322,7 +331,7 @@ describe("a source of endpoints that", () => {
       const [a, b] = [yield* startInMemory("a"), yield* startInMemory("b")]
       for (const odd of [undefined, null, 5, "tcp://a:1", [undefined], {}]) {
         const list = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([a.endpoint])
-        const log = makeLog()
+        const log = makeReadableLog()
         const connections = yield* Effect.provide(
           Effect.all([
             Connection.make(Resolver.fromSubscriptionRef(list)),

@@ -10,9 +10,17 @@ import * as assert from "node:assert/strict"
 import type { Duplex } from "node:stream"
 import type { ConnectionOptions } from "node:tls"
 import { untilState } from "../Connection/support.ts"
-import { makeLog } from "../support/log.ts"
 import { bytesOf, certificates, echo, handlers, textOf } from "../support/networks.ts"
-import { dies, never, passing, succeedsWrong, throws, unreadable, wrongAtFirst } from "./misbehaving.ts"
+import {
+  dies,
+  makeReadableLog,
+  never,
+  passing,
+  succeedsWrong,
+  throws,
+  unreadable,
+  wrongAtFirst
+} from "./misbehaving.ts"
 
 const options = { dialTimeout: "300 millis", backoff: { initial: 1, max: 1 } } as const
 
@@ -32,7 +40,7 @@ const failsOnce = Effect.fnUntraced(function*(
 ) {
   const { endpoint, tls } = yield* serve
   for (const eager of [false, true]) {
-    const log = makeLog()
+    const log = makeReadableLog()
     const next = wrongAtFirst(() => wrong(tls), () => Effect.succeed(tls))
     const connection = yield* Connection.make(
       Resolver.constant(Endpoint.mtls(Effect.suspend(next), endpoint)),
