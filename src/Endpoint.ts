@@ -52,7 +52,9 @@ export interface Attributes {
  *
  * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
  * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted. It can be run any
- *   number of times. A `Connection` limits the time it may take, by interrupting it, and waits for what it cleans up.
+ *   number of times, and gives another Duplex each time. A `Connection` limits the time it may take, by interrupting it; what it cleans up is
+ *   waited for when the `Connection` closes. Whatever else goes wrong with it (it throws, is no Effect, dies, gives no Duplex) is a dial that
+ *   has failed.
  *
  * **Example** (an endpoint of your own: the standard streams of a child process)
  *

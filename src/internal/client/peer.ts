@@ -28,6 +28,7 @@ import * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf } from "../guard.ts"
+import { logged } from "../log.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
 import { isInMemory } from "../transport/inMemory.ts"
@@ -306,9 +307,9 @@ export class Peer {
     return Effect.catchCause(
       Scope.close(own, Exit.void),
       (cause) =>
-        Effect.annotateLogs(Effect.logError("what a dial had opened could not be closed", cause), {
+        logged(Effect.annotateLogs(Effect.logError("what a dial had opened could not be closed", cause), {
           endpoint: this.address
-        })
+        }))
     )
   }
 

@@ -36,9 +36,11 @@ const identityCheck =
 /** An error of which Node can read what it does: its code and its message. */
 const refusable = (error: unknown): Error => {
   const refusal = readable(error)
-  return attempt(() => "code" in refusal && refusal.code === undefined || true, false)
-    ? refusal
-    : new Error(textOf(error), { cause: error })
+  const isReadable = attempt(() => {
+    Reflect.get(refusal, "code")
+    return true
+  }, false)
+  return isReadable ? refusal : new Error(textOf(error), { cause: error })
 }
 
 /**

@@ -10,7 +10,7 @@ const methods = ["on", "off", "write", "end", "cork", "uncork", "pause", "resume
 
 const isDuplex = (given: unknown): given is Duplex =>
   typeof given === "object" && given !== null &&
-  // Its getters, where it is something else, may throw.
+  // Its getters, where it is something else, may throw. What it is, is found out here.
   attempt(() => methods.every((name) => name in given && typeof (given as Duplex)[name] === "function"), false)
 
 /** Those that are in use, or were. */
