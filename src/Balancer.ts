@@ -31,6 +31,7 @@ import * as peak from "./internal/balancer/peakEwma.ts"
 import * as subsets from "./internal/balancer/subset.ts"
 import * as weights from "./internal/balancer/weighted.ts"
 import * as zones from "./internal/balancer/zoneAware.ts"
+import { effectOf } from "./internal/guard.ts"
 import { invalid, wholeNumber } from "./internal/options.ts"
 
 /**
@@ -299,7 +300,8 @@ export const consistentHash: Effect.Effect<Balancer> = Effect.sync(consistent.co
 export const zoneAware = (zone: string, balancer: Effect.Effect<Balancer> = roundRobin): Effect.Effect<Balancer> =>
   Effect.gen(function*() {
     if (typeof zone !== "string") return invalid("zone", zone, "the name of a zone")
-    return zones.zoneAware(zone, yield* balancer, yield* balancer)
+    const make = internal.balancerOf(() => balancer)
+    return zones.zoneAware(zone, yield* make, yield* make)
   })
 
 /**
@@ -344,12 +346,14 @@ export interface SubsetOptions {
  */
 export const subset = (
   size: number,
-  { client }: SubsetOptions,
+  options: SubsetOptions,
   balancer: Effect.Effect<Balancer> = roundRobin
 ): Effect.Effect<Balancer> =>
   Effect.gen(function*() {
+    const { client } = options
     if (typeof client !== "string" || client === "") return invalid("client", client, "the name of the client")
-    return subsets.subset(wholeNumber("size", size, 1, 1), client, yield* balancer, yield* balancer)
+    const make = internal.balancerOf(() => balancer)
+    return subsets.subset(wholeNumber("size", size, 1, 1), client, yield* make, yield* make)
   })
 
 /**
@@ -389,7 +393,7 @@ export const make = (
         Effect.suspend(() =>
           current.length === 0
             ? Effect.fail(new Unreachable({ message: internal.noEndpoints, attempts: [] }))
-            : pick(current, options)
+            : effectOf("the pick of the balancer", () => pick(current, options))
         )
     }
   })

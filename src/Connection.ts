@@ -35,12 +35,14 @@ import type * as Stream from "effect/Stream"
 import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
 import { background } from "./internal/background.ts"
+import { balancerOf } from "./internal/balancer.ts"
 import { CurrentOptions, mergeOptions } from "./internal/callOptions.ts"
 import { type Resume, startTyped, type TypedConnection, type TypedRequest } from "./internal/client/call.ts"
 import { Client } from "./internal/client/client.ts"
 import { clientSettings } from "./internal/client/options.ts"
 import { watch } from "./internal/client/watch.ts"
 import { unexpected } from "./internal/guard.ts"
+import { ask, refresher } from "./internal/resolver/given.ts"
 import { textOf } from "./internal/userError.ts"
 import type { MethodKey } from "./MethodKey.ts"
 import * as Resolver from "./Resolver.ts"
@@ -295,13 +297,13 @@ export const make = Effect.fnUntraced(function*(
   options?: ClientOptions
 ): Effect.fn.Return<Connection, Unreachable | Resolver.ResolverError, Scope.Scope> {
   const settings = clientSettings(options)
-  const first = yield* resolver.resolve()
+  const first = yield* ask(resolver)
   if (resolver.isConstant && first.endpoints.length === 0) {
     const why = first.problem === undefined ? "" : `: ${textOf(first.problem)}`
     return yield* new Unreachable({ message: `the resolver is constant and has no endpoints${why}`, attempts: [] })
   }
   const context = yield* background
-  const balancer = yield* (options?.balancer ?? Balancer.roundRobin)
+  const balancer = yield* balancerOf(() => options?.balancer ?? Balancer.roundRobin)
   const clock = yield* Clock.Clock
   return yield* Effect.uninterruptible(Effect.gen(function*() {
     const outer = yield* Scope.fork(yield* Effect.scope)
@@ -309,7 +311,7 @@ export const make = Effect.fnUntraced(function*(
     const { refresh } = resolver
     const onTrouble = refresh === undefined
       ? constVoid
-      : () => void Fiber.runIn(Effect.runForkWith(context)(refresh), scope)
+      : refresher(refresh, (effect) => void Fiber.runIn(Effect.runForkWith(context)(effect), scope))
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)

@@ -17,6 +17,7 @@ import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { DeadlineExceeded } from "./CallError.ts"
 import { Current, remainingMillis } from "./internal/deadline.ts"
+import { shown } from "./internal/guard.ts"
 import { nowMillis, sleepMillis } from "./internal/time.ts"
 
 const isOver = (own: Duration.Duration, inherited: boolean): DeadlineExceeded =>
@@ -70,7 +71,11 @@ export const within: {
   2,
   <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E | DeadlineExceeded, R> =>
     Effect.withFiber<A, E | DeadlineExceeded, R>((fiber) => {
-      const own = Duration.fromInputUnsafe(duration)
+      const parsed = Duration.fromInput(duration)
+      if (Option.isNone(parsed)) {
+        return Effect.die(new RangeError(`Deadline.within: expected a duration, got ${shown(duration)}`))
+      }
+      const own = parsed.value
       const ownMillis = Duration.toMillis(own)
       const ambient = fiber.getRef(Current)
       const ambientMillis = ambient === undefined ? Infinity : remainingMillis(ambient)

@@ -19,9 +19,11 @@ import * as Scope from "effect/Scope"
 import type { NetConnectOpts, OnReadOpts, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { ConnectionOptions } from "node:tls"
+import { effectOf } from "./internal/guard.ts"
 import { isUnspecified, parseAddress, parseTarget } from "./internal/net/address.ts"
 import { connect, connectOptions, describe } from "./internal/net/connect.ts"
 import { clientOptions, connectTls } from "./internal/net/tlsClient.ts"
+import { take } from "./internal/transport/given.ts"
 import { markOf } from "./internal/transport/inMemory.ts"
 import { dialOnread } from "./internal/transport/onread.ts"
 
@@ -50,7 +52,9 @@ export interface Attributes {
  *
  * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
  * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted. It can be run any
- *   number of times. A `Connection` limits the time it may take, by interrupting it, and waits for what it cleans up.
+ *   number of times, and gives another Duplex each time. A `Connection` limits the time it may take, by interrupting it; what it cleans up is
+ *   waited for when the `Connection` closes. Whatever else goes wrong with it (it throws, is no Effect, dies, gives no Duplex) is a dial that
+ *   has failed.
  *
  * **Example** (an endpoint of your own: the standard streams of a child process)
  *
@@ -311,8 +315,9 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  *   name or an IP address. Required where that has none, as with a Unix socket or an endpoint of your own.
  * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken, also where a
  *   `secureContext` would.
- * - `rejectUnauthorized` cannot be false, and `socket`, `host` and `port` do not change what is dialed. A `session` is not taken up again:
- *   each server is checked in full.
+ * - `rejectUnauthorized` cannot be false, `pskCallback` cannot be given, and `socket`, `host` and `port` do not change what is dialed. A
+ *   `session` is not taken up again: each server is checked in full.
+ * - `checkServerIdentity` refuses a server with whatever it gives but undefined or null, and with what it throws.
  *
  * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name and a handshake that fails are a
  * `DialError`; the connection below is destroyed then, as it is when dialing is interrupted. With TLS 1.3 a server refuses a client only after the client's side
@@ -353,7 +358,9 @@ export const mtls = (
   const secure = Effect.gen(function*() {
     const options = clientOptions(Effect.isEffect(tls) ? yield* tls : tls, hostOf(endpoint))
     if (Result.isFailure(options)) return yield* invalidDial(address, options.failure)
-    const connection = yield* endpoint.dial
+    const connection = yield* effectOf(`the dial of ${endpoint.address}`, () => endpoint.dial)
+    const wrong = take(connection)
+    if (wrong !== undefined) return yield* invalidDial(address, `the dial of ${endpoint.address}: ${wrong}`)
     return yield* Effect.mapError(connectTls(connection, options.success), (error) => dialFailed(address, error))
   })
   const { priority, weight, zone } = endpoint

@@ -28,10 +28,12 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Endpoint } from "./Endpoint.ts"
+import { effectOf } from "./internal/guard.ts"
 import { invalid } from "./internal/options.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
 import * as internalDns from "./internal/resolver/dns.ts"
+import { ask, checkedResolver } from "./internal/resolver/given.ts"
 import {
   again,
   InvalidResolver,
@@ -47,6 +49,7 @@ import { nodeDns } from "./internal/resolver/nodeDns.ts"
 import { isScheme, parseEndpoints, splitFile, splitScheme } from "./internal/resolver/parse.ts"
 import * as internalStream from "./internal/resolver/stream.ts"
 import * as internalTimeToLive from "./internal/resolver/timeToLive.ts"
+import { isInstance, textOf } from "./internal/userError.ts"
 
 /**
  * The version of a set of endpoints.
@@ -600,7 +603,7 @@ export const filter: {
 
 const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resolution): Resolver => ({
   isConstant: self.isConstant,
-  resolve: (version) => Effect.map(self.resolve(version), f),
+  resolve: (version) => Effect.map(ask(self, version), f),
   refresh: self.refresh
 })
 
@@ -761,6 +764,10 @@ export const Schemes: Context.Reference<ReadonlyMap<string, Scheme>> = Context.R
   }
 )
 
+/** What a scheme, which may be of a user's own, makes of an address. */
+const madeBy = <R>(scheme: string, make: Scheme<R>, address: string): ReturnType<Scheme<R>> =>
+  Effect.map(effectOf(`the scheme ${scheme}`, () => make(address)), checkedResolver)
+
 /**
  * Adds schemes of one's own to those that {@link parse} knows where the layer is provided; one that is there already is replaced. What they need,
  * beside {@link SchemeServices}, the layer needs. A scheme is in small letters.
@@ -799,7 +806,7 @@ export const layerSchemes = <R = never>(
         known.set(scheme, (address) =>
           // What is there where the text is read comes first: its Scope is the one that matters.
           Effect.updateContext(
-            make(address),
+            madeBy(scheme, make, address),
             (own: Context.Context<SchemeServices>) => Context.merge(context, own) as Context.Context<R | SchemeServices>
           ))
       }
@@ -855,8 +862,8 @@ export const parse = Effect.fnUntraced(function*(
     return yield* new InvalidResolver({ message, text })
   }
   return yield* Effect.mapError(
-    make(address),
-    (error) => error._tag === "InvalidResolver" ? new InvalidResolver({ message: error.message, text }) : error
+    madeBy(scheme, make, address),
+    (error) => isInstance(error, ResolverError) ? error : new InvalidResolver({ message: textOf(error), text })
   )
 })
 

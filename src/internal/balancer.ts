@@ -8,6 +8,7 @@ import * as Random from "effect/Random"
 import type { Balancer, EndpointView, PickOptions } from "../Balancer.ts"
 import { Unreachable } from "../CallError.ts"
 import type { Endpoint } from "../Endpoint.ts"
+import { effectOf, unexpected } from "./guard.ts"
 
 /**
  * The key of a balancer's immediate pick.
@@ -37,6 +38,25 @@ export const withPickNow = (balancer: Balancer, now: ImmediateBalancer[typeof pi
   return balancer as ImmediateBalancer
 }
 
+/** Whether a value is a balancer. */
+const isBalancer = (u: unknown): u is Balancer =>
+  typeof u === "object" && u !== null && "update" in u && typeof u.update === "function" && "pick" in u &&
+  typeof u.pick === "function"
+
+/** What a user's code gives as a balancer. It throws where that is none. */
+export const checkedBalancer = (given: unknown): Balancer => {
+  if (!isBalancer(given)) throw unexpected("the balancer", "an object with update and pick", given)
+  return given
+}
+
+/** A balancer that a user's effect makes. */
+export const balancerOf = (make: () => Effect.Effect<Balancer>): Effect.Effect<Balancer> =>
+  Effect.map(effectOf("what makes the balancer", make), checkedBalancer)
+
+/** What a balancer picks, which may be one of a user's own. */
+export const pickOf = (balancer: Balancer, options: PickOptions): Effect.Effect<Endpoint, Unreachable> =>
+  effectOf("the pick of the balancer", () => balancer.pick(options))
+
 /** A balancer from how it picks at once, and why it does not where there is nothing to pick. */
 export const make = (
   update: (endpoints: ReadonlyArray<Endpoint>, views: ReadonlyArray<EndpointView> | undefined) => void,
@@ -62,7 +82,7 @@ export const allAvoided = "every endpoint was tried, is in backoff or is left al
 
 /** What is wrong with a shard key outside u64. */
 export const notAShardKey = (shardKey: bigint): string =>
-  `shard key ${shardKey} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
+  `shard key ${String(shardKey)} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
 
 // Endpoints that have gone are remembered up to this many, so that a rotation survives lists that come and go.
 const rememberedAddresses = 1024
@@ -129,8 +149,8 @@ const shardOf = (key: bigint, count: number): number => {
   return key >= 0n && key <= maxShardKey ? Number(key % BigInt(count)) : -1
 }
 
-/** Whether a key is a u64. */
-export const isShardKey = (key: bigint): boolean => BigInt.asUintN(64, key) === key
+/** Whether a key is a u64. Whatever its type says, it may be anything. */
+export const isShardKey = (key: bigint): boolean => typeof key === "bigint" && BigInt.asUintN(64, key) === key
 
 /** How often an endpoint is drawn from all of them before the free ones are counted. */
 const firstTries = 4

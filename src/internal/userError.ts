@@ -140,6 +140,10 @@ const stackGetterOf = (error: object): unknown => {
 /** How V8 reads the stack of its own errors. Before Node 24 it is a field. */
 const stackGetter = stackGetterOf(new Error())
 
+/** The error, where it is one that can be read, or one that says what is known of it. */
+export const readable = (error: unknown): Error =>
+  isInstance(error, Error) && isReadable(error) ? error : standInFor(error, maxLinks)
+
 /** Cuts a text that is too long, between two characters. */
 export const clip = (text: string, maxLength: number = maxTextLength): string =>
   text.length <= maxLength ? text : `${text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "")}…`

@@ -189,7 +189,7 @@ describe("a handler that succeeds with what is no bytes", () => {
           assert.deepEqual([error._tag, error.message], ["RemoteError", "internal error: the handler died"])
         }
         assert.deepEqual(log.lines.map(({ message }) => message), ["a handler died", "a handler died"])
-        assert.match(log.lines[0]!.cause, /a handler's result is a Uint8Array, got object/)
+        assert.match(log.lines[0]!.cause, /the result of .*: expected a Uint8Array, got /)
       }).pipe(Effect.provide(log.layer))
     })
   }

@@ -9,15 +9,15 @@ export interface Line {
   readonly annotations: Readonly<Record<string, unknown>>
 }
 
-/** A log of its own: provide `layer` to whatever is to be written to it in place of the console. */
-export const makeLog = () => {
+/** A log of its own: provide `layer` to whatever is to be written to it in place of the console. It throws where `show` does. */
+export const makeLog = (show: (cause: Cause.Cause<unknown>) => string = Cause.pretty) => {
   const lines: Array<Line> = []
   const waiting: Array<() => void> = []
   const logger = Logger.make(({ cause, fiber, logLevel, message }) => {
     lines.push({
       level: logLevel,
       message: (Array.isArray(message) ? message : [message]).map(String).join(" "),
-      cause: cause.reasons.length === 0 ? "" : Cause.pretty(cause),
+      cause: cause.reasons.length === 0 ? "" : show(cause),
       annotations: fiber.getRef(References.CurrentLogAnnotations)
     })
     for (const resume of waiting.splice(0)) resume()

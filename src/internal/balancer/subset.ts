@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import type { Balancer, EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { isImmediate, pickNow, withPickNow } from "../balancer.ts"
+import { isImmediate, pickNow, pickOf, withPickNow } from "../balancer.ts"
 import { changed, nothingKnown } from "./endpoints.ts"
 import { hashText, mix } from "./hash.ts"
 
@@ -56,26 +56,27 @@ export const subset = (size: number, client: string, own: Balancer, spare: Balan
       if (ranked !== undefined && !avoid.has(ranked.endpoint.address)) next.push(ranked)
     }
     if (next.length === standIns.length && next.every((ranked, index) => ranked === standIns[index])) return
-    standIns = next
     give(spare, next)
+    standIns = next
   }
 
   const balancer: Balancer = {
     update: (endpoints, views) => {
       const update = changed(known, endpoints, views)
       if (update === undefined) return
-      known = update
       order = inOrderOf(seed, endpoints, views)
       give(own, order.slice(0, size))
       standIns = []
       give(spare, standIns)
+      // Now that both have taken it: those of a user's own may throw.
+      known = update
     },
     pick: (options) =>
       order.length <= size
-        ? own.pick(options)
-        : Effect.catch(own.pick(options), (error) => {
+        ? pickOf(own, options)
+        : Effect.catch(pickOf(own, options), (error) => {
           standIn(options.avoid)
-          return standIns.length === 0 ? Effect.fail(error) : spare.pick(options)
+          return standIns.length === 0 ? Effect.fail(error) : pickOf(spare, options)
         })
   }
   if (!isImmediate(own) || !isImmediate(spare)) return balancer

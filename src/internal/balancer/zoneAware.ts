@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { Balancer, EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { isImmediate, pickNow, withPickNow } from "../balancer.ts"
+import { isImmediate, pickNow, pickOf, withPickNow } from "../balancer.ts"
 import { changed, fullWeight, type Known, nothingKnown } from "./endpoints.ts"
 
 /** A zone with so many times as much weight as it needs is taken for the usual case: without 29 % of it, it still is enough. */
@@ -115,17 +115,18 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
     update: (endpoints, views) => {
       const update = changed(known, endpoints, views)
       if (update === undefined) return
-      known = update
       near.update(endpoints, views, (endpoint) => endpoint.zone === zone)
       far.update(endpoints, views, (endpoint) => endpoint.zone !== zone)
+      // Now that both have taken it: those of a user's own may throw.
+      known = update
       picksLeft = 0
       foundWithout = new Set()
     },
     pick: (options) =>
       Effect.withFiber((fiber) => {
         const [first, second] = staysHere(options, fiber.context) ? [near, far] : [far, near]
-        const pick = first.balancer.pick(options)
-        return second.isEmpty ? pick : Effect.catch(pick, () => second.balancer.pick(options))
+        const pick = pickOf(first.balancer, options)
+        return second.isEmpty ? pick : Effect.catch(pick, () => pickOf(second.balancer, options))
       })
   }
   if (!isImmediate(own) || !isImmediate(others)) return balancer

@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import type * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -24,12 +25,23 @@ import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import type { Resolution, ResolverError } from "../../Resolver.ts"
-import { type ImmediateBalancer, isImmediate, isSharding, isShardKey, maxShardKey, pickNow } from "../balancer.ts"
+import {
+  checkedBalancer,
+  type ImmediateBalancer,
+  isImmediate,
+  isSharding,
+  isShardKey,
+  maxShardKey,
+  pickNow,
+  pickOf
+} from "../balancer.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
+import { effectOf, notAnEffect, shown, unexpected } from "../guard.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
+import { uniform } from "../random.ts"
 import { distinct } from "../resolver/endpoints.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
@@ -94,16 +106,6 @@ const noAttempts = (): Attempts => ({ tried: new Set(), failures: new Map(), los
 const choose = (avoided: Avoided, balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> =>
   avoided.all === avoided.forShards || shardKey === undefined || !isSharding(balancer) ? avoided.all : avoided.forShards
 
-/** What is wrong with an endpoint's attributes is a bug of whoever listed it. */
-const checkAttributes = ({ address, priority = 0, weight = 1 }: Endpoint): void => {
-  if (!(weight > 0 && weight < Infinity)) {
-    throw new RangeError(`the weight of ${address}: expected a number above 0, got ${weight}`)
-  }
-  if (!Number.isInteger(priority) || priority < 0) {
-    throw new RangeError(`the priority of ${address}: expected a whole number from 0 on, got ${priority}`)
-  }
-}
-
 export class Client implements PoolOwner, Audience {
   private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
   readonly onTrouble: () => void
@@ -159,7 +161,7 @@ export class Client implements PoolOwner, Audience {
       scope,
       metrics,
       warnings: new Warnings(clock),
-      random: () => random.nextDoubleUnsafe()
+      random: () => uniform(random)
     }
     this.clock = clock
     this.balancer = balancer
@@ -213,11 +215,11 @@ export class Client implements PoolOwner, Audience {
     if (this.settings.metrics !== undefined) this.settings.metrics.resolverFailures++
   }
 
-  /** Takes over a new set of endpoints; of several with one address the first counts. */
+  /** Takes over a new set of endpoints, which was checked; of several with one address the first counts. */
   update(listed: ReadonlyArray<Endpoint>): void {
     if (this.closed) return
     const endpoints = distinct(listed)
-    endpoints.forEach(checkAttributes)
+    const hasPriorities = endpoints.some(({ priority = 0 }) => priority !== (endpoints[0]?.priority ?? 0))
     const views = endpoints.map((endpoint) =>
       this.pools.get(endpoint.address) ?? new Pool(endpoint, this.settings, this)
     )
@@ -225,7 +227,7 @@ export class Client implements PoolOwner, Audience {
     this.balancer.update(endpoints, views)
     this.endpoints = endpoints
     this.views = views
-    this.hasPriorities = endpoints.some(({ priority = 0 }) => priority !== (endpoints[0]?.priority ?? 0))
+    this.hasPriorities = hasPriorities
     for (const pool of views) if (!this.pools.has(pool.address)) this.pools.set(pool.address, pool)
     for (const [index, pool] of views.entries()) {
       // By a logger that has heard of the one before.
@@ -406,7 +408,7 @@ export class Client implements PoolOwner, Audience {
     let balancer = this.balancer
     let immediate = this.immediate
     if (options?.balancer !== undefined) {
-      balancer = options.balancer
+      balancer = checkedBalancer(options.balancer)
       immediate = isImmediate(balancer) ? balancer : undefined
       balancer.update(this.endpoints, this.views)
     }
@@ -417,9 +419,11 @@ export class Client implements PoolOwner, Audience {
     if (immediate !== undefined) {
       endpoint = immediate[pickNow](this.pickOptions(options), context)
     } else {
-      picked = balancer.pick(this.pickOptions(options))
+      // Whatever its type says, it may be nothing.
+      picked = balancer.pick(this.pickOptions(options)) ??
+        Effect.die(notAnEffect("the pick of the balancer", undefined))
       // What has succeeded already need not be run. `isExit` forgets the type of the value.
-      if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = picked.value as Endpoint
+      if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = (picked.value as Endpoint | null) ?? undefined
     }
     const pool = endpoint === undefined ? undefined : this.pools.get(endpoint.address)
     const session = pool?.take()
@@ -472,7 +476,9 @@ export class Client implements PoolOwner, Audience {
     const shardKey = call.options?.shardKey
     if (shardKey !== undefined && !isShardKey(shardKey)) {
       return new Unreachable({
-        message: `shard key ${shardKey} of ${call.method} is not a u64: expected 0 to ${maxShardKey}`,
+        message: `shard key ${
+          typeof shardKey === "bigint" ? shardKey : shown(shardKey)
+        } of ${call.method} is not a u64: expected a bigint from 0 to ${maxShardKey}`,
         attempts: []
       })
     }
@@ -601,10 +607,14 @@ export class Client implements PoolOwner, Audience {
       if (this.closed) return yield* closedError(undefined, false)
       const pick: Pick = next ?? this.pick(call, attempts)
       next = undefined
-      let picked = yield* Effect.result(pick.endpoint)
+      let picked = yield* this.picked(pick)
       // Better one that is left alone than none, unless whoever picks had no other to begin with.
       if (picked._tag === "Failure" && this.mayTakeAny(call, pick)) {
-        picked = yield* Effect.result(this.pick(call, attempts, true).endpoint)
+        picked = yield* this.picked(this.pick(call, attempts, true))
+      }
+      // Whatever its type says, it may be anything.
+      if (picked._tag === "Success" && typeof (picked.success as Endpoint | undefined)?.address !== "string") {
+        return yield* Effect.die(unexpected("the pick of the balancer", "an Endpoint", picked.success))
       }
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
@@ -645,6 +655,22 @@ export class Client implements PoolOwner, Audience {
     }
   })
 
+  /** What a balancer picks. One of a user's own may take its time, or never be done: that ends with the Connection. */
+  private picked({ endpoint }: Pick): Effect.Effect<Result.Result<Endpoint, Unreachable>, CallError> {
+    return Effect.flatMap(
+      Effect.forkChild(Effect.result(effectOf("the pick of the balancer", () => endpoint)), { startImmediately: true }),
+      (picking) =>
+        // Nearly always it is done at once.
+        picking.pollUnsafe() ?? Effect.raceFirst(
+          Fiber.join(picking),
+          Effect.andThen(
+            Deferred.await(this.shutdown),
+            Effect.suspend(() => Effect.fail(closedError(undefined, false)))
+          )
+        ).pipe(Effect.ensuring(Effect.sync(() => picking.interruptUnsafe())))
+    )
+  }
+
   private isLeftAlone(pool: Pool): boolean {
     return this.outliers !== undefined && this.outliers.size > 0 &&
       this.outliers.isLeftAlone(pool, nowMillis(this.clock))
@@ -663,7 +689,7 @@ export class Client implements PoolOwner, Audience {
     const avoided = this.lookAround(attempts.tried)
     const shardKey = call.options?.shardKey
     const avoid = any ? avoided.hard : choose(avoided, balancer, shardKey)
-    const endpoint = balancer.pick(shardKey === undefined ? { avoid } : { shardKey, avoid })
+    const endpoint = pickOf(balancer, shardKey === undefined ? { avoid } : { shardKey, avoid })
     return { endpoint, changes: this.changes.count, avoided, at }
   }
 

@@ -25,8 +25,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { Endpoint } from "../../Endpoint.ts"
+import type { Duplex } from "node:stream"
+import type { DialError, Endpoint } from "../../Endpoint.ts"
+import { effectOf } from "../guard.ts"
+import { logged } from "../log.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
+import { take } from "../transport/given.ts"
 import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
@@ -180,21 +184,21 @@ export class Peer {
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Scope.fork(scope), (own) =>
           this.establish(dial, own).pipe(
-            Effect.timeoutOrElse({
-              duration: dialTimeout,
-              orElse: () => Effect.fail(`no connection and version message within ${Duration.format(dialTimeout)}`)
-            }),
+            Effect.raceFirst(Effect.flatMap(Effect.sleep(dialTimeout), () => {
+              const failure = `no connection and version message within ${Duration.format(dialTimeout)}`
+              // Before it is interrupted: it may take its time to clean up, or never be done.
+              this.dialFailed(dial, Cause.fail(failure))
+              return Effect.fail(failure)
+            })),
             restore,
             Effect.catchDefect((defect) => Effect.fail(`dialing died: ${textOf(defect)}`)),
             Effect.exit,
-            Effect.flatMap((exit) =>
-              Exit.isSuccess(exit)
-                ? Effect.void
-                : Effect.andThen(
-                  Scope.close(own, Exit.void),
-                  Effect.sync(() => this.dialFailed(dial, exit.cause))
-                )
-            )
+            Effect.flatMap((exit) => {
+              if (Exit.isSuccess(exit)) return Effect.void
+              // First, for the same reason.
+              this.dialFailed(dial, exit.cause)
+              return this.release(own)
+            })
           ))
       )
     )
@@ -207,15 +211,19 @@ export class Peer {
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, string> {
     const endpoint = this.owner.endpoint
     const { keepAlive, keepAliveInMemory } = this.settings
-    const receiver = isOnreadEndpoint(endpoint) ? new OnreadReceiver() : undefined
-    const dialed = receiver !== undefined && isOnreadEndpoint(endpoint)
-      ? endpoint[dialOnread](receiver.options)
-      : endpoint.dial
+    let receiver: OnreadReceiver | undefined
+    const dialed = effectOf<Duplex, DialError, Scope.Scope>(`the dial of ${this.address}`, () => {
+      if (!isOnreadEndpoint(endpoint)) return endpoint.dial
+      receiver = new OnreadReceiver()
+      return endpoint[dialOnread](receiver.options)
+    })
     return dialed.pipe(
       Scope.provide(own),
       Effect.mapError((error) => this.withoutAddress(textOf(error))),
       Effect.flatMap((duplex) =>
         Effect.callback<void, string>((resume) => {
+          const wrong = take(duplex)
+          if (wrong !== undefined) return resume(Effect.fail(`the dial of ${this.address}: ${wrong}`))
           const session: ClientSession = new ClientSession(
             this.address,
             duplex,
@@ -302,7 +310,18 @@ export class Peer {
       if (!this.isGoingAway || calls > 0) this.owner.onLost(why)
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.
-    Effect.runForkWith(this.settings.context)(Scope.close(own, Exit.void))
+    Effect.runForkWith(this.settings.context)(this.release(own))
+  }
+
+  /** Lets go of what a dial has opened. */
+  private release(own: Scope.Closeable): Effect.Effect<void> {
+    return Effect.catchCause(
+      Scope.close(own, Exit.void),
+      (cause) =>
+        logged(Effect.annotateLogs(Effect.logError("what a dial had opened could not be closed", cause), {
+          endpoint: this.address
+        }))
+    )
   }
 
   private abandonDial(): void {

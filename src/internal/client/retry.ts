@@ -13,9 +13,11 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
 import { isShardKey } from "../balancer.ts"
+import { effectOf, unexpected } from "../guard.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import { isInstance } from "../userError.ts"
 import type { Call } from "./call.ts"
+import { closedError } from "./session.ts"
 
 /** How many retries there may be. */
 export interface RetryBudget {
@@ -74,10 +76,12 @@ export class Retries {
     while (true) {
       if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
       // Schedules go by the time of day, some of them by nothing else.
-      const next = yield* this.inTime(first, step(this.clock.currentTimeMillisUnsafe(), error))
+      const said = effectOf("the schedule of retries", () => step(this.clock.currentTimeMillisUnsafe(), error))
+      const next = yield* this.inTime(first, said)
+      if (next === "closed") return yield* closedError(maybeRun?.endpoint, maybeRun !== undefined)
       if (Option.isNone(next)) return yield* maybeRun ?? error
       const now = nowMillis(this.clock)
-      const delay = Duration.toMillis(next.value[1])
+      const delay = delayOf(next.value)
       // There is no time for another: what has been learned so far says more than that the time is up.
       if (now + delay >= first.deadlineAt || this.left < 1) return yield* maybeRun ?? error
       this.left--
@@ -93,13 +97,28 @@ export class Retries {
     }
   })
 
-  /** What there is before the deadline of the call: a schedule may take its time to say when the next try is. */
-  private inTime<A>({ deadlineAt }: Call, effect: Effect.Effect<A, unknown>): Effect.Effect<Option.Option<A>> {
-    const given = Effect.option(effect)
+  /**
+   * What there is before the deadline of the call, and before the Connection is closed: a schedule may take its time to say when the next
+   * try is, or never be done.
+   */
+  private inTime<A>(
+    { deadlineAt }: Call,
+    effect: Effect.Effect<A, unknown>
+  ): Effect.Effect<Option.Option<A> | "closed"> {
+    const given = Effect.raceFirst(Effect.option(effect), Effect.as(this.closed, "closed" as const))
     if (deadlineAt === Infinity) return given
     const late = Effect.suspend(() => sleepMillis(this.clock, deadlineAt - nowMillis(this.clock)))
     return Effect.raceFirst(given, Effect.as(late, Option.none<A>()))
   }
+}
+
+/** The wait that a schedule says. Whatever its type says, it may be anything. */
+const delayOf = (said: unknown): number => {
+  const delay = Array.isArray(said) ? Duration.fromInput(said[1]) : Option.none()
+  if (Option.isNone(delay)) {
+    throw unexpected("the schedule of retries", "an output and a duration", said)
+  }
+  return Math.max(0, Duration.toMillis(delay.value))
 }
 
 /**

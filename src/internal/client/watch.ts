@@ -9,6 +9,8 @@ import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
 import { logged } from "../log.ts"
+import { uniform } from "../random.ts"
+import { ask } from "../resolver/given.ts"
 import { readableCause } from "../userError.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
@@ -23,9 +25,10 @@ const jitter = 0.4
  */
 const freeChanges = 64
 
-/** Whether a resolver has failed last, which has been logged then. */
+/** Whether a resolver has failed last, or its answer could not be taken over, which has been logged then. */
 export interface Health {
   failing: boolean
+  refused?: boolean
 }
 
 /** Who hears of what a resolver answers. */
@@ -39,7 +42,8 @@ export interface Audience {
 
 /**
  * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends; errors leave the endpoints as they
- * are and are logged once in a row, and changes at debug. Who watches one resolver again and again gives the same `health` each time.
+ * are and are logged once in a row, and changes at debug. What cannot be taken over is asked for again. Who watches one resolver again and
+ * again gives the same `health` each time.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
@@ -47,6 +51,7 @@ export const watch = Effect.fnUntraced(function*(
   { changed: apply, failed, unchanged }: Audience,
   health: Health = { failing: false }
 ): Effect.fn.Return<never> {
+  const random = yield* Random.Random
   let version = first.version
   let wait = firstWait
   let immediate = 0
@@ -55,7 +60,7 @@ export const watch = Effect.fnUntraced(function*(
     const turned = setImmediate(() => {
       atOnce = false
     })
-    const asked = yield* Effect.forkChild(Effect.suspend(() => resolver.resolve(version)), { startImmediately: true })
+    const asked = yield* Effect.forkChild(ask(resolver, version), { startImmediately: true })
     const exit = yield* Fiber.await(asked)
     clearImmediate(turned)
     let changed = false
@@ -69,29 +74,38 @@ export const watch = Effect.fnUntraced(function*(
     } else {
       health.failing = false
       const resolution = exit.value
-      changed = resolution.version !== undefined && !Equal.equals(resolution.version, version)
-      const mayBeOther = changed || resolution.version === undefined
-      version = resolution.version
-      if (!mayBeOther) unchanged(resolution)
-      else {
-        yield* Effect.suspend(() => {
-          const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
-            endpoints: resolution.endpoints.map(({ address }) => address)
+      const taken = yield* Effect.exit(Effect.suspend(() => {
+        // Versions may be of a user's own.
+        const isNew = resolution.version !== undefined && !Equal.equals(resolution.version, version)
+        if (!isNew && resolution.version !== undefined) {
+          unchanged(resolution)
+          return Effect.succeed(false)
+        }
+        const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
+          endpoints: resolution.endpoints.map(({ address }) => address)
+        })
+        return Effect.andThen(
+          isNew ? logged(listed) : Effect.void,
+          Effect.sync(() => {
+            apply(resolution)
+            return isNew
           })
-          return Effect.andThen(changed ? logged(listed) : Effect.void, Effect.sync(() => apply(resolution)))
-        }).pipe(
-          Effect.catchCause((cause) =>
-            logged(Effect.logError("the endpoints could not be taken over", readableCause(cause)))
-          )
         )
+      }))
+      if (Exit.isSuccess(taken)) {
+        changed = taken.value
+        version = resolution.version
+      } else if (health.refused !== true) {
+        yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
       }
+      health.refused = Exit.isFailure(taken)
     }
     immediate = changed && atOnce ? immediate + 1 : 0
     if (changed && immediate <= freeChanges) {
       wait = firstWait
       continue
     }
-    const shortened = wait * (1 - jitter * (yield* Random.next))
+    const shortened = wait * (1 - jitter * uniform(random))
     wait = Math.min(longestWait, wait * waitFactor)
     yield* Effect.sleep(shortened)
   }

@@ -12,9 +12,10 @@ import * as Tracer from "effect/Tracer"
 import { type CallError, CommunicationError, RemoteError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import { ownCopy } from "../bytes.ts"
+import { isBytes, ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
 import { isTypedConnection, type Resume, startTyped, type TypedRequest, withLead } from "../client/call.ts"
+import { effectOf, unexpected } from "../guard.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
@@ -148,12 +149,13 @@ export class ClientMethod {
         this.start({ ...args, payload: request.payload, headers: request.headers }, resume)
       )
     }
-    return middleware({
-      rpc: this.rpc,
-      request,
-      // To middleware the result is opaque.
-      next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
-    })
+    return effectOf(`the client's middleware of ${this.spanName}`, () =>
+      middleware({
+        rpc: this.rpc,
+        request,
+        // To middleware the result is opaque.
+        next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
+      }))
   }
 
   /** Encodes a call and sends it; plain code where the schema allows it. */
@@ -210,9 +212,15 @@ export class ClientMethod {
     connection: Connection,
     request: TypedRequest<unknown, unknown>
   ): Effect.Effect<unknown, unknown> {
-    return Effect.suspend(() => connection.call(this.key, withLead(request), request.options)).pipe(
+    const call = Effect.suspend(() =>
+      effectOf("the call of the Connection", () => connection.call(this.key, withLead(request), request.options))
+    )
+    return call.pipe(
       Effect.matchEffect({
-        onSuccess: (answer) => request.decode(answer, 0, answer.length, true, undefined),
+        onSuccess: (answer) =>
+          isBytes(answer)
+            ? request.decode(answer, 0, answer.length, true, undefined)
+            : Effect.die(unexpected("the answer of the Connection", "bytes", answer)),
         onFailure: (error) => {
           const { inJson } = request
           if (inJson === undefined || !isContractRefused(error)) return Effect.fail(error)

@@ -30,6 +30,7 @@ import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
 import { ownBytes } from "../bytes.ts"
 import { noteFresh } from "../collections.ts"
+import { unexpected } from "../guard.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import { attempt, causeOf, isInstance, textOf } from "../userError.ts"
 import { contractOf, fingerprintOf } from "./contract.ts"
@@ -370,7 +371,12 @@ export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
 
 /** The block of headers that goes before the arguments. */
 export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
-  const text = utf8.encode(JSON.stringify(Object.entries(headers)))
+  // Whatever their types say, they may be anything.
+  const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
+  for (const [name, value] of pairs) {
+    if (typeof value !== "string") throw unexpected(`the header ${name}`, "a text", value)
+  }
+  const text = utf8.encode(JSON.stringify(pairs))
   const block = new Uint8Array(4 + text.length)
   new DataView(block.buffer).setUint32(0, text.length, true)
   block.set(text, 4)

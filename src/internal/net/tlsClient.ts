@@ -6,12 +6,42 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import { isIP } from "node:net"
+import { isIP, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
-import { attempt } from "../userError.ts"
+import { shown, unexpected } from "../guard.ts"
+import { attempt, readable, textOf } from "../userError.ts"
+import { Bridge } from "./bridge.ts"
 import { ignoreError } from "./connect.ts"
 import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
+
+/**
+ * A user's check of a server's certificate. Node calls it out of the event loop, where what it throws would end the process, and takes
+ * nothing, 0 and false for a certificate that is fine.
+ */
+const identityCheck =
+  (check: typeof tls.checkServerIdentity): typeof tls.checkServerIdentity => (host, certificate) => {
+    try {
+      // Whatever its type says, it may be anything.
+      const refusal: unknown = check(host, certificate)
+      if (refusal === undefined || refusal === null) return undefined
+      if (refusal instanceof Error) return refusable(refusal)
+      // What is asynchronous comes too late.
+      return unexpected("checkServerIdentity", "an Error or undefined", refusal)
+    } catch (error) {
+      return refusable(error)
+    }
+  }
+
+/** An error of which Node can read what it does: its code and its message. */
+const refusable = (error: unknown): Error => {
+  const refusal = readable(error)
+  const isReadable = attempt(() => {
+    Reflect.get(refusal, "code")
+    return true
+  }, false)
+  return isReadable ? refusal : new Error(textOf(error), { cause: error })
+}
 
 /**
  * The options of one handshake: the user's, checked, with the name that the server has to prove.
@@ -21,6 +51,22 @@ import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
  * @param host the host of the endpoint below, where it has one
  */
 export const clientOptions = (
+  given: tls.ConnectionOptions,
+  host: string | undefined
+): Result.Result<tls.ConnectionOptions, string> => {
+  // Never shown: it may be a key.
+  if (typeof given !== "object" || given === null) {
+    return Result.fail(`expected the options of tls.connect, got ${given === null ? "null" : `a ${typeof given}`}`)
+  }
+  try {
+    // Its getters, if it has any, are read once.
+    return checked({ ...given }, host)
+  } catch (error) {
+    return Result.fail(`the options of tls.connect cannot be read: ${textOf(withoutValue(error))}`)
+  }
+}
+
+const checked = (
   options: tls.ConnectionOptions,
   host: string | undefined
 ): Result.Result<tls.ConnectionOptions, string> => {
@@ -37,19 +83,34 @@ export const clientOptions = (
   if (options.rejectUnauthorized === false) {
     return Result.fail("rejectUnauthorized is false, but with mtls the server always has to prove who it is")
   }
-  const name = options.servername || options.host || host
+  if (options.pskCallback !== undefined) {
+    return Result.fail("there is a pskCallback, but with mtls both sides prove by certificates who they are")
+  }
+  const { checkServerIdentity = tls.checkServerIdentity } = options
+  if (typeof checkServerIdentity !== "function") {
+    return Result.fail(`checkServerIdentity: expected a function, got ${shown(checkServerIdentity)}`)
+  }
+  // Whatever its type says, it may be anything.
+  const name: unknown = options.servername || options.host || host
   if (name === undefined) {
     return Result.fail(
       "there is no name to check the server's certificate against: the endpoint has no host, so servername is needed"
     )
   }
+  if (typeof name !== "string") return Result.fail(`servername: expected a name, got ${shown(name)}`)
   // TLS has no server name indication for an address: it is only what the certificate is checked against.
   const identity = isIP(name) === 0
     ? { host: name, servername: name.replace(/\.$/, "") }
     : { host: name.replace(/%.*$/, ""), servername: "" }
   return Result.map(
     checkedOptions(options),
-    (options) => ({ ...options, ...identity, rejectUnauthorized: true, session: undefined })
+    (options) => ({
+      ...options,
+      ...identity,
+      checkServerIdentity: identityCheck(checkServerIdentity),
+      rejectUnauthorized: true,
+      session: undefined
+    })
   )
 }
 
@@ -96,7 +157,8 @@ export const connectTls = Effect.fnUntraced(function*(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => {
-        const socket = tls.connect({ ...options, socket: raw }).on("error", ignoreError)
+        const below = raw instanceof Socket ? raw : new Bridge(raw)
+        const socket = tls.connect({ ...options, socket: below }).on("error", ignoreError)
         return { socket, handshake: handshakeOf(socket) }
       },
       catch: withoutValue

@@ -4,18 +4,20 @@
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
+import * as Exit from "effect/Exit"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { type Audience, type Health, watch } from "../client/watch.ts"
 import { textOf } from "../userError.ts"
 import { distinct, sameEndpoints } from "./endpoints.ts"
+import { ask, refreshed } from "./given.ts"
 import { again, joined, problemOf, resolution, type ResolverError, versions } from "./model.ts"
 
 const concurrently = { concurrency: "unbounded" } as const
 
 export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
   const isConstant = resolvers.every((resolver) => resolver.isConstant)
-  const refreshes = resolvers.flatMap(({ refresh }) => refresh ?? [])
+  // Each by itself: one that dies must not keep the others from being told.
+  const refreshes = resolvers.flatMap(({ refresh }) => refresh === undefined ? [] : refreshed(refresh))
   const nextVersion = versions("merge")
   /** What each has answered last. */
   const last = new Map<Resolver, Resolution>()
@@ -51,14 +53,14 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
     failures.delete(resolver)
   }
 
-  const ask = Effect.fnUntraced(function*(resolver: Resolver): Effect.fn.Return<void, ResolverError> {
-    const result = yield* Effect.result(resolver.resolve())
-    if (Result.isSuccess(result)) return answered(resolver, result.success)
-    if (!last.has(resolver)) return yield* Effect.fail(result.failure)
-    failures.set(resolver, textOf(result.failure))
+  const askOne = Effect.fnUntraced(function*(resolver: Resolver): Effect.fn.Return<void, ResolverError> {
+    const exit = yield* Effect.exit(ask(resolver))
+    if (Exit.isSuccess(exit)) return answered(resolver, exit.value)
+    if (!last.has(resolver) || Cause.hasInterrupts(exit.cause)) return yield* Effect.failCause(exit.cause)
+    failures.set(resolver, textOf(Cause.squash(exit.cause)))
   })
 
-  const askAll = Effect.map(Effect.forEach(resolvers, ask, { ...concurrently, discard: true }), combine)
+  const askAll = Effect.map(Effect.forEach(resolvers, askOne, { ...concurrently, discard: true }), combine)
 
   /** Watches all of them, as a Connection does with one, until there is something new in one. */
   const newerThan = Effect.fnUntraced(function*(seen: Version | undefined) {

@@ -10,9 +10,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
+import { isolated } from "../guard.ts"
 import { nowMillis, sleepMillis } from "../time.ts"
 import { textOf } from "../userError.ts"
 import { sameEndpoints } from "./endpoints.ts"
@@ -122,7 +124,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     givenUp = false
     lookAgain = false
     lookedAt = nowMillis(clock)
-    const exit = yield* Effect.exit(source.look)
+    const exit = yield* Effect.exit(isolated(source.look, identity))
     looking = false
     stale = false
     dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)

@@ -5,11 +5,13 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver } from "../../Resolver.ts"
 import { withoutCaller } from "../background.ts"
+import { isolated } from "../guard.ts"
 import { textOf } from "../userError.ts"
 import { again, resolution, ResolverError, versions } from "./model.ts"
 
@@ -60,22 +62,20 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
     })
   )
 
-  const following = Stream.runForEach(stream, (endpoints) =>
+  const elements = Stream.runForEach(stream, (endpoints) =>
     Effect.sync(() => {
       emit({ endpoints, version: nextVersion() })
-    })).pipe(
-      Effect.onExit((exit) =>
-        Effect.sync(() => {
-          over = ended(exit)
-          if (Exit.isSuccess(exit) && latest?.version !== undefined && latest.endpoints.length === 0) {
-            emit(
-              resolution([], again(latest.version), "the stream of endpoints has ended, and its last element is empty")
-            )
-          }
-          answer(over)
-        })
-      )
-    )
+    }))
+  const following = Effect.onExit(isolated(elements, identity), (exit) =>
+    Effect.sync(() => {
+      over = ended(exit)
+      if (Exit.isSuccess(exit) && latest?.version !== undefined && latest.endpoints.length === 0) {
+        emit(
+          resolution([], again(latest.version), "the stream of endpoints has ended, and its last element is empty")
+        )
+      }
+      answer(over)
+    }))
   yield* Effect.forkIn(Effect.updateContext<void, E, R, never>(following, () => context), scope, {
     startImmediately: true
   })

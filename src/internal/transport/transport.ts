@@ -12,7 +12,7 @@ import { noteFreshShared } from "../collections.ts"
 import { unexpected } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
-import { attempt, textOf } from "../userError.ts"
+import { attempt, readable } from "../userError.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
 /** How much a connection takes. */
@@ -207,7 +207,7 @@ export class Transport {
   }
 
   private lose(error: unknown, isBroken: boolean): void {
-    this.finish({ _tag: "Lost", error: error === undefined ? undefined : asError(error), isBroken })
+    this.finish({ _tag: "Lost", error: error === undefined ? undefined : readable(error), isBroken })
   }
 
   private pauseDuplex(): void {
@@ -261,8 +261,3 @@ export class Transport {
     this.lose(error ?? new Error("the connection threw nothing that says why"), true)
   }
 }
-
-/** What a duplex has thrown or emitted, as an error that can be read. */
-const asError = (error: unknown): Error =>
-  attempt(() => error instanceof Error && typeof error.message === "string" ? error : undefined, undefined) ??
-    new Error(textOf(error), { cause: error })

@@ -110,7 +110,9 @@ export class Writer {
   /** Bytes that wait in the socket. */
   get unsentBytes(): number {
     try {
-      return this.duplex.writableLength
+      const { writableLength } = this.duplex
+      // One that is not of Node's may not know.
+      return writableLength > 0 ? writableLength : 0
     } catch (error) {
       this.onBroken(error)
       return 0

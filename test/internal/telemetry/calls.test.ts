@@ -44,8 +44,12 @@ describe("the calls of a method", () => {
       ["a"],
       "x".repeat(100_000)
     ]
-    // Whatever their types say.
-    for (const name of names) calls.method(MethodKey.make(name as string, name as string)).record(0.1, undefined)
+    // Whatever their types say. `make` would refuse some of them, and keys are plain objects.
+    const key = MethodKey.make("a", "b")
+    for (const [i, name] of names.entries()) {
+      const named = { ...key, component: name as string, method: name as string, hex: `${i}` }
+      calls.method(named).record(0.1, undefined)
+    }
     return Effect.gen(function*() {
       const lines = (yield* PrometheusMetrics.format()).split("\n").filter((line) => line.startsWith("calls_count{"))
       assert.equal(lines.length, names.length)

@@ -1,0 +1,82 @@
+/**
+ * A Duplex of a user's own, as Node's TLS can use it.
+ *
+ * Node calls the Duplex below TLS out of the event loop: what its methods throw there would end the process. Here that is an error of the
+ * stream, as is what it hands out that is no bytes.
+ */
+import { Duplex } from "node:stream"
+import { isBytes } from "../bytes.ts"
+import { shown } from "../guard.ts"
+import { readable } from "../userError.ts"
+
+export class Bridge extends Duplex {
+  private readonly below: Duplex
+  /** Goes on with what is to be written next, where the Duplex below has yet to drain. */
+  private written: ((error?: Error) => void) | undefined = undefined
+  private ended = false
+
+  constructor(below: Duplex) {
+    super()
+    this.below = below
+    below.on("error", (error: unknown) => this.destroy(readable(error)))
+    below.on("end", () => this.endReading())
+    below.on("close", () => {
+      this.endReading()
+      // What has come is to be read first.
+      if (this.readableLength === 0) this.destroy()
+      else this.once("end", () => this.destroy())
+    })
+    below.on("drain", () => this.goOn())
+    below.on("data", (chunk: unknown) => {
+      if (this.ended) return
+      if (!isBytes(chunk)) this.destroy(new TypeError(`expected bytes from the Duplex, got ${shown(chunk)}`))
+      else if (!this.push(chunk)) this.try(() => below.pause())
+    })
+  }
+
+  override _read(): void {
+    this.try(() => this.below.resume())
+  }
+
+  override _write(chunk: Uint8Array, _encoding: string, callback: (error?: Error) => void): void {
+    this.written = callback
+    this.try(() => {
+      if (this.below.write(chunk)) this.goOn()
+    })
+  }
+
+  override _final(callback: () => void): void {
+    this.try(() => this.below.end())
+    callback()
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    this.ended = true
+    try {
+      this.below.destroy()
+      callback(error)
+    } catch (thrown) {
+      callback(error ?? readable(thrown))
+    }
+  }
+
+  private try(use: () => void): void {
+    try {
+      use()
+    } catch (error) {
+      this.destroy(readable(error))
+    }
+  }
+
+  private goOn(): void {
+    const { written } = this
+    this.written = undefined
+    written?.()
+  }
+
+  private endReading(): void {
+    if (this.ended) return
+    this.ended = true
+    this.push(null)
+  }
+}
