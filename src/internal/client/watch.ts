@@ -65,12 +65,13 @@ export const watch = Effect.fnUntraced(function*(
     clearImmediate(turned)
     let changed = false
     if (Exit.isFailure(exit)) {
-      failed(exit.cause)
       if (!health.failing) {
         const cause = readableCause(exit.cause)
         yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", cause))
       }
       health.failing = true
+      // Last: whoever hears of it may have waited for it, and ends this then.
+      failed(exit.cause)
     } else {
       health.failing = false
       const resolution = exit.value
@@ -96,7 +97,7 @@ export const watch = Effect.fnUntraced(function*(
         changed = taken.value
         version = resolution.version
       } else if (health.refused !== true) {
-        yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
+        yield* logged(Effect.logError("the endpoints could not be taken over", readableCause(taken.cause)))
       }
       health.refused = Exit.isFailure(taken)
     }

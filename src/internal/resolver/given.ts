@@ -8,6 +8,7 @@ import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { discard, effectOf, isolated, shown, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
+import { readableCause, textOf } from "../userError.ts"
 import type { ResolverError } from "./model.ts"
 
 const isObject = (u: unknown): u is object => typeof u === "object" && u !== null
@@ -36,14 +37,18 @@ const checkedResolution = (given: unknown): Resolution => {
   if (!isObject(given)) throw unexpected("the answer of the resolver", "endpoints and a version", given)
   discard(given)
   // Whatever its type says, it may be anything.
-  const { endpoints, version }: { readonly endpoints?: unknown; readonly version?: Version } = given
+  const { endpoints, problem, version }: {
+    readonly endpoints?: unknown
+    readonly problem?: unknown
+    readonly version?: Version
+  } = given
   if (!Array.isArray(endpoints)) {
     throw unexpected("the endpoints of the resolver", "an array", endpoints)
   }
   const list: ReadonlyArray<Endpoint> = [...endpoints]
   list.forEach(discard)
   list.forEach(checkEndpoint)
-  return { endpoints: list, version }
+  return problem === undefined ? { endpoints: list, version } : { endpoints: list, version, problem: textOf(problem) }
 }
 
 /** What a user's code gives as a resolver. It throws where that is none. */
@@ -69,7 +74,7 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
     (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : logged(Effect.logWarning("the resolver could not be told to look again", cause))
+        : logged(Effect.logWarning("the resolver could not be told to look again", readableCause(cause)))
   )
 
 /** Tells it time after time, and once more where it is to be told while it is being told: one that is never done is told once. */
