@@ -15,17 +15,24 @@ import type { TraceContext } from "../protocol/request.ts"
 /** Ends a call: the waiting fiber goes on with this effect. */
 export type Resume<A = unknown, E = unknown> = (result: Effect.Effect<A, E>) => void
 
-/** What a call asks for, beyond the method and the arguments: how typed clients use a Connection. */
-export interface TypedRequest<A, E> {
+/** What all requests of a typed method in one format have in common. */
+export interface TypedMethod {
   readonly key: MethodKey
-  /** The byte that goes before the arguments. */
-  readonly format: number
-  /** What follows it: stands for the contract that the arguments are written by. Undefined in JSON, which names what it writes. */
+  /** How many bytes go before the arguments: the format, and the fingerprint if there is one. */
+  readonly leadSize: number
+  /** Stands for the contract that the arguments are written by. Undefined in JSON, which names what it writes. */
   readonly fingerprint: Fingerprint | undefined
-  /** Puts it into JSON, for a server whose contract is another one; undefined where it is in JSON already. */
+  /** Puts a request into JSON, for a server whose contract is another one; undefined where they are in JSON already. */
   readonly inJson:
     | ((request: TypedRequest<unknown, unknown>) => Effect.Effect<TypedRequest<unknown, unknown>, CallError>)
     | undefined
+}
+
+/** What a call asks for, beyond the method and the arguments: how typed clients use a Connection. */
+export interface TypedRequest<A, E> {
+  readonly method: TypedMethod
+  /** The byte that goes before the arguments, and before the fingerprint. */
+  readonly format: number
   readonly args: Uint8Array
   readonly options: CallOptions | undefined
   /** The client span, where there is one. */
@@ -40,15 +47,16 @@ export interface TypedRequest<A, E> {
   ) => Effect.Effect<A, E>
 }
 
-/** How many bytes go before the arguments of a call. */
-export const leadSize = (typed: TypedRequest<unknown, unknown> | undefined): number => {
-  if (typed === undefined) return 0
-  return typed.fingerprint === undefined ? 1 : 1 + fingerprintSize
-}
+/** A method whose requests begin with a fingerprint, or with none. */
+export const typedMethod = (
+  key: MethodKey,
+  fingerprint: Fingerprint | undefined,
+  inJson: TypedMethod["inJson"]
+): TypedMethod => ({ key, leadSize: fingerprint === undefined ? 1 : 1 + fingerprintSize, fingerprint, inJson })
 
 /** Writes what goes before the arguments of a typed call. */
 export const writeLead = (
-  { fingerprint, format }: TypedRequest<unknown, unknown>,
+  { format, method: { fingerprint } }: TypedRequest<unknown, unknown>,
   bytes: Uint8Array,
   view: DataView,
   offset: number
@@ -59,7 +67,7 @@ export const writeLead = (
 
 /** The arguments of a typed call with what goes before them. */
 export const withLead = (request: TypedRequest<unknown, unknown>): Uint8Array => {
-  const lead = leadSize(request)
+  const lead = request.method.leadSize
   const bytes = new Uint8Array(lead + request.args.length)
   writeLead(request, bytes, dataView(bytes), 0)
   bytes.set(request.args, lead)

@@ -49,7 +49,7 @@ import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
-import { Call, leadSize, misuse, type Resume, type TypedRequest } from "./call.ts"
+import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import { Changes } from "./changes.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
@@ -187,7 +187,7 @@ export class Client implements PoolOwner, Audience {
   /** Starts a typed call. It is to be called where `Effect.callback` registers. */
   startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
     // It is resumed with what `decode` makes of the answer, or with a CallError.
-    return this.start(request.key, request.args, request.options, request, resume as Resume)
+    return this.start(request.method.key, request.args, request.options, request, resume as Resume)
   }
 
   /** Begins with what the resolver has answered first. */
@@ -398,7 +398,7 @@ export class Client implements PoolOwner, Audience {
   /** Sends a call at once, if that can be done, and gives it back; else it is resumed with what is to be done. */
   private submit(call: Call, args: Uint8Array, context: Context.Context<never>, now: number): Call | undefined {
     const { options, typed } = call
-    const refused = this.refusal(call, leadSize(typed) + args.length, now)
+    const refused = this.refusal(call, typed === undefined ? args.length : typed.method.leadSize + args.length, now)
     if (refused !== undefined) {
       this.countUnsent(call, refused._tag)
       call.resume(Effect.fail(refused))
@@ -717,10 +717,11 @@ export class Client implements PoolOwner, Audience {
 
   /** Puts a typed call into JSON, which a server with another contract reads by the names in it. Gives back its arguments. */
   private inJson(call: Call, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
-    if (call.typed?.inJson === undefined) return Effect.succeed(args)
-    return Effect.flatMap(call.typed.inJson(call.typed), (typed) => {
+    const { typed } = call
+    if (typed?.method.inJson === undefined) return Effect.succeed(args)
+    return Effect.flatMap(typed.method.inJson(typed), (typed) => {
       call.typed = typed
-      const refused = this.tooLarge(call, leadSize(typed) + typed.args.length)
+      const refused = this.tooLarge(call, typed.method.leadSize + typed.args.length)
       return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
     })
   }

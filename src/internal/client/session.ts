@@ -35,7 +35,7 @@ import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import { textOf } from "../userError.ts"
-import { type Call, leadSize, writeLead } from "./call.ts"
+import { type Call, writeLead } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
 /** What a session needs to know, the same for all of a Connection's. */
@@ -185,7 +185,7 @@ export class ClientSession implements TransportOwner {
 
   /** Whether a call is to be put into JSON before it can be sent here. */
   needsJson({ key, typed }: Call): boolean {
-    return this.differing !== undefined && typed?.inJson !== undefined && this.differing.has(key.hex)
+    return this.differing !== undefined && typed?.method.inJson !== undefined && this.differing.has(key.hex)
   }
 
   /** Queues a call. It must not be over, there must be room, and it must not need JSON. */
@@ -203,7 +203,7 @@ export class ClientSession implements TransportOwner {
     // The time left is written when the request leaves; until then any deadline will do that says there is one.
     const micros = hasDeadline ? 1 : 0
     const { typed } = call
-    const prefix = requestPrefix + leadSize(typed)
+    const prefix = requestPrefix + (typed === undefined ? 0 : typed.method.leadSize)
     const writer = this.transport.writer
     if (args.length < this.settings.writeFlattenLimit) {
       const size = prefix + args.length
@@ -385,7 +385,7 @@ export class ClientSession implements TransportOwner {
         else if (closed !== undefined) this.finish(call, closed)
         else {this.owner.onUnsent(
             call,
-            payload.subarray(requestHeaderSize + leadSize(call.typed))
+            payload.subarray(requestHeaderSize + (call.typed?.method.leadSize ?? 0))
           )}
       }
     }
@@ -468,7 +468,7 @@ export class ClientSession implements TransportOwner {
       if (call !== undefined && call.deadlineAt !== Infinity) return this.failedLate(call)
     } else if (only?.identity === Identities.contractDiffers.identity) {
       const call = this.pending.get(id)
-      if (call?.typed?.inJson !== undefined) return this.contractDiffers(call)
+      if (call?.typed?.method.inJson !== undefined) return this.contractDiffers(call)
     } else if (only?.identity === Identities.argumentsTooLargeIdentity) {
       const problem = `${this.address} refused a call of ${nameOf(key)}: ${only.message}`
       return this.failed(id, this.faulty("TooLarge", problem, false))

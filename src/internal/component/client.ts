@@ -14,9 +14,16 @@ import type { CallOptions, Connection } from "../../Connection.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { isBytes, ownCopy } from "../bytes.ts"
 import { CurrentOptions } from "../callOptions.ts"
-import { isTypedConnection, type Resume, startTyped, type TypedRequest, withLead } from "../client/call.ts"
+import {
+  isTypedConnection,
+  type Resume,
+  startTyped,
+  type TypedMethod,
+  typedMethod,
+  type TypedRequest,
+  withLead
+} from "../client/call.ts"
 import { effectOf, unexpected } from "../guard.ts"
-import type { Fingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"
@@ -51,6 +58,12 @@ interface Arguments {
 
 type Decode = TypedRequest<unknown, unknown>["decode"]
 
+/** How the answer to a call is read; that to one that is discarded says that its handler has started, and nothing else. */
+interface Decoders {
+  readonly awaited: Decode
+  readonly discarded: Decode
+}
+
 let requestIds = 0
 
 export class ClientMethod {
@@ -64,9 +77,8 @@ export class ClientMethod {
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
   private readonly spanName: string
   private readonly spanOptions: Tracer.SpanOptionsNoTrace
-  /** What goes before the arguments in binary. */
-  private readonly fingerprint: Fingerprint | undefined
-  private readonly inJson: TypedRequest<unknown, unknown>["inJson"]
+  private readonly method: TypedMethod
+  private readonly decoders: Decoders
   private warned = false
 
   constructor(settings: ClientSettings, key: MethodKey, rpc: Rpc.AnyWithProps) {
@@ -75,10 +87,11 @@ export class ClientMethod {
     this.rpc = rpc
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, settings.format)
-    if (settings.format === "binary") {
-      this.fingerprint = this.codecs.fingerprint()
-      this.inJson = (request) => this.requestInJson(request)
-    }
+    const isBinary = settings.format === "binary"
+    this.decoders = isBinary ? this.inAny : this.inJson
+    this.method = isBinary
+      ? typedMethod(key, this.codecs.fingerprint(), (request) => this.requestInJson(request))
+      : typedMethod(key, undefined, undefined)
     this.middlewares = clientMiddlewares(rpc, settings.context)
     this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
@@ -193,14 +206,12 @@ export class ClientMethod {
       return resume(Effect.die(defect))
     }
     const request: TypedRequest<unknown, unknown> = {
-      key: this.key,
+      method: this.method,
       format: code,
-      fingerprint: this.fingerprint,
       args: body,
       options,
       span: args.span,
-      decode: this.decoderOf(args.discard),
-      inJson: this.inJson
+      decode: args.discard ? this.decoders.discarded : this.decoders.awaited
     }
     if (isTypedConnection(connection)) return connection.call[startTyped](request, resume)
     const called = this.callThrough(connection, request)
@@ -222,7 +233,7 @@ export class ClientMethod {
             ? request.decode(answer, 0, answer.length, true, undefined)
             : Effect.die(unexpected("the answer of the Connection", "bytes", answer)),
         onFailure: (error) => {
-          const { inJson } = request
+          const { inJson } = request.method
           if (inJson === undefined || !isContractRefused(error)) return Effect.fail(error)
           return Effect.andThen(
             this.warn,
@@ -258,11 +269,10 @@ export class ClientMethod {
       ).pipe(
         Effect.map((json): TypedRequest<unknown, unknown> => ({
           ...request,
+          method: typedMethod(this.key, undefined, undefined),
           format: (format & ~Codec.formatCode.binary) | Codec.formatCode.json,
-          fingerprint: undefined,
           args: payloadAt === 0 ? json : Codec.joined(args.subarray(0, payloadAt), json),
-          decode: (format & Codec.isDiscarded) === 0 ? this.decodeInJson : this.decodeDiscardedInJson,
-          inJson: undefined
+          decode: (format & Codec.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
         })),
         Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload ${Codec.problemOfCause(cause)}`)))
       )
@@ -278,11 +288,6 @@ export class ClientMethod {
         `client and server have different contracts of ${component}.${method}, and it does not go in JSON: ${problem}`,
       maybeExecuted: false
     })
-  }
-
-  private decoderOf(discard: boolean): Decode {
-    if (this.settings.format === "json") return discard ? this.decodeDiscardedInJson : this.decodeInJson
-    return discard ? this.decodeDiscarded : this.decode
   }
 
   /** The shard key that the method makes of its payload, where the region has none. */
@@ -335,9 +340,8 @@ export class ClientMethod {
       : this.decode(bytes, start, end, owned, endpoint)
   }
 
-  /** The answer to a call that is discarded says that its handler has started, and nothing else. */
-  private readonly decodeDiscarded: Decode = discarded(this.decode)
-  private readonly decodeDiscardedInJson: Decode = discarded(this.decodeInJson)
+  private readonly inAny: Decoders = decoders(this.decode)
+  private readonly inJson: Decoders = decoders(this.decodeInJson)
 
   private unknownFormat(byte: number | undefined, start: number, end: number, endpoint: string | undefined) {
     const got = start === end || byte === undefined ? "nothing" : `format 0x${byte.toString(16).padStart(2, "0")}`
@@ -362,11 +366,14 @@ export class ClientMethod {
 
 const none = (): undefined => undefined
 
-const discarded = (decode: Decode): Decode => (bytes, start, end, owned, endpoint) => {
-  const byte = bytes[start]
-  const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
-  return started ? Exit.void : decode(bytes, start, end, owned, endpoint)
-}
+const decoders = (awaited: Decode): Decoders => ({
+  awaited,
+  discarded: (bytes, start, end, owned, endpoint) => {
+    const byte = bytes[start]
+    const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
+    return started ? Exit.void : awaited(bytes, start, end, owned, endpoint)
+  }
+})
 
 /** Whether the server that was called has another contract of the method, and has run nothing. */
 const isContractRefused = (error: unknown): boolean =>
