@@ -92,7 +92,7 @@ export const contractOf = (rpc: Rpc.AnyWithProps, errors: ReadonlyArray<Schema.T
 /** The first 64 bits of the SHA-256 of a contract's JSON. */
 export const fingerprintOf = ({ error, payload, shapes, success }: Contract): Fingerprint => {
   const bytes = createHash("sha256").update(JSON.stringify([payload, success, error, shapes])).digest()
-  return { low: bytes.readUInt32LE(0), high: bytes.readUInt32LE(4) }
+  return { low: bytes.readInt32LE(0), high: bytes.readInt32LE(4) }
 }
 
 /** A shape with other shapes as its parts. */
