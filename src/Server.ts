@@ -42,7 +42,7 @@ import { isServed, ServerSession, type SessionSettings } from "./internal/server
 import { tableOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
 import { isDuplex } from "./internal/transport/given.ts"
-import { attempt, readableCause } from "./internal/userError.ts"
+import { attempt } from "./internal/userError.ts"
 import { Warnings } from "./internal/warnings.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
 
@@ -354,7 +354,7 @@ export const layer = <R, E, R2>(
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.void
-            : logged(Effect.logError("the server has stopped: its listener broke", readableCause(cause)))
+            : logged(Effect.logError("the server has stopped: its listener broke", cause))
         )
       )
       yield* Effect.forkScoped(serving)

@@ -9,7 +9,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import { discard } from "./guard.ts"
-import { textOf } from "./userError.ts"
+import { readableCause, textOf } from "./userError.ts"
 
 type Loggers = ReadonlySet<Logger.Logger<unknown, unknown>>
 
@@ -26,8 +26,10 @@ const toStderr = (line: Effect.Effect<void>): Effect.Effect<void> =>
 const guarded = (logger: Logger.Logger<unknown, unknown>): Logger.Logger<unknown, void> =>
   Logger.make((options) => {
     try {
+      // Loggers read the errors that they are given: one that throws when it is read would throw at them.
+      const cause = readableCause(options.cause)
       // One that is an async function gives a promise, which nobody waits for.
-      discard(logger.log(options))
+      discard(logger.log(cause === options.cause ? options : { ...options, cause }))
     } catch (defect) {
       const { cause, fiber, logLevel, message } = options
       // No line has one of these two, which are limits.

@@ -24,7 +24,7 @@ const emit = (...args: readonly [name: string, ...values: ReadonlyArray<unknown>
 }
 
 /** What is done to a connection with calls in flight; what is said of its loss, or that it goes on. */
-const later: ReadonlyArray<readonly [what: string, spoil: Spoil, lost: RegExp | "goes on"]> = [
+const later: ReadonlyArray<readonly [what: string, spoil: Spoil, lost: RegExp | "goes on" | "may go on"]> = [
   ["write throws", replace("write"), /boom/],
   ["_write throws", (duplex) => Object.assign(duplex, { _write: throws, _writev: throws }), /boom/],
   ["cork throws", replace("cork"), /boom/],
@@ -56,8 +56,9 @@ const later: ReadonlyArray<readonly [what: string, spoil: Spoil, lost: RegExp | 
   ["writableNeedDrain throws", getter("writableNeedDrain"), "goes on"],
   ["off throws", replace("off"), "goes on"],
   ["end throws", replace("end"), "goes on"],
-  ["pause throws", replace("pause"), "goes on"],
-  ["resume throws", replace("resume"), "goes on"],
+  // It is paused, and resumed, only where much is read in one turn, as on a machine that is busy.
+  ["pause throws", replace("pause"), "may go on"],
+  ["resume throws", replace("resume"), "may go on"],
   ["_read throws", (duplex) => Object.assign(duplex, { _read: throws }), /boom/],
   ["data are a text", emit("data", "boom"), /expected bytes, got "boom"/],
   ["data are an object", emit("data", { length: 3 }), /expected bytes, got/],
@@ -109,7 +110,7 @@ describe("a Duplex whose", () => {
         })
         assert.equal(textOf(yield* connection.call(echo, bytesOf("first"))), "first")
         let ended: Exit.Exit<Uint8Array, unknown> | undefined
-        if (lost !== "goes on") {
+        if (lost instanceof RegExp) {
           yield* Effect.forkScoped(
             Effect.onExit(connection.call(hang, bytesOf("")), (exit) => Effect.sync(() => void (ended = exit))),
             { startImmediately: true }
@@ -117,15 +118,18 @@ describe("a Duplex whose", () => {
         }
         spoil(duplexes[0]!)
         const during = yield* Effect.exit(connection.call(echo, large))
-        if (lost === "goes on") {
+        if (lost === "may go on" && Exit.isFailure(during)) {
+          assert.match(String(during), /CommunicationError.*boom/s)
+        } else if (typeof lost === "string") {
           assert.deepEqual(Exit.isSuccess(during) ? during.value : during, large)
         } else {
           yield* until(() => ended !== undefined)
           assert.match(String(ended), /CommunicationError/)
           assert.match(String(ended), lost)
         }
-        assert.deepEqual(yield* connection.call(echo, large, { waitForReady: true }), large)
-        assert.equal(duplexes.length, lost === "goes on" ? 1 : 2)
+        const again = connection.call(echo, large, { waitForReady: true })
+        assert.deepEqual(yield* lost === "may go on" ? Effect.retry(again, { times: 1 }) : again, large)
+        if (lost !== "may go on") assert.equal(duplexes.length, lost === "goes on" ? 1 : 2)
         yield* connection.close
         assert.equal((yield* connection.state).closed, true)
       }))

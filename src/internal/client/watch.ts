@@ -11,7 +11,6 @@ import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
 import { logged } from "../log.ts"
 import { uniform } from "../random.ts"
 import { ask } from "../resolver/given.ts"
-import { readableCause } from "../userError.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
 const firstWait = 10
@@ -66,8 +65,7 @@ export const watch = Effect.fnUntraced(function*(
     let changed = false
     if (Exit.isFailure(exit)) {
       if (!health.failing) {
-        const cause = readableCause(exit.cause)
-        yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", cause))
+        yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause))
       }
       health.failing = true
       // Last: whoever hears of it may have waited for it, and ends this then.
@@ -97,7 +95,7 @@ export const watch = Effect.fnUntraced(function*(
         changed = taken.value
         version = resolution.version
       } else if (health.refused !== true) {
-        yield* logged(Effect.logError("the endpoints could not be taken over", readableCause(taken.cause)))
+        yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
       }
       health.refused = Exit.isFailure(taken)
     }

@@ -24,6 +24,7 @@ import {
   withLead
 } from "../client/call.ts"
 import { effectOf, unexpected } from "../guard.ts"
+import { logged } from "../log.ts"
 import * as Identities from "../protocol/identities.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"
@@ -249,8 +250,10 @@ export class ClientMethod {
     if (this.warned) return Effect.void
     this.warned = true
     const { component, method } = this.key
-    return Effect.logWarning(
-      `client and server have different contracts of ${component}.${method}: such calls are made again in JSON`
+    return logged(
+      Effect.logWarning(
+        `client and server have different contracts of ${component}.${method}: such calls are made again in JSON`
+      )
     )
   })
 

@@ -10,7 +10,7 @@ import { discard, effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isHandlerMap } from "../server/table.ts"
 import { isDuplex } from "../transport/given.ts"
-import { attempt, readableCause } from "../userError.ts"
+import { attempt } from "../userError.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
 export interface Arrival<out R> {
@@ -123,7 +123,7 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
       logged(
         Effect.logError(
           "No handlers for a connection: the function that gives them threw, or gave none",
-          readableCause(Cause.fail(error))
+          Cause.fail(error)
         )
       ).pipe(
         Effect.annotateLogs({ listener: address, peer: peer.address }),

@@ -8,7 +8,7 @@ import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { discard, effectOf, isolated, shown, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
-import { readableCause, textOf } from "../userError.ts"
+import { textOf } from "../userError.ts"
 import type { ResolverError } from "./model.ts"
 
 const isObject = (u: unknown): u is object => typeof u === "object" && u !== null
@@ -74,7 +74,7 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
     (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : logged(Effect.logWarning("the resolver could not be told to look again", readableCause(cause)))
+        : logged(Effect.logWarning("the resolver could not be told to look again", cause))
   )
 
 /** Tells it time after time, and once more where it is to be told while it is being told: one that is never done is told once. */

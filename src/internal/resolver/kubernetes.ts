@@ -13,7 +13,6 @@ import type { KubernetesOptions, Resolution, Resolver, Version } from "../../Res
 import { background } from "../background.ts"
 import { logged } from "../log.ts"
 import { invalid } from "../options.ts"
-import { readableCause } from "../userError.ts"
 import { makeApi } from "./kubernetesApi.ts"
 import { findCluster } from "./kubernetesCluster.ts"
 import { Failure } from "./kubernetesFailure.ts"
@@ -179,7 +178,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.fnUntraced(function*(cause) {
         const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
         const isBug = Cause.hasDies(cause)
-        if (isBug) yield* logged(Effect.logError(`${of} stopped: this is a bug`, readableCause(cause)))
+        if (isBug) yield* logged(Effect.logError(`${of} stopped: this is a bug`, cause))
         latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
       })
     )

@@ -45,7 +45,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { attempt, clip, readableCause, textOf } from "../userError.ts"
+import { attempt, clip, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -566,7 +566,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   private logFailed({ key: { component, method } }: Route, message: string, cause: Cause.Cause<unknown>): void {
-    this.log(Effect.annotateLogs(Effect.logError(message, readableCause(cause)), { component, method }))
+    this.log(Effect.annotateLogs(Effect.logError(message, cause), { component, method }))
   }
 
   /** Answers a call whose handler has run, and whose answer is over the limit: `problem` says of how many bytes. */
