@@ -59,7 +59,8 @@ const communicationErrorFields = {
  * The call was not carried to its end by the connection it went over.
  *
  * - `reason._tag`: `Closed`, the connection's owner closed it. `Lost`, it broke, or was ended because the server sent
- *   what the protocol does not allow. `Protocol`, the answer to this call cannot be decoded. `TooLarge`, the arguments,
+ *   what the protocol does not allow. `Protocol`, the answer to this call cannot be decoded, or contracts differ and
+ *   the call does not go in JSON. `TooLarge`, the arguments,
  *   the result, or the error that the handler failed with, are larger than the `maxMessageSize` of either end;
  *   `message` says how large, and what the limit is. `Protocol` and `TooLarge` end this call only: the connection and
  *   the calls beside it go on.
@@ -67,7 +68,7 @@ const communicationErrorFields = {
  * - `cause`: the error of the socket, where there is one.
  * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second effect. `true` says that
  *   a handler may have run, in part or to its end. So it is for `Lost`, since a request that was not sent yet goes
- *   elsewhere, and for `Protocol`. For `TooLarge` it is `false` where the arguments are too large (unless an earlier
+ *   elsewhere, and for `Protocol`, unless contracts differ and the call does not go in JSON. For `TooLarge` it is `false` where the arguments are too large (unless an earlier
  *   try of the same call may have run), and `true` where the answer is.
  *
  * Source: the constant `CommunicationError` of the Go package.

@@ -127,7 +127,7 @@ export interface ClientOptions {
    * | | `"binary"` | `"json"` |
    * |---|---|---|
    * | `Unknown`, `Any`, `ObjectKeyword` | what JSON carries | what JSON carries |
-   * | text with a lone surrogate, also as a key | refused | carried |
+   * | text with a lone surrogate, also as a key (inside `Unknown` and `Any`: as in JSON) | refused | carried |
    * | `Number`: NaN, Infinity, -Infinity | carried | carried |
    * | `Number`: -0 | carried | arrives as 0 |
    * | `undefined` | carried | written as null |

@@ -60,16 +60,26 @@ export interface Attributes {
  *
  * ```ts
  * import { Effect } from "effect"
- * import type { Endpoint } from "effect-call"
+ * import { Endpoint } from "effect-call"
  * import { spawn } from "node:child_process"
  * import { Duplex } from "node:stream"
  *
+ * const start = Effect.callback<ReturnType<typeof spawn>, Endpoint.DialError>((resume) => {
+ *   const child = spawn("worker", { stdio: ["pipe", "pipe", "inherit"] })
+ *   child.once("spawn", () => resume(Effect.succeed(child)))
+ *   // It stays: an error that nobody listens to would end the process.
+ *   child.on("error", (cause) => {
+ *     const message = `cannot start the worker: ${cause.message}`
+ *     resume(Effect.fail(new Endpoint.DialError({ message, endpoint: "process://worker", cause })))
+ *   })
+ * })
+ *
  * const worker: Endpoint.Endpoint = {
  *   address: "process://worker",
- *   dial: Effect.acquireRelease(
- *     Effect.sync(() => spawn("worker", { stdio: ["pipe", "pipe", "inherit"] })),
- *     (child) => Effect.sync(() => child.kill())
- *   ).pipe(Effect.map((child) => Duplex.from({ readable: child.stdout, writable: child.stdin })))
+ *   dial: Effect.map(
+ *     Effect.acquireRelease(start, (child) => Effect.sync(() => child.kill())),
+ *     ({ stdin, stdout }) => Duplex.from({ readable: stdout, writable: stdin })
+ *   )
  * }
  * ```
  *

@@ -15,6 +15,7 @@ export const shown = (value: unknown): string => clip(attempt(() => textOf(value
 
 /** What would be long is cut first, or not made into a text: it may be any number of megabytes. */
 const textOf = (value: unknown): string => {
+  if (Effect.isEffect(value)) return "an Effect, which has to be run first"
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
   return format(typeof value === "string" ? clip(value, maxShownLength) : value)
 }

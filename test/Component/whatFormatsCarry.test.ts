@@ -457,7 +457,10 @@ for (const format of formats) {
           if (format === "json") return
           for (const { as, outcome } of yield* send(schema, format, arrivesInJson)) {
             assert.ok("refused" in outcome, `as ${as}: text arrived that UTF-8 has no form for`)
-            assert.match(outcome.refused, /^Expected (text|a key) without lone surrogates, for which UTF-8 has no form/)
+            assert.match(
+              outcome.refused,
+              /^Expected (text|a key) without lone surrogates, which only format "json" carries/
+            )
           }
         }).pipe(Effect.scoped))
     }

@@ -191,7 +191,12 @@ export class Peer {
               return Effect.fail(failure)
             })),
             restore,
-            Effect.catchDefect((defect) => Effect.fail(`dialing died: ${textOf(defect)}`)),
+            Effect.catchDefect((defect) => {
+              const line = Effect.annotateLogs(Effect.logDebug("a dial died", Cause.die(defect)), {
+                endpoint: this.address
+              })
+              return Effect.andThen(logged(line), Effect.fail(`dialing died: ${textOf(defect)}`))
+            }),
             Effect.exit,
             Effect.flatMap((exit) => {
               if (Exit.isSuccess(exit)) return Effect.void

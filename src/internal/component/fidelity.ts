@@ -183,7 +183,7 @@ const loneSurrogate = /\p{Surrogate}/u
 const textProblem = (value: unknown): Problem | undefined => {
   const text = typeof value === "symbol" ? Symbol.keyFor(value) : value
   return typeof text === "string" && loneSurrogate.test(text)
-    ? { path: [], issue: "Expected text without lone surrogates, for which UTF-8 has no form" }
+    ? { path: [], issue: "Expected text without lone surrogates, which only format \"json\" carries" }
     : undefined
 }
 
@@ -191,5 +191,5 @@ const keyProblem = (value: unknown): Problem | undefined => {
   const key = Object.keys(Object(value)).find((key) => loneSurrogate.test(key))
   return key === undefined
     ? undefined
-    : { path: [key], issue: "Expected a key without lone surrogates, for which UTF-8 has no form" }
+    : { path: [key], issue: "Expected a key without lone surrogates, which only format \"json\" carries" }
 }

@@ -29,7 +29,7 @@ const identityCheck =
       // What is asynchronous comes too late.
       return unexpected("checkServerIdentity", "an Error or undefined", refusal)
     } catch (error) {
-      return refusable(error)
+      return new Error(`checkServerIdentity threw: ${textOf(error)}`, { cause: readable(error) })
     }
   }
 
@@ -56,7 +56,11 @@ export const clientOptions = (
 ): Result.Result<tls.ConnectionOptions, string> => {
   // Never shown: it may be a key.
   if (typeof given !== "object" || given === null) {
-    return Result.fail(`expected the options of tls.connect, got ${given === null ? "null" : `a ${typeof given}`}`)
+    return Result.fail(
+      `expected the options of tls.connect, got ${
+        given === null || given === undefined ? String(given) : `a ${typeof given}`
+      }`
+    )
   }
   try {
     // Its getters, if it has any, are read once.
