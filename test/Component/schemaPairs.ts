@@ -42,6 +42,13 @@ const tree: Tree = { name: "root", children: [{ name: "leaf", children: [] }] }
 
 const X = Schema.Struct({ x: Schema.Int })
 
+/** Numbers under keys that begin with one text, texts under those that begin with another. */
+const records = (numbers: string, texts: string): Codec =>
+  Schema.StructWithRest(Schema.Struct({}), [
+    Schema.Record(Schema.TemplateLiteral([numbers, Schema.String]), Schema.Number),
+    Schema.Record(Schema.TemplateLiteral([texts, Schema.String]), Schema.String)
+  ])
+
 /** What two schemas are to each other: the same on the wire, or apart. What comes of those that are apart, JSON says. */
 export type Relation = "equal" | "apart"
 
@@ -196,6 +203,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     "apart",
     side(Schema.Record(Schema.String, Schema.Int), {}, { a: 1 }),
     side(Schema.Record(Schema.String, Schema.String), {}, { a: "1" })
+  ],
+  [
+    "records whose keys look otherwise",
+    "apart",
+    side(records("a", "b"), { a1: 3, b1: "x" }),
+    side(records("b", "a"), { b1: 3, a1: "x" })
   ],
   [
     "a record and a struct",
