@@ -439,6 +439,53 @@ describe("mTLS over a listener of a user's own", () => {
       ))
   }
 
+  const spoiled: Readonly<Record<string, (connection: Duplex) => unknown>> = {
+    ...Object.fromEntries(
+      ["write", "_write", "resume", "pause", "end", "destroy", "cork", "on", "off"].map((method) => [
+        `whose ${method} throws`,
+        (connection: Duplex) => Object.assign(connection, { [method]: boom })
+      ])
+    ),
+    "that reads texts": (connection) => connection.setEncoding("utf8"),
+    "that emits an object": (connection) => setImmediate(() => connection.emit("data", {})),
+    "that emits an error that is none": (connection) => setImmediate(() => connection.emit("error", "boom")),
+    "that emits a hostile error": (connection) => setImmediate(() => connection.emit("error", hostile)),
+    "that calls back twice": (connection) =>
+      Object.assign(connection, {
+        _write: (_chunk: unknown, _encoding: unknown, done: () => void) => {
+          done()
+          done()
+        }
+      })
+  }
+  for (const [name, spoil] of Object.entries(spoiled)) {
+    for (const when of ["from the beginning", "later"] as const) {
+      it.live(`that gives a Duplex ${name}, ${when}: it costs that connection at most`, () =>
+        inLog(() =>
+          Effect.gen(function*() {
+            const { ca, client, server } = yield* certificates
+            const { endpoint, listener, offer } = yield* own()
+            const secure = yield* Listener.mtls({ ca, ...server }, listener, { handshakeTimeout: "300 millis" })
+            yield* Effect.forkScoped(Server.serve(secure, { shutdownGrace: 0 }))
+            const [far, connection] = duplexPair()
+            far.on("error", () => {})
+            if (when === "from the beginning") spoil(connection)
+            offer(() => ({ connection, handlers }))
+            const tls = { ca, ...client, servername: "localhost" }
+            const dialed = Endpoint.mtls(tls, { address: "pair://spoiled", dial: Effect.succeed(far) })
+            const misused = yield* connect([dialed], { dialTimeout: "500 millis" })
+            const call = misused.call(echo, new Uint8Array(300_000), { timeout: "1 second" })
+            if (when === "later") {
+              yield* call
+              spoil(connection)
+            }
+            yield* Effect.exit(call)
+            yield* works(yield* connect([Endpoint.mtls(tls, endpoint)]))
+          })
+        ))
+    }
+  }
+
   for (
     const [name, close] of Object.entries({ "dies": Effect.die(new Error("boom")), "is no Effect": undefined })
   ) {
