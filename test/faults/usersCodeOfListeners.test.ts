@@ -54,6 +54,10 @@ describe("a listener whose accept", () => {
     "gives a text": () => "connection",
     "gives no connection": () => ({ handlers }),
     "gives a connection that is no Duplex": () => ({ connection: new EventEmitter(), handlers }),
+    "gives a Duplex that lacks a method": () => ({
+      connection: Object.assign(duplexPair()[0], { cork: undefined }),
+      handlers
+    }),
     "gives a promise of a connection": () => ({ connection: rejected(), handlers }),
     "gives a rejected promise": rejected,
     "gives what is hostile": () => hostile,

@@ -9,6 +9,7 @@ import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Li
 import { discard, effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isHandlerMap } from "../server/table.ts"
+import { isDuplex } from "../transport/given.ts"
 import { attempt, readableCause } from "../userError.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
@@ -98,15 +99,6 @@ const acceptForeign = <R>(
   })
   return next
 }
-
-/** Whether something is used as a Duplex can be: it need not be one of Node's. */
-export const isDuplex = (u: unknown): u is Duplex =>
-  attempt(
-    () => methods.every((name) => typeof u === "object" && u !== null && typeof Reflect.get(u, name) === "function"),
-    false
-  )
-
-const methods = ["on", "once", "off", "write", "end", "destroy", "pause", "resume"]
 
 /** A function that looks them up by who the peer is may not find any. That is not to end the server. */
 const checked = <R>(handlers: HandlerMap<R>): HandlerMap<R> => {

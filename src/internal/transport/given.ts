@@ -1,5 +1,5 @@
 /**
- * The Duplexes that users' endpoints give, checked before anything is done with them.
+ * The Duplexes that users' endpoints and listeners give, checked before anything is done with them.
  */
 import type { Duplex } from "node:stream"
 import { discard, shown } from "../guard.ts"
@@ -8,7 +8,8 @@ import { attempt } from "../userError.ts"
 /** What is called of a Duplex. By these it is known, since one of another realm or package is no instance of our `Duplex`. */
 const methods = ["on", "off", "write", "end", "cork", "uncork", "pause", "resume", "destroy"] as const
 
-const isDuplex = (given: unknown): given is Duplex =>
+/** Whether something is used as a Duplex can be: it need not be one of Node's. */
+export const isDuplex = (given: unknown): given is Duplex =>
   typeof given === "object" && given !== null &&
   // Its getters, where it is something else, may throw. What it is, is found out here.
   attempt(() => methods.every((name) => name in given && typeof (given as Duplex)[name] === "function"), false)
