@@ -32,6 +32,7 @@ import { Gate } from "./internal/net/gate.ts"
 import { listen, listenOnUnix } from "./internal/net/listen.ts"
 import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
 import { positiveDuration } from "./internal/options.ts"
+import { readableCause } from "./internal/userError.ts"
 import { Warnings } from "./internal/warnings.ts"
 
 /**
@@ -452,7 +453,7 @@ export const mtls = Effect.fnUntraced(function*<R>(
         return logged(log(`TLS handshake failed: ${error.message}${others}`))
       }),
       // The connection may be a user's own.
-      Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", Cause.die(defect)))),
+      Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", readableCause(Cause.die(defect))))),
       Effect.annotateLogs({ listener: address, peer: peer.address })
     )
 

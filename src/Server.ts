@@ -224,7 +224,7 @@ const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): E
       close.interruptUnsafe()
       yield* logged(Effect.logError(`the listener was not closed within ${closeTimeout}: the server ends without that`))
     } else if (Exit.isFailure(closed)) {
-      yield* logged(Effect.logError("the listener could not be closed", closed.cause))
+      yield* logged(Effect.logError("the listener could not be closed", readableCause(closed.cause)))
     }
   })
 
@@ -263,7 +263,7 @@ export const serve = <R>(
               catch: (defect) => defect
             }).pipe(Effect.catch((defect) => {
               drop(connection)
-              const line = Effect.logError("an accepted connection cannot be served", Cause.die(defect))
+              const line = Effect.logError("an accepted connection cannot be served", readableCause(Cause.die(defect)))
               return logged(Effect.annotateLogs(line, { listener: address }))
             })))
         )

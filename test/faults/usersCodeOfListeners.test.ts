@@ -197,6 +197,7 @@ describe("a listener whose close", () => {
     "is undefined": { value: undefined },
     "is a rejected promise": { get: rejected },
     "dies": { value: Effect.die(new Error("boom")) },
+    "dies of what is hostile": { value: Effect.die(hostile) },
     "dies later": { value: Effect.andThen(Effect.yieldNow, Effect.sync(boom)) },
     "goes on with no effect": { value: Effect.flatMap(Effect.yieldNow, () => wrong<Effect.Effect<void>>(undefined)) }
   }
@@ -210,7 +211,10 @@ describe("a listener whose close", () => {
           const connection = yield* connect([endpoint])
           yield* works(connection)
           yield* Fiber.interrupt(serving)
-          areOf(errorsIn(log.lines), /the listener could not be closed.*(boom|expected an Effect|valid effect)/s)
+          areOf(
+            errorsIn(log.lines),
+            /the listener could not be closed.*(boom|expected an Effect|valid effect|could not be read)/s
+          )
         })
       ))
   }
@@ -450,6 +454,7 @@ describe("mTLS over a listener of a user's own", () => {
         (connection: Duplex) => Object.assign(connection, { [method]: boom })
       ])
     ),
+    "whose on throws what is hostile": (connection) => Object.assign(connection, { on: throwing(hostile) }),
     "that reads texts": (connection) => connection.setEncoding("utf8"),
     "that emits an object": (connection) => setImmediate(() => connection.emit("data", {})),
     "that emits an error that is none": (connection) => setImmediate(() => connection.emit("error", "boom")),
@@ -465,7 +470,7 @@ describe("mTLS over a listener of a user's own", () => {
   for (const [name, spoil] of Object.entries(spoiled)) {
     for (const when of ["from the beginning", "later"] as const) {
       it.live(`that gives a Duplex ${name}, ${when}: it costs that connection at most`, () =>
-        inLog(() =>
+        inLog((log) =>
           Effect.gen(function*() {
             const { ca, client, server } = yield* certificates
             const { endpoint, listener, offer } = yield* own()
@@ -485,6 +490,9 @@ describe("mTLS over a listener of a user's own", () => {
             }
             yield* Effect.exit(call)
             yield* works(yield* connect([Endpoint.mtls(tls, endpoint)]))
+            if (name.startsWith("whose on throws") && when === "from the beginning") {
+              areOf(errorsIn(log.lines), /TLS handshake died.*(boom|could not be read)/s)
+            }
           })
         ))
     }
@@ -541,6 +549,7 @@ describe("a connection whose", () => {
     "end throws": { members: { end: method(boom) }, isDefect: false },
     "destroy throws": { members: { destroy: method(boom) }, isDefect: false },
     "on throws": { members: { on: method(boom) } },
+    "on throws what is hostile": { members: { on: method(throwing(hostile)) } },
     "off throws": { members: { off: method(boom) }, isDefect: false },
     "writableLength throws": { members: { writableLength: { get: boom } }, waits: true, maxUnsentBytes: 100_000_000 },
     "writableNeedDrain throws": { members: { writableNeedDrain: { get: boom } }, waits: true },

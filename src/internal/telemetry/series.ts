@@ -7,7 +7,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { logIn } from "../log.ts"
-import { attempt } from "../userError.ts"
+import { attempt, readableCause } from "../userError.ts"
 
 export type Attributes = Metric.Metric.AttributeSet
 
@@ -74,7 +74,8 @@ export class SeriesSet {
       // A registry may be a user's own, and so are the ambient attributes. It is in the middle of a call that a series is added.
       if (this.failed) return
       this.failed = true
-      logIn(this.context, Effect.logError(`the metric ${metric.id} cannot be registered`, Cause.die(defect)))
+      const cause = readableCause(Cause.die(defect))
+      logIn(this.context, Effect.logError(`the metric ${metric.id} cannot be registered`, cause))
     }
   }
 }
