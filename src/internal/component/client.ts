@@ -24,6 +24,7 @@ import {
   withLead
 } from "../client/call.ts"
 import { effectOf, unexpected } from "../guard.ts"
+import { logged } from "../log.ts"
 import * as Identities from "../protocol/identities.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"
@@ -249,9 +250,9 @@ export class ClientMethod {
     if (this.warned) return Effect.void
     this.warned = true
     const { component, method } = this.key
-    return Effect.logWarning(
+    return logged(Effect.logWarning(
       `client and server have different contracts of ${component}.${method}: such calls are made again in JSON`
-    )
+    ))
   })
 
   /** Puts a request into JSON, from the bytes that were to be sent: what the caller has given may have changed since. */
@@ -274,7 +275,7 @@ export class ClientMethod {
           args: payloadAt === 0 ? json : Codec.joined(args.subarray(0, payloadAt), json),
           decode: (format & Codec.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
         })),
-        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload ${Codec.problemOfCause(cause)}`)))
+        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload: ${Codec.problemOfCause(cause)}`)))
       )
     })
   }
