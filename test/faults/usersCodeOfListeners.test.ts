@@ -8,6 +8,7 @@ import { Endpoint, HandlerMap, Listener, MethodKey, Server } from "effect-call"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { EventEmitter } from "node:events"
+import { Socket } from "node:net"
 import { type Duplex, duplexPair } from "node:stream"
 import type { ConnectionOptions, TlsOptions } from "node:tls"
 import { makeLog } from "../support/log.ts"
@@ -433,7 +434,11 @@ describe("mTLS over a listener of a user's own", () => {
     const [name, give] of Object.entries<() => unknown>({
       "undefined": () => undefined,
       "no Duplex": () => ({ connection: {}, handlers }),
-      "no handlers": () => ({ connection: duplexPair()[0] })
+      "no handlers": () => ({ connection: duplexPair()[0] }),
+      "a socket that is none of the system, and throws": () => ({
+        connection: Object.assign(new Socket(), { resume: boom }),
+        handlers
+      })
     })
   ) {
     it.live(`that gives ${name}: the next connection is served`, () =>

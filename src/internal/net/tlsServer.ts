@@ -5,13 +5,12 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Buffer } from "node:buffer"
 import { constants, X509Certificate } from "node:crypto"
-import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { isPromise } from "node:util/types"
 import { discard } from "../guard.ts"
 import { attempt, textOf } from "../userError.ts"
-import { Bridge } from "./bridge.ts"
+import { belowTls } from "./bridge.ts"
 import { describe, ignoreError } from "./connect.ts"
 import { checkedOptions, withoutValue } from "./tlsOptions.ts"
 
@@ -128,7 +127,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
       raw.on("error", ignoreError)
       // Of a duplex that has closed already, a TLS server never hears anything.
       if (raw.destroyed) return resume(Effect.fail(new HandshakeFailed("the connection was already closed", true)))
-      const below = raw instanceof Socket ? raw : new Bridge(raw)
+      const below = belowTls(raw)
       const server = idle.pop() ?? tls.createServer(options)
       const settle = (result: Effect.Effect<tls.TLSSocket, HandshakeFailed>) => {
         off()
