@@ -1,6 +1,6 @@
 /** What becomes of calls whose contract the server does not share: they go in JSON, on that connection, and nothing else changes. */
 import { describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Schedule, Schema, SchemaGetter, Stream } from "effect"
+import { Deferred, Effect, Fiber, Logger, Schedule, Schema, SchemaGetter, Stream } from "effect"
 import { Component, Connection } from "effect-call"
 import { Rpc, RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
 import * as assert from "node:assert/strict"
@@ -230,7 +230,7 @@ describe("a call whose contract the server does not share", () => {
           Schema.Uint8Array.annotate({
             toCodecJson: () => inJson
           }),
-          "its payload no JSON of these"
+          "its payload: no JSON of these"
         ]
       ] as const
       for (const [Bytes, problem] of contracts) {
@@ -270,5 +270,17 @@ describe("a call whose contract the server does not share", () => {
       }).pipe(Effect.provide(log.layer))
       assert.equal(calls, 4)
       assert.deepEqual(log.lines.map(({ message }) => message), [`${differ}: such calls are made again in JSON`])
+    }).pipe(Effect.scoped))
+
+  it.effect("goes on through such a Connection where a logger throws what it is told", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* open(Old, buying((item) => Effect.succeed(item.length)))
+      const own: Connection.Connection = { ...connection, call: (...args) => connection.call(...args) }
+      const client = yield* clientOver(own, New)
+      const logger = Logger.make(() => {
+        throw new Error("boom")
+      })
+      const bought = Effect.provideService(client.Buy({ item: "tea" }), Logger.CurrentLoggers, new Set([logger]))
+      assert.equal(yield* bought, 3)
     }).pipe(Effect.scoped))
 })

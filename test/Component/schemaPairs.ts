@@ -1,5 +1,5 @@
 /** Pairs of schemas that a method may have at its two ends, each with some of its values. */
-import { DateTime, Duration, Effect, Option, Schema } from "effect"
+import { BigDecimal, DateTime, Duration, Effect, Option, Result, Schema } from "effect"
 
 export type Codec = Schema.Codec<unknown, unknown>
 
@@ -40,7 +40,16 @@ const NumberedTree = Schema.Struct({
 const Unrolled = Schema.Struct({ name: Schema.String, children: Schema.Array(Tree) })
 const tree: Tree = { name: "root", children: [{ name: "leaf", children: [] }] }
 
+const tenth = BigDecimal.fromStringUnsafe("0.1")
+
 const X = Schema.Struct({ x: Schema.Int })
+
+/** Numbers under keys that begin with one text, texts under those that begin with another. */
+const records = (numbers: string, texts: string): Codec =>
+  Schema.StructWithRest(Schema.Struct({}), [
+    Schema.Record(Schema.TemplateLiteral([numbers, Schema.String]), Schema.Number),
+    Schema.Record(Schema.TemplateLiteral([texts, Schema.String]), Schema.String)
+  ])
 
 /** What two schemas are to each other: the same on the wire, or apart. What comes of those that are apart, JSON says. */
 export type Relation = "equal" | "apart"
@@ -59,10 +68,19 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
   ["Void and Null", "apart", side(Schema.Void, undefined), side(Schema.Null, null)],
   ["Void and Int", "apart", side(Schema.Void, undefined), side(Schema.Int, 0, 1)],
   ["Void and a struct", "apart", side(Schema.Void, undefined), side(X, { x: 1 })],
+  ["Void and Undefined", "equal", side(Schema.Void, undefined), side(Schema.Undefined, undefined)],
+  ["Symbol and String", "apart", side(Schema.Symbol, Symbol.for("a")), side(Schema.String, "a", "Symbol(a)")],
+  ["BigDecimal and Number", "apart", side(Schema.BigDecimal, tenth), side(Schema.Number, 0.1)],
   ["Uint8Array and String", "apart", side(Schema.Uint8Array, Uint8Array.of(65, 66)), side(Schema.String, "QUI=", "?")],
   ["Date and String", "apart", side(Schema.Date, new Date(0)), side(Schema.String, "1970-01-01T00:00:00.000Z", "x")],
   ["Date and Int", "apart", side(Schema.Date, new Date(5)), side(Schema.Int, 5)],
   ["Date and DateTimeUtc", "apart", side(Schema.Date, new Date(5)), side(Schema.DateTimeUtc, DateTime.makeUnsafe(5))],
+  [
+    "DateTimeZoned and DateTimeUtc",
+    "apart",
+    side(Schema.DateTimeZoned, DateTime.makeZonedUnsafe(5, { timeZone: 0 })),
+    side(Schema.DateTimeUtc, DateTime.makeUnsafe(5))
+  ],
   ["Duration and Int", "apart", side(Schema.Duration, Duration.millis(5), Duration.infinity), side(Schema.Int, 5)],
   ["Unknown and Int", "apart", side(Schema.Unknown, 3, "3", null, { a: [1] }), side(Schema.Int, 3)],
   ["Unknown and a struct", "apart", side(Schema.Unknown, { x: 1 }, { x: "1" }, []), side(X, { x: 1 })],
@@ -75,6 +93,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     "apart",
     side(Schema.Literals(["a", "b"]), "a", "b"),
     side(Schema.Literals(["b", "a", "c"]), "a", "b", "c")
+  ],
+  [
+    "an enum and its values as literals",
+    "equal",
+    side(Schema.Enum({ A: "a", B: "b" }), "a", "b"),
+    side(Schema.Literals(["a", "b"]), "a", "b")
   ],
   ["a text and a number as literals", "apart", side(Schema.Literal("1"), "1"), side(Schema.Literal(1), 1)],
   // Nullable and optional.
@@ -97,6 +121,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     "apart",
     side(Schema.Option(Schema.Int), Option.none(), Option.some(1)),
     side(Schema.NullOr(Schema.Int), null, 1)
+  ],
+  [
+    "Result(Int, String) and Result(String, Int)",
+    "apart",
+    side(Schema.Result(Schema.Int, Schema.String), Result.succeed(1), Result.fail("A")),
+    side(Schema.Result(Schema.String, Schema.Int), Result.succeed("A"), Result.fail(1))
   ],
   [
     "Option(Int) and Option(String)",
@@ -130,6 +160,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     "apart",
     side(Schema.Struct({ x: Schema.optionalKey(Schema.Int) }), {}, { x: 1 }),
     side(X, { x: 0 })
+  ],
+  [
+    "a field that may be missing or undefined, and one that may be missing",
+    "apart",
+    side(Schema.Struct({ x: Schema.optional(Schema.Int) }), {}, { x: 1 }, { x: undefined }),
+    side(Schema.Struct({ x: Schema.optionalKey(Schema.Int) }), {}, { x: 1 })
   ],
   [
     "a field that may be missing, of another type",
@@ -180,6 +216,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     side(Schema.Tuple([Schema.Int, Schema.Int]), [1, 2])
   ],
   [
+    "a tuple whose last element may be missing, and one where it may not",
+    "apart",
+    side(Schema.Tuple([Schema.Int, Schema.optionalKey(Schema.Int)]), [1], [1, 2]),
+    side(Schema.Tuple([Schema.Int, Schema.Int]), [1, 2])
+  ],
+  [
     "tuples in another order",
     "apart",
     side(Schema.Tuple([Schema.Int, Schema.String]), [1, "a"]),
@@ -196,6 +238,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     "apart",
     side(Schema.Record(Schema.String, Schema.Int), {}, { a: 1 }),
     side(Schema.Record(Schema.String, Schema.String), {}, { a: "1" })
+  ],
+  [
+    "records whose keys look otherwise",
+    "apart",
+    side(records("a", "b"), { a1: 3, b1: "x" }),
+    side(records("b", "a"), { b1: 3, a1: "x" })
   ],
   [
     "a record and a struct",

@@ -8,6 +8,7 @@ import { Endpoint, HandlerMap, Listener, MethodKey, Server } from "effect-call"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { EventEmitter } from "node:events"
+import { Socket } from "node:net"
 import { type Duplex, duplexPair } from "node:stream"
 import type { ConnectionOptions, TlsOptions } from "node:tls"
 import { makeLog } from "../support/log.ts"
@@ -54,6 +55,10 @@ describe("a listener whose accept", () => {
     "gives a text": () => "connection",
     "gives no connection": () => ({ handlers }),
     "gives a connection that is no Duplex": () => ({ connection: new EventEmitter(), handlers }),
+    "gives a Duplex that lacks a method": () => ({
+      connection: Object.assign(duplexPair()[0], { cork: undefined }),
+      handlers
+    }),
     "gives a promise of a connection": () => ({ connection: rejected(), handlers }),
     "gives a rejected promise": rejected,
     "gives what is hostile": () => hostile,
@@ -193,6 +198,7 @@ describe("a listener whose close", () => {
     "is undefined": { value: undefined },
     "is a rejected promise": { get: rejected },
     "dies": { value: Effect.die(new Error("boom")) },
+    "dies of what is hostile": { value: Effect.die(hostile) },
     "dies later": { value: Effect.andThen(Effect.yieldNow, Effect.sync(boom)) },
     "goes on with no effect": { value: Effect.flatMap(Effect.yieldNow, () => wrong<Effect.Effect<void>>(undefined)) }
   }
@@ -206,7 +212,10 @@ describe("a listener whose close", () => {
           const connection = yield* connect([endpoint])
           yield* works(connection)
           yield* Fiber.interrupt(serving)
-          areOf(errorsIn(log.lines), /the listener could not be closed.*(boom|expected an Effect|valid effect)/s)
+          areOf(
+            errorsIn(log.lines),
+            /the listener could not be closed.*(boom|expected an Effect|valid effect|could not be read)/s
+          )
         })
       ))
   }
@@ -425,7 +434,11 @@ describe("mTLS over a listener of a user's own", () => {
     const [name, give] of Object.entries<() => unknown>({
       "undefined": () => undefined,
       "no Duplex": () => ({ connection: {}, handlers }),
-      "no handlers": () => ({ connection: duplexPair()[0] })
+      "no handlers": () => ({ connection: duplexPair()[0] }),
+      "a socket that is none of the system, and throws": () => ({
+        connection: Object.assign(new Socket(), { resume: boom }),
+        handlers
+      })
     })
   ) {
     it.live(`that gives ${name}: the next connection is served`, () =>
@@ -437,6 +450,57 @@ describe("mTLS over a listener of a user's own", () => {
           yield* works(yield* connect([endpoint]))
         })
       ))
+  }
+
+  const spoiled: Readonly<Record<string, (connection: Duplex) => unknown>> = {
+    ...Object.fromEntries(
+      ["write", "_write", "resume", "pause", "end", "destroy", "cork", "on", "off"].map((method) => [
+        `whose ${method} throws`,
+        (connection: Duplex) => Object.assign(connection, { [method]: boom })
+      ])
+    ),
+    "whose on throws what is hostile": (connection) => Object.assign(connection, { on: throwing(hostile) }),
+    "that reads texts": (connection) => connection.setEncoding("utf8"),
+    "that emits an object": (connection) => setImmediate(() => connection.emit("data", {})),
+    "that emits an error that is none": (connection) => setImmediate(() => connection.emit("error", "boom")),
+    "that emits a hostile error": (connection) => setImmediate(() => connection.emit("error", hostile)),
+    "that calls back twice": (connection) =>
+      Object.assign(connection, {
+        _write: (_chunk: unknown, _encoding: unknown, done: () => void) => {
+          done()
+          done()
+        }
+      })
+  }
+  for (const [name, spoil] of Object.entries(spoiled)) {
+    for (const when of ["from the beginning", "later"] as const) {
+      it.live(`that gives a Duplex ${name}, ${when}: it costs that connection at most`, () =>
+        inLog((log) =>
+          Effect.gen(function*() {
+            const { ca, client, server } = yield* certificates
+            const { endpoint, listener, offer } = yield* own()
+            const secure = yield* Listener.mtls({ ca, ...server }, listener, { handshakeTimeout: "300 millis" })
+            yield* Effect.forkScoped(Server.serve(secure, { shutdownGrace: 0 }))
+            const [far, connection] = duplexPair()
+            far.on("error", () => {})
+            if (when === "from the beginning") spoil(connection)
+            offer(() => ({ connection, handlers }))
+            const tls = { ca, ...client, servername: "localhost" }
+            const dialed = Endpoint.mtls(tls, { address: "pair://spoiled", dial: Effect.succeed(far) })
+            const misused = yield* connect([dialed], { dialTimeout: "500 millis" })
+            const call = misused.call(echo, new Uint8Array(300_000), { timeout: "1 second" })
+            if (when === "later") {
+              yield* call
+              spoil(connection)
+            }
+            yield* Effect.exit(call)
+            yield* works(yield* connect([Endpoint.mtls(tls, endpoint)]))
+            if (name.startsWith("whose on throws") && when === "from the beginning") {
+              areOf(errorsIn(log.lines), /TLS handshake died.*(boom|could not be read)/s)
+            }
+          })
+        ))
+    }
   }
 
   for (
@@ -490,6 +554,7 @@ describe("a connection whose", () => {
     "end throws": { members: { end: method(boom) }, isDefect: false },
     "destroy throws": { members: { destroy: method(boom) }, isDefect: false },
     "on throws": { members: { on: method(boom) } },
+    "on throws what is hostile": { members: { on: method(throwing(hostile)) } },
     "off throws": { members: { off: method(boom) }, isDefect: false },
     "writableLength throws": { members: { writableLength: { get: boom } }, waits: true, maxUnsentBytes: 100_000_000 },
     "writableNeedDrain throws": { members: { writableNeedDrain: { get: boom } }, waits: true },

@@ -10,7 +10,17 @@ import * as net from "node:net"
 import { Duplex, Readable } from "node:stream"
 import { ask, start, startOn, turn, untilState } from "../Connection/support.ts"
 import { memory, tcp } from "../support/networks.ts"
-import { dies, failsWrong, makeReadableLog, never, succeedsWrong, type Way, way, wrongAtFirst } from "./misbehaving.ts"
+import {
+  dies,
+  failsWrong,
+  makeReadableLog,
+  never,
+  succeedsWrong,
+  unreadable,
+  type Way,
+  way,
+  wrongAtFirst
+} from "./misbehaving.ts"
 
 /** Short, since each row waits for it. */
 const options = { dialTimeout: "150 millis", backoff: { initial: 1, max: 1 } } as const
@@ -139,6 +149,7 @@ describe("the dial of an endpoint that", () => {
   for (
     const [what, dirty] of [
       ["dies when it is to be cleaned up", Effect.die(new Error("boom"))],
+      ["dies of what cannot be read when it is to be cleaned up", Effect.die(unreadable())],
       [
         "goes on with what is no effect when it is to be cleaned up",
         Effect.flatMap(turn, (): Effect.Effect<void> => undefined as never)
@@ -161,6 +172,8 @@ describe("the dial of an endpoint that", () => {
         assert.match((yield* Effect.flip(ask(connection))).message, /: no$/)
         assert.equal(yield* ask(connection, { waitForReady: true }), "a")
         yield* connection.close
+        const line = log.lines.find(({ message }) => message === "what a dial had opened could not be closed")
+        assert.match(line!.cause, /boom|valid effect|an error whose message could not be read/)
       }))
   }
 

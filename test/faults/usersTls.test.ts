@@ -7,6 +7,7 @@ import { Effect } from "effect"
 import { Connection, Endpoint, Listener, Resolver, Server } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
+import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { ConnectionOptions } from "node:tls"
 import { untilState } from "../Connection/support.ts"
@@ -221,6 +222,18 @@ describe("mTLS over a Duplex of a user's own", () => {
         assert.equal(textOf(yield* connection.call(echo, bytesOf("good"), { waitForReady: true })), "good")
       }).pipe(onNetwork))
   }
+
+  it.live("that is a socket, but none of the system, and throws, fails its handshake", () =>
+    Effect.gen(function*() {
+      const { ca, client } = yield* certificates
+      const dial = Effect.sync(() => Object.assign(new Socket(), { resume: throws }))
+      const tls = { ca, ...client, servername: "localhost" }
+      const connection = yield* Connection.make(
+        Resolver.constant(Endpoint.mtls(tls, { address: "user://a", dial })),
+        options
+      )
+      assert.match((yield* Effect.flip(connection.call(echo, bytesOf("lost")))).message, /boom/)
+    }))
 
   for (const name of ["write", "end", "destroy", "pause", "resume", "cork"] as const) {
     it.live(`whose ${name} throws later costs that connection at most, and the Connection closes`, () =>

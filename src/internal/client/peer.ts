@@ -23,11 +23,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
-import { effectOf } from "../guard.ts"
+import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
@@ -321,11 +322,11 @@ export class Peer {
   /** Lets go of what a dial has opened. */
   private release(own: Scope.Closeable): Effect.Effect<void> {
     return Effect.catchCause(
-      Scope.close(own, Exit.void),
-      (cause) =>
-        logged(Effect.annotateLogs(Effect.logError("what a dial had opened could not be closed", cause), {
-          endpoint: this.address
-        }))
+      isolated(Scope.close(own, Exit.void), identity),
+      (cause) => {
+        const line = Effect.logError("what a dial had opened could not be closed", cause)
+        return logged(Effect.annotateLogs(line, { endpoint: this.address }))
+      }
     )
   }
 

@@ -277,7 +277,7 @@ export class ClientMethod {
           args: payloadAt === 0 ? json : Codec.joined(args.subarray(0, payloadAt), json),
           decode: (format & Codec.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
         })),
-        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload ${Codec.problemOfCause(cause)}`)))
+        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload: ${Codec.problemOfCause(cause)}`)))
       )
     })
   }

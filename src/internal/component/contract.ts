@@ -68,6 +68,8 @@ export interface ElementShape {
 export interface RecordShape {
   readonly key: Ref
   readonly value: Ref
+  /** What its keys look like, where there are several records: binary finds by it whose a key is. Else null. */
+  readonly pattern: string | null
 }
 
 /** The contract of a method. It is plain data, and has one form: equal contracts have equal shapes in equal places. */
@@ -107,7 +109,7 @@ const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
       return {
         _tag: shape._tag,
         fields: shape.fields.map((field) => ({ ...field, shape: of(field.shape) })),
-        records: shape.records.map(({ key, value }) => ({ key: of(key), value: of(value) }))
+        records: shape.records.map(({ key, pattern, value }) => ({ key: of(key), value: of(value), pattern }))
       }
     case "Array":
       return {
@@ -272,7 +274,8 @@ class Description {
             .sort((one, other) => one.name < other.name ? -1 : 1),
           records: ast.indexSignatures.map(({ parameter, type }) => ({
             key: this.ofEncoded(parameter),
-            value: this.ofEncoded(type)
+            value: this.ofEncoded(type),
+            pattern: ast.indexSignatures.length === 1 ? null : patternOf(parameter)
           }))
         }
       case "Declaration":
@@ -326,6 +329,23 @@ const idOf = (annotations: Schema.Annotations.Annotations | undefined): string |
       typeof representation.id === "string"
     ? representation.id
     : undefined
+}
+
+/** What the keys of a record look like: their type, the parts of a template, and checks, which are known by what they say of themselves. */
+const patternOf = (parameter: SchemaAST.AST): string => {
+  const ofCheck = (check: SchemaAST.Check<never>): unknown =>
+    check._tag === "FilterGroup"
+      ? check.checks.map(ofCheck)
+      : check.annotations?.["representation"] ?? check.annotations?.["expected"] ?? null
+  const of = (ast: SchemaAST.AST): unknown => {
+    const parts = ast._tag === "TemplateLiteral" ? ast.parts : ast._tag === "Union" ? ast.types : []
+    const literal = ast._tag === "Literal" ? ast.literal : null
+    return [ast._tag, literal, parts.map((part) => of(SchemaAST.toEncoded(part))), (ast.checks ?? []).map(ofCheck)]
+  }
+  return JSON.stringify(
+    of(SchemaAST.toEncoded(parameter)),
+    (_, value: unknown) => typeof value === "bigint" ? `${value}n` : value
+  )
 }
 
 /** Whether a check says that there is no fraction, also one in a group of checks. */

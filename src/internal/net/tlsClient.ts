@@ -6,12 +6,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import { isIP, Socket } from "node:net"
+import { isIP } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { shown, unexpected } from "../guard.ts"
 import { attempt, readable, textOf } from "../userError.ts"
-import { Bridge } from "./bridge.ts"
+import { belowTls } from "./bridge.ts"
 import { ignoreError } from "./connect.ts"
 import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
 
@@ -161,8 +161,7 @@ export const connectTls = Effect.fnUntraced(function*(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => {
-        const below = raw instanceof Socket ? raw : new Bridge(raw)
-        const socket = tls.connect({ ...options, socket: below }).on("error", ignoreError)
+        const socket = tls.connect({ ...options, socket: belowTls(raw) }).on("error", ignoreError)
         return { socket, handshake: handshakeOf(socket) }
       },
       catch: withoutValue

@@ -10,6 +10,7 @@ import * as tls from "node:tls"
 import { isPromise } from "node:util/types"
 import { discard } from "../guard.ts"
 import { attempt, textOf } from "../userError.ts"
+import { belowTls } from "./bridge.ts"
 import { describe, ignoreError } from "./connect.ts"
 import { checkedOptions, withoutValue } from "./tlsOptions.ts"
 
@@ -126,6 +127,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
       raw.on("error", ignoreError)
       // Of a duplex that has closed already, a TLS server never hears anything.
       if (raw.destroyed) return resume(Effect.fail(new HandshakeFailed("the connection was already closed", true)))
+      const below = belowTls(raw)
       const server = idle.pop() ?? tls.createServer(options)
       const settle = (result: Effect.Effect<tls.TLSSocket, HandshakeFailed>) => {
         off()
@@ -143,7 +145,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
       }
       server.once("secureConnection", onSecure)
       server.once("tlsClientError", onClientError)
-      server.emit("connection", raw)
+      server.emit("connection", below)
       return Effect.sync(off)
     })
 }

@@ -74,7 +74,8 @@ export class SeriesSet {
       // A registry may be a user's own, and so are the ambient attributes. It is in the middle of a call that a series is added.
       if (this.failed) return
       this.failed = true
-      logIn(this.context, Effect.logError(`the metric ${metric.id} cannot be registered`, Cause.die(defect)))
+      const cause = Cause.die(defect)
+      logIn(this.context, Effect.logError(`the metric ${metric.id} cannot be registered`, cause))
     }
   }
 }

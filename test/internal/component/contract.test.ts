@@ -114,6 +114,16 @@ describe("a contract", () => {
     assert.ok(!same(Schema.Enum({ A: "a" }), Schema.Enum({ A: "b" })))
   })
 
+  it("goes by what keys look like, where there are several records", () => {
+    const records = (one: Schema.String, other: Schema.String) =>
+      Schema.StructWithRest(Schema.Struct({}), [Schema.Record(one, Schema.Int), Schema.Record(other, Schema.String)])
+    const short = Schema.String.check(Schema.isMaxLength(1))
+    const long = Schema.String.check(Schema.isMinLength(2))
+    assert.ok(same(records(short, long), records(short, long)))
+    assert.ok(!same(records(short, long), records(long, short)))
+    assert.ok(same(Schema.Record(short, Schema.Int), Schema.Record(long, Schema.Int)))
+  })
+
   it("tells payload, result and failure apart", () => {
     const of = (options: { payload?: Schema.Top; success?: Schema.Top; error?: Schema.Top }) => {
       const rpc = Rpc.make("Do", options) as unknown as Rpc.AnyWithProps // `Rpc.Any` hides what each Rpc has
