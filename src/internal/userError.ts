@@ -11,7 +11,7 @@ import { isProxy } from "node:util/types"
 /** Longer texts are cut, so that an answer stays far below the largest message even where every character is quoted. */
 const maxTextLength = 65_536
 
-/** Longer types are cut: they are labels of metrics and attributes of spans. */
+/** Longer types are cut, with a mark at the end: they are labels of metrics and attributes of spans. */
 const maxTypeLength = 128
 
 /** No more errors than this are followed along the causes of one. */
@@ -59,9 +59,9 @@ const messageOf = (error: Error): string => {
 export const typeOf = (error: unknown): string => {
   if (typeof error !== "object" || error === null) return untyped
   const tag = attempt((): unknown => "_tag" in error ? error._tag : undefined, undefined)
-  if (isType(tag)) return clip(tag, maxTypeLength)
+  if (isType(tag)) return clip(tag, maxTypeLength - 1)
   const name = attempt((): unknown => isError(error) ? error.name : undefined, undefined)
-  return isType(name) ? clip(name, maxTypeLength) : untyped
+  return isType(name) ? clip(name, maxTypeLength - 1) : untyped
 }
 
 const isType = (u: unknown): u is string => typeof u === "string" && u !== ""

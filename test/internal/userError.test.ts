@@ -13,7 +13,7 @@ describe("whatever an error is", () => {
       const text = UserError.textOf(make())
       assert.ok(typeof text === "string" && text.length > 0 && text.length <= 65_537, `a text of ${text.length}`)
       const type = UserError.typeOf(make())
-      assert.ok(typeof type === "string" && type.length > 0 && type.length <= 129, `a type of ${type.length}`)
+      assert.ok(typeof type === "string" && type.length > 0 && type.length <= 128, `a type of ${type.length}`)
       assert.ok(UserError.ownTextOf(make()).length <= 65_537)
       UserError.causeOf(make())
       assert.equal(UserError.isInstance(make(), Map), false)
@@ -78,7 +78,7 @@ describe("the type of an error", () => {
   })
 
   it("is cut", () => {
-    assert.equal(UserError.typeOf({ _tag: "x".repeat(1000) }), `${"x".repeat(128)}…`)
+    assert.equal(UserError.typeOf({ _tag: "x".repeat(1000) }), `${"x".repeat(127)}…`)
   })
 })
 
