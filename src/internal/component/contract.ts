@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { createHash } from "node:crypto"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
+import { attempt } from "../userError.ts"
 
 /** A shape, by its place in {@link Contract.shapes}: schemas may be recursive. */
 export type Ref = number
@@ -67,6 +68,8 @@ export interface ElementShape {
 /** Keys of one kind, and what they hold. */
 export interface RecordShape {
   readonly key: Ref
+  /** Which texts are such keys, where a struct has several kinds: a key says then how its value is written. Else null. */
+  readonly keys: string | null
   readonly value: Ref
 }
 
@@ -107,7 +110,7 @@ const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
       return {
         _tag: shape._tag,
         fields: shape.fields.map((field) => ({ ...field, shape: of(field.shape) })),
-        records: shape.records.map(({ key, value }) => ({ key: of(key), value: of(value) }))
+        records: shape.records.map(({ key, keys, value }) => ({ key: of(key), keys, value: of(value) }))
       }
     case "Array":
       return {
@@ -272,6 +275,7 @@ class Description {
             .sort((one, other) => one.name < other.name ? -1 : 1),
           records: ast.indexSignatures.map(({ parameter, type }) => ({
             key: this.ofEncoded(parameter),
+            keys: ast.indexSignatures.length > 1 ? textOfKeys(parameter) : null,
             value: this.ofEncoded(type)
           }))
         }
@@ -334,6 +338,26 @@ const isInteger = ({ checks }: SchemaAST.AST): boolean => {
     idOf(check.annotations) === "effect/schema/isInt" || (check._tag === "FilterGroup" && check.checks.some(says))
   return checks !== undefined && checks.some(says)
 }
+
+const textOfKeys = (parameter: SchemaAST.AST): string =>
+  // Annotations may hold anything.
+  attempt(() => JSON.stringify(keysOf(parameter)), "")
+
+/** Which keys a type is of. (A check that is a user's own has nothing that it could be told by.) */
+const keysOf = (parameter: SchemaAST.AST): unknown => {
+  const ast = SchemaAST.toEncoded(parameter)
+  return [
+    ast._tag,
+    ast._tag === "Literal" ? literal(ast.literal) : null,
+    ast._tag === "TemplateLiteral" ? ast.parts.map(keysOf) : ast._tag === "Union" ? ast.types.map(keysOf) : [],
+    ast.checks?.map(keysOfCheck) ?? []
+  ]
+}
+
+const keysOfCheck = ({ _tag, annotations, ...check }: SchemaAST.Check<never>): unknown => [
+  annotations?.["representation"] ?? null,
+  "checks" in check ? check.checks.map(keysOfCheck) : []
+]
 
 /** What an annotation says that a type is encoded as. */
 const linkOf = (annotation: unknown, parameters: ReadonlyArray<Schema.Top>): SchemaAST.Link | undefined =>

@@ -114,6 +114,21 @@ describe("a contract", () => {
     assert.ok(!same(Schema.Enum({ A: "a" }), Schema.Enum({ A: "b" })))
   })
 
+  it("goes by which keys have which values, where there are several kinds of keys", () => {
+    const beginning = (prefix: string) => Schema.TemplateLiteral([prefix, Schema.String])
+    const matching = (prefix: string) => Schema.String.check(Schema.isStartingWith(prefix))
+    for (const keys of [beginning, matching]) {
+      const of = (text: string, bytes: string) =>
+        Schema.StructWithRest(Schema.Struct({}), [
+          Schema.Record(keys(text), Schema.String),
+          Schema.Record(keys(bytes), Schema.Uint8Array)
+        ])
+      assert.ok(same(of("a", "b"), of("a", "b")))
+      assert.ok(!same(of("a", "b"), of("b", "a")))
+    }
+    assert.ok(same(Schema.Record(beginning("a"), Schema.Int), Schema.Record(Schema.String, Schema.Int)))
+  })
+
   it("tells payload, result and failure apart", () => {
     const of = (options: { payload?: Schema.Top; success?: Schema.Top; error?: Schema.Top }) => {
       const rpc = Rpc.make("Do", options) as unknown as Rpc.AnyWithProps // `Rpc.Any` hides what each Rpc has
