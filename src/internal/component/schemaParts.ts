@@ -74,9 +74,17 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
   }
 
   const out = go(schema.ast)
-  for (const { thunk } of suspended) go(thunk())
-  return isReplaced ? Schema.make<Schema.Top>(out) : schema
+  // Where a thunk makes a schema anew each time, there is no end of them. What is replaced further down is then found when it is needed.
+  let looked = 0
+  for (const { thunk } of suspended) {
+    if (isReplaced || looked++ === maxLooked) break
+    go(thunk())
+  }
+  return isReplaced || looked > maxLooked ? Schema.make<Schema.Top>(out) : schema
 }
+
+/** So many parts that are suspended are looked through for what is to be replaced. */
+const maxLooked = 1000
 
 /** What kind of a declared type it is, for those of Effect. */
 const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
