@@ -284,6 +284,8 @@ export class MethodCodecs {
   readonly payload: (format: Format) => Codec
   readonly success: (format: Format) => Codec
   readonly error: (format: Format) => Codec
+  /** What a payload is on the wire, without what its schema makes of that. */
+  private readonly encodedPayload: (format: Format) => Codec
   /** Stands for the contract; undefined where the method has no binary form. */
   readonly fingerprint: () => Fingerprint | undefined
 
@@ -291,6 +293,7 @@ export class MethodCodecs {
     const options = Context.get(rpc.annotations, Rpc.ParseOptions)
     const errors = new Set([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])
     this.payload = lazily("payload", () => rpc.payloadSchema, options)
+    this.encodedPayload = lazily("payload", () => Schema.toEncoded(rpc.payloadSchema), options)
     this.success = lazily("success", () => rpc.successSchema, options)
     this.error = lazily(
       "error",
@@ -302,6 +305,17 @@ export class MethodCodecs {
       (known ??= {
         fingerprint: this.problemIn("binary") === undefined ? fingerprintOf(contractOf(rpc, [...errors])) : undefined
       }).fingerprint
+  }
+
+  /**
+   * Puts a payload from binary into JSON. The schema's transformations have no part in it: what is read need not be what was written, and
+   * they may need what only a server has.
+   */
+  payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
+    return Effect.flatMap(
+      this.encodedPayload("binary").decode(bytes),
+      (encoded) => this.encodedPayload("json").encode(encoded)
+    )
   }
 
   /** Those of an Rpc, which all its clients and servers share. */
