@@ -435,6 +435,17 @@ const table: Record<string, Row> = {
     arrives: [new Map([["a", new Date(0)]])],
     arrivesInJson: [new Map([["\ud800", new Date(0)]])]
   },
+  // What another member does not take is taken as JSON, and then written as what that member stands for.
+  "String or Unknown": {
+    schema: Schema.Union([Schema.String, Schema.Unknown]),
+    arrives: ["\ufffd", 1, { a: "\ufffd" }, { "\ud800": "\udc00" }],
+    arrivesInJson: ["\ud800"]
+  },
+  "a record or Json": {
+    schema: Schema.Union([Schema.Record(Schema.String, Schema.String), Schema.Json]),
+    arrives: [{ a: "\ufffd" }, "\ud800", ["\ud800"]],
+    arrivesInJson: [{ "\ud800": "a" }, { a: "\ud800" }]
+  },
   "ReadonlySet": { schema: Schema.ReadonlySet(Schema.BigInt), arrives: [new Set([1n, 2n])] }
 }
 

@@ -46,8 +46,15 @@ export const checkingText = (schema: Schema.Top): Schema.Top =>
     if (part._tag === "Objects" && part.indexSignatures.length > 0) {
       return checked(SchemaAST.toEncoded(part), part, keyProblem)
     }
+    // What only its JSON takes is written as the text or the object that another member stands for.
+    if (part._tag === "Union" && part.types.some((type) => mayBeJson(SchemaAST.toEncoded(type)))) {
+      return checked(SchemaAST.toEncoded(part), part, anyTextProblem)
+    }
     return mayHaveProblem(part) ? checked(part, part, textProblem) : part
   })
+
+/** Whether it is JSON, or one of its members is. */
+const mayBeJson = (part: SchemaAST.AST): boolean => part._tag === "Union" ? part.types.some(mayBeJson) : isJson(part)
 
 /** Whether it may stand for text with a problem; literals are known. */
 const mayHaveProblem = (part: SchemaAST.AST): boolean =>
@@ -185,6 +192,21 @@ const textProblem = (value: unknown): Problem | undefined => {
   return typeof text === "string" && loneSurrogate.test(text)
     ? { path: [], issue: "Expected text without lone surrogates, for which UTF-8 has no form" }
     : undefined
+}
+
+/** The same of all the texts and keys in what is plain. No recursion: values may be deeper than the stack. */
+const anyTextProblem = (value: unknown): Problem | undefined => {
+  const left = [value]
+  while (left.length > 0) {
+    const next = left.pop()
+    const problem = textProblem(next)
+    if (problem !== undefined) return problem
+    if (typeof next !== "object" || next === null || !(Array.isArray(next) || isPlain(next))) continue
+    const wrongKey = keyProblem(next)
+    if (wrongKey !== undefined) return wrongKey
+    for (const part of Object.values(next)) left.push(part)
+  }
+  return undefined
 }
 
 const keyProblem = (value: unknown): Problem | undefined => {
