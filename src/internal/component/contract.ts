@@ -217,6 +217,14 @@ class Description {
     return ref
   }
 
+  /** The same, of a field or an element. Where that is a literal, binary tells the members of a union by it, unless it is suspended. */
+  private ofPart(part: SchemaAST.AST): Ref {
+    const ref = this.ofEncoded(part)
+    if (part._tag !== "Suspend") return ref
+    const { _tag } = behindSuspended(part)
+    return _tag === "Literal" || _tag === "UniqueSymbol" ? this.add({ _tag: "Union", members: [ref] }) : ref
+  }
+
   add(shape: Shape): Ref {
     return this.shapes.push(shape) - 1
   }
@@ -258,7 +266,7 @@ class Description {
           _tag: "Array",
           elements: ast.elements.map((element) => ({
             isOptional: isOptional(element),
-            shape: this.ofEncoded(element)
+            shape: this.ofPart(element)
           })),
           rest: ast.rest.map((rest) => this.ofEncoded(rest))
         }
@@ -270,7 +278,7 @@ class Description {
               name: String(name),
               id: fieldIdOf(type),
               isOptional: isOptional(type),
-              shape: this.ofEncoded(type)
+              shape: this.ofPart(type)
             }))
             .sort((one, other) => one.name < other.name ? -1 : 1),
           records: ast.indexSignatures.map(({ parameter, type }) => ({
@@ -296,6 +304,9 @@ class Description {
       : { _tag: "Opaque", name: id }
   }
 }
+
+const behindSuspended = (ast: SchemaAST.AST): SchemaAST.AST =>
+  ast._tag === "Suspend" ? behindSuspended(ast.thunk()) : ast
 
 /** What a declared type is encoded as; undefined where the binary format knows it by itself, or it has no such form. */
 const encodedAs = ({ annotations, typeParameters }: SchemaAST.Declaration): SchemaAST.AST | undefined => {

@@ -112,6 +112,9 @@ describe("a contract", () => {
     assert.ok(!same(Schema.Literal(true), Schema.Literal(false)))
     assert.ok(!same(Schema.UniqueSymbol(Symbol.for("a")), Schema.UniqueSymbol(Symbol.for("b"))))
     assert.ok(!same(Schema.Enum({ A: "a" }), Schema.Enum({ A: "b" })))
+    // By a literal that is suspended, the members of a union are not told apart.
+    const tagged = (tag: Schema.Codec<string>) => Schema.Union([Schema.Struct({ tag, x: Schema.Int }), Schema.String])
+    assert.ok(!same(tagged(Schema.Literal("a")), tagged(Schema.suspend(() => Schema.Literal("a")))))
   })
 
   it("goes by which keys have which values, where there are several kinds of keys", () => {
