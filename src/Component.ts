@@ -131,6 +131,7 @@ export interface ClientOptions {
    * | `Number`: NaN, Infinity, -Infinity | carried | carried |
    * | `Number`: -0 | carried | arrives as 0 |
    * | `undefined` | carried | written as null |
+   * | `DateTimeZoned`: an offset that is not of whole minutes | carried | refused |
    *
    * JSON carries null, booleans, finite numbers, text (with lone surrogates, too), arrays and plain objects. It refuses `undefined`, also as
    * an element, functions, symbols, bigints, NaN, infinite numbers, instances of classes such as `Map`, `Date` and `Error`, whatever has a

@@ -475,6 +475,34 @@ for (const format of formats) {
   })
 }
 
+describe("a time whose offset is not of whole minutes", () => {
+  const times = [
+    DateTime.makeZonedUnsafe(0, { timeZone: "Africa/Monrovia" }),
+    DateTime.makeZonedUnsafe(-5e12, { timeZone: "Europe/Amsterdam" }),
+    DateTime.makeZonedUnsafe(0, { timeZone: 90_000 })
+  ]
+
+  it.effect("is carried in binary, and refused in JSON", () =>
+    Effect.gen(function*() {
+      for (const { outcome, value } of yield* send(Schema.DateTimeZoned, "binary", times)) {
+        assert.ok("arrived" in outcome && Equal.equals(outcome.arrived, value))
+      }
+      for (
+        const { outcome } of yield* send(
+          Schema.Struct({ at: Schema.DateTimeZoned }),
+          "json",
+          times.map((at) => ({ at }))
+        )
+      ) {
+        assert.ok("refused" in outcome)
+        assert.match(
+          outcome.refused,
+          /^Expected a time whose offset is of whole minutes, for which JSON has a form at \["at"\]/
+        )
+      }
+    }).pipe(Effect.scoped))
+})
+
 describe("the writer", () => {
   for (const format of formats) {
     it.effect(`checks also where an Rpc turns the checks of its schemas off, in ${format}`, () =>

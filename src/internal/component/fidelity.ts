@@ -2,18 +2,20 @@
  * What a format would carry as something else is refused where it is written.
  *
  * Both formats write what a schema calls `Unknown`, `Any` or `ObjectKeyword` as JSON, which makes null of NaN, `{}` of a Map, and nothing at
- * all of a function. Binary writes text as UTF-8, which has no lone surrogates. So these parts of a schema get a check of what is written. The
+ * all of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the offset of a time zone
+ * in minutes, where some have seconds. So these parts of a schema get a check of what is written. The
  * bytes stay what they were, and readers need none of this.
  */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { Buffer } from "node:buffer"
 import { attempt, clip } from "../userError.ts"
-import { changed, isDeclaredJson, replaceParts } from "./schemaParts.ts"
+import { changed, isDeclaredJson, replaceParts, representationOf } from "./schemaParts.ts"
 
 /** What is wrong with a value, and where in it. */
 interface Problem {
@@ -21,7 +23,7 @@ interface Problem {
   readonly issue: string
 }
 
-/** The schema with a check of what is written as JSON in both formats; the schema itself where it has no such part. */
+/** The schema with a check of what is written as JSON in both formats, and of what JSON has no form for; the schema itself where it has no such part. */
 export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
   replaceParts(schema, (part) => {
     const isOptional = part.context?.isOptional === true
@@ -29,6 +31,7 @@ export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Sch
       const any = changed(SchemaAST.any, { context: part.context })
       return checked(any, isOptional ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
+    if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
     // JSON of undefined would be null, which is not undefined where anything is allowed.
     return format === "json" && isOptional && part._tag === "Union" &&
         part.types.some((type) => isJson(SchemaAST.toEncoded(type)))
@@ -39,6 +42,18 @@ export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Sch
 /** Whether both formats write it as JSON. */
 const isJson = (part: SchemaAST.AST): boolean =>
   part._tag === "Unknown" || part._tag === "Any" || part._tag === "ObjectKeyword" || isDeclaredJson(part)
+
+const zoned = representationOf(Schema.DateTimeZoned.ast)
+
+const isZoned = (part: SchemaAST.AST): boolean => part._tag === "Declaration" && representationOf(part) === zoned
+
+const minute = 60_000
+
+/** JSON has the local time and its offset, in whole minutes. Those of time zones have seconds, too, before they were standardised. */
+const offsetProblem = (value: unknown): Problem | undefined =>
+  DateTime.isDateTime(value) && DateTime.isZoned(value) && DateTime.zonedOffset(value) % minute !== 0
+    ? { path: [], issue: "Expected a time whose offset is of whole minutes, for which JSON has a form" }
+    : undefined
 
 /** The schema with a check of the text that the binary format writes; the schema itself where it has none. */
 export const checkingText = (schema: Schema.Top): Schema.Top =>

@@ -87,7 +87,7 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
 const maxLooked = 1000
 
 /** What kind of a declared type it is, for those of Effect. */
-const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
+export const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
   Predicate.hasProperty(annotations?.["representation"], "id") ? annotations["representation"].id : undefined
 
 /** The declared types of Effect that binary writes in its own way, and that have no parts. */
