@@ -446,6 +446,16 @@ const table: Record<string, Row> = {
     arrives: [{ a: "\ufffd" }, "\ud800", ["\ud800"]],
     arrivesInJson: [{ "\ud800": "a" }, { a: "\ud800" }]
   },
+  "Unknown with a default": {
+    schema: Schema.Struct({ a: Schema.Unknown.pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))) }),
+    arrives: [{ a: null }, { a: 2 }],
+    refused: [[{ a: undefined }, /got undefined at \["a"\]$/]]
+  },
+  "Unknown that is optional": {
+    schema: Schema.Struct({ a: Schema.OptionFromOptionalKey(Schema.Unknown) }),
+    arrives: [{ a: Option.none() }, { a: Option.some(2) }],
+    refused: [[{ a: Option.some(undefined) }, /got undefined at \["a"\]$/]]
+  },
   "ReadonlySet": { schema: Schema.ReadonlySet(Schema.BigInt), arrives: [new Set([1n, 2n])] }
 }
 

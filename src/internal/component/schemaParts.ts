@@ -5,26 +5,34 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
-/** The part itself, or what takes its place. What is inside a part has been replaced before it. */
-export type Replace = (part: SchemaAST.AST) => SchemaAST.AST
+/**
+ * The part itself, or what takes its place. What is inside a part has been replaced before it. `isMade` says whether a transformation makes
+ * its values.
+ */
+export type Replace = (part: SchemaAST.AST, isMade: boolean) => SchemaAST.AST
 
 /** The schema with other parts; the schema itself where none of them is replaced. */
 export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top => {
   const seen = new Map<SchemaAST.AST, SchemaAST.AST>()
+  const seenMade = new Map<SchemaAST.AST, SchemaAST.AST>()
   const suspended: Array<SchemaAST.Suspend> = []
   let isReplaced = false
 
-  const go = (ast: SchemaAST.AST): SchemaAST.AST => {
-    let out = seen.get(ast)
+  const go = (ast: SchemaAST.AST): SchemaAST.AST => goIn(seen, ast)
+
+  const goIn = (known: Map<SchemaAST.AST, SchemaAST.AST>, ast: SchemaAST.AST): SchemaAST.AST => {
+    let out = known.get(ast)
     if (out === undefined) {
-      out = ast.encoding === undefined ? replaced(withInner(ast)) : changed(ast, { encoding: encodingOf(ast.encoding) })
-      seen.set(ast, out)
+      out = ast.encoding === undefined
+        ? replaced(withInner(ast), known === seenMade)
+        : changed(ast, { encoding: encodingOf(ast.encoding) })
+      known.set(ast, out)
     }
     return out
   }
 
-  const replaced = (part: SchemaAST.AST): SchemaAST.AST => {
-    const out = replace(part)
+  const replaced = (part: SchemaAST.AST, isMade: boolean): SchemaAST.AST => {
+    const out = replace(part, isMade)
     if (out !== part) isReplaced = true
     return out
   }
@@ -34,7 +42,8 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     return last === undefined ? [linkOf(first)] : [first, ...more, linkOf(last)]
   }
 
-  const linkOf = (link: SchemaAST.Link): SchemaAST.Link => new SchemaAST.Link(go(link.to), link.transformation)
+  const linkOf = (link: SchemaAST.Link): SchemaAST.Link =>
+    new SchemaAST.Link(goIn(seenMade, link.to), link.transformation)
 
   const withInner = (ast: SchemaAST.AST): SchemaAST.AST => {
     if (ast._tag === "Objects") {
