@@ -485,6 +485,24 @@ for (const format of formats) {
   })
 }
 
+describe("a schema that makes itself anew each time", () => {
+  interface List {
+    readonly value: unknown
+    readonly next: List | null
+  }
+  const list = (item: AnySchema): Schema.Codec<List> =>
+    Schema.Struct({ value: item, next: Schema.NullOr(Schema.suspend(() => list(item))) })
+
+  it.effect("is carried in JSON, as deep as its values are", () =>
+    Effect.gen(function*() {
+      const values = [{ value: "a", next: { value: "b", next: { value: "c", next: null } } }]
+      for (const { outcome, value } of yield* send(list(Schema.String), "json", values)) {
+        assert.ok("arrived" in outcome)
+        assert.deepEqual(outcome.arrived, value)
+      }
+    }).pipe(Effect.scoped))
+})
+
 describe("a time whose offset is not of whole minutes", () => {
   const times = [
     DateTime.makeZonedUnsafe(0, { timeZone: "Africa/Monrovia" }),

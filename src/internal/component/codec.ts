@@ -124,9 +124,13 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/** Whether a part of a schema, in whatever depth, is one that is asked for. */
+/** So many parts that are suspended are looked into. Where a thunk makes a schema anew each time, there is no end of them. */
+const maxSuspended = 100
+
+/** Whether a part of a schema, in whatever depth, is one that is asked for. So it is said, too, where there are too many to know. */
 const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
+  let suspended = 0
   const search = (ast: SchemaAST.AST): boolean => {
     if (seen.has(ast)) return false
     seen.add(ast)
@@ -136,7 +140,7 @@ const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean
     }
     if (ast._tag === "Arrays") return [...ast.elements, ...ast.rest].some(search)
     if (ast._tag === "Union") return ast.types.some(search)
-    if (ast._tag === "Suspend") return search(ast.thunk())
+    if (ast._tag === "Suspend") return ++suspended > maxSuspended || search(ast.thunk())
     return ast._tag === "Declaration" && ast.typeParameters.some(search)
   }
   return search(schema.ast)
