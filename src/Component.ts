@@ -141,7 +141,8 @@ export interface ClientOptions {
    *
    * In `"json"` the members of a union are told apart by their JSON alone: where a schema allows both null and `undefined`, `undefined`
    * arrives as null, and where it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"` tells them apart.
-   * `Schema.Defect` makes JSON of any value by itself, and what JSON does not carry arrives as something else.
+   * `Schema.Defect`, and schemas from JSON text such as `Schema.UnknownFromJsonString`, make JSON of any value by themselves, and what JSON does
+   * not carry arrives as something else.
    */
   readonly format?: "binary" | "json" | undefined
   /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */

@@ -456,6 +456,11 @@ const table: Record<string, Row> = {
     arrives: [{ a: Option.none() }, { a: Option.some(2) }],
     refused: [[{ a: Option.some(undefined) }, /got undefined at \["a"\]$/]]
   },
+  "Unknown that is an optional element": {
+    schema: Schema.Tuple([Schema.optionalKey(Schema.Unknown), Schema.optionalKey(Schema.Unknown)]),
+    arrives: [[], [1], [null, 1]],
+    refused: [[[undefined, 1], /got undefined at \[0\]$/], [[1, undefined], /got undefined at \[1\]$/]]
+  },
   "ReadonlySet": { schema: Schema.ReadonlySet(Schema.BigInt), arrives: [new Set([1n, 2n])] }
 }
 

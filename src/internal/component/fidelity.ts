@@ -25,12 +25,12 @@ interface Problem {
 
 /** The schema with a check of what is written as JSON in both formats, and of what JSON has no form for; the schema itself where it has no such part. */
 export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
-  replaceParts(schema, (part, isMade) => {
+  replaceParts(schema, (part, isField) => {
     const isOptional = part.context?.isOptional === true
     if (isJson(part)) {
       const any = changed(SchemaAST.any, { context: part.context })
-      // Where a transformation has made undefined, it has not left the property out: it may read that as something else.
-      return checked(any, isOptional && !isMade ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
+      // Only a property may be left out instead. What a transformation has made undefined, it may read as something else where it is not there.
+      return checked(any, isOptional && isField ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
     if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
     // JSON of undefined would be null, which is not undefined where anything is allowed.

@@ -6,15 +6,15 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
 /**
- * The part itself, or what takes its place. What is inside a part has been replaced before it. `isMade` says whether a transformation makes
- * its values.
+ * The part itself, or what takes its place. What is inside a part has been replaced before it. `isField` says whether it is all that a
+ * property holds: no element, and nothing that a transformation makes.
  */
-export type Replace = (part: SchemaAST.AST, isMade: boolean) => SchemaAST.AST
+export type Replace = (part: SchemaAST.AST, isField: boolean) => SchemaAST.AST
 
 /** The schema with other parts; the schema itself where none of them is replaced. */
 export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top => {
   const seen = new Map<SchemaAST.AST, SchemaAST.AST>()
-  const seenMade = new Map<SchemaAST.AST, SchemaAST.AST>()
+  const seenAsFields = new Map<SchemaAST.AST, SchemaAST.AST>()
   const suspended: Array<SchemaAST.Suspend> = []
   let isReplaced = false
 
@@ -24,15 +24,15 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     let out = known.get(ast)
     if (out === undefined) {
       out = ast.encoding === undefined
-        ? replaced(withInner(ast), known === seenMade)
+        ? replaced(withInner(ast), known === seenAsFields)
         : changed(ast, { encoding: encodingOf(ast.encoding) })
       known.set(ast, out)
     }
     return out
   }
 
-  const replaced = (part: SchemaAST.AST, isMade: boolean): SchemaAST.AST => {
-    const out = replace(part, isMade)
+  const replaced = (part: SchemaAST.AST, isField: boolean): SchemaAST.AST => {
+    const out = replace(part, isField)
     if (out !== part) isReplaced = true
     return out
   }
@@ -42,14 +42,13 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     return last === undefined ? [linkOf(first)] : [first, ...more, linkOf(last)]
   }
 
-  const linkOf = (link: SchemaAST.Link): SchemaAST.Link =>
-    new SchemaAST.Link(goIn(seenMade, link.to), link.transformation)
+  const linkOf = (link: SchemaAST.Link): SchemaAST.Link => new SchemaAST.Link(go(link.to), link.transformation)
 
   const withInner = (ast: SchemaAST.AST): SchemaAST.AST => {
     if (ast._tag === "Objects") {
       return changed(ast, {
         propertySignatures: ast.propertySignatures.map(({ name, type }) =>
-          new SchemaAST.PropertySignature(name, go(type))
+          new SchemaAST.PropertySignature(name, goIn(seenAsFields, type))
         ),
         indexSignatures: ast.indexSignatures.map(({ parameter, type }) =>
           new SchemaAST.IndexSignature(parameter, go(type))
