@@ -446,6 +446,15 @@ const table: Record<string, Row> = {
     arrives: [{ a: "\ufffd" }, "\ud800", ["\ud800"]],
     arrivesInJson: [{ "\ud800": "a" }, { a: "\ud800" }]
   },
+  "declared types that may be missing": {
+    schema: Schema.Struct({
+      text: Schema.String,
+      url: Schema.optionalKey(Schema.URL),
+      zone: Schema.optionalKey(Schema.TimeZone),
+      box: Schema.optionalKey(Box)
+    }),
+    arrives: [{ text: "\ufffd" }, { text: "a", box: new BoxOf([1]) }]
+  },
   "Unknown with a default": {
     schema: Schema.Struct({ a: Schema.Unknown.pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))) }),
     arrives: [{ a: null }, { a: 2 }],

@@ -25,7 +25,7 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     if (out === undefined) {
       out = ast.encoding === undefined
         ? replaced(withInner(ast), known === seenAsFields)
-        : changed(ast, { encoding: encodingOf(ast.encoding) })
+        : changed(ast, { encoding: withLast(ast.encoding, linkOf) })
       known.set(ast, out)
     }
     return out
@@ -35,11 +35,6 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     const out = replace(part, isField)
     if (out !== part) isReplaced = true
     return out
-  }
-
-  const encodingOf = ([first, ...more]: SchemaAST.Encoding): SchemaAST.Encoding => {
-    const last = more.pop()
-    return last === undefined ? [linkOf(first)] : [first, ...more, linkOf(last)]
   }
 
   const linkOf = (link: SchemaAST.Link): SchemaAST.Link => new SchemaAST.Link(go(link.to), link.transformation)
@@ -72,7 +67,9 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
       if (!isLinkOf(make)) continue
       const mapped = (...args: Parameters<LinkOf>) => {
         const link = make(...args)
-        return link === undefined ? undefined : linkOf(link)
+        return link === undefined
+          ? undefined
+          : linkOf(ast.context?.isOptional === true ? optional(link, ast.context) : link)
       }
       // What is replaced in there is found now, so that it is known whether anything is.
       mapped(encodedParameters(ast))
@@ -93,6 +90,20 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
 
 /** So many parts that are suspended are looked through for what is to be replaced. */
 const maxLooked = 1000
+
+/** A link from what may be missing, where no step of it may ask for it. (Effect says so of the last one only, which is another one here.) */
+const optional = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
+  const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => optional(link, context))
+  return new SchemaAST.Link(changed(to, { context, encoding }), transformation)
+}
+
+const withLast = (
+  [first, ...more]: SchemaAST.Encoding,
+  f: (last: SchemaAST.Link) => SchemaAST.Link
+): SchemaAST.Encoding => {
+  const last = more.pop()
+  return last === undefined ? [f(first)] : [first, ...more, f(last)]
+}
 
 /** What kind of a declared type it is, for those of Effect. */
 export const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
