@@ -455,6 +455,15 @@ const table: Record<string, Row> = {
     }),
     arrives: [{ text: "\ufffd" }, { text: "a", box: new BoxOf([1]) }]
   },
+  "declared types with a number for their name": {
+    schema: Schema.Struct({
+      text: Schema.String,
+      url: Schema.URL.pipe(SchemaBinary.fieldId(10)),
+      box: Schema.optionalKey(Box).pipe(SchemaBinary.fieldId(11)),
+      other: Box.pipe(SchemaBinary.fieldId(12))
+    }),
+    arrives: [{ text: "\ufffd", url: new URL("https://example.com/"), box: new BoxOf(1), other: new BoxOf(2) }]
+  },
   "Unknown with a default": {
     schema: Schema.Struct({ a: Schema.Unknown.pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))) }),
     arrives: [{ a: null }, { a: 2 }],

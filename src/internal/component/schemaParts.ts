@@ -67,9 +67,8 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
       if (!isLinkOf(make)) continue
       const mapped = (...args: Parameters<LinkOf>) => {
         const link = make(...args)
-        return link === undefined
-          ? undefined
-          : linkOf(ast.context?.isOptional === true ? optional(link, ast.context) : link)
+        if (link === undefined) return undefined
+        return linkOf(ast.context === undefined ? link : linkIn(link, ast.context))
       }
       // What is replaced in there is found now, so that it is known whether anything is.
       mapped(encodedParameters(ast))
@@ -91,9 +90,12 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
 /** So many parts that are suspended are looked through for what is to be replaced. */
 const maxLooked = 1000
 
-/** A link from what may be missing, where no step of it may ask for it. (Effect says so of the last one only, which is another one here.) */
-const optional = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
-  const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => optional(link, context))
+/**
+ * A link from a field or an element: each step of it may be missing where that may be, and has its number in binary. (Effect says so of the
+ * last step only, which is another one here.)
+ */
+const linkIn = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
+  const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => linkIn(link, context))
   return new SchemaAST.Link(changed(to, { context, encoding }), transformation)
 }
 
