@@ -131,6 +131,7 @@ export interface ClientOptions {
    * | `Number`: NaN, Infinity, -Infinity | carried | carried |
    * | `Number`: -0 | carried | arrives as 0 |
    * | `undefined` | carried | written as null |
+   * | `DateTimeZoned`: an offset that is not of whole minutes | carried | refused |
    *
    * JSON carries null, booleans, finite numbers, text (with lone surrogates, too), arrays and plain objects. It refuses `undefined`, also as
    * an element, functions, symbols, bigints, NaN, infinite numbers, instances of classes such as `Map`, `Date` and `Error`, whatever has a
@@ -140,7 +141,8 @@ export interface ClientOptions {
    *
    * In `"json"` the members of a union are told apart by their JSON alone: where a schema allows both null and `undefined`, `undefined`
    * arrives as null, and where it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"` tells them apart.
-   * `Schema.Defect` makes JSON of any value by itself, and what JSON does not carry arrives as something else.
+   * `Schema.Defect`, and schemas from JSON text such as `Schema.UnknownFromJsonString`, make JSON of any value by themselves, and what JSON does
+   * not carry arrives as something else.
    */
   readonly format?: "binary" | "json" | undefined
   /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */

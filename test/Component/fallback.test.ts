@@ -200,6 +200,51 @@ describe("a call whose contract the server does not share", () => {
       assert.equal(yield* Fiber.join(summing), 6)
     }).pipe(Effect.scoped))
 
+  it.effect("has in JSON what it had in binary, and its payload is not read on this side", () =>
+    Effect.gen(function*() {
+      // What is read is not what was written: a server keeps no passwords.
+      const Hashed = Schema.String.pipe(
+        Schema.decodeTo(Schema.String, {
+          decode: SchemaGetter.transform((password: string) => `hash of ${password}`),
+          encode: SchemaGetter.passthrough<string>()
+        })
+      )
+      const contract = <Success extends Schema.Codec<string>>(success: Success) =>
+        Component.make("test/Users", RpcGroup.make(Rpc.make("Add", { payload: { password: Hashed }, success })))
+      const server = contract(Schema.String)
+      const { connection } = yield* open(
+        server,
+        server.group.toLayer({ Add: ({ password }) => Effect.succeed(password) })
+      )
+      const client = yield* clientOver(connection, contract(Schema.Literal("hash of secret")))
+      assert.equal(yield* client.Add({ password: "secret" }), "hash of secret")
+    }).pipe(Effect.scoped))
+
+  it.live("goes in JSON from then on, also where other servers would refuse it", () =>
+    Effect.gen(function*() {
+      const formats: Array<string> = []
+      // Each refuses what is in binary, and is gone; and comes back.
+      const leaving = rawServer((raw) => {
+        let read = 0
+        raw.socket.on("data", () => {
+          const messages = messagesOf(raw.received())
+          for (const { id, payload, type } of messages.slice(read)) {
+            if (type === 0) raw.write(version)
+            if (type !== 1) continue
+            const isBinary = payload[49] === 1
+            formats.push(isBinary ? "binary" : "json")
+            raw.write(isBinary ? message(id, 3, refused) : message(id, 2, Buffer.from("\u00023")))
+            if (isBinary) raw.socket.end()
+          }
+          read = messages.length
+        })
+      })
+      const connection = yield* connect([yield* leaving, yield* leaving])
+      const client = yield* clientOver(connection, New)
+      assert.equal(yield* Effect.timeout(client.Buy({ item: "tea" }), "10 seconds"), 3)
+      assert.deepEqual(formats, ["binary", "json"])
+    }).pipe(Effect.scoped))
+
   it.effect("is refused where it is too large in JSON", () =>
     Effect.gen(function*() {
       const { connection } = yield* open(Old, buying(() => Effect.succeed(1)), { connection: { maxMessageSize: 1500 } })

@@ -51,6 +51,13 @@ const records = (numbers: string, texts: string): Codec =>
     Schema.Record(Schema.TemplateLiteral([texts, Schema.String]), Schema.String)
   ])
 
+/** Keys that begin with one text have texts, those that begin with the other have bytes. */
+const keyed = (text: string, bytes: string): Codec =>
+  Schema.StructWithRest(Schema.Struct({}), [
+    Schema.Record(Schema.TemplateLiteral([text, Schema.String]), Schema.String),
+    Schema.Record(Schema.TemplateLiteral([bytes, Schema.String]), Schema.Uint8Array)
+  ])
+
 /** What two schemas are to each other: the same on the wire, or apart. What comes of those that are apart, JSON says. */
 export type Relation = "equal" | "apart"
 
@@ -256,6 +263,12 @@ export const pairs: ReadonlyArray<readonly [name: string, Relation, Side, Side]>
     "equal",
     side(Schema.ReadonlyMap(Schema.String, Schema.Int), new Map([["a", 1]])),
     side(Schema.Array(Schema.Tuple([Schema.String, Schema.Int])), [["a", 1]])
+  ],
+  [
+    "keys of two kinds, and the same with their values exchanged",
+    "apart",
+    side(keyed("a", "b"), { a1: "QUI=", b1: Uint8Array.of(65, 66) }),
+    side(keyed("b", "a"), { b1: "QUI=", a1: Uint8Array.of(65, 66) })
   ],
   // Unions.
   [

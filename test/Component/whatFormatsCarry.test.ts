@@ -435,6 +435,50 @@ const table: Record<string, Row> = {
     arrives: [new Map([["a", new Date(0)]])],
     arrivesInJson: [new Map([["\ud800", new Date(0)]])]
   },
+  // What another member does not take is taken as JSON, and then written as what that member stands for.
+  "String or Unknown": {
+    schema: Schema.Union([Schema.String, Schema.Unknown]),
+    arrives: ["\ufffd", 1, { a: "\ufffd" }, { "\ud800": "\udc00" }],
+    arrivesInJson: ["\ud800"]
+  },
+  "a record or Json": {
+    schema: Schema.Union([Schema.Record(Schema.String, Schema.String), Schema.Json]),
+    arrives: [{ a: "\ufffd" }, "\ud800", ["\ud800"]],
+    arrivesInJson: [{ "\ud800": "a" }, { a: "\ud800" }]
+  },
+  "declared types that may be missing": {
+    schema: Schema.Struct({
+      text: Schema.String,
+      url: Schema.optionalKey(Schema.URL),
+      zone: Schema.optionalKey(Schema.TimeZone),
+      box: Schema.optionalKey(Box)
+    }),
+    arrives: [{ text: "\ufffd" }, { text: "a", box: new BoxOf([1]) }]
+  },
+  "declared types with a number for their name": {
+    schema: Schema.Struct({
+      text: Schema.String,
+      url: Schema.URL.pipe(SchemaBinary.fieldId(10)),
+      box: Schema.optionalKey(Box).pipe(SchemaBinary.fieldId(11)),
+      other: Box.pipe(SchemaBinary.fieldId(12))
+    }),
+    arrives: [{ text: "\ufffd", url: new URL("https://example.com/"), box: new BoxOf(1), other: new BoxOf(2) }]
+  },
+  "Unknown with a default": {
+    schema: Schema.Struct({ a: Schema.Unknown.pipe(Schema.withDecodingDefaultKey(Effect.succeed(1))) }),
+    arrives: [{ a: null }, { a: 2 }],
+    refused: [[{ a: undefined }, /got undefined at \["a"\]$/]]
+  },
+  "Unknown that is optional": {
+    schema: Schema.Struct({ a: Schema.OptionFromOptionalKey(Schema.Unknown) }),
+    arrives: [{ a: Option.none() }, { a: Option.some(2) }],
+    refused: [[{ a: Option.some(undefined) }, /got undefined at \["a"\]$/]]
+  },
+  "Unknown that is an optional element": {
+    schema: Schema.Tuple([Schema.optionalKey(Schema.Unknown), Schema.optionalKey(Schema.Unknown)]),
+    arrives: [[], [1], [null, 1]],
+    refused: [[[undefined, 1], /got undefined at \[0\]$/], [[1, undefined], /got undefined at \[1\]$/]]
+  },
   "ReadonlySet": { schema: Schema.ReadonlySet(Schema.BigInt), arrives: [new Set([1n, 2n])] }
 }
 
@@ -466,6 +510,52 @@ for (const format of formats) {
     }
   })
 }
+
+describe("a schema that makes itself anew each time", () => {
+  interface List {
+    readonly value: unknown
+    readonly next: List | null
+  }
+  const list = (item: AnySchema): Schema.Codec<List> =>
+    Schema.Struct({ value: item, next: Schema.NullOr(Schema.suspend(() => list(item))) })
+
+  it.effect("is carried in JSON, as deep as its values are", () =>
+    Effect.gen(function*() {
+      const values = [{ value: "a", next: { value: "b", next: { value: "c", next: null } } }]
+      for (const { outcome, value } of yield* send(list(Schema.String), "json", values)) {
+        assert.ok("arrived" in outcome)
+        assert.deepEqual(outcome.arrived, value)
+      }
+    }).pipe(Effect.scoped))
+})
+
+describe("a time whose offset is not of whole minutes", () => {
+  const times = [
+    DateTime.makeZonedUnsafe(0, { timeZone: "Africa/Monrovia" }),
+    DateTime.makeZonedUnsafe(-5e12, { timeZone: "Europe/Amsterdam" }),
+    DateTime.makeZonedUnsafe(0, { timeZone: 90_000 })
+  ]
+
+  it.effect("is carried in binary, and refused in JSON", () =>
+    Effect.gen(function*() {
+      for (const { outcome, value } of yield* send(Schema.DateTimeZoned, "binary", times)) {
+        assert.ok("arrived" in outcome && Equal.equals(outcome.arrived, value))
+      }
+      for (
+        const { outcome } of yield* send(
+          Schema.Struct({ at: Schema.DateTimeZoned }),
+          "json",
+          times.map((at) => ({ at }))
+        )
+      ) {
+        assert.ok("refused" in outcome)
+        assert.match(
+          outcome.refused,
+          /^Expected a time whose offset is of whole minutes, for which JSON has a form at \["at"\]/
+        )
+      }
+    }).pipe(Effect.scoped))
+})
 
 describe("the writer", () => {
   for (const format of formats) {

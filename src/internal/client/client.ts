@@ -98,9 +98,16 @@ interface Attempts {
   readonly failures: Map<string, string>
   /** How many connections to an endpoint were lost before the request left. */
   readonly losses: Map<string, number>
+  /** Whether a server has refused it, since its contract differs. From then on it goes in JSON, which any of them reads. */
+  isRefused: boolean
 }
 
-const noAttempts = (): Attempts => ({ tried: new Set(), failures: new Map(), losses: new Map() })
+const noAttempts = (isRefused = false): Attempts => ({
+  tried: new Set(),
+  failures: new Map(),
+  losses: new Map(),
+  isRefused
+})
 
 /** What a balancer is to avoid: for a key that has one endpoint only what there is no way round. */
 const choose = (avoided: Avoided, balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> =>
@@ -349,11 +356,11 @@ export class Client implements PoolOwner, Audience {
   }
 
   onContractDiffers(call: Call): void {
-    // A typed call has its arguments with it. It may go to another server, and on this connection it goes in JSON.
+    // A typed call has its arguments with it.
     const args = call.typed?.args
     if (args === undefined) return
     if (call.onRefused !== undefined) return call.onRefused(args)
-    call.resume(this.slow(call, args, undefined, noAttempts()))
+    call.resume(this.slow(call, args, undefined, noAttempts(true)))
   }
 
   /** The fast path: everything that can be done at once is done here, the rest is left to {@link slow}. */
@@ -647,10 +654,11 @@ export class Client implements PoolOwner, Audience {
       // Another call that waited for its connection was its trial.
       if (!isLastResort && this.isLeftAlone(pool)) continue
       if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
-      if (session.needsJson(call)) args = yield* this.inJson(call, args)
+      if (attempts.isRefused || session.needsJson(call)) args = yield* this.inJson(call, args)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
       if (outcome.isLost) noteUnsent(attempts, pool)
+      else attempts.isRefused = true
       args = outcome.args
     }
   })

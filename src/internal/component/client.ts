@@ -266,10 +266,7 @@ export class ClientMethod {
       if (unsendable !== undefined) return Effect.fail(this.notInJson(`its ${unsendable.part} ${unsendable.problem}`))
       const { args, format } = request
       const payloadAt = (format & Codec.hasHeaders) === 0 ? 0 : Codec.endOfHeaders(args, 0)
-      return Effect.flatMap(
-        this.codecs.payload("binary").decode(Codec.view(args, payloadAt, args.length)),
-        (payload) => this.codecs.payload("json").encode(payload)
-      ).pipe(
+      return this.codecs.payloadInJson(Codec.view(args, payloadAt, args.length)).pipe(
         Effect.map((json): TypedRequest<unknown, unknown> => ({
           ...request,
           method: typedMethod(this.key, undefined, undefined),

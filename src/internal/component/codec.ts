@@ -124,9 +124,13 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/** Whether a part of a schema, in whatever depth, is one that is asked for. */
+/** So many parts that are suspended are looked into. Where a thunk makes a schema anew each time, there is no end of them. */
+const maxSuspended = 100
+
+/** Whether a part of a schema, in whatever depth, is one that is asked for. So it is said, too, where there are too many to know. */
 const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
+  let suspended = 0
   const search = (ast: SchemaAST.AST): boolean => {
     if (seen.has(ast)) return false
     seen.add(ast)
@@ -136,7 +140,7 @@ const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean
     }
     if (ast._tag === "Arrays") return [...ast.elements, ...ast.rest].some(search)
     if (ast._tag === "Union") return ast.types.some(search)
-    if (ast._tag === "Suspend") return search(ast.thunk())
+    if (ast._tag === "Suspend") return ++suspended > maxSuspended || search(ast.thunk())
     return ast._tag === "Declaration" && ast.typeParameters.some(search)
   }
   return search(schema.ast)
@@ -284,6 +288,8 @@ export class MethodCodecs {
   readonly payload: (format: Format) => Codec
   readonly success: (format: Format) => Codec
   readonly error: (format: Format) => Codec
+  /** What a payload is on the wire, without what its schema makes of that. */
+  private readonly encodedPayload: (format: Format) => Codec
   /** Stands for the contract; undefined where the method has no binary form. */
   readonly fingerprint: () => Fingerprint | undefined
 
@@ -291,6 +297,7 @@ export class MethodCodecs {
     const options = Context.get(rpc.annotations, Rpc.ParseOptions)
     const errors = new Set([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])
     this.payload = lazily("payload", () => rpc.payloadSchema, options)
+    this.encodedPayload = lazily("payload", () => Schema.toEncoded(rpc.payloadSchema), options)
     this.success = lazily("success", () => rpc.successSchema, options)
     this.error = lazily(
       "error",
@@ -302,6 +309,17 @@ export class MethodCodecs {
       (known ??= {
         fingerprint: this.problemIn("binary") === undefined ? fingerprintOf(contractOf(rpc, [...errors])) : undefined
       }).fingerprint
+  }
+
+  /**
+   * Puts a payload from binary into JSON. The schema's transformations have no part in it: what is read need not be what was written, and
+   * they may need what only a server has.
+   */
+  payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
+    return Effect.flatMap(
+      this.encodedPayload("binary").decode(bytes),
+      (encoded) => this.encodedPayload("json").encode(encoded)
+    )
   }
 
   /** Those of an Rpc, which all its clients and servers share. */

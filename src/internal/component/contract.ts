@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { createHash } from "node:crypto"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
+import { attempt } from "../userError.ts"
 
 /** A shape, by its place in {@link Contract.shapes}: schemas may be recursive. */
 export type Ref = number
@@ -216,6 +217,14 @@ class Description {
     return ref
   }
 
+  /** The same, of a field or an element. Where that is a literal, binary tells the members of a union by it, unless it is suspended. */
+  private ofPart(part: SchemaAST.AST): Ref {
+    const ref = this.ofEncoded(part)
+    if (part._tag !== "Suspend") return ref
+    const { _tag } = behindSuspended(part)
+    return _tag === "Literal" || _tag === "UniqueSymbol" ? this.add({ _tag: "Union", members: [ref] }) : ref
+  }
+
   add(shape: Shape): Ref {
     return this.shapes.push(shape) - 1
   }
@@ -257,7 +266,7 @@ class Description {
           _tag: "Array",
           elements: ast.elements.map((element) => ({
             isOptional: isOptional(element),
-            shape: this.ofEncoded(element)
+            shape: this.ofPart(element)
           })),
           rest: ast.rest.map((rest) => this.ofEncoded(rest))
         }
@@ -269,7 +278,7 @@ class Description {
               name: String(name),
               id: fieldIdOf(type),
               isOptional: isOptional(type),
-              shape: this.ofEncoded(type)
+              shape: this.ofPart(type)
             }))
             .sort((one, other) => one.name < other.name ? -1 : 1),
           records: ast.indexSignatures.map(({ parameter, type }) => ({
@@ -295,6 +304,9 @@ class Description {
       : { _tag: "Opaque", name: id }
   }
 }
+
+const behindSuspended = (ast: SchemaAST.AST): SchemaAST.AST =>
+  ast._tag === "Suspend" ? behindSuspended(ast.thunk()) : ast
 
 /** What a declared type is encoded as; undefined where the binary format knows it by itself, or it has no such form. */
 const encodedAs = ({ annotations, typeParameters }: SchemaAST.Declaration): SchemaAST.AST | undefined => {
@@ -342,9 +354,14 @@ const patternOf = (parameter: SchemaAST.AST): string => {
     const literal = ast._tag === "Literal" ? ast.literal : null
     return [ast._tag, literal, parts.map((part) => of(SchemaAST.toEncoded(part))), (ast.checks ?? []).map(ofCheck)]
   }
-  return JSON.stringify(
-    of(SchemaAST.toEncoded(parameter)),
-    (_, value: unknown) => typeof value === "bigint" ? `${value}n` : value
+  // Annotations may hold anything.
+  return attempt(
+    () =>
+      JSON.stringify(
+        of(SchemaAST.toEncoded(parameter)),
+        (_, value: unknown) => typeof value === "bigint" ? `${value}n` : value
+      ),
+    ""
   )
 }
 

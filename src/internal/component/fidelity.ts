@@ -2,18 +2,20 @@
  * What a format would carry as something else is refused where it is written.
  *
  * Both formats write what a schema calls `Unknown`, `Any` or `ObjectKeyword` as JSON, which makes null of NaN, `{}` of a Map, and nothing at
- * all of a function. Binary writes text as UTF-8, which has no lone surrogates. So these parts of a schema get a check of what is written. The
+ * all of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the offset of a time zone
+ * in minutes, where some have seconds. So these parts of a schema get a check of what is written. The
  * bytes stay what they were, and readers need none of this.
  */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { Buffer } from "node:buffer"
 import { attempt, clip } from "../userError.ts"
-import { changed, isDeclaredJson, replaceParts } from "./schemaParts.ts"
+import { changed, isDeclaredJson, replaceParts, representationOf } from "./schemaParts.ts"
 
 /** What is wrong with a value, and where in it. */
 interface Problem {
@@ -21,14 +23,16 @@ interface Problem {
   readonly issue: string
 }
 
-/** The schema with a check of what is written as JSON in both formats; the schema itself where it has no such part. */
+/** The schema with a check of what is written as JSON in both formats, and of what JSON has no form for; the schema itself where it has no such part. */
 export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
-  replaceParts(schema, (part) => {
+  replaceParts(schema, (part, isField) => {
     const isOptional = part.context?.isOptional === true
     if (isJson(part)) {
       const any = changed(SchemaAST.any, { context: part.context })
-      return checked(any, isOptional ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
+      // Only a property may be left out instead. What a transformation has made undefined, it may read as something else where it is not there.
+      return checked(any, isOptional && isField ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
+    if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
     // JSON of undefined would be null, which is not undefined where anything is allowed.
     return format === "json" && isOptional && part._tag === "Union" &&
         part.types.some((type) => isJson(SchemaAST.toEncoded(type)))
@@ -40,14 +44,33 @@ export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Sch
 const isJson = (part: SchemaAST.AST): boolean =>
   part._tag === "Unknown" || part._tag === "Any" || part._tag === "ObjectKeyword" || isDeclaredJson(part)
 
+const zoned = representationOf(Schema.DateTimeZoned.ast)
+
+const isZoned = (part: SchemaAST.AST): boolean => part._tag === "Declaration" && representationOf(part) === zoned
+
+const minute = 60_000
+
+/** JSON has the local time and its offset, in whole minutes. Those of time zones have seconds, too, before they were standardised. */
+const offsetProblem = (value: unknown): Problem | undefined =>
+  DateTime.isDateTime(value) && DateTime.isZoned(value) && DateTime.zonedOffset(value) % minute !== 0
+    ? { path: [], issue: "Expected a time whose offset is of whole minutes, for which JSON has a form" }
+    : undefined
+
 /** The schema with a check of the text that the binary format writes; the schema itself where it has none. */
 export const checkingText = (schema: Schema.Top): Schema.Top =>
   replaceParts(schema, (part) => {
     if (part._tag === "Objects" && part.indexSignatures.length > 0) {
       return checked(SchemaAST.toEncoded(part), part, keyProblem)
     }
+    // What only its JSON takes is written as the text or the object that another member stands for.
+    if (part._tag === "Union" && part.types.some((type) => mayBeJson(SchemaAST.toEncoded(type)))) {
+      return checked(SchemaAST.toEncoded(part), part, anyTextProblem)
+    }
     return mayHaveProblem(part) ? checked(part, part, textProblem) : part
   })
+
+/** Whether it is JSON, or one of its members is. */
+const mayBeJson = (part: SchemaAST.AST): boolean => part._tag === "Union" ? part.types.some(mayBeJson) : isJson(part)
 
 /** Whether it may stand for text with a problem; literals are known. */
 const mayHaveProblem = (part: SchemaAST.AST): boolean =>
@@ -185,6 +208,21 @@ const textProblem = (value: unknown): Problem | undefined => {
   return typeof text === "string" && loneSurrogate.test(text)
     ? { path: [], issue: "Expected text without lone surrogates, which only format \"json\" carries" }
     : undefined
+}
+
+/** The same of all the texts and keys in what is plain. No recursion: values may be deeper than the stack. */
+const anyTextProblem = (value: unknown): Problem | undefined => {
+  const left = [value]
+  while (left.length > 0) {
+    const next = left.pop()
+    const problem = textProblem(next)
+    if (problem !== undefined) return problem
+    if (typeof next !== "object" || next === null || !(Array.isArray(next) || isPlain(next))) continue
+    const wrongKey = keyProblem(next)
+    if (wrongKey !== undefined) return wrongKey
+    for (const part of Object.values(next)) left.push(part)
+  }
+  return undefined
 }
 
 const keyProblem = (value: unknown): Problem | undefined => {

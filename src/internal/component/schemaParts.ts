@@ -5,33 +5,36 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
-/** The part itself, or what takes its place. What is inside a part has been replaced before it. */
-export type Replace = (part: SchemaAST.AST) => SchemaAST.AST
+/**
+ * The part itself, or what takes its place. What is inside a part has been replaced before it. `isField` says whether it is all that a
+ * property holds: no element, and nothing that a transformation makes.
+ */
+export type Replace = (part: SchemaAST.AST, isField: boolean) => SchemaAST.AST
 
 /** The schema with other parts; the schema itself where none of them is replaced. */
 export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top => {
   const seen = new Map<SchemaAST.AST, SchemaAST.AST>()
+  const seenAsFields = new Map<SchemaAST.AST, SchemaAST.AST>()
   const suspended: Array<SchemaAST.Suspend> = []
   let isReplaced = false
 
-  const go = (ast: SchemaAST.AST): SchemaAST.AST => {
-    let out = seen.get(ast)
+  const go = (ast: SchemaAST.AST): SchemaAST.AST => goIn(seen, ast)
+
+  const goIn = (known: Map<SchemaAST.AST, SchemaAST.AST>, ast: SchemaAST.AST): SchemaAST.AST => {
+    let out = known.get(ast)
     if (out === undefined) {
-      out = ast.encoding === undefined ? replaced(withInner(ast)) : changed(ast, { encoding: encodingOf(ast.encoding) })
-      seen.set(ast, out)
+      out = ast.encoding === undefined
+        ? replaced(withInner(ast), known === seenAsFields)
+        : changed(ast, { encoding: withLast(ast.encoding, linkOf) })
+      known.set(ast, out)
     }
     return out
   }
 
-  const replaced = (part: SchemaAST.AST): SchemaAST.AST => {
-    const out = replace(part)
+  const replaced = (part: SchemaAST.AST, isField: boolean): SchemaAST.AST => {
+    const out = replace(part, isField)
     if (out !== part) isReplaced = true
     return out
-  }
-
-  const encodingOf = ([first, ...more]: SchemaAST.Encoding): SchemaAST.Encoding => {
-    const last = more.pop()
-    return last === undefined ? [linkOf(first)] : [first, ...more, linkOf(last)]
   }
 
   const linkOf = (link: SchemaAST.Link): SchemaAST.Link => new SchemaAST.Link(go(link.to), link.transformation)
@@ -40,7 +43,7 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     if (ast._tag === "Objects") {
       return changed(ast, {
         propertySignatures: ast.propertySignatures.map(({ name, type }) =>
-          new SchemaAST.PropertySignature(name, go(type))
+          new SchemaAST.PropertySignature(name, goIn(seenAsFields, type))
         ),
         indexSignatures: ast.indexSignatures.map(({ parameter, type }) =>
           new SchemaAST.IndexSignature(parameter, go(type))
@@ -64,7 +67,8 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
       if (!isLinkOf(make)) continue
       const mapped = (...args: Parameters<LinkOf>) => {
         const link = make(...args)
-        return link === undefined ? undefined : linkOf(link)
+        if (link === undefined) return undefined
+        return linkOf(ast.context === undefined ? link : linkIn(link, ast.context))
       }
       // What is replaced in there is found now, so that it is known whether anything is.
       mapped(encodedParameters(ast))
@@ -74,12 +78,37 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
   }
 
   const out = go(schema.ast)
-  for (const { thunk } of suspended) go(thunk())
-  return isReplaced ? Schema.make<Schema.Top>(out) : schema
+  // Where a thunk makes a schema anew each time, there is no end of them. What is replaced further down is then found when it is needed.
+  let looked = 0
+  for (const { thunk } of suspended) {
+    if (isReplaced || looked++ === maxLooked) break
+    go(thunk())
+  }
+  return isReplaced || looked > maxLooked ? Schema.make<Schema.Top>(out) : schema
+}
+
+/** So many parts that are suspended are looked through for what is to be replaced. */
+const maxLooked = 1000
+
+/**
+ * A link from a field or an element: each step of it may be missing where that may be, and has its number in binary. (Effect says so of the
+ * last step only, which is another one here.)
+ */
+const linkIn = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
+  const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => linkIn(link, context))
+  return new SchemaAST.Link(changed(to, { context, encoding }), transformation)
+}
+
+const withLast = (
+  [first, ...more]: SchemaAST.Encoding,
+  f: (last: SchemaAST.Link) => SchemaAST.Link
+): SchemaAST.Encoding => {
+  const last = more.pop()
+  return last === undefined ? [f(first)] : [first, ...more, f(last)]
 }
 
 /** What kind of a declared type it is, for those of Effect. */
-const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
+export const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
   Predicate.hasProperty(annotations?.["representation"], "id") ? annotations["representation"].id : undefined
 
 /** The declared types of Effect that binary writes in its own way, and that have no parts. */

@@ -112,6 +112,24 @@ describe("a contract", () => {
     assert.ok(!same(Schema.Literal(true), Schema.Literal(false)))
     assert.ok(!same(Schema.UniqueSymbol(Symbol.for("a")), Schema.UniqueSymbol(Symbol.for("b"))))
     assert.ok(!same(Schema.Enum({ A: "a" }), Schema.Enum({ A: "b" })))
+    // By a literal that is suspended, the members of a union are not told apart.
+    const tagged = (tag: Schema.Codec<string>) => Schema.Union([Schema.Struct({ tag, x: Schema.Int }), Schema.String])
+    assert.ok(!same(tagged(Schema.Literal("a")), tagged(Schema.suspend(() => Schema.Literal("a")))))
+  })
+
+  it("goes by which keys have which values, where there are several kinds of keys", () => {
+    const beginning = (prefix: string) => Schema.TemplateLiteral([prefix, Schema.String])
+    const matching = (prefix: string) => Schema.String.check(Schema.isStartingWith(prefix))
+    for (const keys of [beginning, matching]) {
+      const of = (text: string, bytes: string) =>
+        Schema.StructWithRest(Schema.Struct({}), [
+          Schema.Record(keys(text), Schema.String),
+          Schema.Record(keys(bytes), Schema.Uint8Array)
+        ])
+      assert.ok(same(of("a", "b"), of("a", "b")))
+      assert.ok(!same(of("a", "b"), of("b", "a")))
+    }
+    assert.ok(same(Schema.Record(beginning("a"), Schema.Int), Schema.Record(Schema.String, Schema.Int)))
   })
 
   it("goes by what keys look like, where there are several records", () => {

@@ -1,7 +1,8 @@
-/** Where a text in bytes may have lost something. */
+/** What is checked where values are written. */
 import { describe, it } from "@effect/vitest"
+import { Exit, Schema } from "effect"
 import * as assert from "node:assert/strict"
-import { hasReplacement } from "../../../src/internal/component/fidelity.ts"
+import { checkingJson, hasReplacement } from "../../../src/internal/component/fidelity.ts"
 
 const replacement = Buffer.from("\ufffd")
 
@@ -27,5 +28,26 @@ describe("bytes with a U+FFFD", () => {
         assert.ok(!hasReplacement(block.subarray(start, start + length)), `${start} ${length}`)
       }
     }
+  })
+})
+
+describe("a schema that makes itself anew each time", () => {
+  interface List {
+    readonly value: unknown
+    readonly next: List | null
+  }
+  const list = (item: Schema.Codec<unknown>): Schema.Codec<List> =>
+    Schema.Struct({ value: item, next: Schema.NullOr(Schema.suspend(() => list(item))) })
+  const of = (...values: ReadonlyArray<unknown>): List | null =>
+    values.length === 0 ? null : { value: values[0], next: of(...values.slice(1)) }
+  const encode = (item: Schema.Codec<unknown>, ...values: ReadonlyArray<unknown>) =>
+    Schema.encodeUnknownExit(Schema.toCodecJson(checkingJson(list(item), "json") as Schema.Codec<unknown>))(
+      of(...values)
+    )
+
+  it("is checked as deep as a value is", () => {
+    assert.deepEqual(encode(Schema.String, "a", "b"), Exit.succeed(of("a", "b")))
+    assert.deepEqual(encode(Schema.Unknown, 1, "b"), Exit.succeed(of(1, "b")))
+    assert.match(String(encode(Schema.Unknown, 1, 2, new Map())), /got an instance of Map/)
   })
 })
