@@ -162,6 +162,29 @@ describe("a handler of bytes that", () => {
     }
   }
 
+  for (const name of ["value", "_tag"]) {
+    it.live(`gives an Exit whose ${name} throws harms no other call`, () =>
+      inLog((log) =>
+        Effect.gen(function*() {
+          const waits = yield* Deferred.make<void>()
+          const served = handlers.pipe(
+            HandlerMap.set(component, "bad", () => Object.defineProperty(Exit.succeed(sevens(1)), name, { get: boom })),
+            HandlerMap.set(component, "wait", (args) => Effect.as(Deferred.await(waits), args))
+          )
+          const { endpoint } = yield* tcp.serve(served)
+          const connection = yield* connect([endpoint])
+          const other = yield* Effect.forkChild(
+            connection.call(MethodKey.make(component, "wait"), sevens(2)),
+            { startImmediately: true }
+          )
+          isDeath(yield* Effect.flip(connection.call(bad, new Uint8Array())))
+          yield* Deferred.succeed(waits, undefined)
+          assert.deepEqual(new Uint8Array(yield* Fiber.join(other)), sevens(2))
+          areOf(errorsIn(log.lines), /boom/)
+        })
+      ))
+  }
+
   const never: Readonly<Record<string, (release: Deferred.Deferred<void>) => unknown>> = {
     "never ends": () => Effect.never,
     "never ends, and dies when it is interrupted": () =>
