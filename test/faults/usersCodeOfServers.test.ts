@@ -162,14 +162,27 @@ describe("a handler of bytes that", () => {
     }
   }
 
-  for (const name of ["value", "_tag"]) {
-    it.live(`gives an Exit whose ${name} throws harms no other call`, () =>
+  const throwingAt = <A extends object>(value: A, name: string): A => Object.defineProperty(value, name, { get: boom })
+  const exits: Readonly<Record<string, () => unknown>> = {
+    "an Exit whose value": () => throwingAt(Exit.succeed(sevens(1)), "value"),
+    "an Exit whose tag": () => throwingAt(Exit.succeed(sevens(1)), "_tag"),
+    "a failed Exit whose tag": () => throwingAt(Exit.fail("no"), "_tag"),
+    "a failed Exit whose cause": () => throwingAt(Exit.fail("no"), "cause"),
+    "a failure whose cause": () => Effect.failCause(new Proxy(Cause.fail("no"), { get: boom })),
+    "a failure whose reason": () =>
+      Effect.failCause(Cause.fromReasons([throwingAt(Cause.makeFailReason("no"), "error")]))
+  }
+  for (const [name, make] of Object.entries(exits)) {
+    it.live(`gives ${name} throws, at once or later, harms no other call`, () =>
       inLog((log) =>
         Effect.gen(function*() {
           const waits = yield* Deferred.make<void>()
           const served = handlers.pipe(
-            HandlerMap.set(component, "bad", () => Object.defineProperty(Exit.succeed(sevens(1)), name, { get: boom })),
-            HandlerMap.set(component, "wait", (args) => Effect.as(Deferred.await(waits), args))
+            HandlerMap.set(component, "bad", () => wrong<Effect.Effect<Uint8Array>>(make())),
+            HandlerMap.set(component, "later", () =>
+              Effect.flatMap(Effect.yieldNow, () => wrong<Effect.Effect<Uint8Array>>(make()))),
+            HandlerMap.set(component, "wait", (args) =>
+              Effect.as(Deferred.await(waits), args))
           )
           const { endpoint } = yield* tcp.serve(served)
           const connection = yield* connect([endpoint])
@@ -178,6 +191,7 @@ describe("a handler of bytes that", () => {
             { startImmediately: true }
           )
           isDeath(yield* Effect.flip(connection.call(bad, new Uint8Array())))
+          isDeath(yield* Effect.flip(connection.call(MethodKey.make(component, "later"), new Uint8Array())))
           yield* Deferred.succeed(waits, undefined)
           assert.deepEqual(new Uint8Array(yield* Fiber.join(other)), sevens(2))
           areOf(errorsIn(log.lines), /boom/)

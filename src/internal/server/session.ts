@@ -45,7 +45,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { attempt, clip, readableCause, textOf } from "../userError.ts"
+import { attempt, clip, readableCause, readReasons, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -523,10 +523,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     let cause: Cause.Cause<unknown> | undefined
     let result: unknown
     try {
-      if (Exit.isFailure(exit)) cause = exit.cause
+      if (Exit.isFailure(exit)) cause = readReasons(exit.cause)
       else result = exit.value
     } catch (defect) {
-      // It may be a handler's own, which has been asked for nothing yet.
+      // It may be an Exit that the handler has put together.
       cause = Cause.die(defect)
     }
     if (cause !== undefined) {
