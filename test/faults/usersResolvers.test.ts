@@ -389,6 +389,21 @@ describe("a source of endpoints that", () => {
         while (Exit.isFailure(yield* Effect.exit(resolver.resolve()))) yield* turn
       }))
 
+    if (how.startsWith("throws") || how.startsWith("gives") || how.startsWith("dies")) {
+      it.live(`is a kubeconfig of a FileSystem whose readFileString ${how} is one that cannot be read`, () =>
+        Effect.gen(function*() {
+          const fs = { ...(yield* system), exists: () => Effect.succeed(true), readFileString: give }
+          const making = Effect.provideService(
+            Resolver.kubernetes({ service: "cart", kubeconfig: "/nowhere" }),
+            FileSystem.FileSystem,
+            fs
+          )
+          const error = yield* Effect.flip(making)
+          assert.equal(error._tag, "ResolverError")
+          assert.match(error.message, /cannot read \/nowhere: /)
+        }))
+    }
+
     it.live(`is a file of a FileSystem whose exists ${how} fails that look, and its recovery is heard of`, () =>
       Effect.gen(function*() {
         let exists: () => Effect.Effect<boolean, never> = () => Effect.succeed(false)
