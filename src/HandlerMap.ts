@@ -146,9 +146,17 @@ export const set: {
       throw unexpected(`the handler of ${component}.${method}`, "a function that gives an Effect", handler)
     }
     const entry = { key, handler }
-    return self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(self.entries)).with(entry)
+    return self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(entriesOf(self))).with(entry)
   }
 )
+
+/** The entries of a map, which may be a user's own. It throws where that is none. */
+const entriesOf = <R>(map: HandlerMap<R>): ReadonlyMap<string, Entry<R>> => {
+  // Whatever its type says, it may be anything.
+  const entries = attempt(() => map.entries, undefined)
+  if (entries === undefined || !isMap(entries)) throw unexpected("what handlers are added to", "a HandlerMap", map)
+  return entries
+}
 
 /** What any of several maps needs; nothing where there are none. */
 type RequirementsOf<Map> = Map extends HandlerMap<infer R> ? R : never
@@ -164,8 +172,7 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
 ): HandlerMap<RequirementsOf<Maps[number]>> => {
   const entries = new Map<string, Entry<unknown>>()
   for (const map of maps) {
-    if (!isMap(attempt(() => map.entries, undefined))) throw unexpected("what is merged", "HandlerMaps", map)
-    for (const entry of map.entries.values()) add(entries, entry)
+    for (const entry of entriesOf(map).values()) add(entries, entry)
   }
   // The entries need the union of what the maps need, which the element type `unknown` has forgotten.
   return new Shared(entries) as HandlerMap<RequirementsOf<Maps[number]>>

@@ -17,7 +17,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as FileSystem from "effect/FileSystem"
-import { dual } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Dns from "effect/net/Dns"
 import type { NetAddressError } from "effect/net/NetAddress"
@@ -28,7 +28,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Endpoint } from "./Endpoint.ts"
-import { effectOf } from "./internal/guard.ts"
+import { effectOf, isolated } from "./internal/guard.ts"
 import { invalid } from "./internal/options.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
@@ -233,10 +233,18 @@ export const file = (
     let seen = false
     let failing = false
 
+    const exists = Effect.tapDefect(
+      Effect.suspend(() => isolated(effectOf("the exists of FileSystem", () => fs.exists(path)), identity)),
+      () =>
+        Effect.sync(() => {
+          failing = true
+        })
+    )
+
     const look: Effect.Effect<Resolution, ResolverError> = Effect.suspend(() => {
       if (seen) return Effect.succeed(present)
       if (path === "") return Effect.fail(new ResolverError({ message: "the path of the file to wait for is empty" }))
-      return Effect.matchEffect(fs.exists(path), {
+      return Effect.matchEffect(exists, {
         onFailure: (cause) => {
           failing = true
           return Effect.fail(

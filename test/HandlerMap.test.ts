@@ -83,6 +83,16 @@ describe("HandlerMap", () => {
     assert.ok(work <= 2000, `${work} entries were set for 1000 methods`)
   })
 
+  it("refuses to add to what is no map", () => {
+    for (const map of [5, undefined, {}, { entries: [] }]) {
+      assert.throws(
+        // Whatever its type says.
+        () => HandlerMap.set(map as never, "a", "b", () => Effect.void as never),
+        /what handlers are added to: expected a HandlerMap, got /
+      )
+    }
+  })
+
   it("refuses names that make the key of another method, since a dot joins them", () => {
     const shop = HandlerMap.set(HandlerMap.empty, "shop", "stock.get", answers(1))
     const expected =

@@ -86,6 +86,12 @@ export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
       return Cause.isDieReason(reason) ? Cause.makeDieReason(error) : Cause.makeFailReason(error)
     }))
 
+/** The same cause. It throws where its reasons do when they are read: those of a user's own may. */
+export const readReasons = <E>(cause: Cause.Cause<E>): Cause.Cause<E> => {
+  for (const reason of cause.reasons) if (!Cause.isInterruptReason(reason)) errorOf(reason)
+  return cause
+}
+
 const errorOf = (reason: Cause.Fail<unknown> | Cause.Die): unknown =>
   Cause.isDieReason(reason) ? reason.defect : reason.error
 

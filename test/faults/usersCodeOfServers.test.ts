@@ -162,6 +162,43 @@ describe("a handler of bytes that", () => {
     }
   }
 
+  const throwingAt = <A extends object>(value: A, name: string): A => Object.defineProperty(value, name, { get: boom })
+  const exits: Readonly<Record<string, () => unknown>> = {
+    "an Exit whose value": () => throwingAt(Exit.succeed(sevens(1)), "value"),
+    "an Exit whose tag": () => throwingAt(Exit.succeed(sevens(1)), "_tag"),
+    "a failed Exit whose tag": () => throwingAt(Exit.fail("no"), "_tag"),
+    "a failed Exit whose cause": () => throwingAt(Exit.fail("no"), "cause"),
+    "a failure whose cause": () => Effect.failCause(new Proxy(Cause.fail("no"), { get: boom })),
+    "a failure whose reason": () =>
+      Effect.failCause(Cause.fromReasons([throwingAt(Cause.makeFailReason("no"), "error")]))
+  }
+  for (const [name, make] of Object.entries(exits)) {
+    it.live(`gives ${name} throws, at once or later, harms no other call`, () =>
+      inLog((log) =>
+        Effect.gen(function*() {
+          const waits = yield* Deferred.make<void>()
+          const served = handlers.pipe(
+            HandlerMap.set(component, "bad", () => wrong<Effect.Effect<Uint8Array>>(make())),
+            HandlerMap.set(component, "later", () =>
+              Effect.flatMap(Effect.yieldNow, () => wrong<Effect.Effect<Uint8Array>>(make()))),
+            HandlerMap.set(component, "wait", (args) =>
+              Effect.as(Deferred.await(waits), args))
+          )
+          const { endpoint } = yield* tcp.serve(served)
+          const connection = yield* connect([endpoint])
+          const other = yield* Effect.forkChild(
+            connection.call(MethodKey.make(component, "wait"), sevens(2)),
+            { startImmediately: true }
+          )
+          isDeath(yield* Effect.flip(connection.call(bad, new Uint8Array())))
+          isDeath(yield* Effect.flip(connection.call(MethodKey.make(component, "later"), new Uint8Array())))
+          yield* Deferred.succeed(waits, undefined)
+          assert.deepEqual(new Uint8Array(yield* Fiber.join(other)), sevens(2))
+          areOf(errorsIn(log.lines), /boom/)
+        })
+      ))
+  }
+
   const never: Readonly<Record<string, (release: Deferred.Deferred<void>) => unknown>> = {
     "never ends": () => Effect.never,
     "never ends, and dies when it is interrupted": () =>
@@ -483,7 +520,7 @@ describe("what is made of wrong inputs is refused, by name:", () => {
     ],
     "what is merged": [
       () => HandlerMap.merge(handlers, wrong<HandlerMap.HandlerMap<never>>(undefined)),
-      /what is merged: expected HandlerMaps, got undefined/
+      /what handlers are added to: expected a HandlerMap, got undefined/
     ],
     "a key of nothing": [() => MethodKey.make(wrong(undefined), "b"), /the component of a method/],
     "a status": [

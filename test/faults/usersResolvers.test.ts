@@ -2,8 +2,9 @@
  * Resolvers of users' own that go wrong: `Connection.make` ends with a defect, and a Connection that is there keeps its endpoints, logs it
  * once, and goes on asking.
  */
+import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
-import { Deferred, Effect, Equal, Exit, Fiber, Hash, Layer, Random, Stream, SubscriptionRef } from "effect"
+import { Deferred, Effect, Equal, Exit, Fiber, FileSystem, Hash, Layer, Random, Stream, SubscriptionRef } from "effect"
 import { Connection, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { Dns } from "effect/net"
@@ -350,9 +351,7 @@ describe("a source of endpoints that", () => {
       }
     }).pipe(onNetwork))
 
-  for (
-    const { give, how } of [...dies, ...failsWrong, ...succeedsWrong].filter(({ how }) => !how.includes("promise"))
-  ) {
+  for (const { give, how } of [...dies, ...failsWrong, ...succeedsWrong]) {
     it.live(`is a Dns and ${how} fails that look, and is asked again`, () =>
       Effect.gen(function*() {
         const next = wrongAtFirst<Effect.Effect<never>>(give, () => Effect.succeed([]) as never)
@@ -366,6 +365,57 @@ describe("a source of endpoints that", () => {
         yield* Effect.exit(resolver.resolve())
         while (Exit.isFailure(yield* Effect.exit(resolver.resolve()))) yield* turn
       }))
+  }
+
+  const system = Effect.provide(FileSystem.FileSystem, NodeFileSystem.layer)
+
+  for (const { give, how } of dies) {
+    it.live(`is a directory of a FileSystem whose watch ${how} is looked at all the same`, () =>
+      Effect.gen(function*() {
+        const fs = { ...(yield* system), watch: give }
+        const resolver = yield* Effect.provideService(Resolver.directory("/nowhere"), FileSystem.FileSystem, fs)
+        assert.equal((yield* resolver.resolve()).problem, `the directory "/nowhere" does not exist`)
+      }).pipe(Effect.timeout("5 seconds")))
+
+    it.live(`is a directory of a FileSystem whose readDirectory ${how} fails that look, and is looked at again`, () =>
+      Effect.gen(function*() {
+        const fs = { ...(yield* system), readDirectory: wrongAtFirst<never>(give, () => Effect.succeed([]) as never) }
+        const resolver = yield* Effect.provideService(
+          Resolver.directory("/nowhere", { interval: "5 millis" }),
+          FileSystem.FileSystem,
+          fs
+        )
+        assert.ok(Exit.isFailure(yield* Fiber.await(yield* Effect.forkChild(resolver.resolve()))))
+        while (Exit.isFailure(yield* Effect.exit(resolver.resolve()))) yield* turn
+      }))
+
+    if (how.startsWith("throws") || how.startsWith("gives") || how.startsWith("dies")) {
+      it.live(`is a kubeconfig of a FileSystem whose readFileString ${how} is one that cannot be read`, () =>
+        Effect.gen(function*() {
+          const fs = { ...(yield* system), exists: () => Effect.succeed(true), readFileString: give }
+          const making = Effect.provideService(
+            Resolver.kubernetes({ service: "cart", kubeconfig: "/nowhere" }),
+            FileSystem.FileSystem,
+            fs
+          )
+          const error = yield* Effect.flip(making)
+          assert.equal(error._tag, "ResolverError")
+          assert.match(error.message, /cannot read \/nowhere: /)
+        }))
+    }
+
+    it.live(`is a file of a FileSystem whose exists ${how} fails that look, and its recovery is heard of`, () =>
+      Effect.gen(function*() {
+        let exists: () => Effect.Effect<boolean, never> = () => Effect.succeed(false)
+        const fs = { ...(yield* system), exists: () => exists() }
+        const resolver = yield* Effect.provideService(Resolver.file("/nowhere"), FileSystem.FileSystem, fs)
+        const { version } = yield* resolver.resolve()
+        exists = give
+        const asking = yield* Effect.forkChild(resolver.resolve(version), { startImmediately: true })
+        assert.ok(Exit.isFailure(yield* Fiber.await(asking)))
+        exists = () => Effect.succeed(false)
+        if (how !== "is interrupted") assert.ok(Equal.equals((yield* resolver.resolve(version)).version, version))
+      }).pipe(Effect.timeout("5 seconds")))
   }
 
   for (const { give, how } of [...dies, ...succeedsWrong]) {

@@ -10,6 +10,7 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Stream from "effect/Stream"
 import * as Endpoint from "../../Endpoint.ts"
 import type { DirectoryOptions, Resolver } from "../../Resolver.ts"
+import { effectOf, unexpected } from "../guard.ts"
 import { positiveMillis } from "../options.ts"
 import { nowMillis } from "../time.ts"
 import { sorted } from "./endpoints.ts"
@@ -64,7 +65,7 @@ export const directory = Effect.fnUntraced(function*(
 
   /** The file of a socket; undefined for what is none, or is none any more, or cannot be looked at, which is said then. */
   const socketAt = (name: string, note: (problem: string) => void): Effect.Effect<string | undefined> =>
-    fs.stat(`${path}/${name}`).pipe(
+    effectOf("the stat of FileSystem", () => fs.stat(`${path}/${name}`)).pipe(
       Effect.map((info) => info.type === "Socket" ? identityOf(info) : undefined),
       Effect.catch((error) => {
         if (!isMissing(error)) note(`${path}/${name} cannot be looked at: ${error.message}`)
@@ -83,7 +84,8 @@ export const directory = Effect.fnUntraced(function*(
 
   const look = Effect.gen(function*() {
     if (path === "") return yield* new ResolverError({ message: "the path of the directory is empty" })
-    const present = yield* Effect.catchIf(fs.readDirectory(path), isMissing, () => Effect.succeed(undefined))
+    const read = effectOf("the readDirectory of FileSystem", () => fs.readDirectory(path))
+    const present = yield* Effect.catchIf(read, isMissing, () => Effect.succeed(undefined))
     const now = nowMillis(clock)
     const isCheckDue = mayBeStale && now - checkedAllAt >= checkAllMillis
     if (isCheckDue) {
@@ -134,9 +136,14 @@ export const directory = Effect.fnUntraced(function*(
    * hence a new one each interval.
    */
   const watch = (lookSoon: () => void): Effect.Effect<void> =>
-    fs.watch(path, { onReady: lookSoon }).pipe(
-      Stream.runForEach(() => Effect.sync(lookSoon)),
+    effectOf("the watch of FileSystem", () => {
+      const events = fs.watch(path, { onReady: lookSoon })
+      if (!Stream.isStream(events)) throw unexpected("the watch of FileSystem", "a Stream", events)
+      return Stream.runForEach(events, () => Effect.sync(lookSoon))
+    }).pipe(
       Effect.ignore,
+      // It is looked each interval all the same.
+      Effect.catchDefect(() => Effect.void),
       Effect.andThen(Effect.never),
       Effect.timeoutOption(Duration.millis(intervalMillis)),
       Effect.forever

@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import { isIP } from "node:net"
 import * as Endpoint from "../../Endpoint.ts"
 import type { DnsOptions, Resolver } from "../../Resolver.ts"
+import { effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { formatTcp, parseTcp } from "../net/address.ts"
 import { invalid, positiveMillis } from "../options.ts"
@@ -23,6 +24,16 @@ import { DnsTimeToLive, type TimeToLive } from "./timeToLive.ts"
 const unknownTimeToLive = 5000
 /** So many targets of SRV records are looked up at once. */
 const concurrency = 16
+
+/** What a `Dns`, which may be of a user's own, is asked for. */
+const theResolve = "the resolve of Dns"
+const theLookup = "the lookup of Dns"
+
+/** What it has answered. Whatever its type says, it may be anything. */
+const listed = <A>(what: string, given: ReadonlyArray<A>): ReadonlyArray<A> => {
+  if (!Array.isArray(given)) throw unexpected(what, "an array", given)
+  return given
+}
 
 interface Services {
   readonly dns: Dns.Dns["Service"]
@@ -72,7 +83,7 @@ const notFound = (name: string, records: string, error: Dns.DnsError | undefined
 
 const goodFor = (timeToLive: TimeToLive, name: string, type: "A" | "AAAA" | "SRV"): Effect.Effect<number> =>
   Effect.map(
-    timeToLive(name, type),
+    effectOf("the time to live of DNS", () => timeToLive(name, type)),
     (found) => Option.isSome(found) ? Duration.toMillis(found.value) : unknownTimeToLive
   )
 
@@ -98,7 +109,7 @@ const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addr
   let isInSystem = false
 
   const ask = Effect.fnUntraced(function*(type: "A" | "AAAA") {
-    const records = yield* dns.resolve(name, type)
+    const records = listed(theResolve, yield* effectOf(theResolve, () => dns.resolve(name, type)))
     isInDns = true
     return {
       addresses: records.map(({ address }) => NetAddress.formatIp(address)),
@@ -116,9 +127,10 @@ const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addr
     )
 
   const askSystem = (name: string) =>
-    Effect.map(dns.lookup(name), (addresses): Addresses => {
+    Effect.map(effectOf(theLookup, () => dns.lookup(name)), (found): Addresses => {
+      const addresses = listed(theLookup, found).map(NetAddress.formatIp)
       isInSystem = true
-      return { addresses: addresses.map(NetAddress.formatIp), goodForMillis: unknownTimeToLive }
+      return { addresses, goodForMillis: unknownTimeToLive }
     })
 
   // DNS is not to be asked about it, and where it is not there, would be waited for. The hosts file has it without a dot at the end.
@@ -252,7 +264,11 @@ export const services = Effect.fnUntraced(function*(
 
     return Effect.gen(function*() {
       let missing: Dns.DnsError | undefined
-      const records = yield* Effect.catchIf(dns.resolve(name, "SRV"), isNotFound, (error) => {
+      const asked = Effect.map(
+        effectOf(theResolve, () => dns.resolve(name, "SRV")),
+        (records) => listed(theResolve, records)
+      )
+      const records = yield* Effect.catchIf(asked, isNotFound, (error) => {
         missing = error
         return Effect.succeed([])
       })

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import { isIPv6 } from "node:net"
 import { homedir } from "node:os"
 import { delimiter, join } from "node:path"
+import { effectOf } from "../guard.ts"
 import { type Cluster, readFile, readToken } from "./kubernetesCredentials.ts"
 import { Failure } from "./kubernetesFailure.ts"
 import { readKubeconfig } from "./kubernetesKubeconfig.ts"
@@ -66,7 +67,9 @@ export const findCluster = Effect.fnUntraced(function*(options: {
   const port = yield* variable("KUBERNETES_SERVICE_PORT")
   if (host !== undefined && port !== undefined) return yield* inCluster(host, port)
   // Where that cannot be found out, reading it says why.
-  if (yield* Effect.orElseSucceed(fs.exists(own), () => true)) return yield* readKubeconfig([own], undefined)
+  if (yield* Effect.orElseSucceed(effectOf("the exists of FileSystem", () => fs.exists(own)), () => true)) {
+    return yield* readKubeconfig([own], undefined)
+  }
   return yield* new Failure({
     kind: "Unready",
     message: "no Kubernetes cluster is known: this is not a pod (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT " +

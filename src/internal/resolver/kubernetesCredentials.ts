@@ -4,6 +4,8 @@
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type { ConnectionOptions } from "node:tls"
+import { effectOf } from "../guard.ts"
+import { textOf } from "../userError.ts"
 import { Failure } from "./kubernetesFailure.ts"
 
 /** What proves who asks, at the moment of a request. */
@@ -25,9 +27,11 @@ export interface Cluster {
 
 /** Reads a file of the configuration. */
 export const readFile = (fs: FileSystem.FileSystem, path: string): Effect.Effect<string, Failure> =>
-  Effect.mapError(
-    fs.readFileString(path),
-    (cause) => new Failure({ kind: "Unready", message: `cannot read ${path}: ${cause.message}`, cause })
+  effectOf("the readFileString of FileSystem", () => fs.readFileString(path)).pipe(
+    Effect.catchDefect(Effect.fail),
+    Effect.mapError((cause) =>
+      new Failure({ kind: "Unready", message: `cannot read ${path}: ${textOf(cause)}`, cause })
+    )
   )
 
 /** A bearer token as a file has it. */

@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { Buffer } from "node:buffer"
 import { dirname, resolve } from "node:path"
+import { effectOf } from "../guard.ts"
 import { type Cluster, readFile, readToken } from "./kubernetesCredentials.ts"
 import { Failure } from "./kubernetesFailure.ts"
 
@@ -133,7 +134,10 @@ export const readKubeconfig = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Cluster, Failure, FileSystem.FileSystem> {
   const fs = yield* FileSystem.FileSystem
   const merged: Merged = { currentContext: undefined, clusters: new Map(), users: new Map(), contexts: new Map() }
-  const present = yield* Effect.filter(files, (file) => Effect.orElseSucceed(fs.exists(file), () => true))
+  const present = yield* Effect.filter(
+    files,
+    (file) => Effect.orElseSucceed(effectOf("the exists of FileSystem", () => fs.exists(file)), () => true)
+  )
   if (present.length === 0) return yield* fail(`there is no kubeconfig file ${files.join(" or ")}`)
   for (const file of present) yield* addFile(merged, file, yield* readFile(fs, file))
 

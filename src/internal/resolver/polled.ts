@@ -141,7 +141,9 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   })
 
   const run = Effect.gen(function*() {
-    if (source.beside !== undefined) yield* Effect.forkChild(source.beside(lookSoon))
+    const { beside } = source
+    // What it begins with may be of a user's: it is not to keep those who wait from being answered.
+    if (beside !== undefined) yield* Effect.forkChild(Effect.suspend(() => beside(lookSoon)))
     while (waiters.size > 0) {
       const wait = dueAt - nowMillis(clock)
       if (wait <= 0) yield* look

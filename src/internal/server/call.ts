@@ -10,7 +10,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import { notAnEffect } from "../guard.ts"
-import { attempt } from "../userError.ts"
+import { attempt, readReasons } from "../userError.ts"
 import type { Admission, AdmittedConnection, Startable } from "./admission.ts"
 import { handlerName, type Incoming, type IncomingCall, type Route } from "./incoming.ts"
 
@@ -166,9 +166,16 @@ export class RunningCall implements Startable, IncomingCall {
 
   /** How a handler has ended. One that is no effect is looked at only here, since that would cost the others a part of a call. */
   private exitOf(handler: unknown, exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> {
-    return Exit.isSuccess(exit) || attempt(() => Effect.isEffect(handler), false)
-      ? exit
-      : Exit.die(notAnEffect(handlerName(this.route), handler))
+    try {
+      if (Exit.isSuccess(exit)) return exit
+      // It may be an Exit that the handler has put together, and so may throw where it is read.
+      readReasons(exit.cause)
+      return attempt(() => Effect.isEffect(handler), false)
+        ? exit
+        : Exit.die(notAnEffect(handlerName(this.route), handler))
+    } catch (defect) {
+      return Exit.die(defect)
+    }
   }
 
   private reply(incoming: Incoming, exit: Exit.Exit<unknown, unknown>, context: Context.Context<never>): void {

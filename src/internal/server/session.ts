@@ -45,7 +45,7 @@ import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { attempt, clip, textOf } from "../userError.ts"
+import { attempt, clip, readReasons, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -520,12 +520,20 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** Gives back what kind of failure the answer is, if it is one. */
   private respond(call: RunningCall, exit: Exit.Exit<Uint8Array, unknown>, late: boolean): string | undefined {
     const { id, route } = call
-    if (Exit.isFailure(exit)) {
-      if (!late) return this.failed(id, route, exit.cause)
+    let cause: Cause.Cause<unknown> | undefined
+    let result: unknown
+    try {
+      if (Exit.isFailure(exit)) cause = readReasons(exit.cause)
+      else result = exit.value
+    } catch (defect) {
+      // It may be an Exit that the handler has put together.
+      cause = Cause.die(defect)
+    }
+    if (cause !== undefined) {
+      if (!late) return this.failed(id, route, cause)
       this.respondError(id, [Identities.deadlineExceeded])
       return "DeadlineExceeded"
     }
-    const result = exit.value
     if (isBytes(result)) return this.respondWith(call, result)
     return this.failed(id, route, Cause.die(unexpected(`the result of ${methodName(route)}`, "a Uint8Array", result)))
   }
