@@ -254,7 +254,9 @@ describe("mTLS over a Duplex of a user's own", () => {
         Object.assign(duplexes[0]!, { [name]: throws })
         const exit = yield* Effect.exit(connection.call(echo, large, { timeout: "5 seconds" }))
         if (exit._tag === "Failure") assert.match(String(exit), /connection was lost: .*boom/)
-        assert.equal((yield* connection.call(echo, large, { waitForReady: true })).length, large.length)
+        // Some of them are called only where the machine is busy: then it is this call that the connection is lost under.
+        const again = Effect.retry(connection.call(echo, large, { waitForReady: true }), { times: 1 })
+        assert.equal((yield* again).length, large.length)
         yield* connection.close
       }).pipe(onNetwork))
   }
