@@ -66,10 +66,11 @@ const communicationErrorFields = {
  *   the calls beside it go on.
  * - `endpoint`: the address of the server, where one had been picked.
  * - `cause`: the error of the socket, where there is one.
- * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second effect. `true` says that
- *   a handler may have run, in part or to its end. So it is for `Lost`, since a request that was not sent yet goes
- *   elsewhere, and for `Protocol`, unless contracts differ and the call does not go in JSON. For `TooLarge` it is `false` where the arguments are too large (unless an earlier
- *   try of the same call may have run), and `true` where the answer is.
+ * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second
+ *   effect. `true` says that a handler may have run, in part or to its end. So it is for `Lost`, since a request that
+ *   was not sent yet goes elsewhere, and for `Protocol`, unless contracts differ and the call does not go in JSON. For
+ *   `TooLarge` it is `false` where the arguments are too large (unless an earlier try of the same call may have run),
+ *   and `true` where the answer is.
  *
  * Source: the constant `CommunicationError` of the Go package.
  *
@@ -100,8 +101,8 @@ const unreachableFields = {
  * recently that it is not tried again yet.
  *
  * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
- * - `message`: all of them, why the resolver has no endpoints or fewer than there should be, where it says so, and why it failed, if it did
- *   the last time.
+ * - `message`: all of them, why the resolver has no endpoints or fewer than there should be, where it says so, and why
+ *   it failed, if it did the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
  *

@@ -121,8 +121,8 @@ export interface ClientOptions {
    *
    * **Details**
    *
-   * A value arrives as it was, or the side that writes it refuses it: a payload is then a defect of the caller, a result or a failure one of
-   * the handler, which names the method and says what was expected, and where.
+   * A value arrives as it was, or the side that writes it refuses it: a payload is then a defect of the caller, a
+   * result or a failure one of the handler, which names the method and says what was expected, and where.
    *
    * | | `"binary"` | `"json"` |
    * |---|---|---|
@@ -133,16 +133,18 @@ export interface ClientOptions {
    * | `undefined` | carried | written as null |
    * | `DateTimeZoned`: an offset that is not of whole minutes | carried | refused |
    *
-   * JSON carries null, booleans, finite numbers, text (with lone surrogates, too), arrays and plain objects. It refuses `undefined`, also as
-   * an element, functions, symbols, bigints, NaN, infinite numbers, instances of classes such as `Map`, `Date` and `Error`, whatever has a
-   * `toJSON`, and what contains itself. It leaves out properties that are `undefined`, and those whose key is a symbol; -0 arrives as 0.
+   * JSON carries null, booleans, finite numbers, text (with lone surrogates, too), arrays and plain objects. It refuses
+   * `undefined`, also as an element, functions, symbols, bigints, NaN, infinite numbers, instances of classes such as
+   * `Map`, `Date` and `Error`, whatever has a `toJSON`, and what contains itself. It leaves out properties that are
+   * `undefined`, and those whose key is a symbol; -0 arrives as 0.
    *
    * **Gotchas**
    *
-   * In `"json"` the members of a union are told apart by their JSON alone: where a schema allows both null and `undefined`, `undefined`
-   * arrives as null, and where it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"` tells them apart.
-   * `Schema.Defect`, and schemas from JSON text such as `Schema.UnknownFromJsonString`, make JSON of any value by themselves, and what JSON does
-   * not carry arrives as something else.
+   * In `"json"` the members of a union are told apart by their JSON alone: where a schema allows both null and
+   * `undefined`, `undefined` arrives as null, and where it allows both text and bigints, the text `"1"` arrives as
+   * `1n`. `"binary"` tells them apart. `Schema.Defect`, and schemas from JSON text such as
+   * `Schema.UnknownFromJsonString`, make JSON of any value by themselves, and what JSON does not carry arrives as
+   * something else.
    */
   readonly format?: "binary" | "json" | undefined
   /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */
@@ -185,12 +187,13 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
  *
  * **Details**
  *
- * Client and server may have different versions of a method's contract. A request in binary begins with a fingerprint of the contract's
- * encoded shape: the names and types of payload, success and error, and which fields are optional. Checks, brands, annotations and what
- * values are decoded to do not count. A server whose own fingerprint differs runs nothing and says so. The client then sends the method in
- * JSON for as long as the connection lives, and logs one warning for each connection and method. What the server's schema makes of the
- * JSON counts, and the other way round. A call that does not fit fails with an error that names the path and what was expected. A call that
- * has no JSON form fails with a CommunicationError `Protocol` that says that the contracts differ, and nothing has run.
+ * Client and server may have different versions of a method's contract. A request in binary begins with a fingerprint
+ * of the contract's encoded shape: the names and types of payload, success and error, and which fields are optional.
+ * Checks, brands, annotations and what values are decoded to do not count. A server whose own fingerprint differs runs
+ * nothing and says so. The client then sends the method in JSON for as long as the connection lives, and logs one
+ * warning for each connection and method. What the server's schema makes of the JSON counts, and the other way round. A
+ * call that does not fit fails with an error that names the path and what was expected. A call that has no JSON form
+ * fails with a CommunicationError `Protocol` that says that the contracts differ, and nothing has run.
  *
  * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be decoded fails with a
  * CommunicationError `Protocol` that says so. The options of a call, such as its `timeout`, are those of the region

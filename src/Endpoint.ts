@@ -51,10 +51,10 @@ export interface Attributes {
  * Something that can be dialed.
  *
  * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
- * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted. It can be run any
- *   number of times, and gives another Duplex each time. A `Connection` limits the time it may take, by interrupting it; what it cleans up is
- *   waited for when the `Connection` closes. Whatever else goes wrong with it (it throws, is no Effect, dies, gives no Duplex) is a dial that
- *   has failed.
+ * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted.
+ *   It can be run any number of times, and gives another Duplex each time. A `Connection` limits the time it may take,
+ *   by interrupting it; what it cleans up is waited for when the `Connection` closes. Whatever else goes wrong with it
+ *   (it throws, is no Effect, dies, gives no Duplex) is a dial that has failed.
  *
  * **Example** (an endpoint of your own: the standard streams of a child process)
  *
@@ -325,8 +325,8 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  *   name or an IP address. Required where that has none, as with a Unix socket or an endpoint of your own.
  * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken, also where a
  *   `secureContext` would.
- * - `rejectUnauthorized` cannot be false, `pskCallback` cannot be given, and `socket`, `host` and `port` do not change what is dialed. A
- *   `session` is not taken up again: each server is checked in full.
+ * - `rejectUnauthorized` cannot be false, `pskCallback` cannot be given, and `socket`, `host` and `port` do not change
+ *   what is dialed. A `session` is not taken up again: each server is checked in full.
  * - `checkServerIdentity` refuses a server with whatever it gives but undefined or null, and with what it throws.
  *
  * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name and a handshake that fails are a

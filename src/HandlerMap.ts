@@ -56,8 +56,8 @@ export interface HandlerMap<out R> extends Pipeable {
 }
 
 /**
- * A map that shares its entries with those that were made of it: it has the first `size` of them. Only the latest, which has all, adds one in
- * place. To copy them for each would take n² for n methods that are set one after the other.
+ * A map that shares its entries with those that were made of it: it has the first `size` of them. Only the latest,
+ * which has all, adds one in place. To copy them for each would take n² for n methods that are set one after the other.
  */
 class Shared<out R> implements HandlerMap<R> {
   readonly [TypeId]: typeof TypeId = TypeId

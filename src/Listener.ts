@@ -52,8 +52,9 @@ export interface Peer {
 /**
  * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
  *
- * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds none, that connection
- * is closed and an error is logged. What is neither a `HandlerMap` nor a function is a defect of making the listener, a TypeError.
+ * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds
+ * none, that connection is closed and an error is logged. What is neither a `HandlerMap` nor a function is a defect of
+ * making the listener, a TypeError.
  *
  * @category models
  * @since 0.1.0
@@ -80,9 +81,9 @@ export interface Accepted<out R = never> {
  * - `close`: stops listening, ends `accept`, and destroys the connections that nobody has taken yet; those that were taken go on. It can
  *   be repeated. The end of the listener's Scope does the same.
  *
- * A server checks what a listener of one's own gives. An `accept` that dies, or is no Effect, ends the server with that defect. What it gives
- * that is no connection, has no handlers or is served already is logged as an error, and the next one is accepted. A `close` that dies or takes
- * longer than 10 seconds is logged, and the server ends without it.
+ * A server checks what a listener of one's own gives. An `accept` that dies, or is no Effect, ends the server with that
+ * defect. What it gives that is no connection, has no handlers or is served already is logged as an error, and the next
+ * one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server ends without it.
  *
  * Source: `type Listener` of the Go package.
  *

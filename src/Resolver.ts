@@ -55,8 +55,9 @@ import { isInstance, textOf } from "./internal/userError.ts"
  * The version of a set of endpoints.
  *
  * Versions are opaque: they come from a resolver's `resolve`, are given back to the `resolve` of the same resolver, and
- * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are. A resolver is to be given the very object
- * that it gave last: one of this package answers another at once, as who has that has not heard of the last `problem`.
+ * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are. A resolver is to be
+ * given the very object that it gave last: one of this package answers another at once, as who has that has not heard
+ * of the last `problem`.
  *
  * Source: `type Version` of the Go package.
  *
@@ -74,8 +75,9 @@ export interface Version extends Equal.Equal {
  *
  * - `endpoints`: in its order.
  * - `version`: of this set of endpoints. A constant resolver gives none.
- * - `problem`: why there are no endpoints, or fewer than there should be, where it knows that: `"cart.internal" is not in DNS (ENOTFOUND)`.
- *   It is a part of the messages of calls that fail because of that, and may change while the version stays.
+ * - `problem`: why there are no endpoints, or fewer than there should be, where it knows that: `"cart.internal" is not
+ *   in DNS (ENOTFOUND)`. It is a part of the messages of calls that fail because of that, and may change while the
+ *   version stays.
  *
  * @category models
  * @since 0.1.0
@@ -121,8 +123,8 @@ export interface Resolver {
    * one of two things, as the resolver likes: it waits until there is a newer set, or it returns the same version,
    * which means "ask again after a while". A constant resolver always returns the same endpoints and no version.
    *
-   * The `problem` of an answer counts whatever its version. After a failure whoever was told of it takes the resolver for failing until it
-   * answers: so it is to return the same version as soon as it is well again.
+   * The `problem` of an answer counts whatever its version. After a failure whoever was told of it takes the resolver
+   * for failing until it answers: so it is to return the same version as soon as it is well again.
    */
   resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
   /**
@@ -618,8 +620,9 @@ const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resoluti
 /**
  * The endpoints of several resolvers, in the order of the arguments. Of several with one address the first counts.
  *
- * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, a warning is logged, and the `problem` of
- * the {@link Resolution} says so. One that has never answered fails `resolve`: half of the endpoints would be taken for all of them.
+ * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, a warning
+ * is logged, and the `problem` of the {@link Resolution} says so. One that has never answered fails `resolve`: half of
+ * the endpoints would be taken for all of them.
  *
  * **Example** (Replicas that DNS knows, and one that it does not)
  *
@@ -837,8 +840,8 @@ export const layerSchemes = <R = never>(
  *
  * and what {@link layerSchemes} has added. The resolvers have their default options. Certificates are in no text: {@link map} puts `Endpoint.mtls` around the endpoints.
  *
- * It fails with an {@link InvalidResolver} that says what is wrong with the text, and with a {@link ResolverError} where nothing is, but the
- * resolver cannot be made: where there is no kubeconfig, say.
+ * It fails with an {@link InvalidResolver} that says what is wrong with the text, and with a {@link ResolverError}
+ * where nothing is, but the resolver cannot be made: where there is no kubeconfig, say.
  *
  * **Example**
  *

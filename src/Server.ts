@@ -175,7 +175,10 @@ const counting = (
   return { stats, stop: () => metrics.release(stats, source) }
 }
 
-/** Begins to serve a connection. It throws where that is no Duplex or is served already, and where its handlers are none. */
+/**
+ * Begins to serve a connection. It throws where that is no Duplex or is served already, and where its handlers are
+ * none.
+ */
 const begin = <R>(
   connection: Duplex,
   handlers: HandlerMap<R>,
@@ -208,7 +211,10 @@ const addressOf = (listener: Listener<unknown>): string => {
 /** How long the server waits for its listener to be closed, when all its connections have ended. */
 const closeTimeout = "10 seconds"
 
-/** Closes a listener, and does `meanwhile` until it is closed. One that is a user's own may die of that, or never be closed. */
+/**
+ * Closes a listener, and does `meanwhile` until it is closed. One that is a user's own may die of that, or never be
+ * closed.
+ */
 const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.gen(function*() {
     const close = yield* Effect.forkDetach(effectOf("the close of a listener", () => listener.close), {

@@ -117,7 +117,9 @@ const printJson = Effect.fnUntraced(function*({ endpoints, problem }: Listing) {
   yield* writeLines(Text.json({ time: yield* now, endpoints, problem: problem ?? null }))
 })
 
-/** A line for each endpoint that came (`+`), went (`-`) or has other attributes (`~`), and for another problem (`!`). */
+/**
+ * A line for each endpoint that came (`+`), went (`-`) or has other attributes (`~`), and for another problem (`!`).
+ */
 const printChanges = Effect.fnUntraced(function*(before: Listing, after: Listing) {
   const time = yield* now
   const known = new Map(before.endpoints.map((endpoint) => [endpoint.address, endpoint]))

@@ -21,8 +21,8 @@ const textOf = (value: unknown): string => {
 }
 
 /**
- * The effect that a user's code gives. Where that code throws, or gives something else, it is an effect that dies and says so; `what` names
- * what was asked for, as in `the dial of tcp://localhost:80`.
+ * The effect that a user's code gives. Where that code throws, or gives something else, it is an effect that dies and
+ * says so; `what` names what was asked for, as in `the dial of tcp://localhost:80`.
  */
 export const effectOf = <A, E, R>(what: string, give: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   try {
@@ -45,10 +45,12 @@ export const asEffect = <A, E, R>(what: string, given: Effect.Effect<A, E, R>): 
 }
 
 /**
- * Runs a user's effect in a fiber of its own, for fibers of ours that hold something. Where an effect goes on with what is no effect, as of a
- * function without its `return`, Effect ends the fiber on the spot, and none of its finalizers runs.
+ * Runs a user's effect in a fiber of its own, for fibers of ours that hold something. Where an effect goes on with what
+ * is no effect, as of a function without its `return`, Effect ends the fiber on the spot, and none of its finalizers
+ * runs.
  *
- * `restore` is of the caller's uninterruptible region: only who waits for the effect can be interrupted, and what it has given is not lost.
+ * `restore` is of the caller's uninterruptible region: only who waits for the effect can be interrupted, and what it
+ * has given is not lost.
  */
 export const isolated = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -70,7 +72,10 @@ export const unexpected = (what: string, expected: string, given: unknown): Type
   return new TypeError(`${what}: expected ${expected}, got ${shown(given)}`)
 }
 
-/** Drops what nobody asked for. Where it is a promise, as of an async function, nobody waits for it: its failure would end the process. */
+/**
+ * Drops what nobody asked for. Where it is a promise, as of an async function, nobody waits for it: its failure would
+ * end the process.
+ */
 export const discard = (given: unknown): void => {
   if (isPromise(given)) attempt(() => void Promise.prototype.then.call(given, undefined, () => {}), undefined)
 }

@@ -1,8 +1,9 @@
 /**
  * Logging that does no harm: a logger is a user's code, and may throw.
  *
- * A logger runs at once, in the middle of whatever logs, and may call back into us. So what logs in plain code has done its work by then: it
- * logs last, or what it does after that holds also where a connection is over and a Connection is closed.
+ * A logger runs at once, in the middle of whatever logs, and may call back into us. So what logs in plain code has done
+ * its work by then: it logs last, or what it does after that holds also where a connection is over and a Connection is
+ * closed.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"

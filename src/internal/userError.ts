@@ -1,8 +1,8 @@
 /**
  * What can be said of an error that a user's code threw or failed with.
  *
- * Such a value may be anything: a text, an object whose getters throw, a revoked proxy, an error whose name is a number. Everything here is
- * total, and its texts are of bounded length. No other module looks into a user's error.
+ * Such a value may be anything: a text, an object whose getters throw, a revoked proxy, an error whose name is a
+ * number. Everything here is total, and its texts are of bounded length. No other module looks into a user's error.
  */
 import * as Cause from "effect/Cause"
 import { format } from "effect/Formatter"
@@ -32,7 +32,9 @@ export const attempt = <A>(evaluate: () => A, otherwise: A): A => {
   }
 }
 
-/** Whether it is an error, also one of another realm (a vm context), which is no instance of our `Error`. It may throw. */
+/**
+ * Whether it is an error, also one of another realm (a vm context), which is no instance of our `Error`. It may throw.
+ */
 const isError = (u: unknown): u is Error => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]"
 
 /** What an error says. */
@@ -74,8 +76,8 @@ export const isInstance = <A>(error: unknown, of: abstract new(...args: never) =
   attempt(() => error instanceof of, false)
 
 /**
- * A cause that loggers and tracers can read: the same one, unless an error in it throws when it is read. Such an error is
- * replaced with one that says what is known of it.
+ * A cause that loggers and tracers can read: the same one, unless an error in it throws when it is read. Such an error
+ * is replaced with one that says what is known of it.
  */
 export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
   cause.reasons.every((reason) => Cause.isInterruptReason(reason) || isReadable(errorOf(reason)))

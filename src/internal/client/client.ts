@@ -69,8 +69,8 @@ const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undef
 }
 
 /**
- * A call is still ours, with these arguments: its connection was lost before its request had left, or its server has refused it, since its
- * contract differs.
+ * A call is still ours, with these arguments: its connection was lost before its request had left, or its server has
+ * refused it, since its contract differs.
  */
 class Unsent {
   readonly args: Uint8Array
@@ -98,7 +98,9 @@ interface Attempts {
   readonly failures: Map<string, string>
   /** How many connections to an endpoint were lost before the request left. */
   readonly losses: Map<string, number>
-  /** Whether a server has refused it, since its contract differs. From then on it goes in JSON, which any of them reads. */
+  /**
+   * Whether a server has refused it, since its contract differs. From then on it goes in JSON, which any of them reads.
+   */
   isRefused: boolean
 }
 
@@ -723,7 +725,10 @@ export class Client implements PoolOwner, Audience {
     })
   }
 
-  /** Puts a typed call into JSON, which a server with another contract reads by the names in it. Gives back its arguments. */
+  /**
+   * Puts a typed call into JSON, which a server with another contract reads by the names in it. Gives back its
+   * arguments.
+   */
   private inJson(call: Call, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
     const { typed } = call
     if (typed?.method.inJson === undefined) return Effect.succeed(args)
@@ -746,7 +751,10 @@ export class Client implements PoolOwner, Audience {
     })
   }
 
-  /** The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what the resolver says. */
+  /**
+   * The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what
+   * the resolver says.
+   */
   private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
     const failures = new Map(attempts.failures)
     for (const address of hard) {

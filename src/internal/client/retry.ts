@@ -98,8 +98,8 @@ export class Retries {
   })
 
   /**
-   * What there is before the deadline of the call, and before the Connection is closed: a schedule may take its time to say when the next
-   * try is, or never be done.
+   * What there is before the deadline of the call, and before the Connection is closed: a schedule may take its time to
+   * say when the next try is, or never be done.
    */
   private inTime<A>(
     { deadlineAt }: Call,

@@ -40,9 +40,9 @@ export interface Audience {
 }
 
 /**
- * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends; errors leave the endpoints as they
- * are and are logged once in a row, and changes at debug. What cannot be taken over is asked for again. Who watches one resolver again and
- * again gives the same `health` each time.
+ * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends; errors leave the
+ * endpoints as they are and are logged once in a row, and changes at debug. What cannot be taken over is asked for
+ * again. Who watches one resolver again and again gives the same `health` each time.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,

@@ -59,7 +59,9 @@ interface Arguments {
 
 type Decode = TypedRequest<unknown, unknown>["decode"]
 
-/** How the answer to a call is read; that to one that is discarded says that its handler has started, and nothing else. */
+/**
+ * How the answer to a call is read; that to one that is discarded says that its handler has started, and nothing else.
+ */
 interface Decoders {
   readonly awaited: Decode
   readonly discarded: Decode
@@ -245,7 +247,9 @@ export class ClientMethod {
     )
   }
 
-  /** Says once that the contracts differ. (A Connection of this package says it itself, for each of its connections.) */
+  /**
+   * Says once that the contracts differ. (A Connection of this package says it itself, for each of its connections.)
+   */
   private readonly warn = Effect.suspend(() => {
     if (this.warned) return Effect.void
     this.warned = true
@@ -257,7 +261,9 @@ export class ClientMethod {
     )
   })
 
-  /** Puts a request into JSON, from the bytes that were to be sent: what the caller has given may have changed since. */
+  /**
+   * Puts a request into JSON, from the bytes that were to be sent: what the caller has given may have changed since.
+   */
   private requestInJson(
     request: TypedRequest<unknown, unknown>
   ): Effect.Effect<TypedRequest<unknown, unknown>, CallError> {
@@ -332,7 +338,10 @@ export class ClientMethod {
       : Exit.fail(this.undecodable(what, Codec.misfit(refusal), endpoint))
   }
 
-  /** Reads an answer in JSON, and no other: the server may have another contract, and what it writes in binary is then something else. */
+  /**
+   * Reads an answer in JSON, and no other: the server may have another contract, and what it writes in binary is then
+   * something else.
+   */
   private readonly decodeInJson: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
     return start < end && byte !== undefined && Codec.formatOf(byte, Codec.isFailure) === "binary"

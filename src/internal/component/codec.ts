@@ -10,8 +10,9 @@
  * | 5 | discard: answer as soon as the handler starts | 0 |
  * | 6–7 | 0, kept for streams | 0, kept for streams |
  *
- * In binary, the fingerprint of the method's contract follows it in a request: 8 bytes. A server whose own differs runs nothing and answers
- * with an error of its own (`contractDiffers`); the client then sends the method in JSON on that connection.
+ * In binary, the fingerprint of the method's contract follows it in a request: 8 bytes. A server whose own differs runs
+ * nothing and answers with an error of its own (`contractDiffers`); the client then sends the method in JSON on that
+ * connection.
  *
  * Headers are a u32 (little-endian) with the length of what follows in bytes: a JSON array of `[name, value]`.
  */
@@ -92,7 +93,8 @@ const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
       flatMapEager(encode(value), (bytes) => {
         if (!hasText || !hasReplacement(bytes)) return Exit.succeed(noteEncoded(bytes))
         noteEncoded(bytes)
-        // Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement character.
+        // Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement
+        // character.
         return (encodeChecked ??= binaryEncode(checked, options))(value)
       }),
     decode: (bytes) => {
@@ -124,10 +126,16 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/** So many parts that are suspended are looked into. Where a thunk makes a schema anew each time, there is no end of them. */
+/**
+ * So many parts that are suspended are looked into. Where a thunk makes a schema anew each time, there is no end of
+ * them.
+ */
 const maxSuspended = 100
 
-/** Whether a part of a schema, in whatever depth, is one that is asked for. So it is said, too, where there are too many to know. */
+/**
+ * Whether a part of a schema, in whatever depth, is one that is asked for. So it is said, too, where there are too many
+ * to know.
+ */
 const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
   let suspended = 0
@@ -312,8 +320,8 @@ export class MethodCodecs {
   }
 
   /**
-   * Puts a payload from binary into JSON. The schema's transformations have no part in it: what is read need not be what was written, and
-   * they may need what only a server has.
+   * Puts a payload from binary into JSON. The schema's transformations have no part in it: what is read need not be
+   * what was written, and they may need what only a server has.
    */
   payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
     return Effect.flatMap(

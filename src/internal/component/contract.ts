@@ -1,9 +1,11 @@
 /**
- * The contract of a method as data: the encoded shape of its payload, its success and its errors, and a fingerprint of the three.
+ * The contract of a method as data: the encoded shape of its payload, its success and its errors, and a fingerprint of
+ * the three.
  *
- * A shape is what the binary format depends on: names, types and which fields may be missing. Checks, brands, annotations and docs are no
- * part of it, nor is what a schema makes of the encoded value. Where two peers have the same fingerprint, the bytes that one writes in
- * binary are what the other reads. Where they have not, only JSON is safe between them: its readers check every name and type.
+ * A shape is what the binary format depends on: names, types and which fields may be missing. Checks, brands,
+ * annotations and docs are no part of it, nor is what a schema makes of the encoded value. Where two peers have the
+ * same fingerprint, the bytes that one writes in binary are what the other reads. Where they have not, only JSON is
+ * safe between them: its readers check every name and type.
  */
 import type { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
@@ -126,14 +128,16 @@ const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
 }
 
 /**
- * Shapes that `roots` refer to, each of them once, and in the order in which they are met. How a schema was put together, and which of its
- * parts are the same object, makes no difference: a recursive schema may be unrolled any number of times.
+ * Shapes that `roots` refer to, each of them once, and in the order in which they are met. How a schema was put
+ * together, and which of its parts are the same object, makes no difference: a recursive schema may be unrolled any
+ * number of times.
  */
 const inOneForm = (
   shapes: ReadonlyArray<Shape>,
   roots: ReadonlyArray<Ref>
 ): { readonly shapes: ReadonlyArray<Shape>; readonly refs: ReadonlyArray<Ref> } => {
-  // First all are one class. Shapes whose parts are of other classes come into classes of their own, until there are no more of them.
+  // First all are one class. Shapes whose parts are of other classes come into classes of their own, until there are no
+  // more of them.
   let classes: ReadonlyArray<number> = shapes.map(() => 0)
   let count = 0
   while (true) {
@@ -197,7 +201,10 @@ class Description {
     return this.ofEncoded(SchemaAST.toEncoded(schema.ast))
   }
 
-  /** The same, of a schema's encoded side. (The encoded side of that is equal, but another object each time where it is recursive.) */
+  /**
+   * The same, of a schema's encoded side. (The encoded side of that is equal, but another object each time where it is
+   * recursive.)
+   */
   private ofEncoded(encoded: SchemaAST.AST): Ref {
     let ast = encoded
     /** What stands for the same. */
@@ -217,7 +224,10 @@ class Description {
     return ref
   }
 
-  /** The same, of a field or an element. Where that is a literal, binary tells the members of a union by it, unless it is suspended. */
+  /**
+   * The same, of a field or an element. Where that is a literal, binary tells the members of a union by it, unless it
+   * is suspended.
+   */
   private ofPart(part: SchemaAST.AST): Ref {
     const ref = this.ofEncoded(part)
     if (part._tag !== "Suspend") return ref
@@ -343,7 +353,10 @@ const idOf = (annotations: Schema.Annotations.Annotations | undefined): string |
     : undefined
 }
 
-/** What the keys of a record look like: their type, the parts of a template, and checks, which are known by what they say of themselves. */
+/**
+ * What the keys of a record look like: their type, the parts of a template, and checks, which are known by what they
+ * say of themselves.
+ */
 const patternOf = (parameter: SchemaAST.AST): string => {
   const ofCheck = (check: SchemaAST.Check<never>): unknown =>
     check._tag === "FilterGroup"

@@ -1,10 +1,10 @@
 /**
  * What a format would carry as something else is refused where it is written.
  *
- * Both formats write what a schema calls `Unknown`, `Any` or `ObjectKeyword` as JSON, which makes null of NaN, `{}` of a Map, and nothing at
- * all of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the offset of a time zone
- * in minutes, where some have seconds. So these parts of a schema get a check of what is written. The
- * bytes stay what they were, and readers need none of this.
+ * Both formats write what a schema calls `Unknown`, `Any` or `ObjectKeyword` as JSON, which makes null of NaN, `{}` of
+ * a Map, and nothing at all of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the
+ * offset of a time zone in minutes, where some have seconds. So these parts of a schema get a check of what is written.
+ * The bytes stay what they were, and readers need none of this.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -23,13 +23,17 @@ interface Problem {
   readonly issue: string
 }
 
-/** The schema with a check of what is written as JSON in both formats, and of what JSON has no form for; the schema itself where it has no such part. */
+/**
+ * The schema with a check of what is written as JSON in both formats, and of what JSON has no form for; the schema
+ * itself where it has no such part.
+ */
 export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
   replaceParts(schema, (part, isField) => {
     const isOptional = part.context?.isOptional === true
     if (isJson(part)) {
       const any = changed(SchemaAST.any, { context: part.context })
-      // Only a property may be left out instead. What a transformation has made undefined, it may read as something else where it is not there.
+      // Only a property may be left out instead. What a transformation has made undefined, it may read as something
+      // else where it is not there.
       return checked(any, isOptional && isField ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
     if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
@@ -50,7 +54,10 @@ const isZoned = (part: SchemaAST.AST): boolean => part._tag === "Declaration" &&
 
 const minute = 60_000
 
-/** JSON has the local time and its offset, in whole minutes. Those of time zones have seconds, too, before they were standardised. */
+/**
+ * JSON has the local time and its offset, in whole minutes. Those of time zones have seconds, too, before they were
+ * standardised.
+ */
 const offsetProblem = (value: unknown): Problem | undefined =>
   DateTime.isDateTime(value) && DateTime.isZoned(value) && DateTime.zonedOffset(value) % minute !== 0
     ? { path: [], issue: "Expected a time whose offset is of whole minutes, for which JSON has a form" }

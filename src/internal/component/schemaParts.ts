@@ -1,13 +1,14 @@
 /**
- * The parts of a schema that are written as they are, which are at the end of all its transformations, and how to put others in their place.
+ * The parts of a schema that are written as they are, which are at the end of all its transformations, and how to put
+ * others in their place.
  */
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
 /**
- * The part itself, or what takes its place. What is inside a part has been replaced before it. `isField` says whether it is all that a
- * property holds: no element, and nothing that a transformation makes.
+ * The part itself, or what takes its place. What is inside a part has been replaced before it. `isField` says whether
+ * it is all that a property holds: no element, and nothing that a transformation makes.
  */
 export type Replace = (part: SchemaAST.AST, isField: boolean) => SchemaAST.AST
 
@@ -78,7 +79,8 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
   }
 
   const out = go(schema.ast)
-  // Where a thunk makes a schema anew each time, there is no end of them. What is replaced further down is then found when it is needed.
+  // Where a thunk makes a schema anew each time, there is no end of them. What is replaced further down is then found
+  // when it is needed.
   let looked = 0
   for (const { thunk } of suspended) {
     if (isReplaced || looked++ === maxLooked) break
@@ -91,8 +93,8 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
 const maxLooked = 1000
 
 /**
- * A link from a field or an element: each step of it may be missing where that may be, and has its number in binary. (Effect says so of the
- * last step only, which is another one here.)
+ * A link from a field or an element: each step of it may be missing where that may be, and has its number in binary.
+ * (Effect says so of the last step only, which is another one here.)
  */
 const linkIn = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
   const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => linkIn(link, context))

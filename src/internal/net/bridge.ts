@@ -1,8 +1,8 @@
 /**
  * A Duplex of a user's own, as Node's TLS can use it.
  *
- * Node calls the Duplex below TLS out of the event loop: what its methods throw there would end the process. Here that is an error of the
- * stream, as is what it hands out that is no bytes.
+ * Node calls the Duplex below TLS out of the event loop: what its methods throw there would end the process. Here that
+ * is an error of the stream, as is what it hands out that is no bytes.
  */
 import { Socket } from "node:net"
 import { Duplex } from "node:stream"
@@ -10,7 +10,10 @@ import { isBytes } from "../bytes.ts"
 import { shown } from "../guard.ts"
 import { readable } from "../userError.ts"
 
-/** What TLS is to use for a Duplex: the Duplex itself only where TLS reads and writes below its methods, as it does with a socket of the system. */
+/**
+ * What TLS is to use for a Duplex: the Duplex itself only where TLS reads and writes below its methods, as it does with
+ * a socket of the system.
+ */
 export const belowTls = (raw: Duplex): Duplex =>
   // As Node finds it out. A socket of a user's own may have none.
   raw instanceof Socket && Boolean(Reflect.get(raw, "_handle")) ? raw : new Bridge(raw)

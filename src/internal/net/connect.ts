@@ -70,8 +70,8 @@ export const connect = (options: net.NetConnectOpts): Effect.Effect<net.Socket, 
   )
 
 /**
- * What an error of `node:net` or `node:tls` says, or of a user's endpoint or options. One that sums up several attempts is
- * empty itself.
+ * What an error of `node:net` or `node:tls` says, or of a user's endpoint or options. One that sums up several attempts
+ * is empty itself.
  */
 export const describe = (error: unknown): string => {
   const attempts = attempt(

@@ -16,8 +16,8 @@ import { ignoreError } from "./connect.ts"
 import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
 
 /**
- * A user's check of a server's certificate. Node calls it out of the event loop, where what it throws would end the process, and takes
- * nothing, 0 and false for a certificate that is fine.
+ * A user's check of a server's certificate. Node calls it out of the event loop, where what it throws would end the
+ * process, and takes nothing, 0 and false for a certificate that is fine.
  */
 const identityCheck =
   (check: typeof tls.checkServerIdentity): typeof tls.checkServerIdentity => (host, certificate) => {

@@ -27,8 +27,8 @@ const hasCertificate = (ca: string | Buffer): boolean => {
 const longest = 2 ** 31 - 1
 
 /**
- * The user's callbacks, where they may be async functions: nobody waits for those, and a failure of theirs would end the process. Where they throw
- * at once, Node gives up the handshake.
+ * The user's callbacks, where they may be async functions: nobody waits for those, and a failure of theirs would end
+ * the process. Where they throw at once, Node gives up the handshake.
  */
 const guardedCallbacks = ({ ALPNCallback, SNICallback, pskCallback }: tls.TlsOptions): tls.TlsOptions => ({
   ...(typeof SNICallback !== "function" ? {} : {

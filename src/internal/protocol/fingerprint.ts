@@ -1,10 +1,13 @@
 /**
- * The fingerprint of a method's contract: 64 bits that go before the arguments of a typed request in binary. A server whose own differs
- * refuses the request: it would read other values than were written.
+ * The fingerprint of a method's contract: 64 bits that go before the arguments of a typed request in binary. A server
+ * whose own differs refuses the request: it would read other values than were written.
  */
 import { i32At } from "./bytes.ts"
 
-/** 64 bits, as two signed halves: a BigInt costs too much where every request carries them, and unsigned ones are no small integers of V8. */
+/**
+ * 64 bits, as two signed halves: a BigInt costs too much where every request carries them, and unsigned ones are no
+ * small integers of V8.
+ */
 export interface Fingerprint {
   readonly low: number
   readonly high: number

@@ -41,7 +41,10 @@ export const unknownMethod: Link = {
   identity: "(:&errors.errorString{s:\"internal error: unknown function\"})"
 }
 
-/** The server's contract of the method is another one than the client's. It has run nothing. Ours; the reference has no such error. */
+/**
+ * The server's contract of the method is another one than the client's. It has run nothing. Ours; the reference has no
+ * such error.
+ */
 export const contractDiffers: Link = {
   message: "client and server have different contracts of the method",
   identity: "(effect-call:contract-differs)"

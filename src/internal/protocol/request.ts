@@ -108,7 +108,8 @@ const writeTraceContext = (target: DataView, offset: number, trace: TraceContext
     target.setUint8(offset + flagsOffset, trace.sampled ? 1 : 0)
     return true
   } catch {
-    // A span of a tracer that is a user's own may throw, or have no ids: the request is not to be left half-written for that.
+    // A span of a tracer that is a user's own may throw, or have no ids: the request is not to be left half-written for
+    // that.
     return false
   }
 }

@@ -63,7 +63,9 @@ export const directory = Effect.fnUntraced(function*(
   const unreadable = (cause: PlatformError): ResolverError =>
     new ResolverError({ message: `the directory "${path}" cannot be read: ${cause.message}`, cause })
 
-  /** The file of a socket; undefined for what is none, or is none any more, or cannot be looked at, which is said then. */
+  /**
+   * The file of a socket; undefined for what is none, or is none any more, or cannot be looked at, which is said then.
+   */
   const socketAt = (name: string, note: (problem: string) => void): Effect.Effect<string | undefined> =>
     effectOf("the stat of FileSystem", () => fs.stat(`${path}/${name}`)).pipe(
       Effect.map((info) => info.type === "Socket" ? identityOf(info) : undefined),

@@ -67,7 +67,10 @@ export const ask = (resolver: Resolver, version?: Version): Effect.Effect<Resolu
     checkedResolution
   )
 
-/** Tells a resolver that what it has answered may be out of date. What goes wrong with that is logged; it ends in any case. */
+/**
+ * Tells a resolver that what it has answered may be out of date. What goes wrong with that is logged; it ends in any
+ * case.
+ */
 export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.catchCause(
     isolated(effectOf("the refresh of the resolver", () => refresh), identity),
@@ -77,7 +80,10 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
         : logged(Effect.logWarning("the resolver could not be told to look again", cause))
   )
 
-/** Tells it time after time, and once more where it is to be told while it is being told: one that is never done is told once. */
+/**
+ * Tells it time after time, and once more where it is to be told while it is being told: one that is never done is told
+ * once.
+ */
 export const refresher = (refresh: Effect.Effect<void>, run: (effect: Effect.Effect<void>) => void): () => void => {
   let isTelling = false
   let again = false

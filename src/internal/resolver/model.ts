@@ -29,8 +29,8 @@ const isVersion = (u: object): u is Version => VersionTypeId in u
 export const version = (text: string): Version => Object.assign(Object.create(VersionProto), { opaque: text })
 
 /**
- * The same version as another object. By its object a resolver knows who has not heard yet what has changed beside the endpoints: the problem,
- * or that it is well again.
+ * The same version as another object. By its object a resolver knows who has not heard yet what has changed beside the
+ * endpoints: the problem, or that it is well again.
  */
 export const again = ({ opaque }: Version): Version => version(opaque)
 

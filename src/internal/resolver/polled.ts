@@ -95,7 +95,10 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
 
   const mayBeOld = () => givenUp || nowMillis(clock) >= dueAt
 
-  /** What is known by now. Who has seen the same endpoints hears of another problem too, and that they are up to date again after failures. */
+  /**
+   * What is known by now. Who has seen the same endpoints hears of another problem too, and that they are up to date
+   * again after failures.
+   */
   const after = (last: Resolution | undefined, { endpoints, problem }: Look): Resolution => {
     if (last?.version === undefined || !sameEndpoints(last.endpoints, endpoints)) {
       return resolution(endpoints, nextVersion(), problem)

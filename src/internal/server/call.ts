@@ -164,7 +164,10 @@ export class RunningCall implements Startable, IncomingCall {
     fiber.addObserver(onExit)
   }
 
-  /** How a handler has ended. One that is no effect is looked at only here, since that would cost the others a part of a call. */
+  /**
+   * How a handler has ended. One that is no effect is looked at only here, since that would cost the others a part of a
+   * call.
+   */
   private exitOf(handler: unknown, exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> {
     try {
       if (Exit.isSuccess(exit)) return exit
@@ -202,7 +205,10 @@ export class RunningCall implements Startable, IncomingCall {
   }
 }
 
-/** Runs an effect. What a user's code has put into it may be no effect, and where it cannot even be shown, Effect throws. */
+/**
+ * Runs an effect. What a user's code has put into it may be no effect, and where it cannot even be shown, Effect
+ * throws.
+ */
 const runFork = <A, E>(
   context: Context.Context<never>,
   effect: Effect.Effect<A, E>,

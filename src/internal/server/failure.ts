@@ -17,7 +17,9 @@ const died = plainError("internal error: the handler died")
 /** What an error is answered with that cannot even be looked at. */
 const unreadable = plainError(unreadableText)
 
-/** A call that this server refuses before it runs anything: the caller may make it again. Handlers cannot fail with it. */
+/**
+ * A call that this server refuses before it runs anything: the caller may make it again. Handlers cannot fail with it.
+ */
 export class Refused extends Error {
   readonly link: Identities.Link
 

@@ -76,7 +76,10 @@ export interface SessionSettings {
  */
 const quietPeriod = 100
 
-/** What is served, or was: a connection that a listener gives twice would be read by two sessions, and each answer go out twice. */
+/**
+ * What is served, or was: a connection that a listener gives twice would be read by two sessions, and each answer go
+ * out twice.
+ */
 const served = new WeakSet<Duplex>()
 
 /** Whether a session has begun to serve a connection. */
@@ -125,8 +128,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly endWaiters: Array<() => void> = []
 
   /**
-   * `onEnded` is called once, when the connection is over and no handler of its calls runs any more. It throws where the connection is none, or
-   * is served already.
+   * `onEnded` is called once, when the connection is over and no handler of its calls runs any more. It throws where
+   * the connection is none, or is served already.
    */
   constructor(duplex: Duplex, routes: KeyTable<Route>, settings: SessionSettings, onEnded: () => void) {
     if (isServed(duplex)) throw new TypeError("the connection is served already, expected each one once")
@@ -761,7 +764,10 @@ const isExit = (given: unknown): given is Exit.Exit<unknown, unknown> => {
   }
 }
 
-/** How many bytes a result has; -1 where they cannot be read: somebody has taken them to another thread, or has put a proxy around them. */
+/**
+ * How many bytes a result has; -1 where they cannot be read: somebody has taken them to another thread, or has put a
+ * proxy around them.
+ */
 const sizeOf = (result: Uint8Array): number => {
   try {
     const { length } = result

@@ -13,7 +13,10 @@ const tables = new WeakMap<HandlerMap<never>, KeyTable<Route>>()
 export const isHandlerMap = (u: unknown): u is HandlerMap<unknown> =>
   typeof u === "object" && u !== null && "entries" in u && isMap(u.entries)
 
-/** The table of a handler map: made once for each map, since most connections share one. It throws where that is no such map. */
+/**
+ * The table of a handler map: made once for each map, since most connections share one. It throws where that is no such
+ * map.
+ */
 export const tableOf = <R>(handlers: HandlerMap<R>): KeyTable<Route> => {
   // Whoever serves has taken the handlers' requirements into the context that they run in.
   const map = handlers as unknown as HandlerMap<never>

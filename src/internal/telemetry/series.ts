@@ -71,7 +71,8 @@ export class SeriesSet {
     try {
       this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
     } catch (defect) {
-      // A registry may be a user's own, and so are the ambient attributes. It is in the middle of a call that a series is added.
+      // A registry may be a user's own, and so are the ambient attributes. It is in the middle of a call that a series
+      // is added.
       if (this.failed) return
       this.failed = true
       const cause = Cause.die(defect)

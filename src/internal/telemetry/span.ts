@@ -50,7 +50,10 @@ export const peerAttributes = (duplex: Duplex): Attributes =>
     {}
   )
 
-/** Tells a span something while a call is under way. A span is a user's code, and what it throws is no matter of the call's. */
+/**
+ * Tells a span something while a call is under way. A span is a user's code, and what it throws is no matter of the
+ * call's.
+ */
 export const annotate = (span: Tracer.Span | undefined, name: string, value: unknown): void => {
   try {
     span?.attribute(name, value)
@@ -67,7 +70,8 @@ export const errorType = (cause: Cause.Cause<unknown>): string => {
 }
 
 /**
- * Tells a span what kind of failure an effect ends with, also where it is interrupted. Its tracer can read that failure.
+ * Tells a span what kind of failure an effect ends with, also where it is interrupted. Its tracer can read that
+ * failure.
  */
 export const recordFailure = <A, E, R>(
   span: Tracer.Span,

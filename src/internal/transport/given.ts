@@ -5,7 +5,10 @@ import type { Duplex } from "node:stream"
 import { discard, shown } from "../guard.ts"
 import { attempt } from "../userError.ts"
 
-/** What is called of a Duplex. By these it is known, since one of another realm or package is no instance of our `Duplex`. */
+/**
+ * What is called of a Duplex. By these it is known, since one of another realm or package is no instance of our
+ * `Duplex`.
+ */
 const methods = ["on", "once", "off", "write", "end", "cork", "uncork", "pause", "resume", "destroy"] as const
 
 /** Whether something can be used as a Duplex: it need not be one of Node's. */

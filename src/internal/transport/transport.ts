@@ -25,7 +25,10 @@ export interface TransportSettings {
 
 /** Why a connection is over. */
 export type Over =
-  /** The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: its duplex has thrown, or given no bytes. */
+  /**
+   * The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: its duplex has thrown,
+   * or given no bytes.
+   */
   | { readonly _tag: "Lost"; readonly error: Error | undefined; readonly isBroken: boolean }
   /** The peer sent what the protocol does not allow. */
   | { readonly _tag: "Refused"; readonly problem: string }

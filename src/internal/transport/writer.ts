@@ -96,8 +96,8 @@ export class Writer {
     this.owner = owner
     this.traffic = traffic
     // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
-    // hands it to its other end), so it gets bytes that are not used again. So does a socket whose `write` is somebody's own: a callback that
-    // ran twice would give one buffer to two connections.
+    // hands it to its other end), so it gets bytes that are not used again. So does a socket whose `write` is
+    // somebody's own: a callback that ran twice would give one buffer to two connections.
     this.copyOnWrite = !(duplex instanceof Socket) || duplex.write !== Socket.prototype.write
     duplex.on("drain", this.onDrain)
   }
