@@ -10,7 +10,7 @@
 import type { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { createHash } from "node:crypto"
+import { createHash, randomUUID } from "node:crypto"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import { attempt } from "../userError.ts"
 
@@ -353,6 +353,21 @@ const idOf = (annotations: Schema.Annotations.Annotations | undefined): string |
     : undefined
 }
 
+const ownIds = new WeakMap<object, string>()
+
+/**
+ * Stands for a check that says nothing of itself. No other process has the same: nobody knows whether its check is
+ * another one. So such methods go in JSON.
+ */
+const ownId = (check: object): string => {
+  let id = ownIds.get(check)
+  if (id === undefined) {
+    id = randomUUID()
+    ownIds.set(check, id)
+  }
+  return id
+}
+
 /**
  * What the keys of a record look like: their type, the parts of a template, and checks, which are known by what they
  * say of themselves.
@@ -361,7 +376,7 @@ const patternOf = (parameter: SchemaAST.AST): string => {
   const ofCheck = (check: SchemaAST.Check<never>): unknown =>
     check._tag === "FilterGroup"
       ? check.checks.map(ofCheck)
-      : check.annotations?.["representation"] ?? check.annotations?.["expected"] ?? null
+      : check.annotations?.["representation"] ?? check.annotations?.["expected"] ?? ownId(check)
   const of = (ast: SchemaAST.AST): unknown => {
     const parts = ast._tag === "TemplateLiteral" ? ast.parts : ast._tag === "Union" ? ast.types : []
     const literal = ast._tag === "Literal" ? ast.literal : null

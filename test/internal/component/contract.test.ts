@@ -132,6 +132,21 @@ describe("a contract", () => {
     assert.ok(same(Schema.Record(beginning("a"), Schema.Int), Schema.Record(Schema.String, Schema.Int)))
   })
 
+  it("is one of its own where checks of keys say nothing of themselves, and there are several records", () => {
+    const records = (filter: (key: string) => boolean) =>
+      Schema.StructWithRest(Schema.Struct({}), [
+        Schema.Record(Schema.String.check(Schema.makeFilter(filter)), Schema.Number),
+        Schema.Record(Schema.String.check(Schema.isMinLength(3)), Schema.String)
+      ])
+    const one = records((key) => key.length < 3)
+    assert.ok(same(one, one))
+    assert.ok(!same(one, records((key) => key.length < 2)))
+    // One record needs no check to be read.
+    const single = (filter: (key: string) => boolean) =>
+      Schema.Record(Schema.String.check(Schema.makeFilter(filter)), Schema.Number)
+    assert.ok(same(single((key) => key.length < 3), single((key) => key.length < 2)))
+  })
+
   it("goes by what keys look like, where there are several records", () => {
     const records = (one: Schema.String, other: Schema.String) =>
       Schema.StructWithRest(Schema.Struct({}), [Schema.Record(one, Schema.Int), Schema.Record(other, Schema.String)])
