@@ -8,7 +8,7 @@ import { encodeErrorChain } from "../../src/internal/protocol/errorChain.ts"
 import * as Identities from "../../src/internal/protocol/identities.ts"
 import { makeLog } from "../support/log.ts"
 import { connect, tcp } from "../support/networks.ts"
-import { message, messagesOf, rawServer, version } from "../support/raw.ts"
+import { message, rawRequests } from "../support/raw.ts"
 import { clientOver, open } from "./support.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { why: Schema.String }) {}
@@ -35,6 +35,8 @@ const New = Component.make(
 )
 
 const refused = encodeErrorChain([Identities.contractDiffers])
+/** The result 3, in JSON. */
+const three = Buffer.from("\u00023")
 const differ = "client and server have different contracts of test/Shop.Buy"
 
 const buying = (buy: (item: string) => Effect.Effect<number, Refused>) =>
@@ -138,21 +140,11 @@ describe("a call whose contract the server does not share", () => {
 
   /** A server by hand, with this contract or another one: it says of each request in what it came, and ends after an answer in JSON. */
   const scripted = (shares: boolean, formats: Array<string>) =>
-    rawServer((raw) => {
-      let read = 0
-      raw.socket.on("data", () => {
-        const messages = messagesOf(raw.received())
-        for (const { id, payload, type } of messages.slice(read)) {
-          if (type === 0) raw.write(version)
-          if (type !== 1) continue
-          const isBinary = payload[49] === 1
-          formats.push(isBinary ? "binary" : "json")
-          if (isBinary && !shares) raw.write(message(id, 3, refused))
-          else raw.write(message(id, 2, Buffer.from("\u00023")))
-          if (!isBinary) raw.socket.end()
-        }
-        read = messages.length
-      })
+    rawRequests((raw, id, args) => {
+      const isBinary = args[0] === 1
+      formats.push(isBinary ? "binary" : "json")
+      raw.write(isBinary && !shares ? message(id, 3, refused) : message(id, 2, three))
+      if (!isBinary) raw.socket.end()
     })
 
   it.live("goes in binary again on a new connection", () =>
@@ -224,20 +216,11 @@ describe("a call whose contract the server does not share", () => {
     Effect.gen(function*() {
       const formats: Array<string> = []
       // Each refuses what is in binary, and is gone; and comes back.
-      const leaving = rawServer((raw) => {
-        let read = 0
-        raw.socket.on("data", () => {
-          const messages = messagesOf(raw.received())
-          for (const { id, payload, type } of messages.slice(read)) {
-            if (type === 0) raw.write(version)
-            if (type !== 1) continue
-            const isBinary = payload[49] === 1
-            formats.push(isBinary ? "binary" : "json")
-            raw.write(isBinary ? message(id, 3, refused) : message(id, 2, Buffer.from("\u00023")))
-            if (isBinary) raw.socket.end()
-          }
-          read = messages.length
-        })
+      const leaving = rawRequests((raw, id, args) => {
+        const isBinary = args[0] === 1
+        formats.push(isBinary ? "binary" : "json")
+        raw.write(isBinary ? message(id, 3, refused) : message(id, 2, three))
+        if (isBinary) raw.socket.end()
       })
       const connection = yield* connect([yield* leaving, yield* leaving])
       const client = yield* clientOver(connection, New)

@@ -200,31 +200,22 @@ const notJson: ReadonlyArray<readonly [unknown, RegExp]> = [
     /got one that throws where it is read$/
   ]
 ]
+/** The same, with what is not even an object. */
+const neverJson: Row["refused"] = [
+  [undefined, /^Expected a value that JSON carries, got undefined$/],
+  [() => 1, /got a function$/],
+  [Symbol.for("a"), /got a symbol$/],
+  [1n, /got a bigint$/],
+  [NaN, /got NaN$/],
+  ...notJson
+]
 const table: Record<string, Row> = {
   Unknown: {
     schema: Schema.Unknown,
     arrives: json,
-    refused: [
-      [undefined, /^Expected a value that JSON carries, got undefined$/],
-      [() => 1, /got a function$/],
-      [Symbol.for("a"), /got a symbol$/],
-      [1n, /got a bigint$/],
-      [NaN, /got NaN$/],
-      ...notJson
-    ]
+    refused: neverJson
   },
-  Any: {
-    schema: Schema.Any,
-    arrives: json,
-    refused: [
-      [undefined, /^Expected a value that JSON carries, got undefined$/],
-      [() => 1, /got a function$/],
-      [Symbol.for("a"), /got a symbol$/],
-      [1n, /got a bigint$/],
-      [NaN, /got NaN$/],
-      ...notJson
-    ]
-  },
+  Any: { schema: Schema.Any, arrives: json, refused: neverJson },
   ObjectKeyword: {
     schema: Schema.ObjectKeyword,
     arrives: json.filter((value) => typeof value === "object" && value !== null),

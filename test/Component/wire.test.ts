@@ -11,7 +11,7 @@ import * as assert from "node:assert/strict"
 import { encodeErrorChain } from "../../src/internal/protocol/errorChain.ts"
 import * as Identities from "../../src/internal/protocol/identities.ts"
 import { bytesOf, connect, memory, textOf } from "../support/networks.ts"
-import { message, messagesOf, rawClient, rawServer, request, version } from "../support/raw.ts"
+import { message, messagesOf, rawClient, rawRequests, request, version } from "../support/raw.ts"
 import { clientOver, formats } from "./support.ts"
 
 class NotFound extends Schema.TaggedError<NotFound>()("NotFound", { id: Schema.Int }) {}
@@ -332,21 +332,10 @@ describe("a server with another contract", () => {
     Effect.gen(function*() {
       const differs = encodeErrorChain([Identities.contractDiffers])
       const requests: Array<Buffer> = []
-      const endpoint = yield* rawServer((raw) => {
-        let answered = 0
-        raw.socket.on("data", () => {
-          const messages = messagesOf(raw.received())
-          for (const { id, payload, type } of messages.slice(answered)) {
-            if (type === 0) raw.write(version)
-            if (type !== 1) continue
-            const args = payload.subarray(49)
-            requests.push(args)
-            raw.write(
-              (args[0]! & 0x0f) === 1 ? message(id, 3, differs) : message(id, 2, text(0x02, "{\"name\":\"tea\"}"))
-            )
-          }
-          answered = messages.length
-        })
+      const endpoint = yield* rawRequests((raw, id, args) => {
+        requests.push(args)
+        const isBinary = (args[0]! & 0x0f) === 1
+        raw.write(isBinary ? message(id, 3, differs) : message(id, 2, text(0x02, "{\"name\":\"tea\"}")))
       })
       const client = yield* clientOver(yield* connect([endpoint]), Items)
       assert.deepEqual(yield* client.Get({ id: 7 }, { headers: { a: "1" } }), { name: "tea" })

@@ -146,3 +146,19 @@ export const receives = (raw: Raw, ...messages: ReadonlyArray<Uint8Array>): Effe
     (received) => assert.equal(received.toString("hex"), expected.toString("hex"))
   )
 }
+
+/** A plain TCP server that answers version messages with its own, as the reference does; `serve` is given each request. */
+export const rawRequests = (
+  serve: (raw: Raw, id: number, args: Buffer) => void
+): Effect.Effect<Endpoint.Endpoint, never, Scope.Scope> =>
+  rawServer((raw) => {
+    let read = 0
+    raw.socket.on("data", () => {
+      const messages = messagesOf(raw.received())
+      for (const { id, payload, type } of messages.slice(read)) {
+        if (type === 0) raw.write(version)
+        if (type === 1) serve(raw, id, payload.subarray(49))
+      }
+      read = messages.length
+    })
+  })
