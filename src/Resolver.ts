@@ -678,10 +678,12 @@ const loadKubernetes = Effect.promise(() => import("./internal/resolver/kubernet
  * - The endpoints are the ready pods, and where none is ready those that terminate and still serve, as with kube-proxy. They have the zone of
  *   their node, and are in the order of their addresses, the same for all clients. A pod with an IPv4 and an IPv6 address is used by the former.
  * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
- *   there. Environment variables are read through `Config`. Tokens, certificates and keys are read anew for each request.
- * - The API is asked again after 0.5 s, then twice as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay, and
- *   `resolve` fails once for each attempt for those who wait for newer ones.
- * - A watch lives for 5 to 10 minutes, and is given up where nothing comes for 150 s.
+ *   there. Environment variables are read through `Config`. Files of tokens, certificates and keys are read anew for each request, the kubeconfig once.
+ * - A watch lives for 5 to 10 minutes, and is given up where nothing comes for 150 s, or 25 s after its peer has vanished. Another one begins at
+ *   once from where it has ended, also where a proxy or load balancer cuts it for being idle: that is logged at debug, and is no failure.
+ * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s, then twice as long up to 30 s, up to
+ *   half of it off at random. Meanwhile the last endpoints stay. Where it fails, `resolve` does so once for each attempt for those who wait for
+ *   newer ones.
  *
  * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the Service's namespace.
  *
