@@ -17,11 +17,11 @@ const make = Effect.fnUntraced(function*(options?: Partial<Source>) {
   }
   const { resolver } = yield* polled({
     kind: "test",
-    look: Effect.suspend(() => {
+    look: () => {
       state.looks++
       const { goodForMillis, problem } = state
       return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis, problem }))
-    }),
+    },
     leastMillis: 1000,
     retryMillis: 5000,
     ...options
