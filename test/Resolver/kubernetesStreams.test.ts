@@ -138,7 +138,10 @@ describe("a watch", () => {
       // No failure: nobody is told, and nothing is warned of.
       assert.isTrue(waits(waiting))
       assert.deepStrictEqual(new Set(log.lines.map(({ level }) => level)), new Set(["Debug"]))
-      assert.match(log.lines[0]?.message ?? "", /^a watch has ended after 1000 ms: another one begins .*the connection was lost/)
+      assert.match(
+        log.lines[0]?.message ?? "",
+        /^a watch has ended after 1000 ms: another one begins .*the connection was lost/
+      )
     }).pipe(Effect.provide([environment(), log.layer, Layer.succeed(References.MinimumLogLevel, "Debug")]))
   })
 

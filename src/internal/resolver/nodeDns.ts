@@ -175,7 +175,10 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
       const query = queries[type]
       return query === undefined
         ? Effect.fail(new Dns.DnsError({ reason: "Unsupported", method: "resolve", hostname: name, recordType: type }))
-        : Effect.tryPromise({ try: () => shared(keyOf(name, type), () => query(name)), catch: failed("resolve", name, type) })
+        : Effect.tryPromise({
+          try: () => shared(keyOf(name, type), () => query(name)),
+          catch: failed("resolve", name, type)
+        })
     }
   })
 

@@ -31,7 +31,7 @@ export interface Look {
 
 /** What a look need not wait for. */
 export interface Later {
-  /** Goes on for as long as somebody waits, also after the end of the look that has begun it. */
+  /** Goes on for as long as somebody waits, also after the end of the look that has begun it. What has not ended by then is looked for again. */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.Fiber<A, E>>
   /** Tells those who wait what is known by now, whether or not a look is under way. */
   readonly tell: (look: Look) => void
@@ -169,10 +169,10 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     wake = () => resume(Effect.void)
   })
 
-  /** What has not come by now is looked for again, no sooner than looks are made anyway. */
+  /** What has not come by now is looked for again soon, where all is well but for that. */
   const ending = () => {
     isRunning = false
-    if (pending.size > 0) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
+    if (pending.size > 0 && !failing) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
   }
 
   const run = Effect.fnUntraced(function*(before: Fiber.Fiber<void> | undefined) {
