@@ -74,13 +74,18 @@ export const goodFor = (
   )
 
 /** The failure of what has not been answered in time. */
-const silent = (hostname: string, recordType: Dns.RecordType): Dns.DnsError =>
-  new Dns.DnsError({ reason: "Timeout", method: "resolve", hostname, recordType })
+const silent = (hostname: string, recordType: Dns.RecordType | undefined): Dns.DnsError =>
+  new Dns.DnsError({
+    reason: "Timeout",
+    method: recordType === undefined ? "lookup" : "resolve",
+    hostname,
+    recordType
+  })
 
 export const inTime = <A>(
   effect: Effect.Effect<A, Dns.DnsError>,
   name: string,
-  type: Dns.RecordType
+  type?: Dns.RecordType
 ): Effect.Effect<A, Dns.DnsError> =>
   Effect.timeoutOrElse(effect, { duration: longestQuery, orElse: () => Effect.fail(silent(name, type)) })
 
@@ -147,7 +152,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
     )
 
   const askSystem = (name: string) =>
-    Effect.map(effectOf(theLookup, () => dns.lookup(name)), (found): Addresses => {
+    Effect.map(inTime(effectOf(theLookup, () => dns.lookup(name)), name), (found): Addresses => {
       const addresses = listed(theLookup, found).map(NetAddress.formatIp)
       isInSystem = true
       return { addresses, goodForMillis: unknownTimeToLive }

@@ -14,6 +14,7 @@ import * as dns from "node:dns"
 import type { DnsServerOptions } from "../../Resolver.ts"
 import { positiveMillis, wholeNumber } from "../options.ts"
 import { nowMillis } from "../time.ts"
+import { attempt } from "../userError.ts"
 import { DnsTimeToLive, type TimeToLive } from "./timeToLive.ts"
 
 /** What the codes of Node and c-ares mean. */
@@ -39,6 +40,9 @@ const failed = (method: Dns.DnsError["method"], hostname: string, recordType?: D
 /** So often at most it is looked whether the system has other name servers by now: it takes 60 microseconds. */
 const serversMillis = 100
 
+/** So often it is looked while an answer is waited for: name servers that have gone may never give one. */
+const whileWaiting = "1 second"
+
 /** What c-ares asks where it finds no name server: this host. */
 const noServers = "127.0.0.1"
 
@@ -57,11 +61,24 @@ const parseIps = (addresses: ReadonlyArray<string>): ReadonlyArray<NetAddress.Ip
     return Result.isSuccess(parsed) ? [parsed.success] : []
   })
 
+/** Whoever asks for what is being asked for gets that answer: what is silent is not asked again and again. */
+const makeShared = <A>() => {
+  const underWay = new Map<string, Promise<A>>()
+  return (key: string, ask: () => Promise<A>): Promise<A> => {
+    const known = underWay.get(key)
+    if (known !== undefined) return known
+    const asked = ask().finally(() => underWay.delete(key))
+    underWay.set(key, asked)
+    return asked
+  }
+}
+
 export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | undefined) {
   const nameServers = yield* Effect.forEach(
     options?.nameServers ?? [],
     (server) => Effect.fromResult(Dns.nameServerFromInput(server))
   )
+  const isFixed = nameServers.length > 0
   const timeout = options?.timeout
   const tries = options?.tries
   const makeResolver = () => {
@@ -69,7 +86,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
       ...(timeout !== undefined && { timeout: Math.ceil(positiveMillis("timeout", timeout, timeout)) }),
       ...(tries !== undefined && { tries: wholeNumber("tries", tries, 1, 1) })
     })
-    if (nameServers.length > 0) made.setServers(nameServers.map(NetAddress.formatInet))
+    if (isFixed) made.setServers(nameServers.map(NetAddress.formatInet))
     return made
   }
   const clock = yield* Clock.Clock
@@ -86,9 +103,10 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
   /** The resolver with the name servers of now. What was asked of others is asked again. */
   const current = (): dns.promises.Resolver => {
     const now = nowMillis(clock)
-    if (nameServers.length > 0 || now - lookedAt < serversMillis) return resolver
+    if (isFixed || now - lookedAt < serversMillis) return resolver
     lookedAt = now
-    const fresh = makeResolver()
+    // Where it cannot be found out, those that are known do.
+    const fresh = attempt(makeResolver, resolver)
     const found = serversOf(fresh)
     const hasNone = found === noServers
     const isDoubtful = hasNone && !hadNone
@@ -110,17 +128,11 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     })
   }
 
-  // Whoever asks for what is being asked for gets that answer: a name server that is silent is not asked by everybody.
-  const underWay = new Map<string, Promise<ReadonlyArray<Dns.DnsRecord>>>()
-  const shared = (key: string, query: () => Promise<ReadonlyArray<Dns.DnsRecord>>) => {
-    // It may have other name servers by now.
-    current()
-    const known = underWay.get(key)
-    if (known !== undefined) return known
-    const asked = query().finally(() => underWay.delete(key))
-    underWay.set(key, asked)
-    return asked
-  }
+  const lookups = makeShared<ReadonlyArray<dns.LookupAddress>>()
+  const resolves = makeShared<ReadonlyArray<Dns.DnsRecord>>()
+
+  /** Goes on as long as an answer is waited for. */
+  const following = Effect.forever(Effect.andThen(Effect.sleep(whileWaiting), Effect.sync(current)))
 
   // By type and name, in the order in which they were learned.
   const seconds = new Map<string, number>()
@@ -164,21 +176,30 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     lookup: (host, family) =>
       Effect.tryPromise({
         try: () =>
-          dns.promises.lookup(host, {
-            all: true,
-            family: family === undefined ? 0 : family === "IPv4" ? 4 : 6,
-            order: "verbatim"
-          }),
+          lookups(`${family ?? "any"} ${host}`, () =>
+            dns.promises.lookup(host, {
+              all: true,
+              family: family === undefined ? 0 : family === "IPv4" ? 4 : 6,
+              order: "verbatim"
+            })),
         catch: failed("lookup", host)
       }).pipe(Effect.map((found) => parseIps(found.map(({ address }) => address)))),
     resolve: (name, type) => {
       const query = queries[type]
-      return query === undefined
-        ? Effect.fail(new Dns.DnsError({ reason: "Unsupported", method: "resolve", hostname: name, recordType: type }))
-        : Effect.tryPromise({
-          try: () => shared(keyOf(name, type), () => query(name)),
-          catch: failed("resolve", name, type)
-        })
+      if (query === undefined) {
+        return Effect.fail(
+          new Dns.DnsError({ reason: "Unsupported", method: "resolve", hostname: name, recordType: type })
+        )
+      }
+      const asked = Effect.tryPromise({
+        try: () => {
+          // First: what is under way may be of name servers that have gone.
+          current()
+          return resolves(keyOf(name, type), () => query(name))
+        },
+        catch: failed("resolve", name, type)
+      })
+      return isFixed ? asked : Effect.raceFirst(asked, following)
     }
   })
 

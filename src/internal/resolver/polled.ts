@@ -31,7 +31,10 @@ export interface Look {
 
 /** What a look need not wait for. */
 export interface Later {
-  /** Goes on for as long as somebody waits, also after the end of the look that has begun it. What has not ended by then is looked for again. */
+  /**
+   * Goes on for as long as somebody waits, also after the end of the look that has begun it. What has not ended by then
+   * is looked for again.
+   */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.Fiber<A, E>>
   /** Tells those who wait what is known by now, whether or not a look is under way. */
   readonly tell: (look: Look) => void
