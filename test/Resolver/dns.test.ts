@@ -409,6 +409,20 @@ describe("layerDns", () => {
       }
     }).pipe(Effect.provide(Resolver.layerDns())))
 
+  it.live("asks the system for one name once at a time, however many want to know it", () =>
+    Effect.gen(function*() {
+      const underWay = () => process.getActiveResourcesInfo().filter((resource) => /getaddrinfo/i.test(resource)).length
+      const before = underWay()
+      const dns = yield* Dns.Dns
+      const asking = yield* Effect.forEach(
+        Array.from({ length: 5 }),
+        () => Effect.forkScoped(dns.lookup("localhost"), { startImmediately: true })
+      )
+      assert.strictEqual(underWay() - before, 1)
+      for (const fiber of asking) assert.isNotEmpty(yield* Fiber.join(fiber))
+      assert.isNotEmpty(yield* dns.lookup("localhost"))
+    }).pipe(Effect.provide(Resolver.layerDns())))
+
   it.live("waits for a name server that does not answer for as long as it is to, or until it is interrupted", () =>
     Effect.gen(function*() {
       const silent = yield* Effect.acquireRelease(

@@ -275,7 +275,7 @@ describe("a target of SRV records", () => {
 describe("a name server that answers some questions only", () => {
   const setUp = Effect.fnUntraced(function*(answers: Answers) {
     const server = yield* startNameServer(answers)
-    const resolver = yield* Resolver.dns("cart.internal:7000", { interval: { min: "20 millis", max: "100 millis" } })
+    const resolver = yield* Resolver.dns("cart.internal:7000", { interval: { min: "1 millis", max: "100 millis" } })
       .pipe(Effect.provide(Resolver.layerDns({ nameServers: [server.address], timeout: "20 seconds" })))
     return { resolver, server }
   })
@@ -298,5 +298,23 @@ describe("a name server that answers some questions only", () => {
       found["AAAA cart.internal"] = ["2001:db8::1"]
       server.answerHeld()
       yield* until(resolver, ["tcp://10.0.0.5:7000", asSix])
+    }).pipe(Effect.timeout("10 seconds")))
+
+  it.live("is asked once for what many want to know, and have given up", () =>
+    Effect.gen(function*() {
+      let found: ReadonlyArray<string> | undefined
+      const { resolver, server } = yield* setUp(() => found)
+      const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      for (let i = 0; i < 200; i++) {
+        const asking = yield* Effect.forkChild(resolver.resolve(), { startImmediately: true })
+        yield* turn
+        yield* Fiber.interrupt(asking)
+      }
+      const asking = yield* Effect.forkChild(resolver.resolve(), { startImmediately: true })
+      yield* Effect.repeat(turn, { until: () => server.asked.length >= 2 })
+      found = []
+      server.answerHeld()
+      yield* Effect.exit(Fiber.join(asking))
+      assert.deepStrictEqual(server.asked.toSorted(), ["A cart.internal", "AAAA cart.internal"])
     }).pipe(Effect.timeout("10 seconds")))
 })
