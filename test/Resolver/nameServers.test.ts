@@ -17,7 +17,7 @@ const inside = (etc: string, ...command: ReadonlyArray<string>) =>
     `ip link set lo up && mount --bind "$0" /etc && exec "$@"`,
     etc,
     ...command
-  ], { encoding: "utf8", timeout: 30_000 })
+  ], { encoding: "utf8", timeout: 60_000 })
 
 const etc = mkdtempSync(join(tmpdir(), "etc-"))
 const { status } = inside(etc, "true")
@@ -40,7 +40,8 @@ describe.skipIf(!isPossible)("the name servers of the system", () => {
       })
     )
     printed = stdout + stderr
-  })
+    // It compiles all of the sources, which takes a while on a busy machine.
+  }, 60_000)
   afterAll(() => rmSync(etc, { recursive: true }))
 
   const check = (expected: Readonly<Record<string, string>>) => {

@@ -156,7 +156,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     givenUp = false
     lookAgain = false
     lookedAt = nowMillis(clock)
-    const exit = yield* Effect.exit(isolated(source.look(later), identity))
+    const exit = yield* Effect.exit(isolated(Effect.suspend(() => source.look(later)), identity))
     looking = false
     stale = false
     dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
