@@ -7,7 +7,7 @@ import { Dns, NetAddress } from "effect/net"
 import { TestClock } from "effect/testing"
 import { renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 // The sources, not what was built of them at some time.
-import { Resolver } from "../../src/index.ts"
+import * as Resolver from "../../src/Resolver.ts"
 import { startNameServer } from "./nameServer.ts"
 
 const file = "/etc/resolv.conf"
