@@ -1,69 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Equal, Exit, Fiber, Layer, Option } from "effect"
+import { Cause, type Duration, Effect, Equal, Exit, Fiber, Option } from "effect"
 import { Resolver } from "effect-call"
-import { Dns, Host, NetAddress } from "effect/net"
+import { Dns } from "effect/net"
 import { TestClock } from "effect/testing"
 import { createSocket, type Socket } from "node:dgram"
 import { makeLog } from "../support/log.ts"
 import { addresses, next, waits } from "../support/resolve.ts"
-
-const record = (address: string): Dns.DnsRecord => {
-  const ip = NetAddress.ipFromStringUnsafe(address)
-  return NetAddress.isIpv4Address(ip)
-    ? Dns.makeRecordUnsafe("A", { address: ip })
-    : Dns.makeRecordUnsafe("AAAA", { address: ip })
-}
-
-const srv = (target: string, port: number, priority: number, weight: number): Dns.DnsRecord =>
-  Dns.makeRecordUnsafe("SRV", { target: Host.domainNameFromStringUnsafe(target), port, priority, weight })
-
-type Answer = ReadonlyArray<Dns.DnsRecord> | Dns.DnsErrorReason
-
-/** A DNS whose answers a test changes: by `TYPE name`, without a dot at the end. It has nothing else. */
-const makeDns = () => {
-  const records: Record<string, Answer> = {}
-  const system: Record<string, ReadonlyArray<string> | Dns.DnsErrorReason> = {}
-  const timesToLive: Record<string, Duration.Input> = {}
-  const asked: Array<string> = []
-  const failed = (reason: Dns.DnsErrorReason, method: "lookup" | "resolve", hostname: string) =>
-    Effect.fail(new Dns.DnsError({ reason, method, hostname }))
-  const bare = (name: string) => name.replace(/\.$/, "")
-  const service = Dns.make({
-    lookup: (name) =>
-      Effect.suspend(() => {
-        asked.push(`system ${bare(name)}`)
-        const answer = system[bare(name)] ?? "NotFound"
-        return typeof answer === "string"
-          ? failed(answer, "lookup", name)
-          : Effect.succeed(answer.map(NetAddress.ipFromStringUnsafe))
-      }),
-    resolve: (name, type) =>
-      Effect.suspend(() => {
-        asked.push(`${type} ${bare(name)}`)
-        const answer = records[`${type} ${bare(name)}`] ?? "NotFound"
-        return typeof answer === "string" ? failed(answer, "resolve", name) : Effect.succeed(answer)
-      })
-  })
-  const layer = Layer.merge(
-    Layer.succeed(Dns.Dns, service),
-    Layer.succeed(
-      Resolver.DnsTimeToLive,
-      (name, type) =>
-        Effect.sync(() =>
-          Option.map(Option.fromUndefinedOr(timesToLive[`${type} ${bare(name)}`]), Duration.fromInputUnsafe)
-        )
-    )
-  )
-  return { records, system, timesToLive, asked, layer }
-}
-
-/** With a resolver of `cart:7000` that has answered once. */
-const started = Effect.fnUntraced(function*(dns: ReturnType<typeof makeDns>, options?: Resolver.DnsOptions) {
-  const resolver = yield* Effect.provide(Resolver.dns("cart:7000", options), dns.layer)
-  const first = yield* resolver.resolve()
-  dns.asked.length = 0
-  return { resolver, first }
-})
+import { makeDns, record, srv, started, startedSrv } from "./dnsSupport.ts"
 
 describe("dns", () => {
   it.effect("answers from Dns's static layer: each address once, sorted, IPv6 in brackets", () =>
@@ -330,11 +273,6 @@ describe("the problem of a name", () => {
 describe("dnsSrv", () => {
   const name = "_rpc._tcp.cart"
 
-  const startedSrv = Effect.fnUntraced(function*(dns: ReturnType<typeof makeDns>) {
-    const resolver = yield* Effect.provide(Resolver.dnsSrv(name), dns.layer)
-    return { resolver, first: yield* resolver.resolve() }
-  })
-
   const shown = ({ endpoints }: Resolver.Resolution) =>
     endpoints.map(({ address, priority, weight }) => `${address} ${priority} ${weight}`)
 
@@ -345,7 +283,7 @@ describe("dnsSrv", () => {
       dns.records["A a"] = [record("10.0.0.1")]
       dns.records["A b"] = [record("10.0.0.1"), record("10.0.0.2")]
       dns.system["c"] = ["::1"]
-      const { first } = yield* startedSrv(dns)
+      const { first } = yield* startedSrv(dns, name)
       assert.deepStrictEqual(shown(first), [
         "tcp://10.0.0.1:1 10 5",
         "tcp://10.0.0.1:2 20 0.05",
@@ -361,7 +299,7 @@ describe("dnsSrv", () => {
       dns.records[`SRV ${name}`] = [srv("a.", 1, 10, 6)]
       dns.records["A a"] = [record("10.0.0.1"), record("10.0.0.2")]
       dns.records["AAAA a"] = [record("::ffff:10.0.0.1")]
-      const { first } = yield* startedSrv(dns)
+      const { first } = yield* startedSrv(dns, name)
       assert.deepStrictEqual(shown(first), ["tcp://10.0.0.1:1 10 3", "tcp://10.0.0.2:1 10 3"])
     }))
 
@@ -370,7 +308,7 @@ describe("dnsSrv", () => {
       const dns = makeDns()
       dns.records["A a"] = [record("10.0.0.1")]
       dns.records[`SRV ${name}`] = [srv("a.", 1, 1, 1)]
-      const { first, resolver } = yield* startedSrv(dns)
+      const { first, resolver } = yield* startedSrv(dns, name)
       const waiting = yield* next(resolver, first)
       dns.records[`SRV ${name}`] = [srv("a.", 1, 1, 2)]
       yield* TestClock.adjust("5 seconds")
@@ -380,10 +318,10 @@ describe("dnsSrv", () => {
   it.effect("has no endpoints where the service is not offered", () =>
     Effect.gen(function*() {
       const dns = makeDns()
-      const none = (yield* startedSrv(dns)).first
+      const none = (yield* startedSrv(dns, name)).first
       assert.deepStrictEqual([shown(none), none.problem], [[], `"${name}" has no SRV records in DNS (NotFound)`])
       dns.records[`SRV ${name}`] = [srv(".", 0, 0, 0)]
-      const { first } = yield* startedSrv(dns)
+      const { first } = yield* startedSrv(dns, name)
       assert.deepStrictEqual(
         [shown(first), first.problem],
         [[], `"${name}" is not offered: the target of its SRV record is "."`]
@@ -396,7 +334,7 @@ describe("dnsSrv", () => {
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0), srv("b.", 1, 0, 0), srv("c.", 1, 0, 0)]
       dns.records["A a"] = "ServerFailure"
       dns.records["A c"] = [record("10.0.0.3")]
-      const { first } = yield* startedSrv(dns)
+      const { first } = yield* startedSrv(dns, name)
       assert.deepStrictEqual(shown(first), ["tcp://10.0.0.3:1 0 1"])
       assert.strictEqual(
         first.problem,
@@ -410,7 +348,7 @@ describe("dnsSrv", () => {
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0), srv("b.", 1, 0, 0)]
       dns.records["A a"] = [record("10.0.0.1")]
       dns.records["A b"] = "ServerFailure"
-      const { first, resolver } = yield* startedSrv(dns)
+      const { first, resolver } = yield* startedSrv(dns, name)
       assert.deepStrictEqual(shown(first), ["tcp://10.0.0.1:1 0 1"])
       dns.records["A a"] = "Timeout"
       dns.records["AAAA a"] = "Timeout"
@@ -424,10 +362,13 @@ describe("dnsSrv", () => {
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records[`SRV ${name}`] = "Timeout"
-      assert.include((yield* Effect.flip(startedSrv(dns))).message, `the servers of "${name}" cannot be found out`)
+      assert.include(
+        (yield* Effect.flip(startedSrv(dns, name))).message,
+        `the servers of "${name}" cannot be found out`
+      )
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]
       dns.records["A a"] = "Timeout"
-      assert.include((yield* Effect.flip(startedSrv(dns))).message, "Timeout")
+      assert.include((yield* Effect.flip(startedSrv(dns, name))).message, "Timeout")
     }))
 
   it.effect("is as good as the addresses of its targets, and for 5 seconds at most where nobody knows", () =>
@@ -436,7 +377,7 @@ describe("dnsSrv", () => {
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]
       dns.records["A a"] = [record("10.0.0.1")]
       dns.timesToLive["A a"] = "2 seconds"
-      const { first, resolver } = yield* startedSrv(dns)
+      const { first, resolver } = yield* startedSrv(dns, name)
       const waiting = yield* next(resolver, first)
       dns.records["A a"] = [record("10.0.0.2")]
       yield* TestClock.adjust(1999)
@@ -466,6 +407,20 @@ describe("layerDns", () => {
         const resolver = yield* Resolver.dns(target)
         assert.include(addresses(yield* resolver.resolve()), "tcp://127.0.0.1:7000")
       }
+    }).pipe(Effect.provide(Resolver.layerDns())))
+
+  it.live("asks the system for one name once at a time, however many want to know it", () =>
+    Effect.gen(function*() {
+      const underWay = () => process.getActiveResourcesInfo().filter((resource) => /getaddrinfo/i.test(resource)).length
+      const before = underWay()
+      const dns = yield* Dns.Dns
+      const asking = yield* Effect.forEach(
+        Array.from({ length: 5 }),
+        () => Effect.forkScoped(dns.lookup("localhost"), { startImmediately: true })
+      )
+      assert.strictEqual(underWay() - before, 1)
+      for (const fiber of asking) assert.isNotEmpty(yield* Fiber.join(fiber))
+      assert.isNotEmpty(yield* dns.lookup("localhost"))
     }).pipe(Effect.provide(Resolver.layerDns())))
 
   it.live("waits for a name server that does not answer for as long as it is to, or until it is interrupted", () =>

@@ -2,13 +2,25 @@
  * `Resolver.kubernetes` and what can happen to the bytes of an answer.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer, References } from "effect"
 import type { Resolver } from "effect-call"
+import { TestClock } from "effect/testing"
 import { Buffer } from "node:buffer"
 import type * as http from "node:http"
 import { type Answer, makeKubernetesApi, sendJson, sliceTypes, status } from "../../examples/support/kubernetesApi.ts"
 import { closed } from "../internal/net/sockets.ts"
-import { addresses, environment, followCart, passing, ready, recorded, slice } from "./kubernetesSupport.ts"
+import { makeLog } from "../support/log.ts"
+import { next, waits } from "../support/resolve.ts"
+import {
+  addresses,
+  answersBegun,
+  environment,
+  followCart,
+  passing,
+  ready,
+  recorded,
+  slice
+} from "./kubernetesSupport.ts"
 
 const object = (name: string, version: number, addresses: ReadonlyArray<string>, more: object = {}) => {
   const { metadata, ...fields } = slice(name, addresses.map((address) => ready(address, more)))
@@ -36,7 +48,7 @@ const watching = Effect.gen(function*() {
     Effect.callback<void>((resume) => {
       responses.at(-1)!.write(bytes, () => resume(Effect.void))
     })
-  return { api, byHand, first, resolver, response: responses[0]!, write }
+  return { api, byHand, first, resolver, response: responses[0]!, responses, write }
 })
 
 /** The versions that were watched from, or that it was listed. */
@@ -102,6 +114,62 @@ describe("a watch", () => {
       response.end()
       yield* passing(api.received(3))
       assert.deepStrictEqual(asked(api), ["list", "watch 1001", "watch 5000"])
+    }).pipe(Effect.provide(environment())))
+
+  it.effect("that was there for a second is followed by another at once, however it ends and however often", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const begun = yield* answersBegun
+      const { api, byHand, first, resolver, responses } = yield* watching
+      const waiting = yield* next(resolver, first)
+      for (let watches = 1; watches <= 12; watches++) {
+        // The list was the first.
+        yield* begun(1 + watches)
+        yield* TestClock.adjust("1 second")
+        api.answer(byHand)
+        const response = responses.at(-1)!
+        if (watches % 3 === 0) response.end()
+        else if (watches % 3 === 1) response.socket?.resetAndDestroy()
+        else response.socket?.end("ff\r\n{\"type\":")
+        // Time stands still: nobody waits for it to pass.
+        yield* api.received(2 + watches)
+      }
+      assert.deepStrictEqual(new Set(asked(api).slice(1)), new Set(["watch 1001"]))
+      // No failure: nobody is told, and nothing is warned of.
+      assert.isTrue(waits(waiting))
+      assert.deepStrictEqual(new Set(log.lines.map(({ level }) => level)), new Set(["Debug"]))
+      assert.match(
+        log.lines[0]?.message ?? "",
+        /^a watch has ended after 1000 ms: another one begins .*the connection was lost/
+      )
+    }).pipe(Effect.provide([environment(), log.layer, Layer.succeed(References.MinimumLogLevel, "Debug")]))
+  })
+
+  it.effect("that ends at once and without an event is followed by another after longer and longer", () =>
+    Effect.gen(function*() {
+      const { api, byHand, response } = yield* watching
+      const atOnce: Answer = (_, response) => response.writeHead(200).end("\n")
+      api.answer(...Array.from({ length: 30 }, () => atOnce), byHand)
+      response.end()
+      yield* passing(Effect.sleep("20 seconds"))
+      // After 0.25 to 0.5 s, then twice as long each time: 6 or 7 by now, and the first one.
+      assert.isAtMost(api.requests.length, 9)
+      assert.isAtLeast(api.requests.length, 5)
+    }).pipe(Effect.provide(environment())))
+
+  it.effect("is not asked for all the time where each ends right after an event", () =>
+    Effect.gen(function*() {
+      const { api, response } = yield* watching
+      let version = 2000
+      const bookmark: Answer = (_, response) =>
+        response.writeHead(200).end(event("BOOKMARK", { metadata: { resourceVersion: String(version++) } }))
+      api.answer(...Array.from({ length: 500 }, () => bookmark))
+      response.end()
+      yield* passing(Effect.sleep("5 seconds"), "25 millis")
+      // At most two in 250 ms.
+      assert.isAtMost(api.requests.length, 42)
+      const later = asked(api).slice(3)
+      assert.deepStrictEqual(later, later.map((_, i) => `watch ${2000 + i}`))
     }).pipe(Effect.provide(environment())))
 
   it.effect("may be long in coming again: until then the endpoints stay", () =>

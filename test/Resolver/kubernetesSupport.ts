@@ -3,6 +3,7 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { ConfigProvider, type Duration, Effect, Fiber, FileSystem, Layer } from "effect"
 import { Resolver } from "effect-call"
 import { TestClock } from "effect/testing"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { SliceObject } from "../../examples/support/kubernetesApi.ts"
@@ -79,6 +80,33 @@ export const environment = (variables: Readonly<Record<string, string>> = {}) =>
     NodeFileSystem.layer,
     ConfigProvider.layer(ConfigProvider.fromEnvRecord({ HOME: "/nonexistent", ...variables }))
   )
+
+/** Counts the answers that clients of this process have begun to get, by HTTP, and waits until so many have. */
+export const answersBegun = Effect.gen(function*() {
+  let count = 0
+  const waiting = new Set<() => void>()
+  const begun = () => {
+    count++
+    // The client itself hears of it after this.
+    setImmediate(() => {
+      for (const look of [...waiting]) look()
+    })
+  }
+  yield* Effect.acquireRelease(
+    Effect.sync(() => subscribe("http.client.response.finish", begun)),
+    () => Effect.sync(() => unsubscribe("http.client.response.finish", begun))
+  )
+  return (wanted: number) =>
+    Effect.callback<void>((resume) => {
+      const look = () => {
+        if (count < wanted) return
+        waiting.delete(look)
+        resume(Effect.void)
+      }
+      waiting.add(look)
+      look()
+    })
+})
 
 const turn = Effect.callback<void>((resume) => {
   const timer = setTimeout(() => resume(Effect.void), 1)

@@ -153,7 +153,7 @@ export const directory = Effect.fnUntraced(function*(
 
   const { lookSoon, resolver } = yield* polled({
     kind: "directory",
-    look,
+    look: () => look,
     leastMillis,
     retryMillis: intervalMillis,
     beside: watch

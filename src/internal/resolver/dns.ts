@@ -1,44 +1,43 @@
 /**
  * Resolvers that ask DNS, for the addresses of a name or for the SRV records of a service.
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Dns from "effect/net/Dns"
 import * as Host from "effect/net/Host"
-import * as NetAddress from "effect/net/NetAddress"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { isIP } from "node:net"
 import * as Endpoint from "../../Endpoint.ts"
 import type { DnsOptions, Resolver } from "../../Resolver.ts"
-import { effectOf, unexpected } from "../guard.ts"
+import { effectOf } from "../guard.ts"
 import { logged } from "../log.ts"
 import { formatTcp, parseTcp } from "../net/address.ts"
 import { invalid, positiveMillis } from "../options.ts"
+import { textOf } from "../userError.ts"
+import {
+  type Addresses,
+  type Finder,
+  finder,
+  goodFor,
+  inTime,
+  isNotFound,
+  listed,
+  notFound,
+  type Services,
+  theResolve,
+  unknownTimeToLive
+} from "./dnsAddresses.ts"
 import { sorted } from "./endpoints.ts"
 import { InvalidResolver, joined, ResolverError } from "./model.ts"
-import { type Look, polled } from "./polled.ts"
-import { DnsTimeToLive, type TimeToLive } from "./timeToLive.ts"
+import { type Later, type Look, polled } from "./polled.ts"
+import { settled, Sought } from "./sought.ts"
+import { DnsTimeToLive } from "./timeToLive.ts"
 
-/** For so long is good what is not known to be good for any other time. */
-const unknownTimeToLive = 5000
 /** So many targets of SRV records are looked up at once. */
 const concurrency = 16
 
-/** What a `Dns`, which may be of a user's own, is asked for. */
-const theResolve = "the resolve of Dns"
-const theLookup = "the lookup of Dns"
-
-/** What it has answered. Whatever its type says, it may be anything. */
-const listed = <A>(what: string, given: ReadonlyArray<A>): ReadonlyArray<A> => {
-  if (!Array.isArray(given)) throw unexpected(what, "an array", given)
-  return given
-}
-
-interface Services {
-  readonly dns: Dns.Dns["Service"]
-  readonly timeToLive: TimeToLive
-}
+/** So long a look waits for the addresses of each target. After that it only waits where no target has any. */
+const targetMillis = 1000
+const targetWaits = { graceMillis: 0, patienceMillis: 5000 }
 
 interface Settings {
   readonly minMillis: number
@@ -58,135 +57,38 @@ const settingsOf = (options: DnsOptions | undefined): Settings => {
 const clamp = ({ maxMillis, minMillis }: Settings, millis: number): number =>
   Math.min(Math.max(millis, minMillis), maxMillis)
 
-// ---- The addresses of one name.
-
-interface Addresses {
-  readonly addresses: ReadonlyArray<string>
-  readonly goodForMillis: number
-  /** Why there are none, or not all. */
-  readonly problem?: string
-}
-
-const none = (problem: string): Addresses => ({ addresses: [], goodForMillis: unknownTimeToLive, problem })
-
-/** What DNS has said: Node's code, where there is one. */
-const codeOf = ({ cause, reason }: Dns.DnsError): string =>
-  cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : reason
-
-/** What it means that DNS knows no records of a name. */
-const notFound = (name: string, records: string, error: Dns.DnsError | undefined): string => {
-  if (error === undefined) return `"${name}" has no ${records} in DNS`
-  const code = codeOf(error)
-  // Others may mean that it is there, with other records.
-  return code === "ENOTFOUND" ? `"${name}" is not in DNS (ENOTFOUND)` : `"${name}" has no ${records} in DNS (${code})`
-}
-
-const goodFor = (timeToLive: TimeToLive, name: string, type: "A" | "AAAA" | "SRV"): Effect.Effect<number> =>
-  Effect.map(
-    effectOf("the time to live of DNS", () => timeToLive(name, type)),
-    (found) => Option.isSome(found) ? Duration.toMillis(found.value) : unknownTimeToLive
-  )
-
-const both = (some: Addresses, others: Addresses): Addresses => {
-  if (some.addresses.length === 0) return others
-  if (others.addresses.length === 0) return some
-  return {
-    addresses: [...some.addresses, ...others.addresses],
-    goodForMillis: Math.min(some.goodForMillis, others.goodForMillis)
-  }
-}
-
-/**
- * Finds the addresses of a name, again and again. It fails where it cannot tell; that there are none is an answer.
- *
- * A family that DNS fails to answer for keeps its last addresses while there are some of the other. Where DNS has never known an address, the
- * system is asked, which has a hosts file and search domains. Where DNS once has, it is believed when it knows none any more.
- */
-const finder = ({ dns, timeToLive }: Services, name: string): Effect.Effect<Addresses, Dns.DnsError> => {
-  const unknown = none(notFound(name, "addresses", undefined))
-  const last = { A: unknown, AAAA: unknown }
-  let isInDns = false
-  let isInSystem = false
-
-  const ask = Effect.fnUntraced(function*(type: "A" | "AAAA") {
-    const records = listed(theResolve, yield* effectOf(theResolve, () => dns.resolve(name, type)))
-    isInDns = true
-    return {
-      addresses: records.map(({ address }) => NetAddress.formatIp(address)),
-      goodForMillis: yield* goodFor(timeToLive, name, type)
-    }
-  })
-  const refreshed = (type: "A" | "AAAA") =>
-    ask(type).pipe(
-      Effect.catchIf(isNotFound, (error) => Effect.succeed(none(notFound(name, "addresses", error)))),
-      Effect.map((found) => {
-        last[type] = found
-        return undefined
-      }),
-      Effect.catch(Effect.succeed)
-    )
-
-  const askSystem = (name: string) =>
-    Effect.map(effectOf(theLookup, () => dns.lookup(name)), (found): Addresses => {
-      const addresses = listed(theLookup, found).map(NetAddress.formatIp)
-      isInSystem = true
-      return { addresses, goodForMillis: unknownTimeToLive }
-    })
-
-  // DNS is not to be asked about it, and where it is not there, would be waited for. The hosts file has it without a dot at the end.
-  if (/(^|\.)localhost\.?$/.test(name)) return askSystem(name.replace(/\.$/, ""))
-
-  return Effect.gen(function*() {
-    const [failure4, failure6] = yield* Effect.all([refreshed("A"), refreshed("AAAA")], { concurrency: 2 })
-    const failure = failure4 ?? failure6
-    const found = both(last.A, last.AAAA)
-    const isAnswered = failure4 === undefined || failure6 === undefined
-    if (isAnswered && found.addresses.length > 0) {
-      const missing = failure4 !== undefined ? "A" : "AAAA"
-      // Those that it has had stay.
-      return failure === undefined || last[missing].addresses.length > 0
-        ? found
-        : { ...found, problem: `the ${missing} records of "${name}" cannot be found out: ${failure.message}` }
-    }
-    if (isInDns) return failure === undefined ? found : yield* failure
-    const system = yield* Effect.result(askSystem(name))
-    if (Result.isSuccess(system)) return system.success
-    if (failure !== undefined) return yield* failure
-    // A system that cannot reach its own name servers knows nothing of a name that was never there.
-    return isInSystem && !isNotFound(system.failure) ? yield* system.failure : found
-  })
-}
-
-const isNotFound = (error: Dns.DnsError): boolean => error.reason === "NotFound"
-
 // ---- Resolvers.
 
-const make = Effect.fnUntraced(function*(
-  settings: Settings,
-  what: string,
-  look: (services: Services) => Effect.Effect<Look, Dns.DnsError>
-) {
-  const services = { dns: yield* Dns.Dns, timeToLive: yield* DnsTimeToLive }
+/** Looks once; what comes later is told. */
+type Looks = (later: Later) => Effect.Effect<Look, Dns.DnsError>
+
+const make = Effect.fnUntraced(function*(settings: Settings, what: string, looks: (services: Services) => Looks) {
+  const look = looks({ dns: yield* Dns.Dns, timeToLive: yield* DnsTimeToLive })
   let isEmpty = false
   let hadSome = false
 
-  const checked = look(services).pipe(
-    Effect.mapError((cause) =>
-      new ResolverError({ message: `the ${what} cannot be found out: ${cause.message}`, cause })
-    ),
-    Effect.flatMap(Effect.fnUntraced(function*({ endpoints, goodForMillis, problem }) {
-      if (endpoints.length === 0 && hadSome && settings.keepsLast) {
-        return yield* new ResolverError({ message: `DNS knows no ${what} any more` })
-      }
-      // A name with a typing error has no addresses either.
-      if (endpoints.length === 0 && !isEmpty) {
-        yield* logged(Effect.logWarning(`DNS knows no ${what}: there are no endpoints`))
-      }
-      isEmpty = endpoints.length === 0
-      hadSome ||= !isEmpty
-      return { endpoints, goodForMillis: clamp(settings, goodForMillis), problem }
-    }))
-  )
+  const taken = (found: Look): Look => {
+    isEmpty = found.endpoints.length === 0
+    hadSome ||= !isEmpty
+    return { ...found, goodForMillis: clamp(settings, found.goodForMillis) }
+  }
+
+  const checked = (later: Later) =>
+    look({ ...later, tell: (found) => later.tell(taken(found)) }).pipe(
+      Effect.mapError((cause) =>
+        new ResolverError({ message: `the ${what} cannot be found out: ${cause.message}`, cause })
+      ),
+      Effect.flatMap(Effect.fnUntraced(function*(found) {
+        if (found.endpoints.length === 0 && hadSome && settings.keepsLast) {
+          return yield* new ResolverError({ message: `DNS knows no ${what} any more` })
+        }
+        // A name with a typing error has no addresses either.
+        if (found.endpoints.length === 0 && !isEmpty) {
+          yield* logged(Effect.logWarning(`DNS knows no ${what}: there are no endpoints`))
+        }
+        return taken(found)
+      }))
+    )
   const { resolver } = yield* polled({
     kind: "dns",
     look: checked,
@@ -207,16 +109,15 @@ export const addresses = Effect.fnUntraced(function*(
   const { host, port } = parsed.success
   if (isIP(host) !== 0) return constant(Endpoint.tcp(formatTcp(host, port)))
   const name = yield* parseName(host, target, `"host:port"`)
-  return yield* make(
-    settings,
-    `addresses of "${name}"`,
-    (services) =>
-      Effect.map(finder(services, name), ({ addresses, goodForMillis, problem }) => ({
-        endpoints: sorted(addresses.map((address) => Endpoint.tcp(formatTcp(address, port)))),
-        goodForMillis,
-        problem
-      }))
-  )
+  const lookOf = ({ addresses, goodForMillis, problem }: Addresses): Look => ({
+    endpoints: sorted(addresses.map((address) => Endpoint.tcp(formatTcp(address, port)))),
+    goodForMillis,
+    problem
+  })
+  return yield* make(settings, `addresses of "${name}"`, (services) => {
+    const find = finder(services, name)
+    return (later) => Effect.map(find(later, (found) => later.tell(lookOf(found))), lookOf)
+  })
 })
 
 /** Reads a name. */
@@ -251,63 +152,100 @@ export const services = Effect.fnUntraced(function*(
   const name = yield* parseName(service, service, `the name of SRV records, such as "_cart._tcp.example.internal"`)
   return yield* make(settings, `servers of "${name}"`, (services) => {
     const { dns, timeToLive } = services
+    let offered: ReadonlyArray<Dns.Srv> = []
     let targets = new Map<string, Target>()
+    let goodForMillis = unknownTimeToLive
+    let isLooking = false
 
-    const find = (target: Target) =>
-      target.find.pipe(
-        Effect.map((found) => {
-          target.last = found
-          return undefined
-        }),
-        Effect.catch(Effect.succeed)
-      )
+    /** What is known by now. */
+    const known = (): Look => {
+      const problems = [...targets].flatMap(([target, { failure, isUnderWay, last }]) => {
+        if (last !== undefined && last.addresses.length > 0) return []
+        if (failure !== undefined) return `the addresses of "${target}" cannot be found out: ${textOf(failure)}`
+        if (isUnderWay) return `the addresses of "${target}" are not known yet: DNS has not answered`
+        return last?.problem ?? []
+      })
+      return {
+        endpoints: endpointsOf(offered, (target) => targets.get(target)?.last?.addresses ?? []),
+        goodForMillis: [...targets.values()].reduce(
+          (least, { last }) => Math.min(least, last?.goodForMillis ?? unknownTimeToLive),
+          goodForMillis
+        ),
+        problem: joined(problems)
+      }
+    }
+    const isUsable = () => known().endpoints.length > 0
 
-    return Effect.gen(function*() {
+    const look = Effect.fnUntraced(function*(later: Later) {
+      isLooking = true
       let missing: Dns.DnsError | undefined
       const asked = Effect.map(
         effectOf(theResolve, () => dns.resolve(name, "SRV")),
         (records) => listed(theResolve, records)
       )
-      const records = yield* Effect.catchIf(asked, isNotFound, (error) => {
+      const records = yield* Effect.catchIf(inTime(asked, name, "SRV"), isNotFound, (error) => {
         missing = error
         return Effect.succeed([])
       })
+      goodForMillis = yield* goodFor(timeToLive, name, "SRV")
       // The root as the only target says that the service is not offered.
-      const offered = records.filter(({ target }) => target !== ".")
+      offered = records.filter(({ target }) => target !== ".")
       targets = new Map(
-        offered.map((
-          { target }
-        ) => [target, targets.get(target) ?? { find: finder(services, target), last: undefined }])
+        offered.map(({ target }) => [target, targets.get(target) ?? new Target(finder(services, target))])
       )
-      const failures = yield* Effect.forEach(targets.values(), find, { concurrency })
-      const problems = [...targets].flatMap(([target, { last }], i) => {
-        if (last !== undefined && last.addresses.length > 0) return []
-        const failure = failures[i]
-        return failure === undefined
-          ? last?.problem ?? []
-          : `the addresses of "${target}" cannot be found out: ${failure.message}`
-      })
-      if (records.length === 0) problems.push(notFound(name, "SRV records", missing))
-      else if (offered.length === 0) problems.push(`"${name}" is not offered: the target of its SRV record is "."`)
-      const failure = failures.find((failure) => failure !== undefined)
-      // Those that were never found are left out, unless that leaves nothing.
-      if (failure !== undefined && ![...targets.values()].some(({ last }) => last !== undefined)) return yield* failure
-      return {
-        endpoints: endpointsOf(offered, (target) => targets.get(target)?.last?.addresses ?? []),
-        goodForMillis: [...targets.values()].reduce(
-          (least, { last }) => Math.min(least, last?.goodForMillis ?? unknownTimeToLive),
-          yield* goodFor(timeToLive, name, "SRV")
-        ),
-        problem: joined(problems)
+      const all = [...targets.values()]
+      const late = () => {
+        if (!isLooking && isUsable()) later.tell(known())
       }
+      const old = new Set(all.filter(({ isUnderWay }) => isUnderWay))
+      yield* Effect.forEach(all.filter((target) => !old.has(target)), (target) => target.find(later, late), {
+        concurrency,
+        discard: true
+      })
+      yield* settled(all, old, isUsable, targetWaits)
+      const defect = all.find(({ defect }) => defect !== undefined)?.defect
+      if (defect !== undefined) return yield* Effect.failCause(defect)
+      // Those that were never found are left out, unless that leaves nothing.
+      const failed = all.find(({ failure }) => failure !== undefined)
+      if (failed?.failure !== undefined && all.every(({ last }) => last === undefined)) return yield* failed.failure
+      const found = known()
+      if (offered.length > 0) return found
+      const problem = records.length === 0
+        ? notFound(name, "SRV records", missing)
+        : `"${name}" is not offered: the target of its SRV record is "."`
+      return { ...found, problem }
     })
+
+    return (later) =>
+      Effect.ensuring(
+        look(later),
+        Effect.sync(() => {
+          isLooking = false
+        })
+      )
   })
 })
 
 /** What a SRV record points to, and the addresses that it had last. */
-interface Target {
-  readonly find: Effect.Effect<Addresses, Dns.DnsError>
-  last: Addresses | undefined
+class Target extends Sought<Addresses> {
+  private readonly finder: Finder
+
+  constructor(finder: Finder) {
+    super()
+    this.finder = finder
+  }
+
+  /** Finds its addresses, or gives others their turn after a while. `told` is called for whatever there is to know of it. */
+  find(later: Later, told: () => void): Effect.Effect<void> {
+    const found = this.finder(later, (addresses) => {
+      this.last = addresses
+      told()
+    })
+    return Effect.andThen(
+      this.begin(later, found, told),
+      Effect.suspend(() => Effect.timeoutOption(this.settled, targetMillis))
+    )
+  }
 }
 
 /** The endpoints of records: the best of several with one address counts. The addresses of a target share its weight. */

@@ -18,6 +18,12 @@ const firstWait = 500
 const longestWait = 30_000
 const jitter = 0.5
 
+/**
+ * A watch that ends sooner, and without an event, was of no use: whatever ends it would end the next one, too. Any other has done its work,
+ * however it ends: a proxy or load balancer cuts what is idle, and a server ends each after a while.
+ */
+const shortestWatch = 1000
+
 /** Who hears of it. */
 export interface Audience {
   /** The slices are known, or have changed. */
@@ -36,9 +42,11 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
   let slices: ReadonlyMap<string, Slice> = new Map()
   /** What is known is of this version; undefined where it has to be listed. */
   let position: string | undefined
-  /** Whether the last watch has brought anything, and since when it was there: a server that closes each at once is left in peace. */
+  /** Whether the last watch has brought anything, and since when it was there. */
   let fruitful = false
   let since = Infinity
+  /** Whether the last watch was followed at once though it was short: a server that ends each after an event is not asked all the time. */
+  let hurried = false
   /** How often in a row nothing came of it. */
   let attempts = 0
   /** Whether a version was too old since a watch was last of use: then a new one will not be better. */
@@ -99,11 +107,21 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
     since = Infinity
     const listing = position === undefined
     const result = yield* Effect.result(position === undefined ? list : watch(position))
-    if (fruitful || nowMillis(clock) - since >= longestWait) {
+    const lived = Math.max(0, nowMillis(clock) - since)
+    const isShort = lived < shortestWatch
+    const wasUseful = fruitful || !isShort
+    if (wasUseful) {
       attempts = 0
       expired = false
     }
     if (listing && Result.isSuccess(result)) continue
+    const hasEnded = Result.isSuccess(result) || result.failure.kind === "Cut"
+    if (!listing && hasEnded && wasUseful && !(isShort && hurried)) {
+      hurried = isShort
+      const why = Result.isFailure(result) ? [result.failure.message] : []
+      yield* logged(Effect.logDebug(`a watch has ended after ${Math.round(lived)} ms: another one begins`, ...why))
+      continue
+    }
 
     let wait = Math.min(longestWait, firstWait * 2 ** attempts) * (1 - jitter * (yield* Random.next))
     if (Result.isFailure(result)) {
@@ -120,6 +138,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
       wait = Math.max(wait, Math.min(retryAfterMillis, longestWait))
     }
     attempts++
+    hurried = false
     yield* Effect.sleep(Duration.millis(wait))
   }
 })

@@ -2,7 +2,7 @@
  * Resolvers that look for their endpoints now and then.
  *
  * One fiber looks, while somebody waits for news: what several ask for is looked for once. It ends when nobody waits any more, as does a look
- * that is under way then. What is known stays, and so does the time until which it is good.
+ * that is under way then, and what looks have left to come later. What is known stays, and so does the time until which it is good.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
+import type * as Scope from "effect/Scope"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../background.ts"
@@ -28,11 +29,22 @@ export interface Look {
   readonly problem?: string | undefined
 }
 
+/** What a look need not wait for. */
+export interface Later {
+  /**
+   * Goes on for as long as somebody waits, also after the end of the look that has begun it. What has not ended by then
+   * is looked for again.
+   */
+  readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.Fiber<A, E>>
+  /** Tells those who wait what is known by now, whether or not a look is under way. */
+  readonly tell: (look: Look) => void
+}
+
 /** How endpoints are found. */
 export interface Source {
   /** The kind of resolver, as versions name it. */
   readonly kind: string
-  readonly look: Effect.Effect<Look, ResolverError>
+  readonly look: (later: Later) => Effect.Effect<Look, ResolverError>
   /** So long after a look has begun, the next one may, where it is asked for before the last one's answer is no longer good. */
   readonly leastMillis: number
   /** So long after a look has failed, the next one is made. */
@@ -71,6 +83,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   let lookAgain = false
   let running: Fiber.Fiber<void> | undefined
   let isRunning = false
+  /** What looks have left to come later. */
+  const pending = new Set<Fiber.Fiber<unknown, unknown>>()
   let wake = () => {}
 
   const lookAt = (at: number) => {
@@ -122,12 +136,27 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     )
   }
 
-  const look = Effect.gen(function*() {
+  const laterIn = (scope: Scope.Scope): Later => ({
+    fork: Effect.fnUntraced(function*(effect) {
+      const fiber = yield* Effect.forkIn(effect, scope, { startImmediately: true })
+      pending.add(fiber)
+      fiber.addObserver(() => pending.delete(fiber))
+      return fiber
+    }),
+    tell: (look) => {
+      found(look)
+      dueAt = Math.min(dueAt, nowMillis(clock) + look.goodForMillis)
+      // Maybe nobody waits any more.
+      wake()
+    }
+  })
+
+  const look = Effect.fnUntraced(function*(later: Later) {
     looking = true
     givenUp = false
     lookAgain = false
     lookedAt = nowMillis(clock)
-    const exit = yield* Effect.exit(isolated(source.look, identity))
+    const exit = yield* Effect.exit(isolated(Effect.suspend(() => source.look(later)), identity))
     looking = false
     stale = false
     dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
@@ -143,30 +172,39 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     wake = () => resume(Effect.void)
   })
 
-  const run = Effect.gen(function*() {
+  /** What has not come by now is looked for again soon, where all is well but for that. */
+  const ending = () => {
+    isRunning = false
+    if (pending.size > 0 && !failing) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
+  }
+
+  const run = Effect.fnUntraced(function*(before: Fiber.Fiber<void> | undefined) {
+    // What it has left to come later is under way until then.
+    if (before !== undefined) yield* Fiber.await(before)
+    const later = laterIn(yield* Effect.scope)
     const { beside } = source
     // What it begins with may be of a user's: it is not to keep those who wait from being answered.
     if (beside !== undefined) yield* Effect.forkChild(Effect.suspend(() => beside(lookSoon)))
     while (waiters.size > 0) {
       const wait = dueAt - nowMillis(clock)
-      if (wait <= 0) yield* look
+      if (wait <= 0) yield* look(later)
       else yield* Effect.raceFirst(sleepMillis(clock, wait), woken)
     }
-    isRunning = false
-  })
+    ending()
+  }, Effect.scoped)
 
   const start = () => {
     if (isRunning) return
     isRunning = true
     stale = mayBeOld()
-    running = Effect.runForkWith(context)(run)
+    running = Effect.runForkWith(context)(run(running))
   }
 
   const leave = (waiter: Waiter): Effect.Effect<void> =>
     Effect.suspend(() => {
       waiters.delete(waiter)
       if (waiters.size > 0 || !isRunning || running === undefined) return Effect.void
-      isRunning = false
+      ending()
       // Here and not when the fiber has ended: another may have begun to look by then.
       // Those who come and go while a look takes its time do not make it begin more often.
       if (looking) dueAt = lookedAt + source.leastMillis

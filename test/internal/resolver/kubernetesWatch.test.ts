@@ -88,14 +88,19 @@ describe("following the slices", () => {
       assert.deepStrictEqual(heard, ["a", "watching", "b c"])
     }))
 
-  it.effect("watches from the last version again where a watch has ended, half a second later", () =>
+  it.effect("watches at once from the last version where a watch has ended after an event, and no other right after that", () =>
     Effect.gen(function*() {
       const { at, seen } = yield* scripted({
-        watches: [{ events: [put("b", "101")] }, { events: [bookmark("120")] }, { after: "go on" }]
+        watches: [
+          { events: [put("b", "101")] },
+          { events: [bookmark("120")] },
+          { events: [bookmark("130")] },
+          { after: "go on" }
+        ]
       })
       yield* TestClock.adjust("1 hour")
-      assert.deepStrictEqual(seen, ["list", "watch 100", "watch 101", "watch 120"])
-      assert.deepStrictEqual(at, [0, 0, 500, 1000])
+      assert.deepStrictEqual(seen, ["list", "watch 100", "watch 101", "watch 120", "watch 130"])
+      assert.deepStrictEqual(at, [0, 0, 0, 500, 500])
     }))
 
   it.effect("says nothing of a connection that was cut, and keeps what came before", () =>
@@ -127,15 +132,56 @@ describe("following the slices", () => {
   it.effect("begins with the short wait again after a watch that brought something", () =>
     Effect.gen(function*() {
       const { at } = yield* scripted({
-        watches: [failure("Unreachable"), failure("Unreachable"), { events: [bookmark("101")] }, { after: "go on" }]
+        watches: [
+          failure("Unreachable"),
+          failure("Unreachable"),
+          { events: [bookmark("101")] },
+          failure("Unreachable"),
+          { after: "go on" }
+        ]
       })
       yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(at, [0, 0, 500, 1500, 2000])
+      assert.deepStrictEqual(at, [0, 0, 500, 1500, 1500, 2000])
     }))
 
-  it.effect("begins with the short wait again after a watch that was there for long", () =>
+  it.effect("watches at once after each watch that was there for a second, ended or cut, and waits after one that was not", () =>
     Effect.gen(function*() {
-      const later = Stream.fromEffect(Effect.sleep("1 minute")).pipe(Stream.drain)
+      const lives = ["1 second", "20 seconds", 999, "10 minutes", 0, 0] as const
+      const at: Array<number> = []
+      const api: Api = {
+        list: Effect.succeed({ slices: [], resourceVersion: "1" }),
+        watch: () =>
+          Effect.gen(function*() {
+            at.push(yield* Clock.currentTimeMillis)
+            const life = lives[at.length - 1]
+            if (life === undefined) return Stream.never
+            const rest = at.length % 2 === 0 ? Stream.fail(failure("Cut")) : Stream.empty
+            return Stream.concat(Stream.drain(Stream.fromEffect(Effect.sleep(life))), rest)
+          })
+      }
+      const heard: Array<string> = []
+      const listener = {
+        slices: () => Effect.void,
+        failed: ({ message }: Failure) => Effect.sync(() => void heard.push(message)),
+        watching: Effect.void
+      }
+      yield* Effect.forkScoped(
+        Effect.provideService(follow(api, listener), Random.Random, {
+          nextDoubleUnsafe: () => 0,
+          nextIntUnsafe: () => 0
+        }),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust("1 hour")
+      const first = 1000 + 20_000
+      const second = first + 999 + 500 + 600_000
+      assert.deepStrictEqual(at, [0, 1000, first, first + 999 + 500, second, second + 500, second + 1500])
+      assert.deepStrictEqual(heard, [])
+    }))
+
+  it.effect("begins with the short wait again after a watch that was there for a second", () =>
+    Effect.gen(function*() {
+      const later = Stream.fromEffect(Effect.sleep("1 second")).pipe(Stream.drain)
       let watches = 0
       const at: Array<number> = []
       const api: Api = {
@@ -143,7 +189,7 @@ describe("following the slices", () => {
         watch: () =>
           Effect.gen(function*() {
             at.push(yield* Clock.currentTimeMillis)
-            if (watches++ < 3) return yield* failure("Unreachable")
+            if (watches++ !== 3) return yield* failure("Unreachable")
             return later
           })
       }
@@ -155,8 +201,8 @@ describe("following the slices", () => {
         }),
         { startImmediately: true }
       )
-      yield* TestClock.adjust("65 seconds")
-      assert.deepStrictEqual(at, [0, 500, 1500, 3500, 64_000])
+      yield* TestClock.adjust("6 seconds")
+      assert.deepStrictEqual(at, [0, 500, 1500, 3500, 4500, 5000, 6000])
       yield* Fiber.interrupt(fiber)
     }))
 

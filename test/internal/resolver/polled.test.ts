@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Equal, Fiber } from "effect"
+import { Deferred, Effect, Equal, Exit, Fiber } from "effect"
 import { Endpoint, Resolver } from "effect-call"
 import { TestClock } from "effect/testing"
 import { type Look, polled, type Source } from "../../../src/internal/resolver/polled.ts"
@@ -17,11 +17,11 @@ const make = Effect.fnUntraced(function*(options?: Partial<Source>) {
   }
   const { resolver } = yield* polled({
     kind: "test",
-    look: Effect.suspend(() => {
+    look: () => {
       state.looks++
       const { goodForMillis, problem } = state
       return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis, problem }))
-    }),
+    },
     leastMillis: 1000,
     retryMillis: 5000,
     ...options
@@ -298,5 +298,62 @@ describe("polled", () => {
       yield* Fiber.join(waiting)
       yield* TestClock.adjust(0)
       assert.strictEqual(log.at(-1), "ends")
+    }))
+
+  it.effect("tells those who wait what has come after a look, and looks when that is no longer good", () =>
+    Effect.gen(function*() {
+      let looks = 0
+      const { resolver } = yield* make({
+        look: (later) =>
+          Effect.gen(function*() {
+            looks++
+            const more = yield* later.fork(Effect.sleep("2 seconds"))
+            more.addObserver((exit) => {
+              if (Exit.isSuccess(exit)) later.tell({ endpoints: [a, b], goodForMillis: 3000 })
+            })
+            return { endpoints: [a], goodForMillis: 30_000 }
+          })
+      })
+      const first = yield* resolver.resolve()
+      const waiting = yield* next(resolver, first)
+      // The look of who waits, since what the first one left has ended with the waiting.
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(looks, 2)
+      yield* TestClock.adjust(1999)
+      assert.isTrue(waits(waiting))
+      yield* TestClock.adjust(1)
+      const second = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(addresses(second), [a.address, b.address])
+      const again = yield* next(resolver, second)
+      yield* TestClock.adjust(2999)
+      assert.strictEqual(looks, 2)
+      yield* TestClock.adjust(1)
+      assert.strictEqual(looks, 3)
+      assert.deepStrictEqual(addresses(yield* Fiber.join(again)), [a.address])
+    }))
+
+  it.effect("ends what comes later when nobody waits any more, and begins no look before it has ended", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const gate = yield* Deferred.make<void>()
+      const { resolver } = yield* make({
+        look: (later) =>
+          Effect.gen(function*() {
+            log.push("looks")
+            yield* later.fork(Effect.onInterrupt(Effect.never, () =>
+              Effect.andThen(
+                Deferred.await(gate),
+                Effect.sync(() => log.push("ended"))
+              )))
+            return { endpoints: [a], goodForMillis: 10_000 }
+          })
+      })
+      const first = yield* resolver.resolve()
+      yield* next(resolver, first)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(log, ["looks"])
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust(0)
+      assert.deepStrictEqual(log, ["looks", "ended", "looks"])
     }))
 })
