@@ -16,12 +16,13 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import type { NetConnectOpts, OnReadOpts, Socket } from "node:net"
+import type { OnReadOpts, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { ConnectionOptions } from "node:tls"
 import { effectOf } from "./internal/guard.ts"
 import { isUnspecified, parseAddress, parseTarget } from "./internal/net/address.ts"
-import { connect, connectOptions, describe } from "./internal/net/connect.ts"
+import { describe } from "./internal/net/connect.ts"
+import { dial as dialTarget } from "./internal/net/dial.ts"
 import { clientOptions, connectTls } from "./internal/net/tlsClient.ts"
 import { take } from "./internal/transport/given.ts"
 import { markOf } from "./internal/transport/inMemory.ts"
@@ -151,14 +152,14 @@ const invalidDial = (address: string, message: string): DialError =>
 
 const dialNet = (
   self: { readonly network: string; readonly addr: string; readonly address: string },
-  options: Partial<NetConnectOpts>
+  options: { readonly onread?: OnReadOpts }
 ): Effect.Effect<Socket, DialError, Scope.Scope> =>
   Effect.suspend(() => {
     const target = parseTarget(self.network, self.addr)
     return Result.isFailure(target)
       ? Effect.fail(invalidDial(self.address, target.failure))
       : Effect.mapError(
-        connect({ ...options, ...connectOptions(target.success) }),
+        dialTarget(target.success, options),
         (error) => dialFailed(self.address, error)
       )
   })
