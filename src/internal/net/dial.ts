@@ -48,7 +48,7 @@ const addressesOf = (host: string, family: Family, progress: Progress): Effect.E
     if (isUnspecified(host)) {
       return Effect.succeed(loopbacks.filter((address) => family === 0 || net.isIP(address) === family))
     }
-    progress.set(host, `the lookup of ${host} has no answer yet`)
+    progress.set(host, `the lookup of ${host} has no answer`)
     return untilNotNow(lookup(host, family), (error) => progress.set(host, error)).pipe(
       Effect.map((found) => {
         progress.clear()
@@ -99,6 +99,8 @@ class Race {
    */
   attempt(candidate: Candidate): Effect.Effect<void, unknown> {
     return Effect.callback((resume) => {
+      // The race is over, and whoever begins now is about to be interrupted.
+      if (this.winner !== undefined) return
       const { options } = candidate
       // `noDelay` is an option of the socket.
       const socket = new net.Socket({ ...this.options, ...options })
@@ -166,6 +168,7 @@ const compete = Effect.fnUntraced(function*(
       yield* Effect.raceFirst(Effect.sleep(attemptDelay), Queue.take(failures))
     }
     if (self !== undefined) Deferred.doneUnsafe(self, Effect.void)
+    progress.set(candidate.name, `${candidate.name} has not answered`)
     let hasFailed = false
     yield* untilNotNow(race.attempt(candidate), (error) => {
       progress.set(candidate.name, error)

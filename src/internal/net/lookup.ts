@@ -8,7 +8,9 @@
 import * as Effect from "effect/Effect"
 // Its default: `lookup` as it is by then, where somebody has replaced it.
 import dns, { type LookupAddress } from "node:dns"
+import { closeSync, openSync } from "node:fs"
 import { isIP } from "node:net"
+import { devNull } from "node:os"
 import process from "node:process"
 import { shown } from "../guard.ts"
 import { attempt } from "../userError.ts"
@@ -60,6 +62,19 @@ const ask = (host: string, family: Family, tell: (answer: Answer) => void): void
   })
 }
 
+/** Whether this process can open a file. Where it cannot, the system's resolver reads no hosts file, and finds nothing. */
+const hasDescriptor = (): boolean => {
+  try {
+    closeSync(openSync(devNull, "r"))
+    return true
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && (error.code === "EMFILE" || error.code === "ENFILE"))
+  }
+}
+
+const noDescriptor = (host: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`getaddrinfo EMFILE ${host}`), { code: "EMFILE", syscall: "getaddrinfo", hostname: host })
+
 const askFor = (
   host: string,
   family: Family,
@@ -71,7 +86,7 @@ const askFor = (
     attempt(() => Array.isArray(given) && given.length > 0 && given.every(({ address }) => isIP(address) !== 0), false)
   try {
     dns.lookup(host, { all: true, family, hints }, (error, addresses) => {
-      if (error) return fail(error)
+      if (error) return fail(error.code === dns.NOTFOUND && !hasDescriptor() ? noDescriptor(host) : error)
       // What a program has put in its place may give anything.
       if (!isRight(addresses)) {
         return fail(new Error(`lookup ${host}: expected IP addresses, got ${shown(addresses)}`))
