@@ -38,7 +38,7 @@ const hasIPv6 = (): boolean =>
   Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ family }) => family === "IPv6"))
 
 /** Whether an error of connecting, or of a lookup, says "not now". */
-export const isNotNow = (error: unknown): boolean =>
+const isNotNow = (error: unknown): boolean =>
   attempt(() => {
     if (!(error instanceof Error)) return false
     const { address, code }: NodeJS.ErrnoException & { readonly address?: unknown } = error

@@ -71,7 +71,7 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, never>>>
     const found = {
       lookups: count("GetAddrInfoReqWrap"),
       sockets: count("TCPSocketWrap"),
-      megabytes: Math.round((process.memoryUsage().arrayBuffers - buffers) / 1e6)
+      megabytes: Math.max(0, Math.round((process.memoryUsage().arrayBuffers - buffers) / 1e6))
     }
     const late = yield* Connection.make(Resolver.constant(Endpoint.tcp("a.test:7000")), { dialTimeout: 50 })
     return { ...found, why: (yield* Effect.flip(late.call(echo, new Uint8Array(1)))).message }

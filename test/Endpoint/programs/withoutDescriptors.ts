@@ -1,5 +1,5 @@
 /** Uses up its file descriptors, dials, and then closes some. It is started with few of them. */
-import { Effect, Fiber } from "effect"
+import { Cause, Effect, Fiber } from "effect"
 import { Endpoint } from "effect-call"
 import * as fs from "node:fs"
 import * as net from "node:net"
@@ -35,7 +35,7 @@ const program = Effect.gen(function*() {
   for (const descriptor of held.slice(0, 20)) fs.closeSync(descriptor)
   for (const [i, [name]] of dials.entries()) {
     const exit = yield* Effect.exit(Fiber.join(fibers[i]!))
-    console.log(exit._tag === "Success" ? "connected:" : `failed (${exit.cause}):`, name)
+    console.log(exit._tag === "Success" ? "connected:" : `failed (${Cause.pretty(exit.cause)}):`, name)
   }
 })
 await Effect.runPromise(Effect.scoped(program))

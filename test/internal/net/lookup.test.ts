@@ -80,7 +80,7 @@ describe("lookup", () => {
       ))
     }))
 
-  it.effect.each([
+  it.effect.each<readonly [what: string, given: unknown, why: string]>([
     ["gives nothing", undefined, "expected IP addresses, got undefined"],
     ["gives no address", [], "expected IP addresses, got []"],
     [
