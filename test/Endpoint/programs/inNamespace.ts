@@ -1,11 +1,15 @@
 /** Programs that run in a network of their own, which they may change. They print what each has found out. */
 import { Effect, Exit, Fiber, Logger } from "effect"
 import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
+import { execSync } from "node:child_process"
 import { createSocket } from "node:dgram"
+import { lookup } from "node:dns/promises"
 import { once } from "node:events"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
+import { CurrentProgress, Progress } from "../../../src/internal/net/progress.ts"
 
+const turn = Effect.promise(() => new Promise(setImmediate))
 const echo = MethodKey.make("example/Echo", "echo")
 const handlers = HandlerMap.set(HandlerMap.empty, "example/Echo", "echo", (args) => Effect.succeed(args))
 const count = (what: string) => process.getActiveResourcesInfo().filter((name) => name === what).length
@@ -85,14 +89,16 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, never>>>
     return { address: listener.address, answer: [...answer] }
   }).pipe(Effect.scoped),
 
-  /** Of a name whose first address is another machine's. */
+  order: outcome(Endpoint.tcp("four.test:7000")),
+
+  /** Of a name whose first address is another machine's: it has a way there, and such IPv6 addresses come first. */
   listen: Effect.gen(function*() {
+    execSync("ip addr add 2001:db8::9/64 dev lo nodad")
+    const first = yield* Effect.promise(() => lookup("two.test"))
     const { address } = yield* Listener.tcp("two.test:7000", handlers)
     const second = yield* Effect.flip(Listener.tcp("two.test:7000", handlers))
-    return { address, second: second.message }
+    return { first: first.address, address, second: second.message }
   }).pipe(Effect.scoped),
-
-  order: outcome(Endpoint.tcp("four.test:7000")),
 
   toItself: Effect.gen(function*() {
     yield* localPorts("40000 40000")
@@ -110,9 +116,12 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, never>>>
     yield* localPorts("40000 40000")
     const { sockets } = yield* listening({ port: 7000, host: "127.0.0.1" })
     yield* Endpoint.tcp("127.0.0.1:7000").dial
-    const second = yield* Effect.forkChild(Endpoint.tcp("127.0.0.1:7000").dial, { startImmediately: true })
-    // Time for several tries.
-    yield* Effect.sleep("50 millis")
+    const progress = new Progress()
+    const second = yield* Effect.forkChild(
+      Effect.provideService(Endpoint.tcp("127.0.0.1:7000").dial, CurrentProgress, progress),
+      { startImmediately: true }
+    )
+    while (!progress.text.includes("EADDRNOTAVAIL") && second.pollUnsafe() === undefined) yield* turn
     const waits = second.pollUnsafe() === undefined
     // Reset, so that nothing is left of it.
     for (const socket of sockets) socket.resetAndDestroy()

@@ -5,7 +5,9 @@ import * as fs from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { setTimeout } from "node:timers/promises"
+import { CurrentProgress, Progress } from "../../../src/internal/net/progress.ts"
+
+const turn = Effect.promise(() => new Promise(setImmediate))
 
 const path = join(fs.mkdtempSync(join(tmpdir(), "ec-")), "server.sock")
 const listening = (server: net.Server, where: net.ListenOptions) =>
@@ -26,14 +28,21 @@ const program = Effect.gen(function*() {
     tcp: Endpoint.tcp(`127.0.0.1:${port}`),
     name: Endpoint.tcp(`localhost:${port}`),
     unix: Endpoint.unix(path)
-  })
-  const fibers = yield* Effect.forEach(dials, ([, { dial }]) => Effect.forkChild(dial, { startImmediately: true }))
-  // Time for several tries.
-  yield* Effect.promise(() => setTimeout(100))
-  const open = dials.filter((_, i) => fibers[i]?.pollUnsafe() === undefined).map(([name]) => name)
+  }).map(([name, { dial }]) => ({ name, dial, progress: new Progress() }))
+  const fibers = yield* Effect.forEach(
+    dials,
+    ({ dial, progress }) =>
+      Effect.forkChild(Effect.provideService(dial, CurrentProgress, progress), { startImmediately: true })
+  )
+  for (const [i, { progress }] of dials.entries()) {
+    while (!progress.text.includes("EMFILE") && fibers[i]?.pollUnsafe() === undefined) yield* turn
+  }
+  // One more turn: what ends a dial does so in the turn of its error.
+  yield* turn
+  const open = dials.filter((_, i) => fibers[i]?.pollUnsafe() === undefined).map(({ name }) => name)
   console.log("still dialing:", open.join(", "))
   for (const descriptor of held.slice(0, 20)) fs.closeSync(descriptor)
-  for (const [i, [name]] of dials.entries()) {
+  for (const [i, { name }] of dials.entries()) {
     const exit = yield* Effect.exit(Fiber.join(fibers[i]!))
     console.log(exit._tag === "Success" ? "connected:" : `failed (${Cause.pretty(exit.cause)}):`, name)
   }
