@@ -112,7 +112,8 @@ const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
  */
 const randomName = (longest: number): string =>
   longest >= 5
-    ? `.${randomBytes(4).toString("hex").slice(0, longest - 1)}`
+    // Not of digits alone: Node takes the path `.12345678` for a port.
+    ? `.s${randomBytes(4).toString("hex").slice(1, longest - 1)}`
     : Array.from(randomBytes(longest), (byte) => oddCharacters.charAt(byte % oddCharacters.length)).join("")
 
 /** How often another name is tried, where one is taken. */
