@@ -3,10 +3,10 @@
  * have said no, or the caller gives up. There is no limit of time here.
  *
  * ```
- *   Waiting ──▶ Connecting ──────────────────▶ Won       it has connected first; the others are destroyed
- *                │      ▲  └─────────────────▶ Refused   it said no
- *    "not now" ▼      │ after a short wait
- *               Resting
+ *   Waiting ──▶ Connecting ──────────────▶ Won       it has connected first; the others are destroyed
+ *                │      ▲  └─────────────▶ Refused   it said no
+ *      "not now" ▼      │ after a short wait
+ *                Resting
  * ```
  *
  * An address waits until the one before it has been tried for {@link attemptDelay}, or has failed. Then both go on.
