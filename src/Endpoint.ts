@@ -16,12 +16,13 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import type { NetConnectOpts, OnReadOpts, Socket } from "node:net"
+import type { OnReadOpts, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { ConnectionOptions } from "node:tls"
 import { effectOf } from "./internal/guard.ts"
 import { isUnspecified, parseAddress, parseTarget } from "./internal/net/address.ts"
-import { connect, connectOptions, describe } from "./internal/net/connect.ts"
+import { describe } from "./internal/net/connect.ts"
+import { dial as dialTarget } from "./internal/net/dial.ts"
 import { clientOptions, connectTls } from "./internal/net/tlsClient.ts"
 import { take } from "./internal/transport/given.ts"
 import { markOf } from "./internal/transport/inMemory.ts"
@@ -151,14 +152,14 @@ const invalidDial = (address: string, message: string): DialError =>
 
 const dialNet = (
   self: { readonly network: string; readonly addr: string; readonly address: string },
-  options: Partial<NetConnectOpts>
+  options: { readonly onread?: OnReadOpts }
 ): Effect.Effect<Socket, DialError, Scope.Scope> =>
   Effect.suspend(() => {
     const target = parseTarget(self.network, self.addr)
     return Result.isFailure(target)
       ? Effect.fail(invalidDial(self.address, target.failure))
       : Effect.mapError(
-        connect({ ...options, ...connectOptions(target.success) }),
+        dialTarget(target.success, options),
         (error) => dialFailed(self.address, error)
       )
   })
@@ -206,11 +207,24 @@ export const net = (network: string, addr: string): NetEndpoint => {
 /**
  * A TCP endpoint, `host:port`.
  *
- * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone where it has one. A name is looked up at each dial,
- *   and its addresses are tried as Node does it: IPv6 and IPv4 in turn until one answers. No host, `0.0.0.0` and `[::]` are this host.
+ * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone where it has one. A name is looked up at each dial;
+ *   dials that need the same name at the same time share one lookup. No host, `0.0.0.0` and `[::]` are this host.
  * - The port is a number or the name of a service, such as `http` or `domain`.
  *
  * The sockets send small writes at once (`noDelay`). Never throws: a bad address fails `dial`.
+ *
+ * **Details**
+ *
+ * The addresses of a name are tried side by side, IPv6 and IPv4 in turn, as RFC 8305 has it: the next one begins 250 ms
+ * after the one before, or when one fails. The first that connects is taken. `dial` fails when each has failed, and says
+ * why each did. It sets no limit of time: a `Connection` does, with `dialTimeout`.
+ *
+ * An error that says "not now" does not fail `dial`: it tries again, after 10 ms at first and 500 ms at most. That is one
+ * of the machine (no free port, file descriptor or memory: EADDRNOTAVAIL, EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM), of
+ * name servers that could not be asked (EAI_AGAIN), and of a Unix socket whose queue is full (EAGAIN). Where the time is up,
+ * the `Connection` says what the last such error was.
+ *
+ * A socket that the system has connected to itself, of a port where nobody listens, counts as refused.
  *
  * **Example**
  *
@@ -235,6 +249,9 @@ export const tcp = (address: string): NetEndpoint => net("tcp", address)
 
 /**
  * The endpoint of a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
+ *
+ * A path has 107 bytes at most on Linux, and 103 elsewhere; a name in the abstract namespace, with its `@`, 108. Where the
+ * server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
  *
  * Never throws: a bad path fails `dial`.
  *

@@ -29,7 +29,7 @@ import { formatTcp, parseTcp, parseUnix, unmapped } from "./internal/net/address
 import { type Arrival, ArrivalQueue, arrivalsOf, checkHandlers, fromArrivals } from "./internal/net/arrivals.ts"
 import { describe, ignoreError } from "./internal/net/connect.ts"
 import { Gate } from "./internal/net/gate.ts"
-import { listen, listenOnUnix } from "./internal/net/listen.ts"
+import { listenOnTcp, listenOnUnix } from "./internal/net/listen.ts"
 import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
 import { positiveDuration } from "./internal/options.ts"
 import { Warnings } from "./internal/warnings.ts"
@@ -212,6 +212,8 @@ export interface TcpOptions {
  * Listens on `host:port`.
  *
  * - The host is a name, an IPv4 address or an IPv6 address in brackets; without one, it listens on all of this host's addresses.
+ * - Of a name with several addresses, such as `localhost`, it listens on one: on the first, in the system's order, that is this machine's. The
+ *   listener's `address` shows which. A client that dials the name tries all of them; one that dials an address has to know this one.
  * - The port is a number or the name of a service; with port 0 the system picks a free one, which the listener's `address` shows.
  *
  * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not this process's to use, is a
@@ -257,10 +259,9 @@ export const tcp = <R>(
       const { host, port } = target.success
       const where = {
         port,
-        ...(host === "" ? {} : { host }),
         ...(options?.reusePort === true ? { reusePort: true } : {})
       }
-      yield* restore(listen(server, where)).pipe(
+      yield* restore(listenOnTcp(server, host, where)).pipe(
         Effect.mapError((error) => failed(`cannot listen on ${asked}`, asked, error))
       )
       const bound = server.address()
@@ -299,6 +300,7 @@ export interface UnixOptions {
  * The socket file that a dead server has left is replaced. Where a server still accepts connections there, and where there is a file that is
  * no socket, that stays as it is, and listening fails with a `ListenerError`. The file is removed when the listener closes, unless
  * another one has taken its place by then. The directory must be writable: the socket is made in it under another name, and then moved.
+ * A path has 107 bytes at most on Linux, and 103 elsewhere; a name in the abstract namespace, with its `@`, 108.
  *
  * @category constructors
  * @since 0.1.0

@@ -133,6 +133,82 @@ describe("Listener.unix", () => {
       assert.deepStrictEqual(fs.readdirSync(directory), [])
     }))
 
+  const longest = process.platform === "linux" ? 107 : 103
+  /** A path of that many bytes, whose file has a name of that many. */
+  const pathOf = Effect.fnUntraced(function*(length: number, nameLength: number) {
+    const directory = yield* temporaryDirectory
+    const between = length - Buffer.byteLength(directory) - nameLength - 2
+    // Bytes count, and not characters.
+    const path = join(directory, "é".repeat(between / 2) + "d".repeat(between % 2), "s".repeat(nameLength))
+    fs.mkdirSync(join(path, ".."))
+    return path
+  })
+
+  it.effect.each([1, 2, 3, 4, 5, 9, 20])(
+    "takes the longest path that the system does, with a file name of %i bytes",
+    (nameLength) =>
+      Effect.gen(function*() {
+        const path = yield* pathOf(longest, nameLength)
+        assert.strictEqual(Buffer.byteLength(path), longest)
+        const listener = yield* Listener.unix(path, handlers)
+        assert.strictEqual(listener.address, `unix://${path}`)
+        yield* connect(listener)
+        assert.deepStrictEqual(fs.readdirSync(join(path, "..")), ["s".repeat(nameLength)])
+        assert.include(yield* failure(Listener.unix(path, handlers)), "another server listens on")
+        yield* listener.close
+        assert.deepStrictEqual(fs.readdirSync(join(path, "..")), [])
+      })
+  )
+
+  it.effect("finds another name for the socket that is not ready where one is taken", () =>
+    Effect.gen(function*() {
+      const path = yield* pathOf(longest, 1)
+      const odd = "~+=,%#^:;!$&'()*?{}<>|"
+      // All but one of the names that are possible there.
+      for (const name of odd.slice(1)) fs.writeFileSync(join(path, "..", name), "")
+      yield* connect(yield* Listener.unix(path, handlers))
+      assert.isTrue(fs.lstatSync(path).isSocket())
+      fs.writeFileSync(join(path, "..", "~"), "")
+      const other = `${path.slice(0, -1)}t`
+      assert.match(yield* failure(Listener.unix(other, handlers)), /EADDRINUSE/)
+    }))
+
+  it.effect("takes a path that is short from the working directory, wherever that is", () =>
+    Effect.gen(function*() {
+      const directory = yield* pathOf(200, 60)
+      fs.mkdirSync(directory)
+      const before = process.cwd()
+      yield* Effect.acquireRelease(
+        Effect.sync(() => process.chdir(directory)),
+        () => Effect.sync(() => process.chdir(before))
+      )
+      // Often: one name in 30 that consists of hexadecimal digits is a number, which Node takes for a port.
+      for (let i = 0; i < 100; i++) yield* Effect.scoped(Listener.unix("s.sock", handlers))
+      const listener = yield* Listener.unix("s.sock", handlers)
+      yield* connect(listener)
+      // It asks whether somebody is there by the short path, too.
+      assert.include(yield* failure(Listener.unix("s.sock", handlers)), "another server listens on s.sock")
+    }))
+
+  it.effect("refuses a path that is one byte longer, and says how long it may be", () =>
+    Effect.gen(function*() {
+      const path = yield* pathOf(longest + 1, 4)
+      const why = `${JSON.stringify(path)} is too long for a Unix socket: `
+        + `it has ${longest + 1} bytes, and ${longest} are possible`
+      assert.strictEqual(yield* failure(Listener.unix(path, handlers)), `cannot listen on unix://${path}: ${why}`)
+      assert.strictEqual((yield* Effect.flip(Endpoint.unix(path).dial)).message, `cannot dial unix://${path}: ${why}`)
+    }))
+
+  it.effect.skipIf(process.platform !== "linux")(
+    "takes a name of 108 bytes in the abstract namespace, and no more",
+    () =>
+      Effect.gen(function*() {
+        const name = `@effect-call-${process.pid}-`.padEnd(108, "x")
+        yield* connect(yield* Listener.unix(name, handlers))
+        assert.include(yield* failure(Listener.unix(`${name}x`, handlers)), "it has 109 bytes, and 108 are possible")
+      })
+  )
+
   it.effect.skipIf(process.platform !== "linux")(
     "listens in the abstract namespace, without a file",
     () =>

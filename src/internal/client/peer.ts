@@ -30,6 +30,7 @@ import type { Duplex } from "node:stream"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
+import { CurrentProgress, Progress } from "../net/progress.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
 import { isInMemory } from "../transport/inMemory.ts"
@@ -180,13 +181,15 @@ export class Peer {
     // First: a logger may close the Connection, which lets go of what it has by then.
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
     this.owner.log("Debug", "an endpoint is dialed")
+    const progress = new Progress()
     // A fiber of its own, in no caller's context: the dial serves all who wait for it, or nobody yet.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Scope.fork(scope), (own) =>
           this.establish(dial, own).pipe(
+            Effect.provideService(CurrentProgress, progress),
             Effect.raceFirst(Effect.flatMap(Effect.sleep(dialTimeout), () => {
-              const failure = `no connection and version message within ${Duration.format(dialTimeout)}`
+              const failure = `no connection and version message within ${Duration.format(dialTimeout)}${progress.text}`
               // Before it is interrupted: it may take its time to clean up, or never be done.
               this.dialFailed(dial, Cause.fail(failure))
               return Effect.fail(failure)

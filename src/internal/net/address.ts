@@ -79,19 +79,24 @@ export const parseTcp = (network: string, text: string): Result.Result<TcpTarget
 }
 
 /** How many bytes of a path fit into a socket's address, with the NUL after them: fewer than in a path to any other file. */
-const longestPath = process.platform === "linux" ? 107 : 103
+export const longestPath = process.platform === "linux" ? 107 : 103
+
+/** How many bytes of a name of Linux's abstract namespace do, with the NUL before them, and none after. */
+const longestAbstract = 108
 
 /** Reads the path of a Unix socket. As in Go, a leading `@` stands for the NUL of Linux's abstract namespace. */
 export const parseUnix = (text: string): Result.Result<UnixTarget, string> => {
   if (text === "") return Result.fail("the path of the Unix socket is empty")
   if (text.includes("\0", 1)) return Result.fail(`${quote(text)} is not a path: it has a NUL in it`)
+  const target: UnixTarget = { _tag: "Unix", path: text.startsWith("@") ? `\0${text.slice(1)}` : text }
   const length = Buffer.byteLength(text)
-  if (length > longestPath) {
+  const longest = isAbstract(target) && process.platform === "linux" ? longestAbstract : longestPath
+  if (length > longest) {
     return Result.fail(
-      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, and ${longestPath} are possible`
+      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, and ${longest} are possible`
     )
   }
-  return Result.succeed({ _tag: "Unix", path: text.startsWith("@") ? `\0${text.slice(1)}` : text })
+  return Result.succeed(target)
 }
 
 /** Whether a Unix socket lives in Linux's abstract namespace, and not in the file system. */
@@ -130,3 +135,6 @@ export const formatTcp = (host: string, port: number): string => {
 
 /** Whether a host is no particular one: empty, `0.0.0.0` or `::`. Dialing it means this host. */
 export const isUnspecified = (host: string): boolean => host === "" || (isIP(host) !== 0 && /^[0:.]+$/.test(host))
+
+/** Whether an IP address is this host's own, which no network takes anywhere. */
+export const isLoopback = (address: string): boolean => address === "::1" || unmapped(address).startsWith("127.")

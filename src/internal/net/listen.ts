@@ -2,16 +2,20 @@
  * Opening the listening socket of a `node:net` server, on TCP or in a file.
  */
 import * as Effect from "effect/Effect"
+import { Buffer } from "node:buffer"
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as path from "node:path"
-import { isAbstract, type UnixTarget } from "./address.ts"
+import { isAbstract, longestPath, type UnixTarget } from "./address.ts"
+import { lookup } from "./lookup.ts"
 
 const attempt = <A>(f: () => A): Effect.Effect<A, unknown> => Effect.try({ try: f, catch: (error) => error })
 
-/** Begins to listen; the server is closed where that fails or is interrupted. */
-export const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
+const close = (server: net.Server): Effect.Effect<void> => Effect.sync(() => void server.close())
+
+/** Begins to listen. Where that fails it can be tried again. */
+const begin = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
   Effect.callback<void, unknown>((resume) => {
     const onListening = () => {
       off()
@@ -29,7 +33,36 @@ export const listen = (server: net.Server, options: net.ListenOptions): Effect.E
     server.once("error", onError)
     server.listen(options)
     return Effect.sync(off)
-  }).pipe(Effect.onError(() => Effect.sync(() => server.close())))
+  })
+
+/** Begins to listen; the server is closed where that fails or is interrupted. */
+const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
+  Effect.onError(begin(server, options), () => close(server))
+
+/** What a system says of an address that is not this machine's, or of a family that it does not know. */
+const notOfThisMachine: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
+
+/**
+ * Listens on TCP: of a name's addresses on the first that is this machine's. Where that one is in use it is not the next
+ * one: of two servers that are told the same, the second has to say so.
+ */
+export const listenOnTcp = (
+  server: net.Server,
+  host: string,
+  options: net.ListenOptions
+): Effect.Effect<void, unknown> =>
+  Effect.gen(function*() {
+    if (host === "") return yield* begin(server, options)
+    const addresses = yield* lookup(host, 0)
+    const tryFrom = (i: number): Effect.Effect<void, unknown> => {
+      const { address } = addresses[i] ?? { address: host }
+      return Effect.catch(begin(server, { ...options, host: address }), (error) => {
+        const isElsewhere = error instanceof Error && "code" in error && notOfThisMachine.has(error.code)
+        return isElsewhere && i + 1 < addresses.length ? tryFrom(i + 1) : Effect.fail(error)
+      })
+    }
+    yield* tryFrom(0)
+  }).pipe(Effect.onError(() => close(server)))
 
 type Found = fs.BigIntStats | undefined
 
@@ -70,6 +103,44 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
     }
   })
 
+/** What nobody calls a socket. */
+const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
+
+/**
+ * A name that no other file has or gets, of that many bytes at most. Where there is room for few it is an odd one: a
+ * server may be told to listen at `/run/a`, and Node removes this name once more when its server closes.
+ */
+const randomName = (longest: number): string =>
+  longest >= 5
+    // Not of digits alone: Node takes the path `.12345678` for a port.
+    ? `.s${randomBytes(4).toString("hex").slice(1, longest - 1)}`
+    : Array.from(randomBytes(longest), (byte) => oddCharacters.charAt(byte % oddCharacters.length)).join("")
+
+/** How often another name is tried, where one is taken. */
+const mostNames = 100
+
+/** Listens under a name of its own beside a file, and gives its path, which fits into an address where the file's does. */
+const listenBeside = (server: net.Server, file: string): Effect.Effect<string, unknown> => {
+  const directory = path.dirname(file)
+  const room = longestPath - Buffer.byteLength(path.join(directory, "x")) + 1
+  const tryName = (left: number): Effect.Effect<string, unknown> => {
+    const own = path.join(directory, randomName(room))
+    if (own === path.normalize(file)) return tryName(left)
+    // `exclusive`: in a worker of node:cluster too the file is this process's own.
+    return begin(server, { path: own, exclusive: true }).pipe(
+      Effect.as(own),
+      Effect.catch((error) => {
+        if (!(error instanceof Error)) return Effect.fail(error)
+        const isTaken = "code" in error && error.code === "EADDRINUSE"
+        return isTaken && left > 1
+          ? tryName(left - 1)
+          : Effect.fail(new Error(error.message.replaceAll(own, file), { cause: error }))
+      })
+    )
+  }
+  return Effect.onError(tryName(mostNames), () => close(server))
+}
+
 /**
  * Listens on a socket file, and gives the effect that removes it again, where it is still this server's.
  *
@@ -79,22 +150,16 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
 const listenOnFile = (server: net.Server, file: string, mode: number | undefined) =>
   Effect.gen(function*() {
     const place = path.resolve(file)
-    const own = path.join(path.dirname(file), `.${randomBytes(4).toString("hex")}`)
     // Node would call it a lack of permission.
     if (!fs.existsSync(path.dirname(place))) {
       return yield* Effect.fail(new Error(`there is no directory ${path.dirname(file)}`))
     }
-    // `exclusive`: in a worker of node:cluster too the file is this process's own.
-    yield* listen(server, { path: own, exclusive: true }).pipe(
-      Effect.mapError((error) =>
-        error instanceof Error ? new Error(error.message.replaceAll(own, file), { cause: error }) : error
-      )
-    )
+    const own = yield* listenBeside(server, file)
     const identity = yield* Effect.gen(function*() {
       if (mode !== undefined) yield* attempt(() => fs.chmodSync(own, mode))
-      yield* moveInto(own, place)
+      yield* moveInto(own, file)
       return yield* attempt(() => find(place))
-    }).pipe(Effect.onError(() => Effect.sync(() => server.close())))
+    }).pipe(Effect.onError(() => close(server)))
     return Effect.ignore(attempt(() => {
       const present = find(place)
       // As long as the server holds its socket, the number of the file is not given to another.

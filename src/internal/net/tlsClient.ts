@@ -155,12 +155,12 @@ export const connectTls = Effect.fnUntraced(function*(
   options: tls.ConnectionOptions
 ): Effect.fn.Return<tls.TLSSocket, unknown, Scope.Scope> {
   raw.on("error", ignoreError)
-  // Of a duplex that has closed already, a TLS socket never hears anything.
-  if (raw.destroyed) return yield* Effect.fail(closedEarly())
   const { handshake, socket } = yield* Effect.acquireRelease(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => {
+        // Of a duplex that has closed already, a TLS socket never hears anything. It may close while this fiber yields.
+        if (raw.destroyed) throw closedEarly()
         const socket = tls.connect({ ...options, socket: belowTls(raw) }).on("error", ignoreError)
         return { socket, handshake: handshakeOf(socket) }
       },

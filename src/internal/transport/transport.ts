@@ -53,15 +53,25 @@ const pauseBetween = 0.05
 /** The size of the buffer that an `onread` socket reads into. */
 const receiveBufferSize = 65_536
 
+/** The size of the one that it begins with, which takes a peer's version message. */
+const firstBufferSize = 512
+
 /**
  * The receiving end of a socket that is dialed with `onread`, before there is a transport for it: what comes early is kept.
+ *
+ * A dial may have several sockets that connect for seconds: all have the one small buffer. The large one is made when
+ * something has been read, which only happens on the socket that the dial gives.
  */
 export class OnreadReceiver {
   private early: Array<Uint8Array> = []
   private transport: Transport | undefined = undefined
+  private buffer: Uint8Array | undefined = undefined
+  private readonly first = new Uint8Array(firstBufferSize)
   readonly options: OnReadOpts = {
-    buffer: new Uint8Array(receiveBufferSize),
+    // Asked for each socket when it begins to connect, and then after each read.
+    buffer: () => this.buffer ?? this.first,
     callback: (length, buffer) => {
+      this.buffer ??= new Uint8Array(receiveBufferSize)
       if (this.transport !== undefined) this.transport.receive(buffer, 0, length, false)
       else this.early.push(Uint8Array.prototype.slice.call(buffer, 0, length))
       return true

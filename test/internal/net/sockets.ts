@@ -1,5 +1,6 @@
 /** Real sockets for the tests of endpoints and listeners: a plain server, and waiting for what happens to a stream. */
 import { Effect, Logger, References } from "effect"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import { mkdtemp, rm } from "node:fs/promises"
 import * as net from "node:net"
 import { networkInterfaces, tmpdir } from "node:os"
@@ -120,3 +121,17 @@ export const makeLog = () => {
     }
   }
 }
+
+/** The sockets that begin to connect from now on. */
+export const dialedSockets = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const sockets: Array<net.Socket> = []
+      const listener = (message: unknown) => void sockets.push((message as { readonly socket: net.Socket }).socket)
+      subscribe("net.client.socket", listener)
+      return { sockets, listener }
+    }),
+    ({ listener }) => Effect.sync(() => void unsubscribe("net.client.socket", listener))
+  ),
+  ({ sockets }) => sockets
+)

@@ -1,0 +1,216 @@
+/**
+ * Dialing a place in the network: the addresses of its name side by side, as RFC 8305 has it, until one connects, all
+ * have said no, or the caller gives up. There is no limit of time here.
+ *
+ * ```
+ *   Waiting ──▶ Connecting ──────────────▶ Won       it has connected first; the others are destroyed
+ *                │      ▲  └─────────────▶ Refused   it said no
+ *      "not now" ▼      │ after a short wait
+ *                Resting
+ * ```
+ *
+ * An address waits until the one before it has been tried for {@link attemptDelay}, or has failed. Then both go on.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as net from "node:net"
+import { formatTcp, isUnspecified, type Target, unmapped } from "./address.ts"
+import { ignoreError } from "./connect.ts"
+import { type Family, lookup } from "./lookup.ts"
+import { untilNotNow } from "./notNow.ts"
+import { CurrentProgress, type Progress } from "./progress.ts"
+
+/** In milliseconds: for how long an address is tried alone, before the next one is tried beside it. */
+const attemptDelay = 250
+
+/** One address that is tried. */
+interface Candidate {
+  /** As errors of `node:net` name it. */
+  readonly name: string
+  readonly options: net.NetConnectOpts
+}
+
+/** Both, where this host is meant, so that it is found without a hosts file too. */
+const loopbacks: ReadonlyArray<string> = ["127.0.0.1", "::1"]
+
+/** One family and the other in turn, beginning with that of the first address. */
+const interleave = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const first = addresses.filter((address) => net.isIP(address) === net.isIP(addresses[0] ?? ""))
+  const second = addresses.filter((address) => !first.includes(address))
+  const longest = first.length > second.length ? first : second
+  return longest.flatMap((_, i) => [...first.slice(i, i + 1), ...second.slice(i, i + 1)])
+}
+
+const addressesOf = (host: string, family: Family, progress: Progress): Effect.Effect<ReadonlyArray<string>, unknown> =>
+  Effect.suspend(() => {
+    if (isUnspecified(host)) {
+      return Effect.succeed(loopbacks.filter((address) => family === 0 || net.isIP(address) === family))
+    }
+    progress.set(host, `the lookup of ${host} has no answer`)
+    return untilNotNow(lookup(host, family), (error) => progress.set(host, error)).pipe(
+      Effect.map((found) => {
+        progress.clear()
+        return interleave([...new Set(found.map(({ address }) => address))])
+      })
+    )
+  })
+
+const candidatesOf = (target: Target, progress: Progress): Effect.Effect<ReadonlyArray<Candidate>, unknown> =>
+  target._tag === "Unix"
+    ? Effect.succeed([{ name: target.path, options: { path: target.path } }])
+    : Effect.map(addressesOf(target.host, target.family, progress), (addresses) =>
+      addresses.map((host) => ({
+        name: formatTcp(host, target.port),
+        options: { host, port: target.port, noDelay: true }
+      })))
+
+/**
+ * Whether a socket is connected to itself: of a port of the range that local ports are picked from, where nobody
+ * listens, the system may pick that very port, and takes the two SYNs that cross for a connection (simultaneous open).
+ */
+const isToItself = (socket: net.Socket, options: net.NetConnectOpts): boolean =>
+  "port" in options && socket.localPort === options.port && socket.remotePort === options.port &&
+  unmapped(socket.localAddress ?? "") === unmapped(socket.remoteAddress ?? "")
+
+const toItself = ({ name }: Candidate): Error =>
+  Object.assign(
+    new Error(`connect ECONNREFUSED ${name} - the socket was connected to itself, so nobody listens there`),
+    {
+      code: "ECONNREFUSED",
+      syscall: "connect"
+    }
+  )
+
+/** The sockets of one dial. */
+class Race {
+  winner: net.Socket | undefined
+  private readonly sockets = new Set<net.Socket>()
+  private readonly options: net.SocketConstructorOpts
+
+  constructor(options: net.SocketConstructorOpts) {
+    this.options = options
+  }
+
+  /**
+   * Connects one socket. It is told at once who has won: another socket that is connected by then must not begin to read
+   * into the buffer that all of them have.
+   */
+  attempt(candidate: Candidate): Effect.Effect<void, unknown> {
+    return Effect.callback((resume) => {
+      // The race is over, and whoever begins now is about to be interrupted.
+      if (this.winner !== undefined) return
+      const { options } = candidate
+      // `noDelay` is an option of the socket.
+      const socket = new net.Socket({ ...this.options, ...options })
+      this.sockets.add(socket)
+      const settle = (result: Effect.Effect<void, unknown>) => {
+        off()
+        resume(result)
+      }
+      const onConnect = () => {
+        if (!isToItself(socket, options)) {
+          this.win(socket)
+          return settle(Effect.void)
+        }
+        // Not closed in good order, which would keep the port for a minute.
+        socket.resetAndDestroy()
+        settle(Effect.fail(toItself(candidate)))
+      }
+      const onError = (error: unknown) => settle(Effect.fail(error))
+      const off = () => {
+        socket.off("connect", onConnect)
+        socket.off("error", onError)
+        if (this.winner !== socket) this.drop(socket)
+      }
+      socket.on("error", ignoreError)
+      socket.once("connect", onConnect)
+      socket.once("error", onError)
+      try {
+        socket.connect(options)
+      } catch (error) {
+        // It throws, instead of emitting an error, on options that it does not like; the socket is there all the same.
+        onError(error)
+      }
+      return Effect.sync(off)
+    })
+  }
+
+  /** Destroys all that there is. */
+  stop(): void {
+    for (const socket of this.sockets) this.drop(socket)
+  }
+
+  private win(winner: net.Socket): void {
+    this.winner = winner
+    for (const socket of this.sockets) if (socket !== winner) this.drop(socket)
+  }
+
+  private drop(socket: net.Socket): void {
+    this.sockets.delete(socket)
+    socket.destroy()
+  }
+}
+
+/** Tries all candidates. It fails when each has said no, with the last error of each. */
+const compete = Effect.fnUntraced(function*(
+  race: Race,
+  candidates: ReadonlyArray<Candidate>,
+  progress: Progress
+): Effect.fn.Return<void, ReadonlyArray<unknown>> {
+  const failures = yield* Queue.unbounded<void>()
+  const begun = candidates.map(() => Deferred.makeUnsafe<void>())
+  const tryOne = Effect.fnUntraced(function*(candidate: Candidate, i: number): Effect.fn.Return<void, unknown> {
+    const [before, self] = [begun[i - 1], begun[i]]
+    if (before !== undefined) {
+      yield* Deferred.await(before)
+      yield* Effect.raceFirst(Effect.sleep(attemptDelay), Queue.take(failures))
+    }
+    if (self !== undefined) Deferred.doneUnsafe(self, Effect.void)
+    progress.set(candidate.name, `${candidate.name} has not answered`)
+    let hasFailed = false
+    yield* untilNotNow(race.attempt(candidate), (error) => {
+      progress.set(candidate.name, error)
+      // Once for each address: one that fails again and again lets in no more than one other.
+      if (!hasFailed) Queue.offerUnsafe(failures, undefined)
+      hasFailed = true
+    })
+  })
+  // The other way round: the first that succeeds ends them all. They can be interrupted for that, where the dial cannot.
+  yield* Effect.flip(
+    Effect.forEach(candidates, (candidate, i) => Effect.interruptible(Effect.flip(tryOne(candidate, i))), {
+      concurrency: "unbounded"
+    })
+  )
+})
+
+/** One error of them all, with the code of the first, as Node has it. */
+const sumUp = (errors: ReadonlyArray<unknown>): unknown => {
+  const [first] = errors
+  if (errors.length === 1) return first
+  const code = first instanceof Error && "code" in first ? { code: first.code } : {}
+  return Object.assign(new AggregateError(errors), code)
+}
+
+/** A connected socket, destroyed with the Scope; where dialing fails or is interrupted, at once. */
+export const dial = (
+  target: Target,
+  options: Pick<net.SocketConstructorOpts, "onread">
+): Effect.Effect<net.Socket, unknown, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const progress = yield* CurrentProgress
+      const race = new Race(options)
+      yield* candidatesOf(target, progress).pipe(
+        Effect.flatMap((candidates) => Effect.mapError(compete(race, candidates, progress), sumUp)),
+        restore,
+        Effect.onError(() => Effect.sync(() => race.stop()))
+      )
+      progress.clear()
+      const { winner } = race
+      if (winner === undefined) return yield* Effect.die(new Error("a dial is over, and no socket has connected"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => winner.destroy()))
+      return winner
+    })
+  )

@@ -1,0 +1,100 @@
+/**
+ * Looking up the addresses of a host by the system's resolver, as `node:net` does.
+ *
+ * A lookup holds one of the few threads of libuv until it ends, and nothing ends it early. While name servers are silent
+ * that takes many seconds, so there is one at a time for a name: who asks meanwhile waits for the same answer, and who
+ * waits no longer just leaves. No answer is kept.
+ */
+import * as Effect from "effect/Effect"
+// Its default: `lookup` as it is by then, where somebody has replaced it.
+import dns, { type LookupAddress } from "node:dns"
+import { closeSync, openSync } from "node:fs"
+import { isIP } from "node:net"
+import { devNull } from "node:os"
+import process from "node:process"
+import { shown } from "../guard.ts"
+import { attempt } from "../userError.ts"
+import { isLoopback } from "./address.ts"
+
+/** The family of an address; 0 is either. */
+export type Family = 0 | 4 | 6
+
+type Addresses = ReadonlyArray<LookupAddress>
+type Answer = Effect.Effect<Addresses, unknown>
+
+/** The lookups under way, each with those who wait for it. */
+const underWay = new Map<string, Set<(answer: Answer) => void>>()
+
+/** The addresses of a host, of which there is at least one, in the order of the system's preference. */
+export const lookup = (host: string, family: Family): Answer => {
+  const literal = isIP(host)
+  if (literal !== 0) return Effect.succeed([{ address: host, family: literal }])
+  return Effect.callback((resume) => {
+    const key = `${family} ${host}`
+    const joined = underWay.get(key)
+    const waiting = joined ?? new Set()
+    waiting.add(resume)
+    if (joined === undefined) {
+      underWay.set(key, waiting)
+      // It may answer before this returns.
+      ask(host, family, (answer) => {
+        if (underWay.get(key) === waiting) underWay.delete(key)
+        for (const tell of waiting) tell(answer)
+      })
+    }
+    return Effect.sync(() => waiting.delete(resume))
+  })
+}
+
+/**
+ * On a machine with no IPv6 address but `::1`, the system is not asked for IPv6 addresses (`ADDRCONFIG`), as `node:net`
+ * has it: there are name servers that leave such questions unanswered. But a server may listen on `::1` there, so of a
+ * name of this host, and of one that has no other address, all are asked for.
+ */
+const ask = (host: string, family: Family, tell: (answer: Answer) => void): void => {
+  if (process.platform === "win32" || family !== 0) return askFor(host, family, 0, tell)
+  askFor(host, family, dns.ADDRCONFIG, (answer, error, addresses) => {
+    const isOfThisHost = error === undefined
+      ? addresses.every(({ address }) => isLoopback(address))
+      : error.code === dns.NOTFOUND
+    if (!isOfThisHost) return tell(answer)
+    askFor(host, family, 0, (all, error) => tell(error === undefined ? all : answer))
+  })
+}
+
+/** Whether this process can open a file. Where it cannot, the system's resolver reads no hosts file, and finds nothing. */
+const hasDescriptor = (): boolean => {
+  try {
+    closeSync(openSync(devNull, "r"))
+    return true
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && (error.code === "EMFILE" || error.code === "ENFILE"))
+  }
+}
+
+const noDescriptor = (host: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`getaddrinfo EMFILE ${host}`), { code: "EMFILE", syscall: "getaddrinfo", hostname: host })
+
+const askFor = (
+  host: string,
+  family: Family,
+  hints: number,
+  tell: (answer: Answer, error: NodeJS.ErrnoException | undefined, addresses: Addresses) => void
+): void => {
+  const fail = (error: NodeJS.ErrnoException) => tell(Effect.fail(error), error, [])
+  const isRight = (given: unknown): given is Addresses =>
+    attempt(() => Array.isArray(given) && given.length > 0 && given.every(({ address }) => isIP(address) !== 0), false)
+  try {
+    dns.lookup(host, { all: true, family, hints }, (error, addresses) => {
+      if (error) return fail(error.code === dns.NOTFOUND && !hasDescriptor() ? noDescriptor(host) : error)
+      // What a program has put in its place may give anything.
+      if (!isRight(addresses)) {
+        return fail(new Error(`lookup ${host}: expected IP addresses, got ${shown(addresses)}`))
+      }
+      tell(Effect.succeed(addresses), undefined, addresses)
+    })
+  } catch (error) {
+    // It throws on names that it does not like.
+    fail(error instanceof Error ? error : new Error(`lookup ${host}: ${shown(error)}`))
+  }
+}
