@@ -180,7 +180,11 @@ export interface ClientOptions {
    * does not. Not for the keys of `Balancer.sharded`, which have no other endpoint. Default: none, and nobody is asked.
    */
   readonly health?: string | undefined
-  /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
+  /**
+   * How long connecting, the TLS handshake and the peer's version message may take together. Calls of one endpoint
+   * share a dial. It goes on for the calls to come where theirs is the shorter time, or they are interrupted.
+   * Default: 5 seconds.
+   */
   readonly dialTimeout?: Duration.Input | undefined
   /**
    * How long an endpoint is left alone after a failed dial: `initial`, multiplied by `factor` for each further failure up to `max`, and
@@ -198,7 +202,7 @@ export interface ClientOptions {
  * What a Connection has to do with one endpoint.
  *
  * - `Idle`: no socket; the next call that is sent here dials, or the Connection does by itself where it is `eager`.
- * - `Dialing`: a socket is being opened, and calls wait for it.
+ * - `Dialing`: a socket is being opened. Calls wait for it; it is opened for later ones where they are given up.
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
  *   again by the next call that is sent here, or at once where the Connection is `eager`.

@@ -411,8 +411,9 @@ export class Model {
     line.calls = line.calls.filter((other) => other !== call)
     if (line.calls.length > 0) return
     const entry = this.entry(line.address)
-    if (line.state === "Open" && entry.current === line) return
-    this.note(line.state === "Open" ? "drained" : "a dial was given up")
+    if (line.state !== "Open") return this.note("a dial goes on though nobody waits for it")
+    if (entry.current === line) return
+    this.note("drained")
     this.shut(line)
     this.leaveIfGone(entry)
   }

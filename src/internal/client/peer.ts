@@ -6,8 +6,8 @@
  *         ┌─────┐ ───────────────▶ ┌─────────┐ ───────────────▶ ┌────────┐
  *    ──▶  │ Idle│                  │ Dialing │                  │ Active │
  *         └─────┘ ◀─────────────── └─────────┘                  └────────┘
- *          │   ▲   failed,                                        │    │ ▲
- *          │   │   or given up                          lost      │    │ │ listed again, where
+ *          │   ▲   failed                                         │    │ ▲
+ *          │   │                                        lost      │    │ │ listed again, where
  *          │   └──────────────────────────────────────────────────┘    │ │ its server stays
  *          │ no longer listed       no longer listed, or going away    ▼ │
  *          ▼                                                     ┌──────────┐
@@ -94,8 +94,6 @@ export const notListed = "it is no longer listed"
 const inJson = "calls of the method go in JSON on this connection"
 
 interface Dial {
-  /** Whether it goes on though nobody waits for it. */
-  readonly beside: boolean
   fiber: Fiber.Fiber<void> | undefined
   /** Whether it was called off, which may be while its fiber is only being started. */
   abandoned: boolean
@@ -132,18 +130,11 @@ export class Peer {
     return (this.session ?? this.draining)?.callsInFlight ?? 0
   }
 
-  /** Dials. It must be Idle. `beside` says that nobody waits for it: it is not to be given up when nobody does. */
-  dial(beside: boolean): void {
-    const dial: Dial = { beside, fiber: undefined, abandoned: false }
+  /** Dials. It must be Idle. The dial ends by itself, or when its endpoint is no longer listed or the Connection is closed. */
+  dial(): void {
+    const dial: Dial = { fiber: undefined, abandoned: false }
     this.current = dial
     this.startDial(dial)
-  }
-
-  /** Nobody waits any more: gives up a dial that somebody was to wait for. */
-  unwanted(): void {
-    if (this.current === undefined || this.current.beside) return
-    this.abandonDial()
-    this.owner.log("Debug", "a dial was given up", "nobody waits for it")
   }
 
   /** Its endpoint is listed again. Says whether a connection that was draining is used again. */
@@ -180,7 +171,7 @@ export class Peer {
     // First: a logger may close the Connection, which lets go of what it has by then.
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
     this.owner.log("Debug", "an endpoint is dialed")
-    // A fiber of its own, in no caller's context: the dial serves all who wait for it, or nobody yet.
+    // A fiber of its own, in no caller's context: the dial serves all who wait for it, and calls to come.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Scope.fork(scope), (own) =>

@@ -3,7 +3,9 @@
  *
  * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure. Where one is open,
  * calls go on those that are, and what is missing is dialed beside them, one as each call comes; where none is, calls wait for a dial that
- * they share. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed a moment ago.
+ * they share. A dial goes on for the calls to come, also where those that wait for it are given up: where calls have less time than a dial
+ * takes, none would ever be answered else. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed
+ * a moment ago.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -201,7 +203,7 @@ export class Pool implements PeerOwner, EndpointView {
     return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
   }
 
-  /** Waits for a connection, dialing if nobody does. It does not fail, and whoever is interrupted no longer counts as waiting. */
+  /** Waits for a connection, dialing if nobody does. It does not fail. The dial goes on where whoever waits for it is interrupted. */
   acquire(): Effect.Effect<Dialed> {
     return Effect.callback<Dialed>((resume) => {
       if (this.gone || !this.listed) return resume(Effect.succeed<Dialed>({ _tag: "Withdrawn" }))
@@ -210,13 +212,8 @@ export class Pool implements PeerOwner, EndpointView {
       const waiter = (dialed: Dialed) => resume(Effect.succeed(dialed))
       const joined = this.waiters ??= new Set()
       joined.add(waiter)
-      if (!this.isDialing) this.dialOne(this.settings.eager)
-      return Effect.sync(() => {
-        joined.delete(waiter)
-        if (joined.size > 0 || this.waiters !== joined) return
-        this.waiters = undefined
-        for (const peer of [...this.peers]) peer.unwanted()
-      })
+      if (!this.isDialing) this.dialOne()
+      return Effect.sync(() => joined.delete(waiter))
     })
   }
 
@@ -417,11 +414,11 @@ export class Pool implements PeerOwner, EndpointView {
   /** Where a connection is open, dials one that is missing and has not failed just now; the next one has its turn with the next call. */
   private dialBeside(): void {
     if (this.open.length === 0 || nowMillis(this.settings.clock) < this.restingUntil) return
-    this.dialOne(true)
+    this.dialOne()
   }
 
   /** Dials one connection that is missing, if any is. */
-  private dialOne(beside: boolean): void {
+  private dialOne(): void {
     let peer = this.peers.find(({ state }) => state === "Idle")
     if (peer === undefined) {
       // What goes away takes nobody's place.
@@ -429,7 +426,7 @@ export class Pool implements PeerOwner, EndpointView {
       peer = new Peer(this.settings, this)
       this.peers.push(peer)
     }
-    peer.dial(beside)
+    peer.dial()
     this.owner.onChange(this)
   }
 
@@ -440,7 +437,7 @@ export class Pool implements PeerOwner, EndpointView {
     const wait = Math.max(least, this.restingUntil - nowMillis(clock))
     if (wait <= 0) {
       // A logger that hears of a dial may close the Connection.
-      for (let missing = this.missing; missing > 0 && this.listed; missing--) this.dialOne(true)
+      for (let missing = this.missing; missing > 0 && this.listed; missing--) this.dialOne()
     } else if (this.redial === undefined) {
       const fiber: Fiber.Fiber<void> = Fiber.runIn(
         Effect.runForkWith(context)(Effect.andThen(
