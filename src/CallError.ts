@@ -143,6 +143,10 @@ const deadlineExceededFields = {
  * The call's deadline passed before its answer came. The handler may have run, in part or to its end; it is interrupted at the deadline
  * too.
  *
+ * So ends, too, a call whose server is the first to say so: with an error that contains `context.DeadlineExceeded`, also one that wraps it,
+ * when the call's time is up (or as good as up, by the 0.1 % that two clocks may be apart); or, at any time, with that error alone. A handler
+ * that had less time than its caller, and fails with an error that wraps this, is a {@link RemoteError}.
+ *
  * Source: `context.DeadlineExceeded` of Go.
  *
  * @category errors

@@ -463,9 +463,13 @@ export class ClientSession implements TransportOwner {
     const { chain } = decoded
     // What a server says itself is a single error. Where a handler has met that elsewhere, its chain is longer.
     const only = chain.length === 1 ? chain[0] : undefined
-    if (only?.identity === Identities.deadlineExceeded.identity) {
+    if (chain.some(({ identity }) => identity === Identities.deadlineExceeded.identity)) {
       const call = this.pending.get(id)
-      if (call !== undefined && call.deadlineAt !== Infinity) return this.failedLate(call)
+      if (call !== undefined && call.deadlineAt !== Infinity) {
+        // However its handler words that: a Go handler wraps its context's error.
+        if (this.isTimeUp(call)) return this.failedLate(call)
+        if (only !== undefined) return this.failed(id, this.deadlineExceeded(call))
+      }
     } else if (only?.identity === Identities.contractDiffers.identity) {
       const call = this.pending.get(id)
       if (call?.typed?.method.inJson !== undefined) return this.contractDiffers(call)
@@ -666,6 +670,17 @@ export class ClientSession implements TransportOwner {
   private measureAtLeast({ sentAt }: Call): void {
     const { clock } = this.settings
     this.owner.latencies.observeAtLeast(millisBetween(sentAt, nowTicks(clock)), nowMillis(clock))
+  }
+
+  /**
+   * Whether the time of a call is up, or may be for its server.
+   *
+   * The server is told whole microseconds, so that its deadline may be one earlier than ours. And the clocks of two machines run at
+   * different speeds: one that is being set right may be off by 0.05 %, so two are 0.1 % apart at most.
+   */
+  private isTimeUp({ deadlineAt, sentAt }: Call): boolean {
+    const now = nowMillis(this.settings.clock)
+    return deadlineAt - now <= 0.001 * millisBetween(sentAt, toTicks(now)) + 0.01
   }
 
   private isLate({ deadlineAt }: Call): boolean {
