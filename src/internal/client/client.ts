@@ -296,6 +296,11 @@ export class Client implements PoolOwner, Audience {
   )
 
   onOpen(pool: Pool): void {
+    if (this.outliers?.connected(pool, nowMillis(this.clock)) === true) {
+      this.avoidedNow = undefined
+      // For calls that wait because their balancer has no other.
+      this.changes.note()
+    }
     if (!this.settings.eager) return
     // Calls that were made before any endpoint was connected need not wait for one whose dial takes longer.
     for (const other of this.views) if (other !== pool && !other.isOpen) other.letGo()
@@ -313,6 +318,10 @@ export class Client implements PoolOwner, Audience {
     // Only then does it matter which are open.
     if (this.hasChoice) this.avoidedNow = undefined
     this.stateChanges.noteForLater()
+  }
+
+  onDown(pool: Pool): void {
+    if (this.outliers?.down(pool, nowMillis(this.clock)) === true) this.avoidedNow = undefined
   }
 
   onBackoff(pool: Pool): void {
@@ -348,6 +357,8 @@ export class Client implements PoolOwner, Audience {
     this.stateChanges.noteForLater()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
     pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
+    // Those who wait for it need not any more, where there are others.
+    if (isNew) pool.letGo()
   }
 
   onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
@@ -649,13 +660,17 @@ export class Client implements PoolOwner, Audience {
         attempts.failures.set(pool.address, pool.lastFailure ?? "it is in backoff")
         continue
       }
-      // Taken all the same, since there is no other.
-      const isLastResort = this.isLeftAlone(pool)
-      const session = pool.take() ?? (yield* this.ready(pool, attempts))
+      if (this.outliers !== undefined && this.outliers.size > 0) {
+        if (!pool.isOpen && !this.hasOne(call) && this.outliers.dialed(pool, nowMillis(this.clock))) {
+          this.avoidedNow = undefined
+          pool.dial()
+          continue
+        }
+        // Before it waits: meanwhile others leave it alone.
+        this.noteSent(pool, this.outliers)
+      }
+      const session = pool.take() ?? (yield* this.ready(call, pool, attempts))
       if (session === undefined) continue
-      // Another call that waited for its connection was its trial.
-      if (!isLastResort && this.isLeftAlone(pool)) continue
-      if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
       if (attempts.isRefused || session.needsJson(call)) args = yield* this.inJson(call, args)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
@@ -681,15 +696,14 @@ export class Client implements PoolOwner, Audience {
     )
   }
 
-  private isLeftAlone(pool: Pool): boolean {
-    return this.outliers !== undefined && this.outliers.size > 0 &&
-      this.outliers.isLeftAlone(pool, nowMillis(this.clock))
+  /** Whether there is more for a call than the balancer was offered, and it may go where it had better not. */
+  private mayTakeAny(call: Call, { avoided }: Pick): boolean {
+    return avoided.all !== avoided.hard && !this.hasOne(call)
   }
 
-  /** Whether there is more for a call than the balancer was offered, and it may go where it had better not. */
-  private mayTakeAny({ options }: Call, { avoided }: Pick): boolean {
-    if (avoided.all === avoided.hard) return false
-    return options?.shardKey === undefined || !isSharding(options.balancer ?? this.balancer)
+  /** Whether there is but one endpoint that a call can go to. */
+  private hasOne({ options }: Call): boolean {
+    return options?.shardKey !== undefined && isSharding(options.balancer ?? this.balancer)
   }
 
   private pick(call: Call, attempts: Attempts, any = false): Pick {
@@ -704,8 +718,8 @@ export class Client implements PoolOwner, Audience {
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
-  private ready(pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
-    return Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+  private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+    const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
       switch (dialed._tag) {
         case "Ready": {
           const session = dialed.session
@@ -723,6 +737,12 @@ export class Client implements PoolOwner, Audience {
           return Effect.fail(closedError(undefined, false))
       }
     })
+    if (call.deadlineAt === Infinity) return waiting
+    // Whoever waits for the deadline interrupts this. A clock may say a little less than it was asked to sleep, by rounding.
+    return Effect.onInterrupt(waiting, () =>
+      Effect.sync(() => {
+        if (nowMillis(this.clock) - call.deadlineAt > -0.001) pool.onCallFailed()
+      }))
   }
 
   /**

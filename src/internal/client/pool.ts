@@ -52,6 +52,8 @@ export interface PoolOwner {
   onOpen(pool: Pool): void
   /** Its servers say something else of their health. */
   onHealth(pool: Pool): void
+  /** It could not be dialed, or has no connection any more. */
+  onDown(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
   /** It could not be dialed, or a connection was lost or goes away: it may be listed no longer. */
@@ -283,9 +285,17 @@ export class Pool implements PeerOwner, EndpointView {
     this.owner.onOpen(this)
   }
 
-  /** Those who wait for a connection look for another endpoint. The dial goes on. */
+  /** Those who wait for a connection, or for room on one, look for another endpoint. The dial goes on. */
   letGo(): void {
     this.tell({ _tag: "Withdrawn" })
+    const waiters = this.roomWaiters
+    this.roomWaiters = undefined
+    for (const wake of waiters ?? none) wake()
+  }
+
+  /** Dials, unless somebody does, for calls to come. */
+  dial(): void {
+    if (!this.gone && this.listed && !this.isDialing) this.dialOne()
   }
 
   onDialFailed(message: string): void {
@@ -303,6 +313,7 @@ export class Pool implements PeerOwner, EndpointView {
       this.failures++
     }
     this.noteBackoff()
+    if (!this.isOpen) this.owner.onDown(this)
     this.owner.onChange(this)
     // Never at once: what fails at once would be dialed for ever in this turn.
     this.connect(1)
@@ -319,6 +330,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.lastFailure = why
     this.isWarned = true
     this.noteBackoff()
+    if (!this.isOpen) this.owner.onDown(this)
     this.connectAgain()
     this.owner.onTrouble()
     this.log(known ? "Debug" : "Warn", "a connection was lost", why)

@@ -602,8 +602,9 @@ export class ClientSession implements TransportOwner {
       // A caller that was resumed may have ended others.
       else if (this.pending.get(call.id) === call) {
         this.pending.remove(call.id)
+        // One that is still ours waits for a peer that takes no more.
         if (this.transport.writer.isQueued(call.id)) this.transport.writer.drop(call.id)
-        else this.late(call)
+        this.late(call)
         this.finish(call, Exit.fail(this.deadlineExceeded(call)))
         this.settled()
       }
@@ -649,13 +650,14 @@ export class ClientSession implements TransportOwner {
 
   private forget(call: Call): void {
     const writer = this.transport.writer
+    const isLate = this.isLate(call)
     if (writer.isQueued(call.id)) writer.drop(call.id)
     // At the deadline the server ends the call by itself.
-    else if (this.isLate(call)) this.late(call)
-    else writer.empty(call.id, MessageType.cancel)
+    else if (!isLate) writer.empty(call.id, MessageType.cancel)
+    if (isLate) this.late(call)
   }
 
-  /** The time of a call is up that was sent. */
+  /** The time of a call is up that was sent, or was to be. */
   private late(call: Call): void {
     this.measureAtLeast(call)
     this.owner.onCallFailed()

@@ -47,6 +47,18 @@ class World {
     return this.changes(this.outliers.sent(pool, this.now))
   }
 
+  dial(pool: Pool): boolean {
+    return this.changes(this.outliers.dialed(pool, this.now))
+  }
+
+  connect(pool: Pool): boolean {
+    return this.changes(this.outliers.connected(pool, this.now))
+  }
+
+  goDown(pool: Pool): boolean {
+    return this.changes(this.outliers.down(pool, this.now))
+  }
+
   list(count: number): void {
     for (let index = count; index < this.listed; index++) this.answer(this.pool(index))
     this.listed = count
@@ -66,6 +78,8 @@ interface Known {
   until: number
   /** Whether a call was sent since. */
   isTried: boolean
+  /** Whether it was dialed since, for no call. */
+  isDialed: boolean
 }
 
 const which = fc.nat(4)
@@ -74,13 +88,15 @@ const step = fc.oneof(
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("answer" as const), which }) },
   // One that is called though it is left alone, where a balancer has no other, or one that is not.
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("send" as const), which, isForced: fc.boolean() }) },
+  { weight: 4, arbitrary: fc.record({ _tag: fc.constant("dial" as const), which }) },
+  { weight: 2, arbitrary: fc.record({ _tag: fc.constantFrom("connect" as const, "goDown" as const), which }) },
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("pass" as const), millis: fc.integer({ min: 1, max: 15 }) }) },
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("list" as const), count: fc.integer({ min: 1, max: 5 }) }) }
 )
 
 describe("endpoints that are left alone", () => {
-  it("are no more than half, get one call at a time, are used again when they answer, and wait twice as long up to the longest", () => {
-    const seen = { trials: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
+  it("are no more than half, get one call or dial at a time, are used again when they answer, and wait twice as long up to the longest", () => {
+    const seen = { trials: 0, dials: 0, connected: 0, down: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
     fc.assert(
       fc.property(fc.noBias(fc.array(step, { maxLength: 100, size: "max" })), (steps) => {
         const world = new World()
@@ -99,7 +115,7 @@ describe("endpoints that are left alone", () => {
               const next = before === undefined ? duration : Math.min(before.duration * 2, maxDuration)
               if (before !== undefined) seen.doubled++
               if (next === maxDuration) seen.longest++
-              known.set(pool, { duration: next, until: world.now + next, isTried: false })
+              known.set(pool, { duration: next, until: world.now + next, isTried: false, isDialed: false })
               break
             }
             case "answer": {
@@ -115,10 +131,42 @@ describe("endpoints that are left alone", () => {
               assert.equal(world.send(pool), isTrial)
               if (before === undefined) break
               before.isTried = true
+              before.isDialed = false
               if (!isTrial) break
               seen.trials++
               // No other until it has had as much time as it was left alone for.
               before.until = world.now + before.duration
+              break
+            }
+            case "dial": {
+              const pool = world.pool(step.which)
+              const before = known.get(pool)
+              const isTrial = before !== undefined && before.until <= world.now
+              assert.equal(world.dial(pool), isTrial)
+              if (!isTrial) break
+              seen.dials++
+              before.isDialed = true
+              before.isTried = false
+              before.until = world.now + before.duration
+              break
+            }
+            case "connect": {
+              const pool = world.pool(step.which)
+              const before = known.get(pool)
+              assert.equal(world.connect(pool), before?.isDialed === true)
+              if (before?.isDialed !== true) break
+              seen.connected++
+              before.until = world.now
+              break
+            }
+            case "goDown": {
+              const pool = world.pool(step.which)
+              const before = known.get(pool)
+              assert.equal(world.goDown(pool), before?.isDialed === true)
+              if (before?.isDialed !== true) break
+              seen.down++
+              const next = Math.min(before.duration * 2, maxDuration)
+              known.set(pool, { duration: next, until: world.now + next, isTried: false, isDialed: false })
               break
             }
             case "pass":

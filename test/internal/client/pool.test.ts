@@ -50,6 +50,7 @@ const full = Effect.gen(function*() {
     onChange: () => {},
     onOpen: () => {},
     onHealth: () => {},
+    onDown: () => {},
     onBackoff: () => {},
     onTrouble: () => {},
     onGone: () => {},
