@@ -4,14 +4,20 @@ import { Connection, Deadline, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { eachNetwork } from "../support/networks.ts"
-import { type Raw, rawServer } from "../support/raw.ts"
+import type { Socket } from "node:net"
+import { bytesOf, eachNetwork, tcp } from "../support/networks.ts"
+import { message, messagesOf, type Raw, rawServer, version } from "../support/raw.ts"
 import { ask, counted, elapse, settle, startInMemory, startOn, until } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
 const connectTo = (endpoints: ReadonlyArray<Endpoint.Endpoint>, options?: Connection.ClientOptions) =>
   Connection.make(Resolver.constant(...endpoints), options)
+
+const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+
+/** An accepted connection is a socket. */
+const reset = (raw: Raw) => void (raw.socket as Socket).resetAndDestroy()
 
 const startAll = (...names: ReadonlyArray<string>) => Effect.forEach(names, startInMemory)
 
@@ -164,6 +170,42 @@ describe("a dial", () => {
         assert.ok(error._tag === "CommunicationError", error._tag)
         assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Closed", false])
       }
+    }))
+
+  for (
+    const [how, end] of [
+      ["ends", (raw: Raw) => void raw.socket.end()],
+      ["resets", reset]
+    ] as const
+  ) {
+    it.live(`that a server ${how} before its version message, as one that goes away may, is made once more at once`, () =>
+      Effect.gen(function*() {
+        const accepted: Array<Raw> = []
+        const endpoint = yield* rawServer((raw) => {
+          if (accepted.push(raw) === 1) return end(raw)
+          raw.write(version)
+        })
+        const connection = yield* connectTo([endpoint], { backoff: { initial: "1 minute" } })
+        const calls = yield* Effect.forEach([1, 2, 3], () => fork(ask(connection)))
+        yield* until(() => accepted.length === 2 && messagesOf(accepted[1]!.received()).length === 4)
+        for (const id of [1, 2, 3]) accepted[1]!.write(message(id, 2, bytesOf("a")))
+        for (const call of calls) assert.equal(yield* Fiber.join(call), "a")
+        assert.equal(accepted.length, 2)
+      }))
+  }
+
+  it.live("that is cut short is not made again for ever: the call goes on to the next endpoint", () =>
+    Effect.gen(function*() {
+      const b = yield* startOn(tcp)("b")
+      let accepted = 0
+      const endpoint = yield* rawServer((raw) => {
+        accepted++
+        reset(raw)
+      })
+      const connection = yield* connectTo([endpoint, b.endpoint], { backoff: { initial: 0 } })
+      for (let i = 0; i < 5; i++) assert.equal(yield* ask(connection), "b")
+      // Once more at first. From then on it is one that fails, and is dialed once in its turn.
+      assert.equal(accepted, 2 + 4)
     }))
 
   it.effect("does not end with the deadline or the interruption of the call that started it", () =>

@@ -72,6 +72,9 @@ interface Entry {
   isListed: boolean
   /** Whether its last dial failed, or its last connection was lost. */
   hasFailed: boolean
+  /** Whether a dial has failed since it was last connected, and whether one was repeated that was cut short. */
+  backsOff: boolean
+  hasRepeated: boolean
   /** What is being dialed or used. */
   current: Line | undefined
   /** Connections that only finish their calls. */
@@ -154,7 +157,7 @@ export class Model {
         this.line(action.line).state = "Greeting"
         return this.say(this.line(action.line), action.words)
       case "Refuse":
-        return this.lost(this.line(action.line))
+        return this.lost(this.line(action.line), action.how === "gives a closed socket")
       case "Preset":
         this.presets.set(action.address, action.as)
         return
@@ -164,7 +167,7 @@ export class Model {
         this.cuts.push(this.line(action.line))
         return
       case "Hangup":
-        this.underway.push(() => this.lost(this.line(action.line)))
+        this.underway.push(() => this.lost(this.line(action.line), true))
         return
       case "Pass":
         return this.pass(this.now + action.millis)
@@ -175,7 +178,7 @@ export class Model {
 
   /** The turn ends, and what was sent in it arrives. */
   rest(): void {
-    for (const line of this.cuts.splice(0)) this.lost(line)
+    for (const line of this.cuts.splice(0)) this.lost(line, true)
     this.flush()
     // What follows from it arrives later.
     for (let arrive = this.underway.shift(); arrive !== undefined; arrive = this.underway.shift()) {
@@ -230,6 +233,8 @@ export class Model {
           edition,
           isListed: true,
           hasFailed: false,
+          backsOff: false,
+          hasRepeated: false,
           current: undefined,
           draining: []
         })
@@ -279,31 +284,37 @@ export class Model {
       return this.place(call)
     }
     const entry = this.entry(address)
-    const isNew = entry.current === undefined
-    if (entry.current === undefined) {
-      const n = this.lines.filter((line) => line.address === address).length + 1
-      entry.current = {
-        name: `${address}${n}`,
-        address,
-        edition: entry.edition,
-        failsAt: this.now + dialTimeout,
-        state: "Dialing",
-        isGoingAway: false,
-        calls: [],
-        requests: [],
-        cancels: []
-      }
-      this.lines.push(entry.current)
+    const { current } = entry
+    if (current === undefined) return this.dial(entry, [call])
+    call.line = current
+    current.calls.push(call)
+    call.isQueued = current.state === "Open"
+  }
+
+  /** Dials, for these calls. */
+  private dial(entry: Entry, calls: Array<Call>): void {
+    const { address, edition } = entry
+    const n = this.lines.filter((line) => line.address === address).length + 1
+    const line: Line = {
+      name: `${address}${n}`,
+      address,
+      edition,
+      failsAt: this.now + dialTimeout,
+      state: "Dialing",
+      isGoingAway: false,
+      calls,
+      requests: [],
+      cancels: []
     }
-    call.line = entry.current
-    call.line.calls.push(call)
-    call.isQueued = call.line.state === "Open"
-    const preset = isNew ? this.presets.get(address) : undefined
+    entry.current = line
+    this.lines.push(line)
+    for (const call of calls) call.line = line
+    const preset = this.presets.get(address)
     if (preset === undefined) return
     this.presets.delete(address)
-    if ("how" in preset) return this.lost(call.line)
-    call.line.state = "Greeting"
-    this.say(call.line, preset.words)
+    if ("how" in preset) return this.lost(line, preset.how === "gives a closed socket")
+    line.state = "Greeting"
+    this.say(line, preset.words)
   }
 
   /** What was queued leaves. */
@@ -333,10 +344,12 @@ export class Model {
         if (line.state === "Greeting") {
           if (word._tag === "GoingAway") {
             this.note("a server that goes away is dialed")
-            return this.lost(line)
+            return this.lost(line, true)
           }
           line.state = "Open"
           entry.hasFailed = false
+          entry.backsOff = false
+          entry.hasRepeated = false
           for (const call of line.calls) call.isQueued = true
         } else if (word._tag === "GoingAway") {
           line.isGoingAway = true
@@ -372,8 +385,8 @@ export class Model {
     entry.draining.push(line)
   }
 
-  /** A dial has failed, or a connection was lost. */
-  private lost(line: Line): void {
+  /** A dial has failed, or a connection was lost. One that a peer has cut short is repeated once. */
+  private lost(line: Line, isCutShort = false): void {
     if (line.state === "Closed") return
     const entry = this.entry(line.address)
     const wasOpen = line.state === "Open"
@@ -381,6 +394,12 @@ export class Model {
     this.note(!wasOpen ? "a dial failed" : entry.current === line ? "lost" : "lost while it drained")
     entry.hasFailed = true
     this.shut(line)
+    if (!wasOpen && isCutShort && !entry.backsOff && !entry.hasRepeated) {
+      this.note("a dial was cut short, and repeated")
+      entry.hasRepeated = true
+      return this.dial(entry, calls)
+    }
+    if (!wasOpen) entry.backsOff = true
     this.leaveIfGone(entry)
     for (const call of calls) {
       if (!wasOpen) {

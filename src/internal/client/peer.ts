@@ -35,7 +35,7 @@ import { take } from "../transport/given.ts"
 import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
-import { textOf } from "../userError.ts"
+import { isReset, textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
 import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
@@ -64,8 +64,8 @@ export interface PeerOwner {
   readonly latencies: Latency
   /** A dial has succeeded: it is Active. */
   onOpen(session: ClientSession): void
-  /** A dial has failed: it is Idle again. */
-  onDialFailed(message: string): void
+  /** A dial has failed: it is Idle again. `wasCutShort` says that a peer was there, and has ended it without a reason. */
+  onDialFailed(message: string, wasCutShort: boolean): void
   /** Its connection was lost: it is Idle again, or about to go. */
   onLost(why: string): void
   /** Its server goes away: it is no longer Active. */
@@ -92,6 +92,15 @@ export const notListed = "it is no longer listed"
 
 /** What becomes of calls where contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
+
+/** Why a dial has failed. */
+interface DialFailure {
+  readonly message: string
+  /** Whether a peer was there, and has ended the connection before its version message: it may be one that goes away. */
+  readonly wasCutShort: boolean
+}
+
+const failure = (message: string, wasCutShort = false): DialFailure => ({ message, wasCutShort })
 
 interface Dial {
   fiber: Fiber.Fiber<void> | undefined
@@ -177,17 +186,17 @@ export class Peer {
         Effect.flatMap(Scope.fork(scope), (own) =>
           this.establish(dial, own).pipe(
             Effect.raceFirst(Effect.flatMap(Effect.sleep(dialTimeout), () => {
-              const failure = `no connection and version message within ${Duration.format(dialTimeout)}`
+              const late = failure(`no connection and version message within ${Duration.format(dialTimeout)}`)
               // Before it is interrupted: it may take its time to clean up, or never be done.
-              this.dialFailed(dial, Cause.fail(failure))
-              return Effect.fail(failure)
+              this.dialFailed(dial, Cause.fail(late))
+              return Effect.fail(late)
             })),
             restore,
             Effect.catchDefect((defect) => {
               const line = Effect.annotateLogs(Effect.logDebug("a dial died", Cause.die(defect)), {
                 endpoint: this.address
               })
-              return Effect.andThen(logged(line), Effect.fail(`dialing died: ${textOf(defect)}`))
+              return Effect.andThen(logged(line), Effect.fail(failure(`dialing died: ${textOf(defect)}`)))
             }),
             Effect.exit,
             Effect.flatMap((exit) => {
@@ -205,7 +214,7 @@ export class Peer {
   }
 
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
-  private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, string> {
+  private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, DialFailure> {
     const endpoint = this.owner.endpoint
     const { keepAlive, keepAliveInMemory } = this.settings
     let receiver: OnreadReceiver | undefined
@@ -216,11 +225,11 @@ export class Peer {
     })
     return dialed.pipe(
       Scope.provide(own),
-      Effect.mapError((error) => this.withoutAddress(textOf(error))),
+      Effect.mapError((error) => failure(this.withoutAddress(textOf(error)), isReset(error))),
       Effect.flatMap((duplex) =>
-        Effect.callback<void, string>((resume) => {
+        Effect.callback<void, DialFailure>((resume) => {
           const wrong = take(duplex)
-          if (wrong !== undefined) return resume(Effect.fail(`the dial of ${this.address}: ${wrong}`))
+          if (wrong !== undefined) return resume(Effect.fail(failure(`the dial of ${this.address}: ${wrong}`)))
           const session: ClientSession = new ClientSession(
             this.address,
             duplex,
@@ -237,7 +246,7 @@ export class Peer {
               },
               onGoingAway: () => this.goingAway(session),
               onOver: (why, calls) => {
-                resume(Effect.fail(why))
+                resume(Effect.fail(failure(why, session.wasCutShort)))
                 this.lost(session, own, why, calls)
               },
               onUnsent: (call, args) => this.owner.onUnsent(call, args),
@@ -277,11 +286,15 @@ export class Peer {
     this.owner.onOpen(session)
   }
 
-  private dialFailed(dial: Dial, cause: Cause.Cause<string>): void {
+  private dialFailed(dial: Dial, cause: Cause.Cause<DialFailure>): void {
     if (this.current !== dial) return
     this.current = undefined
     if (this.stats !== undefined) this.stats.dialFailures++
-    this.owner.onDialFailed(Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted"))
+    const { message, wasCutShort } = Option.getOrElse(
+      Cause.findErrorOption(cause),
+      () => failure("dialing was interrupted")
+    )
+    this.owner.onDialFailed(message, wasCutShort)
   }
 
   private goingAway(session: ClientSession): void {

@@ -102,6 +102,8 @@ export class Pool implements PeerOwner, EndpointView {
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
   private failures = 0
+  /** How many dials were repeated at once, since they were cut short, since it was last connected. */
+  private repeats = 0
   /** How many calls have failed since the last was answered; calls that were lost together count as one. */
   failuresInARow = 0
   /** Until when another loss is not worth a warning, in milliseconds of the clock. */
@@ -274,6 +276,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.refresh()
     session.isSuspect = this.failuresInARow > 0
     this.failures = 0
+    this.repeats = 0
     this.restingUntil = 0
     this.lastFailure = undefined
     this.isWarned = false
@@ -298,9 +301,10 @@ export class Pool implements PeerOwner, EndpointView {
     if (!this.gone && this.listed && !this.isDialing) this.dialOne()
   }
 
-  onDialFailed(message: string): void {
+  onDialFailed(message: string, wasCutShort: boolean): void {
     this.lastFailure = message
     this.lossKnownUntil = 0
+    if (wasCutShort && this.failures === 0 && this.repeats < this.size) return this.dialAgain(message)
     const now = nowMillis(this.settings.clock)
     const known = this.isWarned || now < this.absentUntil
     this.isWarned ||= !known
@@ -440,6 +444,19 @@ export class Pool implements PeerOwner, EndpointView {
     }
     peer.dial()
     this.owner.onChange(this)
+  }
+
+  /**
+   * A dial was cut short. A server that goes away does that to whoever connects to it just then, while others that share
+   * its address take the next dial, or the one that is started in its place. Nothing was sent, so those who wait for it
+   * wait for another. Once for each connection: a peer that closes every one must not be dialed for ever.
+   */
+  private dialAgain(message: string): void {
+    this.repeats++
+    this.owner.onTrouble()
+    this.log("Debug", "a dial was cut short, and is repeated", message)
+    // A logger may call, which dials, or close the Connection.
+    if (this.listed && !this.gone && this.missing > 0) this.dialOne()
   }
 
   /** Where connections are opened ahead of need, dials those that are missing: now, or when the backoff is over. */

@@ -34,7 +34,7 @@ import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTick
 import { DeadlineTimer } from "../timer.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
-import { textOf } from "../userError.ts"
+import { isReset, textOf } from "../userError.ts"
 import { type Call, writeLead } from "./call.ts"
 import type { Latency } from "./latency.ts"
 
@@ -131,6 +131,8 @@ export class ClientSession implements TransportOwner {
   private inquiry: Inquiry | undefined = undefined
   private ready = false
   private goingAway = false
+  /** Whether the peer has ended it before its version message, and given no reason but that it goes away. */
+  wasCutShort = false
   /** Whether the owner wants to hear of the next answer: something has failed since the last. */
   isSuspect = false
   private closing = false
@@ -372,6 +374,7 @@ export class ClientSession implements TransportOwner {
       : `${this.address} closed the connection before its version message${this.refusalHint}`
     const writer = this.transport.writer
     const calls = this.pending.clear()
+    this.wasCutShort ||= !this.ready && over._tag === "Lost" && (over.error === undefined || isReset(over.error))
     const unsent = calls.some((call) => writer.isQueued(call.id)) ? writer.unsent() : undefined
     this.owner.onOver(why, calls.length)
     if (calls.length > 0) {
@@ -427,7 +430,10 @@ export class ClientSession implements TransportOwner {
     const leaves = (flags & flagGoingAway) !== 0
     if (!this.ready) {
       // It has been sent nothing: for whoever dials it, it is not there.
-      if (leaves) return this.transport.fail(new Error("it is going away"))
+      if (leaves) {
+        this.wasCutShort = true
+        return this.transport.fail(new Error("it is going away"))
+      }
       this.ready = true
       if (this.keepAlive !== undefined) {
         const now = nowMillis(this.settings.clock)
