@@ -148,13 +148,13 @@ describe("calls that wait for a replica when it is ejected", () => {
 })
 
 describe("a replica that is ejected and not connected", () => {
-  /** Ejects it, where its dial then fails, so that it has neither a connection nor a dial. */
-  const ejected = Effect.fnUntraced(function*(options?: Connection.ClientOptions) {
-    const opened = yield* open({ dialTimeout: 9500, backoff: { initial: 1, max: 1 }, ...options })
+  /** Ejects it, and breaks its connection. */
+  const ejected = Effect.gen(function*() {
+    const opened = yield* open({ keepAlive: false, backoff: { initial: 1, max: 1 } })
+    assert.equal(yield* askTimes(opened.connection, 2), "ab")
     yield* freeze
     assert.equal(yield* askTimes(opened.connection, 9), "-b-b-b-b-")
-    assert.equal(opened.first.dials, 1)
-    // Five seconds, by which time its dial has failed.
+    yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 }, dial: "hang" })
     yield* TestClock.adjust(4999)
     yield* settle
     assert.equal(yield* askTimes(opened.connection, 4), "bbbb")
@@ -165,7 +165,7 @@ describe("a replica that is ejected and not connected", () => {
 
   it.effect("is dialed when its time is up, and no call waits for that", () =>
     Effect.gen(function*() {
-      const { connection, first } = yield* ejected()
+      const { connection, first } = yield* ejected
       assert.equal(yield* askTimes(connection, 10), "bbbbbbbbbb")
       assert.equal(first.dials, 2)
       assert.equal(yield* isEjected(connection), true)
@@ -173,7 +173,7 @@ describe("a replica that is ejected and not connected", () => {
 
   it.effect("gets a single call when that has succeeded, and is used again when that is answered", () =>
     Effect.gen(function*() {
-      const { connection } = yield* ejected()
+      const { connection } = yield* ejected
       yield* TestNetwork.heal("a")
       assert.equal(yield* askTimes(connection, 1), "b")
       yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Active")
@@ -186,7 +186,7 @@ describe("a replica that is ejected and not connected", () => {
 
   it.effect("is ejected for twice as long when it connects and its call fails", () =>
     Effect.gen(function*() {
-      const { connection } = yield* ejected()
+      const { connection } = yield* ejected
       yield* TestNetwork.heal("a")
       assert.equal(yield* askTimes(connection, 1), "b")
       yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Active")
@@ -200,7 +200,7 @@ describe("a replica that is ejected and not connected", () => {
 
   it.effect("is ejected for twice as long when the dial fails", () =>
     Effect.gen(function*() {
-      const { connection, first } = yield* ejected()
+      const { connection, first } = yield* ejected
       yield* TestNetwork.fault("a", { dial: "refuse" })
       assert.equal(yield* askTimes(connection, 4), "bbbb")
       assert.equal(first.dials, 2)
@@ -214,7 +214,7 @@ describe("a replica that is ejected and not connected", () => {
 
   it.effect("is ejected for twice as long when it closes the connection before it gets a call", () =>
     Effect.gen(function*() {
-      const { connection, first } = yield* ejected()
+      const { connection, first } = yield* ejected
       // Its version.
       yield* TestNetwork.fault("a", { cutAfter: { toClient: 24 } })
       for (let i = 0; i < 4; i++) {
@@ -229,7 +229,7 @@ describe("a replica that is ejected and not connected", () => {
 
   it.effect("is waited for where no other can be reached", () =>
     Effect.gen(function*() {
-      const { connection, replicas } = yield* ejected()
+      const { connection, replicas } = yield* ejected
       yield* replicas[1]!.stop
       const calls = yield* Effect.forEach([1, 2, 3], () => fork(asked(connection)))
       yield* settle
@@ -248,12 +248,27 @@ describe("a replica that is ejected and not connected", () => {
       yield* freeze
       const call = asked(connection, { ...timeout, shardKey: 0n })
       assert.equal(yield* askTimes(connection, 1, call), "-")
-      yield* TestClock.adjust("5 seconds")
+      // Its dial fails after another second, and it is ejected for ten.
+      yield* TestClock.adjust("11 seconds")
       const asking = yield* fork(call)
       yield* settle
       assert.equal(asking.pollUnsafe(), undefined)
       yield* TestNetwork.heal("a")
       assert.equal(yield* Fiber.join(asking), "a")
+    }).pipe(onNetwork))
+})
+
+describe("a replica whose dial takes longer than calls have", () => {
+  it.effect("gets a single call as soon as it is connected, and is used again when that is answered", () =>
+    Effect.gen(function*() {
+      const { connection, first } = yield* open()
+      yield* freeze
+      assert.equal(yield* askTimes(connection, 11), "-b-b-b-b-bb")
+      yield* TestNetwork.heal("a")
+      yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Active")
+      assert.equal((yield* askTimes(connection, 2)).replaceAll("b", ""), "a")
+      assert.equal(yield* isEjected(connection), false)
+      assert.equal(first.dials, 1)
     }).pipe(onNetwork))
 })
 

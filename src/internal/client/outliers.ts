@@ -95,7 +95,12 @@ export class Outliers {
     if (ejection !== undefined) return ejection.trial === "Called" && this.renew(ejection, now)
     if (pool.failuresInARow < failures || (this.ejections.size + 1) * 2 > endpoints) return false
     const first = Math.min(duration, maxDuration)
-    this.ejections.set(pool, { duration: first, until: now + first, trial: "None" })
+    // A dial that is under way is its trial: where it only takes longer than calls have, its time is up when it is there.
+    this.ejections.set(pool, {
+      duration: first,
+      until: now + first,
+      trial: pool.state === "Dialing" ? "Dialed" : "None"
+    })
     return true
   }
 

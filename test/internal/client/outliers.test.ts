@@ -11,14 +11,18 @@ const maxDuration = 25
 /** Endpoints of which some are listed, and calls to them, as a client has them. */
 class World {
   readonly outliers = new Outliers({ failures, duration, maxDuration, ejectsShards: true })
-  readonly pools = ["a", "b", "c", "d", "e"].map((address) => ({ address, failuresInARow: 0 }))
+  readonly pools = ["a", "b", "c", "d", "e"].map((address) => ({
+    address,
+    failuresInARow: 0,
+    state: "Active"
+  }))
   now = 0
   /** How many are listed: the first ones. */
   listed = this.pools.length
   /** What is to be avoided, asked for again only where something is said to have changed, as a client does it. */
   private avoided: Set<string> | undefined = undefined
 
-  /** It looks at the address and the failures of a Pool, and at nothing else. */
+  /** It looks at the address, the failures and the state of a Pool, and at nothing else. */
   pool(index: number): Pool {
     return this.pools[index % this.listed] as unknown as Pool
   }
@@ -33,7 +37,8 @@ class World {
     return this.avoided
   }
 
-  fail(pool: Pool): boolean {
+  fail(pool: Pool, isDialing: boolean): boolean {
+    Object.assign(pool, { state: isDialing ? "Dialing" : "Active" })
     pool.failuresInARow++
     return this.changes(this.outliers.failed(pool, this.listed, this.now))
   }
@@ -84,7 +89,7 @@ interface Known {
 
 const which = fc.nat(4)
 const step = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ _tag: fc.constant("fail" as const), which }) },
+  { weight: 8, arbitrary: fc.record({ _tag: fc.constant("fail" as const), which, isDialing: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("answer" as const), which }) },
   // One that is called though it is left alone, where a balancer has no other, or one that is not.
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("send" as const), which, isForced: fc.boolean() }) },
@@ -110,12 +115,13 @@ describe("endpoints that are left alone", () => {
                 ? pool.failuresInARow + 1 >= failures && (known.size + 1) * 2 <= world.listed
                 : before.isTried
               if (before === undefined && pool.failuresInARow + 1 >= failures && !isChange) seen.full++
-              assert.equal(world.fail(pool), isChange)
+              assert.equal(world.fail(pool, step.isDialing), isChange)
               if (!isChange) break
               const next = before === undefined ? duration : Math.min(before.duration * 2, maxDuration)
               if (before !== undefined) seen.doubled++
               if (next === maxDuration) seen.longest++
-              known.set(pool, { duration: next, until: world.now + next, isTried: false, isDialed: false })
+              const isDialed = before === undefined && step.isDialing
+              known.set(pool, { duration: next, until: world.now + next, isTried: false, isDialed })
               break
             }
             case "answer": {
