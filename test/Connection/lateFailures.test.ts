@@ -3,10 +3,11 @@
  * timers are a little earlier than ours.
  */
 import { describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Schedule, type Scope } from "effect"
+import { Clock, Duration, Effect, Fiber, Schedule, type Scope } from "effect"
 import { Balancer, type CallError, Component, Connection, Deadline, MethodKey, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { Rpc, RpcGroup } from "effect/rpc"
+import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { encodeErrorChain, plainError } from "../../src/internal/protocol/errorChain.ts"
 import { clientOver } from "../Component/support.ts"
@@ -14,7 +15,7 @@ import { byHand } from "../support/byHand.ts"
 import { clockThat } from "../support/clock.ts"
 import { component, echo } from "../support/networks.ts"
 import { message, messagesOf } from "../support/raw.ts"
-import { startInMemory } from "./support.ts"
+import { askSlowly, settle, startInMemory } from "./support.ts"
 
 const nothing = new Uint8Array()
 const timeUp = { message: "context deadline exceeded", identity: "(context:context.deadlineExceededError{})" }
@@ -145,6 +146,24 @@ describe("a call", () => {
           assert.equal(error._tag, tag)
         }))
     ))
+
+  it.effect("counts also where its server is told a part of a microsecond less than it has", () =>
+    alone(Effect.gen(function*() {
+      const replicas = yield* Effect.forEach(["a", "b"], startInMemory)
+      const connection = yield* Connection.make(Resolver.constant(...replicas.map(({ endpoint }) => endpoint)), {
+        outlierEjection: { failures: 1 }
+      })
+      const calling = yield* Effect.forkChild(
+        Effect.flip(askSlowly(connection, { timeout: Duration.nanos(1_000_000_700n) })),
+        { startImmediately: true }
+      )
+      yield* settle
+      // The server's time is up, and ours is not yet.
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.equal((yield* Fiber.join(calling))._tag, "DeadlineExceeded")
+      assert.equal((yield* connection.state).endpoints[0]!.isEjected, true)
+    })))
 
   it.live("without a deadline ends with what its handler met", () =>
     alone(Effect.gen(function*() {
