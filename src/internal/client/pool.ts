@@ -52,6 +52,8 @@ export interface PoolOwner {
   onOpen(pool: Pool): void
   /** Its servers say something else of their health. */
   onHealth(pool: Pool): void
+  /** It could not be dialed, and those who wait for that are about to hear of it. */
+  onFailed(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
   /** It could not be dialed, or a connection was lost or goes away: it may be listed no longer. */
@@ -97,6 +99,8 @@ export class Pool implements PeerOwner, EndpointView {
   private only: ClientSession | undefined = undefined
   /** Whose turn it is of those, where they are equal. */
   private turn = 0
+  /** The number of its last failed dial among those of all endpoints; 0 where it was connected since. */
+  failureNumber = 0
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
   private failures = 0
@@ -192,7 +196,7 @@ export class Pool implements PeerOwner, EndpointView {
 
   /** Until when it is left alone, in milliseconds of the clock; 0 where a connection is open, or being dialed. */
   get backoffUntil(): number {
-    return this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
+    return this.restingUntil === 0 || this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
   }
 
   private get isDialing(): boolean {
@@ -306,6 +310,7 @@ export class Pool implements PeerOwner, EndpointView {
       this.restingUntil = now + Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
       this.failures++
     }
+    if (this.listed && !this.isOpen && !this.isDialing) this.owner.onFailed(this)
     this.noteBackoff()
     this.owner.onChange(this)
     // Never at once: what fails at once would be dialed for ever in this turn.
