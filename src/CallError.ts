@@ -27,6 +27,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { listFailures } from "./internal/failures.ts"
 import * as Identities from "./internal/protocol/identities.ts"
 import { attempt } from "./internal/userError.ts"
 
@@ -101,7 +102,7 @@ const unreachableFields = {
  * recently that it is not tried again yet.
  *
  * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
- * - `message`: all of them, why the resolver has no endpoints or fewer than there should be, where it says so, and why
+ * - `message`: the first 20 of them and how many more there are, why the resolver has no endpoints or fewer than there should be, where it says so, and why
  *   it failed, if it did the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
@@ -123,14 +124,14 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-call/Un
   }
 
   /**
-   * The error of these attempts, with a message that names each of them.
+   * The error of these attempts, with a message that names each of them, up to 20, and how many more there are.
    *
    * @since 0.1.0
    */
   static fromAttempts(attempts: ReadonlyArray<{ readonly endpoint: string; readonly message: string }>): Unreachable {
     const message = attempts.length === 0
       ? "unreachable: there are no endpoints"
-      : `unreachable: ${attempts.map(({ endpoint, message }) => `${endpoint}: ${message}`).join("; ")}`
+      : `unreachable: ${listFailures(attempts)}`
     return new Unreachable({ message, attempts })
   }
 }

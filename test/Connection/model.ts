@@ -44,6 +44,8 @@ interface Call {
   isQueued: boolean
   /** How it has ended. */
   end: string | undefined
+  /** The number of the last failed dial before it began; those that have failed since count as tried, whoever has dialed. */
+  readonly since: number
   readonly tried: Set<string>
   /** The endpoints that an `Unreachable` names. */
   readonly failed: Set<string>
@@ -72,8 +74,8 @@ interface Entry {
   isListed: boolean
   /** Whether its last dial failed, or its last connection was lost. */
   hasFailed: boolean
-  /** Whether a dial has failed since it was last connected, and whether one was repeated that was cut short. */
-  backsOff: boolean
+  /** The number of its last failed dial, 0 where it was connected since; and whether one was repeated that was cut short. */
+  failure: number
   hasRepeated: boolean
   /** What is being dialed or used. */
   current: Line | undefined
@@ -122,6 +124,8 @@ export class Model {
   /** The calls that wait for other endpoints, in the order in which they came to that. */
   private waiting: Array<Call> = []
   private readonly cuts: Array<Line> = []
+  /** How many dials have failed. */
+  private failures = 0
   /** What arrives when the turn ends, after requests have left. */
   private readonly underway: Array<() => void> = []
 
@@ -139,6 +143,7 @@ export class Model {
           line: undefined,
           isQueued: false,
           end: undefined,
+          since: waitForReady ? Infinity : this.failures,
           tried: new Set(),
           failed: new Set(),
           losses: new Map()
@@ -233,7 +238,7 @@ export class Model {
           edition,
           isListed: true,
           hasFailed: false,
-          backsOff: false,
+          failure: 0,
           hasRepeated: false,
           current: undefined,
           draining: []
@@ -275,9 +280,14 @@ export class Model {
     call.line = undefined
     if (this.closed) return this.end(call, "Closed, not executed")
     const may = call.only === undefined ? this.listed : this.listed.filter((address) => address === call.only)
-    const address = may.find((address) => !call.tried.has(address))
+    const hasFailed = (address: string) => (this.table.get(address)?.failure ?? 0) > call.since
+    const address = may.find((address) => !call.tried.has(address) && !hasFailed(address))
     if (address === undefined) {
-      if (!call.waitForReady) return this.end(call, ["Unreachable", ...call.failed].join(" "))
+      if (!call.waitForReady) {
+        if (may.some((address) => !call.failed.has(address))) this.note("unreachable by what others have dialed")
+        const failed = new Set([...call.failed, ...this.listed.filter(hasFailed)])
+        return this.end(call, ["Unreachable", ...[...failed].toSorted()].join(" "))
+      }
       if (may.length === 0) return void this.waiting.push(call)
       // There is no backoff that it might wait for.
       call.tried.clear()
@@ -348,7 +358,7 @@ export class Model {
           }
           line.state = "Open"
           entry.hasFailed = false
-          entry.backsOff = false
+          entry.failure = 0
           entry.hasRepeated = false
           for (const call of line.calls) call.isQueued = true
         } else if (word._tag === "GoingAway") {
@@ -394,16 +404,16 @@ export class Model {
     this.note(!wasOpen ? "a dial failed" : entry.current === line ? "lost" : "lost while it drained")
     entry.hasFailed = true
     this.shut(line)
-    if (!wasOpen && isCutShort && !entry.backsOff && !entry.hasRepeated) {
+    if (!wasOpen && isCutShort && entry.failure === 0 && !entry.hasRepeated) {
       this.note("a dial was cut short, and repeated")
       entry.hasRepeated = true
       return this.dial(entry, calls)
     }
-    if (!wasOpen) entry.backsOff = true
+    if (!wasOpen) entry.failure = ++this.failures
     this.leaveIfGone(entry)
     for (const call of calls) {
       if (!wasOpen) {
-        call.tried.add(line.address)
+        if (entry.failure <= call.since) call.tried.add(line.address)
         call.failed.add(line.address)
         this.place(call)
       } else if (call.isQueued) {

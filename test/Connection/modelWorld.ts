@@ -425,7 +425,9 @@ export class World {
     if (Cause.hasInterruptsOnly(exit.cause)) return "interrupted"
     const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     if (error === undefined) throw Cause.squash(exit.cause)
-    if (error._tag === "Unreachable") return [error._tag, ...error.attempts.map(({ endpoint }) => endpoint)].join(" ")
+    if (error._tag === "Unreachable") {
+      return [error._tag, ...error.attempts.map(({ endpoint }) => endpoint).toSorted()].join(" ")
+    }
     if (error._tag !== "CommunicationError") return error._tag
     return `${error.reason._tag}, ${error.maybeExecuted ? "maybe" : "not"} executed`
   }

@@ -52,7 +52,9 @@ export interface PoolOwner {
   onOpen(pool: Pool): void
   /** Its servers say something else of their health. */
   onHealth(pool: Pool): void
-  /** It could not be dialed, or has no connection any more. */
+  /** It could not be dialed, and those who wait for that are about to hear of it. */
+  onFailed(pool: Pool): void
+  /** It has no connection any more. */
   onDown(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
@@ -99,6 +101,8 @@ export class Pool implements PeerOwner, EndpointView {
   private only: ClientSession | undefined = undefined
   /** Whose turn it is of those, where they are equal. */
   private turn = 0
+  /** The number of its last failed dial among those of all endpoints; 0 where it was connected since. */
+  failureNumber = 0
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
   private failures = 0
@@ -194,7 +198,7 @@ export class Pool implements PeerOwner, EndpointView {
 
   /** Until when it is left alone, in milliseconds of the clock; 0 where a connection is open, or being dialed. */
   get backoffUntil(): number {
-    return this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
+    return this.restingUntil === 0 || this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
   }
 
   private get isDialing(): boolean {
@@ -316,8 +320,8 @@ export class Pool implements PeerOwner, EndpointView {
       this.restingUntil = now + Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
       this.failures++
     }
+    if (this.listed && !this.isOpen && !this.isDialing) this.owner.onFailed(this)
     this.noteBackoff()
-    if (!this.isOpen) this.owner.onDown(this)
     this.owner.onChange(this)
     // Never at once: what fails at once would be dialed for ever in this turn.
     this.connect(1)

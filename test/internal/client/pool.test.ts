@@ -50,6 +50,7 @@ const full = Effect.gen(function*() {
     onChange: () => {},
     onOpen: () => {},
     onHealth: () => {},
+    onFailed: () => {},
     onDown: () => {},
     onBackoff: () => {},
     onTrouble: () => {},
