@@ -27,6 +27,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { listFailures } from "./internal/failures.ts"
 import * as Identities from "./internal/protocol/identities.ts"
 import { attempt } from "./internal/userError.ts"
 
@@ -101,7 +102,7 @@ const unreachableFields = {
  * recently that it is not tried again yet.
  *
  * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
- * - `message`: all of them, why the resolver has no endpoints or fewer than there should be, where it says so, and why
+ * - `message`: the first 20 of them and how many more there are, why the resolver has no endpoints or fewer than there should be, where it says so, and why
  *   it failed, if it did the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
@@ -123,14 +124,14 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-call/Un
   }
 
   /**
-   * The error of these attempts, with a message that names each of them.
+   * The error of these attempts, with a message that names each of them, up to 20, and how many more there are.
    *
    * @since 0.1.0
    */
   static fromAttempts(attempts: ReadonlyArray<{ readonly endpoint: string; readonly message: string }>): Unreachable {
     const message = attempts.length === 0
       ? "unreachable: there are no endpoints"
-      : `unreachable: ${attempts.map(({ endpoint, message }) => `${endpoint}: ${message}`).join("; ")}`
+      : `unreachable: ${listFailures(attempts)}`
     return new Unreachable({ message, attempts })
   }
 }
@@ -142,6 +143,10 @@ const deadlineExceededFields = {
 /**
  * The call's deadline passed before its answer came. The handler may have run, in part or to its end; it is interrupted at the deadline
  * too.
+ *
+ * So ends, too, a call whose server is the first to say so: with an error that contains `context.DeadlineExceeded`, also one that wraps it,
+ * when the call's time is up (or as good as up, by the 0.1 % that two clocks may be apart); or, at any time, with that error alone. A handler
+ * that had less time than its caller, and fails with an error that wraps this, is a {@link RemoteError}.
  *
  * Source: `context.DeadlineExceeded` of Go.
  *

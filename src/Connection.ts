@@ -134,11 +134,15 @@ export interface ClientOptions {
     readonly burst?: number | undefined
   } | undefined
   /**
-   * When an endpoint is left alone though it can be connected to: after `failures` failures in a row, which are calls whose time was up and
-   * connections that were lost under calls, for `duration`. Then it gets single calls, each some time after the other, until one is answered;
-   * one that fails doubles the time, up to `maxDuration`. Never more than half of the endpoints are left alone, and one of them is used where there is
-   * no other. Default: 5, 5 seconds, 30 seconds; `false` turns it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it
-   * is given: its calls then fail with `Unreachable` at once.
+   * When an endpoint is ejected, that is, left alone: after `failures` failures in a row, for `duration`. A failure is a
+   * call whose time was up, after it was sent or while it waited for the connection or for room on it; or a connection
+   * that was lost under calls. A call that its caller interrupts says nothing: give calls a `timeout`.
+   *
+   * Then the endpoint is dialed where it has no connection, and gets single calls, each some time after the other, until
+   * one is answered; what fails of that doubles the time, up to `maxDuration`. Never more than half of the endpoints are
+   * ejected, and no call waits for one of them that could go elsewhere. Default: 5, 5 seconds, 30 seconds; `false` turns
+   * it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it is given: its calls then fail
+   * with `Unreachable` at once.
    */
   readonly outlierEjection?:
     | {
@@ -180,7 +184,11 @@ export interface ClientOptions {
    * does not. Not for the keys of `Balancer.sharded`, which have no other endpoint. Default: none, and nobody is asked.
    */
   readonly health?: string | undefined
-  /** How long connecting, the TLS handshake and the peer's version message may take together. Default: 5 seconds. */
+  /**
+   * How long connecting, the TLS handshake and the peer's version message may take together. Calls of one endpoint
+   * share a dial. It goes on for the calls to come where theirs is the shorter time, or they are interrupted.
+   * Default: 5 seconds.
+   */
   readonly dialTimeout?: Duration.Input | undefined
   /**
    * How long an endpoint is left alone after a failed dial: `initial`, multiplied by `factor` for each further failure up to `max`, and
@@ -198,7 +206,7 @@ export interface ClientOptions {
  * What a Connection has to do with one endpoint.
  *
  * - `Idle`: no socket; the next call that is sent here dials, or the Connection does by itself where it is `eager`.
- * - `Dialing`: a socket is being opened, and calls wait for it.
+ * - `Dialing`: a socket is being opened. Calls wait for it; it is opened for later ones where they are given up.
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
  *   again by the next call that is sent here, or at once where the Connection is `eager`.

@@ -8,6 +8,7 @@ import * as Random from "effect/Random"
 import type { Balancer, EndpointView, PickOptions } from "../Balancer.ts"
 import { Unreachable } from "../CallError.ts"
 import type { Endpoint } from "../Endpoint.ts"
+import { freeOf, isAvoiding } from "./balancer/free.ts"
 import { effectOf, unexpected } from "./guard.ts"
 
 /**
@@ -84,6 +85,9 @@ export const allAvoided = "every endpoint was tried, is in backoff or is left al
 export const notAShardKey = (shardKey: bigint): string =>
   `shard key ${String(shardKey)} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
 
+/** So many endpoints in turn are looked at before it is asked which are left, where the set to avoid can say that. */
+const longestSearch = 16
+
 // Endpoints that have gone are remembered up to this many, so that a rotation survives lists that come and go.
 const rememberedAddresses = 1024
 
@@ -98,6 +102,7 @@ export const roundRobin = (): ImmediateBalancer => {
   let next = 0
   let picks = 0
   const lastPicks = new Map<string, number>() // by address, as of the last update
+  let indices: Map<string, number> | undefined // by address, where they were asked for since the last update
 
   const take = (index: number): Endpoint | undefined => {
     pickedAt[index] = ++picks
@@ -105,8 +110,26 @@ export const roundRobin = (): ImmediateBalancer => {
     return endpoints[index]
   }
 
+  /** The next one of those that are left, where most are to be avoided: to look at all would take long for many calls. */
+  const takeLeft = (left: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
+    const count = endpoints.length
+    indices ??= new Map(endpoints.map(({ address }, index) => [address, index]))
+    let best = -1
+    let fewest = count
+    for (const address of left) {
+      const index = indices.get(address)
+      if (index === undefined) continue
+      const steps = index < next ? index + count - next : index - next
+      if (steps >= fewest || avoid.has(address)) continue
+      best = index
+      fewest = steps
+    }
+    return best === -1 ? undefined : take(best)
+  }
+
   return make(
     (update) => {
+      indices = undefined
       endpoints.forEach(({ address }, index) => {
         lastPicks.delete(address) // entered anew at the end, the map is in the order of departure
         lastPicks.set(address, pickedAt[index] ?? 0)
@@ -125,12 +148,14 @@ export const roundRobin = (): ImmediateBalancer => {
     ({ avoid }) => {
       const count = endpoints.length
       if (count === 0) return undefined
-      if (avoid.size === 0) return take(next)
-      for (let step = 0, index = next; step < count; step++, index = index + 1 === count ? 0 : index + 1) {
+      const left = isAvoiding(avoid) ? avoid : undefined
+      if (left === undefined && avoid.size === 0) return take(next)
+      const search = left === undefined ? count : Math.min(count, longestSearch)
+      for (let step = 0, index = next; step < search; step++, index = index + 1 === count ? 0 : index + 1) {
         const endpoint = endpoints[index]
         if (endpoint !== undefined && !avoid.has(endpoint.address)) return take(index)
       }
-      return undefined
+      return left === undefined || search === count ? undefined : takeLeft(left[freeOf](), left)
     },
     () => endpoints.length === 0 ? noEndpoints : allAvoided
   )

@@ -71,6 +71,22 @@ const isType = (u: unknown): u is string => typeof u === "string" && u !== ""
 /** What an error says is its cause; undefined where there is none. */
 export const causeOf = (error: unknown): unknown => attempt(() => isError(error) ? error.cause : undefined, undefined)
 
+/** What `node:net` and `node:tls` say where the peer has ended a connection without a word. */
+const resets: ReadonlySet<unknown> = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED"])
+
+/** Whether an error says that the peer has reset the connection: it itself, what caused it, or one of several attempts. */
+export const isReset = (error: unknown): boolean =>
+  attempt(() => {
+    let current = error
+    for (let left = maxLinks; left > 0 && isObject(current); left--) {
+      const attempts: unknown = Reflect.get(current, "errors")
+      const all = Array.isArray(attempts) ? [current, ...attempts.slice(0, maxLinks)] : [current]
+      if (all.some((error) => isObject(error) && resets.has(Reflect.get(error, "code")))) return true
+      current = Reflect.get(current, "cause")
+    }
+    return false
+  }, false)
+
 /** Whether an error is one of a class. Of a proxy, the check itself may throw. */
 export const isInstance = <A>(error: unknown, of: abstract new(...args: never) => A): error is A =>
   attempt(() => error instanceof of, false)

@@ -145,7 +145,7 @@ describe("interrupting a call", () => {
       yield* until(() => counts.interrupted === 1)
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
-  it.effect("while its connection is being dialed calls the dial off, if nobody else waits for it", () =>
+  it.effect("while its connection is being dialed lets the dial go on, until the Connection is closed", () =>
     Effect.gen(function*() {
       const dialing = yield* Deferred.make<void>()
       const calledOff = yield* Deferred.make<void>()
@@ -159,12 +159,11 @@ describe("interrupting a call", () => {
       const second = yield* Effect.forkChild(connection.call(echo, nothing), { startImmediately: true })
       yield* Deferred.await(dialing)
       yield* Fiber.interrupt(first)
+      yield* Fiber.interrupt(second)
       assert.deepEqual((yield* connection.state).endpoints.map(({ state }) => state), ["Dialing"])
       assert.equal(yield* Deferred.isDone(calledOff), false)
-      yield* Fiber.interrupt(second)
+      yield* connection.close
       yield* Deferred.await(calledOff)
-      const { inBackoff, state } = (yield* connection.state).endpoints[0]!
-      assert.deepEqual({ inBackoff, state }, { inBackoff: false, state: "Idle" })
     }).pipe(Effect.scoped))
 })
 

@@ -4,14 +4,20 @@ import { Connection, Deadline, type Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { eachNetwork } from "../support/networks.ts"
-import { type Raw, rawServer } from "../support/raw.ts"
+import type { Socket } from "node:net"
+import { bytesOf, eachNetwork, tcp } from "../support/networks.ts"
+import { message, messagesOf, type Raw, rawServer, version } from "../support/raw.ts"
 import { ask, counted, elapse, settle, startInMemory, startOn, until } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
 const connectTo = (endpoints: ReadonlyArray<Endpoint.Endpoint>, options?: Connection.ClientOptions) =>
   Connection.make(Resolver.constant(...endpoints), options)
+
+const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+
+/** An accepted connection is a socket. */
+const reset = (raw: Raw) => void (raw.socket as Socket).resetAndDestroy()
 
 const startAll = (...names: ReadonlyArray<string>) => Effect.forEach(names, startInMemory)
 
@@ -95,48 +101,111 @@ describe("a dial", () => {
       assert.match(error.attempts[0]!.message, /within 70ms/)
     }).pipe(onNetwork))
 
-  it.live("is abandoned, and its socket closed, when the last of its callers is interrupted", () =>
+  it.effect("goes on for the calls to come when those that wait for it are interrupted, or have no time left", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const endpoint = counted(a.endpoint)
+      yield* TestNetwork.fault("a", { dial: "hang" })
+      const connection = yield* connectTo([endpoint])
+      const interrupted = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* settle
+      yield* Fiber.interrupt(interrupted)
+      // Each has less time than the dial takes.
+      for (let i = 0; i < 10; i++) {
+        const late = yield* Effect.forkChild(Effect.flip(ask(connection, { timeout: "100 millis" })), {
+          startImmediately: true
+        })
+        assert.equal(yield* elapse(late, 100), 100)
+        assert.equal((yield* Fiber.join(late))._tag, "DeadlineExceeded")
+      }
+      assert.equal((yield* connection.state).endpoints[0]!.state, "Dialing")
+      yield* TestNetwork.heal("a")
+      yield* settle
+      // Nobody waited for it, and it is there.
+      assert.equal((yield* connection.state).endpoints[0]!.state, "Active")
+      assert.equal(yield* ask(connection, { timeout: "100 millis" }), "a")
+      assert.deepEqual([endpoint.dials, a.accepted], [1, 1])
+    }).pipe(onNetwork))
+
+  it.effect("ends at dialTimeout also when nobody waits for it, and counts for the backoff", () =>
+    Effect.gen(function*() {
+      const a = yield* startInMemory("a")
+      const endpoint = counted(a.endpoint)
+      yield* TestNetwork.fault("a", { blackHole: true })
+      const connection = yield* connectTo([endpoint], { backoff: { initial: "1 second", jitter: 0 } })
+      const call = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* settle
+      yield* Fiber.interrupt(call)
+      yield* TestClock.adjust("5 seconds")
+      yield* settle
+      const { endpoints: [state] } = yield* connection.state
+      assert.deepEqual([state!.state, state!.inBackoff], ["Idle", true])
+      assert.match(state!.lastFailure!, /no connection and version message within 5s/)
+      assert.equal((yield* Effect.flip(ask(connection)))._tag, "Unreachable")
+      assert.equal(endpoint.dials, 1)
+      // Its socket has been closed: the other end sees that when it sees anything.
+      yield* TestNetwork.heal("a")
+      yield* until(() => a.open === 0)
+      yield* TestClock.adjust("1 second")
+      assert.equal(yield* ask(connection), "a")
+    }).pipe(onNetwork))
+
+  it.live("ends, and its socket is closed, when the Connection closes", () =>
     Effect.gen(function*() {
       const accepted: Array<Raw> = []
       const endpoint = yield* rawServer((raw) => void accepted.push(raw))
-      const connection = yield* connectTo([endpoint])
-      const calls = yield* Effect.forEach(
-        [1, 2, 3],
-        () => Effect.forkChild(ask(connection), { startImmediately: true })
-      )
-      // Connected, and our version has come; the server's never will.
-      yield* until(() => accepted[0] !== undefined && accepted[0].received().length > 0)
-      yield* Fiber.interrupt(calls[0]!)
-      yield* Fiber.interrupt(calls[1]!)
-      yield* settle
-      assert.equal(accepted[0]!.socket.readableEnded, false)
-      assert.equal((yield* connection.state).endpoints[0]!.state, "Dialing")
-      yield* Fiber.interrupt(calls[2]!)
-      assert.equal((yield* connection.state).endpoints[0]!.state, "Idle")
-      yield* accepted[0]!.closed
-      // No failure of the endpoint, so no backoff: the next call dials at once.
-      assert.deepEqual((yield* connection.state).endpoints[0]!.inBackoff, false)
-      const next = yield* Effect.forkChild(ask(connection), { startImmediately: true })
-      yield* until(() => accepted.length === 2)
-      yield* Fiber.interrupt(next)
+      for (const waits of [true, false]) {
+        const connection = yield* connectTo([endpoint])
+        const call = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
+        const raw = yield* Effect.andThen(until(() => accepted.length > 0), Effect.sync(() => accepted.pop()!))
+        // Connected, and our version has come; the server's never will.
+        yield* until(() => raw.received().length > 0)
+        if (!waits) yield* Fiber.interrupt(call)
+        yield* settle
+        assert.equal(raw.socket.readableEnded, false)
+        yield* connection.close
+        yield* raw.closed
+        if (!waits) continue
+        const error = yield* Fiber.join(call)
+        assert.ok(error._tag === "CommunicationError", error._tag)
+        assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Closed", false])
+      }
     }))
 
-  it.live("is abandoned when the last of its callers has no time left, and when the Connection closes", () =>
+  for (
+    const [how, end] of [
+      ["ends", (raw: Raw) => void raw.socket.end()],
+      ["resets", reset]
+    ] as const
+  ) {
+    it.live(`that a server ${how} before its version message, as one that goes away may, is made once more at once`, () =>
+      Effect.gen(function*() {
+        const accepted: Array<Raw> = []
+        const endpoint = yield* rawServer((raw) => {
+          if (accepted.push(raw) === 1) return end(raw)
+          raw.write(version)
+        })
+        const connection = yield* connectTo([endpoint], { backoff: { initial: "1 minute" } })
+        const calls = yield* Effect.forEach([1, 2, 3], () => fork(ask(connection)))
+        yield* until(() => accepted.length === 2 && messagesOf(accepted[1]!.received()).length === 4)
+        for (const id of [1, 2, 3]) accepted[1]!.write(message(id, 2, bytesOf("a")))
+        for (const call of calls) assert.equal(yield* Fiber.join(call), "a")
+        assert.equal(accepted.length, 2)
+      }))
+  }
+
+  it.live("that is cut short is not made again for ever: the call goes on to the next endpoint", () =>
     Effect.gen(function*() {
-      const accepted: Array<Raw> = []
-      const endpoint = yield* rawServer((raw) => void accepted.push(raw))
-      const connection = yield* connectTo([endpoint])
-      const late = yield* Effect.flip(ask(connection, { timeout: "30 millis" }))
-      assert.equal(late._tag, "DeadlineExceeded")
-      yield* until(() => accepted.length === 1)
-      yield* accepted[0]!.closed
-      const call = yield* Effect.forkChild(Effect.flip(ask(connection)), { startImmediately: true })
-      yield* until(() => accepted.length === 2)
-      yield* connection.close
-      const error = yield* Fiber.join(call)
-      assert.ok(error._tag === "CommunicationError", error._tag)
-      assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Closed", false])
-      yield* accepted[1]!.closed
+      const b = yield* startOn(tcp)("b")
+      let accepted = 0
+      const endpoint = yield* rawServer((raw) => {
+        accepted++
+        reset(raw)
+      })
+      const connection = yield* connectTo([endpoint, b.endpoint], { backoff: { initial: 0 } })
+      for (let i = 0; i < 5; i++) assert.equal(yield* ask(connection), "b")
+      // Once more at first. From then on it is one that fails, and is dialed once in its turn.
+      assert.equal(accepted, 2 + 4)
     }))
 
   it.effect("does not end with the deadline or the interruption of the call that started it", () =>

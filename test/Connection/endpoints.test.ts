@@ -258,6 +258,21 @@ describe("a list of endpoints", () => {
       yield* until(() => a!.open === 0)
     }).pipe(onNetwork))
 
+  it.effect("that drops an endpoint abandons its dial also when nobody waits for it", () =>
+    Effect.gen(function*() {
+      const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
+      yield* TestNetwork.fault("a", { blackHole: true })
+      const { connection, list } = yield* connectToListed([a!])
+      const call = yield* Effect.forkChild(ask(connection), { startImmediately: true })
+      yield* until(() => a!.accepted === 1)
+      yield* Fiber.interrupt(call)
+      assert.equal(yield* stateOf(connection, a!), "Dialing")
+      yield* list(b!)
+      assert.equal(yield* stateOf(connection, a!), undefined)
+      yield* TestNetwork.heal("a")
+      yield* until(() => a!.open === 0)
+    }).pipe(onNetwork))
+
   it.effect("that becomes empty while an endpoint is dialed fails the calls that wait", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")

@@ -232,12 +232,30 @@ describe("a client whose server goes away", () => {
 })
 
 describe("a server that goes away before it has been sent anything", () => {
-  it.effect("is one that could not be dialed: the call goes elsewhere", () =>
+  it.effect("is dialed again at once, since another one may be there: no call fails", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const connection = yield* connect([a.endpoint])
+      const calling = yield* fork(Effect.all([1, 2, 3].map(() => connection.call(hold, nothing)), {
+        concurrency: "unbounded"
+      }))
+      const first = yield* a.accepted(goingAway)
+      yield* first.closed
+      const second = yield* a.accepted()
+      const requests = [1, 2, 3].map((id) => request(id, hold, nothing))
+      yield* receives(second, clientVersion, ...requests)
+      for (const id of [1, 2, 3]) second.write(message(id, 2, bytesOf("done")))
+      assert.deepEqual((yield* Fiber.join(calling)).map(textOf), ["done", "done", "done"])
+      assert.equal((yield* stateOf(connection))?.lastFailure, undefined)
+    }).pipe(onNetwork))
+
+  it.effect("is one that could not be dialed where it says so once more: the call goes elsewhere", () =>
     Effect.gen(function*() {
       const b = yield* startInMemory("b")
       const a = yield* byHand("a")
       const connection = yield* connect([a.endpoint, b.endpoint])
       const asking = yield* fork(Effect.replicateEffect(ask(connection), 2))
+      yield* a.accepted(goingAway)
       const raw = yield* a.accepted(goingAway)
       assert.deepEqual(yield* Fiber.join(asking), ["b", "b"])
       yield* raw.closed
@@ -255,6 +273,7 @@ describe("a server that goes away before it has been sent anything", () => {
       const a = yield* byHand("a")
       const connection = yield* connect([a.endpoint])
       const asking = yield* fork(Effect.flip(ask(connection)))
+      yield* a.accepted(goingAway)
       yield* a.accepted(goingAway)
       const error = yield* Fiber.join(asking)
       assert.ok(error._tag === "Unreachable")

@@ -298,20 +298,6 @@ describe("the states of a connection are logged at debug", () => {
   )
 
   it.effect(
-    "when a dial is given up",
-    logged((log) =>
-      Effect.gen(function*() {
-        yield* TestNetwork.fault("a", { dial: "hang" })
-        const connection = yield* connectTo(yield* TestNetwork.endpoint("a"))
-        const call = yield* Effect.forkChild(ask(connection), { startImmediately: true })
-        yield* settle
-        yield* Fiber.interrupt(call)
-        assert.deepEqual(messages(log), ["an endpoint is dialed", "a dial was given up"])
-      })
-    )
-  )
-
-  it.effect(
     "when it is back after an outage",
     logged((log) =>
       Effect.gen(function*() {

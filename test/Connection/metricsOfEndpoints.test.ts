@@ -216,7 +216,7 @@ describe("dials that fail are counted", () => {
   )
 
   it.effect(
-    "but not those that nobody waits for any more",
+    "also those that nobody waits for any more, when they have failed",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* TestNetwork.fault("a", { dial: "hang" })
@@ -224,8 +224,12 @@ describe("dials that fail are counted", () => {
         const call = yield* fork(connection.call(echo, nothing))
         yield* untilDialing(connection)
         yield* Fiber.interrupt(call)
+        yield* TestClock.adjust("4999 millis")
         yield* settle
         assert.deepEqual(failures(metrics), [0])
+        yield* TestClock.adjust("1 millis")
+        yield* settle
+        assert.deepEqual(failures(metrics), [1])
       })
     )
   )

@@ -44,6 +44,8 @@ interface Call {
   isQueued: boolean
   /** How it has ended. */
   end: string | undefined
+  /** The number of the last failed dial before it began; those that have failed since count as tried, whoever has dialed. */
+  readonly since: number
   readonly tried: Set<string>
   /** The endpoints that an `Unreachable` names. */
   readonly failed: Set<string>
@@ -72,6 +74,9 @@ interface Entry {
   isListed: boolean
   /** Whether its last dial failed, or its last connection was lost. */
   hasFailed: boolean
+  /** The number of its last failed dial, 0 where it was connected since; and whether one was repeated that was cut short. */
+  failure: number
+  hasRepeated: boolean
   /** What is being dialed or used. */
   current: Line | undefined
   /** Connections that only finish their calls. */
@@ -119,6 +124,8 @@ export class Model {
   /** The calls that wait for other endpoints, in the order in which they came to that. */
   private waiting: Array<Call> = []
   private readonly cuts: Array<Line> = []
+  /** How many dials have failed. */
+  private failures = 0
   /** What arrives when the turn ends, after requests have left. */
   private readonly underway: Array<() => void> = []
 
@@ -136,6 +143,7 @@ export class Model {
           line: undefined,
           isQueued: false,
           end: undefined,
+          since: waitForReady ? Infinity : this.failures,
           tried: new Set(),
           failed: new Set(),
           losses: new Map()
@@ -154,7 +162,7 @@ export class Model {
         this.line(action.line).state = "Greeting"
         return this.say(this.line(action.line), action.words)
       case "Refuse":
-        return this.lost(this.line(action.line))
+        return this.lost(this.line(action.line), action.how === "gives a closed socket")
       case "Preset":
         this.presets.set(action.address, action.as)
         return
@@ -164,7 +172,7 @@ export class Model {
         this.cuts.push(this.line(action.line))
         return
       case "Hangup":
-        this.underway.push(() => this.lost(this.line(action.line)))
+        this.underway.push(() => this.lost(this.line(action.line), true))
         return
       case "Pass":
         return this.pass(this.now + action.millis)
@@ -175,7 +183,7 @@ export class Model {
 
   /** The turn ends, and what was sent in it arrives. */
   rest(): void {
-    for (const line of this.cuts.splice(0)) this.lost(line)
+    for (const line of this.cuts.splice(0)) this.lost(line, true)
     this.flush()
     // What follows from it arrives later.
     for (let arrive = this.underway.shift(); arrive !== undefined; arrive = this.underway.shift()) {
@@ -230,6 +238,8 @@ export class Model {
           edition,
           isListed: true,
           hasFailed: false,
+          failure: 0,
+          hasRepeated: false,
           current: undefined,
           draining: []
         })
@@ -270,40 +280,51 @@ export class Model {
     call.line = undefined
     if (this.closed) return this.end(call, "Closed, not executed")
     const may = call.only === undefined ? this.listed : this.listed.filter((address) => address === call.only)
-    const address = may.find((address) => !call.tried.has(address))
+    const hasFailed = (address: string) => (this.table.get(address)?.failure ?? 0) > call.since
+    const address = may.find((address) => !call.tried.has(address) && !hasFailed(address))
     if (address === undefined) {
-      if (!call.waitForReady) return this.end(call, ["Unreachable", ...call.failed].join(" "))
+      if (!call.waitForReady) {
+        if (may.some((address) => !call.failed.has(address))) this.note("unreachable by what others have dialed")
+        const failed = new Set([...call.failed, ...this.listed.filter(hasFailed)])
+        return this.end(call, ["Unreachable", ...[...failed].toSorted()].join(" "))
+      }
       if (may.length === 0) return void this.waiting.push(call)
       // There is no backoff that it might wait for.
       call.tried.clear()
       return this.place(call)
     }
     const entry = this.entry(address)
-    const isNew = entry.current === undefined
-    if (entry.current === undefined) {
-      const n = this.lines.filter((line) => line.address === address).length + 1
-      entry.current = {
-        name: `${address}${n}`,
-        address,
-        edition: entry.edition,
-        failsAt: this.now + dialTimeout,
-        state: "Dialing",
-        isGoingAway: false,
-        calls: [],
-        requests: [],
-        cancels: []
-      }
-      this.lines.push(entry.current)
+    const { current } = entry
+    if (current === undefined) return this.dial(entry, [call])
+    call.line = current
+    current.calls.push(call)
+    call.isQueued = current.state === "Open"
+  }
+
+  /** Dials, for these calls. */
+  private dial(entry: Entry, calls: Array<Call>): void {
+    const { address, edition } = entry
+    const n = this.lines.filter((line) => line.address === address).length + 1
+    const line: Line = {
+      name: `${address}${n}`,
+      address,
+      edition,
+      failsAt: this.now + dialTimeout,
+      state: "Dialing",
+      isGoingAway: false,
+      calls,
+      requests: [],
+      cancels: []
     }
-    call.line = entry.current
-    call.line.calls.push(call)
-    call.isQueued = call.line.state === "Open"
-    const preset = isNew ? this.presets.get(address) : undefined
+    entry.current = line
+    this.lines.push(line)
+    for (const call of calls) call.line = line
+    const preset = this.presets.get(address)
     if (preset === undefined) return
     this.presets.delete(address)
-    if ("how" in preset) return this.lost(call.line)
-    call.line.state = "Greeting"
-    this.say(call.line, preset.words)
+    if ("how" in preset) return this.lost(line, preset.how === "gives a closed socket")
+    line.state = "Greeting"
+    this.say(line, preset.words)
   }
 
   /** What was queued leaves. */
@@ -333,10 +354,12 @@ export class Model {
         if (line.state === "Greeting") {
           if (word._tag === "GoingAway") {
             this.note("a server that goes away is dialed")
-            return this.lost(line)
+            return this.lost(line, true)
           }
           line.state = "Open"
           entry.hasFailed = false
+          entry.failure = 0
+          entry.hasRepeated = false
           for (const call of line.calls) call.isQueued = true
         } else if (word._tag === "GoingAway") {
           line.isGoingAway = true
@@ -372,8 +395,8 @@ export class Model {
     entry.draining.push(line)
   }
 
-  /** A dial has failed, or a connection was lost. */
-  private lost(line: Line): void {
+  /** A dial has failed, or a connection was lost. One that a peer has cut short is repeated once. */
+  private lost(line: Line, isCutShort = false): void {
     if (line.state === "Closed") return
     const entry = this.entry(line.address)
     const wasOpen = line.state === "Open"
@@ -381,10 +404,16 @@ export class Model {
     this.note(!wasOpen ? "a dial failed" : entry.current === line ? "lost" : "lost while it drained")
     entry.hasFailed = true
     this.shut(line)
+    if (!wasOpen && isCutShort && entry.failure === 0 && !entry.hasRepeated) {
+      this.note("a dial was cut short, and repeated")
+      entry.hasRepeated = true
+      return this.dial(entry, calls)
+    }
+    if (!wasOpen) entry.failure = ++this.failures
     this.leaveIfGone(entry)
     for (const call of calls) {
       if (!wasOpen) {
-        call.tried.add(line.address)
+        if (entry.failure <= call.since) call.tried.add(line.address)
         call.failed.add(line.address)
         this.place(call)
       } else if (call.isQueued) {
@@ -411,8 +440,9 @@ export class Model {
     line.calls = line.calls.filter((other) => other !== call)
     if (line.calls.length > 0) return
     const entry = this.entry(line.address)
-    if (line.state === "Open" && entry.current === line) return
-    this.note(line.state === "Open" ? "drained" : "a dial was given up")
+    if (line.state !== "Open") return this.note("a dial goes on though nobody waits for it")
+    if (entry.current === line) return
+    this.note("drained")
     this.shut(line)
     this.leaveIfGone(entry)
   }

@@ -379,17 +379,6 @@ export class World {
       const isDialed = may.some((address) => table.get(address)?.state === "Dialing")
       assert.ok(may.length === 0 ? waitForReady : isDialed, `call ${number} waits for nothing`)
     }
-    // And a dial is waited for, unless it may have been beside an open connection.
-    for (const [address, { state }] of table) {
-      if (state !== "Dialing" || this.ways.connections > 1) continue
-      assert.ok(
-        pending.some((number) => {
-          const { only } = this.calls[number]!
-          return (only === undefined || only === address) && !this.lines.some((line) => this.isOn(line, number))
-        }),
-        `nobody waits for ${address}`
-      )
-    }
     assert.ok(
       endpoints.filter(({ isEjected }) => isEjected).length * 2 <= this.listed.length,
       "too many are left alone"
@@ -436,7 +425,9 @@ export class World {
     if (Cause.hasInterruptsOnly(exit.cause)) return "interrupted"
     const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     if (error === undefined) throw Cause.squash(exit.cause)
-    if (error._tag === "Unreachable") return [error._tag, ...error.attempts.map(({ endpoint }) => endpoint)].join(" ")
+    if (error._tag === "Unreachable") {
+      return [error._tag, ...error.attempts.map(({ endpoint }) => endpoint).toSorted()].join(" ")
+    }
     if (error._tag !== "CommunicationError") return error._tag
     return `${error.reason._tag}, ${error.maybeExecuted ? "maybe" : "not"} executed`
   }

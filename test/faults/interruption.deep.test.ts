@@ -112,7 +112,7 @@ describe("a call that waits for a dial", () => {
   }, [Networks.tcp, Networks.unix, Networks.mtlsOverTcp, Networks.memory])
 
   Networks.eachNetwork((network) => {
-    eachPace("is interrupted with all others that do, and the dial is given up", 50, {
+    eachPace("is interrupted with all others that do, and the dial goes on", 50, {
       around: Effect.gen(function*() {
         const { endpoint, listener } = yield* network.listen(HandlerMap.empty)
         const greeted = yield* Queue.unbounded<void>()
@@ -134,8 +134,12 @@ describe("a call that waits for a dial", () => {
             concurrency: "unbounded"
           }),
           stays: Effect.andThen(Queue.take(greeted), turns),
+          // Where it was interrupted before it dialed there is none.
           check: () =>
-            Effect.map(connection.state, ({ endpoints: [endpoint] }) => assert.equal(endpoint!.state, "Idle"))
+            Effect.map(
+              connection.state,
+              ({ endpoints: [endpoint] }) => assert.match(endpoint!.state, /^(Idle|Dialing)$/)
+            )
         }
       })
     })

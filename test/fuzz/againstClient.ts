@@ -347,21 +347,15 @@ class Visit {
     }
     await turn()
     await turn()
-    if (!closes && server.closed && !leaving && !this.isUnwanted) {
+    if (!closes && server.closed && !leaving) {
       this.fail("the client closed the connection without a reason")
     }
-  }
-
-  /** Whether nobody may have waited for the connection any more when it was there: then it is given up. */
-  private get isUnwanted(): boolean {
-    return this.input.calls.every(({ givenUp, timeout }) => givenUp === "early" || timeout === "short")
   }
 
   /** Whether the connection is to be tried, and has to be as good as new. */
   private isUsable({ closes }: Model): boolean {
     const { readyAt, stream } = this.sent
-    return this.input.probed && !this.input.blind && readyAt !== undefined && !closes && stream.partial === 0 &&
-      !this.isUnwanted
+    return this.input.probed && !this.input.blind && readyAt !== undefined && !closes && stream.partial === 0
   }
 
   /** One more call, which the server answers as it should. */

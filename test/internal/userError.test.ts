@@ -17,6 +17,7 @@ describe("whatever an error is", () => {
       assert.ok(UserError.ownTextOf(make()).length <= 65_537)
       UserError.causeOf(make())
       assert.equal(UserError.isInstance(make(), Map), false)
+      assert.equal(UserError.isReset(make()), false)
     })
 
     it(`a logger or tracer can read it: ${what}`, () => {
@@ -28,6 +29,24 @@ describe("whatever an error is", () => {
       }
     })
   }
+})
+
+describe("an error says that the peer has reset a connection", () => {
+  const reset = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" })
+  const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" })
+
+  it("by its code, by that of what caused it, and by that of one of several attempts", () => {
+    assert.equal(UserError.isReset(reset), true)
+    assert.equal(UserError.isReset(Object.assign(new Error("write EPIPE"), { code: "EPIPE" })), true)
+    assert.equal(UserError.isReset(new Error("cannot dial", { cause: new Error("TLS", { cause: reset }) })), true)
+    assert.equal(UserError.isReset(new Error("cannot dial", { cause: new AggregateError([refused, reset]) })), true)
+  })
+
+  it("and by nothing else", () => {
+    for (const error of [refused, new Error("ECONNRESET"), new AggregateError([refused]), "ECONNRESET", undefined]) {
+      assert.equal(UserError.isReset(error), false)
+    }
+  })
 })
 
 describe("the text of an error", () => {

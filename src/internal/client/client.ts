@@ -38,6 +38,7 @@ import {
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
+import { listFailures } from "../failures.ts"
 import { effectOf, notAnEffect, shown, unexpected } from "../guard.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
@@ -51,11 +52,13 @@ import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import { Changes } from "./changes.ts"
+import { Down } from "./down.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
 import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
 import { Region } from "./region.ts"
 import { Retries } from "./retry.ts"
+import { Roster } from "./roster.ts"
 import { type ClientSession, closedError } from "./session.ts"
 import type { Audience } from "./watch.ts"
 
@@ -94,7 +97,10 @@ interface Pick {
 
 /** What a call has been through on the slow path. */
 interface Attempts {
-  readonly tried: Set<string>
+  /** The number of the last failure of an endpoint before it began: those that have failed since then count as tried. */
+  readonly since: number
+  /** Another one where it begins anew: balancers may keep what they were given. */
+  tried: Set<string>
   readonly failures: Map<string, string>
   /** How many connections to an endpoint were lost before the request left. */
   readonly losses: Map<string, number>
@@ -104,16 +110,39 @@ interface Attempts {
   isRefused: boolean
 }
 
-const noAttempts = (isRefused = false): Attempts => ({
+const noAttempts = (since: number, isRefused = false): Attempts => ({
+  since,
   tried: new Set(),
   failures: new Map(),
   losses: new Map(),
   isRefused
 })
 
+/** Whether an endpoint counts as tried for a call. */
+const isTried = ({ since, tried }: Attempts, { address, failureNumber }: Pool): boolean =>
+  failureNumber > since || tried.has(address)
+
+/** An error that calls share. */
+interface SharedError {
+  readonly error: Unreachable
+  /** Whether it is of all endpoints, or else of those in backoff. */
+  readonly isOfAll: boolean
+  /** Until when it holds, in milliseconds of the clock. */
+  readonly until: number
+}
+
 /** What a balancer is to avoid: for a key that has one endpoint only what there is no way round. */
 const choose = (avoided: Avoided, balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> =>
-  avoided.all === avoided.forShards || shardKey === undefined || !isSharding(balancer) ? avoided.all : avoided.forShards
+  given(
+    balancer,
+    avoided.all === avoided.forShards || shardKey === undefined || !isSharding(balancer)
+      ? avoided.all
+      : avoided.forShards
+  )
+
+/** A balancer of a user's own may keep what it is given: it gets what stays as it is. */
+const given = (balancer: Balancer, avoid: ReadonlySet<string>): ReadonlySet<string> =>
+  avoid instanceof Down && !isImmediate(balancer) ? avoid.all : avoid
 
 export class Client implements PoolOwner, Audience {
   private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
@@ -122,7 +151,8 @@ export class Client implements PoolOwner, Audience {
   private readonly balancer: Balancer
   private readonly scope: Scope.Closeable
   private readonly maxArgs: number
-  private readonly pools = new Map<string, Pool>()
+  private readonly roster = new Roster()
+  private readonly pools = this.roster.pools
   private endpoints: ReadonlyArray<Endpoint> = []
   /** Why there are no endpoints, or fewer than there should be, as the resolver has said last. */
   private problem: string | undefined = undefined
@@ -132,10 +162,13 @@ export class Client implements PoolOwner, Audience {
   private readonly changes = new Changes()
   /** What is known of the endpoints, in their order. */
   private views: ReadonlyArray<Pool> = []
-  /** The addresses of endpoints in backoff, or that were until a moment ago. */
-  private readonly resting = new Set<string>()
+  /** The error of calls that had no endpoint left, and for whom it is the same; undefined where something has changed since. */
+  private unreachableNow: SharedError | undefined = undefined
   /** What balancers are to avoid; undefined where that is to be found out anew. */
   private avoidedNow: Avoided | undefined = nothingAvoided
+  /** What calls were to avoid that began after the failure `since`, in a version of the roster. */
+  private lastSeen: { readonly avoided: Avoided; readonly since: number; readonly version: number } | undefined =
+    undefined
   /** Whether some of them have another priority than others. */
   private hasPriorities = false
   /** What can be seen of the state. */
@@ -216,11 +249,13 @@ export class Client implements PoolOwner, Audience {
   readonly unchanged = ({ problem }: Resolution): void => {
     this.problem = problem === undefined ? undefined : textOf(problem)
     this.resolverFailure = undefined
+    this.unreachableNow = undefined
   }
 
   /** The resolver has failed; its last endpoints stay in use. */
   readonly failed = (cause: Cause.Cause<ResolverError>): void => {
     this.resolverFailure = textOf(Cause.squash(cause))
+    this.unreachableNow = undefined
     if (this.settings.metrics !== undefined) this.settings.metrics.resolverFailures++
   }
 
@@ -237,7 +272,7 @@ export class Client implements PoolOwner, Audience {
     this.endpoints = endpoints
     this.views = views
     this.hasPriorities = hasPriorities
-    for (const pool of views) if (!this.pools.has(pool.address)) this.pools.set(pool.address, pool)
+    for (const pool of views) this.roster.add(pool)
     for (const [index, pool] of views.entries()) {
       // By a logger that has heard of the one before.
       if (this.closed) return
@@ -245,13 +280,16 @@ export class Client implements PoolOwner, Audience {
       if (endpoint !== undefined) pool.list(endpoint)
     }
     const isListed = new Set(views)
-    for (const pool of [...this.pools.values()]) {
-      if (isListed.has(pool)) continue
+    const others = [...this.pools.values()].filter((pool) => !isListed.has(pool))
+    // Before any call hears of it.
+    for (const pool of others) this.roster.remove(pool)
+    for (const pool of others) {
       this.outliers?.forget(pool)
       pool.unlist()
     }
     this.outliers?.limitTo(endpoints.length)
     this.avoidedNow = undefined
+    this.unreachableNow = undefined
     this.stateChanges.noteForLater()
     this.changes.note()
   }
@@ -296,6 +334,11 @@ export class Client implements PoolOwner, Audience {
   )
 
   onOpen(pool: Pool): void {
+    if (this.outliers?.connected(pool, nowMillis(this.clock)) === true) {
+      this.avoidedNow = undefined
+      // For calls that wait because their balancer has no other.
+      this.changes.note()
+    }
     if (!this.settings.eager) return
     // Calls that were made before any endpoint was connected need not wait for one whose dial takes longer.
     for (const other of this.views) if (other !== pool && !other.isOpen) other.letGo()
@@ -309,15 +352,26 @@ export class Client implements PoolOwner, Audience {
     pool.log("Debug", pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
   }
 
-  onChange(): void {
-    // Only then does it matter which are open.
-    if (this.hasChoice) this.avoidedNow = undefined
+  onChange(pool: Pool): void {
+    this.unreachableNow = undefined
+    // Else it only matters which are open where there is a choice.
+    if (this.roster.noteChange(pool) || this.hasChoice) this.avoidedNow = undefined
     this.stateChanges.noteForLater()
   }
 
+  onFailed(pool: Pool): void {
+    this.roster.noteFailure(pool)
+    this.onDown(pool)
+  }
+
+  onDown(pool: Pool): void {
+    if (this.outliers?.down(pool, nowMillis(this.clock)) === true) this.avoidedNow = undefined
+  }
+
   onBackoff(pool: Pool): void {
-    this.resting.add(pool.address)
+    this.roster.noteBackoff(pool)
     this.avoidedNow = undefined
+    this.unreachableNow = undefined
   }
 
   onFlush(): void {
@@ -326,7 +380,9 @@ export class Client implements PoolOwner, Audience {
 
   onGone(pool: Pool): void {
     if (this.pools.get(pool.address) === pool) this.pools.delete(pool.address)
-    if (this.resting.delete(pool.address)) this.avoidedNow = undefined
+    this.roster.remove(pool)
+    this.avoidedNow = undefined
+    this.unreachableNow = undefined
     this.outliers?.forget(pool)
     this.stateChanges.noteForLater()
   }
@@ -348,11 +404,13 @@ export class Client implements PoolOwner, Audience {
     this.stateChanges.noteForLater()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
     pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
+    // Those who wait for it need not any more, where there are others.
+    if (isNew) pool.letGo()
   }
 
   onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
     if (call.onUnsent !== undefined) return call.onUnsent(args)
-    const attempts = noAttempts()
+    const attempts = this.begun(call)
     noteUnsent(attempts, pool)
     call.resume(this.slow(call, args, undefined, attempts))
   }
@@ -362,7 +420,7 @@ export class Client implements PoolOwner, Audience {
     const args = call.typed?.args
     if (args === undefined) return
     if (call.onRefused !== undefined) return call.onRefused(args)
-    call.resume(this.slow(call, args, undefined, noAttempts(true)))
+    call.resume(this.slow(call, args, undefined, this.begun(call, true)))
   }
 
   /** The fast path: everything that can be done at once is done here, the rest is left to {@link slow}. */
@@ -440,12 +498,18 @@ export class Client implements PoolOwner, Audience {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const avoided = this.avoidedNow ?? nothingAvoided
       const pick = first === undefined ? undefined : { endpoint: first, changes, avoided, at: 0 }
-      call.resume(this.slow(call, this.keep(args), pick, noAttempts()))
+      call.resume(this.slow(call, this.keep(args), pick, this.begun(call)))
       return undefined
     }
     if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
     session.send(call, args)
     return call
+  }
+
+  /** What a call has been through that comes to the slow path. */
+  private begun({ options }: Call, isRefused = false): Attempts {
+    // One that waits for endpoints goes by their backoffs.
+    return noAttempts(options?.waitForReady === true ? Infinity : this.roster.failures, isRefused)
   }
 
   /** A call is about to be sent, while some endpoints are left alone. */
@@ -513,30 +577,34 @@ export class Client implements PoolOwner, Audience {
   private avoided(balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> {
     let avoided = this.avoidedNow
     if (avoided === undefined || (avoided.until !== Infinity && avoided.until <= nowMillis(this.clock))) {
-      avoided = this.avoidedNow = this.lookAround(nothing)
+      avoided = this.avoidedNow = this.lookAround(Infinity, nothing)
     }
     return choose(avoided, balancer, shardKey)
   }
 
-  /** Finds out what is to be avoided, by a call that has tried some endpoints. Balancers may keep what they are given. */
-  private lookAround(tried: ReadonlySet<string>): Avoided {
-    const { outliers } = this
+  /** Finds out what is to be avoided, by a call that has begun after the failure `since` and has tried some endpoints itself. */
+  private lookAround(since: number, tried: ReadonlySet<string>): Avoided {
+    const { outliers, roster } = this
     const now = nowMillis(this.clock)
-    const down = new Set(tried)
-    let until = Infinity
-    for (const address of this.resting) {
-      const restingUntil = this.pools.get(address)?.backoffUntil ?? 0
-      if (restingUntil <= now) {
-        this.resting.delete(address)
-      } else {
-        down.add(address)
-        until = Math.min(until, restingUntil)
-      }
-    }
-    const hard = down.size === 0 ? nothing : down
+    roster.settle(now)
+    const isPlain = tried.size === 0 && !this.hasChoice && (outliers === undefined || outliers.size === 0)
+    const last = this.lastSeen
+    // Many calls may fail at a time, and balancers find out once what it means for them.
+    if (isPlain && last !== undefined && last.since === since && last.version === roster.version) return last.avoided
+    const avoided = this.lookAroundAt(now, since, tried)
+    this.lastSeen = isPlain ? { avoided, since, version: roster.version } : undefined
+    return avoided
+  }
+
+  private lookAroundAt(now: number, since: number, tried: ReadonlySet<string>): Avoided {
+    const { outliers, roster } = this
+    const hard = since >= roster.failures && tried.size === 0 && !roster.hasResting
+      ? nothing
+      : new Down(roster, since, tried, now)
     const ejected = new Set<string>()
-    if (outliers !== undefined) until = Math.min(until, outliers.addTo(ejected, now))
-    if (hard.size === 0 && ejected.size === 0 && !this.hasChoice) return nothingAvoided
+    let { until } = roster
+    if (outliers !== undefined && outliers.size > 0) until = Math.min(until, outliers.addTo(ejected, now))
+    if (hard === nothing && ejected.size === 0 && !this.hasChoice) return nothingAvoided
     const forShards = ejected.size === 0 || this.settings.outlierEjection?.ejectsShards !== true
       ? hard
       : new Set([...hard, ...ejected])
@@ -590,8 +658,8 @@ export class Client implements PoolOwner, Audience {
     const late = `deadline exceeded: no answer to ${call.method} in time`
     const wasSent = call.onUnsent !== undefined
     if (this.endpoints.length === 0 && !wasSent) return this.withResolver(`${late}; there are no endpoints`)
-    const failures = [...attempts.failures].map(([endpoint, message]) => `; ${endpoint}: ${message}`).join("")
-    return failures === "" ? late : this.withResolver(`${late}${failures}`)
+    const failures = listFailures([...attempts.failures].map(([endpoint, message]) => ({ endpoint, message })))
+    return failures === "" ? late : this.withResolver(`${late}; ${failures}`)
   }
 
   /** What there is to say of a call that has no endpoint, and what the resolver has to do with that. */
@@ -625,16 +693,19 @@ export class Client implements PoolOwner, Audience {
       if (picked._tag === "Success" && typeof (picked.success as Endpoint | undefined)?.address !== "string") {
         return yield* Effect.die(unexpected("the pick of the balancer", "an Endpoint", picked.success))
       }
+      const pool = picked._tag === "Failure" ? undefined : this.pools.get(picked.success.address)
       // A balancer that does not avoid what was tried has nothing else to offer.
-      if (picked._tag === "Failure" || attempts.tried.has(picked.success.address)) {
+      if (
+        picked._tag === "Failure" || attempts.tried.has(picked.success.address) ||
+        (pool !== undefined && isTried(attempts, pool))
+      ) {
         const error = picked._tag === "Failure" ? unreachableOf(picked.failure) : Unreachable.fromAttempts([])
         if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.avoided.hard)
         yield* this.waitForChange(pick, attempts)
-        attempts.tried.clear()
+        attempts.tried = new Set()
         continue
       }
       const endpoint = picked.success
-      const pool = this.pools.get(endpoint.address)
       if (pool === undefined || !pool.listed) {
         // The endpoints have changed since they were given to the balancer: no fault of it.
         if (this.changes.count !== pick.changes || this.closed) continue
@@ -649,13 +720,17 @@ export class Client implements PoolOwner, Audience {
         attempts.failures.set(pool.address, pool.lastFailure ?? "it is in backoff")
         continue
       }
-      // Taken all the same, since there is no other.
-      const isLastResort = this.isLeftAlone(pool)
-      const session = pool.take() ?? (yield* this.ready(pool, attempts))
+      if (this.outliers !== undefined && this.outliers.size > 0) {
+        if (!pool.isOpen && !this.hasOne(call) && this.outliers.dialed(pool, nowMillis(this.clock))) {
+          this.avoidedNow = undefined
+          pool.dial()
+          continue
+        }
+        // Before it waits: meanwhile others leave it alone.
+        this.noteSent(pool, this.outliers)
+      }
+      const session = pool.take() ?? (yield* this.ready(call, pool, attempts))
       if (session === undefined) continue
-      // Another call that waited for its connection was its trial.
-      if (!isLastResort && this.isLeftAlone(pool)) continue
-      if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
       if (attempts.isRefused || session.needsJson(call)) args = yield* this.inJson(call, args)
       const outcome = yield* this.sendOn(session, call, args)
       if (!(outcome instanceof Unsent)) return outcome
@@ -681,31 +756,30 @@ export class Client implements PoolOwner, Audience {
     )
   }
 
-  private isLeftAlone(pool: Pool): boolean {
-    return this.outliers !== undefined && this.outliers.size > 0 &&
-      this.outliers.isLeftAlone(pool, nowMillis(this.clock))
+  /** Whether there is more for a call than the balancer was offered, and it may go where it had better not. */
+  private mayTakeAny(call: Call, { avoided }: Pick): boolean {
+    return avoided.all !== avoided.hard && !this.hasOne(call)
   }
 
-  /** Whether there is more for a call than the balancer was offered, and it may go where it had better not. */
-  private mayTakeAny({ options }: Call, { avoided }: Pick): boolean {
-    if (avoided.all === avoided.hard) return false
-    return options?.shardKey === undefined || !isSharding(options.balancer ?? this.balancer)
+  /** Whether there is but one endpoint that a call can go to. */
+  private hasOne({ options }: Call): boolean {
+    return options?.shardKey !== undefined && isSharding(options.balancer ?? this.balancer)
   }
 
   private pick(call: Call, attempts: Attempts, any = false): Pick {
     const balancer = call.options?.balancer ?? this.balancer
     if (call.options?.balancer !== undefined) balancer.update(this.endpoints, this.views)
     const at = nowMillis(this.clock)
-    const avoided = this.lookAround(attempts.tried)
+    const avoided = this.lookAround(attempts.since, attempts.tried)
     const shardKey = call.options?.shardKey
-    const avoid = any ? avoided.hard : choose(avoided, balancer, shardKey)
+    const avoid = any ? given(balancer, avoided.hard) : choose(avoided, balancer, shardKey)
     const endpoint = pickOf(balancer, shardKey === undefined ? { avoid } : { shardKey, avoid })
     return { endpoint, changes: this.changes.count, avoided, at }
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
-  private ready(pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
-    return Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+  private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+    const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
       switch (dialed._tag) {
         case "Ready": {
           const session = dialed.session
@@ -714,7 +788,8 @@ export class Client implements PoolOwner, Audience {
           return Effect.map(pool.whenRoom(), () => pool.take())
         }
         case "Failed":
-          attempts.tried.add(pool.address)
+          // Else its failure says so itself.
+          if (!isTried(attempts, pool)) attempts.tried.add(pool.address)
           attempts.failures.set(pool.address, dialed.message)
           return Effect.succeed(undefined)
         case "Withdrawn":
@@ -723,6 +798,12 @@ export class Client implements PoolOwner, Audience {
           return Effect.fail(closedError(undefined, false))
       }
     })
+    if (call.deadlineAt === Infinity) return waiting
+    // Whoever waits for the deadline interrupts this. A clock may say a little less than it was asked to sleep, by rounding.
+    return Effect.onInterrupt(waiting, () =>
+      Effect.sync(() => {
+        if (nowMillis(this.clock) - call.deadlineAt > -0.001) pool.onCallFailed()
+      }))
   }
 
   /**
@@ -753,9 +834,33 @@ export class Client implements PoolOwner, Audience {
 
   /**
    * The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what
-   * the resolver says.
+   * the resolver says. To make one for a thousand endpoints takes as long as the rest of some hundred calls.
    */
   private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
+    const now = nowMillis(this.clock)
+    const { roster, unreachableNow: known } = this
+    roster.settle(now)
+    const isOfAll = !roster.hasFree(attempts.since)
+    const isOfResting = attempts.since >= roster.failures && attempts.tried.size === 0
+    if (hard === nothing || !(isOfAll || isOfResting) || !this.saysTheSame(attempts)) {
+      return this.ownUnreachable(error, attempts, hard)
+    }
+    if (known !== undefined && (isOfAll ? known.isOfAll : !known.isOfAll && now < known.until)) return known.error
+    const made = this.ownUnreachable(error, attempts, hard)
+    if (made.attempts.length > 0) this.unreachableNow = { error: made, isOfAll, until: roster.until }
+    return made
+  }
+
+  /** Whether a call has met nothing but what is known of the endpoints. */
+  private saysTheSame({ failures }: Attempts): boolean {
+    for (const [address, message] of failures) {
+      const pool = this.pools.get(address)
+      if (pool?.listed !== true || pool.lastFailure !== message) return false
+    }
+    return true
+  }
+
+  private ownUnreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
     const failures = new Map(attempts.failures)
     for (const address of hard) {
       const failure = this.pools.get(address)?.lastFailure

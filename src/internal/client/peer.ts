@@ -6,8 +6,8 @@
  *         ┌─────┐ ───────────────▶ ┌─────────┐ ───────────────▶ ┌────────┐
  *    ──▶  │ Idle│                  │ Dialing │                  │ Active │
  *         └─────┘ ◀─────────────── └─────────┘                  └────────┘
- *          │   ▲   failed,                                        │    │ ▲
- *          │   │   or given up                          lost      │    │ │ listed again, where
+ *          │   ▲   failed                                         │    │ ▲
+ *          │   │                                        lost      │    │ │ listed again, where
  *          │   └──────────────────────────────────────────────────┘    │ │ its server stays
  *          │ no longer listed       no longer listed, or going away    ▼ │
  *          ▼                                                     ┌──────────┐
@@ -36,7 +36,7 @@ import { take } from "../transport/given.ts"
 import { isInMemory } from "../transport/inMemory.ts"
 import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
 import { OnreadReceiver } from "../transport/transport.ts"
-import { textOf } from "../userError.ts"
+import { isReset, textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
 import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
@@ -65,8 +65,8 @@ export interface PeerOwner {
   readonly latencies: Latency
   /** A dial has succeeded: it is Active. */
   onOpen(session: ClientSession): void
-  /** A dial has failed: it is Idle again. */
-  onDialFailed(message: string): void
+  /** A dial has failed: it is Idle again. `wasCutShort` says that a peer was there, and has ended it without a reason. */
+  onDialFailed(message: string, wasCutShort: boolean): void
   /** Its connection was lost: it is Idle again, or about to go. */
   onLost(why: string): void
   /** Its server goes away: it is no longer Active. */
@@ -94,9 +94,16 @@ export const notListed = "it is no longer listed"
 /** What becomes of calls where contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
 
+/** Why a dial has failed. */
+interface DialFailure {
+  readonly message: string
+  /** Whether a peer was there, and has ended the connection before its version message: it may be one that goes away. */
+  readonly wasCutShort: boolean
+}
+
+const failure = (message: string, wasCutShort = false): DialFailure => ({ message, wasCutShort })
+
 interface Dial {
-  /** Whether it goes on though nobody waits for it. */
-  readonly beside: boolean
   fiber: Fiber.Fiber<void> | undefined
   /** Whether it was called off, which may be while its fiber is only being started. */
   abandoned: boolean
@@ -133,18 +140,11 @@ export class Peer {
     return (this.session ?? this.draining)?.callsInFlight ?? 0
   }
 
-  /** Dials. It must be Idle. `beside` says that nobody waits for it: it is not to be given up when nobody does. */
-  dial(beside: boolean): void {
-    const dial: Dial = { beside, fiber: undefined, abandoned: false }
+  /** Dials. It must be Idle. The dial ends by itself, or when its endpoint is no longer listed or the Connection is closed. */
+  dial(): void {
+    const dial: Dial = { fiber: undefined, abandoned: false }
     this.current = dial
     this.startDial(dial)
-  }
-
-  /** Nobody waits any more: gives up a dial that somebody was to wait for. */
-  unwanted(): void {
-    if (this.current === undefined || this.current.beside) return
-    this.abandonDial()
-    this.owner.log("Debug", "a dial was given up", "nobody waits for it")
   }
 
   /** Its endpoint is listed again. Says whether a connection that was draining is used again. */
@@ -182,24 +182,25 @@ export class Peer {
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
     this.owner.log("Debug", "an endpoint is dialed")
     const progress = new Progress()
-    // A fiber of its own, in no caller's context: the dial serves all who wait for it, or nobody yet.
+    // A fiber of its own, in no caller's context: the dial serves all who wait for it, and calls to come.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Scope.fork(scope), (own) =>
           this.establish(dial, own).pipe(
             Effect.provideService(CurrentProgress, progress),
             Effect.raceFirst(Effect.flatMap(Effect.sleep(dialTimeout), () => {
-              const failure = `no connection and version message within ${Duration.format(dialTimeout)}${progress.text}`
+              const within = Duration.format(dialTimeout)
+              const late = failure(`no connection and version message within ${within}${progress.text}`)
               // Before it is interrupted: it may take its time to clean up, or never be done.
-              this.dialFailed(dial, Cause.fail(failure))
-              return Effect.fail(failure)
+              this.dialFailed(dial, Cause.fail(late))
+              return Effect.fail(late)
             })),
             restore,
             Effect.catchDefect((defect) => {
               const line = Effect.annotateLogs(Effect.logDebug("a dial died", Cause.die(defect)), {
                 endpoint: this.address
               })
-              return Effect.andThen(logged(line), Effect.fail(`dialing died: ${textOf(defect)}`))
+              return Effect.andThen(logged(line), Effect.fail(failure(`dialing died: ${textOf(defect)}`)))
             }),
             Effect.exit,
             Effect.flatMap((exit) => {
@@ -217,7 +218,7 @@ export class Peer {
   }
 
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
-  private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, string> {
+  private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, DialFailure> {
     const endpoint = this.owner.endpoint
     const { keepAlive, keepAliveInMemory } = this.settings
     let receiver: OnreadReceiver | undefined
@@ -228,11 +229,11 @@ export class Peer {
     })
     return dialed.pipe(
       Scope.provide(own),
-      Effect.mapError((error) => this.withoutAddress(textOf(error))),
+      Effect.mapError((error) => failure(this.withoutAddress(textOf(error)), isReset(error))),
       Effect.flatMap((duplex) =>
-        Effect.callback<void, string>((resume) => {
+        Effect.callback<void, DialFailure>((resume) => {
           const wrong = take(duplex)
-          if (wrong !== undefined) return resume(Effect.fail(`the dial of ${this.address}: ${wrong}`))
+          if (wrong !== undefined) return resume(Effect.fail(failure(`the dial of ${this.address}: ${wrong}`)))
           const session: ClientSession = new ClientSession(
             this.address,
             duplex,
@@ -249,7 +250,7 @@ export class Peer {
               },
               onGoingAway: () => this.goingAway(session),
               onOver: (why, calls) => {
-                resume(Effect.fail(why))
+                resume(Effect.fail(failure(why, session.wasCutShort)))
                 this.lost(session, own, why, calls)
               },
               onUnsent: (call, args) => this.owner.onUnsent(call, args),
@@ -289,11 +290,15 @@ export class Peer {
     this.owner.onOpen(session)
   }
 
-  private dialFailed(dial: Dial, cause: Cause.Cause<string>): void {
+  private dialFailed(dial: Dial, cause: Cause.Cause<DialFailure>): void {
     if (this.current !== dial) return
     this.current = undefined
     if (this.stats !== undefined) this.stats.dialFailures++
-    this.owner.onDialFailed(Option.getOrElse(Cause.findErrorOption(cause), () => "dialing was interrupted"))
+    const { message, wasCutShort } = Option.getOrElse(
+      Cause.findErrorOption(cause),
+      () => failure("dialing was interrupted")
+    )
+    this.owner.onDialFailed(message, wasCutShort)
   }
 
   private goingAway(session: ClientSession): void {

@@ -3,7 +3,9 @@
  *
  * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure. Where one is open,
  * calls go on those that are, and what is missing is dialed beside them, one as each call comes; where none is, calls wait for a dial that
- * they share. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed a moment ago.
+ * they share. A dial goes on for the calls to come, also where those that wait for it are given up: where calls have less time than a dial
+ * takes, none would ever be answered else. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed
+ * a moment ago.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -50,6 +52,10 @@ export interface PoolOwner {
   onOpen(pool: Pool): void
   /** Its servers say something else of their health. */
   onHealth(pool: Pool): void
+  /** It could not be dialed, and those who wait for that are about to hear of it. */
+  onFailed(pool: Pool): void
+  /** It has no connection any more. */
+  onDown(pool: Pool): void
   /** It went into backoff. */
   onBackoff(pool: Pool): void
   /** It could not be dialed, or a connection was lost or goes away: it may be listed no longer. */
@@ -95,9 +101,13 @@ export class Pool implements PeerOwner, EndpointView {
   private only: ClientSession | undefined = undefined
   /** Whose turn it is of those, where they are equal. */
   private turn = 0
+  /** The number of its last failed dial among those of all endpoints; 0 where it was connected since. */
+  failureNumber = 0
   /** Until when no more is dialed, in milliseconds of the clock. */
   private restingUntil = 0
   private failures = 0
+  /** How many dials were repeated at once, since they were cut short, since it was last connected. */
+  private repeats = 0
   /** How many calls have failed since the last was answered; calls that were lost together count as one. */
   failuresInARow = 0
   /** Until when another loss is not worth a warning, in milliseconds of the clock. */
@@ -188,7 +198,7 @@ export class Pool implements PeerOwner, EndpointView {
 
   /** Until when it is left alone, in milliseconds of the clock; 0 where a connection is open, or being dialed. */
   get backoffUntil(): number {
-    return this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
+    return this.restingUntil === 0 || this.open.length > 0 || this.isDialing ? 0 : this.restingUntil
   }
 
   private get isDialing(): boolean {
@@ -201,7 +211,7 @@ export class Pool implements PeerOwner, EndpointView {
     return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
   }
 
-  /** Waits for a connection, dialing if nobody does. It does not fail, and whoever is interrupted no longer counts as waiting. */
+  /** Waits for a connection, dialing if nobody does. It does not fail. The dial goes on where whoever waits for it is interrupted. */
   acquire(): Effect.Effect<Dialed> {
     return Effect.callback<Dialed>((resume) => {
       if (this.gone || !this.listed) return resume(Effect.succeed<Dialed>({ _tag: "Withdrawn" }))
@@ -210,13 +220,8 @@ export class Pool implements PeerOwner, EndpointView {
       const waiter = (dialed: Dialed) => resume(Effect.succeed(dialed))
       const joined = this.waiters ??= new Set()
       joined.add(waiter)
-      if (!this.isDialing) this.dialOne(this.settings.eager)
-      return Effect.sync(() => {
-        joined.delete(waiter)
-        if (joined.size > 0 || this.waiters !== joined) return
-        this.waiters = undefined
-        for (const peer of [...this.peers]) peer.unwanted()
-      })
+      if (!this.isDialing) this.dialOne()
+      return Effect.sync(() => joined.delete(waiter))
     })
   }
 
@@ -275,6 +280,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.refresh()
     session.isSuspect = this.failuresInARow > 0
     this.failures = 0
+    this.repeats = 0
     this.restingUntil = 0
     this.lastFailure = undefined
     this.isWarned = false
@@ -286,14 +292,23 @@ export class Pool implements PeerOwner, EndpointView {
     this.owner.onOpen(this)
   }
 
-  /** Those who wait for a connection look for another endpoint. The dial goes on. */
+  /** Those who wait for a connection, or for room on one, look for another endpoint. The dial goes on. */
   letGo(): void {
     this.tell({ _tag: "Withdrawn" })
+    const waiters = this.roomWaiters
+    this.roomWaiters = undefined
+    for (const wake of waiters ?? none) wake()
   }
 
-  onDialFailed(message: string): void {
+  /** Dials, unless somebody does, for calls to come. */
+  dial(): void {
+    if (!this.gone && this.listed && !this.isDialing) this.dialOne()
+  }
+
+  onDialFailed(message: string, wasCutShort: boolean): void {
     this.lastFailure = message
     this.lossKnownUntil = 0
+    if (wasCutShort && this.failures === 0 && this.repeats < this.size) return this.dialAgain(message)
     const now = nowMillis(this.settings.clock)
     const known = this.isWarned || now < this.absentUntil
     this.isWarned ||= !known
@@ -305,6 +320,7 @@ export class Pool implements PeerOwner, EndpointView {
       this.restingUntil = now + Math.min(max, Math.min(max, initial * factor ** this.failures) * jittered)
       this.failures++
     }
+    if (this.listed && !this.isOpen && !this.isDialing) this.owner.onFailed(this)
     this.noteBackoff()
     this.owner.onChange(this)
     // Never at once: what fails at once would be dialed for ever in this turn.
@@ -322,6 +338,7 @@ export class Pool implements PeerOwner, EndpointView {
     this.lastFailure = why
     this.isWarned = true
     this.noteBackoff()
+    if (!this.isOpen) this.owner.onDown(this)
     this.connectAgain()
     this.owner.onTrouble()
     this.log(known ? "Debug" : "Warn", "a connection was lost", why)
@@ -417,11 +434,11 @@ export class Pool implements PeerOwner, EndpointView {
   /** Where a connection is open, dials one that is missing and has not failed just now; the next one has its turn with the next call. */
   private dialBeside(): void {
     if (this.open.length === 0 || nowMillis(this.settings.clock) < this.restingUntil) return
-    this.dialOne(true)
+    this.dialOne()
   }
 
   /** Dials one connection that is missing, if any is. */
-  private dialOne(beside: boolean): void {
+  private dialOne(): void {
     let peer = this.peers.find(({ state }) => state === "Idle")
     if (peer === undefined) {
       // What goes away takes nobody's place.
@@ -429,8 +446,21 @@ export class Pool implements PeerOwner, EndpointView {
       peer = new Peer(this.settings, this)
       this.peers.push(peer)
     }
-    peer.dial(beside)
+    peer.dial()
     this.owner.onChange(this)
+  }
+
+  /**
+   * A dial was cut short. A server that goes away does that to whoever connects to it just then, while others that share
+   * its address take the next dial, or the one that is started in its place. Nothing was sent, so those who wait for it
+   * wait for another. Once for each connection: a peer that closes every one must not be dialed for ever.
+   */
+  private dialAgain(message: string): void {
+    this.repeats++
+    this.owner.onTrouble()
+    this.log("Debug", "a dial was cut short, and is repeated", message)
+    // A logger may call, which dials, or close the Connection.
+    if (this.listed && !this.gone && this.missing > 0) this.dialOne()
   }
 
   /** Where connections are opened ahead of need, dials those that are missing: now, or when the backoff is over. */
@@ -440,7 +470,7 @@ export class Pool implements PeerOwner, EndpointView {
     const wait = Math.max(least, this.restingUntil - nowMillis(clock))
     if (wait <= 0) {
       // A logger that hears of a dial may close the Connection.
-      for (let missing = this.missing; missing > 0 && this.listed; missing--) this.dialOne(true)
+      for (let missing = this.missing; missing > 0 && this.listed; missing--) this.dialOne()
     } else if (this.redial === undefined) {
       const fiber: Fiber.Fiber<void> = Fiber.runIn(
         Effect.runForkWith(context)(Effect.andThen(

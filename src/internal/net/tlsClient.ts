@@ -118,13 +118,17 @@ const checked = (
   )
 }
 
-const closedEarly = () => new Error("the connection was closed during the TLS handshake")
+const closedEarly = () =>
+  Object.assign(new Error("the connection was closed during the TLS handshake"), { code: "ECONNRESET" })
 
 // With TLS 1.2, a server that is Node's refuses a client in this way, without a word.
 const closedByServer = () =>
-  new Error(
-    "the server closed the connection during the TLS handshake " +
-      "(it may have refused this client's certificate, or have too many connections: its log says so)"
+  Object.assign(
+    new Error(
+      "the server closed the connection during the TLS handshake " +
+        "(it may have refused this client's certificate, or have too many connections: its log says so)"
+    ),
+    { code: "ECONNRESET" }
   )
 
 /** How the handshake ends. It listens from now on: where a fiber yields before it waits, the handshake may be over by then. */

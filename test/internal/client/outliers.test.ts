@@ -11,14 +11,18 @@ const maxDuration = 25
 /** Endpoints of which some are listed, and calls to them, as a client has them. */
 class World {
   readonly outliers = new Outliers({ failures, duration, maxDuration, ejectsShards: true })
-  readonly pools = ["a", "b", "c", "d", "e"].map((address) => ({ address, failuresInARow: 0 }))
+  readonly pools = ["a", "b", "c", "d", "e"].map((address) => ({
+    address,
+    failuresInARow: 0,
+    state: "Active"
+  }))
   now = 0
   /** How many are listed: the first ones. */
   listed = this.pools.length
   /** What is to be avoided, asked for again only where something is said to have changed, as a client does it. */
   private avoided: Set<string> | undefined = undefined
 
-  /** It looks at the address and the failures of a Pool, and at nothing else. */
+  /** It looks at the address, the failures and the state of a Pool, and at nothing else. */
   pool(index: number): Pool {
     return this.pools[index % this.listed] as unknown as Pool
   }
@@ -33,7 +37,8 @@ class World {
     return this.avoided
   }
 
-  fail(pool: Pool): boolean {
+  fail(pool: Pool, isDialing: boolean): boolean {
+    Object.assign(pool, { state: isDialing ? "Dialing" : "Active" })
     pool.failuresInARow++
     return this.changes(this.outliers.failed(pool, this.listed, this.now))
   }
@@ -45,6 +50,18 @@ class World {
 
   send(pool: Pool): boolean {
     return this.changes(this.outliers.sent(pool, this.now))
+  }
+
+  dial(pool: Pool): boolean {
+    return this.changes(this.outliers.dialed(pool, this.now))
+  }
+
+  connect(pool: Pool): boolean {
+    return this.changes(this.outliers.connected(pool, this.now))
+  }
+
+  goDown(pool: Pool): boolean {
+    return this.changes(this.outliers.down(pool, this.now))
   }
 
   list(count: number): void {
@@ -66,21 +83,25 @@ interface Known {
   until: number
   /** Whether a call was sent since. */
   isTried: boolean
+  /** Whether it was dialed since, for no call. */
+  isDialed: boolean
 }
 
 const which = fc.nat(4)
 const step = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ _tag: fc.constant("fail" as const), which }) },
+  { weight: 8, arbitrary: fc.record({ _tag: fc.constant("fail" as const), which, isDialing: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("answer" as const), which }) },
   // One that is called though it is left alone, where a balancer has no other, or one that is not.
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("send" as const), which, isForced: fc.boolean() }) },
+  { weight: 4, arbitrary: fc.record({ _tag: fc.constant("dial" as const), which }) },
+  { weight: 2, arbitrary: fc.record({ _tag: fc.constantFrom("connect" as const, "goDown" as const), which }) },
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("pass" as const), millis: fc.integer({ min: 1, max: 15 }) }) },
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("list" as const), count: fc.integer({ min: 1, max: 5 }) }) }
 )
 
 describe("endpoints that are left alone", () => {
-  it("are no more than half, get one call at a time, are used again when they answer, and wait twice as long up to the longest", () => {
-    const seen = { trials: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
+  it("are no more than half, get one call or dial at a time, are used again when they answer, and wait twice as long up to the longest", () => {
+    const seen = { trials: 0, dials: 0, connected: 0, down: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
     fc.assert(
       fc.property(fc.noBias(fc.array(step, { maxLength: 100, size: "max" })), (steps) => {
         const world = new World()
@@ -94,12 +115,13 @@ describe("endpoints that are left alone", () => {
                 ? pool.failuresInARow + 1 >= failures && (known.size + 1) * 2 <= world.listed
                 : before.isTried
               if (before === undefined && pool.failuresInARow + 1 >= failures && !isChange) seen.full++
-              assert.equal(world.fail(pool), isChange)
+              assert.equal(world.fail(pool, step.isDialing), isChange)
               if (!isChange) break
               const next = before === undefined ? duration : Math.min(before.duration * 2, maxDuration)
               if (before !== undefined) seen.doubled++
               if (next === maxDuration) seen.longest++
-              known.set(pool, { duration: next, until: world.now + next, isTried: false })
+              const isDialed = before === undefined && step.isDialing
+              known.set(pool, { duration: next, until: world.now + next, isTried: false, isDialed })
               break
             }
             case "answer": {
@@ -115,10 +137,42 @@ describe("endpoints that are left alone", () => {
               assert.equal(world.send(pool), isTrial)
               if (before === undefined) break
               before.isTried = true
+              before.isDialed = false
               if (!isTrial) break
               seen.trials++
               // No other until it has had as much time as it was left alone for.
               before.until = world.now + before.duration
+              break
+            }
+            case "dial": {
+              const pool = world.pool(step.which)
+              const before = known.get(pool)
+              const isTrial = before !== undefined && before.until <= world.now
+              assert.equal(world.dial(pool), isTrial)
+              if (!isTrial) break
+              seen.dials++
+              before.isDialed = true
+              before.isTried = false
+              before.until = world.now + before.duration
+              break
+            }
+            case "connect": {
+              const pool = world.pool(step.which)
+              const before = known.get(pool)
+              assert.equal(world.connect(pool), before?.isDialed === true)
+              if (before?.isDialed !== true) break
+              seen.connected++
+              before.until = world.now
+              break
+            }
+            case "goDown": {
+              const pool = world.pool(step.which)
+              const before = known.get(pool)
+              assert.equal(world.goDown(pool), before?.isDialed === true)
+              if (before?.isDialed !== true) break
+              seen.down++
+              const next = Math.min(before.duration * 2, maxDuration)
+              known.set(pool, { duration: next, until: world.now + next, isTried: false, isDialed: false })
               break
             }
             case "pass":

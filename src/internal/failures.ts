@@ -1,0 +1,14 @@
+/**
+ * The failures of several endpoints as one text.
+ */
+
+/** So many are named: who reads of a thousand endpoints reads no more. */
+const mostNamed = 20
+
+export const listFailures = (
+  failures: ReadonlyArray<{ readonly endpoint: string; readonly message: string }>
+): string => {
+  const named = failures.slice(0, mostNamed).map(({ endpoint, message }) => `${endpoint}: ${message}`).join("; ")
+  const more = failures.length - mostNamed
+  return more > 0 ? `${named}; and ${more} more` : named
+}
