@@ -166,7 +166,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.timer.arm(this.startedAt + Math.min(this.settings.firstMessageMillis, this.settings.idleMillis))
     this.logConnection(Effect.logDebug("a connection was accepted"))
     // It is not known yet whether the client can be asked.
-    if (this.keepAlive !== undefined && this.settings.keepAlive) this.transport.keepAlive(this.settings.keepAlive)
+    if (this.keepAlive !== undefined) this.transport.keepAlive(this.keepAlive.times)
     this.transport.start(undefined)
   }
 

@@ -52,12 +52,12 @@ const next: { readonly [State in KeepAliveState]: ReadonlyArray<KeepAliveState> 
   Lost: []
 }
 
-/** From so many bytes on, in front of the question, the peer gets more time to come to it: the system may keep them for long. */
+/** With more bytes than this in front of the question, the peer gets more time to come to it: the system may keep them for long. */
 const large = 65_536
 
 export class KeepAlive {
   private readonly clock: Clock.Clock
-  private readonly times: KeepAliveTimes
+  readonly times: KeepAliveTimes
   /** How long the peer may take for a large amount of bytes, in milliseconds. */
   private readonly patience: number
   state: KeepAliveState = "Heard"
@@ -117,8 +117,12 @@ export class KeepAlive {
   }
 
   private ask(now: number, peer: Watched): void {
-    this.handovers = peer.writer.handovers
-    this.wasFirst = peer.writer.pendingBytes === 0
+    const { handed, handedByRead, handovers, pendingBytes, unsentBytes } = peer.writer
+    this.handovers = handovers
+    this.wasFirst = pendingBytes === 0
+    // With what has yet to be handed to the socket.
+    const before = handed - handedByRead + pendingBytes - unsentBytes
+    this.answerTime = before > large ? this.patience : this.times.timeout
     peer.ask()
     this.enter(this.hasLeft(peer) ? "Asked" : "Behind", now, peer)
   }
@@ -142,7 +146,5 @@ export class KeepAlive {
     this.state = state
     this.since = now
     this.drains = writer.drains
-    // What comes behind the question does not keep it.
-    this.answerTime = writer.handed - writer.handedByRead > large ? this.patience : this.times.timeout
   }
 }
