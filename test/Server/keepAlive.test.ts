@@ -10,6 +10,7 @@ import * as assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import type { Duplex } from "node:stream"
 import { Worker } from "node:worker_threads"
+import { serverSettings } from "../../src/internal/server/options.ts"
 import { settle, until } from "../Connection/support.ts"
 import { makeLog } from "../support/log.ts"
 import { bytesOf as trafficOf, callsOf, metered } from "../support/metrics.ts"
@@ -452,6 +453,17 @@ describe("keepAlive", () => {
         yield* raw.closed
       }).pipe(Effect.scoped))
   }, [tcp, unix, mtlsOverTcp, mtlsOverUnix])
+
+  it("names the part of it that makes no sense", () => {
+    assert.throws(
+      () => serverSettings({ keepAlive: { interval: 0 } }),
+      /^RangeError: option keepAlive\.interval: expected a duration of more than zero, got 0$/
+    )
+    assert.throws(() => serverSettings({ keepAlive: { timeout: NaN } }), /option keepAlive\.timeout: .* got NaN/)
+  })
+
+  it.effect("asks nobody where the interval never ends", () =>
+    askedWithin(memory, { keepAlive: { interval: Infinity } }).pipe(Effect.scoped))
 
   it.effect("also finds what has vanished where nothing is counted", () =>
     Effect.gen(function*() {
