@@ -34,6 +34,7 @@ import type { EndpointStats } from "../telemetry/metrics.ts"
 import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
+import { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
@@ -134,13 +135,15 @@ export class ClientSession implements TransportOwner, Watched {
     stats: EndpointStats | undefined
   ) {
     this.address = address
-    this.keepAlive = keepAlive === undefined ? undefined : new KeepAlive(settings.clock, keepAlive, 0)
     this.owner = owner
     this.settings = settings
     this.stats = stats
     this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => this.readAt)
     this.clock = new CoarseClock(settings.clock)
     this.transport = new Transport(duplex, this, clientTypes, settings, stats)
+    this.keepAlive = keepAlive === undefined
+      ? undefined
+      : new KeepAlive(settings.clock, keepAlive, 0, new Progress(duplex, this.transport.writer))
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 

@@ -46,6 +46,7 @@ import {
 import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
 import { isConnectionInMemory } from "../transport/inMemory.ts"
+import { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
@@ -155,7 +156,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     const { clock, keepAlive, messageTimeoutMillis } = settings
     this.keepAlive = keepAlive === undefined || (isConnectionInMemory(duplex) && !settings.keepAliveInMemory)
       ? undefined
-      : new KeepAlive(clock, keepAlive, messageTimeoutMillis)
+      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, this.transport.writer))
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
     served.add(duplex)
   }

@@ -7,6 +7,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import { millisBetween, nowTicks } from "../time.ts"
+import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
 
 /** When a silent peer is asked whether it is there, and how long it has for its answer, in milliseconds. */
@@ -21,7 +22,7 @@ export interface Watched {
   readonly readAt: number
   /** Whether nothing is read from the peer for now: it may have answered. */
   readonly isDeaf: boolean
-  readonly writer: Pick<Writer, "drains" | "handovers" | "handed" | "handedByRead" | "pendingBytes" | "unsentBytes">
+  readonly writer: Pick<Writer, "handovers" | "handed" | "handedByRead" | "pendingBytes" | "unsentBytes">
   /** Asks the peer whether it is there: hands the question to the socket, if that takes anything. */
   ask(): void
 }
@@ -60,23 +61,25 @@ export class KeepAlive {
   readonly times: KeepAliveTimes
   /** How long the peer may take for a large amount of bytes, in milliseconds. */
   private readonly patience: number
+  /** What the peer takes: asked by nobody else. */
+  private readonly progress: Pick<Progress, "look">
   state: KeepAliveState = "Heard"
   /** When the peer was last heard, in milliseconds of the clock, as far as it was looked at; and in ticks. */
   private heardAt = 0
   private heardTicks = -1
-  /** When the state was entered, in milliseconds of the clock, and how often the socket had drained by then. */
+  /** When the state was entered, in milliseconds of the clock. */
   private since = 0
-  private drains = 0
   /** How often the socket had been handed everything before the peer was asked, and whether nothing was before the question. */
   private handovers = 0
   private wasFirst = false
   /** How long the peer has for its answer, in milliseconds. */
   private answerTime = 0
 
-  constructor(clock: Clock.Clock, times: KeepAliveTimes, patience: number) {
+  constructor(clock: Clock.Clock, times: KeepAliveTimes, patience: number, progress: Pick<Progress, "look">) {
     this.clock = clock
     this.times = times
     this.patience = Math.max(times.timeout, patience)
+    this.progress = progress
   }
 
   /** Begins: the peer has just been heard. Returns when to look, in milliseconds of the clock. */
@@ -99,7 +102,7 @@ export class KeepAlive {
       this.ask(now, peer)
     } else if (this.state === "Behind") {
       if (this.hasLeft(peer)) this.enter("Asked", now, peer)
-      else if (peer.writer.drains !== this.drains) this.enter("Behind", now, peer)
+      else if (this.progress.look()) this.enter("Behind", now, peer)
       else if (now >= this.since + this.patience) this.enter("Lost", now, peer)
     } else if (this.state === "Asked") {
       if (peer.isDeaf) this.enter("Behind", now, peer)
@@ -139,12 +142,13 @@ export class KeepAlive {
     if (this.state !== "Heard") this.enter("Heard", now, peer)
   }
 
-  private enter(state: KeepAliveState, now: number, { isDeaf, writer }: Watched): void {
+  private enter(state: KeepAliveState, now: number, { isDeaf }: Watched): void {
     if (!next[this.state].includes(state) || (state === "Asked" && isDeaf)) {
       throw new Error(`keepAlive: ${state} after ${this.state}`)
     }
     this.state = state
     this.since = now
-    this.drains = writer.drains
+    // What counts is what it takes from now on.
+    if (state === "Behind") this.progress.look()
   }
 }

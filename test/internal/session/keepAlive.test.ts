@@ -23,11 +23,19 @@ const heard = (options: { readonly times?: typeof times; readonly patience?: num
   clock.pass(1_000_000)
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const began = now()
-  const state = { asked: 0, takes: true }
+  const state = { asked: 0, takes: true, drains: 0 }
+  let seen = -1
+  const progress = {
+    look: () => {
+      const moved = state.drains !== seen
+      seen = state.drains
+      return moved
+    }
+  }
   const peer: Hand = {
     readAt: toTicks(began),
     isDeaf: false,
-    writer: { drains: 0, handovers: 0, handed: 0, handedByRead: 0, pendingBytes: 0, unsentBytes: 0 },
+    writer: { handovers: 0, handed: 0, handedByRead: 0, pendingBytes: 0, unsentBytes: 0 },
     ask: () => {
       state.asked++
       send(24)
@@ -45,7 +53,7 @@ const heard = (options: { readonly times?: typeof times; readonly patience?: num
   }
   /** The socket has taken what it was handed, and is handed what has been queued meanwhile. */
   const drain = () => {
-    writer.drains++
+    state.drains++
     writer.pendingBytes -= writer.unsentBytes
     writer.unsentBytes = 0
     if (writer.pendingBytes > 0) send(0)
@@ -54,7 +62,7 @@ const heard = (options: { readonly times?: typeof times; readonly patience?: num
     peer.readAt = toTicks(now())
     writer.handedByRead = writer.handed
   }
-  const keepAlive = new KeepAlive(clock, options.times ?? times, options.patience ?? patience)
+  const keepAlive = new KeepAlive(clock, options.times ?? times, options.patience ?? patience, progress)
   let next = keepAlive.start(now(), peer)
   return {
     began,
