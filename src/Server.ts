@@ -106,6 +106,25 @@ export interface ServerOptions {
    * it needs to. One that asks for the server's health (`ClientOptions.health`) always has a call. Default: none, it may be idle for ever.
    */
   readonly idleTimeout?: Duration.Input | undefined
+  /**
+   * How clients are found that have vanished without a word: a client that has said nothing for `interval` is asked whether it is there, and
+   * its connection is closed when it has said nothing for `timeout` after that: its handlers are interrupted, and its places in the limits are
+   * free again. Any byte counts, also one that it takes of a large answer, which it may do for `messageTimeout`; and it does not count against
+   * it when this process stands still. Default: 10 seconds, 10 seconds; `false` turns it off. It is off for the in-memory network of
+   * `effect-call/testing`, unless it is given.
+   *
+   * A client that cannot be asked, such as one of the Go package, sees none of that. Over TCP, with TLS or without, the system asks its system
+   * instead: after `interval`, in whole seconds, and ten times within `timeout`, where Node is 24.19 or newer, or else within 10 seconds. That
+   * finds hosts that are gone. It does not find a client that hangs while its system answers, or one behind a proxy that is there. Where
+   * answers are on their way to a client that has vanished, the system sends them again and again first, for a quarter of an hour by default.
+   */
+  readonly keepAlive?:
+    | {
+      readonly interval?: Duration.Input | undefined
+      readonly timeout?: Duration.Input | undefined
+    }
+    | false
+    | undefined
   /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
   readonly metrics?: boolean | undefined
   /**

@@ -464,6 +464,13 @@ describe("the types of", () => {
       readonly firstMessageTimeout?: Duration.Input | undefined
       readonly messageTimeout?: Duration.Input | undefined
       readonly idleTimeout?: Duration.Input | undefined
+      readonly keepAlive?:
+        | {
+          readonly interval?: Duration.Input | undefined
+          readonly timeout?: Duration.Input | undefined
+        }
+        | false
+        | undefined
       readonly metrics?: boolean | undefined
       readonly shutdownGrace?: Duration.Input | undefined
     }>()

@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { shown } from "./guard.ts"
 import { maxMessageSize } from "./protocol/frame.ts"
+import type { KeepAliveTimes } from "./session/keepAlive.ts"
 import { attempt } from "./userError.ts"
 
 /** The defaults of the options that client and server share. */
@@ -12,6 +13,7 @@ const defaultWriteFlattenLimit = 16_384
 const defaultMaxMessageSize = maxMessageSize
 const defaultMaxUnsentBytes = 1_048_576
 const defaultMessageTimeout = Duration.minutes(1)
+const defaultKeepAlive = Duration.seconds(10)
 
 /** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
 export const invalid = (name: string, value: unknown, expected: string): never => {
@@ -80,6 +82,18 @@ export const positiveDuration = (
 export const positiveMillis = (name: string, value: Duration.Input | undefined, otherwise: Duration.Input): number =>
   Duration.toMillis(positiveDuration(name, value, otherwise))
 
+/** When a silent peer is asked whether it is there; undefined where it never is. */
+const keepAlive = (
+  options:
+    | { readonly interval?: Duration.Input | undefined; readonly timeout?: Duration.Input | undefined }
+    | false
+    | undefined
+): KeepAliveTimes | undefined =>
+  options === false ? undefined : {
+    interval: positiveMillis("keepAlive.interval", options?.interval, defaultKeepAlive),
+    timeout: positiveMillis("keepAlive.timeout", options?.timeout, defaultKeepAlive)
+  }
+
 /** The options that client and server share: what a connection takes. */
 export const connectionOptions = (
   options: {
@@ -87,6 +101,7 @@ export const connectionOptions = (
     readonly maxMessageSize?: number | undefined
     readonly maxUnsentBytes?: number | undefined
     readonly messageTimeout?: Duration.Input | undefined
+    readonly keepAlive?: Parameters<typeof keepAlive>[0]
   } | undefined
 ) => ({
   writeFlattenLimit: byteSize(
@@ -105,5 +120,7 @@ export const connectionOptions = (
     1,
     Number.MAX_SAFE_INTEGER
   ),
-  messageTimeoutMillis: positiveMillis("messageTimeout", options?.messageTimeout, defaultMessageTimeout)
+  messageTimeoutMillis: positiveMillis("messageTimeout", options?.messageTimeout, defaultMessageTimeout),
+  keepAlive: keepAlive(options?.keepAlive),
+  keepAliveInMemory: options?.keepAlive !== undefined
 })

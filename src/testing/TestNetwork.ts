@@ -46,7 +46,7 @@ import { ArrivalQueue, checkHandlers, fromArrivals } from "../internal/net/arriv
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time.ts"
-import { inMemory } from "../internal/transport/inMemory.ts"
+import { inMemory, markConnection } from "../internal/transport/inMemory.ts"
 import { attempt } from "../internal/userError.ts"
 import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
 import * as Server from "../Server.ts"
@@ -206,9 +206,10 @@ const listenerOf = Effect.fnUntraced(function*<R>(
   const arrivals = new ArrivalQueue<R>()
   let connections = 0
   const open = Effect.suspend(() => {
-    const stop = host.listen((connection) =>
+    const stop = host.listen((connection) => {
+      markConnection(connection)
       arrivals.offer({ connection, handlers, peer: { address: `${address}#${++connections}` } })
-    )
+    })
     if (typeof stop === "string") {
       return Effect.fail(new ListenerError({ message: `cannot listen on ${address}: ${stop}`, address }))
     }

@@ -391,6 +391,84 @@ describe("a server that is dead, while its system takes what comes", () => {
     }))
 })
 
+describe("a server that asks whether the client is there", () => {
+  const there = versionWith(16)
+
+  for (
+    const [what, options] of [["", { keepAlive }], [", also by a client that asks nobody", {
+      keepAlive: false
+    }]] as const
+  ) {
+    it.effect(`is answered at once, each time${what}`, () =>
+      Effect.gen(function*() {
+        const { raw, sent } = yield* calling(options)
+        for (let asked = 1; asked <= 3; asked++) {
+          raw.write(there)
+          yield* receives(raw, ...sent, ...new Array<Buffer>(asked).fill(there))
+        }
+        raw.write(Buffer.concat([there, there]))
+        yield* receives(raw, ...sent, ...new Array<Buffer>(5).fill(there))
+      }).pipe(onNetwork))
+  }
+
+  it.effect("is answered also while it goes away", () =>
+    Effect.gen(function*() {
+      const { call, raw, sent } = yield* calling()
+      raw.write(versionWith(2))
+      yield* receives(raw, ...sent, versionWith(4))
+      raw.write(versionWith(2 | 16))
+      yield* receives(raw, ...sent, versionWith(4), there)
+      raw.write(message(1, 2, bytesOf("done")))
+      assert.equal(textOf(yield* Fiber.join(call)), "done")
+      yield* raw.closed
+    }).pipe(onNetwork))
+
+  it.effect("is answered also where it asks in its greeting", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const connection = yield* connect([a.endpoint], { keepAlive })
+      yield* fork(connection.call(put, bytesOf("one")))
+      const raw = yield* a.accepted(there)
+      yield* raw.until((bytes) => messagesOf(bytes).length === 3)
+      assert.deepEqual(
+        new Set(messagesOf(raw.received()).map(({ payload, type }) => `${type} ${payload.toString("hex")}`).slice(1)),
+        new Set([
+          `0 ${there.subarray(16).toString("hex")}`,
+          `1 ${request(1, put, bytesOf("one")).subarray(16).toString("hex")}`
+        ])
+      )
+    }).pipe(onNetwork))
+
+  it.effect("is not answered where it does not say that it understands flags: it means something else", () =>
+    Effect.gen(function*() {
+      const { call, raw, sent } = yield* calling()
+      raw.write(Buffer.concat([message(0, 0, Buffer.from([0, 0, 0, 0, 16, 0, 0, 0])), message(1, 2, bytesOf("done"))]))
+      assert.equal(textOf(yield* Fiber.join(call)), "done")
+      yield* settle
+      yield* receives(raw, ...sent)
+    }).pipe(onNetwork))
+
+  it.effect("is not answered without end while it takes none of the answers", () =>
+    Effect.gen(function*() {
+      const { raw, sent } = yield* calling({ keepAlive: false, maxUnsentBytes: 10_000 })
+      raw.socket.pause()
+      const before = Buffer.concat(sent).length
+      const many = Buffer.concat(new Array<Buffer>(1000).fill(there))
+      for (let i = 0; i < 20; i++) {
+        raw.write(many)
+        yield* settle
+      }
+      raw.socket.resume()
+      yield* settle
+      // What is on its way in memory, and what may wait.
+      const answers = raw.received().length - before
+      assert.ok(answers >= 10_000 && answers < 200_000, `${answers} bytes of answers`)
+      // It has room again, and is answered.
+      raw.write(there)
+      yield* raw.until(({ length }) => length === before + answers + there.length)
+    }).pipe(onNetwork))
+})
+
 describe("keepAlive", () => {
   const askedWithin = Effect.fnUntraced(function*(options: Connection.ClientOptions | undefined) {
     const { raw, sent } = yield* calling(options ?? {})

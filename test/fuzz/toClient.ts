@@ -98,7 +98,7 @@ const chains: ReadonlyArray<ReadonlyArray<Link>> = [
 
 const version: { [K in keyof Version]: fc.Arbitrary<Version[K]> } = {
   extra: fc.constantFrom(0, 0, 0, 4, 4, 4, 7),
-  flags: fc.constantFrom(0, 1, 1, 1, 3, 0xffff_fffc)
+  flags: fc.constantFrom(0, 1, 1, 1, 3, 17, 0xffff_fffc)
 }
 
 const call = record<Call>({

@@ -117,7 +117,7 @@ const messages = fc.array(
         message: fc.constant("version"),
         version: fc.constantFrom(0, 1, 2 ** 32 - 1),
         extra: fc.constantFrom(0, 0, 3, 4, 4, 4, 9),
-        flags: fc.constantFrom(0, 1, 1, 1, 5, 0xffff_fff8)
+        flags: fc.constantFrom(0, 1, 1, 1, 5, 17, 0xffff_fff8)
       })
     },
     {

@@ -29,7 +29,7 @@ type Place = (name: string) => Effect.Effect<Listen, never, Scope.Scope>
 
 /** One kind of transport. */
 export interface Network {
-  readonly name: "tcp" | "unix" | "mtls over tcp" | "mtls over unix" | "memory"
+  readonly name: "tcp" | "unix" | "mtls over tcp" | "mtls over unix" | "memory" | "mtls over memory"
   /** An address of its own, to listen at once or one after another; in memory it is called so. */
   readonly place: Place
   /** Listens, for the ambient Scope; nothing is served yet. */
@@ -114,8 +114,9 @@ export const unix: Network = makeNetwork("unix", onUnix)
 export const mtlsOverTcp: Network = makeNetwork("mtls over tcp", withMtls(onTcp))
 export const mtlsOverUnix: Network = makeNetwork("mtls over unix", withMtls(onUnix))
 export const memory: Network = makeNetwork("memory", inMemory)
+export const mtlsOverMemory: Network = makeNetwork("mtls over memory", withMtls(inMemory))
 
-/** All of them. */
+/** All of them but TLS in memory, which nobody needs but to see that it is one. */
 const networks: ReadonlyArray<Network> = [tcp, unix, mtlsOverTcp, mtlsOverUnix, memory]
 
 /** A `describe` for each network. */

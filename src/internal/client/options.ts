@@ -4,9 +4,9 @@
 import * as Duration from "effect/Duration"
 import type { ClientOptions } from "../../Connection.ts"
 import { connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
+import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { OutlierEjection } from "./outliers.ts"
 import type { RetryBudget } from "./retry.ts"
-import type { KeepAlive } from "./session.ts"
 
 /** A client's options, complete and in the units that the code counts in. */
 export interface ClientSettings {
@@ -22,7 +22,7 @@ export interface ClientSettings {
   /** The component whose health servers are asked for; undefined where they are not. */
   readonly health: string | undefined
   readonly dialTimeout: Duration.Duration
-  readonly keepAlive: KeepAlive | undefined
+  readonly keepAlive: KeepAliveTimes | undefined
   /** Whether peers of the in-memory network are asked, too. */
   readonly keepAliveInMemory: boolean
   readonly retryBudget: RetryBudget
@@ -36,8 +36,6 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
   const jitter = backoff?.jitter ?? 0.2
   return {
     ...connectionOptions(options),
-    keepAlive: keepAlive(options?.keepAlive),
-    keepAliveInMemory: options?.keepAlive !== undefined,
     retryBudget: {
       ratio: amount("retryBudget.ratio", options?.retryBudget?.ratio, 0.1),
       burst: amount("retryBudget.burst", options?.retryBudget?.burst, 100)
@@ -66,12 +64,6 @@ const slowStart = (value: ClientOptions["slowStart"]): number => {
   // No share of what never ends is over.
   return Duration.isFinite(parsed) ? Duration.toMillis(parsed) : invalid("slowStart", value, "a duration that ends")
 }
-
-const keepAlive = (options: ClientOptions["keepAlive"]): KeepAlive | undefined =>
-  options === false ? undefined : {
-    interval: positiveMillis("keepAlive.interval", options?.interval, Duration.seconds(10)),
-    timeout: positiveMillis("keepAlive.timeout", options?.timeout, Duration.seconds(10))
-  }
 
 const outlierEjection = (options: ClientOptions["outlierEjection"]): OutlierEjection | undefined =>
   options === false ? undefined : {

@@ -31,6 +31,7 @@ import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
 import { CurrentProgress, Progress } from "../net/progress.ts"
+import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
 import { isInMemory } from "../transport/inMemory.ts"
@@ -39,7 +40,7 @@ import { OnreadReceiver } from "../transport/transport.ts"
 import { isReset, textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
-import { ClientSession, type KeepAlive, type SessionSettings } from "./session.ts"
+import { ClientSession, type SessionSettings } from "./session.ts"
 
 /** The state of a peer. */
 export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
@@ -48,7 +49,7 @@ export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 export interface PeerSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
   /** Undefined where peers are not asked whether they are there. */
-  readonly keepAlive: KeepAlive | undefined
+  readonly keepAlive: KeepAliveTimes | undefined
   /** Whether peers of the in-memory network are asked, too. */
   readonly keepAliveInMemory: boolean
   /** Undefined where nothing is to be counted. */

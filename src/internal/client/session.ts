@@ -22,18 +22,22 @@ import { requestHeaderSize, writeDeadline, writeRequestHeader } from "../protoco
 import {
   decodeVersion,
   encodeVersion,
+  flagAreYouThere,
   flagGoingAway,
   flagNoMoreRequests,
   flagUnderstood,
   protocolVersion
 } from "../protocol/version.ts"
+import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
 import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
+import { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import type { Writer } from "../transport/writer.ts"
 import { isReset, textOf } from "../userError.ts"
 import { type Call, writeLead } from "./call.ts"
 import type { Latency } from "./latency.ts"
@@ -48,12 +52,6 @@ export interface SessionSettings {
   readonly maxUnsentBytes: number
   readonly messageTimeoutMillis: number
   readonly optimisticSpinMillis: number
-}
-
-/** When a peer that says nothing is asked whether it is there, and how long it has for its answer, in milliseconds. */
-export interface KeepAlive {
-  readonly interval: number
-  readonly timeout: number
 }
 
 /** Whom a session tells what happened to it. */
@@ -93,7 +91,7 @@ interface Inquiry {
 
 const requestPrefix = headerSize + requestHeaderSize
 
-export class ClientSession implements TransportOwner {
+export class ClientSession implements TransportOwner, Watched {
   readonly address: string
   private readonly settings: SessionSettings
   private readonly owner: SessionOwner
@@ -103,7 +101,7 @@ export class ClientSession implements TransportOwner {
   private readonly stats: EndpointStats | undefined
   private readonly clock: CoarseClock
   /** When the bytes that are being read have come, in ticks of the clock. */
-  private readAt = 0
+  readAt = 0
   /** The same in milliseconds. */
   private readMillis = 0
   /** When the answer was sent for that was measured last of what is being read: those that were sent together take as long. */
@@ -112,17 +110,6 @@ export class ClientSession implements TransportOwner {
   private leavingAt = -1
   private readonly tally: Tally | undefined
   private readonly keepAlive: KeepAlive | undefined
-  /** When something was last read, in milliseconds of the clock, as far as it was looked at; and in ticks. */
-  private heardAt = 0
-  private heardRead = -1
-  /** When the peer was asked whether it is there, in milliseconds of the clock; -1 where it need not answer. */
-  private probedAt = -1
-  /** How often the socket had drained by then, and when something was last read. */
-  private probedAfterDrains = 0
-  private probedAfterRead = 0
-  /** How often the socket had been handed everything before that, and whether nothing of ours is before the question any more. */
-  private probedAfterHandovers = 0
-  private probeHasLeft = false
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
   /** The methods, by their keys in hex, of which the server has another contract: calls of them go in JSON. */
@@ -146,17 +133,19 @@ export class ClientSession implements TransportOwner {
     duplex: Duplex,
     owner: SessionOwner,
     settings: SessionSettings,
-    keepAlive: KeepAlive | undefined,
+    keepAlive: KeepAliveTimes | undefined,
     stats: EndpointStats | undefined
   ) {
     this.address = address
-    this.keepAlive = keepAlive
     this.owner = owner
     this.settings = settings
     this.stats = stats
     this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => this.readAt)
     this.clock = new CoarseClock(settings.clock)
     this.transport = new Transport(duplex, this, clientTypes, settings, stats)
+    this.keepAlive = keepAlive === undefined
+      ? undefined
+      : new KeepAlive(settings.clock, keepAlive, 0, new Progress(duplex, this.transport.writer))
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
@@ -435,11 +424,7 @@ export class ClientSession implements TransportOwner {
         return this.transport.fail(new Error("it is going away"))
       }
       this.ready = true
-      if (this.keepAlive !== undefined) {
-        const now = nowMillis(this.settings.clock)
-        this.noteHeard(now)
-        this.timer.arm(now + this.keepAlive.interval)
-      }
+      if (this.keepAlive !== undefined) this.timer.arm(this.keepAlive.start(nowMillis(this.settings.clock), this))
       this.owner.onReady()
     } else if (leaves && !this.goingAway) {
       this.goingAway = true
@@ -447,6 +432,8 @@ export class ClientSession implements TransportOwner {
       this.say(flagUnderstood | flagNoMoreRequests)
       this.owner.onGoingAway()
     }
+    // Where there is no room, it does not take what it has been sent: as soon as it does, that is an answer.
+    if ((flags & flagAreYouThere) !== 0 && !this.isOver && this.hasRoom()) this.say(flagUnderstood | flagAreYouThere)
   }
 
   /** Queues a version message, with flags where the peer is to know them. */
@@ -546,46 +533,31 @@ export class ClientSession implements TransportOwner {
     return Math.min(this.expireCalls(now), this.expirePeer(now), this.expirePartial(now))
   }
 
-  /**
-   * Asks a peer that has said nothing for a while whether it is there, and gives one up that does not answer. Returns when to look again.
-   *
-   * By now, all that has come in has been read, also where our own event loop has stood still: that is seen to by the timer.
-   */
+  /** Gives up a peer that has fallen silent, and does not answer. Returns when to look again. */
   private expirePeer(now: number): number {
     const { keepAlive, transport } = this
-    const { isOver, writer } = transport
-    if (keepAlive === undefined || !this.ready || isOver) return Infinity
-    if (this.heardRead !== this.readAt) this.noteHeard(now)
-    const { heardAt } = this
-    if (this.probedAt === -1 || this.readAt !== this.probedAfterRead) {
-      this.probedAt = -1
-      if (now < heardAt + keepAlive.interval) return heardAt + keepAlive.interval
-      this.probedAfterHandovers = writer.handovers
-      this.probeHasLeft = writer.pendingBytes === 0
-      this.say(undefined)
-      // At once: in a turn that takes long, its time would pass before it has left.
-      writer.flush()
-    } else if (this.probeHasLeft || writer.drains === this.probedAfterDrains) {
-      const due = this.probedAt + keepAlive.timeout
-      if (now < due) return Math.min(due, now + keepAlive.interval)
-      const silence = Duration.format(Duration.millis(Math.round(now - heardAt)))
+    if (keepAlive === undefined || !this.ready || transport.isOver) return Infinity
+    const next = keepAlive.look(now, this)
+    if (keepAlive.state === "Lost") {
+      const silence = keepAlive.silence(now)
       transport.fail(new Error(`nothing was heard of it for ${silence}, and it has not answered when it was asked`))
-      return Infinity
     }
-    // Asked just now, or it has taken some of what the question is behind.
-    this.probedAt = now
-    this.probedAfterDrains = writer.drains
-    this.probedAfterRead = this.readAt
-    // From then on what the system takes of later calls is no sign of life: it does so until its buffers are full.
-    this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && writer.unsentBytes === 0
-    // By the interval it may have answered long ago, and be silent again.
-    return now + Math.min(keepAlive.timeout, keepAlive.interval)
+    return next
   }
 
-  /** Notes when something was read last: ticks tell no more than six hours apart. */
-  private noteHeard(now: number): void {
-    this.heardRead = this.readAt
-    this.heardAt = now - millisBetween(this.readAt, nowTicks(this.settings.clock))
+  /** We always read. */
+  get isDeaf(): boolean {
+    return false
+  }
+
+  get writer(): Writer {
+    return this.transport.writer
+  }
+
+  ask(): void {
+    this.say(undefined)
+    // At once: in a turn that takes long, its time would pass before it has left.
+    this.transport.writer.flush()
   }
 
   /** Refuses a peer whose message does not become whole. Returns when to look again. */

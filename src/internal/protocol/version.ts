@@ -15,6 +15,12 @@ export const flagGoingAway = 2
 /** Bit 2, client to server: understood, no request follows this message. */
 export const flagNoMoreRequests = 4
 
+/**
+ * Bit 4, server to client, only to one that understands flags: are you there? The client answers at once with a version message that has this
+ * bit, too, which the server does not answer.
+ */
+export const flagAreYouThere = 16
+
 /** What a version message says; `flags` is 0 from a peer that sent none. */
 export interface VersionPayload {
   readonly version: number

@@ -4,6 +4,7 @@
 import * as Duration from "effect/Duration"
 import type { ServerOptions } from "../../Server.ts"
 import { connectionOptions, count, duration, flag, positiveMillis } from "../options.ts"
+import type { KeepAliveTimes } from "../session/keepAlive.ts"
 
 /** A server's options, complete and in the units that the code counts in. */
 export interface ServerSettings {
@@ -12,6 +13,9 @@ export interface ServerSettings {
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
   readonly messageTimeoutMillis: number
+  readonly keepAlive: KeepAliveTimes | undefined
+  /** Whether clients of the in-memory network are asked, too. */
+  readonly keepAliveInMemory: boolean
   readonly firstMessageMillis: number
   readonly idleMillis: number
   readonly maxConcurrentCalls: number

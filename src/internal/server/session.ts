@@ -26,11 +26,13 @@ import { readDeadlineMicros, readTraceContext, requestHeaderSize, type TraceCont
 import {
   decodeVersion,
   encodeVersion,
+  flagAreYouThere,
   flagGoingAway,
   flagNoMoreRequests,
   flagUnderstood,
   protocolVersion
 } from "../protocol/version.ts"
+import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
 import {
@@ -43,8 +45,11 @@ import {
 } from "../telemetry/span.ts"
 import { nowMillis, nowTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
+import { isConnectionInMemory } from "../transport/inMemory.ts"
+import { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import type { Writer } from "../transport/writer.ts"
 import { attempt, clip, readReasons, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
@@ -63,6 +68,9 @@ export interface SessionSettings {
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
   readonly messageTimeoutMillis: number
+  readonly keepAlive: KeepAliveTimes | undefined
+  /** Whether clients of the in-memory network are asked, too. */
+  readonly keepAliveInMemory: boolean
   readonly firstMessageMillis: number
   readonly idleMillis: number
   readonly shutdownGraceMillis: number
@@ -85,7 +93,7 @@ const served = new WeakSet<Duplex>()
 /** Whether a session has begun to serve a connection. */
 export const isServed = (connection: Duplex): boolean => served.has(connection)
 
-export class ServerSession implements TransportOwner, CallOwner, AdmittedConnection {
+export class ServerSession implements TransportOwner, CallOwner, AdmittedConnection, Watched {
   readonly settings: SessionSettings
   private readonly routes: KeyTable<Route>
   private readonly transport: Transport
@@ -94,7 +102,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** Who is at the other end, for logs: a socket that is closed does not know any more. */
   private readonly name: string
   /** When the bytes that are being read have come, in ticks of the clock. */
-  private readAt = 0
+  readAt = 0
   /** Calls whose answers have yet to be handed to the socket: they are counted when that is done, all with one look at the clock. */
   private readonly tally: Tally | undefined
   private readonly onEnded: () => void
@@ -105,6 +113,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private spoken = false
   /** Whether the client understands flags. */
   private understands = false
+  /** Finds out whether a client that understands flags is still there. */
+  private readonly keepAlive: KeepAlive | undefined
+  /** How often the client was asked whether it is there, and has not answered. */
+  private unanswered = 0
   /** Whether the client is to send no more requests, and whether it has said that it does not. */
   private goingAway = false
   private noMoreRequests = false
@@ -141,6 +153,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.onEnded = onEnded
     this.name = peerOf(duplex)
     this.transport = new Transport(duplex, this, serverTypes, settings, settings.stats)
+    const { clock, keepAlive, messageTimeoutMillis } = settings
+    this.keepAlive = keepAlive === undefined || (isConnectionInMemory(duplex) && !settings.keepAliveInMemory)
+      ? undefined
+      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, this.transport.writer))
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
     served.add(duplex)
   }
@@ -150,6 +166,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.quietSince = this.startedAt
     this.timer.arm(this.startedAt + Math.min(this.settings.firstMessageMillis, this.settings.idleMillis))
     this.logConnection(Effect.logDebug("a connection was accepted"))
+    // It is not known yet whether the client can be asked.
+    if (this.keepAlive !== undefined) this.transport.keepAlive(this.keepAlive.times)
     this.transport.start(undefined)
   }
 
@@ -190,7 +208,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   }
 
   onRead(): void {
-    if (this.settings.stats !== undefined) this.readAt = nowTicks(this.settings.clock)
+    if (this.settings.stats !== undefined || this.keepAlive !== undefined) this.readAt = nowTicks(this.settings.clock)
     this.settings.admission.beginTurn()
   }
 
@@ -232,6 +250,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   onRoom(): void {
     if (!this.paused) return
     this.paused = false
+    // What it has taken says that it is there, as what it said meanwhile would have.
+    this.readAt = nowTicks(this.settings.clock)
     // It was not for its sender that it did not become whole.
     if (this.transport.isPartial) this.onPartial()
     this.transport.resume()
@@ -321,7 +341,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (this.goingAway) return
     this.goingAway = true
     this.quietSince = now
-    if (this.understands) this.say()
+    if (this.understands) this.say(0)
   }
 
   /**
@@ -624,18 +644,43 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (version === undefined) {
       return this.transport.refuse(`a version message of ${payload.length} bytes, expected at least 4`)
     }
+    let isAnswer = false
     // Of a peer that does not understand flags, whatever follows the version is something else.
     if ((version.flags & flagUnderstood) !== 0) {
-      this.understands = true
-      // It answers that we go away. Where we do not, it means something else to whoever says it.
+      if (!this.understands) this.startKeepAlive()
+      // It answers that we go away, or are there. Where we have not said so, it means something else to whoever says it.
       if (this.goingAway && (version.flags & flagNoMoreRequests) !== 0) this.noMoreRequests = true
+      isAnswer = this.unanswered > 0 && (version.flags & flagAreYouThere) !== 0
     }
-    this.say()
+    if (isAnswer) this.unanswered--
+    else this.say(0)
     if (this.noMoreRequests && this.calls.size === 0) this.end()
   }
 
-  private say(): void {
-    const flags = this.goingAway ? flagUnderstood | flagGoingAway : flagUnderstood
+  /** The client understands flags, and so can be asked whether it is there. */
+  private startKeepAlive(): void {
+    this.understands = true
+    if (this.keepAlive !== undefined) this.timer.arm(this.keepAlive.start(nowMillis(this.settings.clock), this))
+  }
+
+  get isDeaf(): boolean {
+    return this.paused
+  }
+
+  get writer(): Writer {
+    return this.transport.writer
+  }
+
+  ask(): void {
+    this.unanswered++
+    this.say(flagAreYouThere)
+    // At once: in a turn that takes long, its time would pass before it has left.
+    this.transport.writer.flush()
+  }
+
+  /** Says our version, with flags where the client is to know them. */
+  private say(more: number): void {
+    const flags = more | (this.goingAway ? flagUnderstood | flagGoingAway : flagUnderstood)
     this.send(0, MessageType.version, -1, encodeVersion(protocolVersion, this.understands ? flags : undefined))
   }
 
@@ -651,6 +696,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     }
     const next = Math.min(
       this.expireSilence(now),
+      this.expirePeer(now),
       this.expireQuiet(now),
       this.expirePartial(now),
       this.expireCalls(now)
@@ -667,6 +713,20 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (now < due) return due
     this.transport.refuse(`no message within ${Duration.format(Duration.millis(firstMessageMillis))}`)
     return Infinity
+  }
+
+  /** Closes the connection of a client that has vanished. Returns when to look again. */
+  private expirePeer(now: number): number {
+    const { keepAlive, transport } = this
+    // One that ends has its time, and nothing more can be said to the client.
+    if (keepAlive === undefined || !this.understands || this.ending || transport.isOver) return Infinity
+    const next = keepAlive.look(now, this)
+    if (keepAlive.state === "Lost") {
+      transport.refuse(
+        `nothing for ${keepAlive.silence(now)}, and has not answered when it was asked whether it is there`
+      )
+    }
+    return next
   }
 
   /** Ends a connection that has been quiet for long enough. Returns when to look again. */

@@ -11,6 +11,7 @@ import { freshBytes, isBytes } from "../bytes.ts"
 import { noteFreshShared } from "../collections.ts"
 import { unexpected } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
+import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt, readable } from "../userError.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
@@ -49,6 +50,9 @@ const longestBurst = 1
 
 /** Where there was nothing to be read for so long, in milliseconds, the others have had their turn. */
 const pauseBetween = 0.05
+
+/** As the system takes it: in whole seconds, from 1 to 32767. Here in milliseconds. */
+const inSeconds = (millis: number): number => Math.min(32_767, Math.max(1, Math.round(millis / 1000))) * 1000
 
 /** The size of the buffer that an `onread` socket reads into. */
 const receiveBufferSize = 65_536
@@ -145,12 +149,25 @@ export class Transport {
     if (!this.yielding) this.resumeDuplex()
   }
 
+  /** Lets the system find out whether a peer is there that has been silent for long, where it can: over TCP, also below TLS. */
+  keepAlive({ interval, timeout }: KeepAliveTimes): void {
+    const { duplex } = this
+    if (!(duplex instanceof Socket) || !Number.isFinite(interval)) return
+    // It asks so often: only newer versions of Node tell it how long to wait for each answer, and it is 1 s in others.
+    const attempts = 10
+    attempt(
+      () => void duplex.setKeepAlive(true, inSeconds(interval), inSeconds(timeout / attempts), attempts),
+      undefined
+    )
+  }
+
   /** Takes bytes that have arrived. */
   receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (this.over) return
     this.traffic.received += end - start
     const writer = this.writer
     writer.inRead = true
+    writer.handedByRead = writer.handed
     this.owner.onRead()
     let problem: string | undefined
     try {

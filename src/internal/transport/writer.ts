@@ -67,6 +67,9 @@ export class Writer {
   /** How often the socket has drained, and how often it has been handed all that was queued. */
   drains = 0
   handovers = 0
+  /** How many bytes the socket has been handed, and how many of them when something was last read: the transport notes that. */
+  handed = 0
+  handedByRead = 0
   private wasFull = false
   private blocked = false
   private scheduled = false
@@ -264,6 +267,7 @@ export class Writer {
       } else if (this.leaves(item)) {
         if (item.body.length !== item.size) throw takenAway(item.size)
         this.traffic.sent += item.head.length + item.body.length
+        this.handed += item.head.length + item.body.length
         this.duplex.write(item.head)
         ready = this.duplex.write(item.body.length > pieceSize ? item.body.subarray(0, pieceSize) : item.body)
         if (item.body.length > pieceSize) {
@@ -340,6 +344,7 @@ export class Writer {
 
   private writeBatch(batch: Batch): boolean {
     this.traffic.sent += batch.length
+    this.handed += batch.length
     if (batch.length === 0) {
       batch.release()
       return true
