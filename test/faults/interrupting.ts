@@ -16,6 +16,7 @@ import { turn } from "../Connection/support.ts"
 import { makeRegistry } from "../internal/telemetry/support.ts"
 import { makeLog } from "../support/log.ts"
 import { bytesOf, component, textOf } from "../support/networks.ts"
+import { makePatience, patience as longest } from "../support/patience.ts"
 
 /**
  * How the fibers go: as they always do, but that one has to yield where the point is a step of it; each of them in steps, with a turn of the
@@ -125,7 +126,7 @@ export interface Operation<S, A, E> {
   readonly attempt: (around: S) => Effect.Effect<Attempt<A, E>, never, Scope.Scope>
   /** Warnings that are to be expected in the log. */
   readonly mayWarn?: ReadonlyArray<string> | undefined
-  /** How many milliseconds something may take that happens by itself. */
+  /** How many milliseconds something may take that happens by itself: as long as it takes, unless it is expected to be left for good. */
   readonly patience?: number | undefined
 }
 
@@ -165,7 +166,16 @@ export const atEveryPoint = Effect.fnUntraced(function*<S, A, E>(
         const staying = stays === undefined
           ? undefined
           : Effect.runFork(Effect.andThen(stays, Effect.sync(() => points.strikeNow())))
-        const timer = setTimeout(() => resume(Effect.die(new Error("it has not ended"))), patience ?? longest)
+        // Looking at each turn until then would make points of its own.
+        const timer = setTimeout(() => {
+          const isTooLong = makePatience(0)
+          const look = () => {
+            if (fiber.pollUnsafe() !== undefined) return
+            if (isTooLong()) resume(Effect.die(new Error("it has not ended")))
+            else setImmediate(look)
+          }
+          look()
+        }, patience ?? longest)
         fiber.addObserver((exit) => {
           clearTimeout(timer)
           points.disarm()
@@ -256,17 +266,14 @@ const more = (before: Census, now: Census): ReadonlyArray<string> =>
     return now[name]! > had ? [`${now[name]} ${name}, not ${had}`] : []
   })
 
-/** How long something may take that happens by itself, in milliseconds, unless a test says otherwise. */
-const longest = 10_000
-
 /** Waits until nothing is left, looking again at each turn of the event loop; a defect that says what is left when that takes too long. */
-export const untilNothing = (left: () => string, patience = longest): Effect.Effect<void> =>
+export const untilNothing = (left: () => string, patience?: number): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
-    const end = performance.now() + patience
+    const isTooLong = makePatience(patience)
     const look = () => {
       const found = left()
       if (found === "") return resume(Effect.void)
-      if (performance.now() > end) return resume(Effect.die(new Error(`it has left behind: ${found}`)))
+      if (isTooLong()) return resume(Effect.die(new Error(`it has left behind: ${found}`)))
       next = setImmediate(look)
     }
     let next = setImmediate(look)
