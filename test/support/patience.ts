@@ -6,10 +6,8 @@
  */
 export const patience = 30_000
 
-const fewestTurns = 100
-
 /** Of someone who waits and looks at each turn of the event loop: gives whether that was long enough. */
-export const makePatience = (millis = patience): () => boolean => {
+export const makePatience = (millis = patience, fewestTurns = 100): () => boolean => {
   const end = performance.now() + millis
   let turns = 0
   return () => ++turns > fewestTurns && performance.now() > end
