@@ -299,11 +299,15 @@ const collect: () => void = vm.runInNewContext("gc")
 
 /** Waits until these are gone from memory, but for one or two that the stack may still know of. */
 const untilCollected = (refs: ReadonlyArray<WeakRef<AnyFiber>>, patience: number | undefined): Effect.Effect<void> =>
-  untilNothing(() => {
-    collect()
-    const held = refs.filter((ref) => ref.deref() !== undefined).length
-    return held <= 2 ? "" : `${held} of ${refs.length} fibers, which something holds`
-  }, patience, 10)
+  untilNothing(
+    () => {
+      collect()
+      const held = refs.filter((ref) => ref.deref() !== undefined).length
+      return held <= 2 ? "" : `${held} of ${refs.length} fibers, which something holds`
+    },
+    patience,
+    10
+  )
 
 /** Some turns of the event loop: what is written is handed to the socket by then. */
 export const turns = Effect.repeat(turn, { times: 3 })
