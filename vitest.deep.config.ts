@@ -4,5 +4,6 @@ import quick from "./vitest.config.ts"
 // What takes too long for `npm test`: tests that try each step of a program, or go on for long.
 export default defineConfig({
   ...quick,
-  test: { ...quick.test, include: ["test/**/*.deep.test.ts"], exclude: [] }
+  // Far more than any takes: that a machine has other things to do is no reason to fail.
+  test: { ...quick.test, include: ["test/**/*.deep.test.ts"], exclude: [], testTimeout: 600_000 }
 })

@@ -224,7 +224,7 @@ describe("a call whose contract the server does not share", () => {
       })
       const connection = yield* connect([yield* leaving, yield* leaving])
       const client = yield* clientOver(connection, New)
-      assert.equal(yield* Effect.timeout(client.Buy({ item: "tea" }), "10 seconds"), 3)
+      assert.equal(yield* client.Buy({ item: "tea" }), 3)
       assert.deepEqual(formats, ["binary", "json"])
     }).pipe(Effect.scoped))
 

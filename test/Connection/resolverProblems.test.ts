@@ -294,7 +294,7 @@ describe("a Connection", () => {
       mkdirSync(way)
       writeFileSync(path, "")
       assert.equal(yield* ask(connection, { waitForReady: true }), "a")
-    }).pipe(Effect.timeout("5 seconds"), Effect.provide(NodeFileSystem.layer)))
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
 
   it.live("to the sockets of a directory says that it does not exist, is empty, or that nobody listens", () =>
     Effect.gen(function*() {
@@ -322,5 +322,5 @@ describe("a Connection", () => {
           endpoint: Endpoint.unix(join(path, "a"))
         })))
       assert.equal(yield* ask(connection, { waitForReady: true }), "a")
-    }).pipe(Effect.timeout("5 seconds"), Effect.provide(NodeFileSystem.layer)))
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
 })

@@ -67,7 +67,7 @@ const start = Effect.fnUntraced(function*(options?: Resolver.DirectoryOptions) {
 })
 
 const live = (name: string, test: Effect.Effect<void, unknown, Scope.Scope | FileSystem.FileSystem>) =>
-  it.live(name, () => test.pipe(Effect.timeout("5 seconds"), Effect.provide(NodeFileSystem.layer)))
+  it.live(name, () => test.pipe(Effect.provide(NodeFileSystem.layer)))
 
 describe("directory", () => {
   live(

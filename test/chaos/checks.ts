@@ -2,6 +2,7 @@
  * What is checked when there are no more faults, and when everything is closed.
  */
 import { Effect, Metric } from "effect"
+import type { Memory } from "../benchmark/support.ts"
 import { call } from "./caller.ts"
 import type { Cast } from "./cast.ts"
 import { eventually } from "./eventually.ts"
@@ -10,6 +11,7 @@ import { activeResources, added } from "./leftovers.ts"
 import { headerSize } from "./payload.ts"
 import type { Plan } from "./plan.ts"
 import { Random } from "./random.ts"
+import type { Resident } from "./resident.ts"
 import { limits } from "./settings.ts"
 import type { Slot } from "./slots.ts"
 import type { Violations } from "./violations.ts"
@@ -85,6 +87,27 @@ export const checkNothingOpen = (ledger: Ledger): Effect.Effect<void> =>
     eventually(Effect.sync(() => ledger.open.size === 0 ? undefined : ledger.open.size), limits.close),
     Effect.sync(() => ledger.checkOpen())
   )
+
+/** What is alive has not become more, and in a run that is long enough the RSS has settled. */
+export const checkMemory = (
+  { end, resident, seconds, start }: {
+    readonly start: Memory
+    readonly end: Memory
+    readonly resident: Resident
+    readonly seconds: number
+  },
+  violations: Violations
+): void => {
+  const alive = ({ external, heapUsed }: Memory) => heapUsed + external
+  const grown = alive(end) - alive(start)
+  if (grown > limits.grownMemory) {
+    violations.add("memoryGrew", `${(grown / 2 ** 20).toFixed(1)} MiB more were alive after all was closed`)
+  }
+  const { growth } = resident
+  if (seconds >= limits.settled && growth > limits.grownResident) {
+    violations.add("residentGrew", `from its third quarter to its fourth by ${(100 * growth).toFixed(0)} %`)
+  }
+}
 
 /** The client's metrics have counted every call once. */
 export const checkCounted = ({ started }: Ledger, violations: Violations): Effect.Effect<void> =>

@@ -16,7 +16,11 @@ const figures: Figures = {
   connections: 6,
   slowestCloseMillis: 12.34,
   recovery: { used: 7, first: { replica: "a", stamp: 3, millis: 8.12 }, any: undefined },
-  memory: { start: memory, end: { ...memory, rss: 2 ** 23 } },
+  memory: {
+    start: memory,
+    end: { ...memory, rss: 2 ** 23 },
+    rss: { eighths: [1, 2, 3, 4, 4, 4, 4, 4].map((mebibytes) => mebibytes * 2 ** 20), growth: 0.042 }
+  },
   fibers: 99,
   cpuSeconds: 3,
   maxEventLoopDelayMillis: 45.6
@@ -39,6 +43,10 @@ describe("the report of a soak", () => {
     assert.match(text, /kill +2\n/)
     assert.match(text, /until the first call was served +8\.1 ms \(replica a, process 3\)/)
     assert.match(text, /RSS +4\.0 MiB → 8\.0 MiB/)
+    assert.match(
+      text,
+      /RSS in each eighth of the run +1 2 3 4 4 4 4 4 MiB\ngrowth of the RSS over the last half +4 %\n/
+    )
     assert.match(text, /calls that ended twice +0\n/)
     assert.match(text, /nothing went wrong$/)
   })

@@ -25,7 +25,12 @@ export interface Figures {
     readonly first: Recovered | undefined
     readonly any: Recovered | undefined
   }
-  readonly memory: { readonly start: Memory; readonly end: Memory }
+  readonly memory: {
+    readonly start: Memory
+    readonly end: Memory
+    /** Of the driver, amid the faults: the median of each eighth of that time, and by which part it grew over the last half. */
+    readonly rss: { readonly eighths: ReadonlyArray<number>; readonly growth: number }
+  }
   readonly fibers: number
   /** Of the driver, with faults. Where others need the machine, too, its event loop's delays are theirs. */
   readonly cpuSeconds: number
@@ -67,7 +72,7 @@ const byCount = (counts: Readonly<Record<string, number | undefined>>): Readonly
     .map(({ count, name }) => [name, String(count)])
 
 const figuresText = (figures: Figures, exitMillis: number): string => {
-  const { end, start } = figures.memory
+  const { end, rss, start } = figures.memory
   const grown = (of: (memory: Memory) => number) => `${mebibytes(of(start))} → ${mebibytes(of(end))}`
   return [
     table(["calls", "count"], [["made", String(figures.calls)], ...byCount(figures.endings)]),
@@ -85,6 +90,8 @@ const figuresText = (figures: Figures, exitMillis: number): string => {
       ["heap, start → end", grown(({ heapUsed }) => heapUsed)],
       ["outside the heap", grown(({ external }) => external)],
       ["RSS", grown(({ rss }) => rss)],
+      ["RSS in each eighth of the run", `${rss.eighths.map((bytes) => (bytes / 2 ** 20).toFixed(0)).join(" ")} MiB`],
+      ["growth of the RSS over the last half", `${(100 * rss.growth).toFixed(0)} %`],
       ["CPU of the driver", `${(100 * figures.cpuSeconds / figures.seconds).toFixed(0)} %`],
       ["longest event loop delay", millis(figures.maxEventLoopDelayMillis)],
       ["from closed to the end of the process", millis(exitMillis)]

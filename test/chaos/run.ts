@@ -1,12 +1,12 @@
 /**
  * A run of the soak, from its first process to its last check.
  */
-import { Effect, Fiber, Option } from "effect"
+import { Effect, Fiber, Option, Schedule } from "effect"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { cpuMicros, liveMemory, type Memory } from "../benchmark/support.ts"
 import { caller } from "./caller.ts"
 import { assemble, type Cast } from "./cast.ts"
-import { callEndlessly, checkCounted, checkHealth, checkNothingOpen, checkResources } from "./checks.ts"
+import { callEndlessly, checkCounted, checkHealth, checkMemory, checkNothingOpen, checkResources } from "./checks.ts"
 import { readExecutions } from "./executions.ts"
 import { fateOf, type FaultName } from "./faults.ts"
 import { flap, list } from "./flapping.ts"
@@ -17,6 +17,7 @@ import type { SoakOptions } from "./options.ts"
 import { longestTimeout } from "./plan.ts"
 import { Random } from "./random.ts"
 import type { Figures } from "./report.ts"
+import { Resident } from "./resident.ts"
 import { calm, limits } from "./settings.ts"
 import { connectionsMade } from "./slots.ts"
 import type { Violations } from "./violations.ts"
@@ -104,6 +105,14 @@ const close = Effect.fnUntraced(function*(cast: Cast) {
   yield* Effect.forEach(replicas, ({ stop }) => stop, forAll)
 })
 
+/** Looks at the RSS every second, for as long as its Scope is open. */
+const watchResident = Effect.gen(function*() {
+  const resident = new Resident()
+  const look = Effect.sync(() => resident.add(process.memoryUsage.rss()))
+  yield* Effect.forkScoped(Effect.repeat(look, Schedule.spaced("1 second")))
+  return resident
+})
+
 const takeMemory: Effect.Effect<Memory> = Effect.promise(() => liveMemory({ shrink: true }))
 
 /** What a run is given. */
@@ -132,16 +141,19 @@ export const run = Effect.fnUntraced(function*(setting: Setting): Effect.fn.Retu
     const startedBefore = ledger.started
     const microsBefore = cpuMicros()
     const start = performance.now()
-    const faults = yield* chaos(cast, options)
+    const { faults, resident } = yield* Effect.scoped(Effect.gen(function*() {
+      const resident = yield* watchResident
+      return { faults: yield* chaos(cast, options), resident }
+    }))
     const seconds = (performance.now() - start) / 1000
     delay.disable()
     const cpuSeconds = (cpuMicros() - microsBefore) / 1e6
     const calls = ledger.started - startedBefore
     yield* checkHealth(cast)
     yield* close(cast)
-    return { cast, memory, faults, seconds, cpuSeconds, rate: calls / seconds }
+    return { cast, memory, faults, resident, seconds, cpuSeconds, rate: calls / seconds }
   }))
-  const { cast: { ledger, recovery, slots }, cpuSeconds, faults, memory, rate, seconds } = measured
+  const { cast: { ledger, recovery, slots }, cpuSeconds, faults, memory, rate, resident, seconds } = measured
   const executions = readExecutions(directory)
   ledger.checkExecutions(executions)
   yield* checkCounted(ledger, violations)
@@ -152,6 +164,8 @@ export const run = Effect.fnUntraced(function*(setting: Setting): Effect.fn.Retu
     const { millis, replica, stamp } = recovered.first
     violations.add("notUsedAgain", `replica ${replica} (process ${stamp}) for ${millis.toFixed(0)} ms`)
   }
+  const end = yield* takeMemory
+  checkMemory({ start: memory, end, resident, seconds: options.seconds }, violations)
   return {
     seconds,
     calls: ledger.started,
@@ -163,7 +177,7 @@ export const run = Effect.fnUntraced(function*(setting: Setting): Effect.fn.Retu
     connections: connectionsMade(),
     slowestCloseMillis: Math.max(...slots.map(({ slowestClose }) => slowestClose)),
     recovery: { used: recovery.used, ...recovered },
-    memory: { start: memory, end: yield* takeMemory },
+    memory: { start: memory, end, rss: { eighths: resident.eighths, growth: resident.growth } },
     fibers: fibers.started,
     cpuSeconds,
     maxEventLoopDelayMillis: delay.max / 1e6

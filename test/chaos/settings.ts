@@ -20,6 +20,12 @@ export const limits = {
   health: 10_000,
   /** How soon the driver has to end when it has closed everything. */
   exit: 5000,
+  /** By how many bytes more may be alive at the end than after the warm-up: the account of each call takes some. */
+  grownMemory: 32 * 2 ** 20,
+  /** How many seconds of faults it takes until the RSS can be expected to have settled. */
+  settled: 600,
+  /** By which part it may grow from the third quarter of a run to its fourth. */
+  grownResident: 0.15,
   /** How often it is looked whether something has come true. */
   poll: 50
 }

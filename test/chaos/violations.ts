@@ -19,6 +19,8 @@ export const checks = {
   slowCloses: "Connections that did not close in time",
   resourcesLeft: "sockets, timers and others left in the driver",
   fibersLeft: "fibers left in the driver",
+  memoryGrew: "growth of what is alive in the driver",
+  residentGrew: "growth of the driver's RSS over the last half of a long run",
   didNotExit: "drivers that did not end by themselves",
   broken: "failures of the soak itself"
 } as const

@@ -112,7 +112,7 @@ describe("the dial of an endpoint that", () => {
           const both = yield* Connection.make(Resolver.constant(wrong, other.endpoint), { ...options, eager }).pipe(
             Effect.provide(log.layer)
           )
-          assert.equal(yield* ask(both), "other")
+          assert.equal(yield* ask(both, { waitForReady: true }), "other")
         }))
     }
   }
@@ -144,7 +144,7 @@ describe("the dial of an endpoint that", () => {
         yield* Connection.make(Resolver.constant({ address: "user://1", dial }), options),
         yield* Connection.make(Resolver.constant({ address: "user://2", dial }), options)
       ]
-      assert.equal(yield* ask(one), "a")
+      assert.equal(yield* ask(one, { waitForReady: true }), "a")
       assert.match((yield* Effect.flip(ask(two))).message, /expected a Duplex of its own/)
       assert.deepEqual([yield* ask(one), yield* ask(two, { waitForReady: true })], ["a", "a"])
       yield* Scope.close(scope, Exit.void)

@@ -375,7 +375,7 @@ describe("a source of endpoints that", () => {
         const fs = { ...(yield* system), watch: give }
         const resolver = yield* Effect.provideService(Resolver.directory("/nowhere"), FileSystem.FileSystem, fs)
         assert.equal((yield* resolver.resolve()).problem, `the directory "/nowhere" does not exist`)
-      }).pipe(Effect.timeout("5 seconds")))
+      }))
 
     it.live(`is a directory of a FileSystem whose readDirectory ${how} fails that look, and is looked at again`, () =>
       Effect.gen(function*() {
@@ -415,7 +415,7 @@ describe("a source of endpoints that", () => {
         assert.ok(Exit.isFailure(yield* Fiber.await(asking)))
         exists = () => Effect.succeed(false)
         if (how !== "is interrupted") assert.ok(Equal.equals((yield* resolver.resolve(version)).version, version))
-      }).pipe(Effect.timeout("5 seconds")))
+      }))
   }
 
   for (const { give, how } of [...dies, ...succeedsWrong]) {

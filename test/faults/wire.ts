@@ -5,6 +5,7 @@ import { Effect, type Scope } from "effect"
 import type { Endpoint, MethodKey } from "effect-call"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
+import { makePatience } from "../support/patience.ts"
 
 export const type = { version: 0, request: 1, response: 2, responseError: 3, cancel: 4 } as const
 
@@ -62,13 +63,13 @@ const split = (bytes: Buffer): { readonly messages: ReadonlyArray<Received>; rea
   return { messages, rest: bytes.subarray(at) }
 }
 
-/** Waits until a condition holds, looking again at each turn of the event loop; a defect that says what was waited for after 5 seconds. */
+/** Waits until a condition holds, looking again at each turn of the event loop; a defect that says what was waited for in vain. */
 export const until = (what: string, holds: () => boolean): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
-    const patience = performance.now() + 5000
+    const isTooLong = makePatience()
     const look = () => {
       if (holds()) resume(Effect.void)
-      else if (performance.now() > patience) resume(Effect.die(new Error(`waited in vain: ${what}`)))
+      else if (isTooLong()) resume(Effect.die(new Error(`waited in vain: ${what}`)))
       else next = setImmediate(look)
     }
     let next = setImmediate(look)

@@ -33,7 +33,7 @@ export interface Found {
 }
 
 export type Report =
-  /** A round begins. */
+  /** A round begins, or goes on. */
   | { readonly _tag: "Round"; readonly seed: number }
   | {
     readonly _tag: "Done"
@@ -96,7 +96,11 @@ const round = async <Case>(
   const property = batchesOf(target, watch, {
     shrinkTime: 30_000,
     first: path !== undefined,
-    onBatch: (size) => void (cases += size)
+    onBatch: (size) => {
+      cases += size
+      // It goes on, however little time the machine has for it.
+      process.send?.({ _tag: "Round", seed } satisfies Report)
+    }
   })
   const numRuns = Math.min(roundSize, Math.ceil(2 * most / batchSize))
   const result = await fc.check(property, {

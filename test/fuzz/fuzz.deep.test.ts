@@ -41,8 +41,7 @@ describe("conversations that were changed anywhere", () => {
         for (const what of ["response", "response error", "version", "connection closed"]) {
           assert.ok((seen.get(what) ?? 0) > 30, `${what}: ${seen.get(what)}`)
         }
-      }),
-    30_000
+      })
   )
 
   it.live(
@@ -53,7 +52,6 @@ describe("conversations that were changed anywhere", () => {
         for (const what of ["success", "RemoteError", "Protocol", "TooLarge", "Lost", "Unreachable", "interrupted"]) {
           assert.ok((seen.get(what) ?? 0) > 30, `${what}: ${seen.get(what)}`)
         }
-      }),
-    30_000
+      })
   )
 })

@@ -72,7 +72,13 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
   const connect = (endpoints: ReadonlyArray<Endpoint.Endpoint>) =>
     Effect.gen(function*() {
       const ref = yield* SubscriptionRef.make(endpoints)
-      return yield* Connection.make(Resolver.fromSubscriptionRef(ref), { optimisticSpinDuration: 1 })
+      return yield* Connection.make(Resolver.fromSubscriptionRef(ref), {
+        optimisticSpinDuration: 1,
+        // What is left of them would be noticed, however long the process may take to end on a machine that is busy.
+        dialTimeout: "1 hour",
+        backoff: { initial: "1 hour", max: "1 hour" },
+        keepAlive: { interval: "1 hour", timeout: "1 hour" }
+      })
     }).pipe(Scope.provide(connecting))
 
   const connections: Array<Connection.Connection> = []
