@@ -32,6 +32,7 @@ import type { EndpointStats } from "../telemetry/metrics.ts"
 import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time.ts"
 import { DeadlineTimer } from "../timer.ts"
+import { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
 import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import { textOf } from "../userError.ts"
@@ -117,8 +118,8 @@ export class ClientSession implements TransportOwner {
   private heardRead = -1
   /** When the peer was asked whether it is there, in milliseconds of the clock; -1 where it need not answer. */
   private probedAt = -1
-  /** How often the socket had drained by then, and when something was last read. */
-  private probedAfterDrains = 0
+  /** What the peer has taken since then, and when something had last been read. */
+  private readonly progress: Progress
   private probedAfterRead = 0
   /** How often the socket had been handed everything before that, and whether nothing of ours is before the question any more. */
   private probedAfterHandovers = 0
@@ -155,6 +156,7 @@ export class ClientSession implements TransportOwner {
     this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => this.readAt)
     this.clock = new CoarseClock(settings.clock)
     this.transport = new Transport(duplex, this, clientTypes, settings, stats)
+    this.progress = new Progress(duplex, this.transport.writer)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
@@ -284,6 +286,9 @@ export class ClientSession implements TransportOwner {
     this.partialSince = nowMillis(this.settings.clock)
     this.timer.arm(this.partialSince + this.settings.messageTimeoutMillis)
   }
+
+  /** Whether the server takes what it is sent is up to the probe. */
+  onBlocked(): void {}
 
   onFlush(): void {
     this.leavingAt = -1
@@ -555,7 +560,8 @@ export class ClientSession implements TransportOwner {
       this.say(undefined)
       // At once: in a turn that takes long, its time would pass before it has left.
       writer.flush()
-    } else if (this.probeHasLeft || writer.drains === this.probedAfterDrains) {
+      this.progress.look()
+    } else if (this.probeHasLeft || !this.progress.look()) {
       const due = this.probedAt + keepAlive.timeout
       if (now < due) return Math.min(due, now + keepAlive.interval)
       const silence = Duration.format(Duration.millis(Math.round(now - heardAt)))
@@ -564,7 +570,6 @@ export class ClientSession implements TransportOwner {
     }
     // Asked just now, or it has taken some of what the question is behind.
     this.probedAt = now
-    this.probedAfterDrains = writer.drains
     this.probedAfterRead = this.readAt
     // From then on what the system takes of later calls is no sign of life: it does so until its buffers are full.
     this.probeHasLeft ||= writer.handovers > this.probedAfterHandovers && writer.unsentBytes === 0
