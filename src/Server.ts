@@ -74,10 +74,21 @@ export interface ServerOptions {
    */
   readonly maxMessageSize?: number | undefined
   /**
-   * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it, and so no more calls are
-   * started for it, until it has taken some. In bytes. Default: 1048576 (1 MiB).
+   * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it, and
+   * none of its calls is started, until it has taken some. In bytes. Default: 1048576 (1 MiB).
+   *
+   * The answers of handlers that run already come on top of that. Where they make it more than 16 times as much, the
+   * largest of them not counted, the connection is closed, and its handlers are interrupted. For a client that has many
+   * calls in flight at once, whose answers are large, this should be a 16th of all of them or more.
    */
   readonly maxUnsentBytes?: number | undefined
+  /**
+   * How long a client may take nothing of the answers that wait for it. Then its connection is closed, and its handlers
+   * are interrupted. A client that is slow, and goes on, is not cut off. What the operating system accepts counts as
+   * taken; it does so in steps of up to a megabyte, so that a limit far below this suits fast networks only. Default: 30
+   * seconds. `Infinity`: for ever.
+   */
+  readonly unsentTimeout?: Duration.Input | undefined
   /**
    * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted, nor is
    * one question for its health (`Health.handlers`) of each connection. Default: 10000.
@@ -130,8 +141,17 @@ export interface ServerOptions {
   /**
    * How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds.
    *
-   * It tells its clients first that it is going away, and serves what they had sent before they heard of it, so that no call is lost. A
-   * client that does not understand that, such as one of the Go package, is cut off when it has asked for nothing for 100 ms.
+   * It tells its clients first that it is going away, and serves what they had sent before they heard of it, so that no
+   * call is lost. A client that does not understand that, such as one of the Go package, has its connection ended when it
+   * has asked for nothing for 100 ms.
+   *
+   * One that is never quiet for so long is served until a second before the end of the grace, or for half of a grace that
+   * is shorter than two seconds. From then on its answers are kept back, so that its callers, who wait for them, send no
+   * more. What has come 100 ms later is the last that is served; when it has ended, all answers are sent, and the end of
+   * the connection after them. What is sent after that is never executed.
+   *
+   * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close its
+   * end has half a second more for it, in which what it sends is dropped: the stop takes so much longer.
    */
   readonly shutdownGrace?: Duration.Input | undefined
 }

@@ -461,6 +461,7 @@ describe("the types of", () => {
       readonly maxConcurrentCallsPerConnection?: number | undefined
       readonly maxQueuedCallsPerConnection?: number | undefined
       readonly maxUnsentBytes?: number | undefined
+      readonly unsentTimeout?: Duration.Input | undefined
       readonly firstMessageTimeout?: Duration.Input | undefined
       readonly messageTimeout?: Duration.Input | undefined
       readonly idleTimeout?: Duration.Input | undefined

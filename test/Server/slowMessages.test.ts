@@ -195,7 +195,7 @@ describe("a message that the server itself keeps from becoming whole, because it
     const gate = yield* Latch.make(false)
     const result = new Uint8Array(1_000_000).fill(7)
     const served = yield* serving(
-      { maxUnsentBytes: 1000 },
+      { maxUnsentBytes: 1000, unsentTimeout: Infinity },
       HandlerMap.set(handlers, component, large.method, () => Effect.as(gate.await, result))
     )
     const { raw } = served

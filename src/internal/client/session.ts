@@ -276,6 +276,9 @@ export class ClientSession implements TransportOwner, Watched {
     this.timer.arm(this.partialSince + this.settings.messageTimeoutMillis)
   }
 
+  /** Whether the server takes what it is sent is up to the probe. */
+  onBlocked(): void {}
+
   onFlush(): void {
     this.leavingAt = -1
     this.tally?.count()

@@ -12,6 +12,7 @@ export interface ServerSettings {
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
+  readonly unsentMillis: number
   readonly messageTimeoutMillis: number
   readonly keepAlive: KeepAliveTimes | undefined
   /** Whether clients of the in-memory network are asked, too. */
@@ -39,6 +40,7 @@ export const serverSettings = (options: ServerOptions | undefined): ServerSettin
     1
   ),
   maxQueuedCallsPerConnection: count("maxQueuedCallsPerConnection", options?.maxQueuedCallsPerConnection, 5000, 0),
+  unsentMillis: positiveMillis("unsentTimeout", options?.unsentTimeout, Duration.seconds(30)),
   firstMessageMillis: positiveMillis("firstMessageTimeout", options?.firstMessageTimeout, Duration.seconds(10)),
   idleMillis: positiveMillis("idleTimeout", options?.idleTimeout, Infinity),
   shutdownGraceMillis: Duration.toMillis(duration("shutdownGrace", options?.shutdownGrace, Duration.seconds(2)))

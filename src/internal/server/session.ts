@@ -54,8 +54,10 @@ import { attempt, clip, readReasons, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
+import { Drain, holdAt } from "./drain.ts"
 import { chainOfCause } from "./failure.ts"
 import { handlerName, type Incoming, methodName, type Route } from "./incoming.ts"
+import { Unsent } from "./unsent.ts"
 
 /** What the sessions of one server share. */
 export interface SessionSettings {
@@ -67,6 +69,7 @@ export interface SessionSettings {
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
+  readonly unsentMillis: number
   readonly messageTimeoutMillis: number
   readonly keepAlive: KeepAliveTimes | undefined
   /** Whether clients of the in-memory network are asked, too. */
@@ -85,6 +88,12 @@ export interface SessionSettings {
 const quietPeriod = 100
 
 /**
+ * For so long at least, in milliseconds, a client of a server that stops may take to close its end after the server has ended its own: a
+ * connection that is closed with bytes unread is reset, which takes along answers that are on their way.
+ */
+const lingering = 500
+
+/**
  * What is served, or was: a connection that a listener gives twice would be read by two sessions, and each answer go
  * out twice.
  */
@@ -99,6 +108,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly transport: Transport
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
+  private readonly drain = new Drain()
+  private readonly unsent: Unsent
   /** Who is at the other end, for logs: a socket that is closed does not know any more. */
   private readonly name: string
   /** When the bytes that are being read have come, in ticks of the clock. */
@@ -117,21 +128,20 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly keepAlive: KeepAlive | undefined
   /** How often the client was asked whether it is there, and has not answered. */
   private unanswered = 0
-  /** Whether the client is to send no more requests, and whether it has said that it does not. */
-  private goingAway = false
-  private noMoreRequests = false
   /** Whether the server stops, and does not only end a connection that is idle. */
   private stopping = false
   /** Until when the client's calls may end after that, in milliseconds of the clock. */
   private graceUntil = Infinity
+  /** When the answers to a client that does not understand begin to be held, and when they began to be. */
+  private holdAt = Infinity
+  private heldSince = 0
   /** When the last request came, or the last call ended; noted only where that makes a difference. */
   private quietSince = 0
   private startedAt = 0
   /** When the message began to arrive that is not whole yet, in milliseconds of the clock. */
   private partialSince = 0
-  /** How often the client had taken what waited for it, when that was last looked at; -1 where it has been given more since. */
-  private drainsSeen = 0
-  private ending = false
+  /** What the client has taken, of one whose connection was idle. */
+  private readonly progress: Progress
   private done = false
   /** What spans say of the client. */
   private peer: Attributes | undefined = undefined
@@ -153,10 +163,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.onEnded = onEnded
     this.name = peerOf(duplex)
     this.transport = new Transport(duplex, this, serverTypes, settings, settings.stats)
-    const { clock, keepAlive, messageTimeoutMillis } = settings
+    const { clock, keepAlive, maxUnsentBytes, messageTimeoutMillis, unsentMillis } = settings
     this.keepAlive = keepAlive === undefined || (isConnectionInMemory(duplex) && !settings.keepAliveInMemory)
       ? undefined
       : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, this.transport.writer))
+    this.unsent = new Unsent(duplex, this.transport.writer, maxUnsentBytes, unsentMillis)
+    this.progress = new Progress(duplex, this.transport.writer)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
     served.add(duplex)
   }
@@ -191,6 +203,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (shutdownGraceMillis === 0) return this.destroy()
     const now = nowMillis(clock)
     this.goAway(now, shutdownGraceMillis)
+    this.holdAt = holdAt(this.graceUntil, shutdownGraceMillis)
     this.timer.arm(this.expire(now))
   }
 
@@ -221,8 +234,12 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.tally?.count()
   }
 
+  onBlocked(): void {
+    if (this.unsent.needsWatch) this.timer.arm(this.unsent.watch(nowMillis(this.settings.clock)))
+  }
+
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
-    if (this.ending) return
+    if (this.drain.state === "ended") return
     this.spoken = true
     if (type === MessageType.request) this.onRequest(id, bytes, start, end, owned)
     else if (type === MessageType.cancel) this.calls.get(id)?.stop("canceled")
@@ -235,7 +252,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   /** Only requests are skipped. */
   onTooLarge(id: number, _type: number, length: number): void {
-    if (this.ending) return
+    if (this.drain.state === "ended") return
     this.spoken = true
     if (!this.takes(id)) return
     this.settings.stats?.calls.other.record(0, "too_large")
@@ -260,7 +277,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   onOver(over: Over): void {
     this.tally?.count()
-    if (over._tag === "Refused") this.logRefused(over.problem)
+    if (over._tag === "Refused") this.logClosed(`its peer sent ${over.problem}`, over.problem)
     else if (over.isBroken) this.logBroken(over.error)
     else {
       const reason = over.error === undefined ? undefined : textOf(over.error)
@@ -326,9 +343,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   /** No call is in flight. */
   private idle(): void {
     const { clock, idleMillis } = this.settings
-    if (this.goingAway) {
-      this.drainsSeen = -1
-      if (this.noMoreRequests) this.end()
+    if (this.drain.isGoingAway) {
+      this.progress.forget()
+      if (this.drain.isLast) this.end()
       else if (!this.understands) this.timer.arm(this.quietSince + quietPeriod)
     } else if (idleMillis !== Infinity) {
       this.quietSince = nowMillis(clock)
@@ -338,8 +355,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   private goAway(now: number, graceMillis: number): void {
     this.graceUntil = now + graceMillis
-    if (this.goingAway) return
-    this.goingAway = true
+    if (this.drain.isGoingAway) return
+    this.drain.become("leaving")
     this.quietSince = now
     if (this.understands) this.say(0)
   }
@@ -349,8 +366,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
    * sends is read and dropped: a connection that is closed before that is reset, which takes along answers that are on their way.
    */
   private end(): void {
-    if (!this.goingAway || this.ending) return
-    this.ending = true
+    if (!this.drain.isGoingAway || this.drain.state === "ended") return
+    this.drain.become("ended")
+    this.graceUntil = Math.max(this.graceUntil, nowMillis(this.settings.clock) + lingering)
     this.transport.end()
     this.onRoom()
   }
@@ -394,13 +412,15 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       this.transport.refuse(`request ${id} twice`)
       return false
     }
-    if (this.noMoreRequests) {
+    const { state } = this.drain
+    if (state === "closing") return false
+    if (state === "lastWord") {
       this.transport.refuse(`request ${id} after it had said that there are no more`)
       return false
     }
-    if (this.goingAway || this.settings.idleMillis !== Infinity) {
+    if (state !== "serving" || this.settings.idleMillis !== Infinity) {
       this.quietSince = nowMillis(this.settings.clock)
-      this.drainsSeen = -1
+      this.progress.forget()
     }
     return true
   }
@@ -614,7 +634,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   /** Queues a message; `format` is a byte that goes before the payload, or -1. */
   private send(id: number, type: number, format: number, payload: Uint8Array): void {
-    if (this.transport.isOver) return
+    if (this.transport.isOver || this.drain.state === "ended") return
     const writer = this.transport.writer
     const prefix = format < 0 ? headerSize : headerSize + 1
     const length = payload.length
@@ -630,12 +650,29 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       if (format >= 0) head[headerSize] = format
       writer.reference(id, type, head, payload)
     }
-    if (!writer.hasRoom() && !this.paused) {
+    if (!writer.hasRoom()) this.onFull(prefix + length)
+  }
+
+  /** A message of this size was queued, and is one more than there is room for. */
+  private onFull(size: number): void {
+    const { writer } = this.transport
+    if (!this.paused) {
       // A reader that is slow to take its answers gets no more of them made, but for those of handlers that run.
       this.paused = true
+      this.unsent.begin()
       this.transport.pause()
       this.settings.admission.pause(this)
     }
+    if (this.drain.state === "holding") this.drain.become("closing")
+    // So much is not to be held.
+    writer.release()
+    if (this.unsent.isTooMuch(size)) this.cutOff(`did not take its answers: ${writer.pendingBytes} bytes of them wait`)
+  }
+
+  /** Closes the connection of a client that does not do its part. */
+  private cutOff(problem: string): void {
+    this.logClosed(`its peer ${problem}`)
+    this.transport.fail(new Error(problem))
   }
 
   private onVersion(id: number, payload: Uint8Array): void {
@@ -648,13 +685,17 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     // Of a peer that does not understand flags, whatever follows the version is something else.
     if ((version.flags & flagUnderstood) !== 0) {
       if (!this.understands) this.startKeepAlive()
+      if (this.drain.state === "holding") {
+        this.drain.become("leaving")
+        this.transport.writer.release()
+      }
       // It answers that we go away, or are there. Where we have not said so, it means something else to whoever says it.
-      if (this.goingAway && (version.flags & flagNoMoreRequests) !== 0) this.noMoreRequests = true
+      if (this.drain.state === "leaving" && (version.flags & flagNoMoreRequests) !== 0) this.drain.become("lastWord")
       isAnswer = this.unanswered > 0 && (version.flags & flagAreYouThere) !== 0
     }
     if (isAnswer) this.unanswered--
     else this.say(0)
-    if (this.noMoreRequests && this.calls.size === 0) this.end()
+    if (this.drain.isLast && this.calls.size === 0) this.end()
   }
 
   /** The client understands flags, and so can be asked whether it is there. */
@@ -680,29 +721,67 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   /** Says our version, with flags where the client is to know them. */
   private say(more: number): void {
-    const flags = more | (this.goingAway ? flagUnderstood | flagGoingAway : flagUnderstood)
+    const flags = more | (this.drain.isGoingAway ? flagUnderstood | flagGoingAway : flagUnderstood)
     this.send(0, MessageType.version, -1, encodeVersion(protocolVersion, this.understands ? flags : undefined))
   }
 
   /** Does what is due, and returns when the next is. */
   private expire(now: number): number {
-    if (now >= this.graceUntil) {
-      if (this.stopping || (this.calls.size === 0 && !this.takesAnswers())) {
-        this.destroy()
-        return Infinity
-      }
-      // It was idle, and then had calls after all, or is still taking its answers: nobody is in a hurry.
-      this.graceUntil = now + this.settings.messageTimeoutMillis
-    }
+    if (now >= this.graceUntil) this.expireGrace(now)
+    if (this.transport.isOver) return Infinity
     const next = Math.min(
       this.expireSilence(now),
       this.expirePeer(now),
       this.expireQuiet(now),
+      this.expireHold(now),
       this.expirePartial(now),
+      this.expireUnsent(now),
       this.expireCalls(now)
     )
     // Read only now: a connection that was idle may just have begun to end.
     return Math.min(next, this.graceUntil)
+  }
+
+  /** The grace is over, of a server that stops or of a connection that was idle. */
+  private expireGrace(now: number): void {
+    if (!this.stopping && (this.calls.size > 0 || this.takesAnswers())) {
+      // It was idle, and then had calls after all, or is still taking its answers: nobody is in a hurry.
+      this.graceUntil = now + this.settings.messageTimeoutMillis
+    } else if (!this.stopping || this.drain.state === "ended" || this.paused) {
+      this.destroy()
+    } else {
+      // Those that are interrupted get no answer, by which their callers see that they were lost. Those that have one do.
+      this.end()
+      for (const call of this.calls.values()) call.stop("lost")
+    }
+  }
+
+  /** Holds the answers to a client that cannot be told to send no more, and then serves no more. Returns when to look again. */
+  private expireHold(now: number): number {
+    const { drain, transport } = this
+    if (this.understands || transport.isOver || now < this.holdAt) return this.understands ? Infinity : this.holdAt
+    if (drain.state === "leaving") {
+      // While it takes no answers, none are to be held, and what it has sent before is to be served.
+      if (this.paused) return now + quietPeriod
+      drain.become("holding")
+      transport.writer.hold()
+      this.heldSince = now
+    }
+    if (drain.state !== "holding") return Infinity
+    const due = this.heldSince + quietPeriod
+    if (now < due) return due
+    drain.become("closing")
+    if (this.calls.size === 0) this.end()
+    return Infinity
+  }
+
+  /** Cuts off a client that has taken nothing of what waits for it. Returns when to look again. */
+  private expireUnsent(now: number): number {
+    const due = this.unsent.expire(now)
+    if (due > now || this.transport.isOver) return due
+    const waiting = `${this.transport.writer.pendingBytes} bytes of its answers`
+    this.cutOff(`took nothing of ${waiting} within ${Duration.format(Duration.millis(this.settings.unsentMillis))}`)
+    return Infinity
   }
 
   /** Refuses a client that has said nothing. Returns when to look again. */
@@ -719,7 +798,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private expirePeer(now: number): number {
     const { keepAlive, transport } = this
     // One that ends has its time, and nothing more can be said to the client.
-    if (keepAlive === undefined || !this.understands || this.ending || transport.isOver) return Infinity
+    if (keepAlive === undefined || !this.understands || this.drain.state === "ended" || transport.isOver) return Infinity
     const next = keepAlive.look(now, this)
     if (keepAlive.state === "Lost") {
       transport.refuse(
@@ -731,14 +810,14 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   /** Ends a connection that has been quiet for long enough. Returns when to look again. */
   private expireQuiet(now: number): number {
-    if (this.calls.size > 0 || this.ending || this.transport.isOver) return Infinity
-    const awaitsWord = this.goingAway && this.understands
+    if (this.calls.size > 0 || this.drain.state === "ended" || this.transport.isOver) return Infinity
+    const awaitsWord = this.drain.isGoingAway && this.understands
     if (awaitsWord) return Infinity
     // In the middle of a message it is not quiet, and of one that is not read from it is not known: what it has sent before is to be served.
-    if (this.transport.isPartial || (this.goingAway && this.paused)) this.quietSince = now
-    const due = this.quietSince + (this.goingAway ? quietPeriod : this.settings.idleMillis)
+    if (this.transport.isPartial || (this.drain.isGoingAway && this.paused)) this.quietSince = now
+    const due = this.quietSince + (this.drain.isGoingAway ? quietPeriod : this.settings.idleMillis)
     if (now < due) return due
-    if (this.goingAway) {
+    if (this.drain.isGoingAway) {
       this.end()
       return Infinity
     }
@@ -750,10 +829,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
 
   /** Whether answers wait for the client, and it has taken or been given some since this was last asked. */
   private takesAnswers(): boolean {
-    const { drains, pendingBytes } = this.transport.writer
-    const took = drains !== this.drainsSeen
-    this.drainsSeen = drains
-    return took && pendingBytes > 0
+    return this.progress.look() && this.transport.writer.pendingBytes > 0
   }
 
   /** Refuses a client whose message does not become whole. Returns when to look again. */
@@ -778,10 +854,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     return next
   }
 
-  private logRefused(problem: string): void {
+  private logClosed(why: string, reason = why): void {
     const others = this.settings.warnings.next()
     if (others === undefined) return
-    this.logConnection(Effect.logWarning(`a connection was closed: its peer sent ${problem}${others}`), problem)
+    this.logConnection(Effect.logWarning(`a connection was closed: ${why}${others}`), reason)
   }
 
   private logBroken(error: Error | undefined): void {

@@ -5,7 +5,7 @@
  * taken for dead: so it is also looked at what waits in the system.
  */
 import type { Duplex } from "node:stream"
-import { attempt } from "../userError.ts"
+import { queuedBelow } from "./systemQueue.ts"
 import type { Writer } from "./writer.ts"
 
 export class Progress {
@@ -28,7 +28,7 @@ export class Progress {
   /** Whether something was taken since this was last asked. The first time it was. */
   look(): boolean {
     const { drains, unsentBytes } = this.writer
-    const queued = attempt(() => queuedBelow(this.duplex), 0)
+    const queued = queuedBelow(this.duplex)
     // What has become more was given to it.
     const moved = drains !== this.drains || unsentBytes < this.unsent || queued < this.queued
     this.drains = drains
@@ -36,19 +36,4 @@ export class Progress {
     this.queued = queued
     return moved
   }
-}
-
-/**
- * How many bytes the system has yet to take. Node's own timeout of a socket looks at the same number, and it has no public name: where it is
- * missing there is nothing to be seen. A secure socket has its own above that of the socket below.
- */
-const queuedBelow = (duplex: Duplex): number => {
-  let queued = 0
-  let handle: unknown = Reflect.get(duplex, "_handle")
-  for (let depth = 0; depth < 4 && typeof handle === "object" && handle !== null; depth++) {
-    const size: unknown = Reflect.get(handle, "writeQueueSize")
-    if (typeof size === "number") queued += size
-    handle = Reflect.get(handle, "_parent")
-  }
-  return queued
 }

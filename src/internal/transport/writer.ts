@@ -12,6 +12,7 @@ import { headerSize, MessageType, readId, readLength, writeHeader } from "../pro
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt } from "../userError.ts"
 import { acquireBatch, Batch } from "./batch.ts"
+import { showsTaken } from "./systemQueue.ts"
 
 /** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
 interface LargeMessage {
@@ -34,11 +35,13 @@ export interface WriterOwner {
   onRoom(): void
   /** What has been queued is handed to the socket now, if it can: what comes next belongs to another turn. */
   onFlush(): void
+  /** The socket has yet to drain: it is given nothing more until then. */
+  onBlocked(): void
 }
 
 /**
- * How much of a large message the socket is given at a time. It says only of what it was given that it has been taken, and by that it is seen
- * that a peer is alive which takes a message of many such pieces.
+ * How much of a large message the socket is given at a time, and of many where what it has taken of them is seen by nothing else. It says only
+ * of what it was given that it has been taken, and by that it is seen that a peer is alive which takes many such pieces.
  */
 const pieceSize = 1_048_576
 
@@ -57,6 +60,8 @@ export class Writer {
   private readonly onBroken: (error: unknown) => void
   private readonly traffic: Traffic
   private readonly copyOnWrite: boolean
+  /** Whether it is seen what the peer takes of all that the socket is given at once. */
+  private readonly showsTaken: boolean
   /** How many bytes may wait before it calls itself full. */
   private readonly fullAt: number
   private queue: Array<Batch | LargeMessage> = []
@@ -72,6 +77,7 @@ export class Writer {
   handedByRead = 0
   private wasFull = false
   private blocked = false
+  private held = false
   private scheduled = false
   private closed = false
   private ending = false
@@ -102,6 +108,7 @@ export class Writer {
     // hands it to its other end), so it gets bytes that are not used again. So does a socket whose `write` is
     // somebody's own: a callback that ran twice would give one buffer to two connections.
     this.copyOnWrite = !(duplex instanceof Socket) || duplex.write !== Socket.prototype.write
+    this.showsTaken = showsTaken(duplex)
     duplex.on("drain", this.onDrain)
   }
 
@@ -139,6 +146,11 @@ export class Writer {
   /** Whether nothing waits in this writer (the socket may still have bytes of its own). */
   get isEmpty(): boolean {
     return this.current === undefined && this.queue.length === 0 && this.rest === undefined
+  }
+
+  /** Whether the socket has yet to drain. */
+  get isBlocked(): boolean {
+    return this.blocked && !this.closed
   }
 
   /** Whether request `id` is still ours: queued, and not handed to the socket. */
@@ -213,11 +225,22 @@ export class Writer {
     return found
   }
 
+  /** Keeps back what is queued until `release`. */
+  hold(): void {
+    this.held = true
+  }
+
+  release(): void {
+    if (!this.held) return
+    this.held = false
+    this.flush()
+  }
+
   /** Hands everything that waits to the socket, unless it has yet to drain. */
   readonly flush = (): void => {
     this.scheduled = false
     this.owner.onFlush()
-    if (this.closed || this.blocked || this.isEmpty) return
+    if (this.closed || this.blocked || this.held || this.isEmpty) return
     try {
       this.write()
     } catch (error) {
@@ -227,9 +250,10 @@ export class Writer {
     this.endIfDone()
   }
 
-  /** Ends the writing half once everything that waits has been handed to the socket. */
+  /** Ends the writing half once everything that waits, also what was held, has been handed to the socket. */
   end(): void {
     this.ending = true
+    this.held = false
     this.flush()
     this.endIfDone()
   }
@@ -259,6 +283,7 @@ export class Writer {
     const corked = items.length > 1 || !(items[0] instanceof Batch)
     if (corked) this.duplex.cork()
     let taken = 0
+    let large = 0
     for (const item of items) {
       taken++
       if (item instanceof Batch) {
@@ -269,17 +294,26 @@ export class Writer {
         this.traffic.sent += item.head.length + item.body.length
         this.handed += item.head.length + item.body.length
         this.duplex.write(item.head)
-        ready = this.duplex.write(item.body.length > pieceSize ? item.body.subarray(0, pieceSize) : item.body)
-        if (item.body.length > pieceSize) {
-          this.keep(item, item.body.subarray(pieceSize), items.slice(taken))
+        const isCut = item.body.length > pieceSize
+        ready = this.duplex.write(isCut ? item.body.subarray(0, pieceSize) : item.body)
+        large += item.body.length
+        if (isCut) this.rest = item.body.subarray(pieceSize)
+        if (isCut || (large >= pieceSize && taken < items.length && !this.showsTaken)) {
+          this.keep(items.slice(taken))
           break
         }
       }
     }
     if (corked) this.duplex.uncork()
-    if (this.rest === undefined) this.handovers++
-    if (!ready) this.blocked = this.duplex.writableNeedDrain
-    if (this.rest !== undefined && !this.blocked) this.schedule()
+    const isKept = this.rest !== undefined || taken < items.length
+    if (!isKept) this.handovers++
+    if (!ready) this.block()
+    if (isKept && !this.blocked) this.schedule()
+  }
+
+  private block(): void {
+    this.blocked = this.duplex.writableNeedDrain
+    if (this.blocked) this.owner.onBlocked()
   }
 
   private schedule(): void {
@@ -289,15 +323,31 @@ export class Writer {
   }
 
   /** Keeps what the socket is not to be given yet: the rest of a message, and what follows it. */
-  private keep(message: LargeMessage, rest: Uint8Array, following: ReadonlyArray<Batch | LargeMessage>): void {
-    this.rest = rest
-    this.waiting += rest.length
+  private keep(following: ReadonlyArray<Batch | LargeMessage>): void {
+    this.waiting += this.rest?.length ?? 0
     for (const item of following) {
       this.waiting += item instanceof Batch ? item.length : item.head.length + item.body.length
     }
+    // Requests are queued in the order of their ids; a server queues none.
+    const first = this.queuedThrough === 0 ? undefined : this.firstRequest(following)
+    if (first !== undefined) this.sentThrough = first - 1
     // Those who were resumed meanwhile may have queued more.
     this.queue = [...following, ...this.queue]
-    if (message.type === MessageType.request) this.sentThrough = message.id
+  }
+
+  private firstRequest(items: ReadonlyArray<Batch | LargeMessage>): number | undefined {
+    let first: number | undefined
+    for (const item of items) {
+      if (item instanceof Batch) {
+        this.eachMessage(item, (id, type) => {
+          if (type === MessageType.request) first ??= id
+        })
+      } else if (item.type === MessageType.request) {
+        first = item.id
+      }
+      if (first !== undefined) break
+    }
+    return first
   }
 
   /** Goes on with a large message; whether it is done and the socket takes more. */
@@ -308,7 +358,7 @@ export class Writer {
       const piece = this.rest.subarray(0, pieceSize)
       this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
       this.waiting -= piece.length
-      this.blocked = !this.duplex.write(piece) && this.duplex.writableNeedDrain
+      if (!this.duplex.write(piece)) this.block()
       if (this.blocked) return false
     }
     return true

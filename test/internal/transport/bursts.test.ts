@@ -50,6 +50,7 @@ const flooded = (messages: number, onFrame: (id: number) => void = () => {}) => 
     onLeave: () => true,
     onRoom: () => {},
     onFlush: () => {},
+    onBlocked: () => {},
     onRead: () => {},
     onPartial: () => {},
     onOver: () => {}

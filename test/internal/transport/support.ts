@@ -60,9 +60,14 @@ export const drain = Effect.fnUntraced(function*(duplex: Slow) {
 
 /** A writer, what it has told its owner, and a way to queue requests. */
 export const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () => true) => {
-  const counts = { rooms: 0, flushes: 0 }
+  const counts = { rooms: 0, flushes: 0, blocks: 0 }
   const traffic = { received: 0, sent: 0 }
-  const owner = { onLeave, onRoom: () => void counts.rooms++, onFlush: () => void counts.flushes++ }
+  const owner = {
+    onLeave,
+    onRoom: () => void counts.rooms++,
+    onFlush: () => void counts.flushes++,
+    onBlocked: () => void counts.blocks++
+  }
   const writer = new Writer(duplex, owner, 1_048_576, traffic, (error) => {
     throw error
   })

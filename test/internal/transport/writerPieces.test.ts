@@ -222,6 +222,67 @@ describe("a large message", () => {
     }))
 })
 
+describe("several messages that are large together", () => {
+  it.effect("are given to the socket until it has a piece's worth of them, and the others when it has taken those", () =>
+    Effect.gen(function*() {
+      const duplex = slow()
+      const { request, writer } = makeWriter(duplex)
+      const size = 400_000
+      for (let i = 0; i < 7; i++) request(size, large)
+      yield* turn
+      const [first] = sizesOf(duplex)
+      assert.deepEqual(first, Array.from({ length: 3 }, () => [headSize, size - 4]).flat())
+      assert.deepEqual([3, 4, 7].map((id) => writer.isQueued(id)), [false, true, true])
+      assert.equal(writer.pendingBytes - duplex.writableLength, 4 * (headerSize + size))
+      assert.deepEqual([writer.isEmpty, writer.handovers], [false, 0])
+      writer.drop(5)
+      yield* drain(duplex)
+      assert.deepEqual(ids(duplex), [1, 2, 3, 4, 6, 7])
+      assertWhole(duplex.messages)
+      assert.deepEqual([writer.isEmpty, writer.handovers, writer.pendingBytes], [true, 1, 0])
+    }))
+
+  it.effect("go on over a duplex that never has to drain, and small ones among them keep their place", () =>
+    Effect.gen(function*() {
+      const duplex = new Slow(false, { writableHighWaterMark: 64 * pieceSize })
+      const { request, writer } = makeWriter(duplex)
+      for (let i = 0; i < 12; i++) {
+        request(400_000, large)
+        request(10)
+      }
+      while (!writer.isEmpty) yield* turn
+      assert.deepEqual(ids(duplex), Array.from({ length: 24 }, (_, i) => i + 1))
+      assertWhole(duplex.messages)
+    }))
+})
+
+describe("a writer that holds", () => {
+  it.effect("hands nothing over until it is released, or ended", () =>
+    Effect.gen(function*() {
+      for (const go of ["release", "end"] as const) {
+        const duplex = new Slow(false)
+        const { request, writer } = makeWriter(duplex)
+        writer.hold()
+        request(10)
+        request(20_000, large)
+        yield* turn
+        writer.flush()
+        assert.deepEqual(ids(duplex), [])
+        writer[go]()
+        assert.deepEqual([ids(duplex), duplex.writableEnded], [[1, 2], go === "end"])
+      }
+    }))
+
+  it("is full when as much waits as may", () => {
+    const { counts, request, writer } = makeWriter(new Slow(false))
+    writer.hold()
+    request(pieceSize, large)
+    assert.equal(writer.hasRoom(), false)
+    writer.release()
+    assert.deepEqual([counts.rooms, writer.hasRoom()], [1, true])
+  })
+})
+
 describe("a request behind a large one", () => {
   /** The first piece of request 1 has been handed over; requests 2 to 5 are behind it. */
   const queued = Effect.fnUntraced(function*(onLeave?: Parameters<typeof makeWriter>[1], deadline = false) {
