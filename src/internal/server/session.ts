@@ -798,7 +798,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private expirePeer(now: number): number {
     const { keepAlive, transport } = this
     // One that ends has its time, and nothing more can be said to the client.
-    if (keepAlive === undefined || !this.understands || this.drain.state === "ended" || transport.isOver) return Infinity
+    if (keepAlive === undefined || !this.understands || this.drain.state === "ended" || transport.isOver) {
+      return Infinity
+    }
     const next = keepAlive.look(now, this)
     if (keepAlive.state === "Lost") {
       transport.refuse(
