@@ -35,6 +35,7 @@ import {
   pickNow,
   pickOf
 } from "../balancer.ts"
+import { nothing } from "../balancer/free.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
@@ -49,7 +50,7 @@ import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
-import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
+import { avoid, type Avoided, nothingAvoided } from "./avoidance.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import { Changes } from "./changes.ts"
 import { Down } from "./down.ts"
