@@ -468,6 +468,7 @@ export class Client implements PoolOwner, Audience {
       immediate = isImmediate(balancer) ? balancer : undefined
       balancer.update(this.endpoints, this.views)
     }
+    call.since = this.roster.failures
     // Before `take`: a logger that hears of its dial may change the endpoints.
     const changes = this.changes.count
     let endpoint: Endpoint | undefined
@@ -496,9 +497,9 @@ export class Client implements PoolOwner, Audience {
   }
 
   /** What a call has been through that comes to the slow path. */
-  private begun({ options }: Call, isRefused = false): Attempts {
+  private begun({ options, since }: Call, isRefused = false): Attempts {
     // One that waits for endpoints goes by their backoffs.
-    return noAttempts(options?.waitForReady === true ? Infinity : this.roster.failures, isRefused)
+    return noAttempts(options?.waitForReady === true ? Infinity : since, isRefused)
   }
 
   /** A call is about to be sent, while some endpoints are left alone. */
