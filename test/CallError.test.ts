@@ -42,6 +42,10 @@ describe("CallError", () => {
     assert.strictEqual(unreachable.message, "unreachable: tcp://a:1: connect ECONNREFUSED; unix:///b: connect ENOENT")
     assert.strictEqual(unreachable.attempts.length, 2)
     assert.strictEqual(CallError.Unreachable.fromAttempts([]).message, "unreachable: there are no endpoints")
+    const many = Array.from({ length: 1000 }, (_, i) => ({ endpoint: `tcp://10.0.0.1:${i}`, message: "refused" }))
+    const { attempts, message } = CallError.Unreachable.fromAttempts(many)
+    assert.strictEqual(attempts.length, 1000)
+    assert.ok(message.endsWith("; tcp://10.0.0.1:19: refused; and 980 more"), message)
   })
 
   it("takes a remote error's message from the outermost link, and says so where there is none", () => {

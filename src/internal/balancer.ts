@@ -8,7 +8,7 @@ import * as Random from "effect/Random"
 import type { Balancer, EndpointView, PickOptions } from "../Balancer.ts"
 import { Unreachable } from "../CallError.ts"
 import type { Endpoint } from "../Endpoint.ts"
-import { freeOf, isAvoiding } from "./balancer/free.ts"
+import { freeOf, isAvoiding, nothing } from "./balancer/free.ts"
 import { effectOf, unexpected } from "./guard.ts"
 
 /**
@@ -148,6 +148,7 @@ export const roundRobin = (): ImmediateBalancer => {
     ({ avoid }) => {
       const count = endpoints.length
       if (count === 0) return undefined
+      if (avoid === nothing) return take(next)
       const left = isAvoiding(avoid) ? avoid : undefined
       if (left === undefined && avoid.size === 0) return take(next)
       const search = left === undefined ? count : Math.min(count, longestSearch)

@@ -2,6 +2,9 @@
  * What a balancer is to avoid, where that is much: it also says what is left, so that a balancer need not look at each endpoint to find it.
  */
 
+/** What there is to avoid nearly always. */
+export const nothing: ReadonlySet<string> = new Set()
+
 /** The addresses that are not in the set, in any order; maybe some that are. */
 export const freeOf: unique symbol = Symbol("effect-call/Balancer/freeOf")
 

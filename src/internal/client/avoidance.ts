@@ -10,6 +10,7 @@
  * 3. those that are left alone because their calls keep failing;
  * 4. all but those with the best priority.
  */
+import { nothing } from "../balancer/free.ts"
 import type { Pool } from "./pool.ts"
 
 /** What is to be avoided, until something changes or some time. */
@@ -23,8 +24,6 @@ export interface Avoided {
   /** Until when this holds, in milliseconds of the clock. */
   readonly until: number
 }
-
-export const nothing: ReadonlySet<string> = new Set()
 
 export const nothingAvoided: Avoided = { hard: nothing, forShards: nothing, all: nothing, until: Infinity }
 

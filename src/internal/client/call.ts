@@ -115,6 +115,8 @@ export class Call extends Effectable.Class<void> {
   resume: Resume
   /** Where it was sent; undefined before. */
   sentOn: Canceler | undefined = undefined
+  /** The number of the last failed dial before it began. */
+  since = 0
   /** When it was made, in ticks of the Connection's clock; -1 where nobody has noted it. */
   startedAt = -1
   /** When it was sent, in the same ticks. */

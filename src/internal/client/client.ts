@@ -35,6 +35,7 @@ import {
   pickNow,
   pickOf
 } from "../balancer.ts"
+import { nothing } from "../balancer/free.ts"
 import { ownCopy } from "../bytes.ts"
 import { mergeOptions } from "../callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../deadline.ts"
@@ -49,7 +50,7 @@ import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
 import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
-import { avoid, type Avoided, nothing, nothingAvoided } from "./avoidance.ts"
+import { avoid, type Avoided, nothingAvoided } from "./avoidance.ts"
 import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
 import { Changes } from "./changes.ts"
 import { Down } from "./down.ts"
@@ -479,6 +480,7 @@ export class Client implements PoolOwner, Audience {
       immediate = isImmediate(balancer) ? balancer : undefined
       balancer.update(this.endpoints, this.views)
     }
+    call.since = this.roster.failures
     // Before `take`: a logger that hears of its dial may change the endpoints.
     const changes = this.changes.count
     let endpoint: Endpoint | undefined
@@ -507,9 +509,9 @@ export class Client implements PoolOwner, Audience {
   }
 
   /** What a call has been through that comes to the slow path. */
-  private begun({ options }: Call, isRefused = false): Attempts {
+  private begun({ options, since }: Call, isRefused = false): Attempts {
     // One that waits for endpoints goes by their backoffs.
-    return noAttempts(options?.waitForReady === true ? Infinity : this.roster.failures, isRefused)
+    return noAttempts(options?.waitForReady === true ? Infinity : since, isRefused)
   }
 
   /** A call is about to be sent, while some endpoints are left alone. */

@@ -50,6 +50,7 @@ export class Roster {
   /** It is listed no longer. */
   remove(pool: Pool): void {
     this.version++
+    pool.failureNumber = 0
     this.sound.delete(pool)
     this.ended.delete(pool)
     this.resting.delete(pool)
@@ -80,7 +81,6 @@ export class Roster {
     if (!isResting && !this.ended.has(pool)) return false
     if (pool.isOpen) {
       this.remove(pool)
-      pool.failureNumber = 0
       this.sound.add(pool)
       return isResting
     }
