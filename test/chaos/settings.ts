@@ -32,13 +32,21 @@ export const limits = {
 
 const shutdownGrace = 400
 
+// Sooner than by default, so that a client that vanishes is found within what a recovery may take.
+const keepAlive = { interval: 1000, timeout: 1000 }
+
 export const replicas: ReadonlyArray<ReplicaSpec> = [
-  { name: "a", transport: "tcp", proxied: false, server: { shutdownGrace } },
-  { name: "b", transport: "unix", proxied: false, server: { shutdownGrace } },
-  { name: "c", transport: "tcp", proxied: true, server: { shutdownGrace } },
-  { name: "d", transport: "mtls", proxied: true, server: { shutdownGrace } },
+  { name: "a", transport: "tcp", proxied: false, server: { shutdownGrace, keepAlive } },
+  { name: "b", transport: "unix", proxied: false, server: { shutdownGrace, keepAlive } },
+  { name: "c", transport: "tcp", proxied: true, server: { shutdownGrace, keepAlive } },
+  { name: "d", transport: "mtls", proxied: true, server: { shutdownGrace, keepAlive } },
   // It is soon overloaded.
-  { name: "e", transport: "unix", proxied: true, server: { shutdownGrace, maxConcurrentCalls: 16, maxQueuedCalls: 8 } }
+  {
+    name: "e",
+    transport: "unix",
+    proxied: true,
+    server: { shutdownGrace, keepAlive, maxConcurrentCalls: 16, maxQueuedCalls: 8 }
+  }
 ]
 
 const habits = { typed: 0.3, keyed: 0, waiting: 0.3, untimed: 0.1 }
@@ -47,7 +55,7 @@ const habits = { typed: 0.3, keyed: 0, waiting: 0.3, untimed: 0.1 }
 const options = {
   dialTimeout: 1000,
   backoff: { initial: 20, max: 500 },
-  keepAlive: { interval: 1000, timeout: 1000 },
+  keepAlive,
   outlierEjection: { duration: 500, maxDuration: 2000 }
 }
 
