@@ -404,7 +404,7 @@ export class Client implements PoolOwner, Audience {
     this.avoidedNow = undefined
     this.stateChanges.noteForLater()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
-    pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
+    pool.log(isNew ? "Warn" : "Debug", "an endpoint is ejected", reason)
     // Those who wait for it need not any more, where there are others.
     if (isNew) pool.letGo()
   }
