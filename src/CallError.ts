@@ -144,9 +144,13 @@ const deadlineExceededFields = {
  * The call's deadline passed before its answer came. The handler may have run, in part or to its end; it is interrupted at the deadline
  * too.
  *
- * So ends, too, a call whose server is the first to say so: with an error that contains `context.DeadlineExceeded`, also one that wraps it,
- * when the call's time is up (or as good as up, by the 0.1 % that two clocks may be apart); or, at any time, with that error alone. A handler
- * that had less time than its caller, and fails with an error that wraps this, is a {@link RemoteError}.
+ * The server may be the first to say so. When the call's time is up, or as good as up (two clocks may be 0.1 % apart), an
+ * answer whose error contains `context.DeadlineExceeded` is this error, also where the handler wraps it. While there is
+ * time left, only Go's error alone is. A handler that had less time than its caller, by a `Deadline` of its own, gives a
+ * {@link RemoteError}.
+ *
+ * The message of a call that was not sent says what it waited for: the endpoint that was still being dialed, or whose
+ * connection had no room, and the failures of others.
  *
  * Source: `context.DeadlineExceeded` of Go.
  *

@@ -134,9 +134,9 @@ export interface ClientOptions {
     readonly burst?: number | undefined
   } | undefined
   /**
-   * When an endpoint is ejected, that is, left alone: after `failures` failures in a row, for `duration`. A failure is a
+   * When an endpoint is ejected, and gets no calls: after `failures` failures in a row, for `duration`. A failure is a
    * call whose time was up, after it was sent or while it waited for the connection or for room on it; or a connection
-   * that was lost under calls. A call that its caller interrupts says nothing: give calls a `timeout`.
+   * that was lost under calls. A call that its caller interrupts does not count: give calls a `timeout`.
    *
    * Then the endpoint is dialed where it has no connection, and gets single calls, each some time after the other, until
    * one is answered; what fails of that doubles the time, up to `maxDuration`. Never more than half of the endpoints are
@@ -185,9 +185,9 @@ export interface ClientOptions {
    */
   readonly health?: string | undefined
   /**
-   * How long connecting, the TLS handshake and the peer's version message may take together. Calls of one endpoint
-   * share a dial. It goes on for the calls to come where theirs is the shorter time, or they are interrupted.
-   * Default: 5 seconds.
+   * How long a dial may take: looking the name up, connecting (to all addresses of a name, side by side), the TLS
+   * handshake and the peer's version message together. Calls of one endpoint share a dial. It goes on for later calls
+   * when those that wait for it have no time left or are interrupted. Default: 5 seconds.
    */
   readonly dialTimeout?: Duration.Input | undefined
   /**
@@ -206,7 +206,7 @@ export interface ClientOptions {
  * What a Connection has to do with one endpoint.
  *
  * - `Idle`: no socket; the next call that is sent here dials, or the Connection does by itself where it is `eager`.
- * - `Dialing`: a socket is being opened. Calls wait for it; it is opened for later ones where they are given up.
+ * - `Dialing`: a socket is being opened. Calls wait for it. It is opened for later ones when they are given up.
  * - `Active`: calls are sent.
  * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
  *   again by the next call that is sent here, or at once where the Connection is `eager`.
@@ -224,7 +224,7 @@ export interface EndpointState {
   readonly callsInFlight: number
   /** Whether it is left alone for now, after a failed dial. */
   readonly inBackoff: boolean
-  /** Whether it is left alone for now because its calls kept failing. */
+  /** Whether it is ejected: it gets no calls for now, since they kept failing (`ClientOptions.outlierEjection`). */
   readonly isEjected: boolean
   /** Whether its servers say that they serve, as far as the Connection asks them (`ClientOptions.health`). */
   readonly isServing: boolean

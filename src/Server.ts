@@ -77,9 +77,10 @@ export interface ServerOptions {
    * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it, and
    * none of its calls is started, until it has taken some. In bytes. Default: 1048576 (1 MiB).
    *
-   * The answers of handlers that run already come on top of that. Where they make it more than 16 times as much, the
-   * largest of them not counted, the connection is closed, and its handlers are interrupted. For a client that has many
-   * calls in flight at once, whose answers are large, this should be a 16th of all of them or more.
+   * The answers of handlers that run already come on top of that. Where more than 16 times as much waits, the largest
+   * answer not counted, the connection is closed, and its handlers are interrupted. That can happen to a client that
+   * reads as fast as it can: 30 answers of 3 MB that are ready at once are too many. Where a client has many calls with
+   * large answers in flight, let this be a 16th of all of them or more.
    */
   readonly maxUnsentBytes?: number | undefined
   /**

@@ -386,6 +386,12 @@ describe("a server", () => {
     const [options, message] of [
       [{ maxConcurrentCalls: 0 }, "option maxConcurrentCalls: expected a whole number from 1 on, or Infinity, got 0"],
       [{ maxQueuedCalls: -1 }, "option maxQueuedCalls: expected a whole number from 0 on, or Infinity, got -1"],
+      [
+        { keepAlive: { interval: -1 } },
+        "option keepAlive.interval: expected a duration of more than zero, got -1"
+      ],
+      [{ keepAlive: true as never }, "option keepAlive: expected an object, or false, got true"],
+      [{ unsentTimeout: 0 }, "option unsentTimeout: expected a duration of more than zero, got 0"],
       [{ shutdownGrace: -1 }, "option shutdownGrace: expected a duration of zero or more, got -1"],
       [
         { maxMessageSize: 1e12 },

@@ -54,18 +54,27 @@ export const count = (name: string, value: number | undefined, otherwise: number
 export const flag = (name: string, value: boolean | undefined, otherwise: boolean): boolean =>
   value === undefined || typeof value === "boolean" ? value ?? otherwise : invalid(name, value, "true or false")
 
+/** Checks an option that has several parts: all else that has none of them would be taken for the defaults. */
+export const checkParts = (name: string, value: object | false | undefined, mayBeFalse: boolean): void => {
+  if (value === undefined || (mayBeFalse && value === false)) return
+  if (typeof value !== "object" || value === null) {
+    invalid(name, value, mayBeFalse ? "an object, or false" : "an object")
+  }
+}
+
 /** A duration of zero or more. */
 export const duration = (
   name: string,
   value: Duration.Input | undefined,
-  otherwise: Duration.Input
+  otherwise: Duration.Input,
+  expected = "a duration of zero or more"
 ): Duration.Duration => {
   const input = value ?? otherwise
   const parsed = attempt(() => Duration.fromInput(input), Option.none())
   // NaN would be taken for a duration of nothing.
   return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
     ? parsed.value
-    : invalid(name, input, "a duration of zero or more")
+    : invalid(name, input, expected)
 }
 
 /** A duration of more than zero, which may be Infinity. */
@@ -74,8 +83,9 @@ export const positiveDuration = (
   value: Duration.Input | undefined,
   otherwise: Duration.Input
 ): Duration.Duration => {
-  const parsed = duration(name, value, otherwise)
-  return Duration.isZero(parsed) ? invalid(name, value, "a duration of more than zero") : parsed
+  const expected = "a duration of more than zero"
+  const parsed = duration(name, value, otherwise, expected)
+  return Duration.isZero(parsed) ? invalid(name, value, expected) : parsed
 }
 
 /** The same, in milliseconds. */
@@ -88,11 +98,13 @@ const keepAlive = (
     | { readonly interval?: Duration.Input | undefined; readonly timeout?: Duration.Input | undefined }
     | false
     | undefined
-): KeepAliveTimes | undefined =>
-  options === false ? undefined : {
+): KeepAliveTimes | undefined => {
+  checkParts("keepAlive", options, true)
+  return options === false ? undefined : {
     interval: positiveMillis("keepAlive.interval", options?.interval, defaultKeepAlive),
     timeout: positiveMillis("keepAlive.timeout", options?.timeout, defaultKeepAlive)
   }
+}
 
 /** The options that client and server share: what a connection takes. */
 export const connectionOptions = (

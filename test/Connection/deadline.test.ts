@@ -213,7 +213,7 @@ describe("at the deadline", () => {
       assert.equal(executed, 0)
     }).pipe(Effect.scoped))
 
-  it.effect("a dial that takes too long is waited for no longer", () =>
+  it.effect("a dial that takes too long is waited for no longer, and the error says which", () =>
     Effect.gen(function*() {
       yield* TestNetwork.listen("server", handlers)
       yield* TestNetwork.fault("server", { dial: "hang" })
@@ -222,7 +222,10 @@ describe("at the deadline", () => {
       yield* TestClock.adjust("1 second")
       const error = yield* Effect.flip(Fiber.join(calling))
       isExceeded(error)
-      assert.equal(error.message, "deadline exceeded: no answer to test/Echo.echo in time")
+      assert.equal(
+        error.message,
+        "deadline exceeded: no answer to test/Echo.echo in time; memory://server: it was still being dialed"
+      )
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
   it.effect("a caller that cannot be interrupted gets it all the same, whatever its call waits for", () =>

@@ -328,7 +328,7 @@ describe("an endpoint whose calls keep failing", () => {
       yield* askTimes(connection, 2)
       assert.deepEqual(
         log.lines.filter(({ level }) => level === "Warn").map(({ annotations, message }) => [message, annotations]),
-        [["an endpoint is left alone", { endpoint: "memory://a", reason: "5 of its calls in a row have failed" }]]
+        [["an endpoint is ejected", { endpoint: "memory://a", reason: "5 of its calls in a row have failed" }]]
       )
     }).pipe(Effect.provide(log.layer), onNetwork)
   })

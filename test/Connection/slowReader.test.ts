@@ -55,6 +55,20 @@ const inFlight = (connection: Connection.Connection) =>
   Effect.map(connection.state, ({ endpoints }) => endpoints[0]!.callsInFlight)
 
 describe("a server that stops reading", () => {
+  it.effect("is named by the error of a call that had no room on its connection", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* serve
+      yield* TestNetwork.fault("a", { blackHole: "toServer" })
+      for (let n = 1; n <= 48; n++) yield* fork(connection.call(put, numbered(n, 64 * kibibyte)))
+      yield* settle
+      const calling = yield* fork(connection.call(put, numbered(0, 4), { timeout: "1 second" }))
+      yield* TestClock.adjust("1 second")
+      const { message } = yield* Effect.flip(Fiber.join(calling))
+      assert.match(message, /^deadline exceeded: .* in time; memory:\/\/a: there was no room on its connection$/)
+      yield* TestNetwork.heal("a")
+      yield* settle
+    }).pipe(Effect.scoped, onNetwork))
+
   for (const [how, size] of [["copied", 8 * kibibyte], ["sent from where they are", 64 * kibibyte]] as const) {
     it.effect(`lets calls wait, with a few MiB queued at most, whose arguments are ${how}`, () =>
       Effect.gen(function*() {

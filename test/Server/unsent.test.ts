@@ -151,7 +151,7 @@ describe("a client for which more than 16 times maxUnsentBytes wait", () => {
         const [warning, ...others] = warnings()
         assert.match(
           String(warning),
-          /^Warn a connection was closed: its peer did not take its answers: 1\d{7} bytes of them wait$/
+          /^Warn a connection was closed: its peer did not take its answers: 1\d{7} bytes of them wait, expected at most 16000000 \(16 times maxUnsentBytes\) and the largest$/
         )
         assert.deepEqual(others, [])
         client.socket.resume()

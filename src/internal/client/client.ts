@@ -109,6 +109,8 @@ interface Attempts {
    * Whether a server has refused it, since its contract differs. From then on it goes in JSON, which any of them reads.
    */
   isRefused: boolean
+  /** The endpoint whose connection, or room on it, it waits for now. */
+  waitsFor: Pool | undefined
 }
 
 const noAttempts = (since: number, isRefused = false): Attempts => ({
@@ -116,7 +118,8 @@ const noAttempts = (since: number, isRefused = false): Attempts => ({
   tried: new Set(),
   failures: new Map(),
   losses: new Map(),
-  isRefused
+  isRefused,
+  waitsFor: undefined
 })
 
 /** Whether an endpoint counts as tried for a call. */
@@ -404,7 +407,7 @@ export class Client implements PoolOwner, Audience {
     this.avoidedNow = undefined
     this.stateChanges.noteForLater()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
-    pool.log(isNew ? "Warn" : "Debug", "an endpoint is left alone", reason)
+    pool.log(isNew ? "Warn" : "Debug", "an endpoint is ejected", reason)
     // Those who wait for it need not any more, where there are others.
     if (isNew) pool.letGo()
   }
@@ -660,7 +663,14 @@ export class Client implements PoolOwner, Audience {
     const late = `deadline exceeded: no answer to ${call.method} in time`
     const wasSent = call.onUnsent !== undefined
     if (this.endpoints.length === 0 && !wasSent) return this.withResolver(`${late}; there are no endpoints`)
-    const failures = listFailures([...attempts.failures].map(([endpoint, message]) => ({ endpoint, message })))
+    const all = new Map(attempts.failures)
+    const { waitsFor } = attempts
+    if (waitsFor !== undefined && !wasSent) {
+      // It may have come back to one that has failed: what counts is the last.
+      all.delete(waitsFor.address)
+      all.set(waitsFor.address, waitsFor.isOpen ? "there was no room on its connection" : "it was still being dialed")
+    }
+    const failures = listFailures([...all].map(([endpoint, message]) => ({ endpoint, message })))
     return failures === "" ? late : this.withResolver(`${late}; ${failures}`)
   }
 
@@ -781,13 +791,19 @@ export class Client implements PoolOwner, Audience {
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
   private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+    attempts.waitsFor = pool
     const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+      attempts.waitsFor = undefined
       switch (dialed._tag) {
         case "Ready": {
           const session = dialed.session
           if (session.hasRoom()) return Effect.succeed(session)
+          attempts.waitsFor = pool
           // By then the endpoint may be listed no longer, or have no connection.
-          return Effect.map(pool.whenRoom(), () => pool.take())
+          return Effect.map(pool.whenRoom(), () => {
+            attempts.waitsFor = undefined
+            return pool.take()
+          })
         }
         case "Failed":
           // Else its failure says so itself.

@@ -3,7 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import type { ClientOptions } from "../../Connection.ts"
-import { connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
+import { checkParts, connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
 import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { OutlierEjection } from "./outliers.ts"
 import type { RetryBudget } from "./retry.ts"
@@ -32,6 +32,8 @@ export interface ClientSettings {
 
 export const clientSettings = (options: ClientOptions | undefined): ClientSettings => {
   const backoff = options?.backoff
+  checkParts("backoff", backoff, false)
+  checkParts("retryBudget", options?.retryBudget, false)
   const factor = backoff?.factor ?? 1.6
   const jitter = backoff?.jitter ?? 0.2
   return {
@@ -65,13 +67,15 @@ const slowStart = (value: ClientOptions["slowStart"]): number => {
   return Duration.isFinite(parsed) ? Duration.toMillis(parsed) : invalid("slowStart", value, "a duration that ends")
 }
 
-const outlierEjection = (options: ClientOptions["outlierEjection"]): OutlierEjection | undefined =>
-  options === false ? undefined : {
+const outlierEjection = (options: ClientOptions["outlierEjection"]): OutlierEjection | undefined => {
+  checkParts("outlierEjection", options, true)
+  return options === false ? undefined : {
     failures: wholeNumber("outlierEjection.failures", options?.failures, 5, 1),
     duration: positiveMillis("outlierEjection.duration", options?.duration, Duration.seconds(5)),
     maxDuration: positiveMillis("outlierEjection.maxDuration", options?.maxDuration, Duration.seconds(30)),
     ejectsShards: options !== undefined
   }
+}
 
 const amount = (name: string, value: number | undefined, otherwise: number): number => {
   if (value === undefined) return otherwise

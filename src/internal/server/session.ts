@@ -666,7 +666,9 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (this.drain.state === "holding") this.drain.become("closing")
     // So much is not to be held.
     writer.release()
-    if (this.unsent.isTooMuch(size)) this.cutOff(`did not take its answers: ${writer.pendingBytes} bytes of them wait`)
+    if (!this.unsent.isTooMuch(size)) return
+    const expected = `expected at most ${this.unsent.maxBytes} (16 times maxUnsentBytes) and the largest`
+    this.cutOff(`did not take its answers: ${writer.pendingBytes} bytes of them wait, ${expected}`)
   }
 
   /** Closes the connection of a client that does not do its part. */

@@ -15,7 +15,8 @@ const looks = 4
 export class Unsent {
   private readonly writer: Writer
   private readonly progress: Progress
-  private readonly maxBytes: number
+  /** So much may wait, beside the largest answer. */
+  readonly maxBytes: number
   private readonly timeoutMillis: number
   private watching = false
   /** When the client was last seen to have taken something, or the socket to be behind, in milliseconds of the clock. */
