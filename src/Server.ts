@@ -152,7 +152,8 @@ export interface ServerOptions {
    * the connection after them. What is sent after that is never executed.
    *
    * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close its
-   * end has half a second more for it, in which what it sends is dropped: the stop takes so much longer.
+   * end, or has yet to take answers, has half a second more for it, in which what it sends is dropped: the stop takes so
+   * much longer.
    */
   readonly shutdownGrace?: Duration.Input | undefined
 }

@@ -84,6 +84,30 @@ describe("a client that is slow to take a large answer, and says nothing meanwhi
         assert.equal(socket.closed, false)
       }).pipe(Effect.scoped))
 
+    it.effect("is alive also where it has said something while the system had yet to be given the most of it", () =>
+      Effect.gen(function*() {
+        const size = 16 * mebibyte
+        const { left, socket, take } = yield* downloading(network, size, {
+          messageTimeout: "1 minute",
+          maxUnsentBytes: 2 * size
+        })
+        socket.write(there)
+        yield* settle
+        yield* take(size - 131_072)
+        yield* settle
+        for (let i = 0; i < 3; i++) {
+          yield* TestClock.adjust("15 seconds")
+          yield* settle
+        }
+        // The answer to what it has said, and the question.
+        yield* take(left() + 2 * there.length)
+        socket.write(there)
+        yield* settle
+        yield* TestClock.adjust("14 seconds")
+        yield* settle
+        assert.equal(socket.closed, false)
+      }).pipe(Effect.scoped))
+
     it.effect("is given up where it takes longer for it than any message may take", () =>
       Effect.gen(function*() {
         const { socket } = yield* downloading(network, 131_072, { messageTimeout: "1 minute" })

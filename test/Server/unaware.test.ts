@@ -134,6 +134,45 @@ describe("the answers to a client that does not understand", () => {
       yield* Fiber.join(stopped)
     }).pipe(Effect.scoped))
 
+  /** What the client has got: the id of each message, and the size of its payload. */
+  const taken = (raw: Raw) => messagesOf(raw.received()).map(({ id, payload }) => [id, payload.length])
+  /** More than what is on its way in memory. */
+  const large = "x".repeat(5_000_000)
+  const slow = { maxUnsentBytes: 100_000, unsentTimeout: "1 hour" } as const
+
+  it.effect("are held as soon as there is room for them, where it has taken none until then", () =>
+    Effect.gen(function*() {
+      const { ask, calls, gate, raw, stopped } = yield* stopping(slow)
+      raw.socket.pause()
+      yield* ask(2, large)
+      yield* TestClock.adjust("59 seconds")
+      raw.socket.resume()
+      yield* raw.until(({ length }) => length >= large.length)
+      yield* ask(3, "held")
+      yield* until(() => calls.echoed === 2)
+      yield* TestClock.adjust(100)
+      yield* ask(4, "comes too late")
+      assert.deepEqual(taken(raw), [[0, 4], [2, large.length]])
+      yield* gate.open
+      yield* raw.closed
+      assert.deepEqual(taken(raw), [[0, 4], [2, large.length], [3, 4], [1, 4]])
+      assert.equal(calls.echoed, 2)
+      yield* Fiber.join(stopped)
+    }).pipe(Effect.scoped))
+
+  it.effect("are there also where it has yet to take them when the grace is over", () =>
+    Effect.gen(function*() {
+      const { ask, calls, raw, stopped } = yield* stopping(slow)
+      raw.socket.pause()
+      yield* ask(2, large)
+      yield* TestClock.adjust("1 minute")
+      assert.equal(calls.interrupted, 1)
+      raw.socket.resume()
+      yield* raw.closed
+      assert.deepEqual(taken(raw), [[0, 4], [2, large.length]])
+      yield* Fiber.join(stopped)
+    }).pipe(Effect.scoped))
+
   it.effect("are held no longer when it says that it understands after all: it is told, and served", () =>
     Effect.gen(function*() {
       const { ask, gate, raw, stopped } = yield* stopping()

@@ -267,12 +267,15 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   onRoom(): void {
     if (!this.paused) return
     this.paused = false
+    const { admission, clock } = this.settings
     // What it has taken says that it is there, as what it said meanwhile would have.
-    this.readAt = nowTicks(this.settings.clock)
+    this.readAt = nowTicks(clock)
     // It was not for its sender that it did not become whole.
     if (this.transport.isPartial) this.onPartial()
+    // Now: of one that asks for much there may be no room whenever it is looked, until the grace is over.
+    if (this.drain.state === "leaving") this.timer.arm(this.expireHold(nowMillis(clock)))
     this.transport.resume()
-    this.settings.admission.resume(this)
+    admission.resume(this)
   }
 
   onOver(over: Over): void {
@@ -749,10 +752,11 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (!this.stopping && (this.calls.size > 0 || this.takesAnswers())) {
       // It was idle, and then had calls after all, or is still taking its answers: nobody is in a hurry.
       this.graceUntil = now + this.settings.messageTimeoutMillis
-    } else if (!this.stopping || this.drain.state === "ended" || this.paused) {
+    } else if (!this.stopping || this.drain.state === "ended") {
       this.destroy()
     } else {
-      // Those that are interrupted get no answer, by which their callers see that they were lost. Those that have one do.
+      // Those that are interrupted get no answer, by which their callers see that they were lost. Those that have one do, also where the
+      // client has yet to take it.
       this.end()
       for (const call of this.calls.values()) call.stop("lost")
     }
@@ -763,8 +767,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     const { drain, transport } = this
     if (this.understands || transport.isOver || now < this.holdAt) return this.understands ? Infinity : this.holdAt
     if (drain.state === "leaving") {
-      // While it takes no answers, none are to be held, and what it has sent before is to be served.
-      if (this.paused) return now + quietPeriod
+      // While it takes no answers, none are to be held, and what it has sent before is to be served: it is looked again when there is room.
+      if (this.paused) return Infinity
       drain.become("holding")
       transport.writer.hold()
       this.heldSince = now

@@ -291,11 +291,12 @@ export class Writer {
         ready = this.writeBatch(item) && ready
       } else if (this.leaves(item)) {
         if (item.body.length !== item.size) throw takenAway(item.size)
-        this.traffic.sent += item.head.length + item.body.length
-        this.handed += item.head.length + item.body.length
-        this.duplex.write(item.head)
         const isCut = item.body.length > pieceSize
-        ready = this.duplex.write(isCut ? item.body.subarray(0, pieceSize) : item.body)
+        const now = isCut ? item.body.subarray(0, pieceSize) : item.body
+        this.traffic.sent += item.head.length + now.length
+        this.handed += item.head.length + now.length
+        this.duplex.write(item.head)
+        ready = this.duplex.write(now)
         large += item.body.length
         if (isCut) this.rest = item.body.subarray(pieceSize)
         if (isCut || (large >= pieceSize && taken < items.length && !this.showsTaken)) {
@@ -358,6 +359,8 @@ export class Writer {
       const piece = this.rest.subarray(0, pieceSize)
       this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
       this.waiting -= piece.length
+      this.traffic.sent += piece.length
+      this.handed += piece.length
       if (!this.duplex.write(piece)) this.block()
       if (this.blocked) return false
     }

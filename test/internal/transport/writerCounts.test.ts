@@ -30,6 +30,23 @@ describe("a writer", () => {
       assert.equal(traffic.received, 0)
     }))
 
+  it.effect("counts the bytes of a large message piece by piece, as it hands them to the socket", () =>
+    Effect.gen(function*() {
+      const duplex = new Slow(true, { writableHighWaterMark: 100 })
+      const { request, traffic, writer } = makeWriter(duplex)
+      request(2_500_000, { large: true })
+      const written: Array<number> = []
+      yield* turn
+      while (duplex.done !== undefined) {
+        const all = duplex.writes.flat().reduce((sum, { length }) => sum + length, 0)
+        assert.deepEqual([traffic.sent, writer.handed], [all, all])
+        written.push(all)
+        duplex.done()
+        yield* turn
+      }
+      assert.deepEqual(written.map((bytes) => Math.floor(bytes / 1_048_576)), [1, 2, 2])
+    }))
+
   it.effect("counts no bytes of what it lets go of when it is closed", () =>
     Effect.gen(function*() {
       const duplex = new Slow(true, { writableHighWaterMark: 100 })
