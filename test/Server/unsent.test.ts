@@ -137,27 +137,79 @@ describe("a client that takes nothing of what waits for it", () => {
 })
 
 describe("a client for which more than 16 times maxUnsentBytes wait", () => {
+  const options = { maxUnsentBytes: 1_000_000, unsentTimeout: "10 seconds" } as const
+  const answer = 1_000_000
+
+  /** So many answers of a megabyte are made at once. */
+  const makeAll = Effect.fnUntraced(function*(count: number, network: Network = memory) {
+    const world = yield* open(options, network)
+    const { gate, send, state } = world
+    yield* send(
+      request(1, hang, new Uint8Array()),
+      ...Array.from({ length: count }, (_, i) => ask(i + 2, answer, makeLater))
+    )
+    yield* until(() => state.running === count + 1)
+    yield* gate.open
+    yield* until(() => state.running === 1 || state.interrupted > 0)
+    return world
+  })
+
+  const tooMuch =
+    /^Warn a connection was closed: its peer did not take its answers: \d{8} bytes of them wait, expected at most 16000000 \(16 times maxUnsentBytes\) and the largest$/
+
   eachNetwork((network) => {
-    it.effect("has its connection closed, and the handlers interrupted that have not ended", () =>
+    it.effect("has its connection closed when as much again comes and it takes nothing, and its handlers interrupted", () =>
       Effect.gen(function*() {
-        const { client, gate, send, state, warnings } = yield* open({ maxUnsentBytes: 1_000_000 }, network)
-        yield* send(...Array.from({ length: 100 }, (_, i) => ask(i + 1, 1_000_000, makeLater)))
-        yield* until(() => state.running === 100)
-        yield* gate.open
+        const { client, state, warnings } = yield* makeAll(100, network)
         yield* until(() => state.running === 0)
         // The largest does not count, and the network takes a few megabytes itself.
-        assert.ok(state.made >= 17 && state.made < 30, `${state.made} were made`)
-        assert.equal(state.interrupted, 100 - state.made)
+        assert.ok(state.made >= 33 && state.made < 50, `${state.made} were made`)
+        assert.equal(state.interrupted, 101 - state.made)
         const [warning, ...others] = warnings()
-        assert.match(
-          String(warning),
-          /^Warn a connection was closed: its peer did not take its answers: 1\d{7} bytes of them wait, expected at most 16000000 \(16 times maxUnsentBytes\) and the largest$/
-        )
+        assert.match(String(warning), tooMuch)
         assert.deepEqual(others, [])
         client.socket.resume()
         yield* client.closed
       }).pipe(Effect.scoped))
   }, [memory, tcp, unix, mtlsOverTcp])
+
+  it.effect("has its connection closed when it takes nothing for 2 seconds", () =>
+    Effect.gen(function*() {
+      const { isOpen, state, warnings } = yield* makeAll(24)
+      yield* TestClock.adjust(1999)
+      yield* settle
+      assert.deepEqual([isOpen(), state.running, warnings()], [true, 1, []])
+      yield* TestClock.adjust(1)
+      yield* until(() => state.interrupted === 1)
+      assert.match(String(warnings()), tooMuch)
+    }).pipe(Effect.scoped))
+
+  it.effect("has its connection closed when it has not taken enough within unsentTimeout", () =>
+    Effect.gen(function*() {
+      const { isOpen, state, take, warnings } = yield* makeAll(31)
+      // In memory it is seen that two of them have been taken.
+      for (let taken = 1; taken <= 6; taken++) {
+        yield* TestClock.adjust(1500)
+        yield* take(taken * 2_100_000)
+      }
+      assert.deepEqual([isOpen(), warnings()], [true, []])
+      yield* TestClock.adjust(1000)
+      yield* until(() => state.interrupted === 1)
+      assert.match(String(warnings()), tooMuch)
+    }).pipe(Effect.scoped))
+
+  it.effect("gets all of them where it goes on taking them", () =>
+    Effect.gen(function*() {
+      const { client, state, take, warnings } = yield* makeAll(18)
+      for (let taken = 1; taken <= 4; taken++) {
+        yield* TestClock.adjust(1500)
+        yield* take(taken * 4_500_000)
+      }
+      yield* take(version.length + 18 * (answer + 16))
+      assert.equal(messagesOf(client.received()).length, 19)
+      yield* TestClock.adjust("1 hour")
+      assert.deepEqual([state.running, warnings()], [1, []])
+    }).pipe(Effect.scoped))
 
   it.effect("gets one answer that is larger than that by itself, and small ones before and after it", () =>
     Effect.gen(function*() {

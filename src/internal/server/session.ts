@@ -167,7 +167,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.keepAlive = keepAlive === undefined || (isConnectionInMemory(duplex) && !settings.keepAliveInMemory)
       ? undefined
       : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, this.transport.writer))
-    this.unsent = new Unsent(duplex, this.transport.writer, maxUnsentBytes, unsentMillis)
+    const { writer } = this.transport
+    this.unsent = new Unsent(writer, new Progress(duplex, writer), maxUnsentBytes, unsentMillis)
     this.progress = new Progress(duplex, this.transport.writer)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
     served.add(duplex)
@@ -662,20 +663,21 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     if (!this.paused) {
       // A reader that is slow to take its answers gets no more of them made, but for those of handlers that run.
       this.paused = true
-      this.unsent.begin()
+      this.unsent.fill()
       this.transport.pause()
       this.settings.admission.pause(this)
     }
     if (this.drain.state === "holding") this.drain.become("closing")
     // So much is not to be held.
     writer.release()
-    if (!this.unsent.isTooMuch(size)) return
-    const expected = `expected at most ${this.unsent.maxBytes} (16 times maxUnsentBytes) and the largest`
-    this.cutOff(`did not take its answers: ${writer.pendingBytes} bytes of them wait, ${expected}`)
+    if (!this.unsent.add(size)) return
+    this.timer.arm(this.unsent.press(nowMillis(this.settings.clock)))
+    if (this.unsent.state === "CutOff") this.cutOff()
   }
 
-  /** Closes the connection of a client that does not do its part. */
-  private cutOff(problem: string): void {
+  /** Closes the connection of a client that does not take its answers. */
+  private cutOff(): void {
+    const { problem } = this.unsent
     this.logClosed(`its peer ${problem}`)
     this.transport.fail(new Error(problem))
   }
@@ -781,13 +783,13 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     return Infinity
   }
 
-  /** Cuts off a client that has taken nothing of what waits for it. Returns when to look again. */
+  /** Cuts off a client that does not take what waits for it. Returns when to look again. */
   private expireUnsent(now: number): number {
-    const due = this.unsent.expire(now)
-    if (due > now || this.transport.isOver) return due
-    const waiting = `${this.transport.writer.pendingBytes} bytes of its answers`
-    this.cutOff(`took nothing of ${waiting} within ${Duration.format(Duration.millis(this.settings.unsentMillis))}`)
-    return Infinity
+    const { transport, unsent } = this
+    if (transport.isOver) return Infinity
+    const due = unsent.expire(now)
+    if (unsent.state === "CutOff") this.cutOff()
+    return due
   }
 
   /** Refuses a client that has said nothing. Returns when to look again. */
