@@ -255,7 +255,8 @@ describe("a server that stops under 16 callers who are never quiet", () => {
               begun.add(Number(Buffer.from(args).toString()))
               return Effect.as(Effect.sleep(5 + 10 * Math.random()), args)
             })),
-          { shutdownGrace: 400 }
+          // Time enough for what runs, also where this process stands still for a moment.
+          { shutdownGrace: 800 }
         )
         const raw = yield* rawClient(endpoint)
         let error: unknown
