@@ -90,6 +90,9 @@ interface Pick {
   readonly endpoint: Effect.Effect<Endpoint, Unreachable>
   /** How often something had changed. */
   readonly changes: number
+  /** The number of the last failure of an endpoint, and how often anything had changed about which can be dialed. */
+  readonly failures: number
+  readonly version: number
   /** What there was to avoid. */
   readonly avoided: Avoided
   /** When that was looked up, in milliseconds of the clock; 0 where that was not noted. */
@@ -483,6 +486,7 @@ export class Client implements PoolOwner, Audience {
     call.since = this.roster.failures
     // Before `take`: a logger that hears of its dial may change the endpoints.
     const changes = this.changes.count
+    const { version } = this.roster
     let endpoint: Endpoint | undefined
     let picked: Effect.Effect<Endpoint, Unreachable> | undefined
     if (immediate !== undefined) {
@@ -499,7 +503,14 @@ export class Client implements PoolOwner, Audience {
     if (pool === undefined || session === undefined || session.needsJson(call)) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const avoided = this.avoidedNow ?? nothingAvoided
-      const pick = first === undefined ? undefined : { endpoint: first, changes, avoided, at: 0 }
+      const pick = first === undefined ? undefined : {
+        endpoint: first,
+        changes,
+        failures: call.since,
+        version,
+        avoided,
+        at: 0
+      }
       call.resume(this.slow(call, this.keep(args), pick, this.begun(call)))
       return undefined
     }
@@ -696,6 +707,8 @@ export class Client implements PoolOwner, Audience {
         return yield* Effect.die(unexpected("the pick of the balancer", "an Endpoint", picked.success))
       }
       const pool = picked._tag === "Failure" ? undefined : this.pools.get(picked.success.address)
+      // It has failed while the balancer took its time: no fault of it, and there may be others.
+      if (pool !== undefined && pool.failureNumber > pick.failures) continue
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (
         picked._tag === "Failure" || attempts.tried.has(picked.success.address) ||
@@ -776,7 +789,8 @@ export class Client implements PoolOwner, Audience {
     const shardKey = call.options?.shardKey
     const avoid = any ? given(balancer, avoided.hard) : choose(avoided, balancer, shardKey)
     const endpoint = pickOf(balancer, shardKey === undefined ? { avoid } : { shardKey, avoid })
-    return { endpoint, changes: this.changes.count, avoided, at }
+    const { failures, version } = this.roster
+    return { endpoint, changes: this.changes.count, failures, version, avoided, at }
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
@@ -878,7 +892,8 @@ export class Client implements PoolOwner, Audience {
   /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are to be avoided. */
   private waitForChange(pick: Pick, attempts: Attempts): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.changes.count !== pick.changes || this.closed) return Effect.void
+      const { changes, closed, roster } = this
+      if (changes.count !== pick.changes || roster.version !== pick.version || closed) return Effect.void
       const now = nowMillis(this.clock)
       let until = Infinity
       for (const pool of this.pools.values()) {
@@ -891,7 +906,7 @@ export class Client implements PoolOwner, Audience {
         // An endpoint that took no request, but could be dialed: soon again, not at once.
         else if (attempts.tried.has(address)) until = Math.min(until, now + this.settings.backoff.initial)
       }
-      const change = this.changes.after(pick.changes)
+      const change = changes.after(pick.changes)
       return until === Infinity ? change : Effect.raceFirst(change, sleepMillis(this.clock, Math.max(0, until - now)))
     })
   }
