@@ -295,7 +295,7 @@ describe("a user's balancer", () => {
       const slow = yield* Balancer.make(([a, b], { avoid }) => {
         if (avoid.size > 0) return Effect.succeed(b!)
         // Another call dials the one that it picks, which fails; that one goes on to the other.
-        return Effect.as(ask(connection, { balancer: Effect.runSync(first) }), a!)
+        return Effect.as(Effect.orDie(ask(connection, { balancer: Effect.runSync(first) })), a!)
       })
       assert.equal(yield* ask(connection, { balancer: slow }), "b")
     }).pipe(onNetwork))

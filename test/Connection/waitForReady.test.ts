@@ -95,7 +95,7 @@ describe("a call with waitForReady", () => {
         picks.push(avoid.size)
         if (avoid.size === 0) return Effect.succeed(first!)
         return TestClock.adjust("1 second").pipe(
-          Effect.andThen(ask(connection)),
+          Effect.andThen(Effect.orDie(ask(connection))),
           Effect.andThen(Effect.fail(new CallError.Unreachable({ message: "to be avoided", attempts: [] })))
         )
       })
