@@ -857,12 +857,13 @@ export class Client implements PoolOwner, Audience {
     const { roster, unreachableNow: known } = this
     roster.settle(now)
     const isOfAll = !roster.hasFree(attempts.since)
-    const isOfResting = attempts.since >= roster.failures && attempts.tried.size === 0
+    const isOfResting = roster.hasResting && attempts.since >= roster.failures && attempts.tried.size === 0
     if (hard === nothing || !(isOfAll || isOfResting) || !this.saysTheSame(attempts)) {
       return this.ownUnreachable(error, attempts, hard)
     }
     if (known !== undefined && (isOfAll ? known.isOfAll : !known.isOfAll && now < known.until)) return known.error
-    const made = this.ownUnreachable(error, attempts, hard)
+    // As it is now: a balancer of a user's own may have taken its time, and others are to have it, too.
+    const made = this.ownUnreachable(error, attempts, new Down(roster, attempts.since, attempts.tried, now))
     if (made.attempts.length > 0) this.unreachableNow = { error: made, isOfAll, until: roster.until }
     return made
   }
