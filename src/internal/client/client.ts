@@ -715,7 +715,7 @@ export class Client implements PoolOwner, Audience {
         (pool !== undefined && isTried(attempts, pool))
       ) {
         const error = picked._tag === "Failure" ? unreachableOf(picked.failure) : Unreachable.fromAttempts([])
-        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.avoided.hard)
+        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick)
         yield* this.waitForChange(pick, attempts)
         attempts.tried = new Set()
         continue
@@ -852,19 +852,21 @@ export class Client implements PoolOwner, Audience {
    * The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what
    * the resolver says. To make one for a thousand endpoints takes as long as the rest of some hundred calls.
    */
-  private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
+  private unreachable(error: Unreachable, attempts: Attempts, { avoided: { hard }, version }: Pick): Unreachable {
     const now = nowMillis(this.clock)
     const { roster, unreachableNow: known } = this
     roster.settle(now)
     const isOfAll = !roster.hasFree(attempts.since)
-    const isOfResting = roster.hasResting && attempts.since >= roster.failures && attempts.tried.size === 0
+    const isOfResting = attempts.since >= roster.failures && attempts.tried.size === 0
     if (hard === nothing || !(isOfAll || isOfResting) || !this.saysTheSame(attempts)) {
       return this.ownUnreachable(error, attempts, hard)
     }
     if (known !== undefined && (isOfAll ? known.isOfAll : !known.isOfAll && now < known.until)) return known.error
-    // As it is now: a balancer of a user's own may have taken its time, and others are to have it, too.
-    const made = this.ownUnreachable(error, attempts, new Down(roster, attempts.since, attempts.tried, now))
-    if (made.attempts.length > 0) this.unreachableNow = { error: made, isOfAll, until: roster.until }
+    const made = this.ownUnreachable(error, attempts, hard)
+    // Where its balancer has taken its time, others are told more by now than this one was.
+    if (made.attempts.length > 0 && version === roster.version) {
+      this.unreachableNow = { error: made, isOfAll, until: roster.until }
+    }
     return made
   }
 
