@@ -102,6 +102,32 @@ describe("where all endpoints are down", () => {
       assert.equal(counts.dials, 2)
     }))
 
+  it.effect("a call is told of each, also where the balancer of one before it took so long that it knew of fewer", () =>
+    Effect.gen(function*() {
+      const { endpoints } = downOf(2)
+      const connection = yield* connectTo(endpoints, { backoff: { initial: "1 minute", jitter: 0 } })
+      const none = Effect.fail(new CallError.Unreachable({ message: "none", attempts: [] }))
+      const only = (index: number) =>
+        Balancer.make((endpoints, { avoid }) => {
+          const endpoint = endpoints[index]!
+          return avoid.has(endpoint.address) ? none : Effect.succeed(endpoint)
+        })
+      yield* Effect.flip(ask(connection, { balancer: yield* only(0) }))
+      // It is told of the first one, and takes its time.
+      const slow = yield* Balancer.make(() => Effect.andThen(Effect.sleep("1 second"), none))
+      const first = yield* Effect.forkChild(Effect.flip(ask(connection, { balancer: slow })), {
+        startImmediately: true
+      })
+      // Meanwhile another call dials the second one, and waits.
+      const waiting = { balancer: yield* only(1), waitForReady: true }
+      yield* Effect.forkChild(ask(connection, waiting), { startImmediately: true })
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      const told = Effect.map(Effect.flip(ask(connection)), (error) => attemptsOf(error).map(({ message }) => message))
+      assert.deepEqual(attemptsOf(yield* Fiber.join(first)).map(({ message }) => message), ["0 is down"])
+      assert.deepEqual((yield* told).toSorted(), ["0 is down", "1 is down"])
+    }).pipe(quiet))
+
   it.live("what is looked at grows with the endpoints and the calls, not with their product", () =>
     Effect.gen(function*() {
       const looksOf = Effect.fnUntraced(function*(count: number, callers: number) {

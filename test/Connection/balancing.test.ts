@@ -283,6 +283,23 @@ describe("a user's balancer", () => {
       assert.deepEqual(yield* askTimes(connection, 2), ["b", "b"])
     }).pipe(onNetwork))
 
+  it.effect("is asked again where what it picks has failed while it took its time", () =>
+    Effect.gen(function*() {
+      yield* startAll("a", "b")
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const endpoints = [yield* TestNetwork.endpoint("a"), yield* TestNetwork.endpoint("b")]
+      const connection = yield* connectTo(endpoints, { backoff: { initial: 0 } })
+      const first = Balancer.make((endpoints, { avoid }) =>
+        Effect.succeed(endpoints.find(({ address }) => !avoid.has(address))!)
+      )
+      const slow = yield* Balancer.make(([a, b], { avoid }) => {
+        if (avoid.size > 0) return Effect.succeed(b!)
+        // Another call dials the one that it picks, which fails; that one goes on to the other.
+        return Effect.as(Effect.orDie(ask(connection, { balancer: Effect.runSync(first) })), a!)
+      })
+      assert.equal(yield* ask(connection, { balancer: slow }), "b")
+    }).pipe(onNetwork))
+
   it.effect("fails a call with its own Unreachable where nothing was tried", () =>
     Effect.gen(function*() {
       const balancer = Balancer.make(() =>

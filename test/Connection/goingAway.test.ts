@@ -4,7 +4,7 @@
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, References, SubscriptionRef } from "effect"
-import { Balancer, type CallError, Connection, Resolver } from "effect-call"
+import { Balancer, CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
@@ -228,6 +228,27 @@ describe("a client whose server goes away", () => {
       isLost(yield* Effect.flip(Fiber.join(two)), "Closed")
       yield* raw.closed
       assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
+    }).pipe(onNetwork))
+
+  it.effect("is still in backoff where it is listed again while it drains", () =>
+    Effect.gen(function*() {
+      const { a, connection, endpoints, raw } = yield* withTwoCalls({ backoff: { initial: "1 minute", jitter: 0 } })
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      yield* a.leave(raw)
+      yield* untilState(connection, ({ endpoints: [endpoint] }) => endpoint?.state === "Draining")
+      assert.equal((yield* Effect.flip(ask(connection)))._tag, "Unreachable")
+      assert.equal((yield* stateOf(connection))?.inBackoff, true)
+      for (const listed of [[], [a.endpoint]]) {
+        yield* SubscriptionRef.set(endpoints, listed)
+        yield* settle
+      }
+      const avoided: Array<string> = []
+      const balancer = yield* Balancer.make((_, { avoid }) => {
+        avoided.push([...avoid].join())
+        return Effect.fail(new CallError.Unreachable({ message: "none", attempts: [] }))
+      })
+      assert.equal((yield* Effect.flip(ask(connection, { balancer })))._tag, "Unreachable")
+      assert.deepEqual(avoided, ["memory://a"])
     }).pipe(onNetwork))
 })
 

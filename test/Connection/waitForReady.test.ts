@@ -83,6 +83,26 @@ describe("a call with waitForReady", () => {
       assert.deepEqual(picks, [1, 0])
     }).pipe(onNetwork))
 
+  it.effect("does not miss that another call has connected an endpoint while its balancer makes up its mind", () =>
+    Effect.gen(function*() {
+      yield* startInMemory("a")
+      yield* TestNetwork.fault("a", { dial: "refuse" })
+      const { connection } = yield* connectToListed([{ endpoint: yield* TestNetwork.endpoint("a") }])
+      assert.equal((yield* Effect.flip(ask(connection)))._tag, "Unreachable")
+      yield* TestNetwork.heal("a")
+      const picks: Array<number> = []
+      const balancer = yield* Balancer.make(([first], { avoid }) => {
+        picks.push(avoid.size)
+        if (avoid.size === 0) return Effect.succeed(first!)
+        return TestClock.adjust("1 second").pipe(
+          Effect.andThen(Effect.orDie(ask(connection))),
+          Effect.andThen(Effect.fail(new CallError.Unreachable({ message: "to be avoided", attempts: [] })))
+        )
+      })
+      assert.equal(yield* ask(connection, { ...waiting, balancer }), "a")
+      assert.deepEqual(picks, [1, 0])
+    }).pipe(onNetwork))
+
   it.effect("waits with a balancer that always picks the endpoint that is down, without dialing it more often", () =>
     Effect.gen(function*() {
       const [a] = yield* Effect.forEach(["a", "b"], startInMemory)

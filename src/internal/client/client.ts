@@ -90,6 +90,9 @@ interface Pick {
   readonly endpoint: Effect.Effect<Endpoint, Unreachable>
   /** How often something had changed. */
   readonly changes: number
+  /** The number of the last failure of an endpoint, and how often anything had changed about which can be dialed. */
+  readonly failures: number
+  readonly version: number
   /** What there was to avoid. */
   readonly avoided: Avoided
   /** When that was looked up, in milliseconds of the clock; 0 where that was not noted. */
@@ -486,6 +489,7 @@ export class Client implements PoolOwner, Audience {
     call.since = this.roster.failures
     // Before `take`: a logger that hears of its dial may change the endpoints.
     const changes = this.changes.count
+    const { version } = this.roster
     let endpoint: Endpoint | undefined
     let picked: Effect.Effect<Endpoint, Unreachable> | undefined
     if (immediate !== undefined) {
@@ -502,7 +506,14 @@ export class Client implements PoolOwner, Audience {
     if (pool === undefined || session === undefined || session.needsJson(call)) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const avoided = this.avoidedNow ?? nothingAvoided
-      const pick = first === undefined ? undefined : { endpoint: first, changes, avoided, at: 0 }
+      const pick = first === undefined ? undefined : {
+        endpoint: first,
+        changes,
+        failures: call.since,
+        version,
+        avoided,
+        at: 0
+      }
       call.resume(this.slow(call, this.keep(args), pick, this.begun(call)))
       return undefined
     }
@@ -706,13 +717,15 @@ export class Client implements PoolOwner, Audience {
         return yield* Effect.die(unexpected("the pick of the balancer", "an Endpoint", picked.success))
       }
       const pool = picked._tag === "Failure" ? undefined : this.pools.get(picked.success.address)
+      // It has failed while the balancer took its time: no fault of it, and there may be others.
+      if (pool !== undefined && pool.failureNumber > pick.failures) continue
       // A balancer that does not avoid what was tried has nothing else to offer.
       if (
         picked._tag === "Failure" || attempts.tried.has(picked.success.address) ||
         (pool !== undefined && isTried(attempts, pool))
       ) {
         const error = picked._tag === "Failure" ? unreachableOf(picked.failure) : Unreachable.fromAttempts([])
-        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick.avoided.hard)
+        if (call.options?.waitForReady !== true) return yield* this.unreachable(error, attempts, pick)
         yield* this.waitForChange(pick, attempts)
         attempts.tried = new Set()
         continue
@@ -786,7 +799,8 @@ export class Client implements PoolOwner, Audience {
     const shardKey = call.options?.shardKey
     const avoid = any ? given(balancer, avoided.hard) : choose(avoided, balancer, shardKey)
     const endpoint = pickOf(balancer, shardKey === undefined ? { avoid } : { shardKey, avoid })
-    return { endpoint, changes: this.changes.count, avoided, at }
+    const { failures, version } = this.roster
+    return { endpoint, changes: this.changes.count, failures, version, avoided, at }
   }
 
   /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
@@ -854,7 +868,7 @@ export class Client implements PoolOwner, Audience {
    * The error of a call that has no endpoint left: the last failure of each, or else what the balancer said; and what
    * the resolver says. To make one for a thousand endpoints takes as long as the rest of some hundred calls.
    */
-  private unreachable(error: Unreachable, attempts: Attempts, hard: ReadonlySet<string>): Unreachable {
+  private unreachable(error: Unreachable, attempts: Attempts, { avoided: { hard }, version }: Pick): Unreachable {
     const now = nowMillis(this.clock)
     const { roster, unreachableNow: known } = this
     roster.settle(now)
@@ -865,7 +879,10 @@ export class Client implements PoolOwner, Audience {
     }
     if (known !== undefined && (isOfAll ? known.isOfAll : !known.isOfAll && now < known.until)) return known.error
     const made = this.ownUnreachable(error, attempts, hard)
-    if (made.attempts.length > 0) this.unreachableNow = { error: made, isOfAll, until: roster.until }
+    // Where its balancer has taken its time, others are told more by now than this one was.
+    if (made.attempts.length > 0 && version === roster.version) {
+      this.unreachableNow = { error: made, isOfAll, until: roster.until }
+    }
     return made
   }
 
@@ -894,7 +911,8 @@ export class Client implements PoolOwner, Audience {
   /** Waits for something to be other than it was when the balancer was asked: the endpoints, or which of them are to be avoided. */
   private waitForChange(pick: Pick, attempts: Attempts): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.changes.count !== pick.changes || this.closed) return Effect.void
+      const { changes, closed, roster } = this
+      if (changes.count !== pick.changes || roster.version !== pick.version || closed) return Effect.void
       const now = nowMillis(this.clock)
       let until = Infinity
       for (const pool of this.pools.values()) {
@@ -907,7 +925,7 @@ export class Client implements PoolOwner, Audience {
         // An endpoint that took no request, but could be dialed: soon again, not at once.
         else if (attempts.tried.has(address)) until = Math.min(until, now + this.settings.backoff.initial)
       }
-      const change = this.changes.after(pick.changes)
+      const change = changes.after(pick.changes)
       return until === Infinity ? change : Effect.raceFirst(change, sleepMillis(this.clock, Math.max(0, until - now)))
     })
   }

@@ -244,6 +244,8 @@ export class Pool implements PeerOwner, EndpointView {
     this.listed = true
     const again = this.peers.filter((peer) => peer.list())
     this.refresh()
+    // It may still be, where all that it has left is a connection that drains.
+    this.noteBackoff()
     // Calls may have failed since they drained.
     for (const session of this.open) session.isSuspect = this.failuresInARow > 0
     this.connect()

@@ -16,6 +16,9 @@
  */
 import type { Pool } from "./pool.ts"
 
+/** So many ends of backoffs that are over may be kept, beside as many as there are endpoints in backoff. */
+const spareEnds = 64
+
 export class Roster {
   /** How many dials of endpoints have failed: the number of the last failure. */
   failures = 0
@@ -73,6 +76,8 @@ export class Roster {
     this.ended.delete(pool)
     this.resting.add(pool)
     this.ends.add(pool.backoffUntil, pool)
+    // Where no call is made nobody takes out those that are over, and endpoints may come and go.
+    if (this.ends.size > 2 * this.resting.size + spareEnds) this.ends.fill(this.resting)
   }
 
   /** It may be connected, or dialed. Says whether that has ended its backoff. */
@@ -137,6 +142,16 @@ class Ends {
 
   get first(): number {
     return this.heap[0]?.at ?? Infinity
+  }
+
+  get size(): number {
+    return this.heap.length
+  }
+
+  /** Keeps nothing but the ends of these. */
+  fill(pools: Iterable<Pool>): void {
+    this.heap.length = 0
+    for (const pool of pools) this.add(pool.backoffUntil, pool)
   }
 
   add(at: number, pool: Pool): void {

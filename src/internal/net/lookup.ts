@@ -53,12 +53,12 @@ export const lookup = (host: string, family: Family): Answer => {
  */
 const ask = (host: string, family: Family, tell: (answer: Answer) => void): void => {
   if (process.platform === "win32" || family !== 0) return askFor(host, family, 0, tell)
-  askFor(host, family, dns.ADDRCONFIG, (answer, error, addresses) => {
-    const isOfThisHost = error === undefined
-      ? addresses.every(({ address }) => isLoopback(address))
-      : error.code === dns.NOTFOUND
+  askFor(host, family, dns.ADDRCONFIG, (answer, addresses, code) => {
+    const isOfThisHost = addresses === undefined
+      ? code === dns.NOTFOUND
+      : addresses.every(({ address }) => isLoopback(address))
     if (!isOfThisHost) return tell(answer)
-    askFor(host, family, 0, (all, error) => tell(error === undefined ? all : answer))
+    askFor(host, family, 0, (all, addresses) => tell(addresses === undefined ? answer : all))
   })
 }
 
@@ -75,26 +75,36 @@ const hasDescriptor = (): boolean => {
 const noDescriptor = (host: string): NodeJS.ErrnoException =>
   Object.assign(new Error(`getaddrinfo EMFILE ${host}`), { code: "EMFILE", syscall: "getaddrinfo", hostname: host })
 
+/** What `dns.lookup` has given, or what a program has put in its place, which may give anything: a copy, or undefined. */
+const addressesOf = (given: unknown): Addresses | undefined =>
+  attempt(() => {
+    if (!Array.isArray(given) || given.length === 0) return undefined
+    const addresses = given.map(({ address }: { readonly address: unknown }) =>
+      typeof address === "string" ? { address, family: isIP(address) } : { address: "", family: 0 }
+    )
+    return addresses.every(({ family }) => family !== 0) ? addresses : undefined
+  }, undefined)
+
 const askFor = (
   host: string,
   family: Family,
   hints: number,
-  tell: (answer: Answer, error: NodeJS.ErrnoException | undefined, addresses: Addresses) => void
+  tell: (answer: Answer, addresses: Addresses | undefined, code: unknown) => void
 ): void => {
-  const fail = (error: NodeJS.ErrnoException) => tell(Effect.fail(error), error, [])
-  const isRight = (given: unknown): given is Addresses =>
-    attempt(() => Array.isArray(given) && given.length > 0 && given.every(({ address }) => isIP(address) !== 0), false)
+  const fail = (error: unknown) => {
+    // Whatever its type says, it may be anything, and it comes out of the event loop.
+    const code = attempt((): unknown => (error as NodeJS.ErrnoException).code, undefined)
+    tell(Effect.fail(code === dns.NOTFOUND && !hasDescriptor() ? noDescriptor(host) : error), undefined, code)
+  }
   try {
-    dns.lookup(host, { all: true, family, hints }, (error, addresses) => {
-      if (error) return fail(error.code === dns.NOTFOUND && !hasDescriptor() ? noDescriptor(host) : error)
-      // What a program has put in its place may give anything.
-      if (!isRight(addresses)) {
-        return fail(new Error(`lookup ${host}: expected IP addresses, got ${shown(addresses)}`))
-      }
-      tell(Effect.succeed(addresses), undefined, addresses)
+    dns.lookup(host, { all: true, family, hints }, (error, given) => {
+      if (error) return fail(error)
+      const addresses = addressesOf(given)
+      if (addresses === undefined) return fail(new Error(`lookup ${host}: expected IP addresses, got ${shown(given)}`))
+      tell(Effect.succeed(addresses), addresses, undefined)
     })
   } catch (error) {
     // It throws on names that it does not like.
-    fail(error instanceof Error ? error : new Error(`lookup ${host}: ${shown(error)}`))
+    fail(attempt(() => error instanceof Error, false) ? error : new Error(`lookup ${host}: ${shown(error)}`))
   }
 }

@@ -98,6 +98,34 @@ describe("lookup", () => {
       assert.strictEqual(message, `cannot dial tcp://cart.internal:80: lookup cart.internal: ${why}`)
     }))
 
+  it.effect.each<readonly [what: string, answer: (callback: (error: Error | null, given?: unknown) => void) => void]>([
+    [
+      "gives an error that throws when it is read",
+      (callback) =>
+        callback(Object.defineProperty(new Error("no"), "code", {
+          get: () => {
+            throw new Error("not to be read")
+          }
+        }))
+    ],
+    ["gives an error that cannot be looked at", (callback) => {
+      const { proxy, revoke } = Proxy.revocable(new Error("no"), {})
+      revoke()
+      callback(proxy)
+    }],
+    ["gives an address that is another one each time it is read", (callback) => {
+      let reads = 0
+      const address = () => ++reads === 1 ? "127.0.0.1" : reads
+      callback(null, [Object.defineProperty({}, "address", { get: address, enumerable: true })])
+    }]
+  ])("fails, and throws nothing out of the event loop, where that %s", ([, answer]) =>
+    Effect.gen(function*() {
+      const { port } = yield* Effect.scoped(plainServer({ port: 0, host: "127.0.0.1" }))
+      yield* replaced((callback) => void setImmediate(answer, callback))
+      const { _tag } = yield* Effect.flip(Endpoint.tcp(`cart.internal:${port}`).dial)
+      assert.strictEqual(_tag, "DialError")
+    }))
+
   it.effect("fails where that throws", () =>
     Effect.gen(function*() {
       yield* replaced(() => {
