@@ -12,7 +12,7 @@ const most = 16
 /** So often in the time that a client may take nothing it is looked whether it does. */
 const looks = 4
 
-export class Unsent {
+export class UnsentAnswers {
   private readonly writer: Writer
   private readonly progress: Progress
   private readonly maxBytes: number
