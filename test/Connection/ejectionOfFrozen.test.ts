@@ -107,6 +107,21 @@ describe("a call counts against a replica when its time is up while it waits", (
       }
     }))
 
+  it.effect("also where its caller gives it up at that moment", () =>
+    Effect.gen(function*() {
+      for (const waits of ["for room", "behind others"]) {
+        yield* Effect.gen(function*() {
+          const { connection } = yield* open(waits === "for room" ? narrow : { maxUnsentBytes: 10_000_000 })
+          const unplug = yield* plug(connection)
+          // It sleeps first, and so is the first to wake.
+          const call = Effect.raceFirst(Effect.as(Effect.sleep("1 second"), "-"), asked(connection))
+          assert.equal(yield* askTimes(connection, 9, call), "-b-b-b-b-", waits)
+          assert.equal(yield* isEjected(connection), true, waits)
+          yield* unplug
+        }).pipe(Effect.scoped, onNetwork)
+      }
+    }))
+
   it.effect("and not when its caller has given it up", () =>
     Effect.gen(function*() {
       const { connection } = yield* open()
