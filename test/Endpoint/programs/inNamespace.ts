@@ -1,12 +1,13 @@
 /** Programs that run in a network of their own, which they may change. They print what each has found out. */
 import { Effect, Exit, Fiber, Logger } from "effect"
-import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
 import { execSync } from "node:child_process"
 import { createSocket } from "node:dgram"
 import { lookup } from "node:dns/promises"
 import { once } from "node:events"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
+// The sources, not what was built of them at some time.
+import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "../../../src/index.ts"
 import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
 
 const turn = Effect.promise(() => new Promise(setImmediate))

@@ -1,10 +1,11 @@
 /** Uses up its file descriptors, dials, and then closes some. It is started with few of them. */
 import { Cause, Effect, Fiber } from "effect"
-import { Endpoint } from "effect-call"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+// The sources, not what was built of them at some time.
+import { Endpoint } from "../../../src/index.ts"
 import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
 
 const turn = Effect.promise(() => new Promise(setImmediate))
