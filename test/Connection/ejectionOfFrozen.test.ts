@@ -3,7 +3,7 @@
  * them wherever they wait: for an answer, for the connection, or for room on it.
  */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Exit, Fiber } from "effect"
 import { Balancer, Connection, Deadline, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
@@ -274,6 +274,23 @@ describe("a replica that is ejected and not connected", () => {
 })
 
 describe("a replica whose dial takes longer than calls have", () => {
+  it.effect("gets a call that waits for it, since its key has no other, as soon as it is connected", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* open({
+        balancer: Balancer.sharded,
+        outlierEjection: { failures: 1, duration: "1 hour", maxDuration: "1 hour" }
+      })
+      yield* freeze
+      assert.equal(yield* askTimes(connection, 1, asked(connection, { ...timeout, shardKey: 0n })), "-")
+      assert.equal(yield* isEjected(connection), true)
+      const waiting = yield* fork(asked(connection, { shardKey: 0n, waitForReady: true }))
+      yield* settle
+      assert.equal(waiting.pollUnsafe(), undefined)
+      yield* TestNetwork.heal("a")
+      yield* settle
+      assert.deepEqual(waiting.pollUnsafe(), Exit.succeed("a"))
+    }).pipe(onNetwork))
+
   it.effect("gets a single call as soon as it is connected, and is used again when that is answered", () =>
     Effect.gen(function*() {
       const { connection, first } = yield* open()
