@@ -194,7 +194,7 @@ describe("a dial", () => {
       }))
   }
 
-  it.live("that is cut short is made once more also where an earlier one was, and the endpoint was connected since", () =>
+  it.live("that is cut short is made once more also where an earlier one was, before it was connected", () =>
     Effect.gen(function*() {
       const accepted: Array<Raw> = []
       const endpoint = yield* rawServer((raw) => {

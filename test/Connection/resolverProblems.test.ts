@@ -149,7 +149,7 @@ describe("a call whose endpoints cannot be reached", () => {
       assert.equal(yield* messageOf(connection), `${message}; b is left out`)
     }).pipe(onNetwork))
 
-  it.effect("says what the resolver says now, also while nothing else has changed since another call failed alike", () =>
+  it.effect("says what the resolver says now, also where nothing else has changed since another failed", () =>
     Effect.gen(function*() {
       const down: Endpoint.Endpoint = {
         address: "test://down",
