@@ -1,10 +1,11 @@
 /**
- * One of three replicas is a process that stands still for long, and calls have less time than a dial. `ejectionOfFrozen.test.ts` has the
- * single steps, and three minutes on a clock of its own.
+ * Replicas that stand still: their system goes on accepting connections and taking bytes, and nobody answers. `ejectionOfFrozen.test.ts` has
+ * the single steps of what happens to calls with less time than a dial, and three minutes on a clock of its own; `test/chaos/silence.ts` does
+ * the same under load.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger } from "effect"
-import { Endpoint } from "effect-call"
+import { type CallError, Endpoint } from "effect-call"
 import * as assert from "node:assert/strict"
 import { echo, handlers } from "../chaos/restarts/calls.ts"
 import { startReplica } from "../chaos/restarts/process.ts"
@@ -58,8 +59,8 @@ const call = Effect.fnUntraced(function*(args: Uint8Array, timeout: number) {
 describe("while a process stands still", () => {
   for (
     const [name, args, timeout] of [
-      ["hardly a call fails after its first ejection", new Uint8Array(1), 300],
-      ["nor where calls are so large that they wait for room", new Uint8Array(3_000_000), 1000]
+      ["hardly a call fails after its first ejection", new Uint8Array(1), 1000],
+      ["nor where calls are so large that they wait for room", new Uint8Array(3_000_000), 2500]
     ] as const
   ) {
     it.live(name, () =>
@@ -69,4 +70,40 @@ describe("while a process stands still", () => {
         assert.ok(failed <= 0.01 * (ok + failed), `${failed} of ${ok + failed} calls failed`)
       }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))), 120_000)
   }
+})
+
+describe("a replica whose process stands still", () => {
+  it.live("is given up, calls go elsewhere meanwhile, and it is used again when it goes on", () =>
+    Effect.gen(function*() {
+      const replica = yield* startReplica("tcp://127.0.0.1:0")
+      const frozen = yield* Endpoint.parse(replica.address)
+      const { endpoint: other } = yield* tcp.serve(handlers)
+      const connection = yield* connect([frozen, other], {
+        // As much as a busy machine may keep a process waiting, and more.
+        keepAlive: { interval: 500, timeout: 2000 },
+        dialTimeout: 2000,
+        backoff: { max: 100 }
+      })
+      const callAll = Effect.all(
+        Array.from({ length: 20 }, (_, i) => Effect.result(connection.call(echo, Uint8Array.of(i)))),
+        { concurrency: "unbounded" }
+      )
+      const reasons = (results: Effect.Success<typeof callAll>) =>
+        results.flatMap((result) => {
+          if (result._tag === "Success") return []
+          const error: CallError.CallError = result.failure
+          return [error._tag === "CommunicationError" ? error.reason._tag : error._tag]
+        })
+      while ((yield* connection.state).endpoints.some(({ state }) => state !== "Active")) yield* callAll
+      assert.deepEqual(reasons(yield* callAll), [])
+      replica.signal("SIGSTOP")
+      // Those that were sent to it in good faith, every other one.
+      assert.deepEqual(reasons(yield* callAll), new Array(10).fill("Lost"))
+      assert.deepEqual(reasons(yield* callAll), [])
+      replica.signal("SIGCONT")
+      const stateOf = (state: Effect.Success<typeof connection.state>) =>
+        state.endpoints.find(({ address }) => address === frozen.address)?.state
+      while (stateOf(yield* connection.state) !== "Active") assert.deepEqual(reasons(yield* callAll), [])
+      assert.deepEqual(reasons(yield* callAll), [])
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 })
