@@ -134,40 +134,6 @@ describe("the answers to a client that does not understand", () => {
       yield* Fiber.join(stopped)
     }).pipe(Effect.scoped))
 
-  it.effect("are not held while it takes none: what it has sent before is served when it does", () =>
-    Effect.gen(function*() {
-      const { ask, calls, gate, raw, stopped } = yield* stopping({ maxUnsentBytes: 1000, unsentTimeout: Infinity })
-      const large = "x".repeat(1_000_000)
-      raw.socket.pause()
-      yield* ask(2, large)
-      yield* until(() => calls.echoed === 1)
-      // Nothing is read from it by now.
-      yield* ask(3, "sent before")
-      yield* TestClock.adjust("59 seconds")
-      yield* TestClock.adjust(500)
-      assert.equal(calls.echoed, 1)
-      raw.socket.resume()
-      yield* until(() => calls.echoed === 2)
-      yield* gate.open
-      yield* TestClock.adjust(300)
-      yield* raw.closed
-      yield* receives(raw, version, answer(2, large), answer(3, "sent before"), answer(1, "runs"))
-      yield* Fiber.join(stopped)
-    }).pipe(Effect.scoped))
-
-  it.effect("wait no longer than the grace for it to take any", () =>
-    Effect.gen(function*() {
-      const { ask, calls, raw, stopped } = yield* stopping({ maxUnsentBytes: 1000, unsentTimeout: Infinity })
-      raw.socket.pause()
-      yield* ask(2, "x".repeat(1_000_000))
-      yield* until(() => calls.echoed === 1)
-      yield* TestClock.adjust(59_999)
-      assert.equal(stopped.pollUnsafe(), undefined)
-      yield* TestClock.adjust(1)
-      yield* Fiber.join(stopped)
-      assert.equal(calls.interrupted, 1)
-    }).pipe(Effect.scoped))
-
   it.effect("are held no longer when it says that it understands after all: it is told, and served", () =>
     Effect.gen(function*() {
       const { ask, gate, raw, stopped } = yield* stopping()
