@@ -27,7 +27,7 @@ describe.skipIf(!hasIPv6 || process.platform !== "linux")("the dial of a host wi
       const socket = yield* Fiber.join(dialing)
       assert.isFalse(socket.destroyed)
       yield* until(() => slow.counts().accepted === 1)
-    }).pipe(Effect.timeout("10 seconds")))
+    }))
 
   it.effect("tries the second beside the first after 250 ms, takes the one that connects, and drops the other", () =>
     Effect.gen(function*() {
