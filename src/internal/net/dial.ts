@@ -181,7 +181,8 @@ const compete = Effect.fnUntraced(function*(
       hasFailed = true
     })
   })
-  // The other way round: the first that succeeds ends them all. They can be interrupted for that, where the dial cannot.
+  // Flipped, so that the first success ends the others, as a failure does. They can be interrupted for that also where
+  // the dial cannot.
   yield* Effect.flip(
     Effect.forEach(candidates, (candidate, i) => Effect.interruptible(Effect.flip(tryOne(candidate, i))), {
       concurrency: "unbounded"

@@ -9,7 +9,7 @@ import type { Writer } from "../transport/writer.ts"
 /** Past so many times `maxUnsentBytes` of answers a connection is given up. */
 const most = 16
 
-/** So often in the time that a client may take nothing it is looked whether it does. */
+/** How often it is looked whether a client takes anything, within the time that it may take nothing. */
 const looks = 4
 
 export class UnsentAnswers {
