@@ -7,7 +7,7 @@ import * as assert from "node:assert/strict"
 import type { Socket } from "node:net"
 import { bytesOf, eachNetwork, tcp } from "../support/networks.ts"
 import { message, messagesOf, type Raw, rawServer, version } from "../support/raw.ts"
-import { ask, counted, elapse, settle, startInMemory, startOn, until } from "./support.ts"
+import { ask, counted, elapse, settle, startInMemory, startOn, until, untilState } from "./support.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 
@@ -193,6 +193,27 @@ describe("a dial", () => {
         assert.equal(accepted.length, 2)
       }))
   }
+
+  it.live("that is cut short is made once more also where an earlier one was, before it was connected", () =>
+    Effect.gen(function*() {
+      const accepted: Array<Raw> = []
+      const endpoint = yield* rawServer((raw) => {
+        if (accepted.push(raw) % 2 === 1) return reset(raw)
+        raw.write(version)
+      })
+      const connection = yield* connectTo([endpoint], { backoff: { initial: "1 minute" } })
+      for (let i = 1; i <= 3; i++) {
+        const call = yield* fork(ask(connection))
+        yield* until(() => {
+          const last = accepted[2 * i - 1]
+          return call.pollUnsafe() !== undefined || (last !== undefined && messagesOf(last.received()).length === 2)
+        })
+        accepted[2 * i - 1]?.write(message(1, 2, bytesOf("a")))
+        assert.equal(yield* Fiber.join(call), "a")
+        accepted[2 * i - 1]?.socket.end()
+        yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Idle")
+      }
+    }))
 
   it.live("that is cut short is not made again for ever: the call goes on to the next endpoint", () =>
     Effect.gen(function*() {

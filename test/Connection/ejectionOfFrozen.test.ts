@@ -3,7 +3,7 @@
  * them wherever they wait: for an answer, for the connection, or for room on it.
  */
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Exit, Fiber } from "effect"
 import { Balancer, Connection, Deadline, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
@@ -100,6 +100,21 @@ describe("a call counts against a replica when its time is up while it waits", (
             ? yield* Effect.as(freeze, Effect.void)
             : yield* plug(connection)
           const call = ask(connection).pipe(Deadline.within("1 second"), Effect.orElseSucceed(() => "-"))
+          assert.equal(yield* askTimes(connection, 9, call), "-b-b-b-b-", waits)
+          assert.equal(yield* isEjected(connection), true, waits)
+          yield* unplug
+        }).pipe(Effect.scoped, onNetwork)
+      }
+    }))
+
+  it.effect("also where its caller gives it up at that moment", () =>
+    Effect.gen(function*() {
+      for (const waits of ["for room", "behind others"]) {
+        yield* Effect.gen(function*() {
+          const { connection } = yield* open(waits === "for room" ? narrow : { maxUnsentBytes: 10_000_000 })
+          const unplug = yield* plug(connection)
+          // It sleeps first, and so is the first to wake.
+          const call = Effect.raceFirst(Effect.as(Effect.sleep("1 second"), "-"), asked(connection))
           assert.equal(yield* askTimes(connection, 9, call), "-b-b-b-b-", waits)
           assert.equal(yield* isEjected(connection), true, waits)
           yield* unplug
@@ -259,6 +274,23 @@ describe("a replica that is ejected and not connected", () => {
 })
 
 describe("a replica whose dial takes longer than calls have", () => {
+  it.effect("gets a call that waits for it, since its key has no other, as soon as it is connected", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* open({
+        balancer: Balancer.sharded,
+        outlierEjection: { failures: 1, duration: "1 hour", maxDuration: "1 hour" }
+      })
+      yield* freeze
+      assert.equal(yield* askTimes(connection, 1, asked(connection, { ...timeout, shardKey: 0n })), "-")
+      assert.equal(yield* isEjected(connection), true)
+      const waiting = yield* fork(asked(connection, { shardKey: 0n, waitForReady: true }))
+      yield* settle
+      assert.equal(waiting.pollUnsafe(), undefined)
+      yield* TestNetwork.heal("a")
+      yield* settle
+      assert.deepEqual(waiting.pollUnsafe(), Exit.succeed("a"))
+    }).pipe(onNetwork))
+
   it.effect("gets a single call as soon as it is connected, and is used again when that is answered", () =>
     Effect.gen(function*() {
       const { connection, first } = yield* open()

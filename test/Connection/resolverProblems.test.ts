@@ -149,6 +149,30 @@ describe("a call whose endpoints cannot be reached", () => {
       assert.equal(yield* messageOf(connection), `${message}; b is left out`)
     }).pipe(onNetwork))
 
+  it.effect("says what the resolver says now, also where nothing else has changed since another failed", () =>
+    Effect.gen(function*() {
+      const down: Endpoint.Endpoint = {
+        address: "test://down",
+        dial: Effect.fail(new Endpoint.DialError({ message: "it is down" }))
+      }
+      const { resolver, state } = scripted(answer([down]))
+      const connection = yield* Connection.make(resolver, { backoff: { initial: "1 hour", max: "1 hour" } })
+      const known = "unreachable: test://down: it is down"
+      assert.equal(yield* messageOf(connection), known)
+      assert.equal(yield* messageOf(connection), known)
+      for (
+        const [now, more] of [
+          [broken("the API is away"), "; the resolver failed: the API is away"],
+          [answer([down], "one is left out"), "; one is left out"],
+          [answer([down]), ""]
+        ] as const
+      ) {
+        state.answer = now
+        yield* TestClock.adjust("2 seconds")
+        for (let i = 0; i < 2; i++) assert.equal(yield* messageOf(connection), `${known}${more}`)
+      }
+    }))
+
   it.effect("says nothing of that where it was sent, and is not answered in time", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")

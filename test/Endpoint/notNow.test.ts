@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import { spawnSync } from "node:child_process"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { CurrentProgress, Progress } from "../../src/internal/net/progress.ts"
+import { CurrentObstacles, Obstacles } from "../../src/internal/net/obstacles.ts"
 import { ask, until } from "../Connection/support.ts"
 import { temporaryDirectory } from "../internal/net/sockets.ts"
 import { fullQueue } from "./fullQueue.ts"
@@ -19,18 +19,18 @@ describe.skipIf(process.platform !== "linux")("the dial of a Unix socket whose q
   it.effect("tries again after 10 ms, 20 ms and so on, until there is room", () =>
     Effect.gen(function*() {
       const { goOn, counts, path } = yield* full
-      const progress = new Progress()
+      const obstacles = new Obstacles()
       const dialing = yield* Effect.forkChild(
-        Effect.provideService(Endpoint.unix(path).dial, CurrentProgress, progress),
+        Effect.provideService(Endpoint.unix(path).dial, CurrentObstacles, obstacles),
         { startImmediately: true }
       )
-      const failed = until(() => progress.text === ` (up to now: connect EAGAIN ${path})`)
+      const failed = until(() => obstacles.text === ` (up to now: connect EAGAIN ${path})`)
       yield* failed
       // Both tries find it full.
       for (const wait of [10, 20]) {
-        progress.clear()
+        obstacles.clear()
         yield* TestClock.adjust(wait - 1)
-        assert.strictEqual(progress.text, "")
+        assert.strictEqual(obstacles.text, "")
         yield* TestClock.adjust(1)
         yield* failed
       }
@@ -39,7 +39,7 @@ describe.skipIf(process.platform !== "linux")("the dial of a Unix socket whose q
       yield* TestClock.adjust(40)
       assert.isFalse((yield* Fiber.join(dialing)).destroyed)
       yield* until(() => counts().accepted === 1)
-      assert.strictEqual(progress.text, "")
+      assert.strictEqual(obstacles.text, "")
     }))
 
   it.effect("ends with the time for it, and the call is told why", () =>

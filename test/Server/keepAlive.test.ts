@@ -8,6 +8,7 @@ import { Endpoint, Listener, Server } from "effect-call"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
+import * as net from "node:net"
 import { serverSettings } from "../../src/internal/server/options.ts"
 import { settle, until } from "../Connection/support.ts"
 import { makeLog } from "../support/log.ts"
@@ -26,7 +27,7 @@ import {
   tcp,
   unix
 } from "../support/networks.ts"
-import { message, type Raw, rawClient, receives, request, version, versionWith } from "../support/raw.ts"
+import { message, type Raw, rawClient, rawOf, receives, request, version, versionWith } from "../support/raw.ts"
 import { hold, stoppable } from "../support/stoppable.ts"
 
 const nothing = new Uint8Array()
@@ -99,6 +100,27 @@ describe("a client that says nothing", () => {
       yield* Fiber.join(stopped)
       assert.equal(calls.interrupted, 1)
     }).pipe(Effect.scoped))
+
+  it.effect("is not asked, nor given up, once the server has ended its side", () => {
+    const log = makeLog()
+    return Effect.gen(function*() {
+      const { endpoint, stop } = yield* stoppable({ keepAlive }, tcp.listen)
+      const { hostname, port } = new URL(endpoint.address)
+      const socket = net.connect({ host: hostname, port: Number(port), allowHalfOpen: true })
+      yield* Effect.addFinalizer(() => Effect.sync(() => void socket.destroy()))
+      const raw = rawOf(socket)
+      raw.write(understood)
+      yield* receives(raw, understood)
+      const stopped = yield* stop
+      raw.write(versionWith(4))
+      yield* until(() => socket.readableEnded)
+      yield* TestClock.adjust("59 seconds")
+      yield* settle
+      assert.deepEqual([stopped.pollUnsafe(), log.lines.map(({ message }) => message)], [undefined, []])
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(stopped)
+    }).pipe(Effect.scoped, Effect.provide(log.layer))
+  })
 
   it.effect("is told of once, as a warning, and of many at once only of some", () => {
     const log = makeLog()
@@ -326,10 +348,12 @@ describe("a client that knows no flags", () => {
           }
         }).pipe(Effect.scoped))
 
-      it.live("is asked by nobody where it is false", () =>
+      it.live("is asked by nobody where it is false, or the interval never ends", () =>
         Effect.gen(function*() {
-          const { endpoint, raw } = yield* greeted({ keepAlive: false, greeting: version, network })
-          assert.equal((yield* idleTimerOf(endpoint.address, raw)).timer, 0)
+          for (const keepAlive of [false, { interval: Infinity }] as const) {
+            const { endpoint, raw } = yield* greeted({ keepAlive, greeting: version, network })
+            assert.equal((yield* idleTimerOf(endpoint.address, raw)).timer, 0)
+          }
         }).pipe(Effect.scoped))
     }, [tcp, mtlsOverTcp])
   })

@@ -224,4 +224,19 @@ describe("a client for which more than 16 times maxUnsentBytes wait", () => {
       assert.deepEqual(messagesOf(client.received()).slice(1).map(({ payload }) => payload.length), sizes)
       assert.deepEqual(warnings(), [])
     }).pipe(Effect.scoped))
+
+  it.effect("may have more of them than that again for another large one only: what it has taken does not count", () =>
+    Effect.gen(function*() {
+      const { client, gate, send, state, take, warnings } = yield* open({ maxUnsentBytes: 10_000 })
+      yield* send(ask(1, 3_000_000))
+      yield* take(version.length + 16 + 3_000_000)
+      // More than the network and 16 times maxUnsentBytes are together, and less than what it has taken.
+      yield* send(...Array.from({ length: 30 }, (_, i) => ask(i + 2, 50_000, makeLater)))
+      yield* until(() => state.running === 30)
+      yield* gate.open
+      yield* until(() => state.running === 0)
+      assert.equal(warnings().length, 1)
+      client.socket.resume()
+      yield* client.closed
+    }).pipe(Effect.scoped))
 })

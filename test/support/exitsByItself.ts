@@ -16,6 +16,8 @@ const component = "test/Exit"
 const echo = MethodKey.make(component, "echo")
 const hang = MethodKey.make(component, "hang")
 const nothing = new Uint8Array()
+/** A timer of these that is left keeps the process alive for longer than anybody waits for its end, on a busy machine too. */
+const keepAlive = { interval: "1 hour", timeout: "1 hour" } as const
 
 /** Waits, turn by turn of the event loop, for what is going to be true by itself. */
 const until = (condition: Effect.Effect<boolean>) =>
@@ -56,7 +58,8 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
   )
   const endpoints: Array<Endpoint.Endpoint> = []
   for (const listener of listeners) {
-    yield* Effect.forkIn(Server.serve(listener, { shutdownGrace: "100 millis" }), serving)
+    const options = { shutdownGrace: "100 millis", firstMessageTimeout: "1 hour", keepAlive } as const
+    yield* Effect.forkIn(Server.serve(listener, options), serving)
     const endpoint = yield* Endpoint.parse(listener.address)
     endpoints.push(listener.address.startsWith("mtls") ? Endpoint.mtls(client, endpoint) : endpoint)
   }
@@ -74,10 +77,9 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
       const ref = yield* SubscriptionRef.make(endpoints)
       return yield* Connection.make(Resolver.fromSubscriptionRef(ref), {
         optimisticSpinDuration: 1,
-        // What is left of them would be noticed, however long the process may take to end on a machine that is busy.
         dialTimeout: "1 hour",
         backoff: { initial: "1 hour", max: "1 hour" },
-        keepAlive: { interval: "1 hour", timeout: "1 hour" }
+        keepAlive
       })
     }).pipe(Scope.provide(connecting))
 

@@ -614,7 +614,7 @@ export class Client implements PoolOwner, Audience {
 
   private lookAroundAt(now: number, since: number, tried: ReadonlySet<string>): Avoided {
     const { outliers, roster } = this
-    const hard = since >= roster.failures && tried.size === 0 && !roster.hasResting
+    const hard = since >= roster.failures && tried.size === 0 && !roster.hasBackoff
       ? nothing
       : new Down(roster, since, tried, now)
     const ejected = new Set<string>()
@@ -873,8 +873,8 @@ export class Client implements PoolOwner, Audience {
     const { roster, unreachableNow: known } = this
     roster.settle(now)
     const isOfAll = !roster.hasFree(attempts.since)
-    const isOfResting = attempts.since >= roster.failures && attempts.tried.size === 0
-    if (hard === nothing || !(isOfAll || isOfResting) || !this.saysTheSame(attempts)) {
+    const isOfBackoffs = attempts.since >= roster.failures && attempts.tried.size === 0
+    if (hard === nothing || !(isOfAll || isOfBackoffs) || !this.saysTheSame(attempts)) {
       return this.ownUnreachable(error, attempts, hard)
     }
     if (known !== undefined && (isOfAll ? known.isOfAll : !known.isOfAll && now < known.until)) return known.error

@@ -30,7 +30,7 @@ import type { Duplex } from "node:stream"
 import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
-import { CurrentProgress, Progress } from "../net/progress.ts"
+import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
 import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
@@ -182,16 +182,16 @@ export class Peer {
     // First: a logger may close the Connection, which lets go of what it has by then.
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
     this.owner.log("Debug", "an endpoint is dialed")
-    const progress = new Progress()
+    const obstacles = new Obstacles()
     // A fiber of its own, in no caller's context: the dial serves all who wait for it, and calls to come.
     const fiber = Effect.runForkWith(context)(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Scope.fork(scope), (own) =>
           this.establish(dial, own).pipe(
-            Effect.provideService(CurrentProgress, progress),
+            Effect.provideService(CurrentObstacles, obstacles),
             Effect.raceFirst(Effect.flatMap(Effect.sleep(dialTimeout), () => {
               const within = Duration.format(dialTimeout)
-              const late = failure(`no connection and version message within ${within}${progress.text}`)
+              const late = failure(`no connection and version message within ${within}${obstacles.text}`)
               // Before it is interrupted: it may take its time to clean up, or never be done.
               this.dialFailed(dial, Cause.fail(late))
               return Effect.fail(late)

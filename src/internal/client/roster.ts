@@ -28,14 +28,14 @@ export class Roster {
   readonly pools = new Map<string, Pool>()
   private readonly sound = new Set<Pool>()
   private readonly ended = new Set<Pool>()
-  private readonly resting = new Set<Pool>()
+  private readonly inBackoff = new Set<Pool>()
   /** Those that have failed, the first one first. */
   private readonly failed = new Set<Pool>()
   private readonly ends = new Ends()
 
   /** Whether any endpoint is in backoff. To be asked after {@link settle}. */
-  get hasResting(): boolean {
-    return this.resting.size > 0
+  get hasBackoff(): boolean {
+    return this.inBackoff.size > 0
   }
 
   /** When the first backoff ends, in milliseconds of the clock; Infinity where there is none. */
@@ -47,7 +47,7 @@ export class Roster {
   add(pool: Pool): void {
     this.version++
     this.pools.set(pool.address, pool)
-    if (!this.ended.has(pool) && !this.resting.has(pool)) this.sound.add(pool)
+    if (!this.ended.has(pool) && !this.inBackoff.has(pool)) this.sound.add(pool)
   }
 
   /** It is listed no longer. */
@@ -56,7 +56,7 @@ export class Roster {
     pool.failureNumber = 0
     this.sound.delete(pool)
     this.ended.delete(pool)
-    this.resting.delete(pool)
+    this.inBackoff.delete(pool)
     this.failed.delete(pool)
   }
 
@@ -74,22 +74,22 @@ export class Roster {
     this.version++
     this.sound.delete(pool)
     this.ended.delete(pool)
-    this.resting.add(pool)
+    this.inBackoff.add(pool)
     this.ends.add(pool.backoffUntil, pool)
     // Where no call is made nobody takes out those that are over, and endpoints may come and go.
-    if (this.ends.size > 2 * this.resting.size + spareEnds) this.ends.fill(this.resting)
+    if (this.ends.size > 2 * this.inBackoff.size + spareEnds) this.ends.fill(this.inBackoff)
   }
 
   /** It may be connected, or dialed. Says whether that has ended its backoff. */
   noteChange(pool: Pool): boolean {
-    const isResting = this.resting.has(pool)
-    if (!isResting && !this.ended.has(pool)) return false
+    const wasInBackoff = this.inBackoff.has(pool)
+    if (!wasInBackoff && !this.ended.has(pool)) return false
     if (pool.isOpen) {
       this.remove(pool)
       this.sound.add(pool)
-      return isResting
+      return wasInBackoff
     }
-    if (!isResting || pool.backoffUntil !== 0) return false
+    if (!wasInBackoff || pool.backoffUntil !== 0) return false
     this.end(pool)
     return true
   }
@@ -98,7 +98,7 @@ export class Roster {
   settle(now: number): void {
     while (this.ends.first <= now) {
       const pool = this.ends.take()
-      if (pool !== undefined && this.resting.has(pool) && pool.backoffUntil <= now) this.end(pool)
+      if (pool !== undefined && this.inBackoff.has(pool) && pool.backoffUntil <= now) this.end(pool)
     }
   }
 
@@ -118,7 +118,7 @@ export class Roster {
 
   /** The addresses of the others. */
   *down(since: number): Iterable<string> {
-    for (const { address } of this.resting) yield address
+    for (const { address } of this.inBackoff) yield address
     for (const { address, failureNumber } of this.failed) if (failureNumber > since) yield address
   }
 
@@ -130,7 +130,7 @@ export class Roster {
 
   private end(pool: Pool): void {
     this.version++
-    this.resting.delete(pool)
+    this.inBackoff.delete(pool)
     if (pool.failureNumber > 0) this.ended.add(pool)
     else this.sound.add(pool)
   }

@@ -13,7 +13,7 @@ import { servicePort } from "./services.ts"
 export type Target = TcpTarget | UnixTarget
 
 /** `family` 0 is either. An empty `host` is this one. */
-interface TcpTarget {
+export interface TcpTarget {
   readonly _tag: "Tcp"
   readonly host: string
   readonly port: number

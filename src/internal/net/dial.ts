@@ -6,7 +6,7 @@
  *   Waiting ──▶ Connecting ──────────────▶ Won       it has connected first; the others are destroyed
  *                │      ▲  └─────────────▶ Refused   it said no
  *      "not now" ▼      │ after a short wait
- *                Resting
+ *               Paused
  * ```
  *
  * An address waits until the one before it has been tried for {@link attemptDelay}, or has failed. Then both go on.
@@ -20,7 +20,7 @@ import { formatTcp, isUnspecified, type Target, unmapped } from "./address.ts"
 import { ignoreError } from "./connect.ts"
 import { type Family, lookup } from "./lookup.ts"
 import { untilNotNow } from "./notNow.ts"
-import { CurrentProgress, type Progress } from "./progress.ts"
+import { CurrentObstacles, type Obstacles } from "./obstacles.ts"
 
 /** In milliseconds: for how long an address is tried alone, before the next one is tried beside it. */
 const attemptDelay = 250
@@ -43,24 +43,28 @@ const interleave = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => 
   return longest.flatMap((_, i) => [...first.slice(i, i + 1), ...second.slice(i, i + 1)])
 }
 
-const addressesOf = (host: string, family: Family, progress: Progress): Effect.Effect<ReadonlyArray<string>, unknown> =>
+const addressesOf = (
+  host: string,
+  family: Family,
+  obstacles: Obstacles
+): Effect.Effect<ReadonlyArray<string>, unknown> =>
   Effect.suspend(() => {
     if (isUnspecified(host)) {
       return Effect.succeed(loopbacks.filter((address) => family === 0 || net.isIP(address) === family))
     }
-    progress.set(host, `the lookup of ${host} has no answer`)
-    return untilNotNow(lookup(host, family), (error) => progress.set(host, error)).pipe(
+    obstacles.set(host, `the lookup of ${host} has no answer`)
+    return untilNotNow(lookup(host, family), (error) => obstacles.set(host, error)).pipe(
       Effect.map((found) => {
-        progress.clear()
+        obstacles.clear()
         return interleave([...new Set(found.map(({ address }) => address))])
       })
     )
   })
 
-const candidatesOf = (target: Target, progress: Progress): Effect.Effect<ReadonlyArray<Candidate>, unknown> =>
+const candidatesOf = (target: Target, obstacles: Obstacles): Effect.Effect<ReadonlyArray<Candidate>, unknown> =>
   target._tag === "Unix"
     ? Effect.succeed([{ name: target.path, options: { path: target.path } }])
-    : Effect.map(addressesOf(target.host, target.family, progress), (addresses) =>
+    : Effect.map(addressesOf(target.host, target.family, obstacles), (addresses) =>
       addresses.map((host) => ({
         name: formatTcp(host, target.port),
         options: { host, port: target.port, noDelay: true }
@@ -157,7 +161,7 @@ class Race {
 const compete = Effect.fnUntraced(function*(
   race: Race,
   candidates: ReadonlyArray<Candidate>,
-  progress: Progress
+  obstacles: Obstacles
 ): Effect.fn.Return<void, ReadonlyArray<unknown>> {
   const failures = yield* Queue.unbounded<void>()
   const begun = candidates.map(() => Deferred.makeUnsafe<void>())
@@ -168,16 +172,17 @@ const compete = Effect.fnUntraced(function*(
       yield* Effect.raceFirst(Effect.sleep(attemptDelay), Queue.take(failures))
     }
     if (self !== undefined) Deferred.doneUnsafe(self, Effect.void)
-    progress.set(candidate.name, `${candidate.name} has not answered`)
+    obstacles.set(candidate.name, `${candidate.name} has not answered`)
     let hasFailed = false
     yield* untilNotNow(race.attempt(candidate), (error) => {
-      progress.set(candidate.name, error)
+      obstacles.set(candidate.name, error)
       // Once for each address: one that fails again and again lets in no more than one other.
       if (!hasFailed) Queue.offerUnsafe(failures, undefined)
       hasFailed = true
     })
   })
-  // The other way round: the first that succeeds ends them all. They can be interrupted for that, where the dial cannot.
+  // Flipped, so that the first success ends the others, as a failure does. They can be interrupted for that also where
+  // the dial cannot.
   yield* Effect.flip(
     Effect.forEach(candidates, (candidate, i) => Effect.interruptible(Effect.flip(tryOne(candidate, i))), {
       concurrency: "unbounded"
@@ -200,14 +205,14 @@ export const dial = (
 ): Effect.Effect<net.Socket, unknown, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      const progress = yield* CurrentProgress
+      const obstacles = yield* CurrentObstacles
       const race = new Race(options)
-      yield* candidatesOf(target, progress).pipe(
-        Effect.flatMap((candidates) => Effect.mapError(compete(race, candidates, progress), sumUp)),
+      yield* candidatesOf(target, obstacles).pipe(
+        Effect.flatMap((candidates) => Effect.mapError(compete(race, candidates, obstacles), sumUp)),
         restore,
         Effect.onError(() => Effect.sync(() => race.stop()))
       )
-      progress.clear()
+      obstacles.clear()
       const { winner } = race
       if (winner === undefined) return yield* Effect.die(new Error("a dial is over, and no socket has connected"))
       yield* Effect.addFinalizer(() => Effect.sync(() => winner.destroy()))

@@ -29,7 +29,7 @@ import {
 import { sorted } from "./endpoints.ts"
 import { InvalidResolver, joined, ResolverError } from "./model.ts"
 import { type Later, type Look, polled } from "./polled.ts"
-import { settled, Sought } from "./sought.ts"
+import { Sought, waitFor } from "./sought.ts"
 import { DnsTimeToLive } from "./timeToLive.ts"
 
 /** So many targets of SRV records are looked up at once. */
@@ -202,7 +202,7 @@ export const services = Effect.fnUntraced(function*(
         concurrency,
         discard: true
       })
-      yield* settled(all, old, isUsable, targetWaits)
+      yield* waitFor(all, old, isUsable, targetWaits)
       const defect = all.find(({ defect }) => defect !== undefined)?.defect
       if (defect !== undefined) return yield* Effect.failCause(defect)
       // Those that were never found are left out, unless that leaves nothing.

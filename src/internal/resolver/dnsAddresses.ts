@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import { effectOf, unexpected } from "../guard.ts"
 import { textOf } from "../userError.ts"
 import type { Later } from "./polled.ts"
-import { settled, Sought } from "./sought.ts"
+import { Sought, waitFor } from "./sought.ts"
 import type { TimeToLive } from "./timeToLive.ts"
 
 /** For so long is good what is not known to be good for any other time. */
@@ -191,7 +191,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
           if (found !== undefined) tell(found)
         })
       }
-      yield* settled(families, old, () => usable() !== undefined, familyWaits)
+      yield* waitFor(families, old, () => usable() !== undefined, familyWaits)
       const defect = A.defect ?? AAAA.defect
       if (defect !== undefined) return yield* Effect.failCause(defect)
       const found = usable()

@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
 import type { Cluster } from "./kubernetesCredentials.ts"
 import { Failure } from "./kubernetesFailure.ts"
 import { get, type Response, text } from "./kubernetesHttp.ts"
@@ -115,9 +116,13 @@ const fromNdjson = (cause: Ndjson.NdjsonError): Failure =>
     })
 
 const inTime = <A, R>(effect: Effect.Effect<A, Failure, R>): Effect.Effect<A, Failure, R> =>
-  Effect.timeoutOrElse(effect, {
-    duration: answerTimeout,
-    orElse: () => Effect.fail(new Failure({ kind: "Unreachable", message: `no answer within ${answerTimeout}` }))
+  Effect.suspend(() => {
+    const obstacles = new Obstacles()
+    return Effect.timeoutOrElse(Effect.provideService(effect, CurrentObstacles, obstacles), {
+      duration: answerTimeout,
+      orElse: () =>
+        Effect.fail(new Failure({ kind: "Unreachable", message: `no answer within ${answerTimeout}${obstacles.text}` }))
+    })
   })
 
 /** The EndpointSlices of a Service. */

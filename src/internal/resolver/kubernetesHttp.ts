@@ -14,8 +14,11 @@ import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
 import * as http from "node:http"
 import * as https from "node:https"
-import type { ConnectionOptions } from "node:tls"
+import * as net from "node:net"
+import * as tls from "node:tls"
+import type { TcpTarget } from "../net/address.ts"
 import { describe, ignoreError } from "../net/connect.ts"
+import { dial } from "../net/dial.ts"
 import { checkedOptions, withoutValue } from "../net/tlsOptions.ts"
 import { Failure } from "./kubernetesFailure.ts"
 
@@ -41,21 +44,36 @@ interface Started {
 const failure = (kind: "Unready" | "Unreachable", error: unknown) =>
   new Failure({ kind, message: describe(error), cause: withoutValue(error) })
 
+/** The place that a URL names. */
+const targetOf = ({ hostname, port, protocol }: URL): TcpTarget => ({
+  _tag: "Tcp",
+  host: hostname.replace(/^\[|\]$/g, ""),
+  port: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port),
+  family: 0
+})
+
 /** Sends a request; the socket goes with the Scope. */
-const send = (
+const send = Effect.fnUntraced(function*(
   url: URL,
   headers: Readonly<Record<string, string>>,
-  tls: ConnectionOptions
-): Effect.Effect<Started, Failure, Scope.Scope> =>
-  Effect.acquireRelease(
+  options: tls.ConnectionOptions
+): Effect.fn.Return<Started, Failure, Scope.Scope> {
+  const isSecure = url.protocol === "https:"
+  const secureContext = yield* Effect.try({
+    try: () => isSecure ? tls.createSecureContext(options) : undefined,
+    // A certificate or key that is none.
+    catch: (error) => failure("Unready", error)
+  })
+  const target = targetOf(url)
+  // By Node itself each address of a name but the last would have a quarter of a second.
+  const raw = yield* Effect.mapError(dial(target, {}), (error) => failure("Unreachable", error))
+  raw.setKeepAlive(true, keepAliveDelay)
+  const createConnection = () =>
+    secureContext === undefined ? raw : secured(raw, target.host, { ...options, secureContext })
+  return yield* Effect.acquireRelease(
     Effect.try({
       try: () => {
-        // No agent: a socket is that of one request.
-        const options = { agent: false, headers, keepAlive: true, keepAliveInitialDelay: keepAliveDelay }
-        const request = url.protocol === "https:"
-          // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: a token is sent to no one who does not prove who they are.
-          ? https.request(url, { ...options, ...tls, rejectUnauthorized: true })
-          : http.request(url, options)
+        const request = (isSecure ? https : http).request(url, { headers, createConnection })
         // Listened to from the beginning, and for good.
         const response = Deferred.makeUnsafe<http.IncomingMessage, Failure>()
         request.on("error", (error) => Deferred.doneUnsafe(response, Effect.fail(failure("Unreachable", error))))
@@ -66,11 +84,23 @@ const send = (
         request.end()
         return { request, response }
       },
-      // A certificate or key that is none.
+      // A token that no header can have.
       catch: (error) => failure("Unready", error)
     }),
     ({ request }) => Effect.sync(() => request.destroy())
   )
+})
+
+const secured = (socket: net.Socket, host: string, options: tls.ConnectionOptions): tls.TLSSocket =>
+  tls.connect({
+    host,
+    ...(net.isIP(host) === 0 && { servername: host }),
+    ALPNProtocols: ["http/1.1"],
+    ...options,
+    socket,
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: a token is sent to no one who does not prove who they are.
+    rejectUnauthorized: true
+  })
 
 const cut = (message: string, cause?: unknown) => new Failure({ kind: "Cut", message, cause })
 
@@ -105,7 +135,7 @@ const chunksOf = (response: http.IncomingMessage): Stream.Stream<Uint8Array, Fai
 export const get = Effect.fnUntraced(function*(
   url: URL,
   headers: Readonly<Record<string, string>>,
-  tls: ConnectionOptions
+  tls: tls.ConnectionOptions
 ): Effect.fn.Return<Response, Failure, Scope.Scope> {
   // API servers speak TLS 1.3 since Kubernetes 1.19; what stands before one may not.
   const checked = checkedOptions({ minVersion: "TLSv1.2" as const, ...tls })

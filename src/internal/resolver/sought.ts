@@ -64,7 +64,7 @@ export interface Waits {
 }
 
 /** Waits for `all` of them. Those that are `old`, of an earlier look, are not waited for longer than the others. */
-export const settled = Effect.fnUntraced(function*(
+export const waitFor = Effect.fnUntraced(function*(
   all: ReadonlyArray<Sought<unknown>>,
   old: ReadonlySet<Sought<unknown>>,
   isUsable: () => boolean,

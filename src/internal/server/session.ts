@@ -57,7 +57,7 @@ import { type CallOwner, RunningCall } from "./call.ts"
 import { Drain, holdAt } from "./drain.ts"
 import { chainOfCause } from "./failure.ts"
 import { handlerName, type Incoming, methodName, type Route } from "./incoming.ts"
-import { Unsent } from "./unsent.ts"
+import { UnsentAnswers } from "./unsent.ts"
 
 /** What the sessions of one server share. */
 export interface SessionSettings {
@@ -109,7 +109,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private readonly calls = new Slots<RunningCall>()
   private readonly timer: DeadlineTimer
   private readonly drain = new Drain()
-  private readonly unsent: Unsent
+  private readonly unsent: UnsentAnswers
   /** Who is at the other end, for logs: a socket that is closed does not know any more. */
   private readonly name: string
   /** When the bytes that are being read have come, in ticks of the clock. */
@@ -168,7 +168,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       ? undefined
       : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, this.transport.writer))
     const { writer } = this.transport
-    this.unsent = new Unsent(writer, new Progress(duplex, writer), maxUnsentBytes, unsentMillis)
+    this.unsent = new UnsentAnswers(writer, new Progress(duplex, writer), maxUnsentBytes, unsentMillis)
     this.progress = new Progress(duplex, this.transport.writer)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
     served.add(duplex)
@@ -180,7 +180,10 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.timer.arm(this.startedAt + Math.min(this.settings.firstMessageMillis, this.settings.idleMillis))
     this.logConnection(Effect.logDebug("a connection was accepted"))
     // It is not known yet whether the client can be asked.
-    if (this.keepAlive !== undefined) this.transport.keepAlive(this.keepAlive.times)
+    if (this.keepAlive !== undefined) {
+      const { interval, timeout } = this.keepAlive.times
+      this.transport.keepAlive(interval, timeout)
+    }
     this.transport.start(undefined)
   }
 

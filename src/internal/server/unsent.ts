@@ -12,7 +12,7 @@ const most = 16
 /** How long it may take nothing then, in milliseconds: many handlers may end together, and no client takes all of that at once. */
 const shortPatience = 2000
 
-/** So often in the time that a client may take nothing it is looked whether it does. */
+/** How often it is looked whether a client takes anything, within the time that it may take nothing. */
 const looks = 4
 
 /**
@@ -40,7 +40,7 @@ const next: { readonly [State in UnsentState]: ReadonlyArray<UnsentState> } = {
   CutOff: []
 }
 
-export class Unsent {
+export class UnsentAnswers {
   state: UnsentState = "Free"
   private readonly writer: Pick<Writer, "pendingBytes" | "isBlocked">
   private readonly progress: Pick<Progress, "look">

@@ -11,7 +11,6 @@ import { freshBytes, isBytes } from "../bytes.ts"
 import { noteFreshShared } from "../collections.ts"
 import { unexpected } from "../guard.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
-import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt, readable } from "../userError.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
@@ -150,13 +149,13 @@ export class Transport {
   }
 
   /** Lets the system find out whether a peer is there that has been silent for long, where it can: over TCP, also below TLS. */
-  keepAlive({ interval, timeout }: KeepAliveTimes): void {
+  keepAlive(intervalMillis: number, timeoutMillis: number): void {
     const { duplex } = this
-    if (!(duplex instanceof Socket) || !Number.isFinite(interval)) return
+    if (!(duplex instanceof Socket) || !Number.isFinite(intervalMillis)) return
     // It asks so often: only newer versions of Node tell it how long to wait for each answer, and it is 1 s in others.
     const attempts = 10
     attempt(
-      () => void duplex.setKeepAlive(true, inSeconds(interval), inSeconds(timeout / attempts), attempts),
+      () => void duplex.setKeepAlive(true, inSeconds(intervalMillis), inSeconds(timeoutMillis / attempts), attempts),
       undefined
     )
   }

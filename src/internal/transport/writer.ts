@@ -40,8 +40,9 @@ export interface WriterOwner {
 }
 
 /**
- * How much of a large message the socket is given at a time, and of many where what it has taken of them is seen by nothing else. It says only
- * of what it was given that it has been taken, and by that it is seen that a peer is alive which takes many such pieces.
+ * The socket is given so much of a large message at a time. It only says when all that it was given has been taken, so
+ * that pieces show that a peer is alive which takes a message of many of them. Where nothing else shows what it has
+ * taken, several large messages are given in pieces of about this size, too.
  */
 const pieceSize = 1_048_576
 

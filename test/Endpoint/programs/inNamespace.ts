@@ -1,13 +1,14 @@
 /** Programs that run in a network of their own, which they may change. They print what each has found out. */
 import { Effect, Exit, Fiber, Logger } from "effect"
-import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
 import { execSync } from "node:child_process"
 import { createSocket } from "node:dgram"
 import { lookup } from "node:dns/promises"
 import { once } from "node:events"
 import { writeFileSync } from "node:fs"
 import * as net from "node:net"
-import { CurrentProgress, Progress } from "../../../src/internal/net/progress.ts"
+// The sources, not what was built of them at some time.
+import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "../../../src/index.ts"
+import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
 
 const turn = Effect.promise(() => new Promise(setImmediate))
 const echo = MethodKey.make("example/Echo", "echo")
@@ -116,12 +117,12 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, never>>>
     yield* localPorts("40000 40000")
     const { sockets } = yield* listening({ port: 7000, host: "127.0.0.1" })
     yield* Endpoint.tcp("127.0.0.1:7000").dial
-    const progress = new Progress()
+    const obstacles = new Obstacles()
     const second = yield* Effect.forkChild(
-      Effect.provideService(Endpoint.tcp("127.0.0.1:7000").dial, CurrentProgress, progress),
+      Effect.provideService(Endpoint.tcp("127.0.0.1:7000").dial, CurrentObstacles, obstacles),
       { startImmediately: true }
     )
-    while (!progress.text.includes("EADDRNOTAVAIL") && second.pollUnsafe() === undefined) yield* turn
+    while (!obstacles.text.includes("EADDRNOTAVAIL") && second.pollUnsafe() === undefined) yield* turn
     const waits = second.pollUnsafe() === undefined
     // Reset, so that nothing is left of it.
     for (const socket of sockets) socket.resetAndDestroy()

@@ -1,11 +1,12 @@
 /** Uses up its file descriptors, dials, and then closes some. It is started with few of them. */
 import { Cause, Effect, Fiber } from "effect"
-import { Endpoint } from "effect-call"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { CurrentProgress, Progress } from "../../../src/internal/net/progress.ts"
+// The sources, not what was built of them at some time.
+import { Endpoint } from "../../../src/index.ts"
+import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
 
 const turn = Effect.promise(() => new Promise(setImmediate))
 
@@ -28,14 +29,14 @@ const program = Effect.gen(function*() {
     tcp: Endpoint.tcp(`127.0.0.1:${port}`),
     name: Endpoint.tcp(`localhost:${port}`),
     unix: Endpoint.unix(path)
-  }).map(([name, { dial }]) => ({ name, dial, progress: new Progress() }))
+  }).map(([name, { dial }]) => ({ name, dial, obstacles: new Obstacles() }))
   const fibers = yield* Effect.forEach(
     dials,
-    ({ dial, progress }) =>
-      Effect.forkChild(Effect.provideService(dial, CurrentProgress, progress), { startImmediately: true })
+    ({ dial, obstacles }) =>
+      Effect.forkChild(Effect.provideService(dial, CurrentObstacles, obstacles), { startImmediately: true })
   )
-  for (const [i, { progress }] of dials.entries()) {
-    while (!progress.text.includes("EMFILE") && fibers[i]?.pollUnsafe() === undefined) yield* turn
+  for (const [i, { obstacles }] of dials.entries()) {
+    while (!obstacles.text.includes("EMFILE") && fibers[i]?.pollUnsafe() === undefined) yield* turn
   }
   // One more turn: what ends a dial does so in the turn of its error.
   yield* turn

@@ -3,10 +3,11 @@
  * killed, so that not even their system says a word. Tells as JSON what has become of it; `vanished.deep.test.ts` starts it.
  */
 import { Effect, Logger, type Scope } from "effect"
-import { Connection, Endpoint, HandlerMap, Health, Listener, MethodKey, Resolver, Server } from "effect-call"
 import { execFileSync, spawn } from "node:child_process"
 import * as net from "node:net"
 import { fileURLToPath } from "node:url"
+// The sources, not what was built of them at some time.
+import { Connection, Endpoint, HandlerMap, Health, Listener, MethodKey, Resolver, Server } from "../../../src/index.ts"
 
 const wait = MethodKey.make("test/Vanished", "wait")
 const nothing = new Uint8Array()

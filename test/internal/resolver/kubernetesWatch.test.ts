@@ -250,6 +250,22 @@ describe("following the slices", () => {
       assert.deepStrictEqual(heard, ["a", "watching", "a c", "b", "watching"])
     }))
 
+  it.effect("lists again, at once, each time that a watch that brought something says so", () =>
+    Effect.gen(function*() {
+      const tooOld = failure("Expired", { status: 410 })
+      const { at, heard } = yield* scripted({
+        watches: [
+          { events: [put("b", "101"), tooOld] },
+          { events: [put("b", "201"), tooOld] },
+          { events: [put("b", "301"), tooOld] },
+          { after: "go on" }
+        ]
+      })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(at, new Array(8).fill(0))
+      assert.notInclude(heard, "it is Expired")
+    }))
+
   it.effect("does not list without end where each version is too old", () =>
     Effect.gen(function*() {
       const { heard, seen } = yield* scripted({ watches: [failure("Expired", { status: 410 })] })

@@ -4,7 +4,7 @@
 import * as Context from "effect/Context"
 import { clip, textOf } from "../userError.ts"
 
-export class Progress {
+export class Obstacles {
   private readonly problems = new Map<string, unknown>()
 
   /** The last problem of an address, or of a name. */
@@ -22,9 +22,9 @@ export class Progress {
   }
 }
 
-/** The progress that dials of built-in endpoints write into. */
-export const CurrentProgress: Context.Reference<Progress> = Context.Reference<Progress>(
-  "effect-call/internal/net/CurrentProgress",
+/** The obstacles that dials of built-in endpoints write into. */
+export const CurrentObstacles: Context.Reference<Obstacles> = Context.Reference<Obstacles>(
+  "effect-call/internal/net/CurrentObstacles",
   // One that nobody reads.
-  { defaultValue: () => new Progress() }
+  { defaultValue: () => new Obstacles() }
 )
