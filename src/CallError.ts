@@ -102,8 +102,8 @@ const unreachableFields = {
  * recently that it is not tried again yet.
  *
  * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
- * - `message`: the first 20 of them and how many more there are, why the resolver has no endpoints or fewer than there should be, where it says so, and why
- *   it failed, if it did the last time.
+ * - `message`: the first 20 of them and how many more there are, why the resolver has no endpoints or fewer than there
+ *   should be, where it says so, and why it failed, if it did the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
  *
@@ -144,10 +144,10 @@ const deadlineExceededFields = {
  * The call's deadline passed before its answer came. The handler may have run, in part or to its end; it is interrupted at the deadline
  * too.
  *
- * The server may be the first to say so. When the call's time is up, or as good as up (two clocks may be 0.1 % apart), an
- * answer whose error contains `context.DeadlineExceeded` is this error, also where the handler wraps it. While there is
- * time left, only Go's error alone is. A handler that had less time than its caller, by a `Deadline` of its own, gives a
- * {@link RemoteError}.
+ * The server may be the first to say so. When the call's time is up, or as good as up (two clocks may be 0.1 % apart),
+ * an answer whose error contains `context.DeadlineExceeded` is this error, also where the handler wraps it. While there
+ * is time left, only Go's error alone is. A handler that had less time than its caller, by a `Deadline` of its own,
+ * gives a {@link RemoteError}.
  *
  * The message of a call that was not sent says what it waited for: the endpoint that was still being dialed, or whose
  * connection had no room, and the failures of others.

@@ -138,11 +138,11 @@ export interface ClientOptions {
    * call whose time was up, after it was sent or while it waited for the connection or for room on it; or a connection
    * that was lost under calls. A call that its caller interrupts does not count: give calls a `timeout`.
    *
-   * Then the endpoint is dialed where it has no connection, and gets single calls, each some time after the other, until
-   * one is answered; what fails of that doubles the time, up to `maxDuration`. Never more than half of the endpoints are
-   * ejected, and no call waits for one of them that could go elsewhere. Default: 5, 5 seconds, 30 seconds; `false` turns
-   * it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it is given: its calls then fail
-   * with `Unreachable` at once.
+   * Then the endpoint is dialed where it has no connection, and gets single calls, each some time after the other,
+   * until one is answered; what fails of that doubles the time, up to `maxDuration`. Never more than half of the
+   * endpoints are ejected, and no call waits for one of them that could go elsewhere. Default: 5, 5 seconds, 30
+   * seconds; `false` turns it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it is
+   * given: its calls then fail with `Unreachable` at once.
    */
   readonly outlierEjection?:
     | {

@@ -207,8 +207,9 @@ export const net = (network: string, addr: string): NetEndpoint => {
 /**
  * A TCP endpoint, `host:port`.
  *
- * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone where it has one. A name is looked up at each dial;
- *   dials that need the same name at the same time share one lookup. No host, `0.0.0.0` and `[::]` are this host.
+ * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone where it has one. A name is
+ *   looked up at each dial; dials that need the same name at the same time share one lookup. No host, `0.0.0.0` and
+ *   `[::]` are this host.
  * - The port is a number or the name of a service, such as `http` or `domain`.
  *
  * The sockets send small writes at once (`noDelay`). Never throws: a bad address fails `dial`.
@@ -216,13 +217,13 @@ export const net = (network: string, addr: string): NetEndpoint => {
  * **Details**
  *
  * The addresses of a name are tried side by side, IPv6 and IPv4 in turn, as RFC 8305 has it: the next one begins 250 ms
- * after the one before, or when one fails. The first that connects is taken. `dial` fails when each has failed, and says
- * why each did. It sets no limit of time: a `Connection` does, with `dialTimeout`.
+ * after the one before, or when one fails. The first that connects is taken. `dial` fails when each has failed, and
+ * says why each did. It sets no limit of time: a `Connection` does, with `dialTimeout`.
  *
- * An error that says "not now" does not fail `dial`: it tries again, after 10 ms at first and 500 ms at most. That is one
- * of the machine (no free port, file descriptor or memory: EADDRNOTAVAIL, EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM), of
- * name servers that could not be asked (EAI_AGAIN), and of a Unix socket whose queue is full (EAGAIN). Where the time is up,
- * the `Connection` says what the last such error was.
+ * An error that says "not now" does not fail `dial`: it tries again, after 10 ms at first and 500 ms at most. That is
+ * one of the machine (no free port, file descriptor or memory: EADDRNOTAVAIL, EADDRINUSE, EMFILE, ENFILE, ENOBUFS,
+ * ENOMEM), of name servers that could not be asked (EAI_AGAIN), and of a Unix socket whose queue is full (EAGAIN).
+ * Where the time is up, the `Connection` says what the last such error was.
  *
  * A socket that the system has connected to itself, of a port where nobody listens, counts as refused.
  *
@@ -250,8 +251,8 @@ export const tcp = (address: string): NetEndpoint => net("tcp", address)
 /**
  * The endpoint of a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
  *
- * A path has 107 bytes at most on Linux, and 103 elsewhere; a name in the abstract namespace, with its `@`, 108. Where the
- * server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
+ * A path has 107 bytes at most on Linux, and 103 elsewhere; a name in the abstract namespace, with its `@`, 108. Where
+ * the server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
  *
  * Never throws: a bad path fails `dial`.
  *

@@ -213,8 +213,9 @@ export interface TcpOptions {
  * Listens on `host:port`.
  *
  * - The host is a name, an IPv4 address or an IPv6 address in brackets; without one, it listens on all of this host's addresses.
- * - Of a name with several addresses, such as `localhost`, it listens on one: on the first, in the system's order, that is this machine's. The
- *   listener's `address` shows which. A client that dials the name tries all of them; one that dials an address has to know this one.
+ * - Of a name with several addresses, such as `localhost`, it listens on one: on the first, in the system's order, that
+ *   is this machine's. The listener's `address` shows which. A client that dials the name tries all of them; one that
+ *   dials an address has to know this one.
  * - The port is a number or the name of a service; with port 0 the system picks a free one, which the listener's `address` shows.
  *
  * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not this process's to use, is a

@@ -399,10 +399,10 @@ export interface DnsOptions {
  *
  * - The endpoints are sorted, each address is there once, and the same set is the same version: `Balancer.sharded` stays stable.
  * - A name that DNS has no addresses for is looked up as the system does it: by its hosts file and search domains. `localhost` always is.
- * - A and AAAA records are asked for side by side. Once there are some of one family, the other is waited for 50 ms; once
- *   one is known to have none, 5 s. What comes later is added then. A family that is not answered keeps its last
- *   addresses; where nothing was ever known of it, the `problem` of the {@link Resolution} says so. One query of each is
- *   under way at a time, for a minute at most.
+ * - A and AAAA records are asked for side by side. Once there are some of one family, the other is waited for 50 ms;
+ *   once one is known to have none, 5 s. What comes later is added then. A family that is not answered keeps its last
+ *   addresses; where nothing was ever known of it, the `problem` of the {@link Resolution} says so. One query of each
+ *   is under way at a time, for a minute at most.
  * - When DNS fails, the last addresses stay. The first `resolve` fails with a `ResolverError` then. A name without addresses is no failure; it is
  *   logged as a warning, and is the `problem` of the {@link Resolution}.
  * - What DNS answers is taken for all there is. A name server that gives a few of many addresses each time makes endpoints come and go.
@@ -473,9 +473,9 @@ export const DnsTimeToLive: Context.Reference<
 /**
  * Which name servers are asked, and how. Bad options are defects that name the option; a bad name server is a `NetAddressError` of the layer.
  *
- * - `nameServers`: IP addresses, with a port where it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: those that
- *   the system has at the time. When they change, as with another network, the new ones are asked within a second, also
- *   for what others have not answered. What `dns.setServers` says does not count.
+ * - `nameServers`: IP addresses, with a port where it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: those
+ *   that the system has at the time. When they change, as with another network, the new ones are asked within a second,
+ *   also for what others have not answered. What `dns.setServers` says does not count.
  * - `timeout`: how long an answer is waited for at first; longer at each further try. Default: that of the system's
  *   configuration, or 2 seconds.
  * - `tries`: how often each server is asked. Default: 4. One that is silent is waited for 24 seconds in all.
@@ -690,12 +690,12 @@ const loadKubernetes = Effect.promise(() => import("./internal/resolver/kubernet
  * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
  *   there. Environment variables are read through `Config`. Files of tokens,
  *   certificates and keys are read anew for each request, the kubeconfig once.
- * - A watch lives for 5 to 10 minutes. It is given up where nothing comes for 150 s, or 25 s after its peer has vanished.
- *   Another one begins at once from where it has ended, also where a proxy or load balancer cuts it for being idle: that
- *   is logged at debug, and is no failure.
- * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s, then twice as
- *   long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay. Where it fails, `resolve` does so
- *   once for each attempt for those who wait for newer ones.
+ * - A watch lives for 5 to 10 minutes. It is given up where nothing comes for 150 s, or 25 s after its peer has
+ *   vanished. Another one begins at once from where it has ended, also where a proxy or load balancer cuts it for being
+ *   idle: that is logged at debug, and is no failure.
+ * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s, then twice
+ *   as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay. Where it fails, `resolve`
+ *   does so once for each attempt for those who wait for newer ones.
  *
  * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the Service's namespace.
  *

@@ -74,20 +74,21 @@ export interface ServerOptions {
    */
   readonly maxMessageSize?: number | undefined
   /**
-   * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it, and
-   * none of its calls is started, until it has taken some. In bytes. Default: 1048576 (1 MiB).
+   * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it,
+   * and none of its calls is started, until it has taken some. In bytes. Default: 1048576 (1 MiB).
    *
    * The answers of handlers that run already come on top of that. Where more than 16 times as much waits, the largest
-   * answer not counted, the connection is closed, and its handlers are interrupted. That can happen to a client that
-   * reads as fast as it can: 30 answers of 3 MB that are ready at once are too many. Where a client has many calls with
-   * large answers in flight, let this be a 16th of all of them or more.
+   * answer not counted, the client has to take them: its connection is closed, and its handlers are interrupted, when
+   * it takes nothing for 2 seconds, takes nothing while as much again comes, or has not come below that within
+   * `unsentTimeout`. Where many calls with large answers end in one turn of the event loop, let this be a 32nd of all
+   * of them or more.
    */
   readonly maxUnsentBytes?: number | undefined
   /**
    * How long a client may take nothing of the answers that wait for it. Then its connection is closed, and its handlers
    * are interrupted. A client that is slow, and goes on, is not cut off. What the operating system accepts counts as
-   * taken; it does so in steps of up to a megabyte, so that a limit far below this suits fast networks only. Default: 30
-   * seconds. `Infinity`: for ever.
+   * taken; it does so in steps of up to a megabyte, so that a limit far below this suits fast networks only. Default:
+   * 30 seconds. `Infinity`: for ever.
    */
   readonly unsentTimeout?: Duration.Input | undefined
   /**
@@ -119,16 +120,18 @@ export interface ServerOptions {
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**
-   * How clients are found that have vanished without a word: a client that has said nothing for `interval` is asked whether it is there, and
-   * its connection is closed when it has said nothing for `timeout` after that: its handlers are interrupted, and its places in the limits are
-   * free again. Any byte counts, also one that it takes of a large answer, which it may do for `messageTimeout`; and it does not count against
-   * it when this process stands still. Default: 10 seconds, 10 seconds; `false` turns it off. It is off for the in-memory network of
+   * How clients are found that have vanished without a word: a client that has said nothing for `interval` is asked
+   * whether it is there, and its connection is closed when it has said nothing for `timeout` after that: its handlers
+   * are interrupted, and its places in the limits are free again. Any byte counts, also one that it takes of a large
+   * answer, which it may do for `messageTimeout`; and it does not count against it when this process stands still.
+   * Default: 10 seconds, 10 seconds; `false` turns it off. It is off for the in-memory network of
    * `effect-call/testing`, unless it is given.
    *
-   * A client that cannot be asked, such as one of the Go package, sees none of that. Over TCP, with TLS or without, the system asks its system
-   * instead: after `interval`, in whole seconds, and ten times within `timeout`, where Node is 24.19 or newer, or else within 10 seconds. That
-   * finds hosts that are gone. It does not find a client that hangs while its system answers, or one behind a proxy that is there. Where
-   * answers are on their way to a client that has vanished, the system sends them again and again first, for a quarter of an hour by default.
+   * A client that cannot be asked, such as one of the Go package, sees none of that. Over TCP, with TLS or without, the
+   * system asks its system instead: after `interval`, in whole seconds, and ten times within `timeout`, where Node is
+   * 24.19 or newer, or else within 10 seconds. That finds hosts that are gone. It does not find a client that hangs
+   * while its system answers, or one behind a proxy that is there. Where answers are on their way to a client that has
+   * vanished, the system sends them again and again first, for a quarter of an hour by default.
    */
   readonly keepAlive?:
     | {
@@ -143,17 +146,17 @@ export interface ServerOptions {
    * How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds.
    *
    * It tells its clients first that it is going away, and serves what they had sent before they heard of it, so that no
-   * call is lost. A client that does not understand that, such as one of the Go package, has its connection ended when it
-   * has asked for nothing for 100 ms.
+   * call is lost. A client that does not understand that, such as one of the Go package, has its connection ended when
+   * it has asked for nothing for 100 ms.
    *
-   * One that is never quiet for so long is served until a second before the end of the grace, or for half of a grace that
-   * is shorter than two seconds. From then on its answers are kept back, so that its callers, who wait for them, send no
-   * more. What has come 100 ms later is the last that is served; when it has ended, all answers are sent, and the end of
-   * the connection after them. What is sent after that is never executed.
+   * One that is never quiet for so long is served until a second before the end of the grace, or for half of a grace
+   * that is shorter than two seconds. From then on its answers are kept back, so that its callers, who wait for them,
+   * send no more. What has come 100 ms later is the last that is served; when it has ended, all answers are sent, and
+   * the end of the connection after them. What is sent after that is never executed.
    *
-   * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close its
-   * end, or has yet to take answers, has half a second more for it, in which what it sends is dropped: the stop takes so
-   * much longer.
+   * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close
+   * its end, or has yet to take answers, has half a second more for it, in which what it sends is dropped: the stop
+   * takes so much longer.
    */
   readonly shutdownGrace?: Duration.Input | undefined
 }

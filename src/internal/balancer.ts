@@ -110,7 +110,9 @@ export const roundRobin = (): ImmediateBalancer => {
     return endpoints[index]
   }
 
-  /** The next one of those that are left, where most are to be avoided: to look at all would take long for many calls. */
+  /**
+   * The next one of those that are left, where most are to be avoided: to look at all would take long for many calls.
+   */
   const takeLeft = (left: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
     const count = endpoints.length
     indices ??= new Map(endpoints.map(({ address }, index) => [address, index]))

@@ -74,7 +74,9 @@ export const causeOf = (error: unknown): unknown => attempt(() => isError(error)
 /** What `node:net` and `node:tls` say where the peer has ended a connection without a word. */
 const resets: ReadonlySet<unknown> = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED"])
 
-/** Whether an error says that the peer has reset the connection: it itself, what caused it, or one of several attempts. */
+/**
+ * Whether an error says that the peer has reset the connection: it itself, what caused it, or one of several attempts.
+ */
 export const isReset = (error: unknown): boolean =>
   attempt(() => {
     let current = error

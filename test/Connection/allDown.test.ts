@@ -8,7 +8,9 @@ import { ask, settle, turn } from "./support.ts"
 
 interface Counts {
   dials: number
-  /** How often anybody has looked at the address of an endpoint, as a balancer does to see whether it is to be avoided. */
+  /**
+   * How often anybody has looked at the address of an endpoint, as a balancer does to see whether it is to be avoided.
+   */
   looks: number
 }
 

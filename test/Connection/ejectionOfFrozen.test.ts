@@ -1,6 +1,6 @@
 /**
- * Replicas that stand still: their system accepts connections and takes some bytes, and nobody answers. Calls whose time is up count against
- * them wherever they wait: for an answer, for the connection, or for room on it.
+ * Replicas that stand still: their system accepts connections and takes some bytes, and nobody answers. Calls whose
+ * time is up count against them wherever they wait: for an answer, for the connection, or for room on it.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"

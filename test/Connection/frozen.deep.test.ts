@@ -1,7 +1,7 @@
 /**
- * Replicas that stand still: their system goes on accepting connections and taking bytes, and nobody answers. `ejectionOfFrozen.test.ts` has
- * the single steps of what happens to calls with less time than a dial, and three minutes on a clock of its own; `test/chaos/silence.ts` does
- * the same under load.
+ * Replicas that stand still: their system goes on accepting connections and taking bytes, and nobody answers.
+ * `ejectionOfFrozen.test.ts` has the single steps of what happens to calls with less time than a dial, and three
+ * minutes on a clock of its own; `test/chaos/silence.ts` does the same under load.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger } from "effect"
@@ -14,7 +14,10 @@ import { connect, tcp } from "../support/networks.ts"
 /** How long it stands still. */
 const millis = 30_000
 
-/** Calls over and over while it stands still; gives how many calls were answered and how many failed from its first ejection on. */
+/**
+ * Calls over and over while it stands still; gives how many calls were answered and how many failed from its first
+ * ejection on.
+ */
 const call = Effect.fnUntraced(function*(args: Uint8Array, timeout: number) {
   const replica = yield* startReplica("tcp://127.0.0.1:0")
   const frozen = yield* Endpoint.parse(replica.address)

@@ -1,6 +1,6 @@
 /**
- * Answers that say that a time was up, by servers whose clocks and words are their own: those of Go wrap their context's error, and their
- * timers are a little earlier than ours.
+ * Answers that say that a time was up, by servers whose clocks and words are their own: those of Go wrap their
+ * context's error, and their timers are a little earlier than ours.
  */
 import { describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Fiber, Schedule, type Scope } from "effect"
@@ -52,8 +52,8 @@ const ways: Record<string, (connection: Connection.Connection) => Effect.Effect<
 }
 
 /**
- * A Connection to a server that is written by hand, on a clock on which nobody wakes: all that ends a call is what that server says. Calls
- * all go there; there is another endpoint, so that it can be left alone.
+ * A Connection to a server that is written by hand, on a clock on which nobody wakes: all that ends a call is what that
+ * server says. Calls all go there; there is another endpoint, so that it can be left alone.
  */
 const open = Effect.gen(function*() {
   const time = { now: 0 }

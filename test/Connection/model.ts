@@ -44,7 +44,10 @@ interface Call {
   isQueued: boolean
   /** How it has ended. */
   end: string | undefined
-  /** The number of the last failed dial before it began; those that have failed since count as tried, whoever has dialed. */
+  /**
+   * The number of the last failed dial before it began; those that have failed since count as tried, whoever has
+   * dialed.
+   */
   readonly since: number
   readonly tried: Set<string>
   /** The endpoints that an `Unreachable` names. */
@@ -74,7 +77,10 @@ interface Entry {
   isListed: boolean
   /** Whether its last dial failed, or its last connection was lost. */
   hasFailed: boolean
-  /** The number of its last failed dial, 0 where it was connected since; and whether one was repeated that was cut short. */
+  /**
+   * The number of its last failed dial, 0 where it was connected since; and whether one was repeated that was cut
+   * short.
+   */
   failure: number
   hasRepeated: boolean
   /** What is being dialed or used. */

@@ -1,4 +1,6 @@
-/** A server that is there and does not get to accepting: a process that stands still, with a queue that is full. Linux. */
+/**
+ * A server that is there and does not get to accepting: a process that stands still, with a queue that is full. Linux.
+ */
 import { Effect, type Scope } from "effect"
 import { spawn } from "node:child_process"
 import { once } from "node:events"

@@ -1,6 +1,6 @@
 /**
- * `keepAlive` of a server: clients that vanish without a word are found, those that are alive are left alone, and those that know no flags see
- * nothing of it.
+ * `keepAlive` of a server: clients that vanish without a word are found, those that are alive are left alone, and those
+ * that know no flags see nothing of it.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -317,8 +317,8 @@ describe("a client that knows no flags", () => {
   })
 
   /**
-   * What the system's timer at the server's end of a connection is for, in its own numbers (0 is none, 1 is that it waits for an acknowledgement,
-   * 2 is keepalive), and the seconds until then.
+   * What the system's timer at the server's end of a connection is for, in its own numbers (0 is none, 1 is that it
+   * waits for an acknowledgement, 2 is keepalive), and the seconds until then.
    */
   const timerOf = (address: string, { socket }: Raw) => {
     assert.ok("localPort" in socket)

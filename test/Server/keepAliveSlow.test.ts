@@ -1,5 +1,6 @@
 /**
- * `keepAlive` of a server: what takes its time and is alive, which may be a client that is slow to take its answers, or this process.
+ * `keepAlive` of a server: what takes its time and is alive, which may be a client that is slow to take its answers, or
+ * this process.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -119,7 +120,10 @@ describe("a client that is slow to take a large answer, and says nothing meanwhi
   }, [tcp, unix, mtlsOverTcp])
 })
 
-/** A client in a thread of its own, which goes on while this one stands still. It says that it is there whenever it hears something. */
+/**
+ * A client in a thread of its own, which goes on while this one stands still. It says that it is there whenever it
+ * hears something.
+ */
 const answeringThread = (port: number, answered: Int32Array) =>
   Effect.acquireRelease(
     Effect.sync(() => {

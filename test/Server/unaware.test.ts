@@ -1,6 +1,6 @@
 /**
- * A server that stops under a client that is never quiet, and does not understand that the server goes away: towards the end of the grace its
- * answers are held, so that its callers, who wait for them, send no more.
+ * A server that stops under a client that is never quiet, and does not understand that the server goes away: towards
+ * the end of the grace its answers are held, so that its callers, who wait for them, send no more.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -217,7 +217,10 @@ describe("a client that does not close its end", () => {
     }).pipe(Effect.scoped))
 })
 
-/** 16 callers of a client that is never quiet: each thinks for a moment, and makes its next call. What becomes of their calls. */
+/**
+ * 16 callers of a client that is never quiet: each thinks for a moment, and makes its next call. What becomes of their
+ * calls.
+ */
 const callers = (raw: Raw, key: MethodKey.MethodKey) => {
   const waiting = new Set<number>()
   let id = 0

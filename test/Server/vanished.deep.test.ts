@@ -1,6 +1,6 @@
 /**
- * Clients that vanish from the network without a word: their connections end, their handlers are interrupted, and their places are free. It
- * needs a system that lets its users have networks of their own.
+ * Clients that vanish from the network without a word: their connections end, their handlers are interrupted, and their
+ * places are free. It needs a system that lets its users have networks of their own.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -1,17 +1,19 @@
 /**
  * All replicas are down: what a call costs until it fails, with many endpoints and many callers. All in one process.
  *
- * `node test/benchmark/failing.ts [--endpoints 10,100,1000] [--callers 1,100,300] [--dial refused|fails] [--balancer roundRobin]
- * [--rounds 3] [--json]`
+ * `node test/benchmark/failing.ts [--endpoints 10,100,1000] [--callers 1,100,300] [--dial refused|fails] [--balancer
+ * roundRobin] [--rounds 3] [--json]`
  *
- * In each round a new Connection gets one call of each caller, all at once, and all of them fail with `Unreachable`. Endpoints are `refused`
- * ports of loopback addresses, each its own, or ones whose dial `fails` without a socket: what is ours is then nearly all. `dials` is how
- * often any of them was dialed. CPU is that of the process, garbage collection included, from the first call to the end of the last; to make
- * the Connection is not part of it. `longest block` is the longest turn of the event loop, which on a busy machine includes waiting for a
- * core. Medians of the rounds are printed.
+ * In each round a new Connection gets one call of each caller, all at once, and all of them fail with `Unreachable`.
+ * Endpoints are `refused` ports of loopback addresses, each its own, or ones whose dial `fails` without a socket: what
+ * is ours is then nearly all. `dials` is how often any of them was dialed. CPU is that of the process, garbage
+ * collection included, from the first call to the end of the last; to make the Connection is not part of it.
+ * `longest block` is the longest turn of the event loop, which on a busy machine includes waiting for a core. Medians
+ * of the rounds are printed.
  *
- * The last column compares with a sum of so much an endpoint and so much a call, the lowest that the runs with one of the fewest of either
- * show: where there are many of both, it stays near or below 1 if the cost grows no faster than endpoints + callers.
+ * The last column compares with a sum of so much an endpoint and so much a call, the lowest that the runs with one of
+ * the fewest of either show: where there are many of both, it stays near or below 1 if the cost grows no faster than
+ * endpoints + callers.
  */
 import { Effect, Logger } from "effect"
 import { Balancer, Connection, Endpoint, MethodKey, Resolver } from "effect-call"

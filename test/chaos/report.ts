@@ -28,7 +28,10 @@ export interface Figures {
   readonly memory: {
     readonly start: Memory
     readonly end: Memory
-    /** Of the driver, amid the faults: the median of each eighth of that time, and by which part it grew over the last half. */
+    /**
+     * Of the driver, amid the faults: the median of each eighth of that time, and by which part it grew over the last
+     * half.
+     */
     readonly rss: { readonly eighths: ReadonlyArray<number>; readonly growth: number }
   }
   readonly fibers: number

@@ -21,7 +21,10 @@ export class Resident {
     )
   }
 
-  /** By which part of what it was it has grown over the last half of the run: from its third quarter to its fourth, by their medians. */
+  /**
+   * By which part of what it was it has grown over the last half of the run: from its third quarter to its fourth, by
+   * their medians.
+   */
   get growth(): number {
     const { length } = this.samples
     const quarter = (part: number) => median(this.samples.slice(Math.floor(part * length / 4), (part + 1) * length / 4))

@@ -46,7 +46,9 @@ interface Refusal {
   readonly server?: (certificates: Certificates) => tls.TlsOptions
   readonly client?: (certificates: Certificates) => tls.ConnectionOptions
   readonly reason: RegExp
-  /** How often it is dialed. Where TLS does not tell the client of its refusal, it may have met a server that goes away. */
+  /**
+   * How often it is dialed. Where TLS does not tell the client of its refusal, it may have met a server that goes away.
+   */
   readonly dials?: number
 }
 

@@ -126,15 +126,19 @@ export interface Operation<S, A, E> {
   readonly attempt: (around: S) => Effect.Effect<Attempt<A, E>, never, Scope.Scope>
   /** Warnings that are to be expected in the log. */
   readonly mayWarn?: ReadonlyArray<string> | undefined
-  /** How many milliseconds something may take that happens by itself: as long as it takes, unless it is expected to be left for good. */
+  /**
+   * How many milliseconds something may take that happens by itself: as long as it takes, unless it is expected to be
+   * left for good.
+   */
   readonly patience?: number | undefined
 }
 
 /**
  * Strikes at every point of the operation, and gives their number.
  *
- * After each attempt there are no more fibers than before, nothing more keeps the event loop alive than before, no more calls and connections
- * are counted, and nothing has been logged that is worth a warning. At last none of the fibers that ran the operation is held by anybody.
+ * After each attempt there are no more fibers than before, nothing more keeps the event loop alive than before, no more
+ * calls and connections are counted, and nothing has been logged that is worth a warning. At last none of the fibers
+ * that ran the operation is held by anybody.
  */
 export const atEveryPoint = Effect.fnUntraced(function*<S, A, E>(
   pace: Pace,
@@ -150,8 +154,8 @@ export const atEveryPoint = Effect.fnUntraced(function*<S, A, E>(
   )
   const warnings: Array<string> = []
   const onWarning = (warning: Error) => void warnings.push(String(warning))
-  // As many fibers as before, not the same: a connection's timer sleeps in one until something is due, and then, or later, in another one.
-  // Of what an attempt leaves behind there are more each time.
+  // As many fibers as before, not the same: a connection's timer sleeps in one until something is due, and then, or
+  // later, in another one. Of what an attempt leaves behind there are more each time.
   const census = () => ({ ...heldByLoop(), ...counted(metrics), fibers: points.fibers.size })
   const ran: Array<WeakRef<AnyFiber>> = []
 

@@ -72,7 +72,10 @@ for (const kind of ["tcp", "unix"] as const) {
     return { connection, counter, address: secured.address }
   })
 
-  /** Runs an effect, and checks that the server's log says why it refused a client, which does not know it and dials twice. */
+  /**
+   * Runs an effect, and checks that the server's log says why it refused a client, which does not know it and dials
+   * twice.
+   */
   const loggedTwice = <A, E, R>(reason: RegExp, effect: Effect.Effect<A, E, R>) => {
     const log = makeLog()
     return Effect.andThen(

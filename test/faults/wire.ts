@@ -63,7 +63,10 @@ const split = (bytes: Buffer): { readonly messages: ReadonlyArray<Received>; rea
   return { messages, rest: bytes.subarray(at) }
 }
 
-/** Waits until a condition holds, looking again at each turn of the event loop; a defect that says what was waited for in vain. */
+/**
+ * Waits until a condition holds, looking again at each turn of the event loop; a defect that says what was waited for
+ * in vain.
+ */
 export const until = (what: string, holds: () => boolean): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     const isTooLong = makePatience()

@@ -48,7 +48,10 @@ const directionsOf = (text: string | undefined): ReadonlyArray<Direction> => {
   return some.length > 0 ? some : fail(`--direction: expected server or client, got "${text}"`)
 }
 
-/** For how long a direction may say nothing, in milliseconds: a batch takes a moment, and a counterexample is looked at for a while. */
+/**
+ * For how long a direction may say nothing, in milliseconds: a batch takes a moment, and a counterexample is looked at
+ * for a while.
+ */
 const patience = 60_000
 
 type Done = Report & { readonly _tag: "Done" }

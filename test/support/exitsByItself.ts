@@ -16,7 +16,10 @@ const component = "test/Exit"
 const echo = MethodKey.make(component, "echo")
 const hang = MethodKey.make(component, "hang")
 const nothing = new Uint8Array()
-/** A timer of these that is left keeps the process alive for longer than anybody waits for its end, on a busy machine too. */
+/**
+ * A timer of these that is left keeps the process alive for longer than anybody waits for its end, on a busy machine
+ * too.
+ */
 const keepAlive = { interval: "1 hour", timeout: "1 hour" } as const
 
 /** Waits, turn by turn of the event loop, for what is going to be true by itself. */

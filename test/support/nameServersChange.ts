@@ -1,6 +1,6 @@
 /**
- * A program that runs in a network of its own, with an /etc of its own, and changes which name servers the system has. It prints what each step
- * finds.
+ * A program that runs in a network of its own, with an /etc of its own, and changes which name servers the system has.
+ * It prints what each step finds.
  */
 import { Effect, Fiber, Layer } from "effect"
 import { Dns, NetAddress } from "effect/net"

@@ -1,5 +1,6 @@
 /**
- * What a balancer is to avoid, where that is much: it also says what is left, so that a balancer need not look at each endpoint to find it.
+ * What a balancer is to avoid, where that is much: it also says what is left, so that a balancer need not look at each
+ * endpoint to find it.
  */
 
 /** The empty set, for the usual case that there is nothing to avoid: it is known by its identity. */

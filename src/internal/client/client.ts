@@ -101,7 +101,9 @@ interface Pick {
 
 /** What a call has been through on the slow path. */
 interface Attempts {
-  /** The number of the last failure of an endpoint before it began: those that have failed since then count as tried. */
+  /**
+   * The number of the last failure of an endpoint before it began: those that have failed since then count as tried.
+   */
   readonly since: number
   /** Another one where it begins anew: balancers may keep what they were given. */
   tried: Set<string>
@@ -169,7 +171,10 @@ export class Client implements PoolOwner, Audience {
   private readonly changes = new Changes()
   /** What is known of the endpoints, in their order. */
   private views: ReadonlyArray<Pool> = []
-  /** The error of calls that had no endpoint left, and for whom it is the same; undefined where something has changed since. */
+  /**
+   * The error of calls that had no endpoint left, and for whom it is the same; undefined where something has changed
+   * since.
+   */
   private unreachableNow: SharedError | undefined = undefined
   /** What balancers are to avoid; undefined where that is to be found out anew. */
   private avoidedNow: Avoided | undefined = nothingAvoided
@@ -598,7 +603,10 @@ export class Client implements PoolOwner, Audience {
     return choose(avoided, balancer, shardKey)
   }
 
-  /** Finds out what is to be avoided, by a call that has begun after the failure `since` and has tried some endpoints itself. */
+  /**
+   * Finds out what is to be avoided, by a call that has begun after the failure `since` and has tried some endpoints
+   * itself.
+   */
   private lookAround(since: number, tried: ReadonlySet<string>): Avoided {
     const { outliers, roster } = this
     const now = nowMillis(this.clock)
@@ -831,7 +839,8 @@ export class Client implements PoolOwner, Audience {
       }
     })
     if (call.deadlineAt === Infinity) return waiting
-    // Whoever waits for the deadline interrupts this. A clock may say a little less than it was asked to sleep, by rounding.
+    // Whoever waits for the deadline interrupts this. A clock may say a little less than it was asked to sleep, by
+    // rounding.
     return Effect.onInterrupt(waiting, () =>
       Effect.sync(() => {
         if (nowMillis(this.clock) - call.deadlineAt > -0.001) pool.onCallFailed()

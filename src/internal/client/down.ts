@@ -1,9 +1,9 @@
 /**
- * The addresses of the endpoints that a call cannot be sent to: those in backoff, those that have failed since it began, and those that it
- * has tried.
+ * The addresses of the endpoints that a call cannot be sent to: those in backoff, those that have failed since it
+ * began, and those that it has tried.
  *
- * It is asked whether an endpoint is among them, and knows without a list of them. That is made where somebody wants to see it: from then on
- * it stays as it is.
+ * It is asked whether an endpoint is among them, and knows without a list of them. That is made where somebody wants to
+ * see it: from then on it stays as it is.
  */
 import { type Avoiding, freeOf } from "../balancer/free.ts"
 import type { Roster } from "./roster.ts"

@@ -95,7 +95,8 @@ export class Outliers {
     if (ejection !== undefined) return ejection.trial === "Called" && this.renew(ejection, now)
     if (pool.failuresInARow < failures || (this.ejections.size + 1) * 2 > endpoints) return false
     const first = Math.min(duration, maxDuration)
-    // A dial that is under way is its trial: where it only takes longer than calls have, its time is up when it is there.
+    // A dial that is under way is its trial: where it only takes longer than calls have, its time is up when it is
+    // there.
     this.ejections.set(pool, {
       duration: first,
       until: now + first,
@@ -109,7 +110,9 @@ export class Outliers {
     return this.begin(pool, "Called", now)
   }
 
-  /** The endpoint would have to be dialed for a call. Says whether that is its trial: the call had better go elsewhere. */
+  /**
+   * The endpoint would have to be dialed for a call. Says whether that is its trial: the call had better go elsewhere.
+   */
   dialed(pool: Pool, now: number): boolean {
     return !this.isLeftAlone(pool, now) && this.begin(pool, "Dialed", now)
   }
@@ -133,7 +136,9 @@ export class Outliers {
     return this.ejections.delete(pool)
   }
 
-  /** There are fewer endpoints now: those that were ejected first are used again, until no more than half are ejected. */
+  /**
+   * There are fewer endpoints now: those that were ejected first are used again, until no more than half are ejected.
+   */
   limitTo(endpoints: number): void {
     for (const pool of this.ejections.keys()) {
       if (this.ejections.size * 2 <= endpoints) return
@@ -141,7 +146,10 @@ export class Outliers {
     }
   }
 
-  /** From now on others leave it alone, for as long as it was ejected. Where it still is, a call goes there that had no other. */
+  /**
+   * From now on others leave it alone, for as long as it was ejected. Where it still is, a call goes there that had no
+   * other.
+   */
   private begin(pool: Pool, trial: "Called" | "Dialed", now: number): boolean {
     const ejection = this.ejections.get(pool)
     if (ejection === undefined) return false

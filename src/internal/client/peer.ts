@@ -66,7 +66,9 @@ export interface PeerOwner {
   readonly latencies: Latency
   /** A dial has succeeded: it is Active. */
   onOpen(session: ClientSession): void
-  /** A dial has failed: it is Idle again. `wasCutShort` says that a peer was there, and has ended it without a reason. */
+  /**
+   * A dial has failed: it is Idle again. `wasCutShort` says that a peer was there, and has ended it without a reason.
+   */
   onDialFailed(message: string, wasCutShort: boolean): void
   /** Its connection was lost: it is Idle again, or about to go. */
   onLost(why: string): void
@@ -98,7 +100,9 @@ const inJson = "calls of the method go in JSON on this connection"
 /** Why a dial has failed. */
 interface DialFailure {
   readonly message: string
-  /** Whether a peer was there, and has ended the connection before its version message: it may be one that goes away. */
+  /**
+   * Whether a peer was there, and has ended the connection before its version message: it may be one that goes away.
+   */
   readonly wasCutShort: boolean
 }
 
@@ -141,7 +145,10 @@ export class Peer {
     return (this.session ?? this.draining)?.callsInFlight ?? 0
   }
 
-  /** Dials. It must be Idle. The dial ends by itself, or when its endpoint is no longer listed or the Connection is closed. */
+  /**
+   * Dials. It must be Idle. The dial ends by itself, or when its endpoint is no longer listed or the Connection is
+   * closed.
+   */
   dial(): void {
     const dial: Dial = { fiber: undefined, abandoned: false }
     this.current = dial

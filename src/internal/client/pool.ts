@@ -1,11 +1,11 @@
 /**
  * A client's connections to one endpoint: a {@link Peer} for each, and what they have in common.
  *
- * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure. Where one is open,
- * calls go on those that are, and what is missing is dialed beside them, one as each call comes; where none is, calls wait for a dial that
- * they share. A dial goes on for the calls to come, also where those that wait for it are given up: where calls have less time than a dial
- * takes, none would ever be answered else. A pool is in backoff iff it has no open connection, none is being dialed, and a dial has failed
- * a moment ago.
+ * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure.
+ * Where one is open, calls go on those that are, and what is missing is dialed beside them, one as each call comes;
+ * where none is, calls wait for a dial that they share. A dial goes on for the calls to come, also where those that
+ * wait for it are given up: where calls have less time than a dial takes, none would ever be answered else. A pool is
+ * in backoff iff it has no open connection, none is being dialed, and a dial has failed a moment ago.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -211,7 +211,10 @@ export class Pool implements PeerOwner, EndpointView {
     return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
   }
 
-  /** Waits for a connection, dialing if nobody does. It does not fail. The dial goes on where whoever waits for it is interrupted. */
+  /**
+   * Waits for a connection, dialing if nobody does. It does not fail. The dial goes on where whoever waits for it is
+   * interrupted.
+   */
   acquire(): Effect.Effect<Dialed> {
     return Effect.callback<Dialed>((resume) => {
       if (this.gone || !this.listed) return resume(Effect.succeed<Dialed>({ _tag: "Withdrawn" }))
@@ -453,9 +456,9 @@ export class Pool implements PeerOwner, EndpointView {
   }
 
   /**
-   * A dial was cut short. A server that goes away does that to whoever connects to it just then, while others that share
-   * its address take the next dial, or the one that is started in its place. Nothing was sent, so those who wait for it
-   * wait for another. Once for each connection: a peer that closes every one must not be dialed for ever.
+   * A dial was cut short. A server that goes away does that to whoever connects to it just then, while others that
+   * share its address take the next dial, or the one that is started in its place. Nothing was sent, so those who wait
+   * for it wait for another. Once for each connection: a peer that closes every one must not be dialed for ever.
    */
   private dialAgain(message: string): void {
     this.repeats++

@@ -10,9 +10,10 @@
  *      └────────────────────────┴─────────────────────────────────────┘
  * ```
  *
- * Failures are numbered. A call notes the number at its beginning, and what has failed since then counts as tried for it, whoever has dialed
- * it. So a call need not dial each endpoint itself; and what it is to avoid is told by two numbers, without a set of its own: many calls
- * that fail over many endpoints cost as much as the endpoints and the calls, and not as their product.
+ * Failures are numbered. A call notes the number at its beginning, and what has failed since then counts as tried for
+ * it, whoever has dialed it. So a call need not dial each endpoint itself; and what it is to avoid is told by two
+ * numbers, without a set of its own: many calls that fail over many endpoints cost as much as the endpoints and the
+ * calls, and not as their product.
  */
 import type { Pool } from "./pool.ts"
 

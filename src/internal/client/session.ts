@@ -658,8 +658,8 @@ export class ClientSession implements TransportOwner, Watched {
   /**
    * Whether the time of a call is up, or may be for its server.
    *
-   * The server is told whole microseconds, so that its deadline may be one earlier than ours. And the clocks of two machines run at
-   * different speeds: one that is being set right may be off by 0.05 %, so two are 0.1 % apart at most.
+   * The server is told whole microseconds, so that its deadline may be one earlier than ours. And the clocks of two
+   * machines run at different speeds: one that is being set right may be off by 0.05 %, so two are 0.1 % apart at most.
    */
   private isTimeUp({ deadlineAt, sentAt }: Call): boolean {
     const now = nowMillis(this.settings.clock)

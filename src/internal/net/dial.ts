@@ -98,8 +98,8 @@ class Race {
   }
 
   /**
-   * Connects one socket. It is told at once who has won: another socket that is connected by then must not begin to read
-   * into the buffer that all of them have.
+   * Connects one socket. It is told at once who has won: another socket that is connected by then must not begin to
+   * read into the buffer that all of them have.
    */
   attempt(candidate: Candidate): Effect.Effect<void, unknown> {
     return Effect.callback((resume) => {

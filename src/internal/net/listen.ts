@@ -43,8 +43,8 @@ const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<v
 const notOfThisMachine: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
 
 /**
- * Listens on TCP: of a name's addresses on the first that is this machine's. Where that one is in use it is not the next
- * one: of two servers that are told the same, the second has to say so.
+ * Listens on TCP: of a name's addresses on the first that is this machine's. Where that one is in use it is not the
+ * next one: of two servers that are told the same, the second has to say so.
  */
 export const listenOnTcp = (
   server: net.Server,
@@ -119,7 +119,9 @@ const randomName = (longest: number): string =>
 /** How often another name is tried, where one is taken. */
 const mostNames = 100
 
-/** Listens under a name of its own beside a file, and gives its path, which fits into an address where the file's does. */
+/**
+ * Listens under a name of its own beside a file, and gives its path, which fits into an address where the file's does.
+ */
 const listenBeside = (server: net.Server, file: string): Effect.Effect<string, unknown> => {
   const directory = path.dirname(file)
   const room = longestPath - Buffer.byteLength(path.join(directory, "x")) + 1

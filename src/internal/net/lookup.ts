@@ -1,9 +1,9 @@
 /**
  * Looking up the addresses of a host by the system's resolver, as `node:net` does.
  *
- * A lookup holds one of the few threads of libuv until it ends, and nothing ends it early. While name servers are silent
- * that takes many seconds, so there is one at a time for a name: who asks meanwhile waits for the same answer, and who
- * waits no longer just leaves. No answer is kept.
+ * A lookup holds one of the few threads of libuv until it ends, and nothing ends it early. While name servers are
+ * silent that takes many seconds, so there is one at a time for a name: who asks meanwhile waits for the same answer,
+ * and who waits no longer just leaves. No answer is kept.
  */
 import * as Effect from "effect/Effect"
 // Its default: `lookup` as it is by then, where somebody has replaced it.
@@ -62,7 +62,9 @@ const ask = (host: string, family: Family, tell: (answer: Answer) => void): void
   })
 }
 
-/** Whether this process can open a file. Where it cannot, the system's resolver reads no hosts file, and finds nothing. */
+/**
+ * Whether this process can open a file. Where it cannot, the system's resolver reads no hosts file, and finds nothing.
+ */
 const hasDescriptor = (): boolean => {
   try {
     closeSync(openSync(devNull, "r"))
@@ -75,7 +77,9 @@ const hasDescriptor = (): boolean => {
 const noDescriptor = (host: string): NodeJS.ErrnoException =>
   Object.assign(new Error(`getaddrinfo EMFILE ${host}`), { code: "EMFILE", syscall: "getaddrinfo", hostname: host })
 
-/** What `dns.lookup` has given, or what a program has put in its place, which may give anything: a copy, or undefined. */
+/**
+ * What `dns.lookup` has given, or what a program has put in its place, which may give anything: a copy, or undefined.
+ */
 const addressesOf = (given: unknown): Addresses | undefined =>
   attempt(() => {
     if (!Array.isArray(given) || given.length === 0) return undefined

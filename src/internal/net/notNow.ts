@@ -1,6 +1,6 @@
 /**
- * The errors of a dial that say "not now": they tell of this moment, and not of the peer. What meets one is tried again,
- * for as long as the dial has time.
+ * The errors of a dial that say "not now": they tell of this moment, and not of the peer. What meets one is tried
+ * again, for as long as the dial has time.
  *
  * Every other error says "no", and ends the attempt at once, so that a call goes to another endpoint: nobody listens
  * (ECONNREFUSED, ENOENT), it is not ours to use (EACCES, EPERM), there is no way there (ENETUNREACH, EHOSTUNREACH), the
@@ -13,8 +13,8 @@ import { networkInterfaces } from "node:os"
 import { attempt } from "../userError.ts"
 
 const codes: ReadonlySet<unknown> = new Set([
-  // The queue of a Unix socket is full, on Linux: its server is there, and has yet to accept. (Of a full queue macOS says
-  // ECONNREFUSED, as where nobody listens. TCP has no such error: the system sends its SYN again by itself.)
+  // The queue of a Unix socket is full, on Linux: its server is there, and has yet to accept. (Of a full queue macOS
+  // says ECONNREFUSED, as where nobody listens. TCP has no such error: the system sends its SYN again by itself.)
   "EAGAIN",
   // This process, or the machine, has no file descriptor left: one is closed at any time.
   "EMFILE",
@@ -30,7 +30,9 @@ const codes: ReadonlySet<unknown> = new Set([
   "EAI_MEMORY"
 ])
 
-/** No port of this machine is free for one more connection to that address: old ones become free as their time is over. */
+/**
+ * No port of this machine is free for one more connection to that address: old ones become free as their time is over.
+ */
 const noLocalPort = "EADDRNOTAVAIL"
 
 /** Linux says the same of an IPv6 address where the machine has none of its own: that is a "no". */

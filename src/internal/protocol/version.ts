@@ -16,8 +16,8 @@ export const flagGoingAway = 2
 export const flagNoMoreRequests = 4
 
 /**
- * Bit 4, server to client, only to one that understands flags: are you there? The client answers at once with a version message that has this
- * bit, too, which the server does not answer.
+ * Bit 4, server to client, only to one that understands flags: are you there? The client answers at once with a version
+ * message that has this bit, too, which the server does not answer.
  */
 export const flagAreYouThere = 16
 

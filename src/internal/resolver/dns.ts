@@ -235,7 +235,10 @@ class Target extends Sought<Addresses> {
     this.finder = finder
   }
 
-  /** Finds its addresses, or gives others their turn after a while. `told` is called for whatever there is to know of it. */
+  /**
+   * Finds its addresses, or gives others their turn after a while. `told` is called for whatever there is to know of
+   * it.
+   */
   find(later: Later, told: () => void): Effect.Effect<void> {
     const found = this.finder(later, (addresses) => {
       this.last = addresses

@@ -17,12 +17,15 @@ import type { TimeToLive } from "./timeToLive.ts"
 export const unknownTimeToLive = 5000
 
 /**
- * Once one family is answered, the other is waited for so long: the resolution delay of RFC 8305. Where the answer has no addresses, or is a
- * failure, it is worth waiting for longer.
+ * Once one family is answered, the other is waited for so long: the resolution delay of RFC 8305. Where the answer has
+ * no addresses, or is a failure, it is worth waiting for longer.
  */
 const familyWaits = { graceMillis: 50, patienceMillis: 5000 }
 
-/** Whatever Dns it is: so long it may take. Node's own is done sooner, unless there are several name servers that all are silent. */
+/**
+ * Whatever Dns it is: so long it may take. Node's own is done sooner, unless there are several name servers that all
+ * are silent.
+ */
 const longestQuery = "1 minute"
 
 /** What a `Dns`, which may be of a user's own, is asked for. */
@@ -122,10 +125,10 @@ export type Finder = (later: Later, tell: (found: Addresses) => void) => Effect.
 /**
  * Finds the addresses of a name, again and again. It fails where it cannot tell; that there are none is an answer.
  *
- * Both families are asked for at once. Where one is answered and the other is not, the addresses of the one do, with the last ones of the other.
- * A family that DNS fails to answer for, or has not answered yet, keeps its last addresses while there are some of the other. Where DNS has never
- * known an address, the system is asked, which has a hosts file and search domains. Where DNS once has, it is believed when it knows none any
- * more.
+ * Both families are asked for at once. Where one is answered and the other is not, the addresses of the one do, with
+ * the last ones of the other. A family that DNS fails to answer for, or has not answered yet, keeps its last addresses
+ * while there are some of the other. Where DNS has never known an address, the system is asked, which has a hosts file
+ * and search domains. Where DNS once has, it is believed when it knows none any more.
  */
 export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
   const unknown = none(notFound(name, "addresses", undefined))
@@ -158,7 +161,8 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
       return { addresses, goodForMillis: unknownTimeToLive }
     })
 
-  // DNS is not to be asked about it, and where it is not there, would be waited for. The hosts file has it without a dot at the end.
+  // DNS is not to be asked about it, and where it is not there, would be waited for. The hosts file has it without a
+  // dot at the end.
   if (/(^|\.)localhost\.?$/.test(name)) return () => askSystem(name.replace(/\.$/, ""))
 
   const known = () => both(A.last ?? unknown, AAAA.last ?? unknown)

@@ -19,8 +19,9 @@ const longestWait = 30_000
 const jitter = 0.5
 
 /**
- * A watch that ends sooner, and without an event, was of no use: whatever ends it would end the next one, too. Any other has done its work,
- * however it ends: a proxy or load balancer cuts what is idle, and a server ends each after a while.
+ * A watch that ends sooner, and without an event, was of no use: whatever ends it would end the next one, too. Any
+ * other has done its work, however it ends: a proxy or load balancer cuts what is idle, and a server ends each after a
+ * while.
  */
 const shortestWatch = 1000
 
@@ -45,7 +46,10 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
   /** Whether the last watch has brought anything, and since when it was there. */
   let fruitful = false
   let since = Infinity
-  /** Whether the last watch was followed at once though it was short: a server that ends each after an event is not asked all the time. */
+  /**
+   * Whether the last watch was followed at once though it was short: a server that ends each after an event is not
+   * asked all the time.
+   */
   let hurried = false
   /** How often in a row nothing came of it. */
   let attempts = 0

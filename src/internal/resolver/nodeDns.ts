@@ -90,7 +90,8 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     return made
   }
   const clock = yield* Clock.Clock
-  // It keeps the name servers that it began with, and knows which of them answer: another one takes its place only where the system has others.
+  // It keeps the name servers that it began with, and knows which of them answer: another one takes its place only
+  // where the system has others.
   let resolver: dns.promises.Resolver = yield* Effect.acquireRelease(
     Effect.sync(makeResolver),
     () => Effect.sync(() => resolver.cancel())

@@ -1,8 +1,9 @@
 /**
  * Resolvers that look for their endpoints now and then.
  *
- * One fiber looks, while somebody waits for news: what several ask for is looked for once. It ends when nobody waits any more, as does a look
- * that is under way then, and what looks have left to come later. What is known stays, and so does the time until which it is good.
+ * One fiber looks, while somebody waits for news: what several ask for is looked for once. It ends when nobody waits
+ * any more, as does a look that is under way then, and what looks have left to come later. What is known stays, and so
+ * does the time until which it is good.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

@@ -57,7 +57,10 @@ export class Sought<A> {
   }
 }
 
-/** How long those that are under way are waited for once one is settled: where there is something to use, and where there is nothing. */
+/**
+ * How long those that are under way are waited for once one is settled: where there is something to use, and where
+ * there is nothing.
+ */
 export interface Waits {
   readonly graceMillis: number
   readonly patienceMillis: number

@@ -12,11 +12,14 @@
 
 /**
  * - `serving`: it is not to end.
- * - `leaving`: the client is to send no more requests, and has been told so if it understands. Those that come are served.
+ * - `leaving`: the client is to send no more requests, and has been told so if it understands. Those that come are
+ *   served.
  * - `lastWord`: it has said that none follow. What it had sent before is served.
- * - `holding`: it cannot be told. Its requests are served and their answers kept back, so that callers who wait for those send no more.
+ * - `holding`: it cannot be told. Its requests are served and their answers kept back, so that callers who wait for
+ *   those send no more.
  * - `closing`: what it has sent is answered, and what comes is dropped.
- * - `ended`: all that it gets was handed to the socket, and the end after it. What comes is dropped, until it closes its end.
+ * - `ended`: all that it gets was handed to the socket, and the end after it. What comes is dropped, until it closes
+ *   its end.
  */
 export type DrainState = "serving" | "leaving" | "lastWord" | "holding" | "closing" | "ended"
 

@@ -88,8 +88,9 @@ export interface SessionSettings {
 const quietPeriod = 100
 
 /**
- * For so long at least, in milliseconds, a client of a server that stops may take to close its end after the server has ended its own: a
- * connection that is closed with bytes unread is reset, which takes along answers that are on their way.
+ * For so long at least, in milliseconds, a client of a server that stops may take to close its end after the server has
+ * ended its own: a connection that is closed with bytes unread is reset, which takes along answers that are on their
+ * way.
  */
 const lingering = 500
 
@@ -699,7 +700,8 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
         this.drain.become("leaving")
         this.transport.writer.release()
       }
-      // It answers that we go away, or are there. Where we have not said so, it means something else to whoever says it.
+      // It answers that we go away, or are there. Where we have not said so, it means something else to whoever says
+      // it.
       if (this.drain.state === "leaving" && (version.flags & flagNoMoreRequests) !== 0) this.drain.become("lastWord")
       isAnswer = this.unanswered > 0 && (version.flags & flagAreYouThere) !== 0
     }
@@ -760,19 +762,23 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     } else if (!this.stopping || this.drain.state === "ended") {
       this.destroy()
     } else {
-      // Those that are interrupted get no answer, by which their callers see that they were lost. Those that have one do, also where the
-      // client has yet to take it.
+      // Those that are interrupted get no answer, by which their callers see that they were lost. Those that have one
+      // do, also where the client has yet to take it.
       this.end()
       for (const call of this.calls.values()) call.stop("lost")
     }
   }
 
-  /** Holds the answers to a client that cannot be told to send no more, and then serves no more. Returns when to look again. */
+  /**
+   * Holds the answers to a client that cannot be told to send no more, and then serves no more. Returns when to look
+   * again.
+   */
   private expireHold(now: number): number {
     const { drain, transport } = this
     if (this.understands || transport.isOver || now < this.holdAt) return this.understands ? Infinity : this.holdAt
     if (drain.state === "leaving") {
-      // While it takes no answers, none are to be held, and what it has sent before is to be served: it is looked again when there is room.
+      // While it takes no answers, none are to be held, and what it has sent before is to be served: it is looked again
+      // when there is room.
       if (this.paused) return Infinity
       drain.become("holding")
       transport.writer.hold()

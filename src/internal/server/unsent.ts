@@ -1,15 +1,21 @@
 /**
- * Whether a client takes its answers. Those of the handlers that run already are made however much waits for it, so that one that asks for
- * much and takes nothing would keep all of it in memory.
+ * Whether a client takes its answers. Those of the handlers that run already are made however much waits for it, so
+ * that one that asks for much and takes nothing would keep all of it in memory.
  */
 import * as Duration from "effect/Duration"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
 
-/** Past so many times `maxUnsentBytes` of answers a client has to take them: as many again may come while it takes nothing. */
+/**
+ * Past so many times `maxUnsentBytes` of answers a client has to take them: as many again may come while it takes
+ * nothing.
+ */
 const most = 16
 
-/** How long it may take nothing then, in milliseconds: many handlers may end together, and no client takes all of that at once. */
+/**
+ * How long it may take nothing then, in milliseconds: many handlers may end together, and no client takes all of that
+ * at once.
+ */
 const shortPatience = 2000
 
 /** How often it is looked whether a client takes anything, within the time that it may take nothing. */

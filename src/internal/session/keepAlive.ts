@@ -1,8 +1,8 @@
 /**
  * Finds out whether a peer that has fallen silent is still there, at either end of a connection.
  *
- * It has no timer of its own: its session looks when it is told to, and else whenever it looks after its other deadlines. What
- * was read is noticed then, and not while it is read.
+ * It has no timer of its own: its session looks when it is told to, and else whenever it looks after its other
+ * deadlines. What was read is noticed then, and not while it is read.
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -41,8 +41,8 @@ export interface Watched {
  *                                            │      ▲
  *                                            └──────┘ some are taken
  *
- * In `Behind` the question waits for the peer with what is before it, or its answer with us, which do not read: only what it
- * takes says that it is there.
+ * In `Behind` the question waits for the peer with what is before it, or its answer with us, which do not read: only
+ * what it takes says that it is there.
  */
 export type KeepAliveState = "Heard" | "Behind" | "Asked" | "Lost"
 
@@ -53,7 +53,10 @@ const next: { readonly [State in KeepAliveState]: ReadonlyArray<KeepAliveState> 
   Lost: []
 }
 
-/** With more bytes than this in front of the question, the peer gets more time to come to it: the system may keep them for long. */
+/**
+ * With more bytes than this in front of the question, the peer gets more time to come to it: the system may keep them
+ * for long.
+ */
 const large = 65_536
 
 export class KeepAlive {
@@ -69,7 +72,10 @@ export class KeepAlive {
   private heardTicks = -1
   /** When the state was entered, in milliseconds of the clock. */
   private since = 0
-  /** How often the socket had been handed everything before the peer was asked, and whether nothing was before the question. */
+  /**
+   * How often the socket had been handed everything before the peer was asked, and whether nothing was before the
+   * question.
+   */
   private handovers = 0
   private wasFirst = false
   /** How long the peer has for its answer, in milliseconds. */
@@ -91,7 +97,8 @@ export class KeepAlive {
   /**
    * Looks at the peer, and asks it where that is due. Returns when to look again; Infinity where the peer is `Lost`.
    *
-   * By now, all that has come in has been read, also where our own event loop has stood still: that is seen to by the timer.
+   * By now, all that has come in has been read, also where our own event loop has stood still: that is seen to by the
+   * timer.
    */
   look(now: number, peer: Watched): number {
     const { interval } = this.times

@@ -1,6 +1,6 @@
 /**
- * The mark of endpoints and connections of the in-memory network. Their peers cannot vanish without a word, and where a test moves its clock by an hour, they
- * should not be taken for dead because they had no turn in between.
+ * The mark of endpoints and connections of the in-memory network. Their peers cannot vanish without a word, and where a
+ * test moves its clock by an hour, they should not be taken for dead because they had no turn in between.
  */
 import type { Duplex } from "node:stream"
 import type { Endpoint } from "../../Endpoint.ts"

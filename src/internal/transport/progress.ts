@@ -1,8 +1,8 @@
 /**
  * Whether a peer takes what its socket was given.
  *
- * A socket says so only of all that it was given at once. Of a megabyte on a slow line that is long in coming, and what is alive must not be
- * taken for dead: so it is also looked at what waits in the system.
+ * A socket says so only of all that it was given at once. Of a megabyte on a slow line that is long in coming, and what
+ * is alive must not be taken for dead: so it is also looked at what waits in the system.
  */
 import type { Duplex } from "node:stream"
 import { queuedBelow } from "./systemQueue.ts"

@@ -1,7 +1,8 @@
 /**
  * What the operating system has yet to take of what a socket was given.
  *
- * Node's own timeout of a socket looks at the same number, and it has no public name: where it is missing there is nothing to be seen.
+ * Node's own timeout of a socket looks at the same number, and it has no public name: where it is missing there is
+ * nothing to be seen.
  */
 import type { Duplex } from "node:stream"
 import { attempt } from "../userError.ts"

@@ -148,7 +148,10 @@ export class Transport {
     if (!this.yielding) this.resumeDuplex()
   }
 
-  /** Lets the system find out whether a peer is there that has been silent for long, where it can: over TCP, also below TLS. */
+  /**
+   * Lets the system find out whether a peer is there that has been silent for long, where it can: over TCP, also below
+   * TLS.
+   */
   keepAlive(intervalMillis: number, timeoutMillis: number): void {
     const { duplex } = this
     if (!(duplex instanceof Socket) || !Number.isFinite(intervalMillis)) return

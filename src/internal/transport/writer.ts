@@ -73,7 +73,10 @@ export class Writer {
   /** How often the socket has drained, and how often it has been handed all that was queued. */
   drains = 0
   handovers = 0
-  /** How many bytes the socket has been handed, and how many of them when something was last read: the transport notes that. */
+  /**
+   * How many bytes the socket has been handed, and how many of them when something was last read: the transport notes
+   * that.
+   */
   handed = 0
   handedByRead = 0
   private wasFull = false

@@ -1,6 +1,7 @@
 /**
- * A server in a network of its own, and clients in a process of their own that vanish from it: first their cable is cut, and then they are
- * killed, so that not even their system says a word. Tells as JSON what has become of it; `vanished.deep.test.ts` starts it.
+ * A server in a network of its own, and clients in a process of their own that vanish from it: first their cable is
+ * cut, and then they are killed, so that not even their system says a word. Tells as JSON what has become of it;
+ * `vanished.deep.test.ts` starts it.
  */
 import { Effect, Logger, type Scope } from "effect"
 import { execFileSync, spawn } from "node:child_process"
@@ -32,7 +33,9 @@ export interface Outcome {
 /** How many clients there are: as many as the server lets in. */
 export const clients = 3
 
-/** What a client does, in a process of its own: each has a connection, and but for `health` a call that does not end. */
+/**
+ * What a client does, in a process of its own: each has a connection, and but for `health` a call that does not end.
+ */
 const kinds = {
   /** Ours. */
   calls: connected({}),

@@ -1,6 +1,6 @@
 /**
- * The states of a peer that has fallen silent, one by one, with a connection that is only numbers. What a session makes of them is tested in
- * `test/Connection/keepAlive.test.ts` and `test/Server/keepAlive.test.ts`.
+ * The states of a peer that has fallen silent, one by one, with a connection that is only numbers. What a session makes
+ * of them is tested in `test/Connection/keepAlive.test.ts` and `test/Server/keepAlive.test.ts`.
  */
 import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
