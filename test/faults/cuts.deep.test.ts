@@ -15,6 +15,9 @@ import { type CutPlan, cuttingProxy, portOf, RawPeer, untilEffect, version } fro
 
 const key = MethodKey.make("test/Tag", "echo")
 
+/** A dial that is cut short is made once more at once. */
+const dialsAtOnce = 2
+
 /** A backoff that is soon over, so that the next call need not wait for long. */
 const backoff = { initial: 1, max: 1, jitter: 0 }
 
@@ -131,7 +134,8 @@ const throughProxy = (how: CutPlan["how"], name: string, step: number, largest: 
     const proxy = yield* cuttingProxy(portOf(listener.address))
     return {
       endpoint: Endpoint.tcp(`127.0.0.1:${proxy.port}`),
-      cut: (direction, after) => Effect.sync(() => proxy.plan = { direction, after, how }),
+      cut: (direction, after) =>
+        Effect.sync(() => proxy.plan = { direction, after, how, times: after < versionSize ? dialsAtOnce : 1 }),
       heal: Effect.sync(() => proxy.plan = undefined)
     }
   })
@@ -274,7 +278,7 @@ describe("a connection that is cut below TLS", () => {
           const seen = new Set<Outcome>()
           const step = 149
           for (let after = 0, over = false; !over; after += step) {
-            proxy.plan = { direction, after, how }
+            proxy.plan = { direction, after, how, times: dialsAtOnce }
             const connection = yield* Connection.make(Resolver.constant(endpoint), { backoff })
             const outcomes = [
               yield* outcomeOf(connection, runsOf, 600),

@@ -154,12 +154,14 @@ export interface CutPlan {
   readonly direction: "toServer" | "toClient"
   readonly after: number
   readonly how: Cut
+  /** How many of the next connections are cut. */
+  readonly times: number
 }
 
-/** A TCP proxy that cuts the next connection as planned, and lets those after it pass. */
+/** A TCP proxy that cuts the next connections as planned, and lets those after them pass. */
 export interface CuttingProxy {
   readonly port: number
-  /** The plan of the next connection. */
+  /** The plan of the next connections. */
   plan: CutPlan | undefined
   /** Connections so far. */
   readonly connections: () => number
@@ -197,7 +199,7 @@ export const cuttingProxy = (port: number): Effect.Effect<CuttingProxy, never, S
         const server = net.createServer({ noDelay: true }, (client) => {
           connections++
           const { plan } = proxy
-          proxy.plan = undefined
+          proxy.plan = plan === undefined || plan.times === 1 ? undefined : { ...plan, times: plan.times - 1 }
           const upstream = net.connect({ port, host: "127.0.0.1", noDelay: true })
           for (const socket of [client, upstream]) {
             sockets.add(socket)
