@@ -13,7 +13,7 @@ import type { Later } from "./polled.ts"
 import { Sought, waitFor } from "./sought.ts"
 import type { TimeToLive } from "./timeToLive.ts"
 
-/** For so long is good what is not known to be good for any other time. */
+/** The default TTL: how long an answer is good where its records do not say. */
 export const unknownTimeToLive = 5000
 
 /**

@@ -126,10 +126,14 @@ export class UnsentAnswers {
 
   /** What is wrong with a client that is cut off. */
   get problem(): string {
-    const waiting = `${this.writer.pendingBytes} bytes`
-    return this.excess > this.maxBytes
-      ? `did not take its answers: ${waiting} of them wait, expected at most ${this.maxBytes} (${most} times maxUnsentBytes) and the largest`
-      : `took nothing of ${waiting} of its answers within ${Duration.format(Duration.millis(this.timeoutMillis))}`
+    const { pendingBytes } = this.writer
+    if (this.excess <= this.maxBytes) {
+      return `took nothing of ${pendingBytes} bytes of its answers within ${
+        Duration.format(Duration.millis(this.timeoutMillis))
+      }`
+    }
+    const expected = `expected at most ${this.maxBytes} (${most} times maxUnsentBytes) and the largest`
+    return `did not take its answers: ${pendingBytes} bytes of them wait, ${expected}`
   }
 
   /** How many bytes wait beside the largest answer. */
