@@ -68,6 +68,7 @@ export const startDnsmasq = Effect.fnUntraced(function*(
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
   )
   const file = join(directory, "hosts")
+  const hostsRead = new RegExp(`read ${file}`)
   const port = yield* freePort
   let child: ReturnType<typeof spawn> | undefined
   let output = ""
@@ -99,7 +100,8 @@ export const startDnsmasq = Effect.fnUntraced(function*(
   const start = Effect.fnUntraced(function*({ hosts = {}, options = [] }: Zone) {
     writeFileSync(file, hostsFile(hosts))
     const failed = yield* Deferred.make<never, DnsmasqFailed>()
-    const ready = printed(/started, version/)
+    // It reads them after it has said that it is started: whoever changes them is to wait for another reading.
+    const ready = printed(hostsRead)
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         child = spawn("dnsmasq", [
@@ -137,7 +139,7 @@ export const startDnsmasq = Effect.fnUntraced(function*(
     setHosts: (hosts) =>
       Effect.suspend(() => {
         writeFileSync(file, hostsFile(hosts))
-        const read = printed(new RegExp(`read ${file}`))
+        const read = printed(hostsRead)
         child?.kill("SIGHUP")
         return read
       })
