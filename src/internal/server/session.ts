@@ -165,12 +165,13 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
     this.name = peerOf(duplex)
     this.transport = new Transport(duplex, this, serverTypes, settings, settings.stats)
     const { clock, keepAlive, maxUnsentBytes, messageTimeoutMillis, unsentMillis } = settings
+    const { writer } = this.transport
     this.keepAlive = keepAlive === undefined || (isConnectionInMemory(duplex) && !settings.keepAliveInMemory)
       ? undefined
-      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, this.transport.writer))
-    const { writer } = this.transport
+      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, writer))
+    // Each asks what the client has taken since it asked itself.
     this.unsent = new UnsentAnswers(writer, new Progress(duplex, writer), maxUnsentBytes, unsentMillis)
-    this.progress = new Progress(duplex, this.transport.writer)
+    this.progress = new Progress(duplex, writer)
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
     served.add(duplex)
   }
