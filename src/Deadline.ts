@@ -16,9 +16,9 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { DeadlineExceeded } from "./CallError.ts"
-import { Current, remainingMillis } from "./internal/deadline.ts"
+import { Current, remainingMillis } from "./internal/ambient/deadline.ts"
 import { shown } from "./internal/guard.ts"
-import { nowMillis, sleepMillis } from "./internal/time.ts"
+import { nowMillis, sleepMillis } from "./internal/time/clock.ts"
 
 const isOver = (own: Duration.Duration, inherited: boolean): DeadlineExceeded =>
   new DeadlineExceeded({

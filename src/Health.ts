@@ -33,8 +33,8 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as HandlerMap from "./HandlerMap.ts"
 import { unexpected } from "./internal/guard.ts"
-import * as internal from "./internal/health.ts"
-import { waiting } from "./internal/server/incoming.ts"
+import * as internal from "./internal/protocol/health.ts"
+import { waiting } from "./internal/server/route.ts"
 
 /**
  * Whether calls are welcome.

@@ -679,7 +679,7 @@ export interface KubernetesOptions {
 }
 
 // Only where it is used: it and what it needs, HTTPS and YAML, would take as long to load as a quarter of all else.
-const loadKubernetes = Effect.promise(() => import("./internal/resolver/kubernetes.ts"))
+const loadKubernetes = Effect.promise(() => import("./internal/kubernetes/resolver.ts"))
 
 /**
  * The pods of a Kubernetes Service: its EndpointSlices, listed and then watched, so that a pod is known as soon as the cluster knows that it is

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Random } from "effect"
 import { Balancer, CallError, Endpoint } from "effect-call"
-import { isImmediate, pickNow } from "../src/internal/balancer.ts"
+import { isImmediate, pickNow } from "../src/internal/balancer/model.ts"
 
 const endpoint = (port: number): Endpoint.Endpoint => Endpoint.tcp(`127.0.0.1:${port}`)
 const e1 = endpoint(7001)

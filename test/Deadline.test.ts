@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Fiber, Option } from "effect"
 import { Deadline } from "effect-call"
 import { TestClock } from "effect/testing"
-import { nowMillis } from "../src/internal/time.ts"
+import { nowMillis } from "../src/internal/time/clock.ts"
 
 const millisLeft = Effect.map(Deadline.remaining, Option.map(Duration.toMillis))
 

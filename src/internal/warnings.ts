@@ -2,7 +2,7 @@
  * Warnings about what peers do, which they could cause without end: what floods a server must not flood its log.
  */
 import type * as Clock from "effect/Clock"
-import { nowMillis } from "./time.ts"
+import { nowMillis } from "./time/clock.ts"
 
 /** So many may come at once, and after that one in so many milliseconds. */
 const atOnce = 100

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
 import { Balancer } from "effect-call"
 import * as fc from "fast-check"
-import { isImmediate } from "../../src/internal/balancer.ts"
+import { isImmediate } from "../../src/internal/balancer/model.ts"
 import {
   addressesOf,
   countPicks,

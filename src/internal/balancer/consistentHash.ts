@@ -2,18 +2,10 @@
  * Consistent hashing with bounded loads.
  */
 import type { Endpoint } from "../../Endpoint.ts"
-import {
-  allAvoided,
-  type ImmediateBalancer,
-  isShardKey,
-  make,
-  noEndpoints,
-  notAShardKey,
-  pickNow
-} from "../balancer.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
 import { hashKey } from "./hash.ts"
 import { leastPending } from "./leastPending.ts"
+import { allAvoided, type ImmediateBalancer, isShardKey, make, noEndpoints, notAShardKey, pickNow } from "./model.ts"
 import { Ring } from "./ring.ts"
 
 /** How many times as many calls as the mean may be pending at an endpoint. */

@@ -5,9 +5,9 @@
 import * as Effect from "effect/Effect"
 import type { Balancer, EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { isImmediate, pickNow, pickOf, withPickNow } from "../balancer.ts"
 import { changed, nothingKnown } from "./endpoints.ts"
 import { hashText, mix } from "./hash.ts"
+import { isImmediate, pickNow, pickOf, withPickNow } from "./model.ts"
 
 interface Ranked {
   readonly endpoint: Endpoint

@@ -7,8 +7,8 @@ import * as Context from "effect/Context"
 import * as Random from "effect/Random"
 import type { EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "../balancer.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
+import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "./model.ts"
 import { Sampler } from "./sampler.ts"
 
 /** How often one that is still starting may be passed over: where all of them are, no one is to be preferred. */

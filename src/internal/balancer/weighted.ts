@@ -9,8 +9,8 @@
  * ```
  */
 import type { Endpoint } from "../../Endpoint.ts"
-import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "../balancer.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
+import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "./model.ts"
 
 export const weighted = (): ImmediateBalancer => {
   let known = nothingKnown

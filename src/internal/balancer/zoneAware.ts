@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { Balancer, EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { isImmediate, pickNow, pickOf, withPickNow } from "../balancer.ts"
 import { changed, fullWeight, type Known, nothingKnown } from "./endpoints.ts"
+import { isImmediate, pickNow, pickOf, withPickNow } from "./model.ts"
 
 /** A zone with so many times as much weight as it needs is taken for the usual case: without 29 % of it, it still is enough. */
 const overprovision = 1.4

@@ -8,7 +8,7 @@ import type * as Tracer from "effect/Tracer"
 import type { CallError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
-import { dataView, isBytes } from "../bytes.ts"
+import { dataView, isBytes } from "../memory/bytes.ts"
 import { type Fingerprint, fingerprintSize, writeFingerprint } from "../protocol/fingerprint.ts"
 import type { TraceContext } from "../protocol/request.ts"
 

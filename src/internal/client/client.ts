@@ -25,6 +25,10 @@ import type { CallOptions, ConnectionState } from "../../Connection.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import type { Resolution, ResolverError } from "../../Resolver.ts"
+import { mergeOptions } from "../ambient/callOptions.ts"
+import { remainingMillis, type Value as Deadline } from "../ambient/deadline.ts"
+import { Region } from "../ambient/turn.ts"
+import { nothing } from "../balancer/free.ts"
 import {
   checkedBalancer,
   type ImmediateBalancer,
@@ -34,20 +38,18 @@ import {
   maxShardKey,
   pickNow,
   pickOf
-} from "../balancer.ts"
-import { nothing } from "../balancer/free.ts"
-import { ownCopy } from "../bytes.ts"
-import { mergeOptions } from "../callOptions.ts"
-import { remainingMillis, type Value as Deadline } from "../deadline.ts"
+} from "../balancer/model.ts"
 import { listFailures } from "../failures.ts"
 import { effectOf, notAnEffect, shown, unexpected } from "../guard.ts"
+import { ownCopy } from "../memory/bytes.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { uniform } from "../random.ts"
 import { distinct } from "../resolver/endpoints.ts"
+import type { Audience } from "../resolver/watch.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
-import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time.ts"
+import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time/clock.ts"
 import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothingAvoided } from "./avoidance.ts"
@@ -57,11 +59,9 @@ import { Down } from "./down.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
 import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
-import { Region } from "./region.ts"
 import { Retries } from "./retry.ts"
 import { Roster } from "./roster.ts"
 import { type ClientSession, closedError } from "./session.ts"
-import type { Audience } from "./watch.ts"
 
 /** The span that a call is part of. Those of code whose tracing is off are passed over, as Effect does where it looks for a span's parent. */
 const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {

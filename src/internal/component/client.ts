@@ -12,8 +12,7 @@ import * as Tracer from "effect/Tracer"
 import { type CallError, CommunicationError, RemoteError } from "../../CallError.ts"
 import type { CallOptions, Connection } from "../../Connection.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import { isBytes, ownCopy } from "../bytes.ts"
-import { CurrentOptions } from "../callOptions.ts"
+import { CurrentOptions } from "../ambient/callOptions.ts"
 import {
   isTypedConnection,
   type Resume,
@@ -25,6 +24,7 @@ import {
 } from "../client/call.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
+import { isBytes, ownCopy } from "../memory/bytes.ts"
 import * as Identities from "../protocol/identities.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"

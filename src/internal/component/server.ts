@@ -13,10 +13,10 @@ import * as Headers from "effect/http/Headers"
 import * as Option from "effect/Option"
 import { Rpc, RpcMessage, RpcSchema } from "effect/rpc"
 import type { MethodKey } from "../../MethodKey.ts"
-import { withoutCaller } from "../background.ts"
-import { ownCopy } from "../bytes.ts"
-import { Current as CurrentDeadline } from "../deadline.ts"
+import { withoutCaller } from "../ambient/background.ts"
+import { Current as CurrentDeadline } from "../ambient/deadline.ts"
 import { asEffect, discard } from "../guard.ts"
+import { ownCopy } from "../memory/bytes.ts"
 import { type Fingerprint, fingerprintSize, isFingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
 import { Refused } from "../server/failure.ts"
@@ -28,7 +28,7 @@ import {
   ownRoute,
   type Route,
   type RoutedHandler
-} from "../server/incoming.ts"
+} from "../server/route.ts"
 import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
 

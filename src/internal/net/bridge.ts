@@ -6,8 +6,8 @@
  */
 import { Socket } from "node:net"
 import { Duplex } from "node:stream"
-import { isBytes } from "../bytes.ts"
 import { shown } from "../guard.ts"
+import { isBytes } from "../memory/bytes.ts"
 import { readable } from "../userError.ts"
 
 /**

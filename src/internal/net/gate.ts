@@ -4,7 +4,7 @@
 import type * as Clock from "effect/Clock"
 import type { Duplex } from "node:stream"
 import { count } from "../options.ts"
-import { nowMillis } from "../time.ts"
+import { nowMillis } from "../time/clock.ts"
 
 /** How long a limit is not spoken of again: what floods the server must not flood its log. */
 const silence = 1000

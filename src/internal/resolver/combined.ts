@@ -6,11 +6,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Resolution, Resolver, Version } from "../../Resolver.ts"
-import { type Audience, type Health, watch } from "../client/watch.ts"
 import { textOf } from "../userError.ts"
 import { distinct, sameEndpoints } from "./endpoints.ts"
 import { ask, refreshed } from "./given.ts"
 import { again, joined, problemOf, resolution, type ResolverError, versions } from "./model.ts"
+import { type Audience, type Health, watch } from "./watch.ts"
 
 const concurrently = { concurrency: "unbounded" } as const
 

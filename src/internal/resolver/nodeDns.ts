@@ -13,7 +13,7 @@ import * as Result from "effect/Result"
 import * as dns from "node:dns"
 import type { DnsServerOptions } from "../../Resolver.ts"
 import { positiveMillis, wholeNumber } from "../options.ts"
-import { nowMillis } from "../time.ts"
+import { nowMillis } from "../time/clock.ts"
 import { attempt } from "../userError.ts"
 import { DnsTimeToLive, type TimeToLive } from "./timeToLive.ts"
 

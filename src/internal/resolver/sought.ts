@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { DnsError } from "effect/net/Dns"
-import { nowMillis, sleepMillis } from "../time.ts"
+import { nowMillis, sleepMillis } from "../time/clock.ts"
 import type { Later } from "./polled.ts"
 
 export class Sought<A> {

@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import { notAnEffect } from "../guard.ts"
 import { attempt, readReasons } from "../userError.ts"
 import type { Admission, AdmittedConnection, Startable } from "./admission.ts"
-import { handlerName, type Incoming, type IncomingCall, type Route } from "./incoming.ts"
+import { handlerName, type Incoming, type IncomingCall, type Route } from "./route.ts"
 
 /** Why a handler is interrupted. */
 type Stop = "canceled" | "deadline" | "lost"

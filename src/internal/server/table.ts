@@ -5,7 +5,7 @@ import { isMap } from "node:util/types"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import { shown } from "../guard.ts"
 import { KeyTable } from "../protocol/keyTable.ts"
-import { type Route, routeOf } from "./incoming.ts"
+import { type Route, routeOf } from "./route.ts"
 
 const tables = new WeakMap<HandlerMap<never>, KeyTable<Route>>()
 

@@ -6,7 +6,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
-import { millisBetween, nowTicks } from "../time.ts"
+import { millisBetween, nowTicks } from "../time/clock.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
 

@@ -4,7 +4,7 @@
  * Both methods and outcomes may be made from what users send, so that there are no more of either than a metrics backend can bear.
  */
 import type { MethodKey } from "../../MethodKey.ts"
-import { secondsBetween } from "../time.ts"
+import { secondsBetween } from "../time/clock.ts"
 import { type Attributes, type Described, Histogram, type SeriesSet } from "./series.ts"
 import { systemName } from "./span.ts"
 

@@ -7,7 +7,7 @@
  */
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
-import { dataView } from "../bytes.ts"
+import { dataView } from "../memory/bytes.ts"
 import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt } from "../userError.ts"

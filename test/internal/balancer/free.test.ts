@@ -4,8 +4,8 @@ import { Effect, Exit, Option } from "effect"
 import { type Balancer, Endpoint } from "effect-call"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
-import { roundRobin } from "../../../src/internal/balancer.ts"
 import { type Avoiding, freeOf } from "../../../src/internal/balancer/free.ts"
+import { roundRobin } from "../../../src/internal/balancer/model.ts"
 
 const endpoints = Array.from({ length: 60 }, (_, i) => Endpoint.tcp(`10.0.0.${i}:1`))
 

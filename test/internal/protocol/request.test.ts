@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { dataView } from "../../../src/internal/bytes.ts"
+import { dataView } from "../../../src/internal/memory/bytes.ts"
 import {
   readDeadlineMicros,
   readTraceContext,

@@ -2,7 +2,7 @@
  * Every byte that the reference wrote, read and written again by our codec.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { dataView } from "../../../src/internal/bytes.ts"
+import { dataView } from "../../../src/internal/memory/bytes.ts"
 import {
   decodeErrorChain,
   encodeErrorChain,

@@ -5,7 +5,7 @@
 import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
 import { KeepAlive, type Watched } from "../../../src/internal/session/keepAlive.ts"
-import { toTicks } from "../../../src/internal/time.ts"
+import { toTicks } from "../../../src/internal/time/clock.ts"
 import { handClock } from "../../support/clock.ts"
 
 const second = 1000

@@ -1,7 +1,7 @@
 /** A writer over a duplex that is as slow as a test wants. */
 import { Effect } from "effect"
 import { Duplex, type DuplexOptions } from "node:stream"
-import { dataView } from "../../../src/internal/bytes.ts"
+import { dataView } from "../../../src/internal/memory/bytes.ts"
 import { headerSize, MessageType, writeHeader } from "../../../src/internal/protocol/frame.ts"
 import { Writer, type WriterOwner } from "../../../src/internal/transport/writer.ts"
 import { messagesOf } from "../../support/raw.ts"

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Random, Result, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import type { Api, Event } from "../../../src/internal/resolver/kubernetesApi.ts"
-import { Failure } from "../../../src/internal/resolver/kubernetesFailure.ts"
-import type { Slice } from "../../../src/internal/resolver/kubernetesSlices.ts"
-import { follow } from "../../../src/internal/resolver/kubernetesWatch.ts"
+import type { Api, Event } from "../../../src/internal/kubernetes/api.ts"
+import { Failure } from "../../../src/internal/kubernetes/failure.ts"
+import type { Slice } from "../../../src/internal/kubernetes/slices.ts"
+import { follow } from "../../../src/internal/kubernetes/watch.ts"
 
 const slice = (name: string, resourceVersion: string): Slice => ({
   metadata: { name, resourceVersion },

@@ -12,8 +12,8 @@ import * as Schema from "effect/Schema"
 import { Buffer } from "node:buffer"
 import { dirname, resolve } from "node:path"
 import { effectOf } from "../guard.ts"
-import { type Cluster, readFile, readToken } from "./kubernetesCredentials.ts"
-import { Failure } from "./kubernetesFailure.ts"
+import { type Cluster, readFile, readToken } from "./credentials.ts"
+import { Failure } from "./failure.ts"
 
 const absent = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 const text = absent(Schema.String)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { merge, Slice, SliceList } from "../../../src/internal/resolver/kubernetesSlices.ts"
+import { merge, Slice, SliceList } from "../../../src/internal/kubernetes/slices.ts"
 import { ready, recorded, slice, terminating, unready } from "../../Resolver/kubernetesSupport.ts"
 
 const read = Schema.decodeUnknownSync(Slice)

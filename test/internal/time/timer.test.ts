@@ -2,8 +2,8 @@ import { describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { nowMillis } from "../../src/internal/time.ts"
-import { DeadlineTimer } from "../../src/internal/timer.ts"
+import { nowMillis } from "../../../src/internal/time/clock.ts"
+import { DeadlineTimer } from "../../../src/internal/time/timer.ts"
 
 /** A timer over a list of deadlines, and which of them it ended when. */
 const makeTimer = Effect.gen(function*() {

@@ -6,7 +6,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type { ConnectionOptions } from "node:tls"
 import { effectOf } from "../guard.ts"
 import { textOf } from "../userError.ts"
-import { Failure } from "./kubernetesFailure.ts"
+import { Failure } from "./failure.ts"
 
 /** What proves who asks, at the moment of a request. */
 export interface Credentials {

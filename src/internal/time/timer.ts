@@ -5,7 +5,7 @@ import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import { nowMillis, sleepMillis } from "./time.ts"
+import { nowMillis, sleepMillis } from "./clock.ts"
 
 /**
  * Wakes at the earliest moment it was armed for. There is no tick: it sleeps once, and is set again for what is then the earliest. A

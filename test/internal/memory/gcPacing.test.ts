@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
 import { constants, PerformanceObserver } from "node:perf_hooks"
 import { getHeapSpaceStatistics } from "node:v8"
-import { noteFresh, noteFreshShared } from "../../src/internal/collections.ts"
+import { noteFresh, noteFreshShared } from "../../../src/internal/memory/gcPacing.ts"
 
 const minor = constants.NODE_PERFORMANCE_GC_MINOR
 

@@ -10,7 +10,7 @@ import * as Random from "effect/Random"
 import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
 import { logged } from "../log.ts"
 import { uniform } from "../random.ts"
-import { ask } from "../resolver/given.ts"
+import { ask } from "./given.ts"
 
 /** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
 const firstWait = 10

@@ -3,7 +3,7 @@
  * empty for the server as a whole. The byte is what the caller knows: 0 (not serving), 1 (serving), or 255 (nothing yet). The answer is
  * one byte, 0 or 1, as soon as it is another than that.
  */
-import * as MethodKey from "../MethodKey.ts"
+import * as MethodKey from "../../MethodKey.ts"
 
 export const component = "effect-call/Health"
 export const method = "watch"

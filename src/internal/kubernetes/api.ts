@@ -10,10 +10,10 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
-import type { Cluster } from "./kubernetesCredentials.ts"
-import { Failure } from "./kubernetesFailure.ts"
-import { get, type Response, text } from "./kubernetesHttp.ts"
-import { Slice, SliceList } from "./kubernetesSlices.ts"
+import type { Cluster } from "./credentials.ts"
+import { Failure } from "./failure.ts"
+import { get, type Response, text } from "./http.ts"
+import { Slice, SliceList } from "./slices.ts"
 
 /** What has happened to a slice. */
 export type Event =

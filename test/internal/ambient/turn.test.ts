@@ -1,8 +1,8 @@
 import { describe, it } from "@effect/vitest"
 import { Context } from "effect"
 import * as assert from "node:assert/strict"
-import { CurrentOptions } from "../../../src/internal/callOptions.ts"
-import { Region } from "../../../src/internal/client/region.ts"
+import { CurrentOptions } from "../../../src/internal/ambient/callOptions.ts"
+import { Region } from "../../../src/internal/ambient/turn.ts"
 
 const contextWith = (timeout: number) => Context.make(CurrentOptions, { timeout })
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { parse } from "../../../src/internal/resolver/kubernetes.ts"
+import { parse } from "../../../src/internal/kubernetes/resolver.ts"
 
 describe("the text of a Service's address", () => {
   it("names the namespace, the Service and the port, by name or number", () => {

@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type { Entry, Handler } from "../../HandlerMap.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
-import { isBytes, ownBytes } from "../bytes.ts"
 import { effectOf, shown } from "../guard.ts"
+import { isBytes, ownBytes } from "../memory/bytes.ts"
 
 /** A method that a server serves. */
 export interface Route {

@@ -20,7 +20,7 @@ import type { TcpTarget } from "../net/address.ts"
 import { describe, ignoreError } from "../net/connect.ts"
 import { dial } from "../net/dial.ts"
 import { checkedOptions, withoutValue } from "../net/tlsOptions.ts"
-import { Failure } from "./kubernetesFailure.ts"
+import { Failure } from "./failure.ts"
 
 /** So long a socket may be idle before the kernel asks whether the peer is still there; it is given up about ten seconds later. */
 const keepAliveDelay = 15_000

@@ -3,7 +3,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import { nowMillis } from "./time.ts"
+import { nowMillis } from "../time/clock.ts"
 
 /**
  * A deadline: the moment `at`, as {@link nowMillis} of `clock` reads it. It keeps its clock, so that it means the same

@@ -8,8 +8,8 @@ import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { CallError } from "../../CallError.ts"
-import { decodeAnswer, encodeQuestion, watchKey } from "../health.ts"
-import { sleepMillis } from "../time.ts"
+import { decodeAnswer, encodeQuestion, watchKey } from "../protocol/health.ts"
+import { sleepMillis } from "../time/clock.ts"
 import type { ClientSession } from "./session.ts"
 
 export interface HealthSettings {

@@ -5,11 +5,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import type { Balancer, EndpointView, PickOptions } from "../Balancer.ts"
-import { Unreachable } from "../CallError.ts"
-import type { Endpoint } from "../Endpoint.ts"
-import { freeOf, isAvoiding, nothing } from "./balancer/free.ts"
-import { effectOf, unexpected } from "./guard.ts"
+import type { Balancer, EndpointView, PickOptions } from "../../Balancer.ts"
+import { Unreachable } from "../../CallError.ts"
+import type { Endpoint } from "../../Endpoint.ts"
+import { effectOf, unexpected } from "../guard.ts"
+import { freeOf, isAvoiding, nothing } from "./free.ts"
 
 /**
  * The key of a balancer's immediate pick.

@@ -3,8 +3,8 @@
  */
 import * as Context from "effect/Context"
 import type { CallOptions } from "../../Connection.ts"
-import { CurrentOptions } from "../callOptions.ts"
-import { Current as CurrentDeadline, type Value as Deadline } from "../deadline.ts"
+import { CurrentOptions } from "./callOptions.ts"
+import { Current as CurrentDeadline, type Value as Deadline } from "./deadline.ts"
 
 /**
  * The region of the calls that are being made. Those of one fiber, and of the fibers that it has forked, are made in the same context, and

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import dns from "node:dns"
-import { get } from "../../../src/internal/resolver/kubernetesHttp.ts"
+import { get } from "../../../src/internal/kubernetes/http.ts"
 import { until } from "../../Connection/support.ts"
 import { fullQueue } from "../../Endpoint/fullQueue.ts"
 import { dialedSockets, hasIPv6 } from "../net/sockets.ts"

@@ -2,8 +2,8 @@ import { describe, it } from "@effect/vitest"
 import { Clock, Context, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { CoarseClock, nowMillis, nowTicks, secondsBetween, sleepMillis } from "../../src/internal/time.ts"
-import { clockThat } from "../support/clock.ts"
+import { CoarseClock, nowMillis, nowTicks, secondsBetween, sleepMillis } from "../../../src/internal/time/clock.ts"
+import { clockThat } from "../../support/clock.ts"
 
 it.effect("a sleep of less than half a nanosecond still lets the time come for which it waits", () =>
   Effect.gen(function*() {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, FileSystem, Layer, PlatformError } from "effect"
 import { delimiter } from "node:path"
-import { findCluster } from "../../../src/internal/resolver/kubernetesCluster.ts"
+import { findCluster } from "../../../src/internal/kubernetes/cluster.ts"
 import { kubeconfig } from "../../Resolver/kubernetesSupport.ts"
 
 /** A machine with these files and variables, and no others. */

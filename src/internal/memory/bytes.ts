@@ -3,7 +3,7 @@
  */
 import { isUint8Array } from "node:util/types"
 import { markAsUntransferable } from "node:worker_threads"
-import { noteFresh, noteFreshShared } from "./collections.ts"
+import { noteFresh, noteFreshShared } from "./gcPacing.ts"
 
 /** Up to this size V8 keeps a typed array's bytes in its own heap, where they cost next to nothing. */
 const inHeap = 64

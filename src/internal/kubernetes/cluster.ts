@@ -9,9 +9,9 @@ import { isIPv6 } from "node:net"
 import { homedir } from "node:os"
 import { delimiter, join } from "node:path"
 import { effectOf } from "../guard.ts"
-import { type Cluster, readFile, readToken } from "./kubernetesCredentials.ts"
-import { Failure } from "./kubernetesFailure.ts"
-import { readKubeconfig } from "./kubernetesKubeconfig.ts"
+import { type Cluster, readFile, readToken } from "./credentials.ts"
+import { Failure } from "./failure.ts"
+import { readKubeconfig } from "./kubeconfig.ts"
 
 /** Where Kubernetes puts the credentials of a pod's service account. */
 const mount = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -8,10 +8,10 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { logged } from "../log.ts"
-import { nowMillis } from "../time.ts"
-import type { Api, Event } from "./kubernetesApi.ts"
-import type { Failure } from "./kubernetesFailure.ts"
-import type { Slice } from "./kubernetesSlices.ts"
+import { nowMillis } from "../time/clock.ts"
+import type { Api, Event } from "./api.ts"
+import type { Failure } from "./failure.ts"
+import type { Slice } from "./slices.ts"
 
 /** The waits after what brought nothing: from 500 ms, times 2, up to half of it off at random, at most 30 s. */
 const firstWait = 500
