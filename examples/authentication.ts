@@ -1,6 +1,6 @@
 /**
- * Authentication by middleware: the client's half adds a bearer token to each call, the server's half checks it and provides who the
- * caller is.
+ * Authentication by middleware: the client's half adds a bearer token to each call, the server's half checks it and
+ * provides who the caller is.
  *
  * Run it with `node examples/authentication.ts`.
  */
@@ -17,7 +17,10 @@ class CurrentUser extends Context.Service<CurrentUser, { readonly name: string }
 
 class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", { message: Schema.String }) {}
 
-/** What a method with this middleware may rely on, and how it may fail besides. Without the client's half there is no client. */
+/**
+ * What a method with this middleware may rely on, and how it may fail besides. Without the client's half there is no
+ * client.
+ */
 class Authentication extends RpcMiddleware.Service<Authentication, { provides: CurrentUser }>()(
   "example/Authentication",
   { error: Unauthorized, requiredForClient: true }

@@ -1,5 +1,6 @@
 /**
- * Replicas that are not alike, and who gets the calls then: by turns, by what is pending, by expected latency, and by zone.
+ * Replicas that are not alike, and who gets the calls then: by turns, by what is pending, by expected latency, and by
+ * zone.
  *
  * Run it with `node examples/balancers.ts`. What it prints is checked.
  */

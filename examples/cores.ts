@@ -1,8 +1,9 @@
 /**
  * A server on all cores: several processes that listen on one port, and a client with several connections to it.
  *
- * A server process uses one core, and serves each of its connections alone. With `reusePort` the system spreads new connections over the
- * processes, by a hash: some get more than others and, where there are few, one may get none. So there are four for each process.
+ * A server process uses one core, and serves each of its connections alone. With `reusePort` the system spreads new
+ * connections over the processes, by a hash: some get more than others and, where there are few, one may get none. So
+ * there are four for each process.
  *
  * Run it with `node examples/cores.ts`.
  */
@@ -119,7 +120,8 @@ const main = Effect.gen(function*() {
   yield* Console.log(`${count} processes listen on ${first.address}`)
 
   assert.equal(yield* measure(endpoint, processes, 1), 1)
-  // That each of them gets some is for the system to decide: with two processes, all eight connections go to one of them once in 128 times.
+  // That each of them gets some is for the system to decide: with two processes, all eight connections go to one of
+  // them once in 128 times.
   yield* measure(endpoint, processes, 4 * count)
 })
 

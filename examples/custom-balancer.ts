@@ -1,6 +1,7 @@
 /**
- * Two balancers of one's own: the first endpoint that is up, and those of the own zone before any others. For zones there is
- * `Balancer.zoneAware`, which also looks at how much the zone can take; this one shows what a balancer with a state is made of.
+ * Two balancers of one's own: the first endpoint that is up, and those of the own zone before any others. For zones
+ * there is `Balancer.zoneAware`, which also looks at how much the zone can take; this one shows what a balancer with a
+ * state is made of.
  *
  * Run it with `node examples/custom-balancer.ts`.
  */
@@ -20,8 +21,8 @@ import {
 import * as assert from "node:assert/strict"
 
 /**
- * A balancer without a state of its own is a function: of the current endpoints, and of what a call has tried already or what could not be
- * dialed just now. It returns one of the endpoints, or fails with Unreachable.
+ * A balancer without a state of its own is a function: of the current endpoints, and of what a call has tried already
+ * or what could not be dialed just now. It returns one of the endpoints, or fails with Unreachable.
  */
 const firstThatIsUp = Balancer.make((endpoints, { avoid }) => {
   const first = endpoints.find(({ address }) => !avoid.has(address))
@@ -31,8 +32,8 @@ const firstThatIsUp = Balancer.make((endpoints, { avoid }) => {
 })
 
 /**
- * One with a state is an object, and an Effect that makes it, since each Connection needs its own. This one takes the endpoints of the own
- * zone in turn, and the others when none of those is left.
+ * One with a state is an object, and an Effect that makes it, since each Connection needs its own. This one takes the
+ * endpoints of the own zone in turn, and the others when none of those is left.
  */
 const ownZoneFirst = (isNear: (endpoint: Endpoint.Endpoint) => boolean): Effect.Effect<Balancer.Balancer> =>
   Effect.gen(function*() {

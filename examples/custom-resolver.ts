@@ -1,7 +1,8 @@
 /**
  * A resolver of one's own: the socket files in a directory, one for each server that is there.
  *
- * A Connection asks it for the endpoints, and then again and again for newer ones. Run it with `node examples/custom-resolver.ts`.
+ * A Connection asks it for the endpoints, and then again and again for newer ones. Run it with `node
+ * examples/custom-resolver.ts`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Equal, FileSystem, Path, Schedule } from "effect"
@@ -27,8 +28,8 @@ const socketsIn = Effect.fnUntraced(function*(directory: string) {
 
   const resolver: Resolver.Resolver = {
     isConstant: false,
-    // Without a version: what there is now. With one: wait until there is something else. It could also give what it has seen already
-    // back at once; then it is asked again after a while.
+    // Without a version: what there is now. With one: wait until there is something else. It could also give what it
+    // has seen already back at once; then it is asked again after a while.
     resolve: (seen) =>
       seen === undefined ? current : Effect.repeat(current, {
         until: ({ version }) => !Equal.equals(version, seen),

@@ -1,8 +1,8 @@
 /**
  * One deadline for a chain of calls: A (this program) calls B, and B's handler calls C.
  *
- * The time that A allows travels with the calls, so that B and C know what is left of it, and stop working when it is over.
- * Run it with `node examples/deadlines.ts`.
+ * The time that A allows travels with the calls, so that B and C know what is left of it, and stop working when it is
+ * over. Run it with `node examples/deadlines.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Console, Context, Duration, Effect, Exit, Layer, Option, Queue } from "effect"

@@ -1,7 +1,8 @@
 /**
  * Replicas that are the Unix sockets in a directory: whatever comes and goes there gets its share of the calls.
  *
- * The client is told of the directory by one text, as its configuration would. Run it with `node examples/directory.ts`.
+ * The client is told of the directory by one text, as its configuration would. Run it with `node
+ * examples/directory.ts`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, FileSystem, Layer, Schedule } from "effect"

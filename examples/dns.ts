@@ -1,8 +1,10 @@
 /**
- * Replicas behind a name in DNS: the client calls each address that the name has, and notices when others take their places.
+ * Replicas behind a name in DNS: the client calls each address that the name has, and notices when others take their
+ * places.
  *
- * It asks a real DNS server, dnsmasq, where that is installed (`apt-get install dnsmasq-base`). Elsewhere a table stands in for DNS, and nothing
- * in it changes. The replicas are at 127.0.0.2 and 127.0.0.3, which a Mac has only when it is told to. Run it with `node examples/dns.ts`.
+ * It asks a real DNS server, dnsmasq, where that is installed (`apt-get install dnsmasq-base`). Elsewhere a table
+ * stands in for DNS, and nothing in it changes. The replicas are at 127.0.0.2 and 127.0.0.3, which a Mac has only when
+ * it is told to. Run it with `node examples/dns.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Fiber, Schedule } from "effect"

@@ -1,5 +1,6 @@
 /**
- * Servers that say when they are ready: a client calls none that is still warming up, and an HTTP probe is told the same.
+ * Servers that say when they are ready: a client calls none that is still warming up, and an HTTP probe is told the
+ * same.
  *
  * Run it with `node examples/health.ts`.
  */

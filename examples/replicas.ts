@@ -1,8 +1,8 @@
 /**
  * A service with four replicas, each a process of its own: two on TCP, one on a Unix socket, and one on TCP with mTLS.
  *
- * The client balances calls over them, cancels one, loses a replica and gets it back. Each thing that it claims is checked; it exits with
- * code 0 only if all of them were observed. Run it with `npm start`.
+ * The client balances calls over them, cancels one, loses a replica and gets it back. Each thing that it claims is
+ * checked; it exits with code 0 only if all of them were observed. Run it with `npm start`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"

@@ -1,8 +1,9 @@
 /**
- * Testing code that calls, without sockets: servers in memory behind the real protocol, faults on command, and time that the test moves.
+ * Testing code that calls, without sockets: servers in memory behind the real protocol, faults on command, and time
+ * that the test moves.
  *
- * In a project these would be tests (`it.effect` of @effect/vitest provides the TestClock by itself); here they are a program that
- * asserts and prints. Run it with `node examples/test-layers.ts`.
+ * In a project these would be tests (`it.effect` of @effect/vitest provides the TestClock by itself); here they are a
+ * program that asserts and prints. Run it with `node examples/test-layers.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Fiber, Layer, Logger } from "effect"

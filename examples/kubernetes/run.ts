@@ -1,8 +1,9 @@
 /**
- * The example without a cluster: an API server of its own in place of that of Kubernetes, and servers on loopback in place of pods.
+ * The example without a cluster: an API server of its own in place of that of Kubernetes, and servers on loopback in
+ * place of pods.
  *
- * A client finds the pods, and new ones replace them one by one, as a Deployment does it. Each thing that it claims is checked; it exits with
- * code 0 only if all of them were observed. Run it with `node examples/kubernetes/run.ts`.
+ * A client finds the pods, and new ones replace them one by one, as a Deployment does it. Each thing that it claims is
+ * checked; it exits with code 0 only if all of them were observed. Run it with `node examples/kubernetes/run.ts`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Clock, Effect, Exit, Fiber, FileSystem, Layer, Scope } from "effect"

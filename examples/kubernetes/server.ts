@@ -1,5 +1,6 @@
 /**
- * A pod of the Deployment cart in `deployment.yaml`. On SIGTERM it lets its clients go elsewhere, and ends when the last call is answered.
+ * A pod of the Deployment cart in `deployment.yaml`. On SIGTERM it lets its clients go elsewhere, and ends when the
+ * last call is answered.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer } from "effect"

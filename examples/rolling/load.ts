@@ -21,7 +21,10 @@ export interface Load {
   readonly share: (replica: string, replicas: number) => Effect.Effect<Duration.Duration>
 }
 
-/** Lets `callers` call, and draws who answers: a line for each moment, in which each replica has as many letters as its share of the calls. */
+/**
+ * Lets `callers` call, and draws who answers: a line for each moment, in which each replica has as many letters as its
+ * share of the calls.
+ */
 export const start = Effect.fnUntraced(function*(
   connection: Connection.Connection,
   callers: number,

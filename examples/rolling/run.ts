@@ -1,9 +1,11 @@
 /**
- * Five replicas, each a process, are replaced one by one while twenty callers call: first behind a name in DNS, then as the sockets in a directory.
+ * Five replicas, each a process, are replaced one by one while twenty callers call: first behind a name in DNS, then as
+ * the sockets in a directory.
  *
- * A chart shows who gets the calls. No call may fail, and each new replica has to get its share within two seconds of being there. The DNS
- * server is a real one, dnsmasq; where that is not installed (`apt-get install dnsmasq-base`) this part is left out. The replicas are at
- * 127.0.0.11 to 127.0.0.20, which a Mac has only when it is told to. Run it with `node examples/rolling/run.ts`.
+ * A chart shows who gets the calls. No call may fail, and each new replica has to get its share within two seconds of
+ * being there. The DNS server is a real one, dnsmasq; where that is not installed (`apt-get install dnsmasq-base`) this
+ * part is left out. The replicas are at 127.0.0.11 to 127.0.0.20, which a Mac has only when it is told to. Run it with
+ * `node examples/rolling/run.ts`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"

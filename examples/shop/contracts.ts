@@ -1,6 +1,6 @@
 /**
- * What the services of the shop promise each other: values, errors and methods. A client and a server of a service share this, and nothing
- * else.
+ * What the services of the shop promise each other: values, errors and methods. A client and a server of a service
+ * share this, and nothing else.
  */
 import { Effect, Schema } from "effect"
 import { CallError, Component } from "effect-call"

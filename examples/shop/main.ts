@@ -1,9 +1,10 @@
 /**
- * Runs one service of the shop, `node examples/shop/main.ts front`, `orders` or `stock`, until it is told to stop (SIGTERM).
+ * Runs one service of the shop, `node examples/shop/main.ts front`, `orders` or `stock`, until it is told to stop
+ * (SIGTERM).
  *
- * Its settings are environment variables: where it listens (`SHOP_FRONT_LISTEN`, `SHOP_ORDERS_LISTEN`, `SHOP_STOCK_LISTEN`), where the
- * service that it calls is (`SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`), for stock the name of the warehouse
- * (`SHOP_STOCK_WAREHOUSE`), and those of `telemetry.ts`. Two warehouses:
+ * Its settings are environment variables: where it listens (`SHOP_FRONT_LISTEN`, `SHOP_ORDERS_LISTEN`,
+ * `SHOP_STOCK_LISTEN`), where the service that it calls is (`SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`), for stock
+ * the name of the warehouse (`SHOP_STOCK_WAREHOUSE`), and those of `telemetry.ts`. Two warehouses:
  *
  * ```sh
  * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4001 SHOP_STOCK_WAREHOUSE=north node examples/shop/main.ts stock

@@ -1,5 +1,6 @@
 /**
- * How the services find each other: addresses are settings, and the {@link Network} makes endpoints and listeners of them.
+ * How the services find each other: addresses are settings, and the {@link Network} makes endpoints and listeners of
+ * them.
  *
  * The network is a service, so that the shop can run over another one: in the tests it is one in memory.
  */

@@ -11,7 +11,10 @@ const OrdersHandlers = OrdersComponent.group.toLayer(Effect.gen(function*() {
   const stock = yield* Stock
   const number = yield* Ref.make(0)
 
-  /** Takes a line, and puts it back where the order comes to nothing: also when its caller has left, or has no time any more. */
+  /**
+   * Takes a line, and puts it back where the order comes to nothing: also when its caller has left, or has no time any
+   * more.
+   */
   const take = (line: Line) =>
     Effect.acquireRelease(stock.Take(line), (_, exit) =>
       Exit.isSuccess(exit)

@@ -1,7 +1,8 @@
 /**
  * Runs the shop: front, orders and two warehouses, each a process of its own, and a customer, who is this program.
  *
- * Each thing that it claims is checked; it exits with code 0 only if all of them were observed. Run it with `node examples/shop/run.ts`.
+ * Each thing that it claims is checked; it exits with code 0 only if all of them were observed. Run it with `node
+ * examples/shop/run.ts`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -92,7 +93,8 @@ const main = Effect.gen(function*() {
       const codes = yield* Effect.forEach(services, ({ process }) =>
         // With SIGTERM.
         Effect.andThen(process.kill(), process.exitCode), { concurrency: "unbounded" })
-      // What Effect's runtime answers to a signal when all is closed: 128 + 2. A process that was killed would have no exit code.
+      // What Effect's runtime answers to a signal when all is closed: 128 + 2. A process that was killed would have no
+      // exit code.
       assert.deepEqual(codes, [130, 130, 130, 130])
       return "all have closed what they had open, and ended"
     })

@@ -1,8 +1,9 @@
 /**
- * Certificates made on the spot, for the examples and the tests: an authority that signs server and client certificates, and lists of those
- * that it has revoked.
+ * Certificates made on the spot, for the examples and the tests: an authority that signs server and client
+ * certificates, and lists of those that it has revoked.
  *
- * They are valid for a day, unless asked otherwise, and are written nowhere. P-256 keys, so that a set takes some tens of milliseconds.
+ * They are valid for a day, unless asked otherwise, and are written nowhere. P-256 keys, so that a set takes some tens
+ * of milliseconds.
  */
 // oxlint-disable-next-line import/no-unassigned-import -- a polyfill that @peculiar/x509 needs to be loaded before it
 import "reflect-metadata"
@@ -62,7 +63,8 @@ const serialNumber = () => Buffer.from(webcrypto.getRandomValues(new Uint8Array(
 /** A new authority with a key of its own: what it signs, no other authority vouches for. */
 export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "Example CA") {
   const keys = yield* generateKeys
-  // The certificates are checked against the machine's clock, so they are dated by it; an hour early, for peers whose clock is behind.
+  // The certificates are checked against the machine's clock, so they are dated by it; an hour early, for peers whose
+  // clock is behind.
   const validity = { notBefore: new Date(Date.now() - hour), notAfter: new Date(Date.now() + 24 * hour) }
   const root = yield* Effect.promise(async () =>
     x509.X509CertificateGenerator.createSelfSigned({

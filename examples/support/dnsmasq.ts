@@ -1,6 +1,6 @@
 /**
- * A real DNS server: dnsmasq, a child of this process on a port of its own. Its host records are changed while it runs, its other
- * records by starting it again.
+ * A real DNS server: dnsmasq, a child of this process on a port of its own. Its host records are changed while it runs,
+ * its other records by starting it again.
  */
 import { Data, Deferred, Effect, Random, type Scope } from "effect"
 import { spawn, spawnSync } from "node:child_process"
@@ -34,7 +34,10 @@ const isFree = (port: number) =>
     udp.bind(port, "127.0.0.1", () => tcp.listen(port, "127.0.0.1", () => settle(true)))
   })
 
-/** A port below those that the system gives to clients: else one that asks while the server is stopped could be given it. */
+/**
+ * A port below those that the system gives to clients: else one that asks while the server is stopped could be given
+ * it.
+ */
 const freePort = Random.nextIntBetween(15_000, 32_000).pipe(
   Effect.repeat({ until: isFree })
 )

@@ -1,7 +1,9 @@
 /**
- * As much of a Kubernetes API server as EndpointSlices need, on loopback: for the example, and for the tests, which can have it misbehave.
+ * As much of a Kubernetes API server as EndpointSlices need, on loopback: for the example, and for the tests, which can
+ * have it misbehave.
  *
- * It lists in pages, watches from a version on, sends bookmarks, and forgets what is too old. `kubectl get endpointslices` can be used with it.
+ * It lists in pages, watches from a version on, sends bookmarks, and forgets what is too old. `kubectl get
+ * endpointslices` can be used with it.
  */
 import { Effect, type Scope } from "effect"
 import * as http from "node:http"

@@ -10,7 +10,10 @@ class NotObserved extends Error {
 export const makeObserver = () => {
   const missed: Array<string> = []
   return {
-    /** Runs `seen`, which tells what it saw, or fails or dies where that was something else; after `limit` it has seen nothing. */
+    /**
+     * Runs `seen`, which tells what it saw, or fails or dies where that was something else; after `limit` it has seen
+     * nothing.
+     */
     observe: <E, R>(what: string, seen: Effect.Effect<string, E, R>): Effect.Effect<void, never, R> =>
       seen.pipe(
         Effect.timeout("6 seconds"),

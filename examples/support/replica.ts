@@ -1,8 +1,9 @@
 /**
  * A server process of the `replicas` example: `node replica.ts NAME ADDRESS DIRECTORY`.
  *
- * It listens on ADDRESS (`tcp://127.0.0.1:0`, `unix:///tmp/worker.sock`, or `mtls://` before one of them, with the certificates in
- * DIRECTORY), prints the address that it got, and serves until its standard input ends: it does not outlive whoever started it.
+ * It listens on ADDRESS (`tcp://127.0.0.1:0`, `unix:///tmp/worker.sock`, or `mtls://` before one of them, with the
+ * certificates in DIRECTORY), prints the address that it got, and serves until its standard input ends: it does not
+ * outlive whoever started it.
  */
 // By their own paths, since all of @effect/platform-node takes longer to load than the rest of this program.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

@@ -1,5 +1,6 @@
 /**
- * Starts the services of the shop, each in a process of its own, for the runner of the `shop` example and for its tests.
+ * Starts the services of the shop, each in a process of its own, for the runner of the `shop` example and for its
+ * tests.
  */
 import { Deferred, Effect, Stream } from "effect"
 import { ChildProcess } from "effect/process"

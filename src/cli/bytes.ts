@@ -67,7 +67,10 @@ export const read = (
     : Effect.succeed(new TextEncoder().encode(argument.value))
 }
 
-/** The arguments as bytes. Where they are in hex or Base64, so are those in a file or from stdin, in as many lines as they like. */
+/**
+ * The arguments as bytes. Where they are in hex or Base64, so are those in a file or from stdin, in as many lines as
+ * they like.
+ */
 export const decode = (given: Uint8Array, { base64, hex }: Format): Effect.Effect<Uint8Array, Failure> => {
   if (!hex && !base64) return Effect.succeed(given)
   const text = new TextDecoder().decode(given).replaceAll(/\s/g, "")

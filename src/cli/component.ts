@@ -62,7 +62,10 @@ const componentsIn = Effect.fnUntraced(function*(
   return [...new Set(picked.map(([, value]) => value))]
 })
 
-/** The method that a text names, `component.method`; the method alone will do where the component was chosen by its export. */
+/**
+ * The method that a text names, `component.method`; the method alone will do where the component was chosen by its
+ * export.
+ */
 export const find = Effect.fnUntraced(function*(
   text: string,
   source: Source

@@ -62,7 +62,10 @@ export const validateTls = ({ ca, cert, key, servername }: Tls): Effect.Effect<v
     : Effect.void
 }
 
-/** The resolver that a text names, with the certificates around its endpoints. They are read at each dial, for those that are renewed. */
+/**
+ * The resolver that a text names, with the certificates around its endpoints. They are read at each dial, for those
+ * that are renewed.
+ */
 export const open = Effect.fnUntraced(function*(
   text: string,
   { ca, cert, key, servername }: Tls
@@ -117,7 +120,10 @@ export const timeout = duration("timeout").pipe(
   Flag.withDefault(Duration.seconds(10))
 )
 
-/** The key of `component.method`. Where the dot is makes no difference on the wire; names of components have dots, those of methods hardly. */
+/**
+ * The key of `component.method`. Where the dot is makes no difference on the wire; names of components have dots, those
+ * of methods hardly.
+ */
 export const methodKey = (text: string): Option.Option<MethodKey.MethodKey> => {
   const dot = text.lastIndexOf(".")
   return dot < 1 || dot === text.length - 1
@@ -128,7 +134,9 @@ export const methodKey = (text: string): Option.Option<MethodKey.MethodKey> => {
 export const notAMethod = (text: string): string =>
   `${JSON.stringify(text)} does not name a method: expected "component.method", such as example/Cart.get`
 
-/** Without the warnings of a Connection, whose state or errors are shown; with all that was asked for by `--log-level`. */
+/**
+ * Without the warnings of a Connection, whose state or errors are shown; with all that was asked for by `--log-level`.
+ */
 export const withoutWarnings = <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R | GlobalFlag.Setting.Identifier<"log-level">> =>

@@ -8,7 +8,10 @@ import * as Stream from "effect/Stream"
 import { failed, type Failure } from "./failure.ts"
 import { printable } from "./text.ts"
 
-/** What it means that stdout could not be written to: nobody reads it any more, as with `| head`, or a disk is full, say. */
+/**
+ * What it means that stdout could not be written to: nobody reads it any more, as with `| head`, or a disk is full,
+ * say.
+ */
 export const unwritten = (error: Error): Effect.Effect<void, Failure> =>
   "code" in error && error.code === "EPIPE"
     ? Effect.void

@@ -29,7 +29,9 @@ const version = (): string => {
   return version
 }
 
-/** Whoever reads stdout wants answers: where a command was given wrongly, its help goes to stderr with what is wrong. */
+/**
+ * Whoever reads stdout wants answers: where a command was given wrongly, its help goes to stderr with what is wrong.
+ */
 const presenter = CliOutput.layerPresenter({
   present: (event) =>
     event._tag === "InvalidInvocation"

@@ -1,5 +1,6 @@
 /**
- * Texts for a terminal: what comes from peers, name servers and directories must neither move the cursor nor take more lines than its own.
+ * Texts for a terminal: what comes from peers, name servers and directories must neither move the cursor nor take more
+ * lines than its own.
  */
 
 const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
@@ -9,7 +10,10 @@ const names: ReadonlyMap<string, string> = new Map([["\n", "\\n"], ["\r", "\\r"]
 const hex = (character: string, digits: number): string =>
   (character.codePointAt(0) ?? 0).toString(16).padStart(digits, "0")
 
-/** A text as one line, with its control characters spelled out: `\n`, `\u{1b}`. Those that only change how others are read are among them. */
+/**
+ * A text as one line, with its control characters spelled out: `\n`, `\u{1b}`. Those that only change how others are
+ * read are among them.
+ */
 export const printable = (text: string): string =>
   text.replaceAll(unprintable, (character) => names.get(character) ?? `\\u{${hex(character, 2)}}`)
 
@@ -23,7 +27,8 @@ export const json = (value: unknown): string =>
 
 const unit = (character: string, index: number): string => character.charCodeAt(index).toString(16).padStart(4, "0")
 
-// Close enough: what a terminal makes of a character depends on the terminal. It is better to cut a line too early than to have it wrapped.
+// Close enough: what a terminal makes of a character depends on the terminal. It is better to cut a line too early than
+// to have it wrapped.
 const wide =
   /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Extended_Pictographic}\u3000-\u303e\uff01-\uff60]/u
 const mark = /\p{M}/u

@@ -228,8 +228,8 @@ const clearLine = "\x1b[K"
 const clearBelow = "\x1b[J"
 
 /**
- * Draws over what was drawn before, on the terminal's second screen: whatever its size becomes, nothing is left behind. With the Scope, the
- * cursor and the first screen come back, and the last table goes there.
+ * Draws over what was drawn before, on the terminal's second screen: whatever its size becomes, nothing is left behind.
+ * With the Scope, the cursor and the first screen come back, and the last table goes there.
  */
 const redrawn = Effect.gen(function*() {
   const terminal = yield* Terminal.Terminal

@@ -1,5 +1,6 @@
 /**
- * What the options of clients and servers have in common: how they are checked, and the defaults of those that both have.
+ * What the options of clients and servers have in common: how they are checked, and the defaults of those that both
+ * have.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"

@@ -18,7 +18,10 @@ export class Warnings {
     this.clock = clock
   }
 
-  /** What a warning is to say besides, where it is to be given: how many before it were not. Undefined where it is to be left out, too. */
+  /**
+   * What a warning is to say besides, where it is to be given: how many before it were not. Undefined where it is to be
+   * left out, too.
+   */
   next(): string | undefined {
     const now = nowMillis(this.clock)
     this.left = Math.min(atOnce, this.left + (now - this.countedAt) / interval)

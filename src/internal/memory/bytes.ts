@@ -28,8 +28,9 @@ export const isBytes = (u: unknown): u is Uint8Array =>
 /**
  * A copy of `bytes` from `start` to `end` that nothing else will ever write to.
  *
- * Sizes between V8's own limit and a page are cut from a shared block, since an ArrayBuffer of one's own costs more than the copy. No two
- * share a byte, and a block cannot be transferred to another thread, which would take the others' bytes along.
+ * Sizes between V8's own limit and a page are cut from a shared block, since an ArrayBuffer of one's own costs more
+ * than the copy. No two share a byte, and a block cannot be transferred to another thread, which would take the others'
+ * bytes along.
  */
 export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Array => {
   const length = end - start
@@ -57,8 +58,8 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
 }
 
 /**
- * The bytes from `start` to `end` as an array of the receiver's own: a view where `owned` says that nothing else will write to them, else
- * a copy.
+ * The bytes from `start` to `end` as an array of the receiver's own: a view where `owned` says that nothing else will
+ * write to them, else a copy.
  */
 export const ownBytes = (bytes: Uint8Array, start: number, end: number, owned: boolean): Uint8Array =>
   owned ? new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start) : ownCopy(bytes, start, end)

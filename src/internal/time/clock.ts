@@ -20,7 +20,10 @@ const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 export const nowMillis = (clock: Clock.Clock): number =>
   clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** Ticks of 10 µs, modulo 2^31: small integers, since a number with a fraction in each call's record costs an allocation. */
+/**
+ * Ticks of 10 µs, modulo 2^31: small integers, since a number with a fraction in each call's record costs an
+ * allocation.
+ */
 const ticksPerMilli = 100
 const tickMask = 0x7fff_ffff
 
@@ -41,8 +44,8 @@ export const secondsBetween = (start: number, end: number): number =>
 const sharedReadings = 16
 
 /**
- * A clock that is read once for what happens together: a reading costs more than all the rest of counting a call. It is off by no more
- * than what came between {@link sharedReadings} readings, or since the last `forget`.
+ * A clock that is read once for what happens together: a reading costs more than all the rest of counting a call. It is
+ * off by no more than what came between {@link sharedReadings} readings, or since the last `forget`.
  */
 export class CoarseClock {
   private readonly clock: Clock.Clock
@@ -86,5 +89,6 @@ export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<v
   clock === live
     // Timers drop fractions and count from the start of the millisecond that is under way: either way too early.
     ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis) + 1)), polled)
-    // A duration is rounded to nanoseconds: rounded down, the sleeper would wake before the time, and sleep for nothing again and again.
+    // A duration is rounded to nanoseconds: rounded down, the sleeper would wake before the time, and sleep for nothing
+    // again and again.
     : clock.sleep(Duration.millis(Math.ceil(millis * 1e6) / 1e6))

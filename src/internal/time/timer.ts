@@ -8,8 +8,8 @@ import type * as Fiber from "effect/Fiber"
 import { nowMillis, sleepMillis } from "./clock.ts"
 
 /**
- * Wakes at the earliest moment it was armed for. There is no tick: it sleeps once, and is set again for what is then the earliest. A
- * deadline that is settled before costs nothing more than a wake-up that finds nothing to do.
+ * Wakes at the earliest moment it was armed for. There is no tick: it sleeps once, and is set again for what is then
+ * the earliest. A deadline that is settled before costs nothing more than a wake-up that finds nothing to do.
  */
 export class DeadlineTimer {
   private readonly clock: Clock.Clock
