@@ -1,5 +1,5 @@
 /**
- * Arguments as they are given, and answers as they are shown, where a method is called with bytes.
+ * Reads the arguments and prints the answers of calls that are made with bytes.
  */
 import * as Argument from "effect/cli/Argument"
 import type * as CliError from "effect/cli/CliError"
@@ -56,7 +56,7 @@ const file = (path: string) =>
     Effect.mapError((error) => unusable(`cannot read the arguments from ${path}: ${error.message}`))
   )
 
-/** What an argument says, names or stands for. */
+/** The bytes of an argument: its text, a file's (`@file`), or those of stdin (`-`). */
 export const read = (
   argument: Option.Option<string>
 ): Effect.Effect<Uint8Array, Failure, FileSystem.FileSystem | Stdio.Stdio> => {
@@ -68,8 +68,7 @@ export const read = (
 }
 
 /**
- * The arguments as bytes. Where they are in hex or Base64, so are those in a file or from stdin, in as many lines as
- * they like.
+ * Decodes the arguments. With --hex or --base64, a file and stdin are in that form, too, in any number of lines.
  */
 export const decode = (given: Uint8Array, { base64, hex }: Format): Effect.Effect<Uint8Array, Failure> => {
   if (!hex && !base64) return Effect.succeed(given)
@@ -80,7 +79,7 @@ export const decode = (given: Uint8Array, { base64, hex }: Format): Effect.Effec
     : Effect.fail(unusable(`the arguments are not ${hex ? "hex" : "Base64"}: ${decoded.failure.message}`))
 }
 
-/** An answer as it is written to stdout: as it is, or as a line. */
+/** An answer as it is written to stdout: its bytes, or one line of hex or Base64. */
 export const encode = (bytes: Uint8Array, { base64, hex }: Format): Uint8Array | string => {
   if (hex) return `${Hex.encode(bytes)}\n`
   return base64 ? `${Base64.encode(bytes)}\n` : bytes

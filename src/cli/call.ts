@@ -56,7 +56,7 @@ export const call = Command.make("call", {
   tls: Options.tls
 }).pipe(
   Command.withDescription(
-    "Calls a method once, with bytes or, with --module, with JSON. The answer goes to stdout. The exit code is 0, 1 where the call failed, or 2 where nothing was called since something is wrong with what was given"
+    "Calls a method once, with bytes or, with --module, with JSON. The answer goes to stdout. The exit code is 0; 1 if the call failed; or 2 if nothing was called, since the command's input is wrong"
   ),
   Command.withShortDescription("Call a method once"),
   Command.withExamples([
@@ -78,7 +78,9 @@ export const call = Command.make("call", {
       yield* Options.validateTls(input.tls)
       yield* Bytes.validateFormat(input)
       if (Option.isNone(input.module)) {
-        if (Option.isSome(input.export)) yield* Options.invalid("--export is an export of --module: expected that, too")
+        if (Option.isSome(input.export)) {
+          yield* Options.invalid("--export names an export of --module: expected --module, too")
+        }
         if (Option.isNone(Options.methodKey(input.method))) yield* Options.invalid(Options.notAMethod(input.method))
       } else if (input.hex || input.base64) {
         yield* Options.invalid("--hex and --base64 are for bytes: with --module, arguments and results are JSON")
@@ -107,10 +109,10 @@ export const call = Command.make("call", {
   ))
 )
 
-/** A call that is to be made, which gives what goes to stdout. */
+/** A call that gives what is to be written to stdout. */
 type Prepared = Effect.Effect<string | Uint8Array, CallError | Failure, Connection.Connection>
 
-/** With bytes. */
+/** A call with bytes. */
 const raw = Effect.fnUntraced(function*(
   method: string,
   given: Uint8Array,
@@ -124,7 +126,7 @@ const raw = Effect.fnUntraced(function*(
   )
 })
 
-/** Of a component's method. */
+/** A typed call of a component's method. */
 const typed = Effect.fnUntraced(function*(
   text: string,
   source: Component.Source,

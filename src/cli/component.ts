@@ -1,5 +1,5 @@
 /**
- * Typed calls: a component out of a module, JSON in and JSON out.
+ * Typed calls of the command: loads a component from a module, reads and prints JSON.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -27,7 +27,7 @@ export interface Source {
   readonly export: Option.Option<string>
 }
 
-/** The exports of a module. Its code is somebody else's: it may throw, and an export may be in no state to be read. */
+/** The exports of a module. Its code is a user's: it may throw, and an export may throw when it is read. */
 const load = Effect.fnUntraced(function*(
   file: string
 ): Effect.fn.Return<ReadonlyArray<readonly [name: string, value: unknown]>, Failure, Path.Path> {
@@ -41,11 +41,11 @@ const load = Effect.fnUntraced(function*(
 
 const quote = (text: string): string => JSON.stringify(text)
 
-/** What a module exports may be anything, a proxy too. */
+/** Whether an export is a component. An export may be anything, also a proxy. */
 const isComponent = (u: unknown): u is Component.Component<Rpc.Any> =>
   attempt(() => Component.isComponent(u) && isMap(u.group.requests), false)
 
-/** The components of a module, each once, by what one may have called them with before their methods. */
+/** The components of a module, each once. */
 const componentsIn = Effect.fnUntraced(function*(
   { export: chosen, module }: Source
 ): Effect.fn.Return<ReadonlyArray<Component.Component<Rpc.Any>>, Failure, Path.Path> {
@@ -63,8 +63,7 @@ const componentsIn = Effect.fnUntraced(function*(
 })
 
 /**
- * The method that a text names, `component.method`; the method alone will do where the component was chosen by its
- * export.
+ * The method that a text names: `component.method`, or only the method if --export has chosen the component.
  */
 export const find = Effect.fnUntraced(function*(
   text: string,
@@ -90,10 +89,10 @@ export const find = Effect.fnUntraced(function*(
   return method
 })
 
-// What a schema needs beside the value, nobody can give it here: a defect says so.
+// A schema that needs services has none here: a defect says so.
 const jsonOf = (schema: Schema.Top) => Schema.toCodecJson(schema as Schema.Codec<unknown, unknown>)
 
-/** The payload that a JSON text stands for. No text is the payload of a method without one. */
+/** The payload in a JSON text. A method without payload takes no text. */
 export const payload = Effect.fnUntraced(function*(
   { component, rpc }: Method,
   text: string
@@ -103,7 +102,7 @@ export const payload = Effect.fnUntraced(function*(
     try: (): unknown => JSON.parse(text),
     catch: (error) => unusable(`${where} are not JSON: ${problemOf(error)}`)
   })
-  // Mistyped names of optional fields are to be noticed.
+  // A mistyped name of an optional field must be an error.
   return yield* Effect.mapError(
     Schema.decodeUnknownEffect(jsonOf(rpc.payloadSchema), { errors: "all", onExcessProperty: "error" })(value),
     (error) => unusable(`${where} are not what its schema says: ${problemOf(error)}`)
@@ -115,9 +114,9 @@ export const call = Effect.fnUntraced(function*(
   { component, rpc }: Method,
   payload: unknown
 ): Effect.fn.Return<string, Failure, Connection> {
-  // In JSON, since what has no such form could not have been given here either.
+  // In JSON: values without a JSON form could not be given here either.
   const client = yield* Component.client(component, { format: "json", disableTracing: true })
-  // A function for each method, which takes and gives what its schemas say.
+  // It has a function for each method, with the types of the method's schemas.
   const methods = client as unknown as Record<string, (payload: unknown) => Effect.Effect<unknown, unknown>>
   const method = methods[rpc._tag]
   if (method === undefined) return yield* Effect.die(new Error(`a client without the method ${rpc._tag}`))
@@ -125,7 +124,7 @@ export const call = Effect.fnUntraced(function*(
   return json(yield* Effect.orDie(Schema.encodeUnknownEffect(jsonOf(rpc.successSchema))(result)))
 })
 
-/** An error of the call, or one of the method's own: its tag, and what it is in JSON. */
+/** Prints an error of the call, or of the method: its tag and its JSON. */
 const failureOf = (rpc: Rpc.AnyWithProps, error: unknown): Effect.Effect<Failure> => {
   if (isCallError(error)) return Effect.succeed(failed(describe(error)))
   const schema = Schema.Union([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])

@@ -1,7 +1,7 @@
-/** What the command ends with, beside 0; what is interrupted ends with 130. */
+/** The exit codes of the command beside 0. A command that is interrupted ends with 130. */
 export const exitCodes = {
   /** The call failed, or the resolver did. */
   failed: 1,
-  /** Nothing was called, since something is wrong with what the command was given. */
+  /** Nothing was called, since the command's input is wrong. */
   usage: 2
 } as const

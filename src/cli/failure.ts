@@ -1,5 +1,5 @@
 /**
- * How the command ends where it does not succeed: one line for people, and an exit code for scripts.
+ * Failures of the command: one line for people, and an exit code for scripts.
  */
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
@@ -16,13 +16,13 @@ export class Failure extends Schema.TaggedError<Failure>("effect-call/cli/Failur
   override readonly [Runtime.errorReported] = false
 }
 
-/** Something is wrong with what the command was given. */
+/** The command's input is wrong. */
 export const unusable = (message: string): Failure => new Failure({ message, exitCode: exitCodes.usage })
 
-/** It was tried, and failed. */
+/** The command was carried out, and failed. */
 export const failed = (message: string): Failure => new Failure({ message, exitCode: exitCodes.failed })
 
-/** An error in one line: its tag, what it says, and what it knows beside that. */
+/** An error in one line: its tag, its message, and its other fields. */
 export const describe = (error: CallError | ResolverError): string => {
   switch (error._tag) {
     case "CommunicationError": {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `effect-call`. All of it but this file needs `@effect/platform-node`, which is an optional peer of the
- * package: libraries and servers do without it. So it is loaded from here, and said by name where it is missing.
+ * The command `effect-call`. Except for this file it needs `@effect/platform-node`, which is an optional peer of the
+ * package: libraries and servers do not need it. So this file loads the rest, and names the package if it is missing.
  */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -15,8 +15,7 @@ const message =
   "effect-call: the package @effect/platform-node is missing, which the command needs beside effect. Install it with `npm install @effect/platform-node`, "
   + "or run the command with `npx -p effect-call -p @effect/platform-node effect-call`."
 
-// Another error than that is a bug: as a rejection that nobody handles it is shown with its stack, and ends the process
-// with 1.
+// Any other error is a bug: an unhandled rejection is shown with its stack, and ends the process with 1.
 void Effect.runPromise(
   Effect.tryPromise({ try: () => import("./program.ts"), catch: (error) => error }).pipe(
     Effect.map(({ run }) => run()),

@@ -1,5 +1,5 @@
 /**
- * What several commands are given: a resolver, certificates, a method, durations.
+ * The options that several commands share: a resolver, certificates, a method, durations.
  */
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
@@ -15,7 +15,7 @@ import * as MethodKey from "../MethodKey.ts"
 import * as Resolver from "../Resolver.ts"
 import { describe, failed, type Failure, unusable } from "./failure.ts"
 
-/** The text of a resolver. */
+/** The argument that names a resolver. */
 export const resolver = Argument.String("resolver").pipe(
   Argument.withDescription(
     "Where the servers are, such as tcp://a:7000,b:7000, unix:///run/a.sock, dns://cart.internal:7000, dns+srv://_rpc._tcp.cart.internal or unixdir:///run/cart"
@@ -25,7 +25,9 @@ export const resolver = Argument.String("resolver").pipe(
 /** The options of mutual TLS, which go together. */
 export const tls = {
   ca: Flag.File("ca", { mustExist: true }).pipe(
-    Flag.withDescription("PEM file of who has signed the servers' certificates (default: whom Node trusts)"),
+    Flag.withDescription(
+      "PEM file of the authority that signed the servers' certificates (default: those that Node trusts)"
+    ),
     Flag.optional
   ),
   cert: Flag.File("cert", { mustExist: true }).pipe(
@@ -42,7 +44,7 @@ export const tls = {
   )
 }
 
-/** What {@link tls} gives. */
+/** The values of {@link tls}. */
 export interface Tls {
   readonly ca: Option.Option<string>
   readonly cert: Option.Option<string>
@@ -50,11 +52,11 @@ export interface Tls {
   readonly servername: Option.Option<string>
 }
 
-/** Flags that make no sense together. */
+/** Refuses a combination of flags. */
 export const invalid = (message: string): Effect.Effect<never, CliError.CliError> =>
   Effect.fail(new CliError.ValidationError({ message }))
 
-/** Refuses half a certificate. */
+/** Refuses a certificate without its key, and a key without its certificate. */
 export const validateTls = ({ ca, cert, key, servername }: Tls): Effect.Effect<void, CliError.CliError> => {
   if (Option.isSome(cert) !== Option.isSome(key)) return invalid("--cert and --key go together: expected both or none")
   return Option.isNone(cert) && (Option.isSome(ca) || Option.isSome(servername))
@@ -63,8 +65,8 @@ export const validateTls = ({ ca, cert, key, servername }: Tls): Effect.Effect<v
 }
 
 /**
- * The resolver that a text names, with the certificates around its endpoints. They are read at each dial, for those
- * that are renewed.
+ * The resolver that a text names, with certificates around its endpoints. They are read at each dial, since they may be
+ * renewed.
  */
 export const open = Effect.fnUntraced(function*(
   text: string,
@@ -100,7 +102,7 @@ const units: Readonly<Record<string, (amount: number) => Duration.Duration>> = {
 const parseDuration = (text: string): Option.Option<Duration.Duration> => {
   const [, amount, unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? []
   const short = units[unit]?.(Number(amount))
-  // What is no text of a duration is refused by it.
+  // It refuses a text that is no duration.
   const duration = short ?? Option.getOrUndefined(Duration.fromInput(text as Duration.Input))
   return duration !== undefined && Duration.isGreaterThan(duration, Duration.zero)
     ? Option.some(duration)
@@ -121,8 +123,8 @@ export const timeout = duration("timeout").pipe(
 )
 
 /**
- * The key of `component.method`. Where the dot is makes no difference on the wire; names of components have dots, those
- * of methods hardly.
+ * The key of `component.method`. The last dot separates them: names of components often have dots, names of methods
+ * hardly ever. On the wire the place of the dot makes no difference.
  */
 export const methodKey = (text: string): Option.Option<MethodKey.MethodKey> => {
   const dot = text.lastIndexOf(".")
@@ -135,7 +137,8 @@ export const notAMethod = (text: string): string =>
   `${JSON.stringify(text)} does not name a method: expected "component.method", such as example/Cart.get`
 
 /**
- * Without the warnings of a Connection, whose state or errors are shown; with all that was asked for by `--log-level`.
+ * Runs without the warnings of a Connection: the command shows its state and errors itself. `--log-level` brings them
+ * back.
  */
 export const withoutWarnings = <A, E, R>(
   self: Effect.Effect<A, E, R>

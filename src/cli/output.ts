@@ -1,5 +1,5 @@
 /**
- * What the command writes to stdout, and how it logs to stderr.
+ * Writes to stdout, and logs to stderr.
  */
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
@@ -9,8 +9,7 @@ import { failed, type Failure } from "./failure.ts"
 import { printable } from "./text.ts"
 
 /**
- * What it means that stdout could not be written to: nobody reads it any more, as with `| head`, or a disk is full,
- * say.
+ * Handles an error of stdout. A closed pipe (`| head`) is no failure; others are, such as a full disk.
  */
 export const unwritten = (error: Error): Effect.Effect<void, Failure> =>
   "code" in error && error.code === "EPIPE"
@@ -20,7 +19,7 @@ export const unwritten = (error: Error): Effect.Effect<void, Failure> =>
 /** Writes some bytes, or a text, as it is. */
 export const write = (output: string | Uint8Array): Effect.Effect<void, Failure, Stdio.Stdio> =>
   Stdio.Stdio.use((stdio) => Stream.run(Stream.succeed(output), stdio.stdout())).pipe(
-    // The cause says more than that it was stdout.
+    // The cause says more than this error, which only names stdout.
     Effect.catch((error) => unwritten(error.cause instanceof Error ? error.cause : error))
   )
 
@@ -28,5 +27,5 @@ export const write = (output: string | Uint8Array): Effect.Effect<void, Failure,
 export const writeLines = (...lines: ReadonlyArray<string>): Effect.Effect<void, Failure, Stdio.Stdio> =>
   write(lines.map((line) => `${line}\n`).join(""))
 
-/** Writes each log as one line to stderr: messages and causes tell what others have said. */
+/** Writes each log as one line to stderr. Messages and causes hold texts of peers, so they are made printable. */
 export const logger: Logger.Logger<unknown, void> = Logger.withConsoleError(Logger.map(Logger.formatLogFmt, printable))

@@ -1,5 +1,5 @@
 /**
- * How the command runs on Node.
+ * Runs the command on Node: its layers, its exit code, its end.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -30,7 +30,7 @@ const version = (): string => {
 }
 
 /**
- * Whoever reads stdout wants answers: where a command was given wrongly, its help goes to stderr with what is wrong.
+ * Only answers go to stdout. If a command is used wrongly, its help goes to stderr together with the error.
  */
 const presenter = CliOutput.layerPresenter({
   present: (event) =>
@@ -50,14 +50,14 @@ const services = Layer.mergeAll(
   Logger.layer([logger])
 )
 
-/** Ends when stdout can be written to no more. */
+/** Ends when stdout can no longer be written to. */
 const unread = Effect.callback<void, Failure>((resume) => {
   const onError = (error: Error) => resume(unwritten(error))
   process.stdout.on("error", onError)
   return Effect.sync(() => process.stdout.off("error", onError))
 })
 
-/** What nothing has told of yet is a bug. It is shown from here, since what `runMain` logs goes to stdout. */
+/** A failure that was not shown yet is a bug. It is shown from here, since `runMain` logs to stdout. */
 const report = (cause: Cause.Cause<unknown>) =>
   Cause.hasInterruptsOnly(cause) || !attempt(() => Runtime.getErrorReported(Cause.squash(cause)), true)
     ? Effect.void
@@ -66,7 +66,9 @@ const report = (cause: Cause.Cause<unknown>) =>
 const isWrongInvocation = (error: unknown): boolean =>
   attempt(() => CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0, false)
 
-/** Ends the process, once all is written: what a user's module has left open would else keep it. */
+/**
+ * Ends the process when all output is written. Otherwise a resource that a user's module left open would keep it alive.
+ */
 const end = (): void => {
   process.stdout.on("error", constVoid).write("", () => process.exit())
 }

@@ -17,7 +17,7 @@ import * as Options from "./options.ts"
 import { writeLines } from "./output.ts"
 import * as Text from "./text.ts"
 
-/** What is shown of an endpoint. */
+/** The fields of an endpoint that are shown. */
 interface Listed {
   readonly address: string
   readonly weight: number
@@ -25,7 +25,7 @@ interface Listed {
   readonly priority: number
 }
 
-/** All that is shown of what a resolver has answered. */
+/** What is shown of one resolution. */
 interface Listing {
   readonly endpoints: ReadonlyArray<Listed>
   readonly problem: string | undefined
@@ -47,7 +47,7 @@ const noTls: Options.Tls = { ca: Option.none(), cert: Option.none(), key: Option
 export const resolve = Command.make("resolve", {
   resolver: Options.resolver,
   watch: Flag.Boolean("watch").pipe(
-    Flag.withDescription("Go on, and print what changes, until interrupted or nothing can change"),
+    Flag.withDescription("Watch, and print what changes, until interrupted or until nothing can change"),
     Flag.withDefault(false)
   ),
   json: Flag.Boolean("json").pipe(
@@ -59,7 +59,7 @@ export const resolve = Command.make("resolve", {
   Command.withShortDescription("Print the endpoints of a resolver"),
   Command.withExamples([
     { command: "effect-call resolve dns+srv://_rpc._tcp.cart.internal" },
-    { command: "effect-call resolve unixdir:///run/cart --watch", description: "And every change from then on" }
+    { command: "effect-call resolve unixdir:///run/cart --watch", description: "Prints every change from then on, too" }
   ]),
   Command.withHandler(Effect.fnUntraced(
     function*(input) {
@@ -97,7 +97,7 @@ const columns: ReadonlyArray<Text.Column> = [
   { title: "ZONE" }
 ]
 
-/** What there is to say of a listing, so that it takes one line. */
+/** The line for a resolution without endpoints. */
 const none = ({ problem }: Listing): string =>
   problem === undefined ? "no endpoints" : `no endpoints: ${Text.printable(problem)}`
 
@@ -118,7 +118,7 @@ const printJson = Effect.fnUntraced(function*({ endpoints, problem }: Listing) {
 })
 
 /**
- * A line for each endpoint that came (`+`), went (`-`) or has other attributes (`~`), and for another problem (`!`).
+ * A line for each endpoint that came (`+`), went (`-`) or changed its attributes (`~`), and for a new problem (`!`).
  */
 const printChanges = Effect.fnUntraced(function*(before: Listing, after: Listing) {
   const time = yield* now

@@ -1,10 +1,10 @@
 /**
- * What `watch` shows of a Connection: pure, from what is known to lines.
+ * The table that `watch` shows: pure functions from the state of a Connection to lines.
  */
 import type { ConnectionState, EndpointState } from "../Connection.ts"
 import * as Text from "./text.ts"
 
-/** How many calls an endpoint has got, and how many of them in a second of late. */
+/** The calls that an endpoint has got: in total, and per second of late. */
 export interface Calls {
   readonly count: number
   readonly perSecond: number
@@ -19,22 +19,22 @@ export interface Made {
   readonly byEndpoint: ReadonlyMap<string, Calls>
 }
 
-/** What there is to show. */
+/** What the table shows. */
 export interface Snapshot {
   /** The text of the resolver. */
   readonly source: string
   /** ISO 8601. */
   readonly time: string
   readonly endpoints: ConnectionState["endpoints"]
-  /** Why the resolver failed the last time; undefined where it did not. */
+  /** Why the resolver's last answer failed; undefined if it did not. */
   readonly resolverFailure: string | undefined
-  /** Why there are no endpoints, or fewer than there should be, as the resolver says. */
+  /** Why there are no endpoints, or fewer than expected, as the resolver says. */
   readonly resolverProblem: string | undefined
-  /** Undefined where no calls are made. */
+  /** Undefined if no calls are made. */
   readonly calls: Made | undefined
 }
 
-/** In columns and rows of a terminal. */
+/** The size in columns and rows of a terminal. */
 export interface Size {
   readonly columns: number
   readonly rows: number
@@ -44,7 +44,7 @@ const noCalls: Calls = { count: 0, perSecond: 0 }
 
 const callsOf = ({ byEndpoint }: Made, { address }: EndpointState): Calls => byEndpoint.get(address) ?? noCalls
 
-/** One line of JSON, the same for people who use `jq` and for the tests of others. */
+/** One line of JSON, for `jq` and other programs. */
 export const jsonOf = ({ calls, endpoints, resolverFailure, resolverProblem, time }: Snapshot): string =>
   Text.json({
     time,
@@ -66,7 +66,7 @@ export const jsonOf = ({ calls, endpoints, resolverFailure, resolverProblem, tim
     })
   })
 
-/** The state, and what keeps calls away from it. */
+/** The state of an endpoint, and why it gets no calls. */
 const stateOf = ({ inBackoff, isEjected, isServing, state }: EndpointState): string =>
   [
     state,
@@ -97,7 +97,7 @@ const columnsOf = (calls: Made | undefined): ReadonlyArray<ShownColumn> => [
   { title: "LAST FAILURE", of: ({ lastFailure = "" }) => lastFailure }
 ]
 
-/** The table as lines; where it is to fit a terminal, no wider and no more than that has room for. */
+/** The table as lines. If a terminal's size is given, they fit into it. */
 export const linesOf = (snapshot: Snapshot, size?: Size): ReadonlyArray<string> => {
   const { calls, endpoints, resolverFailure, resolverProblem, source, time } = snapshot
   const columns = columnsOf(calls)

@@ -1,6 +1,6 @@
 /**
- * Texts for a terminal: what comes from peers, name servers and directories must neither move the cursor nor take more
- * lines than its own.
+ * Texts for a terminal: a text from a peer, a name server or a directory must not move the cursor, nor take more than
+ * its own line.
  */
 
 const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
@@ -11,15 +11,15 @@ const hex = (character: string, digits: number): string =>
   (character.codePointAt(0) ?? 0).toString(16).padStart(digits, "0")
 
 /**
- * A text as one line, with its control characters spelled out: `\n`, `\u{1b}`. Those that only change how others are
- * read are among them.
+ * A text as one line, with its control characters spelled out: `\n`, `\u{1b}`. So are characters that only change how
+ * others are displayed.
  */
 export const printable = (text: string): string =>
   text.replaceAll(unprintable, (character) => names.get(character) ?? `\\u{${hex(character, 2)}}`)
 
-/** A value as JSON in one line, which a terminal can be shown, too. */
+/** A value as one line of JSON that is safe for a terminal. */
 export const json = (value: unknown): string =>
-  // What is undefined has no JSON.
+  // `undefined` has no JSON form.
   (JSON.stringify(value) ?? "null").replaceAll(
     unprintable,
     (character) => Array.from({ length: character.length }, (_, i) => `\\u${unit(character, i)}`).join("")
@@ -27,8 +27,7 @@ export const json = (value: unknown): string =>
 
 const unit = (character: string, index: number): string => character.charCodeAt(index).toString(16).padStart(4, "0")
 
-// Close enough: what a terminal makes of a character depends on the terminal. It is better to cut a line too early than
-// to have it wrapped.
+// An estimate, since terminals differ: it is better to cut a line too early than to have it wrapped.
 const wide =
   /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Extended_Pictographic}\u3000-\u303e\uff01-\uff60]/u
 const mark = /\p{M}/u
@@ -62,13 +61,13 @@ export const clip = (text: string, columns: number): string => {
 /** A column of a table. */
 export interface Column {
   readonly title: string
-  /** Numbers stand at the right. */
+  /** Whether its cells are aligned to the right, as numbers are. */
   readonly right?: boolean
-  /** How wide it is at least, so that it keeps its place while its cells change. */
+  /** Its least width, so that it stays in place while its cells change. */
   readonly min?: number
 }
 
-/** A table in lines, the first of which are the titles. Cells are made printable. */
+/** A table as lines; the first holds the titles. Cells are made printable. */
 export const grid = (
   columns: ReadonlyArray<Column>,
   rows: ReadonlyArray<ReadonlyArray<string>>

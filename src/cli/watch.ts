@@ -32,26 +32,26 @@ export const watch = Command.make("watch", {
   ),
   health: Flag.String("health").pipe(
     Flag.withMetavar("component"),
-    Flag.withDescription("The component whose health servers are asked for, or an empty text for servers as a whole"),
+    Flag.withDescription("The component whose health is asked of servers, or an empty text for a server as a whole"),
     Flag.optional
   ),
   call: Flag.String("call").pipe(
     Flag.withMetavar("component.method"),
-    Flag.withDescription("Calls a method with bytes, so that there are rates and latencies"),
+    Flag.withDescription("Calls a method with bytes, so that the table has rates and latencies"),
     Flag.optional
   ),
   args: Bytes.argumentsFlag,
   hex: Bytes.hex,
   base64: Bytes.base64,
   every: Options.duration("every").pipe(
-    Flag.withDescription("How long after each other --call begins its calls (default: 1s)"),
+    Flag.withDescription("The interval between the starts of two calls of --call (default: 1s)"),
     Flag.withDefault(Duration.seconds(1))
   ),
   timeout: Options.timeout,
   tls: Options.tls
 }).pipe(
   Command.withDescription(
-    "Connects to all endpoints of a resolver and shows their states as they change, until it is interrupted: as a live table in a terminal, and else one table after the other"
+    "Connects to all endpoints of a resolver and shows their states as they change, until it is interrupted. In a terminal it is a live table, otherwise one table after the other"
   ),
   Command.withShortDescription("Show the endpoints of a resolver live"),
   Command.withExamples([
@@ -95,7 +95,7 @@ export const watch = Command.make("watch", {
         if (key !== undefined) yield* Effect.forkScoped(counter.calling(connection, key, args, input))
         const now = Effect.andThen(counter.measure, connection.state)
         const ticks = key !== undefined || inPlace ? Stream.fromSchedule(Schedule.spaced(tick)) : Stream.empty
-        // The first is what the Connection begins with, too.
+        // The first resolution is the one that the Connection begins with.
         const troubles = Stream.drop(Stream.changesWith(SubscriptionRef.changes(trouble), isSame), 1)
         yield* Stream.merge(
           connection.changes,
@@ -115,16 +115,16 @@ export const watch = Command.make("watch", {
           }))
         )
       }).pipe(Effect.scoped)
-      // A log would tear the table apart, that of a resolver's, too.
+      // A log line would break the table, also one of a resolver.
       yield* inPlace ? Effect.provide(showing, Logger.layer([])) : Options.withoutWarnings(showing)
     })
   )
 )
 
-/** Calls and their latencies change without being told of: so often they are looked at. */
+/** The interval at which calls and latencies are read: nothing reports their changes. */
 const tick = Duration.seconds(1)
 
-/** Why a resolver failed, if it did the last time, and what it has said of its endpoints before that. */
+/** Why the resolver's last answer failed, if it did, and the problem that it named last. */
 interface Trouble {
   readonly failure: string | undefined
   readonly problem: string | undefined
@@ -134,7 +134,7 @@ const none: Trouble = { failure: undefined, problem: undefined }
 
 const isSame = (one: Trouble, other: Trouble): boolean => one.failure === other.failure && one.problem === other.problem
 
-/** A resolver, and what is wrong with it. */
+/** A resolver together with its current trouble. */
 const observed = Effect.fnUntraced(function*(resolver: Resolver.Resolver) {
   const trouble = yield* SubscriptionRef.make<Trouble>(none)
   const noted: Resolver.Resolver = {
@@ -155,7 +155,7 @@ interface Every {
   readonly timeout: Duration.Duration
 }
 
-/** Makes the calls, and counts which endpoint gets them. */
+/** Makes the calls, and counts them by endpoint. */
 export const makeCounter = Effect.gen(function*() {
   const inner = yield* Balancer.roundRobin
   const clock = yield* Clock.Clock
@@ -176,7 +176,7 @@ export const makeCounter = Effect.gen(function*() {
       )
   }
 
-  /** What each has got since the last time. */
+  /** The calls of each endpoint since the last look. */
   const measure = Effect.sync(() => {
     const now = clock.currentTimeMillisUnsafe()
     const seconds = (now - measuredAt) / 1000
@@ -199,7 +199,7 @@ export const makeCounter = Effect.gen(function*() {
           lastError = describe(error)
         }
       }),
-      // A call that takes longer than that keeps no other waiting.
+      // A call that takes longer than the interval does not delay the next.
       Effect.forkChild,
       Effect.repeat(Schedule.fixed(every))
     )
@@ -209,7 +209,7 @@ export const makeCounter = Effect.gen(function*() {
     for (const address of counts.keys()) {
       if (present.has(address)) continue
       counts.delete(address)
-      // One that soon comes back begins at 0.
+      // An endpoint that comes back begins at 0.
       measured.delete(address)
     }
     const byEndpoint = new Map(
@@ -228,15 +228,15 @@ const clearLine = "\x1b[K"
 const clearBelow = "\x1b[J"
 
 /**
- * Draws over what was drawn before, on the terminal's second screen: whatever its size becomes, nothing is left behind.
- * With the Scope, the cursor and the first screen come back, and the last table goes there.
+ * Draws each table over the last, on the terminal's second screen: if its size changes, nothing old stays visible. At
+ * the end of the Scope the cursor and the first screen come back, and the last table is printed there.
  */
 const redrawn = Effect.gen(function*() {
   const terminal = yield* Terminal.Terminal
   let last: Table.Snapshot | undefined
   const sizeNow = Effect.map(
     Effect.all({ columns: terminal.columns, rows: terminal.rows }),
-    // A terminal that does not tell has no size.
+    // A terminal that does not tell its size.
     ({ columns, rows }): Table.Size => ({ columns: columns || 80, rows: rows || 24 })
   )
   const display = (text: string) => Effect.ignore(terminal.display(text))

@@ -1,8 +1,8 @@
 /**
- * The failures of several endpoints as one text.
+ * Writes the failures of several endpoints as one text, for error messages.
  */
 
-/** So many are named: who reads of a thousand endpoints reads no more. */
+/** At most so many failures are named: a text about a thousand endpoints would not be read. */
 const mostNamed = 20
 
 export const listFailures = (

@@ -1,6 +1,5 @@
 /**
- * What the options of clients and servers have in common: how they are checked, and the defaults of those that both
- * have.
+ * How the options of clients and servers are checked, and the defaults of the options that both have.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -35,7 +34,7 @@ const byteSize = (
     : invalid(name, value, `a whole number of bytes from ${min} to ${max}`)
 }
 
-/** A count of what is there at once, which has an end. */
+/** A count of things that exist at the same time: it must be finite. */
 export const wholeNumber = (name: string, value: number | undefined, otherwise: number, min: number): number => {
   if (value === undefined) return otherwise
   return Number.isSafeInteger(value) && value >= min
@@ -51,11 +50,14 @@ export const count = (name: string, value: number | undefined, otherwise: number
     : invalid(name, value, `a whole number from ${min} on, or Infinity`)
 }
 
-/** Yes or no. */
+/** A boolean. */
 export const flag = (name: string, value: boolean | undefined, otherwise: boolean): boolean =>
   value === undefined || typeof value === "boolean" ? value ?? otherwise : invalid(name, value, "true or false")
 
-/** Checks an option that has several parts: all else that has none of them would be taken for the defaults. */
+/**
+ * Checks that an option with several fields is an object. Another value has none of the fields, and so would mean the
+ * defaults.
+ */
 export const checkParts = (name: string, value: object | false | undefined, mayBeFalse: boolean): void => {
   if (value === undefined || (mayBeFalse && value === false)) return
   if (typeof value !== "object" || value === null) {
@@ -72,7 +74,7 @@ export const duration = (
 ): Duration.Duration => {
   const input = value ?? otherwise
   const parsed = attempt(() => Duration.fromInput(input), Option.none())
-  // NaN would be taken for a duration of nothing.
+  // Effect reads NaN as a duration of zero.
   return parsed._tag === "Some" && !Number.isNaN(input) && Duration.toMillis(parsed.value) >= 0
     ? parsed.value
     : invalid(name, input, expected)
@@ -89,11 +91,11 @@ export const positiveDuration = (
   return Duration.isZero(parsed) ? invalid(name, value, expected) : parsed
 }
 
-/** The same, in milliseconds. */
+/** A duration of more than zero, in milliseconds. It may be Infinity. */
 export const positiveMillis = (name: string, value: Duration.Input | undefined, otherwise: Duration.Input): number =>
   Duration.toMillis(positiveDuration(name, value, otherwise))
 
-/** When a silent peer is asked whether it is there; undefined where it never is. */
+/** When a silent peer is asked whether it is still there; undefined if it is never asked. */
 const keepAlive = (
   options:
     | { readonly interval?: Duration.Input | undefined; readonly timeout?: Duration.Input | undefined }
@@ -107,7 +109,7 @@ const keepAlive = (
   }
 }
 
-/** The options that client and server share: what a connection takes. */
+/** The options that client and server share: the limits of a connection. */
 export const connectionOptions = (
   options: {
     readonly writeFlattenLimit?: number | undefined
@@ -124,7 +126,7 @@ export const connectionOptions = (
     0,
     maxMessageSize
   ),
-  // Below this not even an error fits.
+  // A smaller message has no room for an error.
   maxMessageSize: byteSize("maxMessageSize", options?.maxMessageSize, defaultMaxMessageSize, 1024, maxMessageSize),
   maxUnsentBytes: byteSize(
     "maxUnsentBytes",

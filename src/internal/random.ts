@@ -1,12 +1,11 @@
 /**
- * Numbers at random for what must go on whatever the application's `Random` does: waits between tries.
+ * Random numbers for waits between attempts. They must work even if the application's `Random` does not.
  */
 import type * as Random from "effect/Random"
 import { attempt } from "./userError.ts"
 
 /**
- * A number from 0 to 1, exclusive; the one in the middle where a `Random` of a user's own throws, or gives something
- * else.
+ * A number from 0 to 1, exclusive. It is 0.5 if a user's own `Random` throws or gives another value.
  */
 export const uniform = (random: typeof Random.Random.Service): number => {
   const drawn = attempt(() => random.nextDoubleUnsafe(), Number.NaN)

@@ -1,20 +1,21 @@
 /**
- * What can be said of an error that a user's code threw or failed with.
+ * Reads the errors that a user's code throws or fails with: their text, their type, their causes.
  *
  * Such a value may be anything: a text, an object whose getters throw, a revoked proxy, an error whose name is a
- * number. Everything here is total, and its texts are of bounded length. No other module looks into a user's error.
+ * number. Nothing here throws unless it says so, and all texts have a bounded length. No other module looks into a
+ * user's error.
  */
 import * as Cause from "effect/Cause"
 import { format } from "effect/Formatter"
 import { isProxy } from "node:util/types"
 
-/** Longer texts are cut, so that an answer stays far below the largest message even where every character is quoted. */
+/** Longer texts are cut: an answer must stay far below the largest message, even if every character is quoted. */
 const maxTextLength = 65_536
 
-/** Longer types are cut, with a mark at the end: they are labels of metrics and attributes of spans. */
+/** Longer types are cut and get a mark at the end: they are labels of metrics and attributes of spans. */
 const maxTypeLength = 128
 
-/** No more errors than this are followed along the causes of one. */
+/** At most so many errors are followed along the causes of one error. */
 const maxLinks = 32
 
 /** The text of an error that throws when it is read. */
@@ -23,7 +24,7 @@ export const unreadableText = "an error whose message could not be read"
 /** The type of an error that has neither a tag nor a name. */
 const untyped = "failure"
 
-/** Reads something of a user's value: getters and proxies of theirs run in `evaluate`, and may throw. */
+/** Reads from a user's value: its getters and proxies run in `evaluate`, and may throw. */
 export const attempt = <A>(evaluate: () => A, otherwise: A): A => {
   try {
     return evaluate()
@@ -37,10 +38,10 @@ export const attempt = <A>(evaluate: () => A, otherwise: A): A => {
  */
 const isError = (u: unknown): u is Error => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]"
 
-/** What an error says. */
+/** The message of an error. */
 export const textOf = (error: unknown): string => ownTextOf(error) || "an error without a message"
 
-/** What an error says, or an empty text where it says nothing: an error chain tells a peer that, too. */
+/** The message of an error, or an empty text if it has none: an error chain carries an empty message, too. */
 export const ownTextOf = (error: unknown): string =>
   clip(attempt(() => {
     if (typeof error === "string") return error
@@ -49,7 +50,7 @@ export const ownTextOf = (error: unknown): string =>
 
 /** An error class with fields and no message of its own (`Data.TaggedError`) is known by its name. */
 const messageOf = (error: Error): string => {
-  // Whatever the types say, anything can be assigned to both.
+  // The types may be wrong: any value can be assigned to both fields.
   const message: unknown = error.message
   const text = typeof message === "string" ? message : format(message)
   if (text !== "") return text
@@ -57,7 +58,7 @@ const messageOf = (error: Error): string => {
   return typeof name === "string" && name !== "Error" ? name : ""
 }
 
-/** The kind of an error, for `error.type`: its tag or, where it has none, its name. */
+/** The type of an error, for `error.type`: its tag or, if it has none, its name. */
 export const typeOf = (error: unknown): string => {
   if (typeof error !== "object" || error === null) return untyped
   const tag = attempt((): unknown => "_tag" in error ? error._tag : undefined, undefined)
@@ -68,14 +69,15 @@ export const typeOf = (error: unknown): string => {
 
 const isType = (u: unknown): u is string => typeof u === "string" && u !== ""
 
-/** What an error says is its cause; undefined where there is none. */
+/** The cause that an error names; undefined if it names none. */
 export const causeOf = (error: unknown): unknown => attempt(() => isError(error) ? error.cause : undefined, undefined)
 
-/** What `node:net` and `node:tls` say where the peer has ended a connection without a word. */
+/** The codes that `node:net` and `node:tls` give when the peer has closed a connection without a reason. */
 const resets: ReadonlySet<unknown> = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED"])
 
 /**
- * Whether an error says that the peer has reset the connection: it itself, what caused it, or one of several attempts.
+ * Whether an error says that the peer has reset the connection: the error itself, a cause of it, or one of its
+ * attempts.
  */
 export const isReset = (error: unknown): boolean =>
   attempt(() => {
@@ -89,13 +91,13 @@ export const isReset = (error: unknown): boolean =>
     return false
   }, false)
 
-/** Whether an error is one of a class. Of a proxy, the check itself may throw. */
+/** Whether an error is an instance of a class. It does not throw: the check of a proxy may. */
 export const isInstance = <A>(error: unknown, of: abstract new(...args: never) => A): error is A =>
   attempt(() => error instanceof of, false)
 
 /**
- * A cause that loggers and tracers can read: the same one, unless an error in it throws when it is read. Such an error
- * is replaced with one that says what is known of it.
+ * A cause that loggers and tracers can read. It is the same cause, unless an error in it throws when it is read: that
+ * error is replaced with one that says what is known of it.
  */
 export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
   cause.reasons.every((reason) => Cause.isInterruptReason(reason) || isReadable(errorOf(reason)))
@@ -106,7 +108,7 @@ export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
       return Cause.isDieReason(reason) ? Cause.makeDieReason(error) : Cause.makeFailReason(error)
     }))
 
-/** The same cause. It throws where its reasons do when they are read: those of a user's own may. */
+/** The same cause. It throws if its reasons throw when they are read: a user may have made them. */
 export const readReasons = <E>(cause: Cause.Cause<E>): Cause.Cause<E> => {
   for (const reason of cause.reasons) if (!Cause.isInterruptReason(reason)) errorOf(reason)
   return cause
@@ -123,21 +125,21 @@ const standInFor = (error: unknown, links: number): Error => {
   const standIn = new Error(textOf(error), cause === undefined ? {} : { cause: readableOrStandIn(cause, links - 1) })
   standIn.name = typeOf(error)
   const stack = attempt(() => isError(error) ? error.stack : undefined, undefined)
-  // Its own would be that of this place.
+  // The stack of this error would name this place.
   standIn.stack = typeof stack === "string" ? clip(stack) : `${standIn.name}: ${standIn.message}`
   return standIn
 }
 
 /**
- * Whether loggers and tracers can read an error. All of them read it as Effect does: along all its causes. Nearly all
- * errors are as V8 makes them. Their stacks are not made texts for that: it takes longer than all the rest.
+ * Whether loggers and tracers can read an error. They read it as Effect does: along all its causes. Nearly all errors
+ * are made by V8: their stacks are not turned into text here, since that takes longer than all the rest.
  */
 const isReadable = (error: unknown): boolean =>
   attempt(() => {
     const seen = new Set<unknown>()
     let isPlain = true
     let current = error
-    // A circle ends where it began.
+    // The causes form a circle: all of them have been read.
     while (isObject(current) && !seen.has(current)) {
       if (seen.size === maxLinks) return false
       seen.add(current)
@@ -150,14 +152,14 @@ const isReadable = (error: unknown): boolean =>
 
 const isObject = (u: unknown): u is object => (typeof u === "object" && u !== null) || typeof u === "function"
 
-/** Reads what Effect reads of an error of V8, which throws where that would. False where it is another value. */
+/** Reads what Effect reads of an error of V8, and throws if that throws. It is false if the value is no such error. */
 const readPlain = (error: object): boolean => {
   if (isProxy(error) || stackGetterOf(error) !== stackGetter) return false
   for (const key of Object.keys(error)) Reflect.get(error, key)
   return typeof Reflect.get(error, "message") === "string" && typeof Reflect.get(error, "name") === "string"
 }
 
-/** How the stack of an error is read; undefined where it is a field, and null where there is none. */
+/** The getter of an error's stack; undefined if the stack is a field, and null if there is none. */
 const stackGetterOf = (error: object): unknown => {
   const stack = Object.getOwnPropertyDescriptor(error, "stack")
   return stack === undefined ? null : Reflect.get(stack, "get")
@@ -166,10 +168,10 @@ const stackGetterOf = (error: object): unknown => {
 /** How V8 reads the stack of its own errors. Before Node 24 it is a field. */
 const stackGetter = stackGetterOf(new Error())
 
-/** The error, where it is one that can be read, or one that says what is known of it. */
+/** The error if it can be read, or else an error that says what is known of it. */
 export const readable = (error: unknown): Error =>
   isInstance(error, Error) && isReadable(error) ? error : standInFor(error, maxLinks)
 
-/** Cuts a text that is too long, between two characters. */
+/** Cuts a text that is too long. It never cuts within a character. */
 export const clip = (text: string, maxLength: number = maxTextLength): string =>
   text.length <= maxLength ? text : `${text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "")}…`

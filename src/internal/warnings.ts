@@ -1,10 +1,10 @@
 /**
- * Warnings about what peers do, which they could cause without end: what floods a server must not flood its log.
+ * Limits the warnings that peers can cause: a peer that floods a server must not flood its log.
  */
 import type * as Clock from "effect/Clock"
 import { nowMillis } from "./time/clock.ts"
 
-/** So many may come at once, and after that one in so many milliseconds. */
+/** So many warnings may come at once, and after that one in so many milliseconds. */
 const atOnce = 100
 const interval = 100
 
@@ -19,8 +19,8 @@ export class Warnings {
   }
 
   /**
-   * What a warning is to say besides, where it is to be given: how many before it were not. Undefined where it is to be
-   * left out, too.
+   * The end of the next warning's text, which says how many warnings were left out before it. Undefined if the next
+   * warning is to be left out, too.
    */
   next(): string | undefined {
     const now = nowMillis(this.clock)

@@ -6,22 +6,21 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
-// What a fiber sees where nobody has provided another clock; `Context` makes it once and keeps it.
+// The clock of a fiber that was given no other; `Context` makes it once and keeps it.
 const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 
 /**
- * The monotonic time of `clock` in milliseconds, with fractions. Only differences of two readings of one clock mean
- * anything.
+ * The monotonic time of `clock` in milliseconds, with fractions. Only the difference of two readings of the same clock
+ * has a meaning.
  *
- * It is read for every call that has a deadline, and a `bigint` there costs about as much as the rest of the call's
- * bookkeeping. So the live clock is not asked for its nanoseconds: `performance.now()` is the same monotonic time as a
- * plain number.
+ * Each call with a deadline reads it, and a `bigint` would cost about as much as the rest of the call's bookkeeping. So
+ * the live clock is not asked for its nanoseconds: `performance.now()` is the same monotonic time as a plain number.
  */
 export const nowMillis = (clock: Clock.Clock): number =>
   clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /**
- * Ticks of 10 µs, modulo 2^31: small integers, since a number with a fraction in each call's record costs an
+ * Ticks of 10 µs, modulo 2^31. They are small integers: a number with a fraction in each call's record would cost an
  * allocation.
  */
 const ticksPerMilli = 100
@@ -40,12 +39,12 @@ export const millisBetween = (start: number, end: number): number => ((end - sta
 export const secondsBetween = (start: number, end: number): number =>
   ((end - start) & tickMask) / (ticksPerMilli * 1000)
 
-/** So many readings may be of the same moment. */
+/** So many readings in a row may give the same time. */
 const sharedReadings = 16
 
 /**
- * A clock that is read once for what happens together: a reading costs more than all the rest of counting a call. It is
- * off by no more than what came between {@link sharedReadings} readings, or since the last `forget`.
+ * A clock that is read once for events that happen together: a reading costs more than all the rest of counting a call.
+ * Its error is at most the time that passed during {@link sharedReadings} readings, or since the last `forget`.
  */
 export class CoarseClock {
   private readonly clock: Clock.Clock
@@ -63,17 +62,17 @@ export class CoarseClock {
     return this.ticks = nowTicks(this.clock)
   }
 
-  /** What comes now does not happen together with what was before. */
+  /** The next event does not happen together with the last: the clock is read anew. */
   forget(): void {
     this.left = 0
   }
 }
 
 /**
- * Lets the event loop poll for input once more, in full.
+ * Waits until the event loop has polled for input once more.
  *
- * Node runs timers before it polls: after a stall, a timer can fire while the answer that it waited for is already in
- * the kernel. The first immediate runs after the poll of the turn that is under way, the second after one whole turn.
+ * Node runs timers before it polls: after a stall, a timer can fire although the answer is already in the kernel. The
+ * first immediate runs after the poll of the current turn, the second one after a whole turn.
  */
 const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
   let immediate = setImmediate(() => {
@@ -83,12 +82,12 @@ const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
 })
 
 /**
- * Sleeps on `clock` until `millis` have passed for certain, and what has come in by then has been seen.
+ * Sleeps on `clock` until at least `millis` have passed, and all input that came in by then has been read.
  */
 export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<void> =>
   clock === live
-    // Timers drop fractions and count from the start of the millisecond that is under way: either way too early.
+    // Timers drop fractions, and count from the start of the current millisecond: both are too early.
     ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis) + 1)), polled)
-    // A duration is rounded to nanoseconds: rounded down, the sleeper would wake before the time, and sleep for nothing
-    // again and again.
+    // A duration is rounded to nanoseconds: if it is rounded down, the fiber wakes too early, and sleeps again and
+    // again for nothing.
     : clock.sleep(Duration.millis(Math.ceil(millis * 1e6) / 1e6))

@@ -8,8 +8,8 @@ import type * as Fiber from "effect/Fiber"
 import { nowMillis, sleepMillis } from "./clock.ts"
 
 /**
- * Wakes at the earliest moment it was armed for. There is no tick: it sleeps once, and is set again for what is then
- * the earliest. A deadline that is settled before costs nothing more than a wake-up that finds nothing to do.
+ * Wakes at the earliest time that it was armed for. There is no tick: it sleeps once, and is armed again for the
+ * earliest deadline that is left. A call that ends before its deadline costs at most one wake-up with nothing to do.
  */
 export class DeadlineTimer {
   private readonly clock: Clock.Clock
@@ -19,14 +19,14 @@ export class DeadlineTimer {
   private fiber: Fiber.Fiber<void> | undefined = undefined
   private stopped = false
 
-  /** `expire` ends what is due at `now` and returns the earliest deadline that is left, or Infinity. */
+  /** `expire` ends the calls that are due at `now`, and returns the earliest deadline that is left, or Infinity. */
   constructor(clock: Clock.Clock, context: Context.Context<never>, expire: (now: number) => number) {
     this.clock = clock
     this.context = context
     this.expire = expire
   }
 
-  /** Makes sure that it wakes at `at`, in milliseconds of `nowMillis(clock)`, or before. */
+  /** Makes sure that it wakes at `at` (in milliseconds of `nowMillis(clock)`) or earlier. */
   arm(at: number): void {
     if (at >= this.at || this.stopped) return
     this.fiber?.interruptUnsafe()
@@ -37,12 +37,12 @@ export class DeadlineTimer {
       if (this.fiber !== fiber || exit._tag === "Failure") return
       this.fiber = undefined
       this.at = Infinity
-      // A clock may say a little less than it was asked to sleep, by rounding.
+      // By rounding, a clock may say a little less than it was asked to sleep.
       this.arm(this.expire(Math.max(at, nowMillis(this.clock))))
     })
   }
 
-  /** Stops for good, also where what `expire` has ended is what stops it. */
+  /** Stops for good, also if it is called from within `expire`. */
   stop(): void {
     this.stopped = true
     const fiber = this.fiber
