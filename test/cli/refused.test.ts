@@ -31,7 +31,7 @@ const cases: ReadonlyArray<readonly [name: string, args: ReadonlyArray<string>, 
   ["half a certificate", ["call", nobody, "a.b", "--cert", contract], /^--cert and --key go together/],
   ["a CA without a certificate", ["call", nobody, "a.b", "--ca", contract], /^--ca and --servername are for mTLS/],
   ["a CA that is not there", ["call", nobody, "a.b", "--ca", "/no/such"], /Path does not exist: \/no\/such/],
-  ["an export of no module", ["call", nobody, "a.b", "--export", "Stock"], /^--export is an export of --module/],
+  ["an export of no module", ["call", nobody, "a.b", "--export", "Stock"], /^--export names an export of --module/],
   [
     "what is not JSON",
     ["call", nobody, "test/Stock.Reserve", "{\"item\"", ...module],
