@@ -181,7 +181,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/client/pool.ts",
     from: "this.failures = 0\n    this.repeats = 0",
     to: "this.repeats = 0",
-    tests: ["test/internal/client/pool.test.ts", "test/Connection/dialing.test.ts"]
+    tests: ["test/Connection/connectionsPerEndpoint.test.ts", "test/internal/client/pool.test.ts"]
   },
   {
     name: "A lost call that may have run is made again, though its method is not idempotent",
@@ -231,7 +231,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/server/session.ts",
     from: "this.end()\n      for (const call of this.calls.values()) call.stop(\"lost\")",
     to: "this.end()",
-    tests: ["test/Server/shutdown.test.ts"]
+    tests: ["test/Server/slowReader.test.ts", "test/Server/shutdown.test.ts"]
   },
   {
     name: "A call whose deadline has passed while it waited for its turn is started all the same",
@@ -273,7 +273,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/component/server.ts",
     from: "for (const middleware of middlewares) {",
     to: "for (const middleware of middlewares.toReversed()) {",
-    tests: ["test/Component.test.ts", "test/Component/tracing.test.ts"]
+    tests: ["test/Component/contract/middleware.test.ts"]
   },
 
   // ---- resolver
