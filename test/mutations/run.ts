@@ -29,7 +29,11 @@ const resultsFile = path.join(root, "test/mutations/caught.json")
 type Suite = "test" | "deep"
 
 /** What is written of each mutation. */
-type Result = { readonly suite: Suite; readonly test: string } | "not caught"
+type Result =
+  | { readonly suite: Suite; readonly test: string }
+  | "not caught"
+  /** The deep tests were not tried. */
+  | "not caught by npm test"
 
 /** How a run of some tests has ended. */
 type Outcome =
@@ -254,7 +258,7 @@ const tryOut = async (copy: string, mutation: Mutation, suites: ReadonlyArray<Su
         if (test !== undefined) return { suite, test }
       }
     }
-    return "not caught"
+    return suites.includes("deep") ? "not caught" : "not caught by npm test"
   } finally {
     fs.copyFileSync(path.join(root, mutation.file), path.join(copy, mutation.file))
   }
@@ -286,7 +290,7 @@ const writeResults = (results: Readonly<Record<string, Result>>): void => {
 
 const describeResult = (result: Result | undefined): string => {
   if (result === undefined) return "was not tried"
-  return result === "not caught" ? "NOT CAUGHT" : `${result.suite}: ${result.test}`
+  return typeof result === "object" ? `${result.suite}: ${result.test}` : result.toUpperCase()
 }
 
 const { positionals, values } = parseArgs({
@@ -310,24 +314,23 @@ const results: Record<string, Result> = { ...before }
 const waiting = [...chosen]
 let problems = 0
 
-/** Takes over what a mutation has come to. Without the deep tests nothing is known of what only they catch. */
+/** Whether a test catches a mutation; undefined where that is not known. */
+const suiteOf = (result: Result | undefined): Suite | undefined => typeof result === "object" ? result.suite : undefined
+
+/** Takes over what a mutation has come to. Without the deep tests nothing new is known of what they catch. */
 const note = (name: string, result: Result): void => {
   const old = before[name]
-  if (
-    result === "not caught" && suites.length === 1 && old !== undefined && old !== "not caught" && old.suite === "deep"
-  ) {
-    return
-  }
+  const knowsMore = old === "not caught" || suiteOf(old) === "deep"
+  if (result === "not caught by npm test" && old !== undefined && knowsMore) return
   results[name] = result
   writeResults(results)
 }
 
 /** Whether a mutation was caught before and is not any more, or only by the deep tests. */
 const isWorse = (name: string): boolean => {
-  const old = before[name]
-  const now = results[name]
-  if (old === undefined || old === "not caught" || now === undefined) return false
-  return now === "not caught" || (old.suite === "test" && now.suite === "deep")
+  const old = suiteOf(before[name])
+  const now = suiteOf(results[name])
+  return results[name] !== undefined && old !== undefined && now !== old && now !== "test"
 }
 
 const work = async (): Promise<void> => {
@@ -352,12 +355,8 @@ log("")
 for (const { name, room } of chosen) {
   log(`${room.padEnd(11)} ${name}\n${" ".repeat(12)}${describeResult(results[name])}`)
 }
-const caught = (suite: Suite): number =>
-  chosen.filter(({ name }) => {
-    const result = results[name]
-    return result !== undefined && result !== "not caught" && result.suite === suite
-  }).length
-const missed = chosen.filter(({ name }) => results[name] === "not caught").length
+const caught = (suite: Suite): number => chosen.filter(({ name }) => suiteOf(results[name]) === suite).length
+const missed = chosen.filter(({ name }) => typeof results[name] === "string").length
 const worse = chosen.filter(({ name }) => isWorse(name))
 log("")
 log(`mutations:                       ${chosen.length}`)
