@@ -291,7 +291,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/resolver/combined.ts",
     from: "failures.delete(resolver)",
     to: "",
-    tests: ["test/Resolver/combinators.test.ts"]
+    tests: ["test/Connection/resolverProblems.test.ts", "test/Resolver/combinators.test.ts"]
   },
 
   // ---- kubernetes
@@ -391,7 +391,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/testing/wire.ts",
     from: "this.#bytesUnderway + farEnd.receiver.readableLength < windowSize",
     to: "this.#bytesUnderway < windowSize",
-    tests: ["test/internal/testing/duplexPair.test.ts"]
+    tests: ["test/internal/testing/duplexPair.test.ts", "test/Connection/keepAlive.test.ts"]
   },
   {
     name: "A fault on the in-memory network does not concern the connections that exist",
