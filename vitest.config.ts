@@ -4,16 +4,16 @@ export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
     include: ["test/**/*.test.ts"],
-    // They have a configuration of their own: `npm run test:deep`.
+    // Deep tests have their own configuration, and run with `npm run test:deep`.
     exclude: ["test/**/*.deep.test.ts"],
-    // Files share two processes: loading Effect anew for each of them takes as long as all the tests. A file that left sockets or timers
-    // behind would be found by those that count them.
+    // The test files share two processes, because loading Effect again for each file takes as long as all the tests.
+    // Some tests count sockets and timers, so they would detect a file that leaks them.
     pool: "forks",
     isolate: false,
     maxWorkers: 2,
-    // What tests break on purpose is logged as a warning.
+    // Tests cause warnings on purpose, so the output of passing tests is hidden.
     silent: "passed-only",
-    // None takes a tenth of that, but on a machine that is busy with much else.
+    // No test takes a tenth of this time, except on a busy machine.
     testTimeout: 60_000,
     coverage: { provider: "v8", include: ["src/**"] }
   }

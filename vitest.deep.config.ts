@@ -1,9 +1,9 @@
 import { defineConfig } from "vitest/config"
 import quick from "./vitest.config.ts"
 
-// What takes too long for `npm test`: tests that try each step of a program, or go on for long.
+// The tests that take too long for `npm test`: they interrupt a program at each step, or run for a long time.
 export default defineConfig({
   ...quick,
-  // Far more than any takes: that a machine has other things to do is no reason to fail.
+  // This is far more than any test takes, so that a test does not fail because the machine is busy.
   test: { ...quick.test, include: ["test/**/*.deep.test.ts"], exclude: [], testTimeout: 600_000 }
 })

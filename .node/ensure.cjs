@@ -1,6 +1,7 @@
-// Runs before every build, and so before `npm test` and `npm start`. Sees to it that `node` is the one that `npm ci` brought, and
-// fails loudly where it is still too old: `npm ci` says nothing when that optional download failed, and what an old Node says later
-// names neither. Old syntax throughout, because this file has to run on that old Node.
+// This script runs before every build, and so before `npm test` and `npm start`. It links `node` to the version that
+// `npm ci` installed, and fails with a clear message if `node` is still too old. Without it, the cause would be hard to
+// find: `npm ci` prints nothing when this optional download fails, and the later errors of an old Node do not mention
+// the version. The script uses old syntax, because it must run on an old Node.
 "use strict"
 
 var childProcess = require("child_process")
@@ -11,8 +12,8 @@ var root = path.join(__dirname, "..")
 var wanted = require(path.join(root, "package.json")).engines.node
 var windows = process.platform === "win32"
 
-// npm 10, which comes with Node 20 and 22, installs that Node but then deletes its link: it cleans up after the packages for other
-// platforms, and theirs has the same name.
+// npm 10, which comes with Node 20 and 22, installs that Node but then deletes its link: npm removes the packages for
+// other platforms, and their link has the same name.
 function link() {
   var modules = path.join(root, "node_modules")
   var brought = path.join("node-" + (windows ? "win" : process.platform) + "-" + process.arch, "bin", "node")
@@ -41,7 +42,7 @@ function isOlder(version, than) {
 
 link()
 
-// Not this process's own: the link may be newer than it.
+// Ask a new process for the version, because the link may be newer than this process.
 var found = JSON.parse(
   childProcess.execFileSync("node", ["-p", "JSON.stringify([process.version, process.execPath])"]).toString()
 )

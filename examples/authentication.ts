@@ -1,6 +1,6 @@
 /**
- * Authentication by middleware: the client's half adds a bearer token to each call, the server's half checks it and
- * provides who the caller is.
+ * Authentication by middleware. The client's half adds a bearer token to each call. The server's half checks the token
+ * and provides the caller's identity to the handler.
  *
  * Run it with `node examples/authentication.ts`.
  */
@@ -18,8 +18,8 @@ class CurrentUser extends Context.Service<CurrentUser, { readonly name: string }
 class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", { message: Schema.String }) {}
 
 /**
- * What a method with this middleware may rely on, and how it may fail besides. Without the client's half there is no
- * client.
+ * The middleware of a method. It provides the handler with a `CurrentUser`, and adds `Unauthorized` to the method's
+ * errors. A client requires the client's half.
  */
 class Authentication extends RpcMiddleware.Service<Authentication, { provides: CurrentUser }>()(
   "example/Authentication",
@@ -35,7 +35,7 @@ const Greeter = Component.make(
 
 const users = new Map([["Bearer a-secret", { name: "Ada" }]])
 
-/** The server's half: the handler runs for a known user, or not at all. */
+/** The server's half: the handler runs only for a known user. */
 const CheckTokens = Layer.succeed(Authentication, (handler, { headers }) => {
   const user = users.get(headers["authorization"] ?? "")
   return user === undefined
@@ -53,7 +53,7 @@ const GreeterServer = Server.layer(
 
 // ---- The client.
 
-/** The client's half. */
+/** The client's half: it adds the token to each request. */
 const withToken = (token: string) =>
   RpcMiddleware.layerClient(
     Authentication,

@@ -1,8 +1,8 @@
 /**
- * Replicas that are not alike, and who gets the calls then: by turns, by what is pending, by expected latency, and by
- * zone.
+ * How four balancers distribute calls over replicas that differ: in turn, by pending calls, by expected latency, and
+ * by zone.
  *
- * Run it with `node examples/balancers.ts`. What it prints is checked.
+ * Run it with `node examples/balancers.ts`. The program checks what it prints.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Scope } from "effect"
@@ -11,7 +11,7 @@ import * as assert from "node:assert/strict"
 
 const name = MethodKey.make("example/Names", "name")
 
-/** Starts a server that answers with its name after so many milliseconds; it ends with the Scope. */
+/** Starts a server that answers with its name after `millis` milliseconds. The server stops when the Scope closes. */
 const startServer = Effect.fnUntraced(function*(serverName: string, millis: number, zone: string) {
   const handlers = HandlerMap.empty.pipe(
     HandlerMap.set(
@@ -25,9 +25,9 @@ const startServer = Effect.fnUntraced(function*(serverName: string, millis: numb
   return Endpoint.withAttributes(yield* Endpoint.parse(listener.address), { zone })
 })
 
-/** Makes 300 calls, eight at a time, and counts who has answered. */
+/** Makes 300 calls, eight at a time, and counts the answers of each server. */
 const whoAnswers = Effect.fnUntraced(function*(connection: Connection.Connection) {
-  // To ask for a name twice does no harm: a call that is lost with its server is made again.
+  // This call has no side effects, so it can be retried when its server is lost.
   const ask = Effect.retry(connection.call(name, new Uint8Array()), {
     times: 3,
     while: ({ _tag }) => _tag === "CommunicationError"
@@ -43,11 +43,11 @@ const whoAnswers = Effect.fnUntraced(function*(connection: Connection.Connection
 })
 
 const program = Effect.gen(function*() {
-  // The servers of this zone have a Scope of their own, to be ended before the rest.
+  // The servers of this zone have their own Scope, so that they can stop before the other server.
   const near = yield* Scope.fork(yield* Effect.scope)
   const resolver = Resolver.constant(
     yield* Scope.provide(startServer("near-1", 2, "north"), near),
-    // This one is busy with something else.
+    // This server is slow.
     yield* Scope.provide(startServer("near-2", 40, "north"), near),
     yield* startServer("far-1", 2, "south")
   )
@@ -64,11 +64,11 @@ const program = Effect.gen(function*() {
   const turns = yield* show("roundRobin", yield* balancing(Balancer.roundRobin))
   assert.equal(turns["near-2"], 100)
 
-  // Its calls pile up at the slow one, so it gets few more.
+  // The slow server has the most pending calls, so it gets few new ones.
   const pending = yield* show("leastPending", yield* balancing(Balancer.leastPending))
   assert.ok(pending["near-2"] < 60)
 
-  // It has heard how slow that one is, and calls it when nothing else is idle.
+  // The balancer has measured the latency of the slow server, and picks it only when no other server is idle.
   const latency = yield* show("peakEwma", yield* balancing(Balancer.peakEwma))
   assert.ok(latency["near-2"] < 60)
 

@@ -1,5 +1,6 @@
 /**
- * Several components: on one server, and called over one Connection or over several, by how layers are put together.
+ * Several components on one server. The composition of layers decides whether their clients share one Connection or
+ * have one each.
  *
  * Run it with `node examples/components.ts`.
  */
@@ -9,7 +10,7 @@ import { Component, Connection, Endpoint, HandlerMap, Listener, Resolver, Server
 import { Rpc, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
 
-// Two components may well have methods of the same name.
+// Methods of two components can have the same name.
 const UsersComponent = Component.make(
   "example/Users",
   RpcGroup.make(Rpc.make("Get", { payload: { id: Schema.Int }, success: Schema.String }))
@@ -24,21 +25,21 @@ const CartsHandlers = CartsComponent.group.toLayer({ Get: ({ user }) => Effect.s
 
 // ---- Both on one server.
 
-/** How many clients have connected to it. */
+/** How many connections the server has accepted. */
 let arrivals = 0
 
 const BothServer = Server.layer(Effect.gen(function*() {
   const users = yield* Component.handlers(UsersComponent, UsersHandlers)
   const carts = yield* Component.handlers(CartsComponent, CartsHandlers)
   const both = HandlerMap.merge(users, carts)
-  // `both` alone would do. A function is asked for the handlers of each client that connects.
+  // Passing `both` itself would be enough. A function is called for each new connection, and returns its handlers.
   return yield* Listener.tcp("127.0.0.1:0", () => {
     arrivals++
     return both
   })
 }))
 
-// ---- Their clients, each a service of its own, over the Connection that its layer is given.
+// ---- Their clients. Each is its own service, and uses the Connection that its layer is given.
 
 class Users extends Context.Service<Users, Component.Client<typeof UsersComponent>>()("example/Users") {
   static readonly layer = Layer.effect(this, Component.client(UsersComponent))
@@ -55,16 +56,16 @@ const connection = Layer.effect(
   })
 )
 
-/** Both over one Connection: a layer is built once, however many need it. */
+/** Both clients use one Connection: a layer is built once, even if several layers need it. */
 const OverOne = Layer.merge(Users.layer, Carts.layer).pipe(Layer.provide(connection))
 
-/** Each over its own. Here both lead to the same server; they could be to different ones, with different options. */
+/** Each client uses its own Connection. Here both connect to the same server. Servers and options could also differ. */
 const OverTwo = Layer.merge(
   Users.layer.pipe(Layer.provide(Layer.fresh(connection))),
   Carts.layer.pipe(Layer.provide(Layer.fresh(connection)))
 )
 
-// ---- What uses them does not know the difference.
+// ---- The code that uses the clients is the same in both cases.
 
 const page = Effect.gen(function*() {
   const users = yield* Users

@@ -1,13 +1,13 @@
 /**
  * A server on all cores: several processes that listen on one port, and a client with several connections to it.
  *
- * A server process uses one core, and serves each of its connections alone. With `reusePort` the system spreads new
- * connections over the processes, by a hash: some get more than others and, where there are few, one may get none. So
- * there are four for each process.
+ * A server process uses one core, and a connection belongs to one process. With `reusePort`, the operating system
+ * assigns new connections to the processes by a hash. The distribution is uneven: with few connections, a process may
+ * get none. So the client opens four connections for each process.
  *
  * Run it with `node examples/cores.ts`.
  */
-// By their own paths, since all of @effect/platform-node takes longer to load than the rest of this program.
+// These imports use the modules' own paths: the whole of @effect/platform-node takes longer to load than this program.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Duration, Effect, Option, Schedule, Stdio, Stream } from "effect"
@@ -22,10 +22,10 @@ const work = MethodKey.make(component, "work")
 
 // ---- One of the server's processes: `node cores.ts serve ADDRESS`.
 
-/** What a call costs its server, in milliseconds of CPU. */
+/** The CPU time that the server spends on a call, in milliseconds. */
 const cost = 1
 
-/** Handlers of one client's connection: they work, and answer with their process and that connection. */
+/** The handlers for one connection. They use CPU time, and answer with the process id and the client's address. */
 const handlersFor = ({ address }: Listener.Peer) =>
   HandlerMap.empty.pipe(
     HandlerMap.set(component, "work", () =>
@@ -36,7 +36,7 @@ const handlersFor = ({ address }: Listener.Peer) =>
       }))
   )
 
-/** Serves until its standard input ends: it does not outlive whoever started it. */
+/** Serves until its standard input ends, so that it does not outlive its parent process. */
 const serve = Effect.fnUntraced(function*(address: string) {
   const { stdin } = yield* Stdio.Stdio
   const untilStdinEnds = Effect.gen(function*() {
@@ -46,9 +46,9 @@ const serve = Effect.fnUntraced(function*(address: string) {
   yield* Effect.provide(untilStdinEnds, Server.layer(Listener.tcp(address, handlersFor, { reusePort: true })))
 })
 
-// ---- The client, which starts the others.
+// ---- The client, which starts the server's processes.
 
-/** Starts a process of the server, and waits for the address that it prints. It ends with the Scope. */
+/** Starts a process of the server, and waits until it prints its address. The process ends when the Scope closes. */
 const startServer = Effect.fnUntraced(function*(address: string) {
   const program = fileURLToPath(import.meta.url)
   const process = yield* ChildProcess.make(globalThis.process.execPath, [program, "serve", address], {
@@ -63,7 +63,7 @@ const startServer = Effect.fnUntraced(function*(address: string) {
 const calls = 400
 const callers = 64
 
-/** Makes the calls over so many connections, and tells which process has answered how many of them. */
+/** Makes the calls over `connectionsPerEndpoint` connections, and prints how many of them each process answered. */
 const measure = Effect.fnUntraced(function*(
   endpoint: Endpoint.Endpoint,
   processes: ReadonlyArray<number>,
@@ -79,7 +79,7 @@ const measure = Effect.fnUntraced(function*(
   })
   const opened = () => [...connections.values()].reduce((sum, { size }) => sum + size, 0)
 
-  // The first call dials one connection, and each later one another one beside it, until all are there.
+  // Each call dials one more connection until all of them are open.
   yield* Effect.repeat(call, { until: () => opened() === connectionsPerEndpoint, schedule: Schedule.spaced(1) })
   for (const pid of processes) answered.set(pid, 0)
 
@@ -112,7 +112,7 @@ const main = Effect.gen(function*() {
   }
 
   const count = Math.max(2, Math.min(4, availableParallelism()))
-  // The first one gets a free port, and the others listen on that, too.
+  // The system picks a free port for the first process. The others listen on the same port.
   const first = yield* startServer("127.0.0.1:0")
   const endpoint = yield* Endpoint.parse(first.address)
   const others = yield* Effect.replicateEffect(startServer(endpoint.addr), count - 1, { concurrency: "unbounded" })
@@ -120,8 +120,8 @@ const main = Effect.gen(function*() {
   yield* Console.log(`${count} processes listen on ${first.address}`)
 
   assert.equal(yield* measure(endpoint, processes, 1), 1)
-  // That each of them gets some is for the system to decide: with two processes, all eight connections go to one of
-  // them once in 128 times.
+  // Nothing is asserted about the distribution, because the operating system decides it. With two processes, all eight
+  // connections go to the same process in one of 128 runs.
   yield* measure(endpoint, processes, 4 * count)
 })
 

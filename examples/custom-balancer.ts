@@ -1,7 +1,7 @@
 /**
- * Two balancers of one's own: the first endpoint that is up, and those of the own zone before any others. For zones
- * there is `Balancer.zoneAware`, which also looks at how much the zone can take; this one shows what a balancer with a
- * state is made of.
+ * Two custom balancers. The first picks the first endpoint that is up. The second prefers the endpoints of the client's
+ * own zone, and shows how to write a balancer with state. Applications use `Balancer.zoneAware` for zones, because it
+ * also considers the zone's capacity.
  *
  * Run it with `node examples/custom-balancer.ts`.
  */
@@ -21,8 +21,9 @@ import {
 import * as assert from "node:assert/strict"
 
 /**
- * A balancer without a state of its own is a function: of the current endpoints, and of what a call has tried already
- * or what could not be dialed just now. It returns one of the endpoints, or fails with Unreachable.
+ * A balancer without state is a function. Its arguments are the current endpoints, and the excluded ones: those that
+ * the call has already tried, and those in backoff after a failed dial. It returns one of the endpoints, or fails with
+ * Unreachable.
  */
 const firstThatIsUp = Balancer.make((endpoints, { avoid }) => {
   const first = endpoints.find(({ address }) => !avoid.has(address))
@@ -32,8 +33,8 @@ const firstThatIsUp = Balancer.make((endpoints, { avoid }) => {
 })
 
 /**
- * One with a state is an object, and an Effect that makes it, since each Connection needs its own. This one takes the
- * endpoints of the own zone in turn, and the others when none of those is left.
+ * A balancer with state is an object, and an Effect creates it, because each Connection needs its own. This balancer
+ * picks the endpoints of its own zone in turn. When none of them is eligible, it picks the other endpoints.
  */
 const ownZoneFirst = (isNear: (endpoint: Endpoint.Endpoint) => boolean): Effect.Effect<Balancer.Balancer> =>
   Effect.gen(function*() {
@@ -48,7 +49,7 @@ const ownZoneFirst = (isNear: (endpoint: Endpoint.Endpoint) => boolean): Effect.
     }
   })
 
-// ---- What is called: servers that answer with their names.
+// ---- The servers. Each answers with its name.
 
 const name = MethodKey.make("example/Names", "name")
 
@@ -66,9 +67,9 @@ const program = Effect.gen(function*() {
   const servers = ["north-1", "north-2", "south-1"]
   const resolver = Resolver.constant(...servers.map((server) => Endpoint.unix(path(server))))
 
-  /** Calls five times, and gives the names of the servers that answered. */
+  /** Makes five calls, and returns the names of the servers that answered. */
   const whoAnswers = Effect.fnUntraced(function*(connection: Connection.Connection) {
-    // To ask for a name twice does no harm: a call that is lost with its server is made again.
+    // This call has no side effects, so it can be retried when its server is lost.
     const ask = Effect.retry(connection.call(name, new Uint8Array()), {
       times: 3,
       while: ({ _tag }) => _tag === "CommunicationError"
@@ -96,7 +97,7 @@ const program = Effect.gen(function*() {
     yield* show("the own zone first:", byZone)
     assert.equal(byZone, "north-1 north-2 north-1 north-2 north-1")
   }))
-  // The scope of the servers in the north is closed: they are down.
+  // The Scope of the servers in the north is closed, so these servers are down.
   const rest = yield* whoAnswers(zone)
   yield* show("when nobody of the own zone is up:", rest)
   assert.equal(rest, "south-1 south-1 south-1 south-1 south-1")

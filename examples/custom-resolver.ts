@@ -1,20 +1,21 @@
 /**
- * A resolver of one's own: the socket files in a directory, one for each server that is there.
+ * A custom resolver. Its endpoints are the socket files in a directory; each server has one.
  *
- * A Connection asks it for the endpoints, and then again and again for newer ones. Run it with `node
- * examples/custom-resolver.ts`.
+ * A Connection asks the resolver for the endpoints, and then repeatedly for newer ones.
+ *
+ * Run it with `node examples/custom-resolver.ts`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Equal, FileSystem, Path, Schedule } from "effect"
 import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
 import * as assert from "node:assert/strict"
 
-/** The endpoints are the files `*.sock` in a directory, whatever comes and goes there. */
+/** Resolves to the files `*.sock` in a directory, and notices when files are added or removed. */
 const socketsIn = Effect.fnUntraced(function*(directory: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
 
-  // The version says which set of endpoints this is. It can be any text that differs where the endpoints do.
+  // The version identifies a set of endpoints. It can be any text that changes when the endpoints change.
   const current = fs.readDirectory(directory).pipe(
     Effect.map((files): Resolver.Resolution => {
       const sockets = files.filter((file) => file.endsWith(".sock")).toSorted()
@@ -28,8 +29,8 @@ const socketsIn = Effect.fnUntraced(function*(directory: string) {
 
   const resolver: Resolver.Resolver = {
     isConstant: false,
-    // Without a version: what there is now. With one: wait until there is something else. It could also give what it
-    // has seen already back at once; then it is asked again after a while.
+    // Without a version, return the current endpoints. With a version, wait until the current version is a different
+    // one. A resolver may also return the same version at once; then the Connection asks again after a delay.
     resolve: (seen) =>
       seen === undefined ? current : Effect.repeat(current, {
         until: ({ version }) => !Equal.equals(version, seen),
@@ -39,7 +40,7 @@ const socketsIn = Effect.fnUntraced(function*(directory: string) {
   return resolver
 })
 
-// ---- What is called: servers that answer with their names.
+// ---- The servers. Each answers with its name.
 
 const name = MethodKey.make("example/Names", "name")
 

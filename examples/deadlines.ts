@@ -1,8 +1,9 @@
 /**
  * One deadline for a chain of calls: A (this program) calls B, and B's handler calls C.
  *
- * The time that A allows travels with the calls, so that B and C know what is left of it, and stop working when it is
- * over. Run it with `node examples/deadlines.ts`.
+ * The calls carry A's deadline, so B and C know how much time remains, and stop working when the deadline passes.
+ *
+ * Run it with `node examples/deadlines.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Console, Context, Duration, Effect, Exit, Layer, Option, Queue } from "effect"
@@ -29,13 +30,13 @@ interface Hop {
   readonly outcome: string
 }
 
-/** Where each hop reports what it had left when it began, and how it ended. */
+/** Collects a report from each hop: how much time remained when it started, and how it ended. */
 class Journal extends Context.Service<Journal, Queue.Queue<Hop>>()("Journal") {
   static readonly layer = Layer.effect(this, Queue.unbounded<Hop>())
 }
 
 const millisLeft = Effect.map(Deadline.remaining, (left) =>
-  // No deadline: as much time as it takes.
+  // Without a deadline, the time is unlimited.
   Math.round(Duration.toMillis(Option.getOrElse(left, () => Duration.infinity))))
 
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): string => {
@@ -53,7 +54,7 @@ const reported = Effect.fnUntraced(function*<A, E, R>(who: string, work: Effect.
   )
 })
 
-// C: how long it takes is what it is asked for.
+// C: the request says how long its handler takes.
 const C = Server.layer(Listener.tcp(
   "127.0.0.1:0",
   HandlerMap.empty.pipe(
@@ -66,7 +67,7 @@ const C = Server.layer(Listener.tcp(
 ))
 const lookC = MethodKey.make("example/C", "look")
 
-// B: its handlers need a Connection, which is one to C.
+// B: its handlers need a Connection to C.
 const B = Server.layer(Listener.tcp(
   "127.0.0.1:0",
   HandlerMap.empty.pipe(
@@ -75,7 +76,7 @@ const B = Server.layer(Listener.tcp(
       "look",
       (millis) => reported("B", Connection.Connection.use((toC) => toC.call(lookC, millis)))
     ),
-    // This one keeps 100 ms for itself, and has an answer when C is too slow for the rest.
+    // This handler reserves 100 ms for itself. If C does not answer in the remaining time, it answers with a guess.
     HandlerMap.set("example/B", "lookOrGuess", (millis) =>
       reported(
         "B",
@@ -101,7 +102,7 @@ const connectionTo = <E, R>(server: Layer.Layer<Server.Server, E, R>) => {
 
 const BWithC = Layer.provide(B, connectionTo(C))
 
-/** Asks B, and gives the outcome with what the three hops have reported. */
+/** Calls B, and returns the result of the call and the reports of the three hops. */
 const ask = Effect.fnUntraced(function*(method: MethodKey.MethodKey, millisOfC: number, allowed: Duration.Input) {
   const toB = yield* Connection.Connection
   const call = toB.call(method, toBytes(String(millisOfC)))
@@ -109,7 +110,7 @@ const ask = Effect.fnUntraced(function*(method: MethodKey.MethodKey, millisOfC: 
   const hops = yield* Queue.takeN(yield* Journal, 3)
   const [a, b, c] = ["A", "B", "C"].map((who) => hops.find((hop) => hop.who === who))
   assert.ok(a !== undefined && b !== undefined && c !== undefined)
-  // What A is told is what comes out of `Deadline.within`.
+  // The outcome for A is the result of `Deadline.within`.
   const told = { ...a, outcome: outcomeOf(exit) }
   for (const { millisLeft, outcome, who } of [told, b, c]) {
     yield* Console.log(`  ${who} had ${millisLeft} ms left: ${outcome}`)
@@ -127,7 +128,7 @@ const program = Effect.gen(function*() {
   yield* Console.log("A allows 500 ms, and C takes a minute:")
   const tooLate = yield* ask(lookB, 60_000, "500 millis")
   assert.equal(tooLate.a.outcome, "DeadlineExceeded")
-  // A handler is interrupted at the deadline; where its own call says so first, it fails with DeadlineExceeded.
+  // At the deadline, the handler is interrupted. If its own call to C ends first, it fails with DeadlineExceeded.
   assert.match(tooLate.b.outcome, /^(interrupted|DeadlineExceeded)$/)
   assert.equal(tooLate.c.outcome, "interrupted")
 

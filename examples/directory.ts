@@ -1,8 +1,10 @@
 /**
- * Replicas that are the Unix sockets in a directory: whatever comes and goes there gets its share of the calls.
+ * The replicas are the Unix sockets in a directory. The client notices when sockets are added or removed, and
+ * distributes its calls over the current ones.
  *
- * The client is told of the directory by one text, as its configuration would. Run it with `node
- * examples/directory.ts`.
+ * A single text tells the client which directory to use; in an application it would come from the configuration.
+ *
+ * Run it with `node examples/directory.ts`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, FileSystem, Layer, Schedule } from "effect"
@@ -11,7 +13,7 @@ import * as assert from "node:assert/strict"
 
 const name = MethodKey.make("example/Names", "name")
 
-/** A server that answers with its name, on a socket of that name. */
+/** A server that answers with its name. Its socket has the same name. */
 const startServer = Effect.fnUntraced(function*(directory: string, serverName: string) {
   const handlers = HandlerMap.empty.pipe(
     HandlerMap.set("example/Names", "name", () => Effect.succeed(new TextEncoder().encode(serverName)))

@@ -1,10 +1,11 @@
 /**
- * Replicas behind a name in DNS: the client calls each address that the name has, and notices when others take their
- * places.
+ * Replicas behind a name in DNS. The client calls each address of the name, and notices when the addresses change.
  *
- * It asks a real DNS server, dnsmasq, where that is installed (`apt-get install dnsmasq-base`). Elsewhere a table
- * stands in for DNS, and nothing in it changes. The replicas are at 127.0.0.2 and 127.0.0.3, which a Mac has only when
- * it is told to. Run it with `node examples/dns.ts`.
+ * The program uses a real DNS server, dnsmasq, if that is installed (`apt-get install dnsmasq-base`). Otherwise a table
+ * replaces DNS, and its addresses do not change. The replicas listen on 127.0.0.2 and 127.0.0.3. On macOS these
+ * addresses have to be configured first.
+ *
+ * Run it with `node examples/dns.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Fiber, Schedule } from "effect"
@@ -15,7 +16,7 @@ import { hasDnsmasq, startDnsmasq } from "./support/dnsmasq.ts"
 
 const name = MethodKey.make("example/Names", "name")
 
-/** A server that answers with its host. */
+/** A server that answers with the address that it listens on. */
 const startServer = Effect.fnUntraced(function*(host: string, port: number) {
   const handlers = HandlerMap.empty.pipe(
     HandlerMap.set("example/Names", "name", () => Effect.succeed(new TextEncoder().encode(host)))
@@ -25,7 +26,7 @@ const startServer = Effect.fnUntraced(function*(host: string, port: number) {
   return { port: Number(listener.address.split(":").at(-1)), stop: Fiber.interrupt(serving) }
 })
 
-/** Who answers so many calls. */
+/** Makes `calls` calls, and returns the answers. */
 const ask = (connection: Connection.Connection, calls: number) =>
   Effect.replicateEffect(
     Effect.map(connection.call(name, new Uint8Array()), (answer) => new TextDecoder().decode(answer)),
@@ -36,7 +37,7 @@ const behindServer = Effect.gen(function*() {
   const one = yield* startServer("127.0.0.2", 0)
   const { port } = one
   const server = yield* startDnsmasq({ hosts: { "cart.internal": ["127.0.0.2"] }, options: ["--local-ttl=1"] })
-  // The records are good for a second. Nothing else has to be said, but for the port of the DNS server.
+  // The TTL of the records is one second. The resolver needs no other option than the port of the DNS server.
   const replicas = yield* Resolver.dns(`cart.internal:${port}`).pipe(Effect.provide(Resolver.layerDns(server)))
   const connection = yield* Connection.make(replicas)
   const endpointsAre = (...hosts: ReadonlyArray<string>) =>

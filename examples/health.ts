@@ -1,6 +1,6 @@
 /**
- * Servers that say when they are ready: a client calls none that is still warming up, and an HTTP probe is told the
- * same.
+ * Servers that report when they are ready. A client does not call a server that is still warming up, and an HTTP probe
+ * of that server gets the same status.
  *
  * Run it with `node examples/health.ts`.
  */
@@ -13,7 +13,7 @@ import * as assert from "node:assert/strict"
 const component = "example/Names"
 const name = MethodKey.make(component, "name")
 
-/** A server that answers with its name, and tells of the ambient Health. */
+/** A server that answers with its name, and reports the Health in its context. */
 const startServer = Effect.fnUntraced(function*(serverName: string) {
   const names = HandlerMap.set(
     HandlerMap.empty,
@@ -26,14 +26,14 @@ const startServer = Effect.fnUntraced(function*(serverName: string) {
   return yield* Endpoint.parse(listener.address)
 })
 
-/** What Kubernetes asks: 200 where the server is ready, 503 where it is not. */
+/** The endpoint for a readiness probe of Kubernetes. It answers 200 if the server is ready, and 503 if it is not. */
 const Probe = HttpRouter.serve(HttpRouter.add("GET", "/ready", Health.readiness), { disableListenLog: true }).pipe(
   Layer.provideMerge(NodeHttpServer.layerTest)
 )
 
 const program = Effect.gen(function*() {
   const warm = yield* Effect.provide(startServer("warm"), Health.layer())
-  // Of the whole process: its server, the probe, and the code below have this one.
+  // The whole process shares this Health: its server, the probe and the code below.
   const cold = yield* startServer("cold")
 
   const connection = yield* Connection.make(Resolver.constant(warm, cold), { eager: true, health: component })
@@ -56,7 +56,7 @@ const program = Effect.gen(function*() {
   yield* Console.log(`while one warms up: ${early.join(" ")}; its probe is answered ${before}`)
   assert.deepEqual([new Set(early), before], [new Set(["warm"]), 503])
 
-  // Its cache is filled, say.
+  // A real server would do this once it has filled its cache, for example.
   yield* Health.set("Serving")
   yield* serving(2)
   const late = yield* whoAnswers

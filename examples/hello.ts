@@ -11,13 +11,13 @@ import * as assert from "node:assert/strict"
 const bytes = (text: string) => new TextEncoder().encode(text)
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 
-// The server: a handler for each method, and where to listen. With port 0 the system picks a free port.
+// The server has a handler for each method, and an address to listen on. With port 0 the system picks a free port.
 const handlers = HandlerMap.empty.pipe(
   HandlerMap.set("example/Greeter", "greet", (name) => Effect.succeed(bytes(`Hello, ${text(name)}!`)))
 )
 const GreeterServer = Server.layer(Listener.tcp("127.0.0.1:0", handlers))
 
-// The client: a method is known by its component's name and its own.
+// The client identifies a method by the component's name and the method's name.
 const greet = MethodKey.make("example/Greeter", "greet")
 
 const program = Effect.gen(function*() {
@@ -30,5 +30,5 @@ const program = Effect.gen(function*() {
   assert.equal(text(answer), "Hello, Ada!")
 })
 
-// When the program ends, the connection closes, then the server.
+// When the program ends, the connection closes first, and then the server.
 program.pipe(Effect.scoped, Effect.provide(GreeterServer), NodeRuntime.runMain)

@@ -1,8 +1,10 @@
 /**
- * A service with four replicas, each a process of its own: two on TCP, one on a Unix socket, and one on TCP with mTLS.
+ * A service with four replicas. Each is a separate process: two on TCP, one on a Unix socket, and one on TCP with mTLS.
  *
- * The client balances calls over them, cancels one, loses a replica and gets it back. Each thing that it claims is
- * checked; it exits with code 0 only if all of them were observed. Run it with `npm start`.
+ * The client balances calls over the replicas, cancels a call, loses a replica, and reconnects to it. The program
+ * checks each claim that it prints, and exits with code 0 only if all claims were observed.
+ *
+ * Run it with `npm start`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -17,7 +19,7 @@ import * as Worker from "./support/worker.ts"
 
 const program = fileURLToPath(new URL("support/replica.ts", import.meta.url))
 
-/** Starts a replica, and waits for the address that it prints. It ends with the Scope. */
+/** Starts a replica, and waits until it prints its address. The replica ends when the Scope closes. */
 const startReplica = Effect.fnUntraced(function*(name: string, address: string, directory: string) {
   const process = yield* ChildProcess.make(globalThis.process.execPath, [program, name, address, directory], {
     stderr: "inherit",
@@ -31,7 +33,7 @@ const startReplica = Effect.fnUntraced(function*(name: string, address: string, 
   return { process, endpoint: yield* Endpoint.parse(line.value) }
 })
 
-/** Makes certificates for a server and a client: the server's are written to files, the client's are kept. */
+/** Creates certificates for a server and a client. It writes the server's to files, and returns the client's. */
 const makeCertificates = Effect.fnUntraced(function*(directory: string) {
   const fs = yield* FileSystem.FileSystem
   const authority = yield* makeAuthority()
@@ -51,7 +53,7 @@ const askJobs = Effect.fnUntraced(function*(connection: Connection.Connection, o
   return yield* Schema.decodeEffect(Worker.Jobs)(Worker.fromBytes(answer))
 })
 
-/** Asks again and again until the answer is what we wait for. */
+/** Repeats `ask` until its answer is the expected one. */
 const until = <A, E, R>(ask: Effect.Effect<A, E, R>, isRight: (answer: A) => boolean) =>
   Effect.repeat(ask, { until: isRight, schedule: Schedule.spaced("10 millis") })
 
@@ -72,12 +74,12 @@ const main = Effect.gen(function*() {
 
   const connection = yield* Connection.make(
     Resolver.constant(a.endpoint, b.endpoint, c.endpoint, Endpoint.mtls(certificates, d.endpoint)),
-    // So that a replica that comes back is noticed soon.
+    // With a short backoff, the client soon reconnects to a replica that was down.
     { backoff: { max: "500 millis" } }
   )
   const ask = askName(connection)
   const sharded = yield* Balancer.sharded
-  /** Options that lead to one replica: with 0n to a, with 1n to b, and so on. */
+  /** Options that select one replica: 0n selects a, 1n selects b, and so on. */
   const shard = (shardKey: bigint): Connection.CallOptions => ({ shardKey, balancer: sharded })
 
   yield* observe(
@@ -172,7 +174,7 @@ const main = Effect.gen(function*() {
     Effect.gen(function*() {
       const processes = [a.process, b.process, again.process, d.process]
       const codes = yield* Effect.forEach(processes, (process) =>
-        // They serve until their standard input ends.
+        // A replica serves until its standard input ends.
         Effect.andThen(Stream.run(Stream.empty, process.stdin), process.exitCode), { concurrency: "unbounded" })
       assert.deepEqual(codes, [0, 0, 0, 0])
       assert.equal(yield* fs.exists(`${directory}/c.sock`), false)

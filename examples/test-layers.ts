@@ -1,9 +1,11 @@
 /**
- * Testing code that calls, without sockets: servers in memory behind the real protocol, faults on command, and time
- * that the test moves.
+ * Tests code that makes calls, without sockets. The servers run in memory and use the real protocol. A test can inject
+ * faults, and controls the time.
  *
- * In a project these would be tests (`it.effect` of @effect/vitest provides the TestClock by itself); here they are a
- * program that asserts and prints. Run it with `node examples/test-layers.ts`.
+ * In a project these would be tests (`it.effect` of @effect/vitest provides the TestClock). Here they are a program
+ * that asserts and prints.
+ *
+ * Run it with `node examples/test-layers.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Fiber, Layer, Logger } from "effect"
@@ -15,7 +17,7 @@ import * as assert from "node:assert/strict"
 const toBytes = (text: string) => new TextEncoder().encode(text)
 const fromBytes = (bytes: Uint8Array) => new TextDecoder().decode(bytes)
 
-// ---- The code under test. It needs a Connection, and does not know where that leads.
+// ---- The code under test. It needs a Connection, and does not know which servers that uses.
 
 const price = MethodKey.make("example/Prices", "price")
 
@@ -27,7 +29,7 @@ const priceTag = Effect.fn("priceTag")(function*(item: string) {
   )
 })
 
-// ---- What the tests let it call.
+// ---- The servers that the tests provide.
 
 const pricesOf = (server: string) =>
   HandlerMap.empty.pipe(
@@ -76,10 +78,10 @@ const outage = test(
     yield* TestNetwork.fault("two", { dial: "refuse" })
     assert.equal(yield* priceTag("tea"), "tea: price on request")
     yield* TestNetwork.heal("two")
-    // Both are left alone for a moment after the failed dials.
+    // After the failed dials, both endpoints are in backoff for a short time.
     yield* TestClock.adjust("1 second")
     assert.equal(yield* priceTag("tea"), "tea: 3 € (two)")
-    // Without the warnings about what is broken on purpose.
+    // No loggers: the warnings about the injected faults are expected.
   }).pipe(Effect.provide(TwoServers), Effect.provide([TestClock.layer(), Logger.layer([])]))
 )
 

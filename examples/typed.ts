@@ -9,7 +9,7 @@ import { Component, Connection, Endpoint, Listener, Resolver, Server } from "eff
 import { Rpc, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
 
-// The contract: what a method takes, what it gives, and how it fails.
+// The contract defines the payload, the result and the errors of each method.
 class DivisionByZero extends Schema.TaggedError<DivisionByZero>()("DivisionByZero", { dividend: Schema.Finite }) {}
 
 const Calculator = Component.make(
@@ -23,7 +23,7 @@ const Calculator = Component.make(
   )
 )
 
-// The server: a handler for each method, and where to listen. With port 0 the system picks a free port.
+// The server has a handler for each method, and an address to listen on. With port 0 the system picks a free port.
 const CalculatorHandlers = Calculator.group.toLayer({
   Divide: ({ dividend, divisor }) =>
     divisor === 0 ? Effect.fail(new DivisionByZero({ dividend })) : Effect.succeed(dividend / divisor)
@@ -36,7 +36,7 @@ const CalculatorServer = Server.layer(
   )
 )
 
-// The client: a method for each of the contract's, which fails with the method's errors or a CallError.
+// The client has each method of the contract. A method fails with its own errors or a CallError.
 const program = Effect.gen(function*() {
   const { address } = yield* Server.Server
   const connection = yield* Connection.make(Resolver.constant(yield* Endpoint.parse(address)))

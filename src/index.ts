@@ -1,5 +1,5 @@
 /**
- * Calls between services whose replicas come and go, with typed errors and structured concurrency.
+ * Calls between services whose replicas start and stop at any time, with typed errors and structured concurrency.
  *
  * @since 0.1.0
  */

@@ -1,10 +1,9 @@
 /**
- * A pod of the Deployment front in `deployment.yaml`: calls the pods of the Service cart, and prints which of them
- * answer.
+ * The program of a pod of the Deployment front in `deployment.yaml`. It calls the pods of the Service cart, and prints
+ * which pods answer.
  *
- * It runs outside of a cluster too, with a kubeconfig: `node examples/kubernetes/client.ts` asks the cluster of
- * `KUBECONFIG` or `~/.kube/config`. It can call the pods only from where they can be reached. Without a cluster, see
- * `run.ts`.
+ * It also runs outside a cluster: `node examples/kubernetes/client.ts` uses the kubeconfig in `KUBECONFIG` or
+ * `~/.kube/config`. The machine must be able to reach the pods. `run.ts` runs without any cluster.
  */
 import { NodeFileSystem, NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer } from "effect"

@@ -1,9 +1,11 @@
 /**
- * The example without a cluster: an API server of its own in place of that of Kubernetes, and servers on loopback in
- * place of pods.
+ * The Kubernetes example without a cluster. A local API server replaces that of Kubernetes, and servers on loopback
+ * replace the pods.
  *
- * A client finds the pods, and new ones replace them one by one, as a Deployment does it. Each thing that it claims is
- * checked; it exits with code 0 only if all of them were observed. Run it with `node examples/kubernetes/run.ts`.
+ * A client finds the pods. Then new pods replace them one by one, as in a rollout of a Deployment. The program checks
+ * each claim that it prints, and exits with code 0 only if all claims were observed.
+ *
+ * Run it with `node examples/kubernetes/run.ts`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Clock, Effect, Exit, Fiber, FileSystem, Layer, Scope } from "effect"
@@ -21,7 +23,7 @@ interface Pod {
   readonly conditions: { readonly ready: boolean; readonly serving: boolean; readonly terminating: boolean }
 }
 
-/** What a cluster does, as far as a client can tell: pods come and go, and EndpointSlices say so. */
+/** The part of a cluster that a client can see: pods start and stop, and EndpointSlices list them. */
 const makeCluster = Effect.gen(function*() {
   const authority = yield* makeAuthority("Example cluster")
   const token = "the-token-of-the-service-account-front"
@@ -53,7 +55,7 @@ users:
   )
 
   const outer = yield* Effect.scope
-  /** A slice of its own for each pod: on one host they all have other ports. */
+  /** Writes the pod's EndpointSlice. Each pod has its own slice, because pods on one host need different ports. */
   const say = ({ conditions, name, port }: Pod) =>
     api.put({
       metadata: {
@@ -68,7 +70,7 @@ users:
 
   return {
     kubeconfig,
-    /** Starts a pod, and says so when it is ready. */
+    /** Starts a pod, and publishes its EndpointSlice when it is ready. */
     start: Effect.fnUntraced(function*(name: string) {
       const scope = yield* Scope.fork(outer)
       const context = yield* Layer.buildWithScope(cartServer(name, "127.0.0.1:0"), scope)
@@ -78,7 +80,7 @@ users:
       say(pod)
       return pod
     }),
-    /** What happens to a pod that is deleted: it hears of it when everyone does. */
+    /** Stops a pod as Kubernetes does when a pod is deleted: the pod and its clients are notified at the same time. */
     stop: Effect.fnUntraced(function*(pod: Pod) {
       say({ ...pod, conditions: { ready: false, serving: true, terminating: true } })
       yield* Scope.close(pod.scope, Exit.void)
@@ -87,14 +89,14 @@ users:
   }
 })
 
-/** Looks again and again until there is something. */
+/** Repeats `look` until it returns a value. */
 const until = <A>(look: () => A | undefined): Effect.Effect<A> =>
   Effect.suspend(() => {
     const found = look()
     return found === undefined ? Effect.delay(until(look), "5 millis") : Effect.succeed(found)
   })
 
-/** Calls without a pause, and keeps who has answered, and when. */
+/** Makes one call after the other, and records which pod answered, and when. */
 const keepCalling = (answers: Array<{ readonly pod: string; readonly at: number }>) =>
   Effect.gen(function*() {
     const pod = yield* askPod
@@ -144,13 +146,13 @@ const main = Effect.gen(function*() {
         const first = yield* until(() => answers.find(({ pod }) => pod === name))
         latest.push(first.at - since)
         yield* cluster.stop(old)
-        // For more calls, in which nothing may happen.
+        // Leave time for more calls, none of which may fail.
         yield* Effect.sleep("100 millis")
       }
       assert.ok(Math.max(...latest) < 2000)
-      // It would have ended with a call that failed.
+      // The fiber is still running, so no call has failed.
       assert.equal(calling.pollUnsafe(), undefined)
-      // Nobody else is called any more.
+      // Calls go only to the new pods.
       yield* until(() => answers.slice(-9).every(({ pod }) => pod.startsWith("cart-b")) || undefined)
       yield* Fiber.interrupt(calling)
       const spread = tally(answers.map(({ pod }) => pod))

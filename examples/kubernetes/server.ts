@@ -1,6 +1,6 @@
 /**
- * A pod of the Deployment cart in `deployment.yaml`. On SIGTERM it lets its clients go elsewhere, and ends when the
- * last call is answered.
+ * The program of a pod of the Deployment cart in `deployment.yaml`. On SIGTERM it tells its clients to use other pods,
+ * and exits when it has answered the last call.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer } from "effect"

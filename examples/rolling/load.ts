@@ -1,29 +1,30 @@
 /**
- * Callers that call without a pause worth the name, and who has answered them: in all, and lately.
+ * The load of the `rolling` example: callers that call almost without a pause. It counts the answers of each replica,
+ * in total and for each short interval.
  */
 import { Duration, Effect, type Scope } from "effect"
 import { type CallError, type Connection, MethodKey } from "effect-call"
 
 const name = MethodKey.make("example/Worker", "name")
 
-/** What is drawn of each moment. */
+/** The width of a line of the chart, in letters, and the time that a line covers. */
 const width = 60
 const moment = "250 millis"
-/** Over how long a replica's share is measured, and how much of an equal one it has to have. */
+/** The time over which a replica's share is measured, and the part of an equal share that it must reach. */
 const window = "100 millis"
 const enough = 0.7
 
 export interface Load {
-  /** How many calls were answered, and how those failed that were not. */
+  /** The number of calls that were answered, and the errors of those that failed. */
   readonly answered: () => number
   readonly failures: ReadonlyArray<CallError.CallError>
-  /** Waits until a replica, one of so many, has got its share of the calls; gives how long that took. */
+  /** Waits until a replica gets its share of the calls, as one of `replicas`. It returns how long that took. */
   readonly share: (replica: string, replicas: number) => Effect.Effect<Duration.Duration>
 }
 
 /**
- * Lets `callers` call, and draws who answers: a line for each moment, in which each replica has as many letters as its
- * share of the calls.
+ * Starts the callers, and draws a chart of who answers them. Each line covers a short interval. In a line, the number
+ * of a replica's letters is proportional to its share of the calls.
  */
 export const start = Effect.fnUntraced(function*(
   connection: Connection.Connection,
@@ -42,7 +43,7 @@ export const start = Effect.fnUntraced(function*(
       },
       onFailure: (error) => void failures.push(error)
     }),
-    // Leaves the machine to the replicas.
+    // A pause, so that the callers do not take the CPU from the replicas.
     Effect.andThen(Effect.sleep("3 millis"))
   )
   yield* Effect.forkScoped(Effect.replicateEffect(Effect.forever(call), callers, { concurrency: "unbounded" }))

@@ -1,11 +1,13 @@
 /**
- * Five replicas, each a process, are replaced one by one while twenty callers call: first behind a name in DNS, then as
- * the sockets in a directory.
+ * Replaces five replicas one by one while twenty callers call them. Each replica is a process. First the replicas are
+ * behind a name in DNS; then they are the sockets in a directory.
  *
- * A chart shows who gets the calls. No call may fail, and each new replica has to get its share within two seconds of
- * being there. The DNS server is a real one, dnsmasq; where that is not installed (`apt-get install dnsmasq-base`) this
- * part is left out. The replicas are at 127.0.0.11 to 127.0.0.20, which a Mac has only when it is told to. Run it with
- * `node examples/rolling/run.ts`.
+ * A chart shows which replicas get the calls. No call may fail, and each new replica must get its share within two
+ * seconds after it is listed. The DNS server is a real one, dnsmasq. If that is not installed (`apt-get install
+ * dnsmasq-base`), the program skips this part. The replicas listen on 127.0.0.11 to 127.0.0.20. On macOS these
+ * addresses have to be configured first.
+ *
+ * Run it with `node examples/rolling/run.ts`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -24,11 +26,13 @@ const replacements = ["f", "g", "h", "i", "j"]
 
 interface Replica {
   readonly address: string
-  /** Tells it to stop, as whoever replaces it does, and waits until it has. */
+  /** Tells the replica to stop, as a deployment does, and waits until it has stopped. */
   readonly stop: Effect.Effect<void>
 }
 
-/** Starts a replica, and waits until it listens. It ends with the Scope at the latest. */
+/**
+ * Starts a replica, and waits until it listens. The replica ends when the Scope closes, if it was not stopped before.
+ */
 const startReplica = Effect.fnUntraced(function*(name: string, address: string) {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const process = yield* ChildProcess.make(globalThis.process.execPath, [program, name, address], {
@@ -37,15 +41,15 @@ const startReplica = Effect.fnUntraced(function*(name: string, address: string) 
   }).pipe(Scope.provide(scope))
   const line = yield* process.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.runHead)
   if (Option.isNone(line)) return yield* Effect.die(new Error(`replica ${name} does not listen on ${address}`))
-  // SIGTERM.
+  // Closing the Scope sends SIGTERM.
   return { address: line.value, stop: Scope.close(scope, Exit.void) } satisfies Replica
 })
 
-/** Where replicas are, and how a client learns of them. */
+/** An environment for replicas: it starts them, and lists them where a client can find them. */
 interface Place<R> {
   readonly resolver: Resolver.Resolver
   readonly start: (name: string) => Effect.Effect<Replica, unknown, R>
-  /** Lists these, and no others, where clients look. */
+  /** Replaces the list of replicas that clients see. */
   readonly list: (names: ReadonlyArray<string>) => Effect.Effect<void>
 }
 
@@ -56,7 +60,7 @@ const roll = Effect.fnUntraced(function*<R>({ list, resolver, start }: Place<R>)
   })
   yield* Effect.forEach(old, add, { concurrency: 2 })
   yield* list(old)
-  // Connected to a replica before the first call goes to it.
+  // With `eager`, the client connects to a replica before the first call goes to it.
   const connection = yield* Connection.make(resolver, { eager: true })
   const load = yield* Load.start(connection, callers, Console.log)
   yield* Effect.forEach(old, (name) => load.share(name, old.length))
@@ -74,7 +78,7 @@ const roll = Effect.fnUntraced(function*<R>({ list, resolver, start }: Place<R>)
     if (leaving !== undefined) yield* leaving.stop
   }
   yield* Effect.forEach(replacements, (name) => load.share(name, replacements.length))
-  // Before the replicas go.
+  // Copy the failures before the replicas stop.
   const failures = [...load.failures]
   yield* connection.close
   const slowest = Math.max(...took)
@@ -89,7 +93,7 @@ const roll = Effect.fnUntraced(function*<R>({ list, resolver, start }: Place<R>)
 const behindDns = Effect.gen(function*() {
   yield* Console.log("behind cart.internal, in DNS:")
   const host = (name: string) => `127.0.0.${11 + [...old, ...replacements].indexOf(name)}`
-  // The first one takes any port, which the others then have, too: a name in DNS has none.
+  // All replicas need the same port, because a name in DNS has no port. A first replica finds a free one.
   const probe = yield* Effect.scoped(startReplica("probe", `tcp://${host("a")}:0`))
   const port = probe.address.split(":").at(-1) ?? ""
   const server = yield* startDnsmasq({ hosts: {}, options: ["--local-ttl=1"] })
@@ -108,7 +112,7 @@ const inDirectory = Effect.gen(function*() {
   yield* roll({
     resolver: yield* Resolver.directory(directory),
     start: (name) => startReplica(name, `unix://${directory}/${name}.sock`),
-    // They are there when they listen, and gone when they do not.
+    // A replica creates its socket when it starts to listen, and removes it when it stops.
     list: () => Effect.void
   })
 }).pipe(Effect.scoped)

@@ -1,5 +1,5 @@
 /**
- * The services as their callers see them: each is a service of Effect, with a layer that connects to it.
+ * The clients of the services. Each client is an Effect service, and its layer connects to the remote service.
  */
 import { Context, Layer } from "effect"
 import { Balancer, Component } from "effect-call"
@@ -7,7 +7,7 @@ import { FrontComponent, OrdersComponent, StockComponent } from "./contracts.ts"
 import { connectionTo } from "./network.ts"
 
 export class Stock extends Context.Service<Stock, Component.Client<typeof StockComponent>>()("shop/Stock") {
-  /** An item is always looked for in the same place. */
+  /** All calls for an item go to the same warehouse. */
   static readonly layer = Layer.effect(this, Component.client(StockComponent)).pipe(
     Layer.provide(connectionTo("SHOP_STOCK_ENDPOINTS", Balancer.sharded))
   )

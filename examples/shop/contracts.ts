@@ -1,12 +1,12 @@
 /**
- * What the services of the shop promise each other: values, errors and methods. A client and a server of a service
- * share this, and nothing else.
+ * The contracts between the services of the shop: values, errors and methods. The client and the server of a service
+ * share its contract, and nothing else.
  */
 import { Effect, Schema } from "effect"
 import { CallError, Component } from "effect-call"
 import { Rpc, RpcGroup } from "effect/rpc"
 
-/** So many of an item. */
+/** An item and its count. */
 export class Line extends Schema.Class<Line>("shop/Line")({
   item: Schema.NonEmptyString,
   count: Schema.Int.check(Schema.isGreaterThan(0))
@@ -15,20 +15,20 @@ export class Line extends Schema.Class<Line>("shop/Line")({
 /** A line that was taken from a warehouse. */
 export class Taken extends Schema.Class<Taken>("shop/Taken")({ ...Line.fields, warehouse: Schema.String }) {}
 
-/** What a customer wants. */
+/** The items that a customer orders. */
 class Basket extends Schema.Class<Basket>("shop/Basket")({
   customer: Schema.NonEmptyString,
   lines: Schema.NonEmptyArray(Line)
 }) {}
 
-/** What a customer gets. */
+/** A completed order. */
 export class Order extends Schema.Class<Order>("shop/Order")({
   number: Schema.Int,
   customer: Schema.String,
   taken: Schema.Array(Taken)
 }) {}
 
-/** Fewer are left of an item than are wanted. */
+/** The stock has fewer of an item than a customer orders. */
 export class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", {
   item: Schema.String,
   left: Schema.Int
@@ -38,20 +38,20 @@ export class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", {
   }
 }
 
-/** A service that is needed for the answer did not give its own. */
+/** A service could not answer because a service that it depends on did not answer. */
 export class Unavailable extends Schema.TaggedError<Unavailable>()("Unavailable", {
   service: Schema.String,
   message: Schema.String
 }) {}
 
-/** Makes an {@link Unavailable} of what may go wrong with any call, for those who call in order to answer a call. */
+/** Converts a CallError into {@link Unavailable}, for handlers that call another service. */
 export const orUnavailable = (service: string) => <A, E, R>(self: Effect.Effect<A, E | CallError.CallError, R>) =>
   Effect.mapError(
     self,
     (error) => CallError.isCallError(error) ? new Unavailable({ service, message: error.message }) : error
   )
 
-/** Where the items are. It has several replicas, each with the items that lead to it. */
+/** The stock of items. It has several replicas. Each replica holds the items whose shard keys select it. */
 export const StockComponent = Component.make(
   "shop/Stock",
   RpcGroup.make(
@@ -60,7 +60,7 @@ export const StockComponent = Component.make(
   )
 )
 
-/** Where orders are placed: all lines of a basket, or none. */
+/** Places orders. An order takes all lines of a basket, or none. */
 export const OrdersComponent = Component.make(
   "shop/Orders",
   RpcGroup.make(
@@ -68,7 +68,7 @@ export const OrdersComponent = Component.make(
   )
 )
 
-/** What customers come to. */
+/** The service that customers call. */
 export const FrontComponent = Component.make(
   "shop/Front",
   RpcGroup.make(

@@ -1,5 +1,6 @@
 /**
- * The front: what customers come to. It gives an order five seconds, for all that happens behind it.
+ * The front: the service that customers call. It sets a deadline of five seconds for an order, calls to other services
+ * included.
  */
 import { Effect, Layer } from "effect"
 import { Deadline } from "effect-call"

@@ -1,10 +1,15 @@
 /**
- * Runs one service of the shop, `node examples/shop/main.ts front`, `orders` or `stock`, until it is told to stop
- * (SIGTERM).
+ * Runs one service of the shop until SIGTERM. The argument is the service: `front`, `orders` or `stock`, as in
+ * `node examples/shop/main.ts front`.
  *
- * Its settings are environment variables: where it listens (`SHOP_FRONT_LISTEN`, `SHOP_ORDERS_LISTEN`,
- * `SHOP_STOCK_LISTEN`), where the service that it calls is (`SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`), for stock
- * the name of the warehouse (`SHOP_STOCK_WAREHOUSE`), and those of `telemetry.ts`. Two warehouses:
+ * The settings are environment variables:
+ *
+ * - The address to listen on: `SHOP_FRONT_LISTEN`, `SHOP_ORDERS_LISTEN`, `SHOP_STOCK_LISTEN`.
+ * - The endpoints of the service that it calls: `SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`.
+ * - The name of the warehouse, for stock: `SHOP_STOCK_WAREHOUSE`.
+ * - The settings of `telemetry.ts`.
+ *
+ * For example, with two warehouses:
  *
  * ```sh
  * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4001 SHOP_STOCK_WAREHOUSE=north node examples/shop/main.ts stock
@@ -29,7 +34,7 @@ const Arguments = Schema.Tuple([Schema.Literals(["front", "orders", "stock"])])
 
 const Main = Stdio.Stdio.use(({ args }) => args).pipe(
   Effect.flatMap(Schema.decodeUnknownEffect(Arguments)),
-  // Telemetry is the last to stop: what the others do at their end is exported, too.
+  // Telemetry stops last, so that it also exports what the servers do while they stop.
   Effect.map(([name]) => Layer.provide(servers[name], telemetry(`shop-${name}`))),
   Layer.unwrap,
   Layer.provide([Network.sockets, NodeStdio.layer])

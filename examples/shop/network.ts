@@ -1,8 +1,8 @@
 /**
- * How the services find each other: addresses are settings, and the {@link Network} makes endpoints and listeners of
- * them.
+ * Connections and servers for the addresses in the settings. The {@link Network} converts addresses into endpoints and
+ * listeners.
  *
- * The network is a service, so that the shop can run over another one: in the tests it is one in memory.
+ * The network is a service, so that the shop can run over a different one. The tests use a network in memory.
  */
 import { Config, Context, Effect, Layer, Schema, type Scope } from "effect"
 import { Balancer, Component, Connection, Endpoint, type HandlerMap, Listener, Resolver, Server } from "effect-call"
@@ -15,7 +15,7 @@ export class Network extends Context.Service<Network, {
     handlers: HandlerMap.HandlerMap<never>
   ) => Effect.Effect<Listener.Listener, Endpoint.InvalidEndpoint | Listener.ListenerError, Scope.Scope>
 }>()("shop/Network") {
-  /** Addresses such as `tcp://10.0.0.1:4001` and `unix:///run/stock.sock`. */
+  /** A network of sockets, with addresses such as `tcp://10.0.0.1:4001` and `unix:///run/stock.sock`. */
   static readonly sockets = Layer.succeed(this, {
     endpoint: Endpoint.parse,
     listen: (address, handlers) =>
@@ -26,13 +26,13 @@ export class Network extends Context.Service<Network, {
   })
 }
 
-/** A setting holds something that is no address. */
+/** A setting contains an invalid address. */
 class InvalidSetting extends Schema.TaggedError<InvalidSetting>()("InvalidSetting", { message: Schema.String }) {}
 
 const inSetting = (setting: string) => ({ message }: { readonly message: string }) =>
   new InvalidSetting({ message: `${setting}: ${message}` })
 
-/** A Connection to the addresses in a setting, which are separated by commas. */
+/** A Connection to the addresses in a setting. Commas separate the addresses. */
 export const connectionTo = (setting: string, balancer: Effect.Effect<Balancer.Balancer>) => {
   const resolver = Effect.gen(function*() {
     const network = yield* Network
@@ -43,7 +43,7 @@ export const connectionTo = (setting: string, balancer: Effect.Effect<Balancer.B
   return Connection.layer().pipe(Layer.provide([Balancer.layer(balancer), Resolver.layer(resolver)]))
 }
 
-/** A server of a component at the address in a setting. When it is to stop, calls that it has begun may end. */
+/** A server of a component at the address in a setting. When it stops, it first completes the calls in flight. */
 export const serverAt = <Rpcs extends Rpc.Any, E, R>(
   setting: string,
   component: Component.Component<Rpcs>,

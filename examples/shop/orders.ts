@@ -1,5 +1,5 @@
 /**
- * The orders: they take what is ordered from the stock.
+ * The orders service: it takes the lines of an order from the stock.
  */
 import { Effect, Exit, Layer, Ref } from "effect"
 import { Deadline } from "effect-call"
@@ -12,8 +12,8 @@ const OrdersHandlers = OrdersComponent.group.toLayer(Effect.gen(function*() {
   const number = yield* Ref.make(0)
 
   /**
-   * Takes a line, and puts it back where the order comes to nothing: also when its caller has left, or has no time any
-   * more.
+   * Takes a line, and puts it back if the order fails. It does so even if the caller has disconnected, or the deadline
+   * has passed.
    */
   const take = (line: Line) =>
     Effect.acquireRelease(stock.Take(line), (_, exit) =>

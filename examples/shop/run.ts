@@ -1,8 +1,9 @@
 /**
- * Runs the shop: front, orders and two warehouses, each a process of its own, and a customer, who is this program.
+ * Runs the shop: front, orders and two warehouses, each in a separate process. This program is the customer.
  *
- * Each thing that it claims is checked; it exits with code 0 only if all of them were observed. Run it with `node
- * examples/shop/run.ts`.
+ * The program checks each claim that it prints, and exits with code 0 only if all claims were observed.
+ *
+ * Run it with `node examples/shop/run.ts`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -13,7 +14,7 @@ import { startShop } from "../support/shop.ts"
 import { Front, Stock } from "./clients.ts"
 import { Network } from "./network.ts"
 
-/** A customer is configured as the services are, and has the same clients. */
+/** A customer has the same settings and the same clients as the services. */
 const clients = (settings: Readonly<Record<string, string>>) =>
   Layer.merge(Front.layer, Stock.layer).pipe(
     Layer.provide(Network.sockets),
@@ -91,10 +92,10 @@ const main = Effect.gen(function*() {
     "the services stop when they are told to",
     Effect.gen(function*() {
       const codes = yield* Effect.forEach(services, ({ process }) =>
-        // With SIGTERM.
+        // `kill` sends SIGTERM.
         Effect.andThen(process.kill(), process.exitCode), { concurrency: "unbounded" })
-      // What Effect's runtime answers to a signal when all is closed: 128 + 2. A process that was killed would have no
-      // exit code.
+      // Effect's runtime exits with code 128 + 2 when it has handled a signal and closed all resources. A process that
+      // was killed would have no exit code.
       assert.deepEqual(codes, [130, 130, 130, 130])
       return "all have closed what they had open, and ended"
     })

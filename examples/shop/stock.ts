@@ -1,5 +1,5 @@
 /**
- * The stock: what is in one warehouse, in memory. Each replica is a warehouse of its own.
+ * The stock service: it keeps the items of one warehouse in memory. Each replica is a separate warehouse.
  */
 import { Config, Effect } from "effect"
 import { OutOfStock, StockComponent, Taken } from "./contracts.ts"

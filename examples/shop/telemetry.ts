@@ -1,10 +1,11 @@
 /**
- * Telemetry as a layer: the application around which it is put does not know of it.
+ * Telemetry as a layer. The application does not depend on it.
  *
- * - `OTEL_EXPORTER_OTLP_ENDPOINT`, such as `http://localhost:4318`: where traces, metrics and logs are sent, by OTLP over HTTP.
- * - `SHOP_PROMETHEUS_PORT`: the port on which Prometheus finds the metrics, at `/metrics`.
+ * - `OTEL_EXPORTER_OTLP_ENDPOINT`, such as `http://localhost:4318`: the receiver of traces, metrics and logs, by OTLP
+ *   over HTTP.
+ * - `SHOP_PROMETHEUS_PORT`: the port on which Prometheus can read the metrics, at `/metrics`.
  *
- * What is not set is off.
+ * A part whose variable is not set is off.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Config, Effect, Layer, Option, Schema } from "effect"
@@ -20,7 +21,7 @@ const otlp = (serviceName: string) =>
       onSome: ({ href }) =>
         Otlp.layerJson({
           baseUrl: href,
-          // The instance tells replicas apart, whose metrics would be taken for one series otherwise.
+          // The instance id distinguishes replicas. Without it, their metrics would be merged into one series.
           resource: { serviceName, attributes: { "service.instance.id": `${hostname()}:${process.pid}` } }
         })
     })),
@@ -28,7 +29,7 @@ const otlp = (serviceName: string) =>
     Layer.provide(FetchHttpClient.layer)
   )
 
-/** With 0, the system picks a port. */
+/** The port of the metrics. With 0, the system picks a free port. */
 const Port = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 65535 }))
 
 const prometheus = Config.option(Config.schema(Port, "SHOP_PROMETHEUS_PORT")).pipe(

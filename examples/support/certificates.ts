@@ -1,9 +1,9 @@
 /**
- * Certificates made on the spot, for the examples and the tests: an authority that signs server and client
- * certificates, and lists of those that it has revoked.
+ * Creates certificates for the examples and the tests. An authority signs server and client certificates, and issues
+ * revocation lists.
  *
- * They are valid for a day, unless asked otherwise, and are written nowhere. P-256 keys, so that a set takes some tens
- * of milliseconds.
+ * By default, a certificate is valid for one day. Nothing is written to disk. The keys are P-256 keys, so creating a
+ * set takes only some tens of milliseconds.
  */
 // oxlint-disable-next-line import/no-unassigned-import -- a polyfill that @peculiar/x509 needs to be loaded before it
 import "reflect-metadata"
@@ -12,35 +12,35 @@ import { Effect } from "effect"
 import { Buffer } from "node:buffer"
 import { webcrypto } from "node:crypto"
 
-/** A name that a certificate vouches for. A `url` is how SPIFFE and others name a workload. */
+/** A subject alternative name of a certificate. SPIFFE and similar systems identify a workload by a `url`. */
 export interface AlternativeName {
   readonly type: "dns" | "ip" | "url"
   readonly value: string
 }
 
-/** A certificate with its private key in PEM, named as `node:tls` names them. */
+/** A certificate and its private key in PEM. The fields have the names that `node:tls` uses. */
 export interface Identity {
   readonly cert: string
   readonly key: string
 }
 
-/** What an authority is asked to sign. */
+/** The contents of a certificate that an authority signs. */
 export interface IdentityOptions {
-  /** A subject may have several. */
+  /** The common name. A subject can have several. */
   readonly commonName: string | ReadonlyArray<string>
   readonly names?: ReadonlyArray<AlternativeName>
   readonly notBefore?: Date
   readonly notAfter?: Date
 }
 
-/** Signs certificates. `ca` is its own certificate in PEM: what the other side has to trust. */
+/** Signs certificates. `ca` is its own certificate in PEM, which the other side must trust. */
 export interface Authority {
   readonly ca: string
-  /** A server's certificate. Without names it is one for `localhost`, `127.0.0.1` and `::1`. */
+  /** Creates a server's certificate. Default names: `localhost`, `127.0.0.1` and `::1`. */
   readonly server: (options?: IdentityOptions) => Effect.Effect<Identity>
-  /** A client's certificate. */
+  /** Creates a client's certificate. */
   readonly client: (options: IdentityOptions) => Effect.Effect<Identity>
-  /** The list, in PEM, of those that it has revoked. */
+  /** Revokes certificates, and returns the revocation list in PEM. */
   readonly revoke: (...identities: ReadonlyArray<Identity>) => Effect.Effect<string>
 }
 
@@ -60,11 +60,11 @@ const toPem = (key: webcrypto.CryptoKey) =>
 
 const serialNumber = () => Buffer.from(webcrypto.getRandomValues(new Uint8Array(16))).toString("hex")
 
-/** A new authority with a key of its own: what it signs, no other authority vouches for. */
+/** Creates an authority with its own key. Other authorities do not trust the certificates that it signs. */
 export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "Example CA") {
   const keys = yield* generateKeys
-  // The certificates are checked against the machine's clock, so they are dated by it; an hour early, for peers whose
-  // clock is behind.
+  // Peers check the certificates against the machine's clock, so this code uses it, too. The validity starts one hour
+  // early, for peers whose clock is behind.
   const validity = { notBefore: new Date(Date.now() - hour), notAfter: new Date(Date.now() + 24 * hour) }
   const root = yield* Effect.promise(async () =>
     x509.X509CertificateGenerator.createSelfSigned({
@@ -119,7 +119,7 @@ export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "E
           signingKey: keys.privateKey,
           entries: identities.map(({ cert }) => ({ serialNumber: new x509.X509Certificate(cert).serialNumber }))
         })
-        // Its own PEM has a name that OpenSSL does not know.
+        // OpenSSL does not know the PEM label that the library itself uses.
         return x509.PemConverter.encode(list.rawData, "X509 CRL")
       })
   }

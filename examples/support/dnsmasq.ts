@@ -1,6 +1,6 @@
 /**
- * A real DNS server: dnsmasq, a child of this process on a port of its own. Its host records are changed while it runs,
- * its other records by starting it again.
+ * Runs a real DNS server: dnsmasq, as a child process on its own port. Host records can be changed while it runs. A
+ * change of other records requires a restart.
  */
 import { Data, Deferred, Effect, Random, type Scope } from "effect"
 import { spawn, spawnSync } from "node:child_process"
@@ -10,17 +10,17 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 
-/** Debian has it where not everybody looks. */
+/** Debian installs dnsmasq in a directory that is not on every user's PATH. */
 const env = { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin` }
 
-/** Whether there is one: on Debian after `apt-get install dnsmasq-base`. */
+/** Whether dnsmasq is installed. On Debian, `apt-get install dnsmasq-base` installs it. */
 export const hasDnsmasq: Effect.Effect<boolean> = Effect.sync(() =>
   spawnSync("dnsmasq", ["--version"], { env }).status === 0
 )
 
 class DnsmasqFailed extends Data.TaggedError("DnsmasqFailed")<{ readonly message: string }> {}
 
-/** Whether nobody has a port, of UDP and of TCP. */
+/** Whether a port is free, for both UDP and TCP. */
 const isFree = (port: number) =>
   Effect.callback<boolean>((resume) => {
     const udp = createSocket("udp4")
@@ -35,34 +35,34 @@ const isFree = (port: number) =>
   })
 
 /**
- * A port below those that the system gives to clients: else one that asks while the server is stopped could be given
- * it.
+ * Finds a free port below the range of ephemeral ports. Otherwise, the system could assign the port to a client while
+ * the server is stopped.
  */
 const freePort = Random.nextIntBetween(15_000, 32_000).pipe(
   Effect.repeat({ until: isFree })
 )
 
-/** What it knows: addresses by name, and options for all else. */
+/** The records of the server: addresses by name, and options of dnsmasq for all other records. */
 export interface Zone {
   readonly hosts?: Readonly<Record<string, ReadonlyArray<string>>>
   readonly options?: ReadonlyArray<string>
 }
 
 export interface Dnsmasq {
-  /** For the options of a resolver of DNS. */
+  /** The addresses of the server, for the options of a DNS resolver. */
   readonly nameServers: ReadonlyArray<string>
-  /** Has it know other addresses. */
+  /** Replaces the host records. */
   readonly setHosts: (hosts: NonNullable<Zone["hosts"]>) => Effect.Effect<void>
-  /** Stops it, as a signal does that it does not survive. */
+  /** Kills the server with SIGKILL. */
   readonly stop: Effect.Effect<void>
-  /** Starts it again, on the same port, with another zone. */
+  /** Starts the server again on the same port, with another zone. */
   readonly start: (zone: Zone) => Effect.Effect<void, DnsmasqFailed, Scope.Scope>
 }
 
 const hostsFile = (hosts: NonNullable<Zone["hosts"]>): string =>
   Object.entries(hosts).flatMap(([name, addresses]) => addresses.map((address) => `${address} ${name}\n`)).join("")
 
-/** Starts it; it ends with the Scope. */
+/** Starts a server. It stops when the Scope closes. */
 export const startDnsmasq = Effect.fnUntraced(function*(
   zone: Zone
 ): Effect.fn.Return<Dnsmasq, DnsmasqFailed, Scope.Scope> {
@@ -77,7 +77,7 @@ export const startDnsmasq = Effect.fnUntraced(function*(
   let output = ""
   const watching = new Set<() => void>()
 
-  /** Waits until it has printed a line like that, from now on. */
+  /** Waits until the server prints text that matches the pattern. Text that it printed before does not count. */
   const printed = (pattern: RegExp) => {
     output = ""
     return Effect.callback<void>((resume) => {
@@ -103,7 +103,8 @@ export const startDnsmasq = Effect.fnUntraced(function*(
   const start = Effect.fnUntraced(function*({ hosts = {}, options = [] }: Zone) {
     writeFileSync(file, hostsFile(hosts))
     const failed = yield* Deferred.make<never, DnsmasqFailed>()
-    // It reads them after it has said that it is started: whoever changes them is to wait for another reading.
+    // dnsmasq reads the hosts file after it reports that it has started. Wait for this first reading, so that a later
+    // change waits for a new one.
     const ready = printed(hostsRead)
     yield* Effect.acquireRelease(
       Effect.sync(() => {

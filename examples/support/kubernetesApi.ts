@@ -1,15 +1,15 @@
 /**
- * As much of a Kubernetes API server as EndpointSlices need, on loopback: for the example, and for the tests, which can
- * have it misbehave.
+ * A small Kubernetes API server on loopback, for the example and the tests. It supports only EndpointSlices. Tests can
+ * make it misbehave.
  *
- * It lists in pages, watches from a version on, sends bookmarks, and forgets what is too old. `kubectl get
- * endpointslices` can be used with it.
+ * It lists in pages, watches from a given version, sends bookmarks, and expires old versions. `kubectl get
+ * endpointslices` works with it.
  */
 import { Effect, type Scope } from "effect"
 import * as http from "node:http"
 import * as https from "node:https"
 
-/** An EndpointSlice as it is in JSON, of which only the name matters here. */
+/** An EndpointSlice in JSON. This server uses only its metadata. */
 export interface SliceObject {
   readonly metadata: {
     readonly name: string
@@ -33,35 +33,35 @@ export type Answer = (request: ApiRequest, response: http.ServerResponse) => voi
 
 export interface KubernetesApi {
   readonly url: string
-  /** Those for EndpointSlices, in the order in which they came. */
+  /** The requests for EndpointSlices, in the order of their arrival. */
   readonly requests: Array<ApiRequest>
-  /** Waits until so many have come. */
+  /** Waits until `count` requests have arrived. */
   readonly received: (count: number) => Effect.Effect<void>
-  /** Waits until a watch has begun that hears of all changes from now on. */
+  /** Waits until there is a watch that receives all changes from now on. */
   readonly watched: Effect.Effect<void>
   readonly put: (slice: SliceObject) => void
   readonly remove: (name: string) => void
   readonly bookmark: () => void
-  /** Sends a line to all who watch, whatever it is. */
+  /** Sends a line to all watchers. It can be any bytes. */
   readonly send: (line: string | Uint8Array) => void
-  /** Forgets what has happened: versions before now are too old. */
+  /** Deletes the history of changes. Versions before the current one are then too old to watch from. */
   readonly compact: () => void
-  /** Ends all watches, as a server does when their time is over. */
+  /** Ends all watches normally, as a server does after their timeout. */
   readonly end: () => void
-  /** Cuts the connections of all watches. */
+  /** Destroys the connections of all watches. */
   readonly cut: () => void
-  /** Who watches. */
+  /** The number of watchers. */
   readonly watchers: () => number
-  /** The next requests are answered by these, each one of them. */
+  /** Uses these functions for the next requests, each for one request. */
   readonly answer: (...answers: ReadonlyArray<Answer>) => void
 }
 
 export interface KubernetesApiOptions {
-  /** With TLS; the options of `https.createServer`. */
+  /** The options of `https.createServer`. Default: HTTP without TLS. */
   readonly tls?: https.ServerOptions
-  /** What is wrong with a request, as a status. Default: nothing. */
+  /** Returns the status with which to refuse a request. Default: no request is refused. */
   readonly refuse?: (request: ApiRequest) => 401 | 403 | undefined
-  /** Default: one that is free. */
+  /** The port. Default: a free one. */
   readonly port?: number
 }
 
@@ -87,7 +87,7 @@ const reasons: Readonly<Record<number, string>> = {
   410: "Expired"
 }
 
-/** What the API answers with where something is wrong. */
+/** The body of an error response. */
 export const status = (code: number, message: string) => ({
   kind: "Status",
   apiVersion: "v1",
@@ -105,7 +105,7 @@ export const sendJson = (response: http.ServerResponse, code: number, body: unkn
 const sendStatus = (response: http.ServerResponse, code: number, message: string) =>
   sendJson(response, code, status(code, message))
 
-/** What kubectl asks for before anything else. */
+/** The responses to the discovery requests that kubectl makes first. */
 const discovery: Readonly<Record<string, unknown>> = {
   "/api": { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: [] },
   "/api/v1": { kind: "APIResourceList", groupVersion: "v1", resources: [] },
@@ -132,7 +132,7 @@ const discovery: Readonly<Record<string, unknown>> = {
   }
 }
 
-/** Starts one. It ends with the Scope, and all connections with it. */
+/** Starts a server. When the Scope closes, the server and all of its connections close. */
 export const makeKubernetesApi = Effect.fnUntraced(function*(
   options: KubernetesApiOptions = {}
 ): Effect.fn.Return<KubernetesApi, Error, Scope.Scope> {

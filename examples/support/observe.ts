@@ -1,5 +1,5 @@
 /**
- * Observations: what a program claims to show is checked, and what was not seen is named at the end.
+ * Checks the claims of an example, and reports at the end which of them were not observed.
  */
 import { Cause, Console, Effect } from "effect"
 
@@ -11,8 +11,8 @@ export const makeObserver = () => {
   const missed: Array<string> = []
   return {
     /**
-     * Runs `seen`, which tells what it saw, or fails or dies where that was something else; after `limit` it has seen
-     * nothing.
+     * Runs `seen` to check one claim, and prints the result. `seen` succeeds with details of what it observed. If it
+     * fails, dies, or takes more than six seconds, the claim counts as not observed.
      */
     observe: <E, R>(what: string, seen: Effect.Effect<string, E, R>): Effect.Effect<void, never, R> =>
       seen.pipe(
@@ -26,7 +26,7 @@ export const makeObserver = () => {
         })
       ),
 
-    /** Fails where something was missed. */
+    /** Fails if a claim was not observed. */
     verdict: Effect.suspend(() =>
       missed.length === 0
         ? Console.log("everything was observed")

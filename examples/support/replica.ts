@@ -1,11 +1,11 @@
 /**
  * A server process of the `replicas` example: `node replica.ts NAME ADDRESS DIRECTORY`.
  *
- * It listens on ADDRESS (`tcp://127.0.0.1:0`, `unix:///tmp/worker.sock`, or `mtls://` before one of them, with the
- * certificates in DIRECTORY), prints the address that it got, and serves until its standard input ends: it does not
- * outlive whoever started it.
+ * It listens on ADDRESS: `tcp://127.0.0.1:0`, `unix:///tmp/worker.sock`, or one of them after `mtls://`, with the
+ * certificates in DIRECTORY. It prints its actual address, and serves until its standard input ends, so that it does
+ * not outlive its parent process.
  */
-// By their own paths, since all of @effect/platform-node takes longer to load than the rest of this program.
+// These imports use the modules' own paths: the whole of @effect/platform-node takes longer to load than this program.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Effect, FileSystem, Schema, Stdio, Stream } from "effect"

@@ -1,6 +1,5 @@
 /**
- * Starts the services of the shop, each in a process of its own, for the runner of the `shop` example and for its
- * tests.
+ * Starts the services of the shop, each in a separate process. The runner of the `shop` example and its tests use it.
  */
 import { Deferred, Effect, Stream } from "effect"
 import { ChildProcess } from "effect/process"
@@ -9,7 +8,7 @@ import { fileURLToPath } from "node:url"
 const main = fileURLToPath(new URL("../shop/main.ts", import.meta.url))
 const tether = new URL("tether.ts", import.meta.url).href
 
-/** Starts a service, and waits until it listens. It ends with the Scope. */
+/** Starts a service, and waits until it listens. The service ends when the Scope closes. */
 const startService = Effect.fnUntraced(function*(name: string, settings: Readonly<Record<string, string>>) {
   const process = yield* ChildProcess.make(globalThis.process.execPath, ["--import", tether, main, name], {
     env: settings,
@@ -19,7 +18,7 @@ const startService = Effect.fnUntraced(function*(name: string, settings: Readonl
   })
   const log: Array<string> = []
   const listening = yield* Deferred.make<string, Error>()
-  // All of it is read, since a process whose output nobody takes comes to a halt.
+  // Read all of the output: a process blocks when its output is not read.
   yield* process.stdout.pipe(
     Stream.decodeText(),
     Stream.splitLines,
@@ -36,7 +35,7 @@ const startService = Effect.fnUntraced(function*(name: string, settings: Readonl
   return { name, process, address: yield* Deferred.await(listening), log }
 })
 
-/** Starts all of the shop: front, orders and two warehouses. What `settings` holds is for each of them. */
+/** Starts the whole shop: front, orders and two warehouses. Each of them gets the `settings`. */
 export const startShop = Effect.fnUntraced(function*(settings: Readonly<Record<string, string>> = {}) {
   const start = (name: string, setting: string, more: Readonly<Record<string, string>>) =>
     startService(name, { ...settings, [setting]: "tcp://127.0.0.1:0", ...more })
@@ -53,7 +52,7 @@ export const startShop = Effect.fnUntraced(function*(settings: Readonly<Record<s
     orders,
     north,
     south,
-    /** The settings of those who call. */
+    /** The settings of a client of the shop. */
     settings: { SHOP_STOCK_ENDPOINTS, SHOP_ORDERS_ENDPOINTS: orders.address, SHOP_FRONT_ENDPOINTS: front.address }
   }
 })

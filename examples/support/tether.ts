@@ -1,8 +1,8 @@
 /**
- * Ties a program to whoever started it, with `node --import tether.ts PROGRAM`: when its standard input ends, it is
- * told to stop.
+ * Ties a program to its parent process: `node --import tether.ts PROGRAM`. When the program's standard input ends, the
+ * program gets SIGTERM.
  *
- * So it does not outlive a runner that was killed. In production, a program is started by something that sees to that
- * by itself.
+ * So the program does not outlive a runner that was killed. In production this is not needed, because the supervisor
+ * of the processes stops them.
  */
 process.stdin.on("end", () => process.kill(process.pid, "SIGTERM")).resume()

@@ -1,5 +1,5 @@
 /**
- * What the replicas of the `replicas` example serve: the methods' keys for those who call, and the shape of an answer.
+ * The methods that the replicas of the `replicas` example serve: their keys, for callers, and the schema of an answer.
  */
 import { Schema } from "effect"
 import { MethodKey } from "effect-call"
@@ -12,7 +12,7 @@ export const name = MethodKey.make(component, "name")
 /** Works until it is interrupted. */
 export const work = MethodKey.make(component, "work")
 
-/** Answers with a {@link Jobs}: what has become of the calls of `work`. */
+/** Answers with a {@link Jobs}: how many calls of `work` are running, and how many were interrupted. */
 export const jobs = MethodKey.make(component, "jobs")
 
 export const Jobs = Schema.fromJsonString(Schema.Struct({ running: Schema.Int, stopped: Schema.Int }))

@@ -1,5 +1,5 @@
 /**
- * What tests of programs that call need: an in-memory network with faults, and a connection straight to handlers.
+ * Tools for tests of programs that make calls: an in-memory network with faults, and a connection directly to handlers.
  *
  * @since 0.1.0
  */
