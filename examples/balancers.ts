@@ -26,7 +26,7 @@ const startServer = Effect.fnUntraced(function*(serverName: string, millis: numb
 })
 
 /** Makes 300 calls, eight at a time, and counts the answers of each server. */
-const whoAnswers = Effect.fnUntraced(function*(connection: Connection.Connection) {
+const countAnswers = Effect.fnUntraced(function*(connection: Connection.Connection) {
   // This call has no side effects, so it can be retried when its server is lost.
   const ask = Effect.retry(connection.call(name, new Uint8Array()), {
     times: 3,
@@ -55,7 +55,7 @@ const program = Effect.gen(function*() {
     return yield* Connection.make(resolver, { balancer })
   })
   const show = Effect.fnUntraced(function*(balancer: string, connection: Connection.Connection) {
-    const counts = yield* whoAnswers(connection)
+    const counts = yield* countAnswers(connection)
     const shown = Object.entries(counts).map(([server, count]) => `${server} ${String(count).padStart(3)}`)
     yield* Console.log(`${balancer.padEnd(34)} ${shown.join("   ")}`)
     return counts

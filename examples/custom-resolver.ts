@@ -64,9 +64,9 @@ const program = Effect.gen(function*() {
       schedule: Schedule.spaced("5 millis")
     })
 
-  const nobody = yield* Effect.flip(connection.call(name, new Uint8Array()))
-  yield* Console.log(`the directory is empty: ${nobody._tag}`)
-  assert.equal(nobody._tag, "Unreachable")
+  const error = yield* Effect.flip(connection.call(name, new Uint8Array()))
+  yield* Console.log(`the directory is empty: ${error._tag}`)
+  assert.equal(error._tag, "Unreachable")
 
   yield* startServer(directory, "one")
   const one = yield* ask

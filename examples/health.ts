@@ -44,14 +44,14 @@ const program = Effect.gen(function*() {
       ),
       Stream.runHead
     )
-  const whoAnswers = Effect.replicateEffect(
+  const askSixTimes = Effect.replicateEffect(
     Effect.map(connection.call(name, new Uint8Array()), (answer) => new TextDecoder().decode(answer)),
     6
   )
   const probe = Effect.map(HttpClient.get("/ready"), ({ status }) => status)
 
   yield* serving(1)
-  const early = yield* whoAnswers
+  const early = yield* askSixTimes
   const before = yield* probe
   yield* Console.log(`while one warms up: ${early.join(" ")}; its probe is answered ${before}`)
   assert.deepEqual([new Set(early), before], [new Set(["warm"]), 503])
@@ -59,7 +59,7 @@ const program = Effect.gen(function*() {
   // A real server would do this once it has filled its cache, for example.
   yield* Health.set("Serving")
   yield* serving(2)
-  const late = yield* whoAnswers
+  const late = yield* askSixTimes
   const after = yield* probe
   yield* Console.log(`once it is ready:   ${late.join(" ")}; its probe is answered ${after}`)
   assert.deepEqual([new Set(late), after], [new Set(["warm", "cold"]), 200])
