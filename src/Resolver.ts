@@ -3,178 +3,59 @@
  *
  * A `Resolver` knows a set of endpoints that may change over time: the addresses behind a host name, the pods of a
  * service, the socket files in a directory. A `Connection` asks it for the current set, and then again and again for a
- * newer one. Every snapshot of the set has a {@link Version}, by which a resolver knows what its caller has seen.
+ * newer one. Each set has a {@link Version}, by which a resolver knows what its caller has seen.
  *
- * Ready-made are {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv}, {@link kubernetes},
- * {@link fromSubscriptionRef} and {@link fromStream}; {@link map}, {@link filter} and {@link merge} make others of them, and {@link parse} reads one from a text. Any object
- * with `isConstant` and `resolve` is a resolver.
+ * The package has these resolvers: {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv},
+ * {@link kubernetes}, {@link fromSubscriptionRef} and {@link fromStream}. {@link map}, {@link filter} and {@link merge}
+ * make others of them, and {@link parse} reads one from a text. Any object with `isConstant` and `resolve` is a resolver.
+ *
+ * This module has the names and the documentation. The resolvers themselves are internal modules.
  *
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
-import * as FileSystem from "effect/FileSystem"
-import { dual, identity } from "effect/Function"
+import type * as FileSystem from "effect/FileSystem"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Dns from "effect/net/Dns"
 import type { NetAddressError } from "effect/net/NetAddress"
-import type * as Option from "effect/Option"
-import * as PubSub from "effect/PubSub"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import * as SubscriptionRef from "effect/SubscriptionRef"
+import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Endpoint } from "./Endpoint.ts"
-import { effectOf, isolated } from "./internal/guard.ts"
-import { invalid } from "./internal/options.ts"
+import { loadKubernetes } from "./internal/kubernetes/load.ts"
+import type { KubernetesOptions } from "./internal/kubernetes/resolver.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
 import * as internalDns from "./internal/resolver/dns.ts"
-import { ask, checkedResolver } from "./internal/resolver/given.ts"
+import * as internalDnsSrv from "./internal/resolver/dnsSrv.ts"
+import * as internalFile from "./internal/resolver/file.ts"
+import { ask } from "./internal/resolver/given.ts"
 import {
-  again,
-  InvalidResolver,
+  constant as constantOf,
+  type InvalidResolver,
   joined,
   problemOf,
-  resolution,
-  ResolverError,
-  version,
-  versions,
-  type VersionTypeId
+  type Resolution,
+  Resolver,
+  type ResolverError
 } from "./internal/resolver/model.ts"
 import { nodeDns } from "./internal/resolver/nodeDns.ts"
-import { isScheme, parseEndpoints, splitFile, splitScheme } from "./internal/resolver/parse.ts"
+import type { DnsServerOptions } from "./internal/resolver/nodeDns.ts"
+import * as internalSchemes from "./internal/resolver/schemes.ts"
+import type { Scheme, SchemeServices } from "./internal/resolver/schemes.ts"
 import * as internalStream from "./internal/resolver/stream.ts"
-import * as internalTimeToLive from "./internal/resolver/timeToLive.ts"
-import { isInstance, textOf } from "./internal/userError.ts"
+import * as internalRef from "./internal/resolver/subscriptionRef.ts"
 
-/**
- * The version of a set of endpoints.
- *
- * Versions are opaque: they come from a resolver's `resolve`, are given back to the `resolve` of the same resolver, and
- * mean nothing elsewhere. They have no order; two are equal (`Equal.equals`) where their texts are. A resolver is to be
- * given the very object that it gave last: one of this package answers another at once, as who has that has not heard
- * of the last `problem`.
- *
- * Source: `type Version` of the Go package.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Version extends Equal.Equal {
-  readonly [VersionTypeId]: typeof VersionTypeId
-  readonly opaque: string
-  toString(): string
-}
-
-/**
- * What a resolver answers.
- *
- * - `endpoints`: in its order.
- * - `version`: of this set of endpoints. A constant resolver gives none.
- * - `problem`: why there are no endpoints, or fewer than there should be, where it knows that: `"cart.internal" is not
- *   in DNS (ENOTFOUND)`. It is a part of the messages of calls that fail because of that, and may change while the
- *   version stays.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Resolution {
-  readonly endpoints: ReadonlyArray<Endpoint>
-  readonly version?: Version | undefined
-  readonly problem?: string | undefined
-}
-
-/**
- * A potentially changing set of endpoints. One resolver may serve several connections, and be asked by all of them at
- * once.
- *
- * **Example** (Following a resolver)
- *
- * ```ts
- * import { Console, Effect, Equal } from "effect"
- * import type { Resolver } from "effect-call"
- *
- * const printAddresses = Effect.fn("printAddresses")(function*(resolver: Resolver.Resolver) {
- *   let version: Resolver.Version | undefined
- *   while (true) {
- *     const resolution = yield* resolver.resolve(version)
- *     for (const endpoint of resolution.endpoints) yield* Console.log(endpoint.address)
- *     if (resolver.isConstant) return
- *     if (Equal.equals(resolution.version, version)) yield* Effect.sleep("1 second")
- *     version = resolution.version
- *   }
- * })
- * ```
- *
- * Source: `type Resolver` of the Go package.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Resolver {
-  /** Whether the endpoints never change, so that one `resolve` is enough. */
-  readonly isConstant: boolean
-  /**
-   * The endpoints. Without a version: the current set and its version, at once. With the version of an earlier answer,
-   * one of two things, as the resolver likes: it waits until there is a newer set, or it returns the same version,
-   * which means "ask again after a while". A constant resolver always returns the same endpoints and no version.
-   *
-   * The `problem` of an answer counts whatever its version. After a failure whoever was told of it takes the resolver
-   * for failing until it answers: so it is to return the same version as soon as it is well again.
-   */
-  resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
-  /**
-   * Says that what was resolved may be out of date: an endpoint could not be dialed, or was lost. A resolver that only looks now and then
-   * looks again soon; it limits by itself how often. Default: it finds out without being told.
-   */
-  readonly refresh?: Effect.Effect<void> | undefined
-}
-
-export {
-  /**
-   * A text names no resolver; `message` says what is wrong with which part of `text`, and what was expected.
-   *
-   * @category errors
-   * @since 0.1.0
-   */
-  InvalidResolver,
-  /**
-   * A resolver could not find out its endpoints. A `Connection` keeps the ones it has and asks again.
-   *
-   * @category errors
-   * @since 0.1.0
-   */
-  ResolverError,
-  /**
-   * A version with the given text, for those who write a resolver.
-   *
-   * @category constructors
-   * @since 0.1.0
-   */
-  version
-}
-
-/**
- * The service from which `Connection.layer` takes its resolver.
- *
- * @category services
- * @since 0.1.0
- */
-export const Resolver: Context.Service<Resolver, Resolver> = Context.Service<Resolver>("effect-call/Resolver")
-
-/**
- * The version of something that does not exist (yet).
- *
- * Source: `var Missing` of the Go package.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const missing: Version = version("__tombstone__")
+export type { KubernetesOptions } from "./internal/kubernetes/resolver.ts"
+export type { DirectoryOptions } from "./internal/resolver/directory.ts"
+export type { DnsOptions } from "./internal/resolver/dns.ts"
+export { InvalidResolver, type Resolution, Resolver, ResolverError } from "./internal/resolver/model.ts"
+export type { DnsServerOptions } from "./internal/resolver/nodeDns.ts"
+export { type Scheme, Schemes, type SchemeServices } from "./internal/resolver/schemes.ts"
+export { DnsTimeToLive } from "./internal/resolver/ttl.ts"
+export { missing, type Version, version } from "./internal/resolver/version.ts"
 
 /**
  * A resolver whose endpoints never change.
@@ -192,12 +73,7 @@ export const missing: Version = version("__tombstone__")
  * @category constructors
  * @since 0.1.0
  */
-export const constant = (...endpoints: ReadonlyArray<Endpoint>): Resolver => {
-  const resolution = Effect.succeed<Resolution>({ endpoints })
-  return { isConstant: true, resolve: () => resolution }
-}
-
-const pollInterval = "250 millis"
+export const constant = (...endpoints: ReadonlyArray<Endpoint>): Resolver => constantOf(endpoints)
 
 /**
  * A resolver that has no endpoints until a file exists, and the given ones from then on.
@@ -227,61 +103,7 @@ const pollInterval = "250 millis"
 export const file = (
   path: string,
   ...endpoints: ReadonlyArray<Endpoint>
-): Effect.Effect<Resolver, never, FileSystem.FileSystem> =>
-  Effect.map(FileSystem.FileSystem, (fs): Resolver => {
-    const notYet = (version: Version): Resolution => resolution([], version, `the file "${path}" does not exist yet`)
-    let absent = notYet(missing)
-    const present: Resolution = { endpoints, version: version(`created: ${path}`) }
-    let seen = false
-    let failing = false
-
-    const exists = Effect.tapDefect(
-      Effect.suspend(() => isolated(effectOf("the exists of FileSystem", () => fs.exists(path)), identity)),
-      () =>
-        Effect.sync(() => {
-          failing = true
-        })
-    )
-
-    const look: Effect.Effect<Resolution, ResolverError> = Effect.suspend(() => {
-      if (seen) return Effect.succeed(present)
-      if (path === "") return Effect.fail(new ResolverError({ message: "the path of the file to wait for is empty" }))
-      return Effect.matchEffect(exists, {
-        onFailure: (cause) => {
-          failing = true
-          return Effect.fail(
-            new ResolverError({
-              message: `whether the file "${path}" exists cannot be found out: ${cause.message}`,
-              cause
-            })
-          )
-        },
-        onSuccess: (exists) => {
-          if (exists) seen = true
-          // Those who wait hear that it can be found out again.
-          if (failing) absent = notYet(again(missing))
-          failing = false
-          return Effect.succeed(seen ? present : absent)
-        }
-      })
-    })
-
-    const newerThan = (seen: Version): Effect.Effect<Resolution, ResolverError> =>
-      Effect.flatMap(
-        look,
-        (resolution) =>
-          resolution.version === seen ? Effect.delay(newerThan(seen), pollInterval) : Effect.succeed(resolution)
-      )
-
-    return {
-      isConstant: false,
-      resolve: (version) => {
-        if (version === undefined) return look
-        if (Equal.equals(version, present.version)) return Effect.never
-        return version === absent.version ? newerThan(version) : look
-      }
-    }
-  })
+): Effect.Effect<Resolver, never, FileSystem.FileSystem> => internalFile.file(path, endpoints)
 
 /**
  * A resolver whose endpoints are those in a `SubscriptionRef`: setting the ref is all it takes to change them.
@@ -307,40 +129,8 @@ export const file = (
  * @category constructors
  * @since 0.1.0
  */
-export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<ReadonlyArray<Endpoint>>): Resolver => {
-  const nextVersion = versions("ref")
-  const snapshot = (endpoints: ReadonlyArray<Endpoint>) => ({ endpoints, version: nextVersion() })
-  let latest = snapshot(SubscriptionRef.getUnsafe(ref))
-
-  // A ref does not count its changes: a value other than the last one seen is a change, whoever sees it first.
-  const current = (): Resolution => {
-    const endpoints = SubscriptionRef.getUnsafe(ref)
-    if (endpoints !== latest.endpoints) latest = snapshot(endpoints)
-    return latest
-  }
-
-  const newerThan = Effect.fnUntraced(function*(seen: Version) {
-    // The subscription is there before the value is looked at, and a value is set before it is published: no change
-    // gets past both.
-    const subscription = yield* PubSub.subscribe(ref.pubsub)
-    while (true) {
-      const resolution = current()
-      if (!Equal.equals(resolution.version, seen)) return resolution
-      yield* PubSub.take(subscription)
-    }
-  }, Effect.scoped)
-
-  return {
-    isConstant: false,
-    resolve: (version) =>
-      Effect.suspend(() => {
-        const resolution = current()
-        return version !== undefined && Equal.equals(resolution.version, version)
-          ? newerThan(version)
-          : Effect.succeed(resolution)
-      })
-  }
-}
+export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<ReadonlyArray<Endpoint>>): Resolver =>
+  internalRef.fromSubscriptionRef(ref)
 
 /**
  * A resolver whose endpoints are the last element of a stream.
@@ -368,28 +158,6 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
 export const fromStream: <E, R>(
   stream: Stream.Stream<ReadonlyArray<Endpoint>, E, R>
 ) => Effect.Effect<Resolver, never, R | Scope.Scope> = internalStream.fromStream
-
-/**
- * How DNS is asked.
- *
- * - `interval`: how long after one answer it is asked again: as long as the answer's time to live says (5 seconds where nobody knows that, see
- *   {@link layerDns}), but no less than `min` (1 second by default) and no more than `max` (30 seconds, or `min` where that is more). `min` also
- *   limits how often it is asked because an endpoint was lost.
- * - `onEmpty`: what is made of the answer that there are none. `accept`, the default: there are no endpoints then. `keep`: the last ones stay, as they
- *   always do when DNS fails.
- *
- * Bad options are defects that name the option.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DnsOptions {
-  readonly interval?: {
-    readonly min?: Duration.Input | undefined
-    readonly max?: Duration.Input | undefined
-  } | undefined
-  readonly onEmpty?: "accept" | "keep" | undefined
-}
 
 /**
  * The addresses of a name, `host:port`: an endpoint for each of its A and AAAA records.
@@ -427,8 +195,8 @@ export interface DnsOptions {
  */
 export const dns: (
   target: string,
-  options?: DnsOptions
-) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (target, options) => internalDns.addresses(target, options)
+  options?: internalDns.DnsOptions
+) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (target, options) => internalDns.dns(target, options)
 
 /**
  * The servers that the SRV records of a name point to.
@@ -455,39 +223,8 @@ export const dns: (
  */
 export const dnsSrv: (
   name: string,
-  options?: DnsOptions
-) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (name, options) => internalDns.services(name, options)
-
-/**
- * How long the last answer to a question is good. Effect's `Dns` does not tell; {@link dns} asks this right after it. Default: nobody knows.
- *
- * {@link layerDns} provides it, for A and AAAA records.
- *
- * @category services
- * @since 0.1.0
- */
-export const DnsTimeToLive: Context.Reference<
-  (name: string, type: "A" | "AAAA" | "SRV") => Effect.Effect<Option.Option<Duration.Duration>>
-> = internalTimeToLive.DnsTimeToLive
-
-/**
- * Which name servers are asked, and how. Bad options are defects that name the option; a bad name server is a `NetAddressError` of the layer.
- *
- * - `nameServers`: IP addresses, with a port where it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: those
- *   that the system has at the time. When they change, as with another network, the new ones are asked within a second,
- *   also for what others have not answered. What `dns.setServers` says does not count.
- * - `timeout`: how long an answer is waited for at first; longer at each further try. Default: that of the system's
- *   configuration, or 2 seconds.
- * - `tries`: how often each server is asked. Default: 4. One that is silent is waited for 24 seconds in all.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DnsServerOptions {
-  readonly nameServers?: ReadonlyArray<string> | undefined
-  readonly timeout?: Duration.Input | undefined
-  readonly tries?: number | undefined
-}
+  options?: internalDns.DnsOptions
+) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (name, options) => internalDnsSrv.dnsSrv(name, options)
 
 /**
  * Provides `Dns` by Node's `node:dns`, and the time to live of its answers.
@@ -513,18 +250,6 @@ export interface DnsServerOptions {
  */
 export const layerDns = (options?: DnsServerOptions): Layer.Layer<Dns.Dns, NetAddressError> =>
   Layer.effectContext(nodeDns(options))
-
-/**
- * How a directory is read.
- *
- * - `interval`: how often it is read besides when it has changed, for the changes that nobody tells of. Default: 2 seconds.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DirectoryOptions {
-  readonly interval?: Duration.Input | undefined
-}
 
 /**
  * The Unix sockets in a directory, one for each server that is there, sorted by name.
@@ -554,7 +279,7 @@ export interface DirectoryOptions {
  */
 export const directory: (
   path: string,
-  options?: DirectoryOptions
+  options?: internalDirectory.DirectoryOptions
 ) => Effect.Effect<Resolver, never, FileSystem.FileSystem> = (path, options) =>
   internalDirectory.directory(path, options)
 
@@ -652,36 +377,6 @@ const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resoluti
 export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combined(resolvers)
 
 /**
- * Which Kubernetes Service, and how to reach the API of its cluster.
- *
- * @category models
- * @since 0.1.0
- */
-export interface KubernetesOptions {
-  /** The name of the Service. */
-  readonly service: string
-  /** The namespace that it is in. Default: that of this pod, or of the kubeconfig's context, or `default`. */
-  readonly namespace?: string | undefined
-  /**
-   * The name of the Service's port, whose number on the pods may differ from pod to pod; or the number that the pods listen on, which is not
-   * that of the Service. Default: the only TCP port that there is.
-   */
-  readonly port?: string | number | undefined
-  /**
-   * The zone that this client is in. The pods that are for it by the hints of the cluster (topology aware routing) are the endpoints then, where all
-   * pods have hints and any is for it. Default: none, and all pods are.
-   */
-  readonly zone?: string | undefined
-  /** The path of a kubeconfig file. Default: see {@link kubernetes}. */
-  readonly kubeconfig?: string | undefined
-  /** The name of a context in the kubeconfig. Default: its `current-context`. */
-  readonly context?: string | undefined
-}
-
-// Only where it is used: it and what it needs, HTTPS and YAML, would take as long to load as a quarter of all else.
-const loadKubernetes = Effect.promise(() => import("./internal/kubernetes/resolver.ts"))
-
-/**
  * The pods of a Kubernetes Service: its EndpointSlices, listed and then watched, so that a pod is known as soon as the cluster knows that it is
  * ready, or going. Calls go to the pods themselves; the Service may be headless or not.
  *
@@ -725,75 +420,6 @@ export const kubernetes = (
   Effect.flatMap(loadKubernetes, ({ make }) => make(options))
 
 /**
- * What {@link parse} may need to make a resolver.
- *
- * @category models
- * @since 0.1.0
- */
-export type SchemeServices = Dns.Dns | FileSystem.FileSystem | Scope.Scope
-
-/**
- * Makes a resolver of what comes after `scheme://`.
- *
- * @category models
- * @since 0.1.0
- */
-export type Scheme<R = SchemeServices> = (
-  address: string
-) => Effect.Effect<Resolver, InvalidResolver | ResolverError, R>
-
-const endpointsOf = (network: string): Scheme => (addresses) =>
-  Effect.map(parseEndpoints(network, addresses), (endpoints) => constant(...endpoints))
-
-const fileScheme: Scheme = Effect.fnUntraced(function*(address) {
-  const split = splitFile(address)
-  if (Result.isFailure(split)) return yield* new InvalidResolver({ message: split.failure, text: address })
-  return yield* file(split.success.path, ...(yield* parseEndpoints("tcp", split.success.endpoints)))
-})
-
-const directoryScheme: Scheme = (path) =>
-  path === ""
-    ? Effect.fail(new InvalidResolver({ message: "the path of the directory is empty", text: path }))
-    : directory(path)
-
-const kubernetesScheme: Scheme = (address) =>
-  Effect.flatMap(loadKubernetes, ({ make, parse }): ReturnType<Scheme> => {
-    const text = `k8s://${address}`
-    const options = parse(text)
-    return Result.isFailure(options)
-      ? Effect.fail(new InvalidResolver({ message: options.failure, text }))
-      : make(options.success)
-  })
-
-/**
- * The schemes that {@link parse} knows. {@link layerSchemes} adds some.
- *
- * @category services
- * @since 0.1.0
- */
-export const Schemes: Context.Reference<ReadonlyMap<string, Scheme>> = Context.Reference<ReadonlyMap<string, Scheme>>(
-  "effect-call/Resolver/Schemes",
-  {
-    defaultValue: () =>
-      new Map<string, Scheme>([
-        ["tcp", endpointsOf("tcp")],
-        ["tcp4", endpointsOf("tcp4")],
-        ["tcp6", endpointsOf("tcp6")],
-        ["unix", endpointsOf("unix")],
-        ["dns", (target) => dns(target)],
-        ["dns+srv", (name) => dnsSrv(name)],
-        ["file", fileScheme],
-        ["unixdir", directoryScheme],
-        ["k8s", kubernetesScheme]
-      ])
-  }
-)
-
-/** What a scheme, which may be of a user's own, makes of an address. */
-const madeBy = <R>(scheme: string, make: Scheme<R>, address: string): ReturnType<Scheme<R>> =>
-  Effect.map(effectOf(`the scheme ${scheme}`, () => make(address)), checkedResolver)
-
-/**
  * Adds schemes of one's own to those that {@link parse} knows where the layer is provided; one that is there already is replaced. What they need,
  * beside {@link SchemeServices}, the layer needs. A scheme is in small letters.
  *
@@ -818,26 +444,9 @@ const madeBy = <R>(scheme: string, make: Scheme<R>, address: string): ReturnType
  * @category layers
  * @since 0.1.0
  */
-export const layerSchemes = <R = never>(
+export const layerSchemes: <R = never>(
   schemes: Readonly<Record<string, Scheme<R | SchemeServices>>>
-): Layer.Layer<never, never, Exclude<R, SchemeServices>> =>
-  Layer.effect(
-    Schemes,
-    Effect.gen(function*() {
-      const context = yield* Effect.context<Exclude<R, SchemeServices>>()
-      const known = new Map(yield* Schemes)
-      for (const [scheme, make] of Object.entries(schemes)) {
-        if (!isScheme(scheme)) invalid("schemes", scheme, "a scheme in small letters, such as consul")
-        known.set(scheme, (address) =>
-          // What is there where the text is read comes first: its Scope is the one that matters.
-          Effect.updateContext(
-            madeBy(scheme, make, address),
-            (own: Context.Context<SchemeServices>) => Context.merge(context, own) as Context.Context<R | SchemeServices>
-          ))
-      }
-      return known
-    })
-  )
+) => Layer.Layer<never, never, Exclude<R, SchemeServices>> = internalSchemes.layerSchemes
 
 /**
  * Reads a resolver from one text, for configuration:
@@ -872,25 +481,9 @@ export const layerSchemes = <R = never>(
  * @category constructors
  * @since 0.1.0
  */
-export const parse = Effect.fnUntraced(function*(
+export const parse: (
   text: string
-): Effect.fn.Return<Resolver, InvalidResolver | ResolverError, SchemeServices> {
-  const split = splitScheme(text)
-  if (Result.isFailure(split)) return yield* new InvalidResolver({ message: split.failure, text })
-  const { address, scheme } = split.success
-  const schemes = yield* Schemes
-  const make = schemes.get(scheme)
-  if (make === undefined) {
-    const message = `"${scheme}" in "${text}" is not the scheme of a resolver: expected one of ${
-      [...schemes.keys()].join(", ")
-    }`
-    return yield* new InvalidResolver({ message, text })
-  }
-  return yield* Effect.mapError(
-    madeBy(scheme, make, address),
-    (error) => isInstance(error, ResolverError) ? error : new InvalidResolver({ message: textOf(error), text })
-  )
-})
+) => Effect.Effect<Resolver, InvalidResolver | ResolverError, SchemeServices> = internalSchemes.parse
 
 /**
  * A resolver that the configuration names, as {@link parse} reads it.

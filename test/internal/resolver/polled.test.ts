@@ -13,14 +13,14 @@ const make = Effect.fnUntraced(function*(options?: Partial<Source>) {
     looks: 0,
     answer: Effect.succeed([a]) as Effect.Effect<ReadonlyArray<Endpoint.Endpoint>, Resolver.ResolverError>,
     problem: undefined as string | undefined,
-    goodForMillis: 10_000
+    ttlMillis: 10_000
   }
   const { resolver } = yield* polled({
     kind: "test",
     look: () => {
       state.looks++
-      const { goodForMillis, problem } = state
-      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis, problem }))
+      const { ttlMillis, problem } = state
+      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, ttlMillis, problem }))
     },
     leastMillis: 1000,
     retryMillis: 5000,
@@ -280,7 +280,7 @@ describe("polled", () => {
       let lookSoon = () => {}
       const { resolver, state } = yield* make({
         leastMillis: 20,
-        beside: (soon) => {
+        watch: (soon) => {
           lookSoon = soon
           return Effect.acquireUseRelease(
             Effect.sync(() => log.push("begins")),
@@ -309,9 +309,9 @@ describe("polled", () => {
             looks++
             const more = yield* later.fork(Effect.sleep("2 seconds"))
             more.addObserver((exit) => {
-              if (Exit.isSuccess(exit)) later.tell({ endpoints: [a, b], goodForMillis: 3000 })
+              if (Exit.isSuccess(exit)) later.tell({ endpoints: [a, b], ttlMillis: 3000 })
             })
-            return { endpoints: [a], goodForMillis: 30_000 }
+            return { endpoints: [a], ttlMillis: 30_000 }
           })
       })
       const first = yield* resolver.resolve()
@@ -345,7 +345,7 @@ describe("polled", () => {
                 Deferred.await(gate),
                 Effect.sync(() => log.push("ended"))
               )))
-            return { endpoints: [a], goodForMillis: 10_000 }
+            return { endpoints: [a], ttlMillis: 10_000 }
           })
       })
       const first = yield* resolver.resolve()
