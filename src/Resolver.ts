@@ -7,7 +7,8 @@
  *
  * The package has these resolvers: {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv},
  * {@link kubernetes}, {@link fromSubscriptionRef} and {@link fromStream}. {@link map}, {@link filter} and {@link merge}
- * make others of them, and {@link parse} reads one from a text. Any object with `isConstant` and `resolve` is a resolver.
+ * make others of them, and {@link parse} reads one from a text. Any object with `isConstant` and `resolve` is a
+ * resolver.
  *
  * This module has the names and the documentation. The resolvers themselves are internal modules.
  *
@@ -28,6 +29,8 @@ import { loadKubernetes } from "./internal/kubernetes/load.ts"
 import type { KubernetesOptions } from "./internal/kubernetes/resolver.ts"
 import { combined } from "./internal/resolver/combined.ts"
 import * as internalDirectory from "./internal/resolver/directory.ts"
+import type { DirectoryOptions } from "./internal/resolver/directory.ts"
+import type { DnsOptions } from "./internal/resolver/dns.ts"
 import * as internalDns from "./internal/resolver/dns.ts"
 import * as internalDnsSrv from "./internal/resolver/dnsSrv.ts"
 import * as internalFile from "./internal/resolver/file.ts"
@@ -41,8 +44,7 @@ import {
   Resolver,
   type ResolverError
 } from "./internal/resolver/model.ts"
-import { nodeDns } from "./internal/resolver/nodeDns.ts"
-import type { DnsServerOptions } from "./internal/resolver/nodeDns.ts"
+import { type DnsServerOptions, nodeDns } from "./internal/resolver/nodeDns.ts"
 import * as internalSchemes from "./internal/resolver/schemes.ts"
 import type { Scheme, SchemeServices } from "./internal/resolver/schemes.ts"
 import * as internalStream from "./internal/resolver/stream.ts"
@@ -78,10 +80,19 @@ export const constant = (...endpoints: ReadonlyArray<Endpoint>): Resolver => con
 /**
  * A resolver that has no endpoints until a file exists, and the given ones from then on.
  *
- * It notices the file within a second of its creation, and only looks for it while somebody waits. What the file
- * contains is not read. Its later removal changes nothing: it says that the servers have come up, not that they are up.
- * Where it cannot be found out whether the file exists (a directory on the way may not be entered, say), `resolve`
- * fails with a `ResolverError` that names the path.
+ * **When to use**
+ *
+ * Use it for servers that create a file when they are ready.
+ *
+ * **Details**
+ *
+ * The file is noticed within a second of its creation. It is looked for only while someone waits for the endpoints. Its
+ * content is not read. Where it cannot be found out whether the file exists, for example in a directory without
+ * permission, `resolve` fails with a `ResolverError` that names the path.
+ *
+ * **Gotchas**
+ *
+ * A later removal of the file changes nothing. The file says that the servers have started, not that they still run.
  *
  * **Example** (A server that announces itself by a file)
  *
@@ -106,11 +117,13 @@ export const file = (
 ): Effect.Effect<Resolver, never, FileSystem.FileSystem> => internalFile.file(path, endpoints)
 
 /**
- * A resolver whose endpoints are those in a `SubscriptionRef`: setting the ref is all it takes to change them.
+ * A resolver whose endpoints are the value of a `SubscriptionRef`. To change the endpoints, set the ref.
  *
- * Each change of the ref's value is a new version. `resolve` with the current version waits for the next change, with
- * any other it returns the current endpoints at once: several changes in a row may be seen as one, the last is never
- * missed.
+ * **Details**
+ *
+ * Each value of the ref is a new version. With the current version, `resolve` waits for the next value. With any other
+ * version, or none, it returns the current endpoints at once. Several changes in a row may be seen as one. The last
+ * change is never missed.
  *
  * **Example** (Endpoints that the program itself decides on)
  *
@@ -135,9 +148,13 @@ export const fromSubscriptionRef = (ref: SubscriptionRef.SubscriptionRef<Readonl
 /**
  * A resolver whose endpoints are the last element of a stream.
  *
- * The stream runs until the Scope ends. The first `resolve` waits for its first element. When the stream fails, so does every `resolve` that
- * waits for something newer, with a `ResolverError`; the last endpoints stay. They also stay when it ends, and then nothing newer is waited for in vain.
- * Each element is a new version.
+ * **Details**
+ *
+ * - The stream runs until the Scope ends. Each element is a new version.
+ * - The first `resolve` waits for the first element.
+ * - When the stream fails, each `resolve` that waits for newer endpoints fails with a `ResolverError`. The last
+ *   endpoints stay.
+ * - When the stream ends, the last endpoints stay, too. A `resolve` that waits for newer endpoints then waits forever.
  *
  * **Example** (The addresses that another service tells)
  *
@@ -162,21 +179,29 @@ export const fromStream: <E, R>(
 /**
  * The addresses of a name, `host:port`: an endpoint for each of its A and AAAA records.
  *
- * DNS is asked again when the records' time to live is over, and at once when a `Connection` has lost an endpoint or cannot dial it, within the
- * bounds of {@link DnsOptions}. It is asked only while somebody waits for news, and once for all connections that share the resolver.
+ * **Details**
  *
- * - The endpoints are sorted, each address is there once, and the same set is the same version: `Balancer.sharded` stays stable.
- * - A name that DNS has no addresses for is looked up as the system does it: by its hosts file and search domains. `localhost` always is.
- * - A and AAAA records are asked for side by side. Once there are some of one family, the other is waited for 50 ms;
- *   once one is known to have none, 5 s. What comes later is added then. A family that is not answered keeps its last
- *   addresses; where nothing was ever known of it, the `problem` of the {@link Resolution} says so. One query of each
- *   is under way at a time, for a minute at most.
- * - When DNS fails, the last addresses stay. The first `resolve` fails with a `ResolverError` then. A name without addresses is no failure; it is
- *   logged as a warning, and is the `problem` of the {@link Resolution}.
- * - What DNS answers is taken for all there is. A name server that gives a few of many addresses each time makes endpoints come and go.
- * - An IP address in place of a name is a constant resolver. The port is a number or the name of a service.
+ * - DNS is asked again when the time to live of the records is over. It is asked at once when a `Connection` has lost
+ *   an endpoint or cannot dial it. {@link DnsOptions} set the limits. It is asked only while someone waits for news,
+ *   and once for all connections that share the resolver.
+ * - The endpoints are sorted and without duplicates. The same set has the same version, so `Balancer.sharded` is
+ *   stable.
+ * - The system looks up a name that DNS has no addresses for: in its hosts file and with its search domains. It always
+ *   looks up `localhost`.
+ * - A and AAAA records are asked for at the same time. Once there are addresses of one family, the other family is
+ *   waited for 50 ms; once one is known to have none, 5 s. Later answers are added when they come. A family without an
+ *   answer keeps its last addresses. Where it never had an answer, the `problem` of the {@link Resolution} says so.
+ *   There is one query of each type at a time, for at most a minute.
+ * - When DNS fails, the last addresses stay. If there are none yet, `resolve` fails with a `ResolverError`.
+ * - A name without addresses is no failure. It is logged as a warning, and is the `problem` of the {@link Resolution}.
+ * - An IP address in place of a name makes a constant resolver. The port is a number or the name of a service.
+ * - It fails with an {@link InvalidResolver} where the text is not `host:port`. {@link layerDns} provides `Dns`, as
+ *   does any other layer for it.
  *
- * It fails with an {@link InvalidResolver} where the text is not `host:port`. {@link layerDns} provides `Dns`, as does any other layer for it.
+ * **Gotchas**
+ *
+ * Each answer of DNS counts as the complete set. A name server that gives a few of many addresses each time makes
+ * endpoints come and go.
  *
  * **Example** (A headless service)
  *
@@ -195,19 +220,23 @@ export const fromStream: <E, R>(
  */
 export const dns: (
   target: string,
-  options?: internalDns.DnsOptions
+  options?: DnsOptions
 ) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (target, options) => internalDns.dns(target, options)
 
 /**
  * The servers that the SRV records of a name point to.
  *
- * There is an endpoint for each address of each record's target. Its `priority` is that of the record, and its `weight` too, shared among the
- * target's addresses. Beside others of its priority a record of weight 0 counts as one of 0.1: it is hardly ever used (RFC 2782). Where all have weight 0, each
- * counts as 1. The target `.` is no server.
+ * **Details**
  *
- * All else is as with {@link dns}, but that a target is a complete name: hosts file and search domains do not know it,
- * save `localhost`. A target whose addresses cannot be found out, or not within a second, keeps its last ones, and is
- * left out until there are some.
+ * There is an endpoint for each address of each record's target. Its `priority` is that of the record. The addresses of
+ * a target share the record's `weight`. A record of weight 0 counts as one of 0.1 beside others of its priority, so it
+ * is hardly ever used (RFC 2782). Where all have weight 0, each counts as 1. The target `.` is no server.
+ *
+ * The rest is as with {@link dns}, with two differences:
+ *
+ * - A target is a complete name: hosts file and search domains are not used for it, except for `localhost`.
+ * - A target whose addresses are not found within a second keeps its last ones. It has no endpoints until it has
+ *   addresses.
  *
  * **Example**
  *
@@ -223,16 +252,25 @@ export const dns: (
  */
 export const dnsSrv: (
   name: string,
-  options?: internalDns.DnsOptions
+  options?: DnsOptions
 ) => Effect.Effect<Resolver, InvalidResolver, Dns.Dns> = (name, options) => internalDnsSrv.dnsSrv(name, options)
 
 /**
  * Provides `Dns` by Node's `node:dns`, and the time to live of its answers.
  *
- * It answers what {@link dns} and {@link dnsSrv} ask: `lookup`, A, AAAA and SRV records. Other queries fail with `Unsupported`: an application that has
- * those too gives this to its resolvers only. With the `NodeDns` of `@effect/platform-node` in its place, DNS is asked every 5 seconds.
+ * **When to use**
  *
- * Node does not tell the time to live of SRV records: theirs counts as 5 seconds.
+ * Use it for {@link dns} and {@link dnsSrv}. `NodeDns` of `@effect/platform-node` works, too, but does not tell the
+ * time to live: DNS is then asked every 5 seconds.
+ *
+ * **Details**
+ *
+ * It answers what the resolvers ask: `lookup`, A, AAAA and SRV records. Node does not tell the time to live of SRV
+ * records: theirs counts as 5 seconds.
+ *
+ * **Gotchas**
+ *
+ * Other queries fail with `Unsupported`. An application that makes them provides this layer to its resolvers only.
  *
  * **Example** (A name server of its own)
  *
@@ -252,17 +290,23 @@ export const layerDns = (options?: DnsServerOptions): Layer.Layer<Dns.Dns, NetAd
   Layer.effectContext(nodeDns(options))
 
 /**
- * The Unix sockets in a directory, one for each server that is there, sorted by name.
+ * The Unix sockets in a directory, sorted by name: one for each server that listens there.
  *
- * The directory is watched, so that a socket that appears or goes is noticed at once, and read each `interval` besides. It may be missing, be removed and be
- * made again. Only sockets count, and no names that begin with a dot. That only goes on while a `Connection` waits for news.
+ * **Details**
  *
- * **Sockets without a server.** A server that was killed leaves its socket behind, and one that starts has one a moment before it listens. So each
- * new socket is tried by connecting to it, and one that refuses is not listed; it is tried again soon, and then less and less often, up to each `interval`.
- * When a `Connection` has lost an endpoint, or cannot dial it, all are tried again, at most once a second. Servers see these
- * connections open and close. A call that picks a socket whose server has just died goes on to another at once, as with any failed dial.
+ * - The directory is watched, so changes are noticed at once. It is also read each `interval`. Both happen only while
+ *   someone waits for news. The directory may be missing, and may be removed and made again.
+ * - Files that are not sockets do not count, nor do names that begin with a dot.
+ * - A directory that cannot be read fails `resolve` with a `ResolverError`. The last sockets stay.
+ * - A server that was killed leaves its socket behind, and a server that starts has its socket a moment before it
+ *   listens. So each new socket is checked by a connection to it. A socket that refuses it is not listed. It is checked
+ *   again soon, and then less and less often, at the end once each `interval`.
+ * - When a `Connection` has lost an endpoint or cannot dial it, all sockets are checked again, at most once a second.
  *
- * A directory that cannot be read fails `resolve` with a `ResolverError`; the last sockets stay.
+ * **Gotchas**
+ *
+ * Servers see the checks as connections that open and close. A call to a socket whose server has just died goes on to
+ * another endpoint at once, as after any failed dial.
  *
  * **Example**
  *
@@ -279,13 +323,16 @@ export const layerDns = (options?: DnsServerOptions): Layer.Layer<Dns.Dns, NetAd
  */
 export const directory: (
   path: string,
-  options?: internalDirectory.DirectoryOptions
+  options?: DirectoryOptions
 ) => Effect.Effect<Resolver, never, FileSystem.FileSystem> = (path, options) =>
   internalDirectory.directory(path, options)
 
 /**
- * The endpoints of a resolver, each made into another. `f` is to depend on nothing but the endpoint: it runs for each answer of the resolver, also for
- * one that says the same again.
+ * The endpoints of a resolver, each changed by a function.
+ *
+ * **Gotchas**
+ *
+ * `f` must depend only on the endpoint. It runs for each answer of the resolver, also for one with the same endpoints.
  *
  * **Example** (mTLS to all replicas; the certificates name the service, and not the replicas' addresses)
  *
@@ -316,7 +363,7 @@ export const map: {
 )
 
 /**
- * Those endpoints of a resolver that meet a condition, which is to depend on nothing but the endpoint.
+ * The endpoints of a resolver that meet a condition. The condition must depend only on the endpoint.
  *
  * **Example** (Only those of a zone)
  *
@@ -353,11 +400,14 @@ const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resoluti
 })
 
 /**
- * The endpoints of several resolvers, in the order of the arguments. Of several with one address the first counts.
+ * The endpoints of several resolvers, in the order of the arguments. Of several with one address, the first counts.
  *
- * It is constant where all of them are. Where one fails, its last endpoints stay beside those of the others, a warning
- * is logged, and the `problem` of the {@link Resolution} says so. One that has never answered fails `resolve`: half of
- * the endpoints would be taken for all of them.
+ * **Details**
+ *
+ * - It is constant where all of them are.
+ * - When one fails, its last endpoints stay. A warning is logged, and the `problem` of the {@link Resolution} says so.
+ * - While one has never answered, its failure is that of `resolve`. A part of the endpoints would otherwise be taken
+ *   for all of them.
  *
  * **Example** (Replicas that DNS knows, and one that it does not)
  *
@@ -377,26 +427,32 @@ const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resoluti
 export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combined(resolvers)
 
 /**
- * The pods of a Kubernetes Service: its EndpointSlices, listed and then watched, so that a pod is known as soon as the cluster knows that it is
- * ready, or going. Calls go to the pods themselves; the Service may be headless or not.
+ * The pods of a Kubernetes Service. Its EndpointSlices are listed and then watched, so a change is known as soon as the
+ * cluster knows it. Calls go to the pods themselves. The Service may be headless or not.
  *
- * - The endpoints are the ready pods, and where none is ready those that terminate and still serve, as with kube-proxy. They have the zone of
- *   their node, and are in the order of their addresses, the same for all clients. A pod with an IPv4 and an IPv6 address is used by the former.
- * - The cluster is that of `kubeconfig`, or of `KUBECONFIG`; else the one that this is a pod in; else that of `~/.kube/config`, each where it is
- *   there. Environment variables are read through `Config`. Files of tokens,
- *   certificates and keys are read anew for each request, the kubeconfig once.
+ * **Details**
+ *
+ * - The endpoints are the ready pods. Where none is ready, they are those that terminate and still serve, as with
+ *   kube-proxy. They have the zone of their node. They are sorted by address, so all clients have the same order. Of a
+ *   pod with an IPv4 and an IPv6 address, the IPv4 address is used.
+ * - The cluster is the first that there is of these: that of `kubeconfig`; that of the `KUBECONFIG` variable; the one
+ *   in which this process is a pod; that of `~/.kube/config`. Environment variables are read through `Config`. Tokens,
+ *   certificates and keys are read again for each request, the kubeconfig once.
  * - A watch lives for 5 to 10 minutes. It is given up where nothing comes for 150 s, or 25 s after its peer has
- *   vanished. Another one begins at once from where it has ended, also where a proxy or load balancer cuts it for being
- *   idle: that is logged at debug, and is no failure.
- * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s, then twice
- *   as long up to 30 s, up to half of it off at random. Meanwhile the last endpoints stay. Where it fails, `resolve`
- *   does so once for each attempt for those who wait for newer ones.
+ *   vanished. The next one begins at once at the same position, also where a proxy or load balancer has cut the idle
+ *   connection. That is no failure, and is logged at debug.
+ * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s. Each
+ *   further wait is twice as long, up to 30 s, and up to half of it is left out at random. The last endpoints stay.
+ *   Each failed attempt fails the `resolve` of those who wait for newer endpoints.
+ * - It fails where the configuration of the cluster cannot be read, or has what is not supported: `exec` plugins,
+ *   `auth-provider`, passwords, impersonation, `proxy-url`, `insecure-skip-tls-verify`.
+ * - `resolve` fails with the answer of the API, and where the port is not clear. An invalid option is a defect that
+ *   names the option.
  *
- * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the Service's namespace.
+ * **Gotchas**
  *
- * Fails where the configuration of the cluster cannot be read, or has what is not supported: `exec` plugins, `auth-provider`, passwords,
- * impersonation, `proxy-url`, `insecure-skip-tls-verify`. `resolve` fails with the answer of the API, and where the port cannot be told. An option
- * that cannot be is a defect that names it.
+ * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the namespace of
+ * the Service.
  *
  * **Example**
  *
@@ -420,8 +476,12 @@ export const kubernetes = (
   Effect.flatMap(loadKubernetes, ({ make }) => make(options))
 
 /**
- * Adds schemes of one's own to those that {@link parse} knows where the layer is provided; one that is there already is replaced. What they need,
- * beside {@link SchemeServices}, the layer needs. A scheme is in small letters.
+ * Adds schemes to those that {@link parse} knows where the layer is provided.
+ *
+ * **Details**
+ *
+ * A scheme that exists already is replaced. What the schemes need beside {@link SchemeServices}, the layer needs. A
+ * scheme is in small letters.
  *
  * **Example** (Replicas by the name of a region)
  *
@@ -449,7 +509,9 @@ export const layerSchemes: <R = never>(
 ) => Layer.Layer<never, never, Exclude<R, SchemeServices>> = internalSchemes.layerSchemes
 
 /**
- * Reads a resolver from one text, for configuration:
+ * Reads a resolver from one text, for configuration.
+ *
+ * **Details**
  *
  * | Text                                      | Resolver                                                                     |
  * | ----------------------------------------- | ---------------------------------------------------------------------------- |
@@ -461,10 +523,14 @@ export const layerSchemes: <R = never>(
  * | `k8s://shop/cart:calls`                   | {@link kubernetes}: the namespace, which may be empty, the Service, and its port, which may be left out |
  * | `file:///run/cart.ready?unix:///run/cart.sock` | {@link file}, with the endpoints after the `?`                          |
  *
- * and what {@link layerSchemes} has added. The resolvers have their default options. Certificates are in no text: {@link map} puts `Endpoint.mtls` around the endpoints.
+ * {@link layerSchemes} adds others. The resolvers have their default options.
  *
- * It fails with an {@link InvalidResolver} that says what is wrong with the text, and with a {@link ResolverError}
- * where nothing is, but the resolver cannot be made: where there is no kubeconfig, say.
+ * It fails with an {@link InvalidResolver} that says what is wrong with the text. It fails with a {@link ResolverError}
+ * where the text is right, but the resolver cannot be made: for example where there is no kubeconfig.
+ *
+ * **Gotchas**
+ *
+ * No text can name certificates. Use {@link map} with `Endpoint.mtls`.
  *
  * **Example**
  *
@@ -486,7 +552,7 @@ export const parse: (
 ) => Effect.Effect<Resolver, InvalidResolver | ResolverError, SchemeServices> = internalSchemes.parse
 
 /**
- * A resolver that the configuration names, as {@link parse} reads it.
+ * A resolver that the configuration names, in the texts of {@link parse}.
  *
  * **Example** (`CART=dns://cart.internal:7000` in the environment)
  *
@@ -509,8 +575,12 @@ export const config = (
   Effect.flatMap(Config.String(name), parse)
 
 /**
- * Provides the {@link Resolver} service: a resolver, or an effect that makes one and may take its time, fail, or
- * acquire what is released with the layer.
+ * Provides the {@link Resolver} service.
+ *
+ * **Details**
+ *
+ * It takes a resolver, or an effect that makes one. The effect may take its time, fail, or acquire what is released
+ * with the layer.
  *
  * **Example**
  *

@@ -32,8 +32,8 @@ export interface KubernetesOptions {
   /** The namespace of the Service. Default: that of this pod, or of the kubeconfig's context, or `default`. */
   readonly namespace?: string | undefined
   /**
-   * The name of the Service's port, whose number can differ from pod to pod. Or the number of the port on which the pods
-   * listen, which is not that of the Service. Default: the only TCP port that there is.
+   * The name of the Service's port, whose number can differ from pod to pod. Or the number of the port on which the
+   * pods listen, which is not that of the Service. Default: the only TCP port that there is.
    */
   readonly port?: string | number | undefined
   /**
@@ -112,7 +112,9 @@ const check = ({ namespace, port, service, zone }: KubernetesOptions): void => {
 
 const scheme = "k8s://"
 
-/** Reads `k8s://namespace/service:port`. The namespace may be empty, and the port, a name or a number, may be left out. */
+/**
+ * Reads `k8s://namespace/service:port`. The namespace may be empty, and the port, a name or a number, may be left out.
+ */
 export const parse = (text: string): Result.Result<KubernetesOptions, string> => {
   const match = /^k8s:\/\/([^/:]*)\/([^/:]*)(?::([^/:]*))?$/.exec(text)
   const quoted = JSON.stringify(text)

@@ -1,6 +1,6 @@
 /**
- * Follows the EndpointSlices of a Service: lists them, watches for changes, and starts again where a watch ends. It does
- * not know how the API is asked, nor what the slices are for.
+ * Follows the EndpointSlices of a Service: lists them, watches for changes, and starts again where a watch ends. It
+ * does not know how the API is asked, nor what the slices are for.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

@@ -15,7 +15,10 @@ export interface Backoff {
   readonly jitter: number
 }
 
-/** Waits that grow from `firstMillis` by `factor` up to `longestMillis`, each of them shortened at random. It never ends. */
+/**
+ * Waits that grow from `firstMillis` by `factor` up to `longestMillis`, each of them shortened at random. It never
+ * ends.
+ */
 export const backoff = (
   { factor, firstMillis, jitter, longestMillis }: Backoff
 ): Schedule.Schedule<Duration.Duration> =>

@@ -60,10 +60,10 @@ export type Finder = (later: Later, tell: (found: Addresses) => void) => Effect.
 /**
  * Who has ever known addresses of the name. Where both have, it is the name servers.
  *
- *     nobody ──▶ system ──▶ nameServers
- *        └──────────────────────▲
+ *     none ──▶ system ──▶ nameServers
+ *       └────────────────────▲
  */
-type KnownBy = "nobody" | "system" | "nameServers"
+type KnownBy = "none" | "system" | "nameServers"
 
 /**
  * Finds the addresses of a name, each time that it is asked. It fails where they cannot be found out; that there are
@@ -79,7 +79,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
   const AAAA = new Family("AAAA")
   const families = [A, AAAA]
   let isLooking = false
-  let knownBy: KnownBy = "nobody"
+  let knownBy: KnownBy = "none"
 
   const query = Effect.fnUntraced(function*(type: "A" | "AAAA") {
     const records = yield* resolveRecords(dns, name, type)
@@ -99,7 +99,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
 
   const askSystem = (name: string) =>
     Effect.map(lookupAddresses(dns, name), (addresses): Addresses => {
-      if (knownBy === "nobody") knownBy = "system"
+      if (knownBy === "none") knownBy = "system"
       return { addresses, ttlMillis: defaultTtlMillis }
     })
 
@@ -151,7 +151,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
     if (Result.isSuccess(system)) return system.success
     if (failure !== undefined) return yield* failure
     // Where the system cannot reach its name servers, it has no answer about a name that it never knew.
-    return knownBy !== "nobody" && !isNotFound(system.failure) ? yield* system.failure : known()
+    return knownBy !== "none" && !isNotFound(system.failure) ? yield* system.failure : known()
   })
 
   return (later, tell) =>

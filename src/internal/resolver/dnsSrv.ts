@@ -34,7 +34,9 @@ class Target extends Query<Addresses> {
     this.finder = finder
   }
 
-  /** Finds its addresses. It ends after a while, so that other targets have their turn. `told` is called for all news. */
+  /**
+   * Finds its addresses. It ends after a while, so that other targets have their turn. `told` is called for all news.
+   */
   find(later: Later, told: () => void): Effect.Effect<void> {
     const found = this.finder(later, (addresses) => {
       this.last = addresses

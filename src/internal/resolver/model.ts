@@ -88,8 +88,8 @@ export interface Resolver {
   resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
   /**
    * Tells the resolver that its last answer may be out of date: an endpoint could not be dialed, or its connection was
-   * lost. A resolver that looks from time to time then looks again soon. It limits by itself how often it does. Default:
-   * the resolver notices changes without being told.
+   * lost. A resolver that looks from time to time then looks again soon. It limits by itself how often it does.
+   * Default: the resolver notices changes without being told.
    */
   readonly refresh?: Effect.Effect<void> | undefined
 }

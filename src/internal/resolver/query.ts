@@ -68,8 +68,8 @@ export interface Waits {
 }
 
 /**
- * Waits for `all` queries, within the limits of `waits`. Those in `old`, which an earlier look has begun, are not waited
- * for after the others.
+ * Waits for `all` queries, within the limits of `waits`. Those in `old`, which an earlier look has begun, are not
+ * waited for after the others.
  */
 export const waitFor = Effect.fnUntraced(function*(
   all: ReadonlyArray<Query<unknown>>,
