@@ -1,7 +1,7 @@
 /**
  * Resolvers that look for their endpoints from time to time. It does not know where a look finds them.
  *
- * One fiber looks while someone waits for news, so what several ask for is looked for once. When nobody waits any more
+ * One fiber looks while someone waits for news, so what several ask for is looked for once. When no one waits any more
  * the fiber ends, and with it a look that is under way and what looks have left for later. What is known stays, and so
  * does the time of the next look.
  */
@@ -65,11 +65,11 @@ export interface Polled {
 /**
  * What the fiber that looks does:
  *
- *               someone waits              due
- *     idle ──────────────────▶ sleeping ◀──────▶ looking ── lookSoon ──▶ lookingAgain
- *      ▲                        ▲  │       done     │                     │    │
- *      │                        └──┼────────────────┼─────────────────────┘    │
- *      └── nobody waits any more ──┴────────────────┴──────────────────────────┘
+ *     idle ── someone waits ──▶ sleeping ── due ──▶ looking ── lookSoon ──▶ lookingAgain
+ *                                  ▲                   │                         │
+ *                                  └────── done ───────┴─────────────────────────┘
+ *
+ * The other three become idle when no one waits any more.
  *
  * - `idle`: there is no such fiber, or it is being interrupted.
  * - `sleeping`: it waits until the next look is due.
@@ -93,14 +93,12 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   let state: State = "idle"
   /** Whether the last look has failed. */
   let isFailing = false
-  /** Whether what is known may be out of date: a look was due while nobody waited, or was given up. */
+  /** Whether what is known may be out of date: a look was due while no one waited, or was given up. */
   let isOutdated = false
   /** When the last look has begun, and when the next one is due. */
   let lookedAt = -Infinity
   let dueAt = -Infinity
   let running: Fiber.Fiber<void> | undefined
-  /** How many fibers have been started. */
-  let starts = 0
   /** What looks have left for later. */
   const pending = new Set<Fiber.Fiber<unknown, unknown>>()
   let wake = () => {}
@@ -165,7 +163,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     tell: (look) => {
       succeeded(look)
       dueAt = Math.min(dueAt, nowMillis(clock) + look.ttlMillis)
-      // Maybe nobody waits any more.
+      // Perhaps no one waits any more.
       wake()
     }
   })
@@ -190,30 +188,29 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     wake = () => resume(Effect.void)
   })
 
-  const run = Effect.fnUntraced(function*(start: number, before: Fiber.Fiber<void> | undefined) {
+  const run = Effect.fnUntraced(function*(before: Fiber.Fiber<void> | undefined) {
     // What the fiber before has left for later is under way until it has ended.
     if (before !== undefined) yield* Fiber.await(before)
     const later = laterIn(yield* Effect.scope)
     const { watch } = source
     // In a fiber of its own: it can be the code of a user, and must not keep those who wait from their answer.
     if (watch !== undefined) yield* Effect.forkChild(Effect.suspend(() => watch(lookSoon)))
-    // A fiber that is interrupted by those it answers goes on to its next step.
-    const isCurrent = () => state !== "idle" && starts === start
-    while (isCurrent() && latest.waiting > 0) {
+    while (latest.waiting > 0) {
       const wait = dueAt - nowMillis(clock)
       if (wait <= 0) yield* look(later)
       else yield* Effect.raceFirst(sleepMillis(clock, wait), woken)
     }
-    if (isCurrent()) transition("idle")
+    // It is idle already where those that it has just answered have interrupted the last one who waited.
+    if (state !== "idle") transition("idle")
   }, Effect.scoped)
 
   const start = () => {
     if (state !== "idle") return
     transition("sleeping")
-    running = Effect.runForkWith(context)(run(++starts, running))
+    running = Effect.runForkWith(context)(run(running))
   }
 
-  /** Ends the fiber after the last waiter has left. It is idle at once: when it has ended, another may run already. */
+  /** Ends the fiber after the last waiter has left. It counts as idle at once: when it has ended, another may run. */
   const stop = (): Effect.Effect<void> => {
     if (latest.waiting > 0 || state === "idle" || running === undefined) return Effect.void
     transition("idle")

@@ -274,7 +274,7 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
     }))
 
-  it.effect("runs what is beside it while somebody waits, and ends it then", () =>
+  it.effect("runs its watch while someone waits, and ends it then", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       let lookSoon = () => {}
@@ -355,5 +355,32 @@ describe("polled", () => {
       yield* Deferred.succeed(gate, undefined)
       yield* TestClock.adjust(0)
       assert.deepStrictEqual(log, ["looks", "ended", "looks"])
+    }))
+
+  it.effect("goes on where those that it answers interrupt the last one who waits, and wait again", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      const again = yield* Deferred.make<Resolver.Resolution, Resolver.ResolverError>()
+      const answered = yield* Effect.forkScoped(
+        Effect.gen(function*() {
+          const second = yield* resolver.resolve(first.version)
+          yield* Fiber.interrupt(last)
+          yield* Deferred.completeWith(again, resolver.resolve(second.version))
+          yield* Deferred.await(again)
+        }),
+        { startImmediately: true }
+      )
+      const last: Fiber.Fiber<unknown, unknown> = yield* next(resolver, first)
+      state.answer = Effect.succeed([a, b])
+      yield* TestClock.adjust("10 seconds")
+      assert.isFalse(waits(last))
+      assert.isTrue(waits(answered))
+      const looks = state.looks
+      state.answer = Effect.succeed([b])
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(answered)
+      assert.deepStrictEqual(addresses(yield* Deferred.await(again)), [b.address])
+      assert.strictEqual(state.looks, looks + 1)
     }))
 })
