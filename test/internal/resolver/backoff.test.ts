@@ -1,5 +1,5 @@
 import { describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Random, Schedule } from "effect"
+import { Clock, Effect, Fiber, Random, type Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { backoff } from "../../../src/internal/resolver/backoff.ts"
