@@ -1,5 +1,5 @@
 /**
- * A resolver whose endpoints are the last element of a stream.
+ * A resolver whose endpoints are the last element of a stream. It does not know where the stream comes from.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
