@@ -28,17 +28,11 @@ import type { Resolution, ResolverError } from "../../Resolver.ts"
 import { mergeOptions } from "../ambient/callOptions.ts"
 import { remainingMillis, type Value as Deadline } from "../ambient/deadline.ts"
 import { Region } from "../ambient/turn.ts"
+import { checkedBalancer, pickOf } from "../balancer/checks.ts"
 import { nothing } from "../balancer/free.ts"
-import {
-  checkedBalancer,
-  type ImmediateBalancer,
-  isImmediate,
-  isShardKey,
-  isSticky,
-  maxShardKey,
-  pickNow,
-  pickOf
-} from "../balancer/model.ts"
+import { type ImmediateBalancer, isImmediate, pickNow } from "../balancer/immediate.ts"
+import { isSticky } from "../balancer/model.ts"
+import { isShardKey, maxShardKey } from "../balancer/shardKey.ts"
 import { listFailures } from "../failures.ts"
 import { effectOf, notAnEffect, shown, unexpected } from "../guard.ts"
 import { ownCopy } from "../memory/bytes.ts"
