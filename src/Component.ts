@@ -58,6 +58,7 @@ import { ClientMethod } from "./internal/component/client.ts"
 import { handlerOf, type Middleware } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
 import { flag, invalid } from "./internal/options.ts"
+import { methodName } from "./internal/protocol/methodName.ts"
 import * as MethodKey from "./MethodKey.ts"
 
 const TypeId = "~effect-call/Component"
@@ -297,7 +298,7 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
     // Only what this layer provides: another component's handlers may be in the context under the same names.
     const handler = built.mapUnsafe.get(rpc.key) as Rpc.Handler<string> | undefined
     if (handler === undefined) {
-      return yield* Effect.die(new TypeError(`no handler for ${key.component}.${key.method} in the layer it is given`))
+      return yield* Effect.die(new TypeError(`no handler for ${methodName(key)} in the layer it is given`))
     }
     map = HandlerMap.set(
       map,

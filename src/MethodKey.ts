@@ -8,6 +8,7 @@ import * as Hash from "effect/Hash"
 import * as Inspectable from "effect/Inspectable"
 import { createHash } from "node:crypto"
 import { unexpected } from "./internal/guard.ts"
+import { methodName } from "./internal/protocol/methodName.ts"
 
 const TypeId = "~effect-call/MethodKey"
 
@@ -76,7 +77,7 @@ const Proto = {
 export const make = (component: string, method: string): MethodKey => {
   if (typeof component !== "string") throw unexpected("the component of a method", "a text", component)
   if (typeof method !== "string") throw unexpected(`the method of ${component}`, "a text", method)
-  const digest = createHash("sha256").update(`${component}.${method}`, "utf8").digest()
+  const digest = createHash("sha256").update(methodName({ component, method }), "utf8").digest()
   return Object.assign(Object.create(Proto), {
     component,
     method,

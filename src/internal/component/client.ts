@@ -26,9 +26,12 @@ import { effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isBytes, ownCopy } from "../memory/bytes.ts"
 import * as Identities from "../protocol/identities.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"
 import * as Codec from "./codec.ts"
+import * as Payload from "./payload.ts"
+import * as Problem from "./problem.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
 /** What a call may be given, as RpcClient's types have it. */
@@ -41,7 +44,7 @@ interface MethodOptions {
 /** What the methods of one client share. */
 export interface ClientSettings {
   readonly connection: Connection
-  readonly format: Codec.Format
+  readonly format: Payload.Format
   readonly tracing: boolean
   /** Where the client's halves of middleware are. */
   readonly context: Context.Context<never>
@@ -195,12 +198,12 @@ export class ClientMethod {
 
   private send(args: Arguments, payload: Uint8Array, resume: Resume): Effect.Effect<void> | void {
     const { connection, format } = this.settings
-    let code = Codec.formatCode[format]
+    let code = Payload.formatCode[format]
     let body = payload
-    if (args.discard) code |= Codec.isDiscarded
+    if (args.discard) code |= Payload.isDiscarded
     if (!isEmpty(args.headers)) {
-      code |= Codec.hasHeaders
-      body = Codec.joined(Codec.encodeHeaders(args.headers), payload)
+      code |= Payload.hasHeaders
+      body = Payload.joined(Payload.encodeHeaders(args.headers), payload)
     }
     let options: CallOptions | undefined
     try {
@@ -253,10 +256,9 @@ export class ClientMethod {
   private readonly warn = Effect.suspend(() => {
     if (this.warned) return Effect.void
     this.warned = true
-    const { component, method } = this.key
     return logged(
       Effect.logWarning(
-        `client and server have different contracts of ${component}.${method}: such calls are made again in JSON`
+        `client and server have different contracts of ${methodName(this.key)}: such calls are made again in JSON`
       )
     )
   })
@@ -271,27 +273,27 @@ export class ClientMethod {
       const unsendable = this.codecs.problemIn("json")
       if (unsendable !== undefined) return Effect.fail(this.notInJson(`its ${unsendable.part} ${unsendable.problem}`))
       const { args, format } = request
-      const payloadAt = (format & Codec.hasHeaders) === 0 ? 0 : Codec.endOfHeaders(args, 0)
-      return this.codecs.payloadInJson(Codec.view(args, payloadAt, args.length)).pipe(
+      const payloadAt = (format & Payload.hasHeaders) === 0 ? 0 : Payload.endOfHeaders(args, 0)
+      return this.codecs.payloadInJson(Payload.view(args, payloadAt, args.length)).pipe(
         Effect.map((json): TypedRequest<unknown, unknown> => ({
           ...request,
           method: typedMethod(this.key, undefined, undefined),
-          format: (format & ~Codec.formatCode.binary) | Codec.formatCode.json,
-          args: payloadAt === 0 ? json : Codec.joined(args.subarray(0, payloadAt), json),
-          decode: (format & Codec.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
+          format: (format & ~Payload.formatCode.binary) | Payload.formatCode.json,
+          args: payloadAt === 0 ? json : Payload.joined(args.subarray(0, payloadAt), json),
+          decode: (format & Payload.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
         })),
-        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload: ${Codec.problemOfCause(cause)}`)))
+        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload: ${Problem.problemOfCause(cause)}`)))
       )
     })
   }
 
   /** Contracts differ, and JSON, which both could read all the same, does not carry the call. */
   private notInJson(problem: string): CallError {
-    const { component, method } = this.key
     return new CommunicationError({
       reason: { _tag: "Protocol" },
-      message:
-        `client and server have different contracts of ${component}.${method}, and it does not go in JSON: ${problem}`,
+      message: `client and server have different contracts of ${
+        methodName(this.key)
+      }, and it does not go in JSON: ${problem}`,
       maybeExecuted: false
     })
   }
@@ -308,20 +310,20 @@ export class ClientMethod {
   /** Reads an answer in any format: the server has the same contract. */
   private readonly decode: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
-    const format = byte === undefined || start === end ? undefined : Codec.formatOf(byte, Codec.isFailure)
+    const format = byte === undefined || start === end ? undefined : Payload.formatOf(byte, Payload.isFailure)
     if (byte === undefined || format === undefined) return Exit.fail(this.unknownFormat(byte, start, end, endpoint))
-    const failed = (byte & Codec.isFailure) !== 0
+    const failed = (byte & Payload.isFailure) !== 0
     const what = failed ? "failure" : "result"
     try {
       const codec = failed ? this.codecs.error(format) : this.codecs.success(format)
       if (codec.direct !== undefined) {
-        const value = codec.direct.decode(Codec.view(bytes, start + 1, end))
+        const value = codec.direct.decode(Payload.view(bytes, start + 1, end))
         if (value !== Codec.unread) return failed ? Exit.fail(value) : Exit.succeed(value)
       }
-      const now = Codec.valueNow(codec.decode(Codec.view(bytes, start + 1, end)))
+      const now = Codec.valueNow(codec.decode(Payload.view(bytes, start + 1, end)))
       if (now !== undefined) return failed ? Exit.fail(now.value) : now
       // Not done, or failed: again from bytes that stay.
-      const kept = owned ? Codec.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
+      const kept = owned ? Payload.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
       return Effect.matchCauseEffect(codec.decode(kept), {
         onFailure: (cause) => this.unread(what, cause, endpoint),
         onSuccess: (value) => failed ? Effect.fail(value) : Effect.succeed(value)
@@ -332,10 +334,10 @@ export class ClientMethod {
   }
 
   private unread(what: string, cause: Cause.Cause<unknown>, endpoint: string | undefined): Exit.Exit<never, unknown> {
-    const refusal = Codec.refusalOf(cause)
+    const refusal = Problem.refusalOf(cause)
     return refusal === undefined
       ? Exit.failCause(cause)
-      : Exit.fail(this.undecodable(what, Codec.misfit(refusal), endpoint))
+      : Exit.fail(this.undecodable(what, Problem.misfit(refusal), endpoint))
   }
 
   /**
@@ -344,7 +346,7 @@ export class ClientMethod {
    */
   private readonly decodeInJson: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
-    return start < end && byte !== undefined && Codec.formatOf(byte, Codec.isFailure) === "binary"
+    return start < end && byte !== undefined && Payload.formatOf(byte, Payload.isFailure) === "binary"
       ? Exit.fail(this.undecodable("result", "expected JSON, got binary", endpoint))
       : this.decode(bytes, start, end, owned, endpoint)
   }
@@ -358,18 +360,17 @@ export class ClientMethod {
   }
 
   private undecodable(what: string, problem: string, endpoint: string | undefined): CallError {
-    const { component, method } = this.key
     return new CommunicationError({
       reason: { _tag: "Protocol" },
       ...(endpoint === undefined ? {} : { endpoint }),
-      message: `cannot decode the ${what} of ${component}.${method}: ${problem}`,
+      message: `cannot decode the ${what} of ${methodName(this.key)}: ${problem}`,
       maybeExecuted: true
     })
   }
 
   /** Why a payload cannot be sent. The types forbid most of it, so it is a bug of the caller. */
   private unusable(cause: unknown): Error {
-    return Codec.unencodable("payload", this.key, cause)
+    return Problem.unencodable("payload", this.key, cause)
   }
 }
 
@@ -379,7 +380,7 @@ const decoders = (awaited: Decode): Decoders => ({
   awaited,
   discarded: (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
-    const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
+    const started = start < end && byte !== undefined && Payload.formatOf(byte, 0) !== undefined
     return started ? Exit.void : awaited(bytes, start, end, owned, endpoint)
   }
 })

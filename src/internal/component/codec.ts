@@ -1,58 +1,23 @@
 /**
- * What a component's arguments and results are on the wire, inside the payloads of requests and responses.
+ * The codecs of a method's schemas: values to bytes and back, in binary (SchemaBinary) and in JSON.
  *
- * The first byte is the format:
- *
- * | bits | in a request | in a response |
- * |---|---|---|
- * | 0–3 | 1 SchemaBinary, 2 JSON | as in the request |
- * | 4 | headers follow, before the arguments | the result is one of the method's failures |
- * | 5 | discard: answer as soon as the handler starts | 0 |
- * | 6–7 | 0, kept for streams | 0, kept for streams |
- *
- * In binary, the fingerprint of the method's contract follows it in a request: 8 bytes. A server whose own differs runs
- * nothing and answers with an error of its own (`contractDiffers`); the client then sends the method in JSON on that
- * connection.
- *
- * Headers are a u32 (little-endian) with the length of what follows in bytes: a JSON array of `[name, value]`.
+ * They know nothing of calls, nor of what lies before the bytes of a value in a payload: that is `payload.ts`.
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import * as Exit from "effect/Exit"
-import * as Headers from "effect/http/Headers"
-import * as Option from "effect/Option"
 import { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import * as SchemaIssue from "effect/SchemaIssue"
-import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
-import { unexpected } from "../guard.ts"
-import { ownBytes } from "../memory/bytes.ts"
 import { noteFresh } from "../memory/gcPacing.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
-import { attempt, causeOf, isInstance, textOf } from "../userError.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { contractOf, fingerprintOf } from "./contract.ts"
 import { checkingJson, checkingText, hasReplacement } from "./fidelity.ts"
-
-/** How values are written: compact and open to evolution, or readable. */
-export type Format = "binary" | "json"
-
-/** Bits 0–3. */
-const codecBits = 0x0f
-export const formatCode: Readonly<Record<Format, number>> = { binary: 1, json: 2 }
-const formatOfCode: ReadonlyArray<Format | undefined> = [undefined, "binary", "json"]
-
-/** Bits 4 and 5. */
-export const hasHeaders = 0x10
-export const isFailure = 0x10
-export const isDiscarded = 0x20
-
-/** The format of a payload's first byte, where it has no bit set beyond `flags`. */
-export const formatOf = (byte: number, flags: number): Format | undefined =>
-  (byte & ~(codecBits | flags)) === 0 ? formatOfCode[byte & codecBits] : undefined
+import type { Format } from "./payload.ts"
+import { problemOf, Unsendable } from "./problem.ts"
 
 /** Values of one schema to bytes and back. What comes back are `Exit`s where the schema needs nothing that takes time. */
 export interface Codec {
@@ -270,19 +235,6 @@ export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<
   // The type guard forgets what the exit is one of.
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
 
-/** A schema of a method has no form in a format. */
-class Unsendable extends TypeError {
-  readonly part: string
-  readonly problem: string
-
-  constructor(part: string, format: Format, cause: unknown) {
-    const problem = `cannot be sent in ${format}: ${problemOf(cause)}`
-    super(`its ${part} ${problem}`, { cause })
-    this.part = part
-    this.problem = problem
-  }
-}
-
 /**
  * A failure that there never is. Where a method has one kind of failure only, SchemaBinary does not write which it is, and what was written
  * before a second one came, with a middleware perhaps, could not be read any more.
@@ -344,12 +296,12 @@ export class MethodCodecs {
    * Compiles all of them in one of the formats, so that a schema that cannot be sent at all is found where it is declared to be, and not by
    * its first caller.
    */
-  compile({ component, method }: MethodKey, ...formats: ReadonlyArray<Format>): void {
+  compile(key: MethodKey, ...formats: ReadonlyArray<Format>): void {
     const problems: Array<string> = []
     for (const format of formats) {
       const unsendable = this.problemIn(format)
       if (unsendable === undefined) return
-      problems.push(`the ${unsendable.part} of ${component}.${method} ${unsendable.problem}`)
+      problems.push(`the ${unsendable.part} of ${methodName(key)} ${unsendable.problem}`)
     }
     throw new TypeError(problems.join("; "))
   }
@@ -382,106 +334,4 @@ const lazily = (
     }
   }
   return (format) => made[format] ??= compile(format)
-}
-
-/** A plain view: of a Buffer, decoders would make views that are not copies. */
-export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array => ownBytes(bytes, start, end, true)
-
-/** What goes before some bytes, and the bytes. */
-export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
-  const both = new Uint8Array(first.length + second.length)
-  both.set(first)
-  both.set(second, first.length)
-  return both
-}
-
-/** The block of headers that goes before the arguments. */
-export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
-  // Whatever their types say, they may be anything.
-  const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
-  for (const [name, value] of pairs) {
-    if (typeof value !== "string") throw unexpected(`the header ${name}`, "a text", value)
-  }
-  const text = utf8.encode(JSON.stringify(pairs))
-  const block = new Uint8Array(4 + text.length)
-  new DataView(block.buffer).setUint32(0, text.length, true)
-  block.set(text, 4)
-  return block
-}
-
-const HeaderPairs = Schema.decodeUnknownExit(
-  Schema.fromJsonString(Schema.Array(Schema.Tuple([Schema.String, Schema.String])))
-)
-
-/** Where the arguments begin, behind a block of headers at `start` that is known to be one. */
-export const endOfHeaders = (bytes: Uint8Array, start: number): number =>
-  start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
-
-/** Reads the block of headers at `start`: the headers, and where the arguments begin; undefined where it is none. */
-export const decodeHeaders = (
-  bytes: Uint8Array,
-  start: number,
-  end: number
-): { readonly headers: Headers.Headers; readonly next: number } | undefined => {
-  if (end - start < 4) return undefined
-  const next = endOfHeaders(bytes, start)
-  if (next > end) return undefined
-  const pairs = HeaderPairs(Buffer.from(bytes.buffer, bytes.byteOffset + start + 4, next - start - 4).toString("utf8"))
-  return Exit.isSuccess(pairs) ? { headers: Headers.fromInput(pairs.value), next } : undefined
-}
-
-/** Texts of issues are cut here: a path may contain keys of any length. */
-const maxProblemLength = 1000
-
-/** Whether an error is one of a schema; what `make` throws has the issue as its cause. */
-const isOfSchema = (error: unknown): boolean =>
-  attempt(() => Schema.isSchemaError(error) || issueOf(error) !== undefined, false)
-
-const issueOf = (error: unknown): SchemaIssue.Issue | undefined => {
-  const cause = causeOf(error)
-  return attempt(() => SchemaIssue.isIssue(cause) ? cause : undefined, undefined)
-}
-
-/** What is wrong with a value, in one line: what was expected, and where. */
-export const problemOf = (error: unknown): string => {
-  const issue = issueOf(error)
-  const known = attempt(() => issue === undefined ? error : new Schema.SchemaError(issue), error)
-  const text = textOf(known)
-  const line = text.replaceAll("\n  at", " at").replaceAll("\n", "; ")
-  return line.length <= maxProblemLength ? line : `${line.slice(0, maxProblemLength)}…`
-}
-
-/**
- * Why bytes could not be decoded, where that is because of the bytes, or of a contract that has no such format. Undefined where a schema's
- * transformation has died: that is a bug of this side.
- */
-export const refusalOf = (cause: Cause.Cause<unknown>): string | undefined => {
-  const error = errorOfCause(cause)
-  const isFailure = Option.isSome(Cause.findErrorOption(cause))
-  return isFailure || isInstance(error, Unsendable) || isTooDeep(error) ? problemOf(error) : undefined
-}
-
-/** What is wrong, by a cause. */
-export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf(errorOfCause(cause))
-
-/** The same, with what is most likely to be the reason. */
-export const misfit = (problem: string): string => `${problem} (client and server may have different contracts)`
-
-/** Values that are nested deeper than the stack. */
-const isTooDeep = (error: unknown): boolean => isInstance(error, RangeError) && /call stack/.test(textOf(error))
-
-/** The error, or the defect, in a cause. */
-const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
-  Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause))
-
-/** The defect that a value cannot be encoded. */
-export const unencodable = (
-  what: "payload" | "result" | "failure",
-  { component, method }: MethodKey,
-  cause: unknown
-): TypeError => {
-  const error = attempt(() => Cause.isCause(cause) ? errorOfCause(cause) : cause, cause)
-  const text = `the ${what} of ${component}.${method} cannot be encoded: ${problemOf(error)}`
-  // What a schema has found is in the text, as much of it as anybody wants to read. A bug has a stack that is worth having.
-  return isOfSchema(error) ? new TypeError(text) : new TypeError(text, { cause: error })
 }

@@ -8,11 +8,20 @@
  * safe between them: its readers check every name and type.
  */
 import type { Rpc } from "effect/rpc"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { createHash, randomUUID } from "node:crypto"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import { attempt } from "../userError.ts"
+import {
+  idOf,
+  isLinkOf,
+  linkAnnotations,
+  nativeGenerics,
+  type NativeLeaf,
+  nativeLeaves,
+  parametersOf
+} from "./declaration.ts"
 
 /** A shape, by its place in {@link Contract.shapes}: schemas may be recursive. */
 export type Ref = number
@@ -45,13 +54,7 @@ export type LeafType =
   | "null"
   | "undefined"
   | "never"
-  | "json"
-  | "date"
-  | "dateTimeUtc"
-  | "dateTimeZoned"
-  | "duration"
-  | "bigDecimal"
-  | "bytes"
+  | NativeLeaf
 
 /** A named field. `id` is the number that stands for the name in binary, where the schema gives one; else null. */
 export interface Field {
@@ -170,26 +173,6 @@ const inOneForm = (
   }
   return { refs: roots.map(place), shapes: ordered }
 }
-
-/** The types that the binary format knows by itself, by the ids that Effect gives their schemas. */
-const nativeLeaves: ReadonlyMap<string, LeafType> = new Map([
-  ["effect/schema/Date", "date"],
-  ["effect/schema/DateTimeUtc", "dateTimeUtc"],
-  ["effect/schema/DateTimeZoned", "dateTimeZoned"],
-  ["effect/schema/Duration", "duration"],
-  ["effect/schema/BigDecimal", "bigDecimal"],
-  ["effect/schema/Uint8Array", "bytes"],
-  ["effect/schema/Json", "json"],
-  ["effect/schema/MutableJson", "json"]
-])
-
-const nativeGenerics: ReadonlySet<string> = new Set([
-  "effect/schema/Option",
-  "effect/schema/Result",
-  "effect/schema/Exit",
-  "effect/schema/Cause",
-  "effect/schema/CauseReason"
-])
 
 /** Takes schemas apart. */
 class Description {
@@ -318,13 +301,17 @@ class Description {
 const behindSuspended = (ast: SchemaAST.AST): SchemaAST.AST =>
   ast._tag === "Suspend" ? behindSuspended(ast.thunk()) : ast
 
-/** What a declared type is encoded as; undefined where the binary format knows it by itself, or it has no such form. */
-const encodedAs = ({ annotations, typeParameters }: SchemaAST.Declaration): SchemaAST.AST | undefined => {
-  const id = idOf(annotations)
+/** What a declared type is encoded as; undefined where the binary format has a form for it, or it has no such form. */
+const encodedAs = (ast: SchemaAST.Declaration): SchemaAST.AST | undefined => {
+  const id = idOf(ast.annotations)
   if (id !== undefined && (nativeLeaves.has(id) || nativeGenerics.has(id))) return undefined
-  const parameters = typeParameters.map((parameter) => Schema.make<Schema.Top>(parameter))
-  const link = linkOf(annotations?.["toCodecJson"], parameters) ?? linkOf(annotations?.["toCodec"], parameters)
-  return link === undefined ? undefined : SchemaAST.toEncoded(link.to)
+  const parameters = parametersOf(ast)
+  for (const name of linkAnnotations) {
+    const make = ast.annotations?.[name]
+    const link = isLinkOf(make) ? make(parameters) : undefined
+    if (link !== undefined) return SchemaAST.toEncoded(link.to)
+  }
+  return undefined
 }
 
 const leaf = (type: LeafType): Shape => ({ _tag: "Leaf", type })
@@ -342,15 +329,6 @@ const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === 
 const fieldIdOf = (ast: SchemaAST.AST): number | null => {
   const id = ast.context?.annotations?.["~effect/encoding/SchemaBinary/fieldId"]
   return typeof id === "number" ? id : null
-}
-
-/** The id that Effect gives what it knows, types as well as checks. */
-const idOf = (annotations: Schema.Annotations.Annotations | undefined): string | undefined => {
-  const representation: unknown = annotations?.["representation"]
-  return typeof representation === "object" && representation !== null && "id" in representation &&
-      typeof representation.id === "string"
-    ? representation.id
-    : undefined
 }
 
 const ownIds = new WeakMap<object, string>()
@@ -399,8 +377,3 @@ const isInteger = ({ checks }: SchemaAST.AST): boolean => {
     idOf(check.annotations) === "effect/schema/isInt" || (check._tag === "FilterGroup" && check.checks.some(says))
   return checks !== undefined && checks.some(says)
 }
-
-/** What an annotation says that a type is encoded as. */
-const linkOf = (annotation: unknown, parameters: ReadonlyArray<Schema.Top>): SchemaAST.Link | undefined =>
-  // As Effect declares both annotations.
-  typeof annotation === "function" ? (annotation(parameters) as SchemaAST.Link | undefined) : undefined

@@ -9,13 +9,14 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { Buffer } from "node:buffer"
 import { attempt, clip } from "../userError.ts"
-import { changed, isDeclaredJson, replaceParts, representationOf } from "./schemaParts.ts"
+import { idOf, nativeLeaves } from "./declaration.ts"
+import { changed, isDeclaredJson, replaceParts } from "./schemaParts.ts"
 
 /** What is wrong with a value, and where in it. */
 interface Problem {
@@ -48,9 +49,8 @@ export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Sch
 const isJson = (part: SchemaAST.AST): boolean =>
   part._tag === "Unknown" || part._tag === "Any" || part._tag === "ObjectKeyword" || isDeclaredJson(part)
 
-const zoned = representationOf(Schema.DateTimeZoned.ast)
-
-const isZoned = (part: SchemaAST.AST): boolean => part._tag === "Declaration" && representationOf(part) === zoned
+const isZoned = (part: SchemaAST.AST): boolean =>
+  part._tag === "Declaration" && nativeLeaves.get(idOf(part.annotations) ?? "") === "dateTimeZoned"
 
 const minute = 60_000
 

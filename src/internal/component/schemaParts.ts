@@ -2,9 +2,9 @@
  * The parts of a schema that are written as they are, which are at the end of all its transformations, and how to put
  * others in their place.
  */
-import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
+import { isLinkOf, isOwnLeaf, linkAnnotations, type LinkOf, parametersOf } from "./declaration.ts"
 
 /**
  * The part itself, or what takes its place. What is inside a part has been replaced before it. `isField` says whether
@@ -61,9 +61,9 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
 
   /** A declared type says in annotations what it is written as. */
   const declared = (ast: SchemaAST.Declaration): SchemaAST.Declaration => {
-    if (leaves.has(representationOf(ast))) return ast
+    if (isOwnLeaf(ast)) return ast
     const annotations: Record<string, unknown> = { ...ast.annotations }
-    for (const name of writtenAs) {
+    for (const name of linkAnnotations) {
       const make = annotations[name]
       if (!isLinkOf(make)) continue
       const mapped = (...args: Parameters<LinkOf>) => {
@@ -72,7 +72,7 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
         return linkOf(ast.context === undefined ? link : linkIn(link, ast.context))
       }
       // What is replaced in there is found now, so that it is known whether anything is.
-      mapped(encodedParameters(ast))
+      mapped(parametersOf(ast, SchemaAST.toEncoded))
       annotations[name] = mapped
     }
     return changed(ast, { typeParameters: ast.typeParameters.map(go), annotations })
@@ -109,33 +109,11 @@ const withLast = (
   return last === undefined ? [f(first)] : [first, ...more, f(last)]
 }
 
-/** What kind of a declared type it is, for those of Effect. */
-export const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
-  Predicate.hasProperty(annotations?.["representation"], "id") ? annotations["representation"].id : undefined
-
-/** The declared types of Effect that binary writes in its own way, and that have no parts. */
-const leaves: ReadonlySet<unknown> = new Set(
-  [Schema.BigDecimal, Schema.Date, Schema.DateTimeUtc, Schema.DateTimeZoned, Schema.Duration, Schema.Uint8Array].map(
-    ({ ast }) => representationOf(ast)
-  )
-)
-
-/** The annotations that give the link from a declared type to what it is written as. */
-const writtenAs = ["toCodecJson", "toCodec"]
-
-type LinkOf = (encodedParameters: ReadonlyArray<Schema.Top>) => SchemaAST.Link | undefined
-
-// What those annotations are: their types depend on a type that is not known here.
-const isLinkOf = (u: unknown): u is LinkOf => Predicate.isFunction(u)
-
-const encodedParameters = (ast: SchemaAST.Declaration): ReadonlyArray<Schema.Top> =>
-  ast.typeParameters.map((parameter) => Schema.make<Schema.Top>(SchemaAST.toEncoded(parameter)))
-
 /** Whether it is a declared type that says that its values are JSON. */
 export const isDeclaredJson = (ast: SchemaAST.AST): boolean => {
-  if (ast._tag !== "Declaration" || leaves.has(representationOf(ast))) return false
+  if (ast._tag !== "Declaration" || isOwnLeaf(ast)) return false
   const make = ast.annotations?.toCodecJson
-  return isLinkOf(make) && make(encodedParameters(ast)) === undefined
+  return isLinkOf(make) && make(parametersOf(ast, SchemaAST.toEncoded)) === undefined
 }
 
 /** A copy of a node: they are plain data with a prototype. */

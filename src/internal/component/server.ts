@@ -19,18 +19,20 @@ import { asEffect, discard } from "../guard.ts"
 import { ownCopy } from "../memory/bytes.ts"
 import { type Fingerprint, fingerprintSize, isFingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { Refused } from "../server/failure.ts"
 import {
   handlerName,
   type Incoming,
   type IncomingCall,
-  methodName,
   ownRoute,
   type Route,
   type RoutedHandler
 } from "../server/route.ts"
 import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
+import * as Payload from "./payload.ts"
+import * as Problem from "./problem.ts"
 
 /** `RpcMiddleware`, when what it needs is in the context and what its handler returns is none of its business. */
 export type Middleware = (effect: Effect.Effect<unknown, unknown>, info: CallInfo) => Effect.Effect<unknown, unknown>
@@ -66,7 +68,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
         Effect.scoped,
         Effect.exit,
         Effect.flatMap((exit) => incoming.reply(exit)),
-        Effect.map((reply) => Codec.joined(Uint8Array.of(incoming.replyFormat), reply)),
+        Effect.map((reply) => Payload.joined(Uint8Array.of(incoming.replyFormat), reply)),
         // The call's own are what the handler's context is without: its deadline, its span.
         Effect.updateContext((own: Context.Context<never>) => Context.merge(own, context))
       )
@@ -98,7 +100,7 @@ class ComponentRoute implements Route {
     this.handler = handler.handler
     this.middlewares = middlewares
     this.handlerName = handlerName(this)
-    this.middlewareName = `a middleware of ${methodName(this)}`
+    this.middlewareName = `a middleware of ${methodName(key)}`
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
     this.fingerprint = this.codecs.fingerprint()
@@ -120,7 +122,7 @@ class ComponentRoute implements Route {
     if (byte === undefined || start === end) {
       return this.refused("binary", "expected a format this version knows, got nothing")
     }
-    const format = Codec.formatOf(byte, Codec.hasHeaders | Codec.isDiscarded)
+    const format = Payload.formatOf(byte, Payload.hasHeaders | Payload.isDiscarded)
     if (format === undefined) {
       const got = byte.toString(16).padStart(2, "0")
       return this.refused("binary", `expected a format this version knows, got format 0x${got}`)
@@ -134,26 +136,26 @@ class ComponentRoute implements Route {
         return this.notRun("binary", contractDiffers)
       }
     }
-    if ((byte & Codec.hasHeaders) !== 0) {
-      const read = Codec.decodeHeaders(bytes, payloadAt, end)
+    if ((byte & Payload.hasHeaders) !== 0) {
+      const read = Payload.decodeHeaders(bytes, payloadAt, end)
       if (read === undefined) return this.refused(format, "expected headers before the arguments")
       headers = read.headers
       payloadAt = read.next
     }
-    const isDiscarded = (byte & Codec.isDiscarded) !== 0
+    const isDiscarded = (byte & Payload.isDiscarded) !== 0
     try {
       const codec = this.codecs.payload(format)
       // Before the handler runs: what it will answer has to have a form in this format, too.
       this.codecs.success(format)
       this.codecs.error(format)
       if (codec.direct !== undefined) {
-        const payload = codec.direct.decode(Codec.view(bytes, payloadAt, end))
+        const payload = codec.direct.decode(Payload.view(bytes, payloadAt, end))
         if (payload !== Codec.unread) return new IncomingRpc(this, format, headers, isDiscarded, payload, undefined)
       }
-      const now = Codec.valueNow(codec.decode(Codec.view(bytes, payloadAt, end)))
+      const now = Codec.valueNow(codec.decode(Payload.view(bytes, payloadAt, end)))
       if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now.value, undefined)
       // Not done, or failed: again from bytes that stay.
-      const kept = owned ? Codec.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
+      const kept = owned ? Payload.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
       const payload = Effect.catchCause(codec.decode(kept), (cause) => this.unread(cause))
       return new IncomingRpc(this, format, headers, isDiscarded, undefined, payload)
     } catch (defect) {
@@ -162,21 +164,20 @@ class ComponentRoute implements Route {
   }
 
   private unread(cause: Cause.Cause<unknown>): Exit.Exit<never, Undecodable> {
-    const refusal = Codec.refusalOf(cause)
-    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(Codec.misfit(refusal))
+    const refusal = Problem.refusalOf(cause)
+    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(Problem.misfit(refusal))
   }
 
-  private refused(format: Codec.Format, problem: string): Incoming {
+  private refused(format: Payload.Format, problem: string): Incoming {
     return this.notRun(format, this.undecodable(problem))
   }
 
-  private notRun(format: Codec.Format, why: Exit.Exit<never, Undecodable | Refused>): Incoming {
+  private notRun(format: Payload.Format, why: Exit.Exit<never, Undecodable | Refused>): Incoming {
     return new IncomingRpc(this, format, Headers.empty, false, undefined, why)
   }
 
   private undecodable(problem: string): Exit.Exit<never, Undecodable> {
-    const { component, method } = this.key
-    return Exit.fail(new Undecodable(`cannot decode the payload of ${component}.${method}: ${problem}`))
+    return Exit.fail(new Undecodable(`cannot decode the payload of ${methodName(this.key)}: ${problem}`))
   }
 }
 
@@ -195,7 +196,7 @@ class IncomingRpc implements Incoming {
   replyFormat: number
   failure: string | undefined = undefined
   private readonly route: ComponentRoute
-  private readonly format: Codec.Format
+  private readonly format: Payload.Format
   private readonly headers: Headers.Headers
   private readonly payload: unknown
   /** The payload, where it takes an effect to read it, or there is none. */
@@ -203,7 +204,7 @@ class IncomingRpc implements Incoming {
 
   constructor(
     route: ComponentRoute,
-    format: Codec.Format,
+    format: Payload.Format,
     headers: Headers.Headers,
     isDiscarded: boolean,
     payload: unknown,
@@ -215,7 +216,7 @@ class IncomingRpc implements Incoming {
     this.isDiscarded = isDiscarded
     this.payload = payload
     this.reading = reading
-    this.replyFormat = Codec.formatCode[format]
+    this.replyFormat = Payload.formatCode[format]
   }
 
   handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
@@ -275,7 +276,7 @@ class IncomingRpc implements Incoming {
         return Exit.failCause(exit.cause)
       }
       this.failure = typeOf(failure.value)
-      this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
+      this.replyFormat = Payload.formatCode[this.format] | Payload.isFailure
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
     }
     // Middleware that succeeds without its handler: all that is said is that it did.
@@ -297,12 +298,12 @@ class IncomingRpc implements Incoming {
     try {
       encoded = codec.encode(value)
     } catch (defect) {
-      return Effect.die(Codec.unencodable(what, this.route.key, defect))
+      return Effect.die(Problem.unencodable(what, this.route.key, defect))
     }
     return Codec.valueNow(encoded) ??
       Effect.catchCause(encoded, (cause) => {
         discard(value)
-        return Effect.die(Codec.unencodable(what, this.route.key, cause))
+        return Effect.die(Problem.unencodable(what, this.route.key, cause))
       })
   }
 }
