@@ -1,12 +1,17 @@
 /**
- * What a balancer is to avoid, where that is much: it also says what is left, so that a balancer need not look at each
- * endpoint to find it.
+ * Sets of excluded endpoints. One that excludes many can also list the others, so that a balancer need not look at each
+ * endpoint to find them.
+ *
+ * It does not know why an endpoint is excluded.
  */
 
-/** The empty set, for the usual case that there is nothing to avoid: it is known by its identity. */
+/** The empty set, for the usual case that nothing is excluded. It is recognised by its identity. */
 export const nothing: ReadonlySet<string> = new Set()
 
-/** The addresses that are not in the set, in any order; maybe some that are. */
+/**
+ * The key of a method that lists all addresses outside the set, in any order. The list may contain some of the set,
+ * too.
+ */
 export const freeOf: unique symbol = Symbol("effect-call/Balancer/freeOf")
 
 export interface Avoiding extends ReadonlySet<string> {

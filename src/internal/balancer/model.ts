@@ -1,14 +1,14 @@
 /**
  * What a balancer is: the contract between a Connection and whatever picks its endpoints. `Balancer.ts` exports it.
  *
- * It knows no balancer, and nothing of how a Connection finds out what a balancer is to avoid.
+ * It knows no balancer in particular, and not how a Connection finds out which endpoints to exclude.
  */
 import type * as Effect from "effect/Effect"
 import type { Unreachable } from "../../CallError.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 
 /**
- * What a balancer may go by when it picks an endpoint for a call.
+ * What a balancer knows of a call when it picks an endpoint for it.
  *
  * Source: `type CallOptions` of the Go package, where a shard key of 0 means none; here 0n is a key like any other.
  *
@@ -19,15 +19,21 @@ export interface PickOptions {
   /** The call's shard key, a u64 (0 to 2^64 − 1). A balancer may ignore it. Default: none. */
   readonly shardKey?: bigint | undefined
   /**
-   * The addresses of the endpoints that this call has tried already or that are in backoff after a failed dial; and, as long as there are better ones, of
-   * those that are left alone because their calls kept failing, say that they do not serve, have a higher `priority` number, or are not connected yet where
-   * the Connection is `eager`.
+   * The addresses of the endpoints that the balancer should not pick.
+   *
+   * **Details**
+   *
+   * Some are excluded because they cannot be called: the call has tried them, or they are in backoff after a failed
+   * dial. The others are excluded only while there are better ones: they are ejected because their calls kept failing, say
+   * that they do not serve, have a higher `priority` number, or are not connected yet where the Connection is `eager`.
+   * If the pick fails, the Connection asks again without the latter, unless the call has a shard key and the balancer
+   * has a {@link Balancer.stickiness}.
    */
   readonly avoid: ReadonlySet<string>
 }
 
 /**
- * What a Connection knows of one of its endpoints: not a copy, but what it is whenever it is read.
+ * What a Connection knows of one of its endpoints. It is no snapshot: each property gives the current value.
  *
  * @category models
  * @since 0.1.0
@@ -36,24 +42,40 @@ export interface EndpointView {
   readonly endpoint: Endpoint
   /** As in `Connection.EndpointState`. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
-  /** The calls that were sent to it and have not ended, but for those on connections that drain, and those that wait to be sent to it. */
+  /**
+   * The calls that were sent to the endpoint and have not ended, and those that wait to be sent to it. Calls on
+   * connections that drain do not count.
+   */
   readonly callsPending: number
   /**
-   * How long its answers have taken, in milliseconds; undefined before there was one. A slow answer counts in full at once, and later ones
-   * bring the average down again within some 10 seconds, and so does it to hear nothing. While calls wait there it is no less than the time since the
-   * last answer.
+   * How long answers have taken, in milliseconds, as an average; undefined before the first answer.
+   *
+   * **Details**
+   *
+   * A slow answer counts in full at once. Later answers bring the average down within some 10 seconds; so does silence.
+   * While calls wait for answers, it is at least the time since the last answer.
    */
   readonly latency: number | undefined
-  /** How many of its calls have failed since one was answered; those that were lost together count as one. */
+  /** How many calls have failed since the last answer. Calls that were lost together count as one. */
   readonly failuresInARow: number
-  /** Its share of the calls: the weight of the endpoint, or less of it while it starts slowly (`ClientOptions.slowStart`). Above 0. */
+  /**
+   * The endpoint's share of the calls: its weight, or less while it starts slowly (`ClientOptions.slowStart`). It is
+   * above 0.
+   */
   readonly weight: number
 }
 
 /**
  * Picks the endpoint of each call.
  *
- * A balancer belongs to one `Connection`, which calls its methods one at a time; two connections must not share one.
+ * **Details**
+ *
+ * A balancer belongs to one `Connection`, which calls its methods one at a time.
+ *
+ * **Gotchas**
+ *
+ * Two Connections must not share a balancer: each would replace the endpoints of the other. Pass on an effect that
+ * makes one.
  *
  * Source: `type Balancer` of the Go package.
  *
@@ -62,26 +84,25 @@ export interface EndpointView {
  */
 export interface Balancer {
   /**
-   * What binds a call to a single endpoint. Default: nothing, any endpoint will do.
+   * Whether a shard key has one endpoint only. Default: undefined, any endpoint may answer any call.
    *
    * **When to use**
    *
    * Set it to `"key"` where each shard key belongs to one endpoint and no other endpoint can answer, as with
-   * {@link sharded}. Leave it out where a key only prefers an endpoint, as with {@link consistentHash}.
+   * `Balancer.sharded`. Leave it out where another endpoint can stand in, as with `Balancer.consistentHash`.
    *
    * **Details**
    *
-   * A call with a shard key has no alternative then. The Connection asks the balancer to avoid an endpoint only where
-   * the endpoint cannot be called: it is in backoff, or the call has tried it. Without `stickiness`, the Connection
-   * also asks it to avoid endpoints that have better alternatives; see {@link PickOptions}. Outliers are not ejected,
-   * unless `ClientOptions.outlierEjection` is given: then a call whose endpoint is ejected fails. Calls without a key
-   * are treated as usual.
+   * With `"key"`, a call that has a shard key has no alternative. `PickOptions.avoid` then contains only endpoints that
+   * cannot be called, and none that is excluded because there are better ones. A Connection with such a balancer ejects
+   * no endpoints, unless `ClientOptions.outlierEjection` is given: then a call whose endpoint is ejected fails. Calls
+   * without a shard key are treated as usual.
    *
    * **Gotchas**
    *
-   * The value must not change. Any other value is a defect of the Connection, or of the call, that is given the
-   * balancer. {@link zoneAware} and {@link subset} do not take it over from the balancer inside them, since they have
-   * other endpoints to use.
+   * The value must not change. A value other than `"key"` and undefined is a defect of the Connection, or of the call,
+   * that is given the balancer. `Balancer.zoneAware` and `Balancer.subset` have no stickiness, whatever the balancer
+   * inside them has: they have other endpoints to use.
    *
    * **Example** (Each key belongs to one endpoint)
    *
@@ -99,18 +120,23 @@ export interface Balancer {
    */
   readonly stickiness?: "key" | undefined
   /**
-   * Replaces the endpoints to pick from, which may leave none. Before the first update there are none. An endpoint is
-   * known by its address, and each address is listed once.
+   * Replaces the endpoints to pick from. The list may be empty, and is so before the first update.
    *
-   * `views` are what is known of each, in the same order. The view of an endpoint stays the same for as long as it is listed. Without them
-   * nothing is known.
+   * **Details**
+   *
+   * The address identifies an endpoint, and each address is listed once. `views` has what is known of each endpoint, in
+   * the same order. The view of an endpoint stays the same object for as long as the endpoint is listed. Without
+   * `views` nothing is known of the endpoints.
    */
   update(endpoints: ReadonlyArray<Endpoint>, views?: ReadonlyArray<EndpointView>): void
   /**
-   * Picks one of the endpoints of the last update, or fails with `Unreachable` where there is none to pick: there are
-   * no endpoints, or none outside `avoid` will do. Its state changes when the effect runs, not when it is made.
+   * Picks one of the endpoints of the last update. Fails with `Unreachable` where there are none, or where none outside
+   * `avoid` will do.
    *
-   * To return anything but one of those endpoints is a defect.
+   * **Gotchas**
+   *
+   * The state of the balancer changes when the effect runs, not when it is made. To return anything but one of the
+   * listed endpoints is a defect of the call.
    */
   pick(options: PickOptions): Effect.Effect<Endpoint, Unreachable>
 }

@@ -5,10 +5,16 @@ import type { Endpoint } from "../../Endpoint.ts"
 import { freeOf, isAvoiding, nothing } from "./free.ts"
 import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 
-/** A pick looks at this many endpoints, before it asks the set to avoid, where it can tell, which ones are left. */
+/**
+ * A pick looks at this many endpoints before it asks the set of excluded ones for the others, where the set can list
+ * them.
+ */
 const longestSearch = 16
 
-/** This many addresses are remembered, those of endpoints that have gone included: a rotation outlasts changing lists. */
+/**
+ * This many addresses are remembered, also of endpoints that have left the list: the rotation survives lists that
+ * change often.
+ */
 const rememberedAddresses = 1024
 
 /**
@@ -33,7 +39,10 @@ export const roundRobin = (): ImmediateBalancer => {
     return endpoints[index]
   }
 
-  /** The next endpoint in turn among `left`. It is for sets that exclude most endpoints: to look at each takes long. */
+  /**
+   * The next endpoint in turn among `left`. It is for sets that exclude most endpoints: to look at each would take
+   * long.
+   */
   const takeLeft = (left: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
     const count = endpoints.length
     indices ??= new Map(endpoints.map(({ address }, index) => [address, index]))
@@ -54,7 +63,7 @@ export const roundRobin = (): ImmediateBalancer => {
     (update) => {
       indices = undefined
       endpoints.forEach(({ address }, index) => {
-        // Moved to the end: the map is in the order in which endpoints go.
+        // Moved to the end: the map is in the order in which endpoints leave the list.
         lastPicks.delete(address)
         lastPicks.set(address, pickedAt[index] ?? 0)
       })

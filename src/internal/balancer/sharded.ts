@@ -7,7 +7,7 @@ import type { Endpoint } from "../../Endpoint.ts"
 import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 import { isShardKey, notAShardKey, shardOf } from "./shardKey.ts"
 
-/** This many endpoints are drawn from all of them, before those that are not excluded are counted. */
+/** This many endpoints are drawn from the whole list before those that are not excluded are counted. */
 const firstTries = 4
 
 export const sharded = (): ImmediateBalancer => {
@@ -17,7 +17,7 @@ export const sharded = (): ImmediateBalancer => {
     const count = endpoints.length
     const random = Context.get(context, Random.Random)
     if (avoid.size === 0) return endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
-    // Usually few are excluded, and one of the first draws will do. To count the others takes a look at each.
+    // Usually few are excluded, and one of the first draws is not. To count takes a look at each.
     for (let i = 0; i < firstTries; i++) {
       const endpoint = endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
       if (endpoint !== undefined && !avoid.has(endpoint.address)) return endpoint
