@@ -258,7 +258,7 @@ export class ClientMethod {
     this.warned = true
     return logged(
       Effect.logWarning(
-        `client and server have different contracts of ${methodName(this.key)}: such calls are made again in JSON`
+        `${differs(this.key)}: such calls are made again in JSON`
       )
     )
   })
@@ -291,9 +291,7 @@ export class ClientMethod {
   private notInJson(problem: string): CallError {
     return new CommunicationError({
       reason: { _tag: "Protocol" },
-      message: `client and server have different contracts of ${
-        methodName(this.key)
-      }, and it does not go in JSON: ${problem}`,
+      message: `${differs(this.key)}, and JSON does not carry the call: ${problem}`,
       maybeExecuted: false
     })
   }
@@ -375,6 +373,8 @@ export class ClientMethod {
 }
 
 const none = (): undefined => undefined
+
+const differs = (key: MethodKey): string => `client and server have different contracts of ${methodName(key)}`
 
 const decoders = (awaited: Decode): Decoders => ({
   awaited,
