@@ -37,6 +37,7 @@ import * as HandlerMap from "./HandlerMap.ts"
 import { unexpected } from "./internal/guard.ts"
 import * as internal from "./internal/protocol/health.ts"
 import { waiting } from "./internal/server/route.ts"
+import { watchKey } from "./internal/session/healthKey.ts"
 
 /**
  * Whether a server takes calls.
@@ -148,7 +149,7 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
       internal.component,
       internal.method,
       // It does not count as a call that runs. Otherwise clients that wait for a change would use up a small limit.
-      waiting(internal.watchKey, (args) => {
+      waiting(watchKey, (args) => {
         const question = internal.decodeQuestion(args)
         if (typeof question === "string") return Effect.fail(question)
         const changes = health.changes(question.component)

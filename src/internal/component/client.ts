@@ -1,5 +1,7 @@
 /**
- * The methods of a component's client: values in, a call, values out.
+ * The methods of a component's client: a value is encoded, the call is sent, and its answer is decoded.
+ *
+ * It does not know endpoints, connections or balancers.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -34,25 +36,25 @@ import * as Payload from "./payload.ts"
 import * as Problem from "./problem.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
-/** What a call may be given, as RpcClient's types have it. */
+/** The options of a method, as RpcClient's types have them. */
 interface MethodOptions {
   readonly headers?: Headers.Input | undefined
   readonly context?: Context.Context<never> | undefined
   readonly discard?: boolean | undefined
 }
 
-/** What the methods of one client share. */
+/** What all methods of a client share. */
 export interface ClientSettings {
   readonly connection: Connection
   readonly format: Payload.Format
   readonly tracing: boolean
-  /** Where the client's halves of middleware are. */
+  /** The context that holds the client's halves of middleware. */
   readonly context: Context.Context<never>
 }
 
 type ClientMiddleware = RpcMiddleware.RpcMiddlewareClient<unknown, unknown, never>
 
-/** A call with its arguments as values. */
+/** A call whose arguments are still values. */
 interface Arguments {
   readonly payload: unknown
   readonly headers: Headers.Headers
@@ -62,9 +64,7 @@ interface Arguments {
 
 type Decode = TypedRequest<unknown, unknown>["decode"]
 
-/**
- * How the answer to a call is read; that to one that is discarded says that its handler has started, and nothing else.
- */
+/** How answers are read. The answer to a discarded call only says that its handler has started. */
 interface Decoders {
   readonly awaited: Decode
   readonly discarded: Decode
@@ -72,13 +72,17 @@ interface Decoders {
 
 let requestIds = 0
 
+/** A method of a client: it makes a call of a value, and a value of the answer. */
 export class ClientMethod {
   private readonly settings: ClientSettings
   private readonly key: MethodKey
   private readonly rpc: Rpc.AnyWithProps
   private readonly codecs: Codec.MethodCodecs
   private readonly middlewares: ReadonlyArray<ClientMiddleware>
-  /** Encodes what is given as it is, where that is what would be made of it; what the constructor refuses has no encoding either. */
+  /**
+   * Encodes what the caller gives without the constructor of the schema, where that would change nothing. What the
+   * constructor refuses, this cannot encode either.
+   */
   private readonly direct: Codec.Direct | undefined
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
   private readonly spanName: string
@@ -102,7 +106,7 @@ export class ClientMethod {
     this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
       : this.codecs.payload(settings.format).direct
-    // The annotation's function is for this method's payloads.
+    // The function of the annotation takes this method's payloads.
     this.shardKeyOf = (Context.get(rpc.annotations, ShardKey) ?? none) as (
       payload: unknown
     ) => bigint | string | undefined
@@ -144,7 +148,7 @@ export class ClientMethod {
       const request: RpcMessage.Request<Rpc.Any> = {
         _tag: "Request",
         id: RpcMessage.RequestId(requestIds++),
-        // What the types of an Rpc in particular say of these, those of any Rpc have forgotten.
+        // The types of an Rpc say what these are; those of any Rpc do not.
         tag: this.rpc._tag as never,
         payload: payload as never,
         headers,
@@ -156,7 +160,7 @@ export class ClientMethod {
     })
   }
 
-  /** Runs the middleware from `index` down, the last one outermost, and then the call. */
+  /** Runs the middleware from `index` down to 0, and then the call. The last one is the outermost. */
   private through(
     args: Arguments,
     request: RpcMessage.Request<Rpc.Any>,
@@ -172,12 +176,12 @@ export class ClientMethod {
       middleware({
         rpc: this.rpc,
         request,
-        // To middleware the result is opaque.
+        // Middleware handles the result without a look at it.
         next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
       }))
   }
 
-  /** Encodes a call and sends it; plain code where the schema allows it. */
+  /** Encodes a call and sends it, in plain code where the schema allows it. */
   private start(args: Arguments, resume: Resume): Effect.Effect<void> | void {
     const codec = this.codecs.payload(this.settings.format)
     const bytes = codec.direct?.encode(args.payload)
@@ -224,7 +228,7 @@ export class ClientMethod {
     resume(args.span === undefined ? called : Effect.provideService(called, Tracer.ParentSpan, args.span))
   }
 
-  /** Calls through any object that is a Connection. */
+  /** Calls through a Connection that is not of this package. */
   private callThrough(
     connection: Connection,
     request: TypedRequest<unknown, unknown>
@@ -251,7 +255,7 @@ export class ClientMethod {
   }
 
   /**
-   * Says once that the contracts differ. (A Connection of this package says it itself, for each of its connections.)
+   * Logs once that the contracts differ. A Connection of this package logs that itself, for each of its connections.
    */
   private readonly warn = Effect.suspend(() => {
     if (this.warned) return Effect.void
@@ -264,7 +268,7 @@ export class ClientMethod {
   })
 
   /**
-   * Puts a request into JSON, from the bytes that were to be sent: what the caller has given may have changed since.
+   * Rewrites a request in JSON, from the bytes that were to be sent: the values of the caller may have changed since.
    */
   private requestInJson(
     request: TypedRequest<unknown, unknown>
@@ -287,7 +291,7 @@ export class ClientMethod {
     })
   }
 
-  /** Contracts differ, and JSON, which both could read all the same, does not carry the call. */
+  /** The error of a call whose contracts differ, and which JSON does not carry. */
   private notInJson(problem: string): CallError {
     return new CommunicationError({
       reason: { _tag: "Protocol" },
@@ -296,7 +300,7 @@ export class ClientMethod {
     })
   }
 
-  /** The shard key that the method makes of its payload, where the region has none. */
+  /** The shard key that the method makes of its payload; none where one is set around the call. */
   private optionsOf(payload: unknown): CallOptions | undefined {
     if (this.shardKeyOf === none || Fiber.getCurrent()?.getRef(CurrentOptions)?.shardKey !== undefined) return undefined
     const shardKey = this.shardKeyOf(payload)
@@ -305,7 +309,7 @@ export class ClientMethod {
       : { shardKey: typeof shardKey === "string" ? hashKey(shardKey) : shardKey }
   }
 
-  /** Reads an answer in any format: the server has the same contract. */
+  /** Reads an answer in any format. The server has the same contract. */
   private readonly decode: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
     const format = byte === undefined || start === end ? undefined : Payload.formatOf(byte, Payload.isFailure)
@@ -320,7 +324,7 @@ export class ClientMethod {
       }
       const now = Codec.valueNow(codec.decode(Payload.view(bytes, start + 1, end)))
       if (now !== undefined) return failed ? Exit.fail(now.value) : now
-      // Not done, or failed: again from bytes that stay.
+      // It needs an effect, or failed: once more, from bytes that stay.
       const kept = owned ? Payload.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
       return Effect.matchCauseEffect(codec.decode(kept), {
         onFailure: (cause) => this.unread(what, cause, endpoint),
@@ -338,10 +342,7 @@ export class ClientMethod {
       : Exit.fail(this.undecodable(what, Problem.misfit(refusal), endpoint))
   }
 
-  /**
-   * Reads an answer in JSON, and no other: the server may have another contract, and what it writes in binary is then
-   * something else.
-   */
+  /** Reads an answer in JSON only. The server may have another contract, and binary is then read as other values. */
   private readonly decodeInJson: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
     return start < end && byte !== undefined && Payload.formatOf(byte, Payload.isFailure) === "binary"
@@ -366,7 +367,7 @@ export class ClientMethod {
     })
   }
 
-  /** Why a payload cannot be sent. The types forbid most of it, so it is a bug of the caller. */
+  /** The defect of a payload that cannot be sent. The types forbid most of them. */
   private unusable(cause: unknown): Error {
     return Problem.unencodable("payload", this.key, cause)
   }
@@ -385,7 +386,7 @@ const decoders = (awaited: Decode): Decoders => ({
   }
 })
 
-/** Whether the server that was called has another contract of the method, and has run nothing. */
+/** Whether the server has another contract of the method, and has run nothing. */
 const isContractRefused = (error: unknown): boolean =>
   isInstance(error, RemoteError) && error.chain.length === 1 &&
   error.chain[0]?.identity === Identities.contractDiffers.identity
@@ -398,7 +399,7 @@ const isEmpty = (headers: Headers.Headers): boolean => {
 const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never>): ReadonlyArray<ClientMiddleware> => {
   const found: Array<ClientMiddleware> = []
   for (const { key } of rpc.middlewares) {
-    // Where `RpcMiddleware.layerClient` puts it. It is optional, unless the types say that it is required.
+    // `RpcMiddleware.layerClient` puts it there. It is optional, unless its type says that it is required.
     const middleware = context.mapUnsafe.get(`${key}/Client`) as ClientMiddleware | undefined
     if (middleware !== undefined) found.push(middleware)
   }
@@ -406,8 +407,8 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
 }
 
 /**
- * Resumes, and tells the span what kind of failure there was. (That a call was given up while it waited for its answer is told where it is
- * cancelled: a frame on the fiber's stack would cost every call that succeeds.)
+ * Resumes the caller, and tells the span the kind of a failure. The interruption of a call that waits for its answer is
+ * told where it is cancelled: a frame on the fiber's stack would cost every call that succeeds.
  */
 const recording = (span: Tracer.Span, resume: Resume): Resume => (result) =>
   resume(Exit.isExit(result) && Exit.isSuccess(result) ? result : recordFailure(span, result))

@@ -1,7 +1,7 @@
 /**
  * The codecs of a method's schemas: values to bytes and back, in binary (SchemaBinary) and in JSON.
  *
- * They know nothing of calls, nor of what lies before the bytes of a value in a payload: that is `payload.ts`.
+ * It does not know calls, nor the bytes before a value in a payload: those belong to `payload.ts`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -19,19 +19,21 @@ import { checkingJson, checkingText, hasReplacement } from "./fidelity.ts"
 import type { Format } from "./payload.ts"
 import { problemOf, Unsendable } from "./problem.ts"
 
-/** Values of one schema to bytes and back. What comes back are `Exit`s where the schema needs nothing that takes time. */
+/** Values of one schema to bytes and back. The results are `Exit`s unless the schema needs an effect. */
 export interface Codec {
   readonly encode: (value: unknown) => Effect.Effect<Uint8Array, Schema.SchemaError>
   /** No value that it gives is a view of the bytes. */
   readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError | SyntaxError>
-  /** The same without an effect, where there is such a way. */
+  /** The same without an effect; undefined where the schema has no such way. */
   readonly direct: Direct | undefined
 }
 
-/** Values to bytes and back at once. What it refuses is a matter for the codec that it belongs to: that one says what is wrong. */
+/**
+ * Values to bytes and back, at once. Where it fails, the codec that it belongs to is asked, which says what is wrong.
+ */
 export interface Direct {
   readonly encode: (value: unknown) => Uint8Array | undefined
-  /** {@link unread} where there is no value. */
+  /** The value, or {@link unread}. */
   readonly decode: (bytes: Uint8Array) => unknown
 }
 
@@ -42,7 +44,7 @@ type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
 
 const defaultOptions: ParseOptions = Context.get(Context.empty(), Rpc.ParseOptions)
 
-// What a schema needs is in the context in which its effects are run: the types of `Component` see to that.
+// The services that a schema needs are in the context that its effects run in: the types of `Component` ensure it.
 type WithoutServices = Schema.Codec<unknown, unknown>
 
 const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
@@ -58,14 +60,15 @@ const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
       flatMapEager(encode(value), (bytes) => {
         if (!hasText || !hasReplacement(bytes)) return Exit.succeed(noteEncoded(bytes))
         noteEncoded(bytes)
-        // Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement
-        // character.
+        // U+FFFD may be a lone surrogate that was lost. This encoder says where there is one. If there is none, the
+        // user has written U+FFFD.
         return (encodeChecked ??= binaryEncode(checked, options))(value)
       }),
     decode: (bytes) => {
-      // Fields that are bytes are copies.
+      // Fields that hold bytes are copies.
       if (copies) noteFresh(bytes.length)
-      // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
+      // The input is always a plain Uint8Array. The `slice` of a Buffer makes a view, and a decoded `Uint8Array` would
+      // be a view of the frame.
       return decode(bytes)
     },
     direct: options === defaultOptions && isSelfValidating(schema)
@@ -78,8 +81,9 @@ const binaryEncode = (schema: Schema.Top, options: ParseOptions) =>
   Schema.encodeEffect(SchemaBinary.toCodec(schema as WithoutServices), options)
 
 /**
- * Whether the binary format by itself checks all that the schema asks for: no checks, no transformations, no classes. Only such schemas may
- * have a shared dictionary, and asking for one throws otherwise. Values of recursive schemas may be cyclic, which only the schema notices.
+ * Whether the binary format alone checks all that the schema asks for: there are no checks, transformations or classes.
+ * Only such schemas may have a shared dictionary; for others, asking for one throws. A recursive schema is excluded,
+ * because its values may contain themselves, and only the schema notices that.
  */
 const isSelfValidating = (schema: Schema.Top): boolean => {
   if (hasPart(schema, ({ _tag }) => _tag === "Suspend")) return false
@@ -91,15 +95,12 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/**
- * So many parts that are suspended are looked into. Where a thunk makes a schema anew each time, there is no end of
- * them.
- */
+/** This many suspended parts are looked into. There is no end of them where a thunk makes a new schema each time. */
 const maxSuspended = 100
 
 /**
- * Whether a part of a schema, in whatever depth, is one that is asked for. So it is said, too, where there are too many
- * to know.
+ * Whether a part of a schema, at any depth, is asked for. The answer is yes, too, where there are too many parts to
+ * look at.
  */
 const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
@@ -120,8 +121,8 @@ const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean
 }
 
 /**
- * Whether what a method is called with can be sent as it is, and what its schema would make of it need not be made first: the constructor
- * fills nothing in, picks no member of a union, and takes no field where the encoder looks for none.
+ * Whether a payload can be sent as the caller gave it, without the constructor of its schema. The constructor then
+ * fills in nothing, picks no member of a union, and takes no field where the encoder looks for none.
  */
 export const isSentAsGiven = (schema: Schema.Top): boolean =>
   !hasPart(schema, (ast) =>
@@ -129,23 +130,23 @@ export const isSentAsGiven = (schema: Schema.Top): boolean =>
     (ast._tag === "Objects" && ast.propertySignatures.length > 0 && ast.indexSignatures.length > 0) ||
     (ast._tag === "Union" && ast.types.some(({ _tag }) => _tag === "Objects")))
 
-/** Whether decoded values have bytes of their own: those of the standard library's types, such as `Uint8Array`, are declared. */
+/** Whether decoded values may hold bytes of their own. Types such as `Uint8Array` are declared types. */
 const mayHoldBytes = (schema: Schema.Top): boolean => hasPart(schema, ({ _tag }) => _tag === "Declaration")
 
-/** SchemaBinary cuts what it writes from blocks; what lies at the beginning of one has brought a fresh one with it. */
+/** SchemaBinary cuts its results from blocks. A result at the beginning of a block has caused a new block. */
 const noteEncoded = (bytes: Uint8Array): Uint8Array => {
   if (bytes.byteOffset === 0) noteFresh(bytes.buffer.byteLength)
   return bytes
 }
 
-/** From this size on the effect is not what costs. */
+/** From this size on, the cost of the effect does not matter. */
 const largeFrame = 16_384
-/** A parser keeps hold of the buffer that it has read from last: one that sockets are read into is as large. */
+/** A parser keeps the last buffer that it has read. The buffers that sockets are read into are as large as this. */
 const largestHeld = 65_536
 
 /**
- * Without the pass of the schema around the binary format, which has nothing left to say. Where both ends of a call read and write a small
- * struct, that pass took a fifth of their CPU.
+ * Codes binary without the pass of the schema around it, which has nothing to check. For calls with a small struct,
+ * that pass took a fifth of the CPU on both ends.
  */
 const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, hasText: boolean): Direct => {
   const encoder = SchemaBinary.encoder(schema)
@@ -161,7 +162,7 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
       }
     },
     decode: (bytes) => {
-      // A parser would wait for the rest of a frame that is cut, and take what comes after a frame for another.
+      // A parser would wait for the rest of a frame that is cut, and take bytes after a frame for another frame.
       if (bytes.length > largeFrame || bytes.buffer.byteLength > largestHeld || !isOneFrame(bytes)) return unread
       try {
         const values = parser.feedSync(bytes)
@@ -170,7 +171,7 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
           return values[0]
         }
       } catch {
-        // One that has failed reads no more.
+        // A parser that has failed reads no more.
       }
       parser = SchemaBinary.parser(schema as WithoutServices)
       return unread
@@ -178,7 +179,10 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
   }
 }
 
-/** Whether bytes, no more than {@link largeFrame}, are as many as the length says that stands before them. */
+/**
+ * Whether the length at the beginning of the bytes is the number of bytes after it. There are no more than {@link
+ * largeFrame}.
+ */
 const isOneFrame = (bytes: Uint8Array): boolean => {
   const first = bytes[0] ?? 0
   if (first < 0x80) return first + 1 === bytes.length
@@ -194,7 +198,7 @@ const json = (schema: Schema.Top, options: ParseOptions): Codec => {
   const encode = Schema.encodeEffect(Schema.toCodecJson(checkingJson(schema, "json") as WithoutServices), options)
   const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(schema as WithoutServices), options)
   return {
-    // In plain code: `Schema.fromJsonString` would make an effect of each, however simple the schema.
+    // In plain code: `Schema.fromJsonString` would need an effect, however simple the schema.
     encode: (value) => flatMapEager(encode(value), writeJson),
     decode: (bytes) => {
       const parsed = parseJson(bytes)
@@ -208,7 +212,7 @@ const writeJson = (json: unknown): Exit.Exit<Uint8Array> => {
   try {
     return Exit.succeed(utf8.encode(JSON.stringify(json)))
   } catch (error) {
-    // It is deeper than the stack, or longer than a text may be.
+    // The value is deeper than the stack, or its text is too long.
     return Exit.die(error)
   }
 }
@@ -221,7 +225,7 @@ const parseJson = (bytes: Uint8Array): Exit.Exit<unknown, SyntaxError> => {
   }
 }
 
-/** `Effect.flatMap` that leaves an `Exit` one. */
+/** `Effect.flatMap` that makes no effect of an `Exit`. */
 const flatMapEager = <A, B, E>(
   effect: Effect.Effect<A, E>,
   f: (value: A) => Effect.Effect<B, E>
@@ -230,27 +234,27 @@ const flatMapEager = <A, B, E>(
   return value === undefined ? Effect.flatMap(effect, f) : f(value.value)
 }
 
-/** What an effect has succeeded with already, if it has. */
+/** The success of an effect that has succeeded already; undefined for any other. */
 export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<A> | undefined =>
-  // The type guard forgets what the exit is one of.
+  // The type guard loses the type of the value.
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
 
 /**
- * A failure that there never is. Where a method has one kind of failure only, SchemaBinary does not write which it is, and what was written
- * before a second one came, with a middleware perhaps, could not be read any more.
+ * A failure that never happens. Where a method has one kind of failure only, SchemaBinary does not write which one it
+ * is. If a second kind were added, with a middleware for example, older bytes could not be read any more.
  */
 const NoFailure = Schema.TaggedStruct("effect-call/NoFailure", {})
 
 const allCodecs = new WeakMap<Rpc.AnyWithProps, MethodCodecs>()
 
-/** The codecs of one method, in every format that it is called in. Each is compiled when it is first needed. */
+/** The codecs of one method, in each format that it is called in. Each is compiled when it is first needed. */
 export class MethodCodecs {
   readonly payload: (format: Format) => Codec
   readonly success: (format: Format) => Codec
   readonly error: (format: Format) => Codec
-  /** What a payload is on the wire, without what its schema makes of that. */
+  /** The codec of encoded payloads: it leaves out the transformations of the schema. */
   private readonly encodedPayload: (format: Format) => Codec
-  /** Stands for the contract; undefined where the method has no binary form. */
+  /** The fingerprint of the contract; undefined where the method has no binary form. */
   readonly fingerprint: () => Fingerprint | undefined
 
   constructor(rpc: Rpc.AnyWithProps) {
@@ -272,8 +276,8 @@ export class MethodCodecs {
   }
 
   /**
-   * Puts a payload from binary into JSON. The schema's transformations have no part in it: what is read need not be
-   * what was written, and they may need what only a server has.
+   * Rewrites a binary payload in JSON. The schema's transformations are left out: they may not give back what they were
+   * given, and may need services that only a server has.
    */
   payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
     return Effect.flatMap(
@@ -282,7 +286,7 @@ export class MethodCodecs {
     )
   }
 
-  /** Those of an Rpc, which all its clients and servers share. */
+  /** The codecs of an Rpc. All its clients and servers share them. */
   static of(rpc: Rpc.AnyWithProps): MethodCodecs {
     let codecs = allCodecs.get(rpc)
     if (codecs === undefined) {
@@ -293,8 +297,8 @@ export class MethodCodecs {
   }
 
   /**
-   * Compiles all of them in one of the formats, so that a schema that cannot be sent at all is found where it is declared to be, and not by
-   * its first caller.
+   * Compiles all codecs of the first format that all schemas can be written in. So a schema that cannot be sent is
+   * found where the method is declared, and not by its first caller.
    */
   compile(key: MethodKey, ...formats: ReadonlyArray<Format>): void {
     const problems: Array<string> = []
@@ -306,7 +310,7 @@ export class MethodCodecs {
     throw new TypeError(problems.join("; "))
   }
 
-  /** Why not all of them have a form in a format; undefined where they have. */
+  /** Why a schema cannot be written in a format; undefined where all can. */
   problemIn(format: Format): Unsendable | undefined {
     try {
       this.payload(format)

@@ -36,7 +36,9 @@ export const hasHeaders = 0x10
 export const isFailure = 0x10
 export const isDiscarded = 0x20
 
-/** The format that a payload's first byte names; undefined for an unknown one, or where a bit outside `flags` is set. */
+/**
+ * The format that a payload's first byte names; undefined for an unknown one, or where a bit outside `flags` is set.
+ */
 export const formatOf = (byte: number, flags: number): Format | undefined =>
   (byte & ~(formatBits | flags)) === 0 ? formatOfCode[byte & formatBits] : undefined
 

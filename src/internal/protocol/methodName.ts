@@ -1,5 +1,6 @@
 /**
- * The name of a method in texts: errors, logs and metrics. It is also the text whose hash is the key of the method on the wire.
+ * The name of a method in texts: errors, logs and defects. The key of the method on the wire is the hash of the same
+ * text.
  */
 
 /** `component.method`. */
