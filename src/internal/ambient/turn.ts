@@ -2,8 +2,7 @@
  * What a call takes from the context of the fiber that makes it: the options and the deadline that it is under.
  */
 import * as Context from "effect/Context"
-import type { CallOptions } from "../../Connection.ts"
-import { CurrentOptions } from "./callOptions.ts"
+import { type CallOptions, CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline, type Value as Deadline } from "./deadline.ts"
 
 /**

@@ -6,8 +6,8 @@ import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import type { CallError } from "../../CallError.ts"
-import type { CallOptions, Connection } from "../../Connection.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
+import type { CallOptions } from "../ambient/callOptions.ts"
 import { dataView, isBytes } from "../memory/bytes.ts"
 import { type Fingerprint, fingerprintSize, writeFingerprint } from "../protocol/fingerprint.ts"
 import type { TraceContext } from "../protocol/request.ts"
@@ -87,13 +87,15 @@ interface TypedCall {
  * A Connection of this package. That it takes typed calls is its `call`'s own: an object that is made of it, with another `call` in place
  * of this one, means that for typed calls, too.
  */
-export interface TypedConnection extends Connection {
+export interface TypedConnection {
   readonly call: TypedCall
 }
 
-export const isTypedConnection = (connection: Connection): connection is TypedConnection =>
+export const isTypedConnection = <C extends { readonly call: object }>(
+  connection: C
+): connection is C & TypedConnection =>
   // Looked at, not called.
-  startTyped in (connection as TypedConnection).call
+  startTyped in connection.call
 
 /** What a call is sent on. */
 interface Canceler {

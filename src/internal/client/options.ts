@@ -2,9 +2,9 @@
  * A client's options: defaults, and what is checked before anything is built.
  */
 import * as Duration from "effect/Duration"
-import type { ClientOptions } from "../../Connection.ts"
 import { checkParts, connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
 import type { KeepAliveTimes } from "../session/keepAlive.ts"
+import type { ClientOptions } from "./model.ts"
 import type { OutlierEjection } from "./outliers.ts"
 import type { RetryBudget } from "./retry.ts"
 
