@@ -89,6 +89,43 @@ export interface EndpointView {
  */
 export interface Balancer {
   /**
+   * What binds a call to a single endpoint. Default: nothing, any endpoint will do.
+   *
+   * **When to use**
+   *
+   * Set it to `"key"` where each shard key belongs to one endpoint and no other endpoint can answer, as with
+   * {@link sharded}. Leave it out where a key only prefers an endpoint, as with {@link consistentHash}.
+   *
+   * **Details**
+   *
+   * A call with a shard key has no alternative then. The Connection asks the balancer to avoid an endpoint only where
+   * the endpoint cannot be called: it is in backoff, or the call has tried it. Without `stickiness`, the Connection
+   * also asks it to avoid endpoints that have better alternatives; see {@link PickOptions}. Outliers are not ejected,
+   * unless `ClientOptions.outlierEjection` is given: then a call whose endpoint is ejected fails. Calls without a key
+   * are treated as usual.
+   *
+   * **Gotchas**
+   *
+   * The value must not change. Any other value is a defect of the Connection, or of the call, that is given the
+   * balancer. {@link zoneAware} and {@link subset} do not take it over from the balancer inside them, since they have
+   * other endpoints to use.
+   *
+   * **Example** (Each key belongs to one endpoint)
+   *
+   * ```ts
+   * import { Balancer, CallError } from "effect-call"
+   * import { Effect } from "effect"
+   *
+   * const byParity: Effect.Effect<Balancer.Balancer> = Balancer.make((endpoints, { avoid, shardKey = 0n }) => {
+   *   const endpoint = endpoints[Number(shardKey % 2n)]
+   *   return endpoint === undefined || avoid.has(endpoint.address)
+   *     ? Effect.fail(new CallError.Unreachable({ message: `the endpoint of key ${shardKey} is down`, attempts: [] }))
+   *     : Effect.succeed(endpoint)
+   * }).pipe(Effect.map((balancer) => ({ ...balancer, stickiness: "key" })))
+   * ```
+   */
+  readonly stickiness?: "key" | undefined
+  /**
    * Replaces the endpoints to pick from, which may leave none. Before the first update there are none. An endpoint is
    * known by its address, and each address is listed once.
    *

@@ -47,8 +47,16 @@ const isBalancer = (u: unknown): u is Balancer =>
 /** What a user's code gives as a balancer. It throws where that is none. */
 export const checkedBalancer = (given: unknown): Balancer => {
   if (!isBalancer(given)) throw unexpected("the balancer", "an object with update and pick", given)
+  // Whatever its type says, it may be anything.
+  const stickiness: unknown = given.stickiness
+  if (stickiness !== undefined && stickiness !== "key") {
+    throw unexpected("the stickiness of the balancer", `"key" or undefined`, stickiness)
+  }
   return given
 }
+
+/** Whether a balancer has exactly one endpoint for each shard key: a call with a key then has no alternative. */
+export const isSticky = (balancer: Balancer): boolean => balancer.stickiness === "key"
 
 /** A balancer that a user's effect makes. */
 export const balancerOf = (make: () => Effect.Effect<Balancer>): Effect.Effect<Balancer> =>
@@ -62,9 +70,11 @@ export const pickOf = (balancer: Balancer, options: PickOptions): Effect.Effect<
 export const make = (
   update: (endpoints: ReadonlyArray<Endpoint>, views: ReadonlyArray<EndpointView> | undefined) => void,
   now: ImmediateBalancer[typeof pickNow],
-  why: (options: PickOptions) => string
+  why: (options: PickOptions) => string,
+  stickiness?: Balancer["stickiness"]
 ): ImmediateBalancer =>
   withPickNow({
+    stickiness,
     update,
     pick: (options) =>
       Effect.withFiber((fiber) => {
@@ -183,11 +193,6 @@ export const isShardKey = (key: bigint): boolean => typeof key === "bigint" && B
 /** How often an endpoint is drawn from all of them before the free ones are counted. */
 const firstTries = 4
 
-const sharding = new WeakSet<Balancer>()
-
-/** Whether a balancer is one of {@link sharded}. */
-export const isSharding = (balancer: Balancer): boolean => sharding.has(balancer)
-
 /**
  * The endpoint that the shard key names, and no other; without a key, one at random.
  */
@@ -211,7 +216,7 @@ export const sharded = (): ImmediateBalancer => {
     return undefined
   }
 
-  const balancer = make(
+  return make(
     (update) => {
       endpoints = update.slice()
     },
@@ -229,8 +234,7 @@ export const sharded = (): ImmediateBalancer => {
       if (shardKey === undefined) return allAvoided
       const address = endpoints[shardOf(shardKey, endpoints.length)]?.address
       return `the endpoint of shard key ${shardKey} (${address}) is not reachable: it was tried, is in backoff or is left alone`
-    }
+    },
+    "key"
   )
-  sharding.add(balancer)
-  return balancer
 }

@@ -32,8 +32,8 @@ import {
   checkedBalancer,
   type ImmediateBalancer,
   isImmediate,
-  isSharding,
   isShardKey,
+  isSticky,
   maxShardKey,
   pickNow,
   pickOf
@@ -144,7 +144,7 @@ interface SharedError {
 const choose = (avoided: Avoided, balancer: Balancer, shardKey: bigint | undefined): ReadonlySet<string> =>
   given(
     balancer,
-    avoided.all === avoided.forShards || shardKey === undefined || !isSharding(balancer)
+    avoided.all === avoided.forShards || shardKey === undefined || !isSticky(balancer)
       ? avoided.all
       : avoided.forShards
   )
@@ -223,7 +223,7 @@ export class Client implements PoolOwner, Audience {
     this.scope = scope
     const { outlierEjection } = settings
     // Not even counted where nobody would go by it.
-    this.outliers = outlierEjection === undefined || (isSharding(balancer) && !outlierEjection.ejectsShards)
+    this.outliers = outlierEjection === undefined || (isSticky(balancer) && !outlierEjection.ejectsShards)
       ? undefined
       : new Outliers(outlierEjection)
     this.retries = new Retries(clock, settings.retryBudget, Deferred.await(this.shutdown))
@@ -796,7 +796,7 @@ export class Client implements PoolOwner, Audience {
 
   /** Whether there is but one endpoint that a call can go to. */
   private hasOne({ options }: Call): boolean {
-    return options?.shardKey !== undefined && isSharding(options.balancer ?? this.balancer)
+    return options?.shardKey !== undefined && isSticky(options.balancer ?? this.balancer)
   }
 
   private pick(call: Call, attempts: Attempts, any = false): Pick {
