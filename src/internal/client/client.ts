@@ -40,6 +40,7 @@ import {
 } from "../balancer/model.ts"
 import { listFailures } from "../failures.ts"
 import { effectOf, notAnEffect, shown, unexpected } from "../guard.ts"
+import { LogQueue } from "../log.ts"
 import { ownCopy } from "../memory/bytes.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
@@ -52,16 +53,18 @@ import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time/clock.
 import { isInstance, textOf } from "../userError.ts"
 import { Warnings } from "../warnings.ts"
 import { avoid, type Avoided, nothingAvoided } from "./avoidance.ts"
-import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
+import { Call, type CalledEndpoint, type CallOwner, misuse } from "./call.ts"
 import { Changes } from "./changes.ts"
 import { Down } from "./down.ts"
+import { closedError } from "./errors.ts"
+import type { LinkCalls } from "./linkCalls.ts"
 import type { ConnectionState } from "./model.ts"
 import type { ClientSettings } from "./options.ts"
 import { Outliers } from "./outliers.ts"
 import { Pool, type PoolOwner, type PoolSettings } from "./pool.ts"
 import { Retries } from "./retry.ts"
 import { Roster } from "./roster.ts"
-import { type ClientSession, closedError } from "./session.ts"
+import type { Resume, TypedRequest } from "./typed.ts"
 
 /** The span that a call is part of. Those of code whose tracing is off are passed over, as Effect does where it looks for a span's parent. */
 const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
@@ -153,9 +156,8 @@ const choose = (avoided: Avoided, balancer: Balancer, shardKey: bigint | undefin
 const given = (balancer: Balancer, avoid: ReadonlySet<string>): ReadonlySet<string> =>
   avoid instanceof Down && !isImmediate(balancer) ? avoid.all : avoid
 
-export class Client implements PoolOwner, Audience {
+export class Client implements PoolOwner, CallOwner, Audience {
   private readonly settings: PoolSettings & Omit<ClientSettings, "metrics">
-  readonly onTrouble: () => void
   private readonly clock: Clock.Clock
   private readonly balancer: Balancer
   private readonly scope: Scope.Closeable
@@ -190,6 +192,7 @@ export class Client implements PoolOwner, Audience {
   private readonly shutdown = Deferred.makeUnsafe<void>()
   private readonly plainPick: PickOptions = { avoid: nothing }
   private readonly region = new Region()
+  private readonly logs: LogQueue
   private readonly outliers: Outliers | undefined
   private readonly retries: Retries
   private lastTimeout: string | undefined = undefined
@@ -207,13 +210,16 @@ export class Client implements PoolOwner, Audience {
   ) {
     const random = Context.get(context, Random.Random)
     const metrics = settings.metrics ? clientMetrics(context) : undefined
-    this.onTrouble = onTrouble
+    this.logs = new LogQueue(context)
     this.settings = {
       ...settings,
       clock,
       context,
       scope,
       metrics,
+      onTrouble,
+      turn: this.region,
+      logs: this.logs,
       warnings: new Warnings(clock),
       random: () => uniform(random)
     }
@@ -286,8 +292,6 @@ export class Client implements PoolOwner, Audience {
     this.hasPriorities = hasPriorities
     for (const pool of views) this.roster.add(pool)
     for (const [index, pool] of views.entries()) {
-      // By a logger that has heard of the one before.
-      if (this.closed) return
       const endpoint = endpoints[index]
       if (endpoint !== undefined) pool.list(endpoint)
     }
@@ -318,6 +322,7 @@ export class Client implements PoolOwner, Audience {
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.shut()
+    this.logs.flush()
     return Scope.close(this.scope, Exit.void)
   })
 
@@ -353,7 +358,7 @@ export class Client implements PoolOwner, Audience {
     }
     if (!this.settings.eager) return
     // Calls that were made before any endpoint was connected need not wait for one whose dial takes longer.
-    for (const other of this.views) if (other !== pool && !other.isOpen) other.letGo()
+    for (const other of this.views) if (other !== pool && !other.isOpen) other.withdraw()
   }
 
   onHealth(pool: Pool): void {
@@ -361,7 +366,7 @@ export class Client implements PoolOwner, Audience {
     this.stateChanges.noteForLater()
     // For calls that wait because their balancer has no other.
     this.changes.note()
-    pool.log("Debug", pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
+    pool.log.debug(pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
   }
 
   onChange(pool: Pool): void {
@@ -386,10 +391,6 @@ export class Client implements PoolOwner, Audience {
     this.unreachableNow = undefined
   }
 
-  onFlush(): void {
-    this.region.leave()
-  }
-
   onGone(pool: Pool): void {
     if (this.pools.get(pool.address) === pool) this.pools.delete(pool.address)
     this.roster.remove(pool)
@@ -403,7 +404,7 @@ export class Client implements PoolOwner, Audience {
     if (this.outliers?.forget(pool) !== true) return
     this.avoidedNow = undefined
     this.stateChanges.noteForLater()
-    pool.log("Debug", "an endpoint is used again", "a call was answered")
+    pool.log.debug("an endpoint is used again", "a call was answered")
     // For those that wait because their balancer has no other.
     this.changes.note()
   }
@@ -415,23 +416,22 @@ export class Client implements PoolOwner, Audience {
     this.avoidedNow = undefined
     this.stateChanges.noteForLater()
     const reason = isNew ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
-    pool.log(isNew ? "Warn" : "Debug", "an endpoint is ejected", reason)
+    if (isNew) pool.log.warn("an endpoint is ejected", reason)
+    else pool.log.debug("an endpoint is ejected", reason)
     // Those who wait for it need not any more, where there are others.
-    if (isNew) pool.letGo()
+    if (isNew) pool.withdraw()
   }
 
-  onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
-    if (call.onUnsent !== undefined) return call.onUnsent(args)
+  onUnsent(call: Call, endpoint: CalledEndpoint, args: Uint8Array): void {
     const attempts = this.begun(call)
-    noteUnsent(attempts, pool)
+    noteUnsent(attempts, endpoint)
     call.resume(this.slow(call, args, undefined, attempts))
   }
 
-  onContractDiffers(call: Call): void {
+  onRefused(call: Call): void {
     // A typed call has its arguments with it.
     const args = call.typed?.args
     if (args === undefined) return
-    if (call.onRefused !== undefined) return call.onRefused(args)
     call.resume(this.slow(call, args, undefined, this.begun(call, true)))
   }
 
@@ -457,7 +457,7 @@ export class Client implements PoolOwner, Audience {
     const now = timeout === undefined && ambient === undefined ? 0 : nowMillis(this.clock)
     const deadlineAt = this.deadlineOf(ambient, timeout, now)
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
-    const call = new Call(key, options, deadlineAt, trace, typed, resume)
+    const call = new Call(key, options, deadlineAt, trace, typed, resume, this)
     if (options?.retry !== undefined) {
       if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
       // Those of a typed call are ours, and go with the format that it has come to be in.
@@ -477,7 +477,7 @@ export class Client implements PoolOwner, Audience {
   /** Sends a call at once, if that can be done, and gives it back; else it is resumed with what is to be done. */
   private submit(call: Call, args: Uint8Array, context: Context.Context<never>, now: number): Call | undefined {
     const { options, typed } = call
-    const refused = this.refusal(call, typed === undefined ? args.length : typed.method.leadSize + args.length, now)
+    const refused = this.refusal(call, typed === undefined ? args.length : typed.lead.length + args.length, now)
     if (refused !== undefined) {
       this.countUnsent(call, refused._tag)
       call.resume(Effect.fail(refused))
@@ -492,7 +492,6 @@ export class Client implements PoolOwner, Audience {
       balancer.update(this.endpoints, this.views)
     }
     call.since = this.roster.failures
-    // Before `take`: a logger that hears of its dial may change the endpoints.
     const changes = this.changes.count
     const { version } = this.roster
     let endpoint: Endpoint | undefined
@@ -507,8 +506,8 @@ export class Client implements PoolOwner, Audience {
       if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = (picked.value as Endpoint | null) ?? undefined
     }
     const pool = endpoint === undefined ? undefined : this.pools.get(endpoint.address)
-    const session = pool?.take()
-    if (pool === undefined || session === undefined || session.needsJson(call)) {
+    const calls = pool?.take()
+    if (pool === undefined || calls === undefined || calls.needsJson(call)) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const avoided = this.avoidedNow ?? nothingAvoided
       const pick = first === undefined ? undefined : {
@@ -523,7 +522,7 @@ export class Client implements PoolOwner, Audience {
       return undefined
     }
     if (this.outliers !== undefined && this.outliers.size > 0) this.noteSent(pool, this.outliers)
-    session.send(call, args)
+    calls.send(call, args)
     return call
   }
 
@@ -680,7 +679,7 @@ export class Client implements PoolOwner, Audience {
 
   private deadlineMessage(call: Call, attempts: Attempts): string {
     const late = `deadline exceeded: no answer to ${call.method} in time`
-    const wasSent = call.onUnsent !== undefined
+    const wasSent = call.owner !== this
     if (this.endpoints.length === 0 && !wasSent) return this.withResolver(`${late}; there are no endpoints`)
     const all = new Map(attempts.failures)
     const { waitsFor } = attempts
@@ -762,10 +761,10 @@ export class Client implements PoolOwner, Audience {
         // Before it waits: meanwhile others leave it alone.
         this.noteSent(pool, this.outliers)
       }
-      const session = pool.take() ?? (yield* this.ready(call, pool, attempts))
-      if (session === undefined) continue
-      if (attempts.isRefused || session.needsJson(call)) args = yield* this.inJson(call, args)
-      const outcome = yield* this.sendOn(session, call, args)
+      const calls = pool.take() ?? (yield* this.ready(call, pool, attempts))
+      if (calls === undefined) continue
+      if (attempts.isRefused || calls.needsJson(call)) args = yield* this.inJson(call, args)
+      const outcome = yield* this.sendOn(calls, call, args)
       if (!(outcome instanceof Unsent)) return outcome
       if (outcome.isLost) noteUnsent(attempts, pool)
       else attempts.isRefused = true
@@ -811,18 +810,18 @@ export class Client implements PoolOwner, Audience {
     return { endpoint, changes: this.changes.count, failures, version, avoided, at }
   }
 
-  /** Waits for a session of the pool, with room for a call; undefined where there was none to be had, which is noted. */
-  private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+  /** Waits for a connection of the pool, with room for a call; undefined where there was none to be had, which is noted. */
+  private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<LinkCalls | undefined, CallError> {
     attempts.waitsFor = pool
-    const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+    const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<LinkCalls | undefined, CallError> => {
       attempts.waitsFor = undefined
       switch (dialed._tag) {
         case "Ready": {
-          const session = dialed.session
-          if (session.hasRoom()) return Effect.succeed(session)
+          const { calls } = dialed
+          if (calls.hasRoom()) return Effect.succeed(calls)
           attempts.waitsFor = pool
           // By then the endpoint may be listed no longer, or have no connection.
-          return Effect.map(pool.whenRoom(), () => {
+          return Effect.map(pool.room.whenRoom(), () => {
             attempts.waitsFor = undefined
             return pool.take()
           })
@@ -856,19 +855,21 @@ export class Client implements PoolOwner, Audience {
     if (typed?.method.inJson === undefined) return Effect.succeed(args)
     return Effect.flatMap(typed.method.inJson(typed), (typed) => {
       call.typed = typed
-      const refused = this.tooLarge(call, typed.method.leadSize + typed.args.length)
+      const refused = this.tooLarge(call, typed.lead.length + typed.args.length)
       return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
     })
   }
 
   /** Sends a call and waits for its end; a request that never left comes back. */
-  private sendOn(session: ClientSession, call: Call, args: Uint8Array): Effect.Effect<unknown, unknown> {
+  private sendOn(calls: LinkCalls, call: Call, args: Uint8Array): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
-      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
+      if (!calls.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
       call.resume = resume
-      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args, true)))
-      call.onRefused = (args) => resume(Effect.succeed(new Unsent(args, false)))
-      session.send(call, args)
+      call.owner = {
+        onUnsent: (_call, _endpoint, args) => resume(Effect.succeed(new Unsent(args, true))),
+        onRefused: ({ typed }) => resume(Effect.succeed(new Unsent(typed?.args ?? args, false)))
+      }
+      calls.send(call, args)
       return call
     })
   }
@@ -950,7 +951,7 @@ const unreachableOf = (failure: unknown): Unreachable =>
  * Notes that a connection was lost before the request left. It was open and others may be, or may be again, so the endpoint counts as tried
  * only when more of them were lost than it has: a peer that closes every connection it accepts must not be dialed for ever.
  */
-const noteUnsent = (attempts: Attempts, { address, lastFailure, size }: Pool): void => {
+const noteUnsent = (attempts: Attempts, { address, lastFailure, size }: CalledEndpoint): void => {
   const losses = (attempts.losses.get(address) ?? 0) + 1
   attempts.losses.set(address, losses)
   if (losses > size) attempts.tried.add(address)
