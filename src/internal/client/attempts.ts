@@ -4,7 +4,7 @@
  * It keeps count for one call: it dials nothing, and knows nothing of balancers.
  */
 import { listFailures } from "../failures.ts"
-import type { Call } from "./call.ts"
+import type { Call, CalledEndpoint } from "./call.ts"
 import type { Pool } from "./pool.ts"
 
 /**
@@ -65,7 +65,7 @@ export class Attempts {
    * counts as tried only when more connections were lost than it has: a peer that closes every connection that it
    * accepts must not be dialed for ever.
    */
-  noteLost({ address, lastFailure, size }: Pool): void {
+  noteLost({ address, lastFailure, size }: CalledEndpoint): void {
     const losses = (this.losses.get(address) ?? 0) + 1
     this.losses.set(address, losses)
     if (losses > size) this.triedNow.add(address)

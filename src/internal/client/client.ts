@@ -27,6 +27,7 @@ import { Region } from "../ambient/turn.ts"
 import { nothing } from "../balancer/free.ts"
 import { checkedBalancer, type ImmediateBalancer, isImmediate, pickNow } from "../balancer/model.ts"
 import { notAnEffect } from "../guard.ts"
+import { LogQueue } from "../log.ts"
 import { ownCopy } from "../memory/bytes.ts"
 import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
@@ -34,16 +35,16 @@ import { uniform } from "../random.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
 import { nowMillis } from "../time/clock.ts"
 import { Warnings } from "../warnings.ts"
-import { Call, misuse, type Resume, type TypedRequest } from "./call.ts"
+import { Call, misuse } from "./call.ts"
 import { Endpoints } from "./endpoints.ts"
+import { closedError } from "./errors.ts"
 import { excludedFor, type Exclusions } from "./exclusions.ts"
 import { Failover } from "./failover.ts"
 import type { ConnectionState } from "./model.ts"
 import type { ClientSettings } from "./options.ts"
-import type { Pool } from "./pool.ts"
 import { refusal } from "./refusal.ts"
 import { Retries } from "./retry.ts"
-import { closedError } from "./session.ts"
+import type { Resume, TypedRequest } from "./typed.ts"
 
 /** What a Connection is made of. */
 export class Client {
@@ -59,6 +60,7 @@ export class Client {
   private readonly immediate: ImmediateBalancer | undefined
   private readonly plainPick: PickOptions = { avoid: nothing }
   private readonly region = new Region()
+  private readonly logs: LogQueue
   private readonly timeouts: Timeouts
   /** The size of the largest arguments, in bytes. */
   private readonly maxArgs: number
@@ -76,23 +78,27 @@ export class Client {
   ) {
     const random = Context.get(context, Random.Random)
     const metrics = settings.metrics ? clientMetrics(context) : undefined
+    this.clock = clock
+    this.scope = scope
+    this.logs = new LogQueue(context)
     const shared = {
       ...settings,
       clock,
       context,
       scope,
       metrics,
+      onTrouble,
+      turn: this.region,
+      logs: this.logs,
       warnings: new Warnings(clock),
       random: () => uniform(random)
     }
-    this.clock = clock
-    this.scope = scope
     this.balancer = balancer
     this.immediate = isImmediate(balancer) ? balancer : undefined
     this.timeouts = new Timeouts(clock)
     this.maxArgs = settings.maxMessageSize - requestHeaderSize
     this.writeFlattenLimit = settings.writeFlattenLimit
-    this.endpoints = new Endpoints(shared, clock, balancer, onTrouble, this)
+    this.endpoints = new Endpoints(shared, clock, balancer)
     this.exclusions = this.endpoints.exclusions
     this.failover = new Failover(this.endpoints, balancer, clock, metrics, this.maxArgs, this.shutdown)
     this.retries = new Retries(clock, settings.retryBudget, Deferred.await(this.shutdown))
@@ -116,6 +122,7 @@ export class Client {
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.endpoints.close()
     Deferred.doneUnsafe(this.shutdown, Exit.void)
+    this.logs.flush()
     return Scope.close(this.scope, Exit.void)
   })
 
@@ -126,18 +133,6 @@ export class Client {
   /** See {@link Endpoints.states}. */
   get states(): Stream.Stream<ConnectionState> {
     return this.endpoints.states
-  }
-
-  onFlush(): void {
-    this.region.leave()
-  }
-
-  onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
-    this.failover.onUnsent(pool, call, args)
-  }
-
-  onContractDiffers(call: Call): void {
-    this.failover.onContractDiffers(call)
   }
 
   /** Everything that is known of a call when it is made; then it is submitted. */
@@ -162,7 +157,7 @@ export class Client {
     const now = timeout === undefined && ambient === undefined ? 0 : nowMillis(this.clock)
     const deadlineAt = this.timeouts.deadlineAt(ambient, timeout, now)
     const trace = tracedSpan(typed?.span ?? fiber.cache.span)
-    const call = new Call(key, options, deadlineAt, trace, typed, resume)
+    const call = new Call(key, options, deadlineAt, trace, typed, resume, this.failover)
     if (options?.retry !== undefined) {
       if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
       // The arguments of a typed call are ours, and in the format that the call has by then.
@@ -182,7 +177,7 @@ export class Client {
   /** Sends a call at once where that can be done, and returns it; else its failure or its failover goes on with it. */
   private submit(call: Call, args: Uint8Array, context: Context.Context<never>, now: number): Call | undefined {
     const { options, typed } = call
-    const size = typed === undefined ? args.length : typed.method.leadSize + args.length
+    const size = typed === undefined ? args.length : typed.lead.length + args.length
     const { endpoints } = this
     const refused = endpoints.isClosed ? closedError(undefined, false) : refusal(call, size, this.maxArgs, now)
     if (refused !== undefined) {
@@ -215,8 +210,8 @@ export class Client {
       if (Exit.isExit(picked) && Exit.isSuccess(picked)) endpoint = (picked.value as Endpoint | null) ?? undefined
     }
     const pool = endpoint === undefined ? undefined : roster.pools.get(endpoint.address)
-    const session = pool?.take()
-    if (pool === undefined || session === undefined || session.needsJson(call)) {
+    const calls = pool?.take()
+    if (pool === undefined || calls === undefined || calls.needsJson(call)) {
       const first = endpoint === undefined ? picked : Effect.succeed(endpoint)
       const pick = first === undefined ? undefined : {
         endpoint: first,
@@ -230,7 +225,7 @@ export class Client {
       return undefined
     }
     endpoints.noteSent(pool)
-    session.send(call, args)
+    calls.send(call, args)
     return call
   }
 

@@ -18,7 +18,6 @@ import { distinct } from "../resolver/endpoints.ts"
 import type { Audience } from "../resolver/watch.ts"
 import type { ClientMetrics } from "../telemetry/metrics.ts"
 import { nowMillis } from "../time/clock.ts"
-import type { Call } from "./call.ts"
 import { Exclusions } from "./exclusions.ts"
 import type { ConnectionState, EndpointState } from "./model.ts"
 import type { ClientSettings } from "./options.ts"
@@ -29,18 +28,6 @@ import { UnreachableErrors } from "./unreachable.ts"
 
 /** The set of a client's endpoints. */
 export class Endpoints implements PoolOwner, Audience {
-  /** Called where an endpoint may be listed no longer: the resolver is to look again. */
-  readonly onTrouble: () => void
-  private readonly calls: Pick<PoolOwner, "onFlush" | "onUnsent" | "onContractDiffers">
-  onFlush() {
-    this.calls.onFlush()
-  }
-  onUnsent(pool: Pool, call: Call, args: Uint8Array) {
-    this.calls.onUnsent(pool, call, args)
-  }
-  onContractDiffers(call: Call) {
-    this.calls.onContractDiffers(call)
-  }
   readonly roster = new Roster()
   readonly exclusions: Exclusions
   readonly errors: UnreachableErrors
@@ -60,13 +47,9 @@ export class Endpoints implements PoolOwner, Audience {
   constructor(
     settings: PoolSettings & Omit<ClientSettings, "metrics">,
     clock: Clock.Clock,
-    balancer: Balancer,
-    onTrouble: () => void,
-    calls: Pick<PoolOwner, "onFlush" | "onUnsent" | "onContractDiffers">
+    balancer: Balancer
   ) {
-    this.calls = calls
     const { outlierEjection } = settings
-    this.onTrouble = onTrouble
     this.clock = clock
     this.settings = settings
     this.metrics = settings.metrics
@@ -135,7 +118,7 @@ export class Endpoints implements PoolOwner, Audience {
     )
     for (const pool of pools) roster.add(pool)
     for (const [index, pool] of pools.entries()) {
-      // The Connection may be closed by the dial of the endpoint before, which is a user's code.
+      // The Connection may be closed by the dial of the endpoint before, which runs a user's code.
       if (this.closed) return
       const endpoint = endpoints[index]
       if (endpoint !== undefined) pool.list(endpoint)
@@ -245,7 +228,7 @@ export class Endpoints implements PoolOwner, Audience {
     }
     if (!this.settings.eager) return
     // Calls that were made before any endpoint was connected need not wait for one whose dial takes longer.
-    for (const other of this.pools) if (other !== pool && !other.isOpen) other.letGo()
+    for (const other of this.pools) if (other !== pool && !other.isOpen) other.withdraw()
   }
 
   onHealth(pool: Pool): void {
@@ -253,7 +236,7 @@ export class Endpoints implements PoolOwner, Audience {
     this.stateChanges.setAndResumeLater()
     // For calls that wait because their balancer has no other.
     this.changes.set()
-    pool.log("Debug", pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
+    pool.log.debug(pool.isServing ? "an endpoint serves" : "an endpoint does not serve", "it says so")
   }
 
   onChange(pool: Pool): void {
@@ -292,7 +275,7 @@ export class Endpoints implements PoolOwner, Audience {
     if (this.outliers?.forget(pool) !== true) return
     this.exclusions.forget()
     this.stateChanges.setAndResumeLater()
-    pool.log("Debug", "an endpoint is used again", "a call was answered")
+    pool.log.debug("an endpoint is used again", "a call was answered")
     // For calls that wait because their balancer has no other.
     this.changes.set()
   }
@@ -305,8 +288,9 @@ export class Endpoints implements PoolOwner, Audience {
     this.exclusions.forget()
     this.stateChanges.setAndResumeLater()
     const reason = isFirst ? `${pool.failuresInARow} of its calls in a row have failed` : "the next one has failed, too"
-    pool.log(isFirst ? "Warn" : "Debug", "an endpoint is ejected", reason)
+    if (isFirst) pool.log.warn("an endpoint is ejected", reason)
+    else pool.log.debug("an endpoint is ejected", reason)
     // The calls that wait for it go to others, where there are any.
-    if (isFirst) pool.letGo()
+    if (isFirst) pool.withdraw()
   }
 }

@@ -30,12 +30,13 @@ import type { ClientMetrics } from "../telemetry/metrics.ts"
 import { errorType } from "../telemetry/span.ts"
 import { nowMillis, nowTicks, secondsBetween, sleepMillis } from "../time/clock.ts"
 import { Attempts } from "./attempts.ts"
-import type { Call } from "./call.ts"
+import type { Call, CalledEndpoint, CallOwner } from "./call.ts"
 import type { Endpoints } from "./endpoints.ts"
+import { closedError } from "./errors.ts"
 import { excludedFor, type Exclusion, stableFor } from "./exclusions.ts"
+import type { LinkCalls } from "./linkCalls.ts"
 import type { Pool } from "./pool.ts"
 import { tooLarge } from "./refusal.ts"
-import { type ClientSession, closedError } from "./session.ts"
 import { unreachableOf } from "./unreachable.ts"
 
 /** A balancer's pick, and what was known when it was asked. */
@@ -63,7 +64,7 @@ class Unsent {
 }
 
 /** Takes calls to their end that could not be sent at once. */
-export class Failover {
+export class Failover implements CallOwner {
   private readonly endpoints: Endpoints
   private readonly balancer: Balancer
   private readonly clock: Clock.Clock
@@ -95,19 +96,17 @@ export class Failover {
   }
 
   /** A call comes back from the fast path: its connection was lost before its request was sent. */
-  onUnsent(pool: Pool, call: Call, args: Uint8Array): void {
-    if (call.onUnsent !== undefined) return call.onUnsent(args)
+  onUnsent(call: Call, endpoint: CalledEndpoint, args: Uint8Array): void {
     const attempts = Attempts.of(call)
-    attempts.noteLost(pool)
+    attempts.noteLost(endpoint)
     call.resume(this.run(call, args, undefined, attempts))
   }
 
   /** A call comes back from the fast path: its server has refused it, since its contract of the method differs. */
-  onContractDiffers(call: Call): void {
+  onRefused(call: Call): void {
     // A typed call has its arguments with it.
     const args = call.typed?.args
     if (args === undefined) return
-    if (call.onRefused !== undefined) return call.onRefused(args)
     const attempts = Attempts.of(call)
     attempts.isRefused = true
     call.resume(this.run(call, args, undefined, attempts))
@@ -159,10 +158,10 @@ export class Failover {
       if (pool === undefined) continue
       // Before it waits for a connection: meanwhile other calls go elsewhere.
       this.endpoints.noteSent(pool)
-      const session = pool.take() ?? (yield* this.ready(call, pool, attempts))
-      if (session === undefined) continue
-      if (attempts.isRefused || session.needsJson(call)) args = yield* this.inJson(call, args)
-      const outcome = yield* this.send(session, call, args, attempts)
+      const calls = pool.take() ?? (yield* this.ready(call, pool, attempts))
+      if (calls === undefined) continue
+      if (attempts.isRefused || calls.needsJson(call)) args = yield* this.inJson(call, args)
+      const outcome = yield* this.send(calls, call, args, attempts)
       if (!(outcome instanceof Unsent)) return outcome
       if (outcome.isLost) attempts.noteLost(pool)
       else attempts.isRefused = true
@@ -283,18 +282,18 @@ export class Failover {
     })
   }
 
-  /** Waits for a session of an endpoint that has room for a call; undefined where there is none, which is noted. */
-  private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<ClientSession | undefined, CallError> {
+  /** Waits for a connection of an endpoint that has room for a call; undefined where there is none, which is noted. */
+  private ready(call: Call, pool: Pool, attempts: Attempts): Effect.Effect<LinkCalls | undefined, CallError> {
     attempts.beginWaiting(pool)
-    const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<ClientSession | undefined, CallError> => {
+    const waiting = Effect.flatMap(pool.acquire(), (dialed): Effect.Effect<LinkCalls | undefined, CallError> => {
       attempts.endWaiting()
       switch (dialed._tag) {
         case "Ready": {
-          const session = dialed.session
-          if (session.hasRoom()) return Effect.succeed(session)
+          const { calls } = dialed
+          if (calls.hasRoom()) return Effect.succeed(calls)
           attempts.beginWaiting(pool)
           // By then the endpoint may be listed no longer, or have no connection.
-          return Effect.map(pool.whenRoom(), () => {
+          return Effect.map(pool.room.whenRoom(), () => {
             attempts.endWaiting()
             return pool.take()
           })
@@ -322,25 +321,28 @@ export class Failover {
     if (typed?.method.inJson === undefined) return Effect.succeed(args)
     return Effect.flatMap(typed.method.inJson(typed), (typed) => {
       call.typed = typed
-      const refused = tooLarge(call, typed.method.leadSize + typed.args.length, this.maxArgs)
+      const refused = tooLarge(call, typed.lead.length + typed.args.length, this.maxArgs)
       return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
     })
   }
 
   /** Sends a call and waits for its end. A request that was not sent is given back. */
   private send(
-    session: ClientSession,
+    calls: LinkCalls,
     call: Call,
     args: Uint8Array,
     attempts: Attempts
   ): Effect.Effect<unknown, unknown> {
     return Effect.callback<unknown, unknown>((resume) => {
-      if (!session.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
+      if (!calls.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
       attempts.wasSent = true
       call.resume = resume
-      call.onUnsent = (args) => resume(Effect.succeed(new Unsent(args, true)))
-      call.onRefused = (args) => resume(Effect.succeed(new Unsent(args, false)))
-      session.send(call, args)
+      // The loop of its attempts has it: it comes back there, and not here.
+      call.owner = {
+        onUnsent: (_call, _endpoint, args) => resume(Effect.succeed(new Unsent(args, true))),
+        onRefused: ({ typed }) => resume(Effect.succeed(new Unsent(typed?.args ?? args, false)))
+      }
+      calls.send(call, args)
       return call
     })
   }

@@ -16,8 +16,8 @@ import { isShardKey } from "../balancer/model.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { nowMillis, sleepMillis } from "../time/clock.ts"
 import { isInstance } from "../userError.ts"
-import type { Call } from "./call.ts"
-import { closedError } from "./session.ts"
+import type { Call, CallOwner } from "./call.ts"
+import { closedError } from "./errors.ts"
 
 /** How many retries there may be. */
 export interface RetryBudget {
@@ -46,9 +46,9 @@ export class Retries {
 
   /** From now on a failure of this call is not its end, where it can be made again: with `attempt`. */
   watch(call: Call, schedule: Schedule.Schedule<unknown, CallError>, attempt: Attempt): void {
-    const { resume } = call
+    const { owner, resume } = call
     this.left = Math.min(this.budget.burst, this.left + this.budget.ratio)
-    const again = (error: CallError) => this.again(call, schedule, attempt, error)
+    const again = (error: CallError) => this.again(call, owner, schedule, attempt, error)
     call.resume = (result) => {
       // Only a failure costs anything more.
       if (Exit.isExit(result)) {
@@ -65,6 +65,7 @@ export class Retries {
 
   private readonly again = Effect.fnUntraced({ self: this }, function*(
     first: Call,
+    owner: CallOwner,
     schedule: Schedule.Schedule<unknown, CallError>,
     attempt: Attempt,
     failure: CallError
@@ -86,7 +87,7 @@ export class Retries {
       if (now + delay >= first.deadlineAt || this.left < 1) return yield* maybeRun ?? error
       this.left--
       yield* Effect.raceFirst(sleepMillis(this.clock, delay), this.closed)
-      const call = first.again()
+      const call = first.again(owner)
       const exit = yield* Effect.exit(Effect.callback<unknown, unknown>((resume) => {
         call.resume = resume
         return attempt(call)
