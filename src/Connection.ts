@@ -1,9 +1,10 @@
 /**
  * A client's connection to a service, however many replicas it has and however they come and go.
  *
- * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each that is used, and sends every call to the
- * one that a {@link Balancer.Balancer} picks. Sockets are opened when a call first needs them, shared by all calls, and opened again after
- * they are lost. It belongs to a Scope: when that closes, everything ends.
+ * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each endpoint that is
+ * used, and sends each call to the endpoint that a {@link Balancer.Balancer} picks. A socket is opened when a call
+ * first needs it, shared by all calls, and opened again after it was lost. A Connection belongs to a Scope: when that
+ * closes, everything ends.
  *
  * **Example** (Calling a method)
  *
@@ -14,7 +15,8 @@
  * const echo = MethodKey.make("example/Echo", "echo")
  *
  * const program = Effect.gen(function*() {
- *   const connection = yield* Connection.make(Resolver.constant(Endpoint.tcp("localhost:9000"), Endpoint.unix("/run/echo.sock")))
+ *   const replicas = Resolver.constant(Endpoint.tcp("localhost:9000"), Endpoint.unix("/run/echo.sock"))
+ *   const connection = yield* Connection.make(replicas)
  *   return yield* connection.call(echo, new TextEncoder().encode("hello"), { timeout: "1 second" })
  * })
  * ```
@@ -59,27 +61,33 @@ export type { ClientOptions, ConnectionState, EndpointState } from "./internal/c
  */
 export interface Connection {
   /**
-   * Calls a method. The result's bytes are the caller's own.
+   * Calls a method. The bytes of the result belong to the caller.
+   *
+   * **Details**
    *
    * Interrupting it ends the call at once and interrupts its handler. It fails with
    *
    * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
    * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
    *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
-   * - `DeadlineExceeded`: its time is up.
+   * - `DeadlineExceeded`: its deadline has passed.
    * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
   /**
-   * Closes the Connection: calls in flight end with CommunicationError `Closed`, later ones fail at once. It can be closed more than once,
-   * and is closed with its Scope.
+   * Closes the Connection: calls in flight end with CommunicationError `Closed`, and later calls fail at once. It can
+   * be closed more than once, and is closed with its Scope.
    */
   readonly close: Effect.Effect<void>
-  /** What it is doing now. */
+  /** The state of the Connection now. */
   readonly state: Effect.Effect<ConnectionState>
   /**
-   * What it is doing now, and then whenever an endpoint comes, goes, or is in another state: what happens together is told at once. Calls alone
-   * change nothing, though each state says how many are in flight. Ends when it is closed, with that as the last.
+   * The state of the Connection now, and then whenever an endpoint comes, goes, or changes its state. It ends when the
+   * Connection is closed, which is the last state.
+   *
+   * **Gotchas**
+   *
+   * Changes that come together give one state. Calls alone give none, though each state says how many are in flight.
    */
   readonly changes: Stream.Stream<ConnectionState>
 }
@@ -95,9 +103,15 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
 /**
  * Connects to the endpoints of a resolver.
  *
- * It asks the resolver once, and fails with its `ResolverError` or, where the resolver is constant and has no endpoints, with `Unreachable`.
- * It dials nothing yet, unless it is `eager`. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
- * defect that names the option.
+ * **Details**
+ *
+ * It asks the resolver once, and fails with the resolver's `ResolverError` or, where the resolver is constant and has
+ * no endpoints, with `Unreachable`. It dials nothing yet, unless it is `eager`. While the Connection is open it asks a
+ * resolver that is not constant for newer endpoints.
+ *
+ * **Gotchas**
+ *
+ * An option that makes no sense is a defect that names the option.
  *
  * Source: `func Connect` of the Go package.
  *
@@ -125,7 +139,8 @@ export const make = Effect.fnUntraced(function*(
       ? constVoid
       : refresher(refresh, (effect) => void Fiber.runIn(Effect.runForkWith(context)(effect), scope))
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
-    // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
+    // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before
+    // their sockets are closed.
     yield* Scope.addFinalizer(outer, client.close)
     client.endpoints.begin(first)
     if (!resolver.isConstant) {
@@ -152,7 +167,7 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * A Connection to the endpoints of the ambient resolver, balanced by one of the ambient factory's balancers (its own, not shared).
+ * A Connection to the endpoints of the ambient resolver. Its balancer is made by the ambient factory, and not shared.
  *
  * **Example** (Composing layers)
  *
@@ -161,7 +176,10 @@ export const make = Effect.fnUntraced(function*(
  * import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
  *
  * const Client = Connection.layer().pipe(
- *   Layer.provide([Resolver.layer(Resolver.constant(Endpoint.tcp("localhost:9000"))), Balancer.layer(Balancer.sharded)])
+ *   Layer.provide([
+ *     Resolver.layer(Resolver.constant(Endpoint.tcp("localhost:9000"))),
+ *     Balancer.layer(Balancer.sharded)
+ *   ])
  * )
  * ```
  *
@@ -181,8 +199,12 @@ export const layer = (
   )
 
 /**
- * Sets call options for every call inside `effect`, also those of typed clients. What a call gives itself comes before what an inner region
- * gives, and that before what an outer one gives.
+ * Sets call options for every call inside `effect`, also for calls of typed clients.
+ *
+ * **Details**
+ *
+ * For each option, what a call says itself comes first, then what an inner region says, and then what an outer region
+ * says.
  *
  * **Example** (Routing by a key)
  *

@@ -25,7 +25,7 @@ import type { CallError } from "../../CallError.ts"
 export interface CallOptions {
   /** The key that a balancer may route the call by, a u64: 0 to 2^64 − 1. The key 0 is a key, too. Default: none. */
   readonly shardKey?: bigint | undefined
-  /** The balancer for this call in place of the Connection's. Its `update` is called with the current endpoints first. */
+  /** The balancer for this call, in place of the Connection's. It gets the current endpoints before its pick. */
   readonly balancer?: Balancer | undefined
   /**
    * How long the call may take, from when it is made until its answer is here. Default: no limit.
@@ -36,7 +36,10 @@ export interface CallOptions {
    * `DeadlineExceeded`, and its handler is interrupted.
    */
   readonly timeout?: Duration.Input | undefined
-  /** Whether to wait for endpoints, or the end of their backoff, where the call would fail with `Unreachable`. Default: false. */
+  /**
+   * Whether to wait for endpoints, or for the end of their backoff, where the call would fail with `Unreachable`.
+   * Default: false.
+   */
   readonly waitForReady?: boolean | undefined
   /**
    * When a call that has failed is made again: after the delays of this schedule, which gets the errors, for as long as

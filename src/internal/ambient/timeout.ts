@@ -1,7 +1,7 @@
 /**
  * The deadline of a call, from its timeout and the deadline that its fiber is under.
  *
- * On the hot path of each call that has one. It knows nothing of what happens when a deadline passes.
+ * It is on the hot path of each call that has one. It must not know what happens when a deadline passes.
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

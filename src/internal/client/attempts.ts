@@ -1,7 +1,7 @@
 /**
  * What a call on the slow path has been through: which endpoints it has tried, why they failed, and what it waits for.
  *
- * It keeps count for one call: it dials nothing, and knows nothing of balancers.
+ * It only keeps count, for one call: it must not know balancers, or dial.
  */
 import { listFailures } from "../failures.ts"
 import type { Call, CalledEndpoint } from "./call.ts"
@@ -22,7 +22,7 @@ export class Attempts {
   private triedNow: Set<string> = new Set()
   /** How many connections to an endpoint were lost before the request was sent, by addresses. */
   private readonly losses = new Map<string, number>()
-  /** Whether a server has refused the call, since its contract differs. It is sent in JSON then, which any server reads. */
+  /** Whether a server has refused the call, since its contract differs. From then on the call is sent in JSON. */
   isRefused = false
   /** Whether it was handed to a connection at least once. */
   wasSent = false
@@ -39,7 +39,7 @@ export class Attempts {
     return new Attempts(options?.waitForReady === true ? Infinity : since)
   }
 
-  /** The addresses of the endpoints that it has tried itself. The set does not change after it has {@link beginAnew}. */
+  /** The addresses of the endpoints that it has tried itself. {@link beginAnew} leaves this set as it is. */
   get tried(): ReadonlySet<string> {
     return this.triedNow
   }

@@ -3,7 +3,7 @@
  *
  * A call on a connection that is open is plain synchronous code inside one `Effect.callback`: that is the fast path,
  * and all of it is here. What has to wait, or fails, is left to {@link Failover}; which endpoints there are, and which
- * are excluded, {@link Endpoints} knows. It knows nothing of dials, backoffs and connections.
+ * are excluded, is up to {@link Endpoints}. It must not know dials, backoffs and connections.
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -104,9 +104,9 @@ export class Client {
     this.retries = new Retries(clock, settings.retryBudget, Deferred.await(this.shutdown))
   }
 
-  /** Makes a call. `args` are copied before this suspends, unless they are as large as `writeFlattenLimit` or larger. */
+  /** Makes a call. `args` are copied before it suspends, unless they have `writeFlattenLimit` bytes or more. */
   call(key: MethodKey, args: Uint8Array, options: CallOptions | undefined): Effect.Effect<Uint8Array, CallError> {
-    // An answer is bytes where nobody has asked for it to be decoded.
+    // The type of `resume`: the answer of a call that is not typed is bytes.
     return Effect.callback<Uint8Array, CallError>((resume) =>
       this.start(key, args, options, undefined, resume as Resume)
     )
@@ -114,7 +114,7 @@ export class Client {
 
   /** Starts a typed call. It is to be called where `Effect.callback` registers. */
   startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
-    // It is resumed with what `decode` makes of the answer, or with a CallError.
+    // The type of `resume`: it gets what `decode` makes of the answer, or a CallError.
     return this.start(request.method.key, request.args, request.options, request, resume as Resume)
   }
 
@@ -241,7 +241,7 @@ export class Client {
   }
 }
 
-/** The span that a call is part of. Spans whose propagation is off are passed over, as Effect does for a span's parent. */
+/** The span that a call is part of. It is never one whose propagation is off, as Effect has it for parents of spans. */
 const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
   let span = current
   while (span !== undefined && Context.get(span.annotations, Tracer.DisablePropagation)) {

@@ -1,9 +1,9 @@
 /**
  * A client's endpoints: one {@link Pool} for each that is listed or still draining, and what has happened to them.
  *
- * It hears from the resolver which endpoints there are, and from the pools what becomes of them. It passes that on to
- * those who keep count (the roster of backoffs, the outliers, the exclusions, the shared errors), and wakes the calls
- * that wait for a change. It knows nothing of single calls: who sends, retries or fails over asks it.
+ * The resolver tells it which endpoints there are, and the pools tell it what happens to them. It keeps the roster of
+ * backoffs, the outliers, the exclusions and the shared errors up to date, and wakes the calls that wait for a change.
+ * It must not know single calls: to send, to retry and to fail over is up to others.
  */
 import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
@@ -85,7 +85,7 @@ export class Endpoints implements PoolOwner, Audience {
   /** Takes over another answer of the resolver. */
   readonly changed = (resolution: Resolution): void => {
     this.begin(resolution)
-    // Without a version nobody knows whether anything has changed.
+    // Without a version it is not known whether anything has changed.
     if (resolution.version !== undefined && this.metrics !== undefined) this.metrics.resolverUpdates++
   }
 

@@ -1,8 +1,8 @@
 /**
  * Which endpoints are excluded for a call, that is, which ones its balancer is asked to avoid.
  *
- * The unavailable ones are excluded always: those in backoff, and those that the call has tried. Of the available ones,
- * some are excluded as long as there are better ones, in this order:
+ * Unavailable endpoints are always excluded: those in backoff, and those that the call has tried. Available ones are
+ * excluded as long as there are better ones, in this order:
  *
  * 1. where the client is eager, those without a connection;
  * 2. those whose servers say that they are not serving, unless fewer than half of all endpoints were left: the few that
@@ -10,8 +10,8 @@
  * 3. those that are ejected because their calls keep failing;
  * 4. all but those with the best priority.
  *
- * What it has found out holds until it is told of a change, or some time is over. It knows nothing of calls, and it
- * wakes nobody.
+ * The result of a look at the endpoints holds until there is a change, or until an ejection or a backoff ends. It must
+ * not know calls, and it wakes none.
  */
 import type * as Clock from "effect/Clock"
 import type { Balancer } from "../../Balancer.ts"

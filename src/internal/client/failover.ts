@@ -12,8 +12,8 @@
  *            it failed             the request was not sent, or was refused
  * ```
  *
- * It is an Effect, and may take its time: what can be done at once is done by the client. It keeps no state but a
- * call's {@link Attempts}; how the endpoints stand it asks {@link Endpoints}.
+ * It is an Effect, and may take its time: what can be done at once the client does itself. Its only state are the
+ * {@link Attempts} of each call. It must not know how endpoints are excluded, or how a connection is made.
  */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -214,10 +214,9 @@ export class Failover implements CallOwner {
     if (pool === undefined || !pool.listed) {
       // The endpoints have changed since the balancer got them: it could not know.
       if (endpoints.changes.version !== pick.changes || endpoints.isClosed) return undefined
+      const { length } = endpoints.list
       return yield* Effect.die(
-        new Error(
-          `the balancer picked ${endpoint.address}, which is none of the ${endpoints.list.length} endpoints it was given`
-        )
+        new Error(`the balancer picked ${endpoint.address}, which is none of the ${length} endpoints it was given`)
       )
     }
     if (pool.backoffUntil > nowMillis(this.clock)) {

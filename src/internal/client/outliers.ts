@@ -1,8 +1,8 @@
 /**
  * Outlier ejection: endpoints whose calls keep failing are ejected, that is, they get no calls for a while.
  *
- * It counts nothing and wakes nobody: a pool counts the failures in a row of its calls, and whoever asks acts on the
- * answer.
+ * It must not know calls: a pool counts the failures in a row of its calls, and the caller of each method acts on its
+ * result.
  *
  * ```
  *  ┌──────┐ failures in a row ┌─────────┐ its time is up ┌─────┐ a call goes there ┌────────┐
@@ -18,9 +18,9 @@
  *                                    closes at once     └────────┘
  * ```
  *
- * Besides: an endpoint that is being dialed when it is ejected is Dialed at once. A call that has no other endpoint goes
- * to an Ejected or Dialed one, too, which then is Called. A trial that takes too long is Due again, and its late end
- * still counts.
+ * Besides: an endpoint that is being dialed when it is ejected is Dialed at once. A call that has no other endpoint
+ * goes to an Ejected or Dialed one, too, which then is Called. A trial that takes too long is Due again, and its late
+ * end still counts.
  *
  * Each further ejection lasts twice as long. Called and Dialed are the trial of an endpoint, of which there is one at a
  * time: meanwhile it gets no other calls, for as long as it was ejected. Then it is Due again, since a trial may be
@@ -132,7 +132,7 @@ export class Outliers {
     return true
   }
 
-  /** A call goes to the endpoint. Returns whether that excludes it for other calls: it was Due, and this is its trial. */
+  /** A call goes to the endpoint. Returns whether this is its trial: then it is excluded for other calls. */
   sent(pool: Pool, now: number): boolean {
     const state = this.state(pool, now)
     if (state === "Used") return false
@@ -171,7 +171,7 @@ export class Outliers {
     return true
   }
 
-  /** There are fewer endpoints now: those that were ejected first are Used again, until no more than half are ejected. */
+  /** There are fewer endpoints now: the first ejected are Used again, until no more than half are ejected. */
   limitTo(endpoints: number): void {
     for (const pool of this.ejections.keys()) {
       if (this.ejections.size * 2 <= endpoints) return

@@ -1,14 +1,15 @@
 /**
  * Why a call fails before anything is tried: it is too large, its deadline has passed, or its shard key is none.
  *
- * On the hot path of each call: it compares numbers, and makes an object only where a call is refused.
+ * It is on the hot path of each call: it compares numbers, and makes an object only where a call is refused. It must
+ * not know how a call is made.
  */
 import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } from "../../CallError.ts"
 import { isShardKey, maxShardKey } from "../balancer/model.ts"
 import { shown } from "../guard.ts"
 import type { Call } from "./call.ts"
 
-/** Why a call is refused whose arguments have `size` bytes, where at most `maxArgs` are allowed; undefined where it is not. */
+/** Why a call with arguments of `size` bytes is refused, where at most `maxArgs` are allowed. */
 export const refusal = (call: Call, size: number, maxArgs: number, now: number): CallError | undefined => {
   const large = tooLarge(call, size, maxArgs)
   if (large !== undefined) return large

@@ -14,12 +14,12 @@
  * An endpoint that is listed is in exactly one of the three states. Recovered ones can be dialed like Healthy ones, but
  * have failed since they were last connected.
  *
- * Failures are numbered. A call notes the number at its beginning, and what has failed since then counts as tried for
- * it, whichever call has dialed it. So a call need not dial each endpoint itself, and what is unavailable for it follows
- * from two numbers, without a set of its own: many calls that fail over many endpoints cost as much as the sum of both,
- * and not as their product.
+ * Failures are numbered. A call notes the number at its beginning, and an endpoint that has failed since then counts as
+ * tried for it, whichever call has dialed it. So a call need not dial each endpoint itself, and what is unavailable for
+ * it follows from two numbers, without a set of its own: many calls that fail over many endpoints cost as much as the
+ * sum of both, and not as their product.
  *
- * It only keeps count: it knows nothing of calls and of what a pool does.
+ * It only keeps count: it must not know calls, or what a pool does.
  */
 import type { Pool } from "./pool.ts"
 

@@ -2,8 +2,9 @@
  * The addresses of the endpoints that are unavailable for a call: those in backoff, those that have failed since it
  * began, and those that it has tried.
  *
- * A set that is not written down: it answers whether an endpoint is in it by the numbers that the roster keeps. It is
- * written down where somebody reads it, and does not change from then on. It knows nothing of why endpoints fail.
+ * It is a set without a list of its elements: whether an endpoint is in it follows from the numbers that the roster
+ * keeps. The list is made where a balancer reads it, and does not change from then on. It must not know why endpoints
+ * fail.
  */
 import { type Avoiding, freeOf } from "../balancer/free.ts"
 import type { Roster } from "./roster.ts"
@@ -56,7 +57,7 @@ export class Unavailable implements Avoiding {
     return this.all.values()
   }
 
-  /** The same set, written down: it does not change. */
+  /** The same set with its list: it does not change. */
   get all(): ReadonlySet<string> {
     if (this.listed !== undefined) return this.listed
     const all = new Set(this.tried)

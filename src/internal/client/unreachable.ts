@@ -2,7 +2,7 @@
  * The error of a call that has no endpoint left: the last failure of each endpoint, and what the resolver says.
  *
  * To make such an error for a thousand endpoints takes as long as the rest of some hundred calls, so calls share it
- * where it is the same for them. This module decides nothing: it only says what has happened.
+ * where it is the same for them. It must not decide anything: it only says what has happened.
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
