@@ -129,8 +129,7 @@ export class Transport {
     if (this.over) return
     this.traffic.received += end - start
     const writer = this.writer
-    writer.inRead = true
-    writer.handedByRead = writer.handed
+    writer.beginRead()
     this.owner.onRead()
     let problem: string | undefined
     try {
@@ -139,7 +138,7 @@ export class Transport {
       // Whatever it is, it costs this connection, and not the process.
       this.onBroken(error)
     }
-    writer.inRead = false
+    writer.endRead()
     if (problem !== undefined) return this.finish({ _tag: "Refused", problem })
     if (this.over) return
     writer.flush()
