@@ -23,7 +23,7 @@ export interface Arrival<out R> {
  * Makes what waits interruptible again in an uninterruptible region. Who accepts takes the connection in its own region and says where it may
  * be interrupted: between an accept that has ended and what is done with its connection, an interruption would lose that.
  */
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Accepts a connection without picking its handlers. */
 const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")

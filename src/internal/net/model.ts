@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import type { Duplex } from "node:stream"
 import type { PeerCertificate } from "node:tls"
 import type { HandlerMap } from "../../HandlerMap.ts"
+import { describe } from "./connect.ts"
 
 /**
  * Who is at the other end of a connection.
@@ -88,3 +89,19 @@ export class ListenerError
     cause: Schema.optionalKey(Schema.Defect())
   })
 {}
+
+/** It cannot listen, for a reason that we know. */
+export const cannotListen = (address: string, reason: string): ListenerError =>
+  new ListenerError({ message: `cannot listen on ${address}: ${reason}`, address })
+
+/** It cannot listen, because of this error. */
+export const listeningFailed = (address: string, cause: unknown): ListenerError =>
+  new ListenerError({ message: `cannot listen on ${address}: ${describe(cause)}`, address, cause })
+
+/** It has listened, and cannot any more. */
+export const listenerBroke = (address: string, cause: unknown): ListenerError =>
+  new ListenerError({ message: `the listener on ${address} broke: ${describe(cause)}`, address, cause })
+
+/** It was closed. */
+export const listenerClosed = (address: string): ListenerError =>
+  new ListenerError({ message: `the listener on ${address} is closed`, address })
