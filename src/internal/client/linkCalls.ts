@@ -256,7 +256,7 @@ export class LinkCalls implements CallLink {
 
   /** Tells a client span which server the call was sent to. */
   private describePeer(span: Tracer.Span): void {
-    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.session.duplex) })
+    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.session.remote) })
     for (const [name, value] of this.peer) annotate(span, name, value)
   }
 }

@@ -1,17 +1,13 @@
 /**
  * Handler maps as a connection looks methods up in them.
  */
-import { isMap } from "node:util/types"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import { shown } from "../guard.ts"
+import { isHandlerMap } from "../handlerMap.ts"
 import { KeyTable } from "../protocol/keyTable.ts"
 import { type Route, routeOf } from "./route.ts"
 
 const tables = new WeakMap<HandlerMap<never>, KeyTable<Route>>()
-
-/** Whether something may be a handler map: what it holds is looked at by {@link tableOf}. */
-export const isHandlerMap = (u: unknown): u is HandlerMap<unknown> =>
-  typeof u === "object" && u !== null && "entries" in u && isMap(u.entries)
 
 /**
  * The table of a handler map: made once for each map, since most connections share one. It throws where that is no such
