@@ -32,7 +32,6 @@ import { Gate } from "./internal/net/gate.ts"
 import { listenOnTcp, listenOnUnix } from "./internal/net/listen.ts"
 import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
 import { positiveDuration } from "./internal/options.ts"
-import { isConnectionInMemory, markConnection } from "./internal/transport/inMemory.ts"
 import { Warnings } from "./internal/warnings.ts"
 
 /**
@@ -446,10 +445,9 @@ export const mtls = Effect.fnUntraced(function*<R>(
           Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
       }),
       Effect.interruptible,
-      Effect.map((secured) => {
-        if (isConnectionInMemory(connection)) markConnection(secured)
+      Effect.map((secured) =>
         queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
-      }),
+      ),
       Effect.onError(() => Effect.sync(() => connection.destroy())),
       Effect.catch((error) => {
         const others = error.hungUp ? "" : warnings.next()

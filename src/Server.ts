@@ -38,10 +38,10 @@ import { acceptFrom } from "./internal/net/arrivals.ts"
 import { ignoreError } from "./internal/net/connect.ts"
 import { Admission } from "./internal/server/admission.ts"
 import { type ServerSettings, serverSettings } from "./internal/server/options.ts"
-import { isServed, ServerSession, type SessionSettings } from "./internal/server/session.ts"
+import { ServerSession, type SessionSettings } from "./internal/server/session.ts"
 import { tableOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
-import { isDuplex } from "./internal/transport/given.ts"
+import { isDuplex, isTaken } from "./internal/transport/given.ts"
 import { attempt } from "./internal/userError.ts"
 import { Warnings } from "./internal/warnings.ts"
 import type { Listener, ListenerError } from "./Listener.ts"
@@ -242,7 +242,7 @@ const begin = <R>(
 
 /** Closes a connection that is not served after all, unless another session serves it. */
 const drop = (connection: Duplex): void => {
-  if (!isServed(connection)) attempt(() => void connection.on("error", ignoreError).destroy(), undefined)
+  if (!isTaken(connection)) attempt(() => void connection.on("error", ignoreError).destroy(), undefined)
 }
 
 /** The address of a listener, which may be a user's own. It throws where there is none. */

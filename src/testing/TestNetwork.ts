@@ -46,7 +46,6 @@ import { ArrivalQueue, checkHandlers, fromArrivals } from "../internal/net/arriv
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time/clock.ts"
-import { inMemory, markConnection } from "../internal/transport/inMemory.ts"
 import { attempt } from "../internal/userError.ts"
 import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
 import * as Server from "../Server.ts"
@@ -206,10 +205,9 @@ const listenerOf = Effect.fnUntraced(function*<R>(
   const arrivals = new ArrivalQueue<R>()
   let connections = 0
   const open = Effect.suspend(() => {
-    const stop = host.listen((connection) => {
-      markConnection(connection)
+    const stop = host.listen((connection) =>
       arrivals.offer({ connection, handlers, peer: { address: `${address}#${++connections}` } })
-    })
+    )
     if (typeof stop === "string") {
       return Effect.fail(new ListenerError({ message: `cannot listen on ${address}: ${stop}`, address }))
     }
@@ -259,7 +257,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
   })
 
   return {
-    endpoint: (name) => Object.assign({ address: addressOf(name), dial: dial(hostOf(name)) }, { [inMemory]: true }),
+    endpoint: (name) => ({ address: addressOf(name), dial: dial(hostOf(name)) }),
     listener: (name, handlers) => Effect.suspend(() => listenerOf(hostOf(name), handlers)),
     // The Clock of the test, which may not be the one that the layer was built with.
     fault: (name, faults) =>

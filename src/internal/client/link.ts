@@ -33,10 +33,9 @@ import { logged } from "../log.ts"
 import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
 import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
+import { capabilitiesOf } from "../transport/capabilities.ts"
 import { take } from "../transport/given.ts"
-import { isInMemory } from "../transport/inMemory.ts"
-import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
-import { OnreadReceiver } from "../transport/transport.ts"
+import { dialOf } from "../transport/onread.ts"
 import { isReset, textOf } from "../userError.ts"
 import type { Call } from "./call.ts"
 import type { Latency } from "./latency.ts"
@@ -229,12 +228,10 @@ export class Peer {
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, DialFailure> {
     const endpoint = this.owner.endpoint
     const { keepAlive, keepAliveInMemory } = this.settings
-    let receiver: OnreadReceiver | undefined
-    const dialed = effectOf<Duplex, DialError, Scope.Scope>(`the dial of ${this.address}`, () => {
-      if (!isOnreadEndpoint(endpoint)) return endpoint.dial
-      receiver = new OnreadReceiver()
-      return endpoint[dialOnread](receiver.options)
-    })
+    const dialed = effectOf<Duplex, DialError, Scope.Scope>(
+      `the dial of ${this.address}`,
+      () => dialOf(endpoint)
+    )
     return dialed.pipe(
       Scope.provide(own),
       Effect.mapError((error) => failure(this.withoutAddress(textOf(error)), isReset(error))),
@@ -273,10 +270,10 @@ export class Peer {
               latencies: this.owner.latencies
             },
             this.settings,
-            keepAliveInMemory || !isInMemory(endpoint) ? keepAlive : undefined,
+            keepAliveInMemory || capabilitiesOf(duplex).mayVanish ? keepAlive : undefined,
             this.stats
           )
-          session.start(receiver)
+          session.start()
           // Interrupted before the version came; after it, the callback is over and this does not run.
           return Effect.sync(() => session.close())
         })

@@ -34,9 +34,8 @@ import type { EndpointStats } from "../telemetry/metrics.ts"
 import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
 import { CoarseClock, millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time/clock.ts"
 import { DeadlineTimer } from "../time/timer.ts"
-import { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
-import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
 import { isReset, textOf } from "../userError.ts"
 import { type Call, writeLead } from "./call.ts"
@@ -145,15 +144,15 @@ export class ClientSession implements TransportOwner, Watched {
     this.transport = new Transport(duplex, this, clientTypes, settings, stats)
     this.keepAlive = keepAlive === undefined
       ? undefined
-      : new KeepAlive(settings.clock, keepAlive, 0, new Progress(duplex, this.transport.writer))
+      : new KeepAlive(settings.clock, keepAlive, 0, this.transport.progress())
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
   }
 
   /** Says our version and begins to read. */
-  start(receiver: OnreadReceiver | undefined): void {
+  start(): void {
     this.say(flagUnderstood)
     this.transport.writer.flush()
-    this.transport.start(receiver)
+    this.transport.start()
   }
 
   get callsInFlight(): number {
@@ -397,7 +396,8 @@ export class ClientSession implements TransportOwner, Watched {
 
   /** With TLS 1.3 a client whose certificate is refused has done its handshake by then, and is told no reason. */
   private get refusalHint(): string {
-    return this.address.startsWith("mtls://") ? " (it may have refused this client's certificate: its log says so)" : ""
+    const { refusesSilently } = this.transport.capabilities
+    return refusesSilently ? " (it may have refused this client's certificate: its log says so)" : ""
   }
 
   private over(over: Over, why: string, maybeExecuted: boolean): CommunicationError {
@@ -672,7 +672,10 @@ export class ClientSession implements TransportOwner, Watched {
 
   /** Tells a client span whom the call was sent to. */
   private describePeer(span: Tracer.Span): void {
-    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.transport.duplex) })
+    this.peer ??= Object.entries({
+      ...serverAttributes(this.address),
+      ...peerAttributes(this.transport.capabilities.remote)
+    })
     for (const [name, value] of this.peer) annotate(span, name, value)
   }
 

@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { Current as CurrentDeadline } from "../ambient/deadline.ts"
 import { asEffect, unexpected } from "../guard.ts"
@@ -45,12 +44,13 @@ import {
 } from "../telemetry/span.ts"
 import { nowMillis, nowTicks } from "../time/clock.ts"
 import { DeadlineTimer } from "../time/timer.ts"
-import { isConnectionInMemory } from "../transport/inMemory.ts"
-import { Progress } from "../transport/progress.ts"
+import type { Remote } from "../transport/capabilities.ts"
+import { isTaken, markTaken } from "../transport/given.ts"
+import type { Progress } from "../transport/progress.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
-import { attempt, clip, readReasons, textOf } from "../userError.ts"
+import { clip, readReasons, textOf } from "../userError.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
 import { type CallOwner, RunningCall } from "./call.ts"
@@ -93,15 +93,6 @@ const quietPeriod = 100
  * way.
  */
 const lingering = 500
-
-/**
- * What is served, or was: a connection that a listener gives twice would be read by two sessions, and each answer go
- * out twice.
- */
-const served = new WeakSet<Duplex>()
-
-/** Whether a session has begun to serve a connection. */
-export const isServed = (connection: Duplex): boolean => served.has(connection)
 
 export class ServerSession implements TransportOwner, CallOwner, AdmittedConnection, Watched {
   readonly settings: SessionSettings
@@ -155,25 +146,26 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
    * the connection is none, or is served already.
    */
   constructor(duplex: Duplex, routes: KeyTable<Route>, settings: SessionSettings, onEnded: () => void) {
-    if (isServed(duplex)) throw new TypeError("the connection is served already, expected each one once")
+    if (isTaken(duplex)) throw new TypeError("the connection is served already, expected each one once")
     this.settings = settings
     this.tally = settings.stats === undefined
       ? undefined
       : new Tally(settings.stats.calls, () => nowTicks(settings.clock))
     this.routes = routes
     this.onEnded = onEnded
-    this.name = peerOf(duplex)
     this.transport = new Transport(duplex, this, serverTypes, settings, settings.stats)
+    const { mayVanish, remote } = this.transport.capabilities
+    this.name = nameOfPeer(remote)
     const { clock, keepAlive, maxUnsentBytes, messageTimeoutMillis, unsentMillis } = settings
     const { writer } = this.transport
-    this.keepAlive = keepAlive === undefined || (isConnectionInMemory(duplex) && !settings.keepAliveInMemory)
+    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.keepAliveInMemory)
       ? undefined
-      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, new Progress(duplex, writer))
+      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, this.transport.progress())
     // Each asks what the client has taken since it asked itself.
-    this.unsent = new UnsentAnswers(writer, new Progress(duplex, writer), maxUnsentBytes, unsentMillis)
-    this.progress = new Progress(duplex, writer)
+    this.unsent = new UnsentAnswers(writer, this.transport.progress(), maxUnsentBytes, unsentMillis)
+    this.progress = this.transport.progress()
     this.timer = new DeadlineTimer(settings.clock, settings.context, (now) => this.expire(now))
-    served.add(duplex)
+    markTaken(duplex)
   }
 
   start(): void {
@@ -186,7 +178,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
       const { interval, timeout } = this.keepAlive.times
       this.transport.keepAlive(interval, timeout)
     }
-    this.transport.start(undefined)
+    this.transport.start()
   }
 
   get callsInFlight(): number {
@@ -528,7 +520,7 @@ export class ServerSession implements TransportOwner, CallOwner, AdmittedConnect
   private attributesOf(route: Route): Attributes {
     let attributes = this.attributes.get(route)
     if (attributes === undefined) {
-      this.peer ??= peerAttributes(this.transport.duplex)
+      this.peer ??= peerAttributes(this.transport.capabilities.remote)
       attributes = { ...methodAttributes(route.key), ...this.peer }
       this.attributes.set(route, attributes)
     }
@@ -902,14 +894,8 @@ const maxNameLength = 200
 const nameOf = ({ key: { component, method } }: Route): string => clip(`${component}.${method}`, maxNameLength)
 
 /** Who is at the other end, for logs. */
-const peerOf = (duplex: Duplex): string =>
-  attempt(
-    () =>
-      duplex instanceof Socket && duplex.remoteAddress !== undefined
-        ? `${duplex.remoteAddress}:${duplex.remotePort}`
-        : undefined,
-    undefined
-  ) ?? "a local peer"
+const nameOfPeer = (remote: Remote | undefined): string =>
+  remote === undefined ? "a local peer" : `${remote.address}:${remote.port}`
 
 /** Whether a handler has given its result at once. What it gave may be anything, a proxy too. */
 const isExit = (given: unknown): given is Exit.Exit<unknown, unknown> => {

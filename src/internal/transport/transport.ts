@@ -3,8 +3,6 @@
  *
  * It says exactly once that it is over (`onOver`), whatever ended it, and from then on hands out nothing and writes nothing.
  */
-import type { OnReadOpts } from "node:net"
-import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
 import { unexpected } from "../guard.ts"
@@ -13,6 +11,8 @@ import { noteFreshShared } from "../memory/gcPacing.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt, readable } from "../userError.ts"
+import { type Capabilities, capabilitiesOf } from "./capabilities.ts"
+import { Progress } from "./progress.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
 /** How much a connection takes. */
@@ -50,48 +50,10 @@ const longestBurst = 1
 /** Where there was nothing to be read for so long, in milliseconds, the others have had their turn. */
 const pauseBetween = 0.05
 
-/** As the system takes it: in whole seconds, from 1 to 32767. Here in milliseconds. */
-const inSeconds = (millis: number): number => Math.min(32_767, Math.max(1, Math.round(millis / 1000))) * 1000
-
-/** The size of the buffer that an `onread` socket reads into. */
-const receiveBufferSize = 65_536
-
-/** The size of the one that it begins with, which takes a peer's version message. */
-const firstBufferSize = 512
-
-/**
- * The receiving end of a socket that is dialed with `onread`, before there is a transport for it: what comes early is kept.
- *
- * A dial may have several sockets that connect for seconds: all have the one small buffer. The large one is made when
- * something has been read, which only happens on the socket that the dial gives.
- */
-export class OnreadReceiver {
-  private early: Array<Uint8Array> = []
-  private transport: Transport | undefined = undefined
-  private buffer: Uint8Array | undefined = undefined
-  private readonly first = new Uint8Array(firstBufferSize)
-  readonly options: OnReadOpts = {
-    // Asked for each socket when it begins to connect, and then after each read.
-    buffer: () => this.buffer ?? this.first,
-    callback: (length, buffer) => {
-      this.buffer ??= new Uint8Array(receiveBufferSize)
-      if (this.transport !== undefined) this.transport.receive(buffer, 0, length, false)
-      else this.early.push(Uint8Array.prototype.slice.call(buffer, 0, length))
-      return true
-    }
-  }
-
-  attach(transport: Transport): void {
-    this.transport = transport
-    const early = this.early
-    this.early = []
-    for (const chunk of early) transport.receive(chunk, 0, chunk.length, false)
-  }
-}
-
 export class Transport {
-  readonly duplex: Duplex
+  readonly capabilities: Capabilities
   readonly writer: Writer
+  private readonly duplex: Duplex
   private readonly decoder: FrameDecoder
   private readonly owner: TransportOwner
   private readonly traffic: Traffic
@@ -114,16 +76,17 @@ export class Transport {
     traffic: Traffic | undefined
   ) {
     this.duplex = duplex
+    this.capabilities = capabilitiesOf(duplex)
+    this.ownsChunks = this.capabilities.ownsChunks
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
-    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic, this.onBroken)
-    // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
-    this.ownsChunks = duplex instanceof Socket
+    this.writer = new Writer(duplex, this.capabilities, owner, maxUnsentBytes, this.traffic, this.onBroken)
   }
 
-  /** Starts to read. `receiver` is given where the socket was dialed with `onread`. */
-  start(receiver?: OnreadReceiver): void {
+  /** Starts to read. */
+  start(): void {
+    const { receiver } = this.capabilities
     try {
       this.duplex.on("error", this.onError)
       if (this.over) return
@@ -153,14 +116,12 @@ export class Transport {
    * TLS.
    */
   keepAlive(intervalMillis: number, timeoutMillis: number): void {
-    const { duplex } = this
-    if (!(duplex instanceof Socket) || !Number.isFinite(intervalMillis)) return
-    // It asks so often: only newer versions of Node tell it how long to wait for each answer, and it is 1 s in others.
-    const attempts = 10
-    attempt(
-      () => void duplex.setKeepAlive(true, inSeconds(intervalMillis), inSeconds(timeoutMillis / attempts), attempts),
-      undefined
-    )
+    if (Number.isFinite(intervalMillis)) this.capabilities.kernelKeepAlive?.(intervalMillis, timeoutMillis)
+  }
+
+  /** Watches what the peer takes. Each watcher sees what has changed since it looked itself. */
+  progress(): Progress {
+    return new Progress(this.capabilities, this.writer)
   }
 
   /** Takes bytes that have arrived. */

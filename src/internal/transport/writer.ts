@@ -5,14 +5,13 @@
  * not yet drained what it got before, so that until then a message is still ours: it can be dropped, and the time left until its
  * deadline is written only as it leaves.
  */
-import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { dataView } from "../memory/bytes.ts"
 import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt } from "../userError.ts"
 import { acquireBatch, Batch } from "./batch.ts"
-import { showsTaken } from "./systemQueue.ts"
+import type { Capabilities } from "./capabilities.ts"
 
 /** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
 interface LargeMessage {
@@ -98,6 +97,7 @@ export class Writer {
 
   constructor(
     duplex: Duplex,
+    { showsTaken, writesByReference }: Pick<Capabilities, "showsTaken" | "writesByReference">,
     owner: WriterOwner,
     fullAt: number,
     traffic: Traffic,
@@ -108,11 +108,8 @@ export class Writer {
     this.fullAt = fullAt
     this.owner = owner
     this.traffic = traffic
-    // A net.Socket (and so a TLSSocket) is done with a buffer when its callback runs. Any other Duplex may keep it (stream.duplexPair
-    // hands it to its other end), so it gets bytes that are not used again. So does a socket whose `write` is
-    // somebody's own: a callback that ran twice would give one buffer to two connections.
-    this.copyOnWrite = !(duplex instanceof Socket) || duplex.write !== Socket.prototype.write
-    this.showsTaken = showsTaken(duplex)
+    this.copyOnWrite = !writesByReference
+    this.showsTaken = showsTaken
     duplex.on("drain", this.onDrain)
   }
 
