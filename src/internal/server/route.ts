@@ -9,6 +9,7 @@ import type { Entry, Handler } from "../../HandlerMap.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import { effectOf, shown } from "../guard.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
+import { noLead } from "../session/messages.ts"
 
 /** A method that a server serves. */
 export interface Route {
@@ -33,8 +34,8 @@ export const handlerName = (route: Pick<Route, "key">): string => `the handler o
 export interface Incoming {
   /** Whether it is answered as soon as its handler starts, and its result is of no interest. */
   readonly isDiscarded: boolean
-  /** The byte that goes before the reply, or -1 for none. It is known when `reply` or `replyNow` has returned. */
-  readonly replyFormat: number
+  /** The bytes that go before the reply, often none. They are known when `reply` or `replyNow` has returned. */
+  readonly replyLead: Uint8Array
   /** What kind of failure the reply is, where it says that the application failed. */
   readonly failure: string | undefined
   /** The work. It runs in a fiber and a Scope of its own, unless it is an `Exit` already. */
@@ -106,7 +107,7 @@ class BytesRoute implements Route {
 
 class IncomingBytes implements Incoming {
   readonly isDiscarded = false
-  readonly replyFormat = -1
+  readonly replyLead = noLead
   readonly failure = undefined
   private readonly handler: Handler
   private readonly args: Uint8Array
