@@ -173,7 +173,7 @@ describe("a drain", () => {
       assert.equal(drain.state, "Ended")
       drain.over(now)
       drain.done(now)
-      assert.deepEqual([drain.stop(now), drain.look(Infinity, quiet)], ["Wait", "Wait"])
+      assert.deepEqual([drain.stop(now), drain.look(Number.MAX_SAFE_INTEGER, quiet)], ["Wait", "Wait"])
       assert.throws(() => drain.over(now), /cannot go from Done to Over, expected no other state/)
     }))
   })
