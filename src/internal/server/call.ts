@@ -250,7 +250,9 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
     this.fiber?.interruptUnsafe(undefined, this.stopped === "canceled" ? this.route.canceled : undefined)
   }
 
-  /** How a handler has ended. Whether it was an effect at all is looked at only here: it would cost each call a part. */
+  /**
+   * How a handler has ended. Whether it was an effect at all is looked at only here: it would cost each call a part.
+   */
   private exitOf(handler: unknown, exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> {
     try {
       if (Exit.isSuccess(exit)) return exit

@@ -165,7 +165,9 @@ export class Drain {
     return "Release"
   }
 
-  /** The client has said that no more requests follow. That means something only as an answer to a server that leaves. */
+  /**
+   * The client has said that no more requests follow. That means something only as an answer to a server that leaves.
+   */
   lastWord(now: number): void {
     if (this.current === "Leaving") this.transition("LastWord", now)
   }

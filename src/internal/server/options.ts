@@ -8,21 +8,22 @@ import type { KeepAliveTimes } from "../session/keepAlive.ts"
 /**
  * Options of a server.
  *
- * Source: `type ServerOptions` of the Go package, `inlineHandlerDuration` and `writeFlattenLimit` (its Logger and Tracer are Effect's own);
- * the others are ours.
+ * Source: `type ServerOptions` of the Go package, `inlineHandlerDuration` and `writeFlattenLimit` (its Logger and
+ * Tracer are Effect's own); the others are ours.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ServerOptions {
   /**
-   * For how long, each time bytes have been read, handlers are started right in the read loop. The calls that are left are started in later
-   * turns of the event loop, connection by connection, so that one's large batch does not hold up the others. Default: 0.5 ms.
+   * For how long, each time bytes have been read, handlers are started right in the read loop. The calls that are left
+   * are started in later turns of the event loop, connection by connection, so that one's large batch does not hold up
+   * the others. Default: 0.5 ms.
    */
   readonly inlineHandlerDuration?: Duration.Input | undefined
   /**
-   * From how many bytes on results are sent from where they are. Smaller ones are copied; larger ones belong to the server from the
-   * handler's return on, and must not be changed again. In bytes. Default: 16384.
+   * From how many bytes on results are sent from where they are. Smaller ones are copied; larger ones belong to the
+   * server from the handler's return on, and must not be changed again. In bytes. Default: 16384.
    */
   readonly writeFlattenLimit?: number | undefined
   /**
@@ -51,18 +52,19 @@ export interface ServerOptions {
    */
   readonly unsentTimeout?: Duration.Input | undefined
   /**
-   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`) are not counted, nor is
-   * one question for its health (`Health.handlers`) of each connection. Default: 10000.
+   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`)
+   * are not counted, nor is one question for its health (`Health.handlers`) of each connection. Default: 10000.
    */
   readonly maxConcurrentCalls?: number | undefined
   /**
-   * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that `isOverloaded`, and never
-   * executed; where another connection has more calls waiting than theirs, one of those is refused in their place. Default: 10000.
+   * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that
+   * `isOverloaded`, and never executed; where another connection has more calls waiting than theirs, one of those is
+   * refused in their place. Default: 10000.
    */
   readonly maxQueuedCalls?: number | undefined
   /**
-   * How many of one connection's calls run at once; its further ones wait. Below `maxConcurrentCalls` it keeps one client from taking the whole
-   * server. Default: 5000.
+   * How many of one connection's calls run at once; its further ones wait. Below `maxConcurrentCalls` it keeps one
+   * client from taking the whole server. Default: 5000.
    */
   readonly maxConcurrentCallsPerConnection?: number | undefined
   /** How many further calls of one connection wait. Those past them are refused as overloaded. Default: 5000. */
@@ -70,12 +72,14 @@ export interface ServerOptions {
   /** How long a client may take to send its first message before its connection is closed. Default: 10 seconds. */
   readonly firstMessageTimeout?: Duration.Input | undefined
   /**
-   * How long a message that has begun to arrive may take to be whole. A client that takes longer has its connection closed. Default: 1 minute.
+   * How long a message that has begun to arrive may take to be whole. A client that takes longer has its connection
+   * closed. Default: 1 minute.
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
-   * How long a connection may have no calls before it is closed. A client of this package is told so first, loses no call, and dials again when
-   * it needs to. One that asks for the server's health (`ClientOptions.health`) always has a call. Default: none, it may be idle for ever.
+   * How long a connection may have no calls before it is closed. A client of this package is told so first, loses no
+   * call, and dials again when it needs to. One that asks for the server's health (`ClientOptions.health`) always has a
+   * call. Default: none, it may be idle for ever.
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**

@@ -1,6 +1,6 @@
 /**
- * A server's side of one connection: it reads messages, gives each to what it is for, writes answers, and owns the table
- * of the exchanges that are not over.
+ * A server's side of one connection: it reads messages, gives each to what it is for, writes answers, and owns the
+ * table of the exchanges that are not over.
  *
  * It must not know how a call is served or what its bytes mean: that is `call.ts`'s. What happens in time is decided by
  * small machines (drain, keepAlive, unsent, stalledMessage, versions); the session looks at them and does what they
