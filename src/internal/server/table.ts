@@ -1,5 +1,7 @@
 /**
- * Handler maps as a connection looks methods up in them.
+ * The table in which a connection looks up the methods of a handler map.
+ *
+ * It must not know what a route does.
  */
 import type { HandlerMap } from "../../HandlerMap.ts"
 import { shown } from "../guard.ts"
@@ -9,12 +11,9 @@ import { type Route, routeOf } from "./route.ts"
 
 const tables = new WeakMap<HandlerMap<never>, KeyTable<Route>>()
 
-/**
- * The table of a handler map: made once for each map, since most connections share one. It throws where that is no such
- * map.
- */
+/** The table of a handler map, made once for each map. It throws a TypeError where that is none. */
 export const tableOf = <R>(handlers: HandlerMap<R>): KeyTable<Route> => {
-  // Whoever serves has taken the handlers' requirements into the context that they run in.
+  // The cast: a server has put what the handlers require into the context that they run in.
   const map = handlers as unknown as HandlerMap<never>
   let table = tables.get(map)
   if (table === undefined) {
