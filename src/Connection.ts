@@ -127,9 +127,9 @@ export const make = Effect.fnUntraced(function*(
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
     // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
     yield* Scope.addFinalizer(outer, client.close)
-    client.begin(first)
+    client.endpoints.begin(first)
     if (!resolver.isConstant) {
-      const watching = watch(resolver, first, client)
+      const watching = watch(resolver, first, client.endpoints)
       // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)
@@ -145,7 +145,7 @@ export const make = Effect.fnUntraced(function*(
       call,
       close: Scope.close(outer, Exit.void),
       state: client.state,
-      changes: client.changesOfState
+      changes: client.states
     }
     return connection
   }))
