@@ -79,6 +79,7 @@ export const logIn = (context: Context.Context<never>, line: Effect.Effect<void>
 export class LogQueue {
   private readonly context: Context.Context<never>
   private lines: Array<Effect.Effect<void>> = []
+  private isFlushing = false
 
   /** `context` is what the lines are logged in: it has the loggers. */
   constructor(context: Context.Context<never>) {
@@ -94,9 +95,11 @@ export class LogQueue {
   /** Writes the lines that wait, in their order. To be called where no state is being changed. */
   flush(): void {
     const { lines } = this
-    if (lines.length === 0) return
-    // A logger may call back into what adds further lines: those wait for their own turn.
+    // A logger may call back into what adds further lines, or flushes: those wait for their own turn.
+    if (lines.length === 0 || this.isFlushing) return
     this.lines = []
+    this.isFlushing = true
     for (const line of lines) logIn(this.context, line)
+    this.isFlushing = false
   }
 }

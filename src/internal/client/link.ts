@@ -33,13 +33,10 @@ import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
 import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
-import type { KeepAliveTimes } from "../session/keepAlive.ts"
 import { checkTransition, type Transitions } from "../session/transitions.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
-import { isInMemory } from "../transport/inMemory.ts"
-import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
-import { OnreadReceiver } from "../transport/transport.ts"
+import { dialOf } from "../transport/onread.ts"
 import { isReset, textOf } from "../userError.ts"
 import type { CalledEndpoint } from "./call.ts"
 import type { EndpointLog } from "./endpointLog.ts"
@@ -72,10 +69,6 @@ const gone: Phase = { state: "Gone" }
 /** What links of one client share. */
 export interface LinkSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
-  /** Undefined if peers are not asked whether they are there. */
-  readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether peers of the in-memory network are asked, too. */
-  readonly keepAliveInMemory: boolean
   /** Undefined if nothing is to be counted. */
   readonly metrics: ClientMetrics | undefined
   /** The Scope of everything that a link holds. */
@@ -233,12 +226,10 @@ export class Link {
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, DialFailure> {
     const endpoint = this.owner.endpoint
-    let receiver: OnreadReceiver | undefined
-    const dialed = effectOf<Duplex, DialError, Scope.Scope>(`the dial of ${this.address}`, () => {
-      if (!isOnreadEndpoint(endpoint)) return endpoint.dial
-      receiver = new OnreadReceiver()
-      return endpoint[dialOnread](receiver.options)
-    })
+    const dialed = effectOf<Duplex, DialError, Scope.Scope>(
+      `the dial of ${this.address}`,
+      () => dialOf(endpoint)
+    )
     return dialed.pipe(
       Scope.provide(own),
       Effect.mapError((error) => failure(this.withoutAddress(textOf(error)), isReset(error))),
@@ -246,7 +237,7 @@ export class Link {
         Effect.callback<void, DialFailure>((resume) => {
           const wrong = take(duplex)
           if (wrong !== undefined) return resume(Effect.fail(failure(`the dial of ${this.address}: ${wrong}`)))
-          const calls = this.callsOn(endpoint, duplex, {
+          const calls = this.callsOn(duplex, {
             onReady: () => {
               this.established(dial, calls)
               resume(Effect.void)
@@ -258,7 +249,7 @@ export class Link {
               this.lost(calls, own, why, inFlight)
             }
           })
-          calls.session.start(receiver)
+          calls.session.start()
           // Interrupted before the version came; after it, the callback is over and this does not run.
           return Effect.sync(() => calls.session.close())
         })
@@ -266,10 +257,9 @@ export class Link {
     )
   }
 
-  private callsOn(endpoint: Endpoint, duplex: Duplex, life: SessionOwner): LinkCalls {
+  private callsOn(duplex: Duplex, life: SessionOwner): LinkCalls {
     const { owner, settings, stats } = this
-    const keepAlive = settings.keepAliveInMemory || !isInMemory(endpoint) ? settings.keepAlive : undefined
-    const session = new ClientSession(this.address, duplex, life, owner.room, settings, keepAlive, stats)
+    const session = new ClientSession(this.address, duplex, life, owner.room, settings, stats)
     return new LinkCalls(session, owner, owner.log, settings.clock, stats)
   }
 

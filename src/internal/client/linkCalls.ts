@@ -99,11 +99,13 @@ export class LinkCalls implements CallLink {
   cancel(call: Call): void {
     // A fiber that waits for the deadline may be earlier than the timer of the session.
     const isLate = this.isLate(call)
+    // Read first: what is written to the peer would say that it is the same turn.
+    const now = this.session.now(false)
     // At the deadline the server ends the call by itself.
     if (!this.session.giveUp(call, !isLate)) return
     const errorType = isLate ? "DeadlineExceeded" : "canceled"
     annotate(call.typed?.span, "error.type", errorType)
-    this.count(call, errorType)
+    this.count(call, errorType, now)
     if (isLate) this.late(call)
   }
 
@@ -132,14 +134,14 @@ export class LinkCalls implements CallLink {
     if (this.stats === undefined) return call.resume(result)
     if (Exit.isExit(result)) {
       if (Exit.isSuccess(result)) this.countAnswer(call)
-      else this.count(call, errorType(result.cause))
+      else this.countNow(call, errorType(result.cause))
       return call.resume(result)
     }
     // Its outcome is known when it has been decoded.
     call.resume(
       Effect.onExit(
         result,
-        (exit) => Effect.sync(() => this.count(call, Exit.isSuccess(exit) ? undefined : errorType(exit.cause)))
+        (exit) => Effect.sync(() => this.countNow(call, Exit.isSuccess(exit) ? undefined : errorType(exit.cause)))
       )
     )
   }
@@ -212,10 +214,15 @@ export class LinkCalls implements CallLink {
     })
   }
 
-  private count(call: Call, failure: string | undefined): void {
+  private countNow(call: Call, failure: string | undefined): void {
+    this.count(call, failure, this.session.now(false))
+  }
+
+  /** Counts a call that has ended at a time in ticks. */
+  private count(call: Call, failure: string | undefined, now: number): void {
     if (this.stats === undefined) return
     call.counted = true
-    this.stats.calls.method(call.key).record(secondsBetween(call.startedAt, this.session.now(false)), failure)
+    this.stats.calls.method(call.key).record(secondsBetween(call.startedAt, now), failure)
   }
 
   /** The time of a call is up that was sent, or was to be. */
@@ -249,7 +256,7 @@ export class LinkCalls implements CallLink {
 
   /** Tells a client span which server the call was sent to. */
   private describePeer(span: Tracer.Span): void {
-    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.session.duplex) })
+    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.session.remote) })
     for (const [name, value] of this.peer) annotate(span, name, value)
   }
 }

@@ -21,9 +21,9 @@ import { clientHello, clientIsThere, clientLastWord, ClientVersions } from "../s
 import type { Traffic } from "../telemetry/metrics.ts"
 import { CoarseClock, nowMillis, toTicks } from "../time/clock.ts"
 import { DeadlineTimer } from "../time/timer.ts"
-import { Progress } from "../transport/progress.ts"
+import type { Remote } from "../transport/capabilities.ts"
 import { Slots } from "../transport/slots.ts"
-import { type OnreadReceiver, type Over, Transport, type TransportOwner } from "../transport/transport.ts"
+import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
 import { isReset, textOf } from "../userError.ts"
 import { closedError } from "./errors.ts"
@@ -43,6 +43,10 @@ export interface SessionSettings {
   readonly maxUnsentBytes: number
   readonly messageTimeoutMillis: number
   readonly optimisticSpinMillis: number
+  /** Undefined if peers are not asked whether they are there. */
+  readonly keepAlive: KeepAliveTimes | undefined
+  /** Whether peers are asked, too, that cannot vanish without a word. */
+  readonly keepAliveInMemory: boolean
 }
 
 /** Hears of a session's life. */
@@ -89,7 +93,6 @@ export class ClientSession implements TransportOwner, Watched {
     owner: SessionOwner,
     room: RoomWaiters,
     settings: SessionSettings,
-    keepAlive: KeepAliveTimes | undefined,
     traffic: Traffic | undefined
   ) {
     this.address = address
@@ -100,9 +103,10 @@ export class ClientSession implements TransportOwner, Watched {
     this.transport = new Transport(duplex, this, clientTypes, settings, traffic)
     this.messages = new Messages(this.transport.writer, settings.writeFlattenLimit)
     this.stalled = new StalledMessage(settings.messageTimeoutMillis)
-    this.keepAlive = keepAlive === undefined
-      ? undefined
-      : new KeepAlive(settings.clock, keepAlive, 0, new Progress(duplex, this.transport.writer))
+    const { keepAlive, keepAliveInMemory } = settings
+    this.keepAlive = keepAlive !== undefined && (keepAliveInMemory || this.transport.capabilities.mayVanish)
+      ? new KeepAlive(settings.clock, keepAlive, 0, this.transport.progress())
+      : undefined
     this.spin = settings.optimisticSpinMillis > 0
       ? new Spin(settings.optimisticSpinMillis, () => this.calls > 0)
       : undefined
@@ -110,10 +114,10 @@ export class ClientSession implements TransportOwner, Watched {
   }
 
   /** Says our version and begins to read. */
-  start(receiver: OnreadReceiver | undefined): void {
+  start(): void {
     this.messages.version(clientHello)
     this.transport.writer.flush()
-    this.transport.start(receiver)
+    this.transport.start()
   }
 
   get callsInFlight(): number {
@@ -144,8 +148,9 @@ export class ClientSession implements TransportOwner, Watched {
     return this.settings.maxMessageSize
   }
 
-  get duplex(): Duplex {
-    return this.transport.duplex
+  /** The peer, as the system knows it. */
+  get remote(): Remote | undefined {
+    return this.transport.capabilities.remote
   }
 
   /** Whether a request can be sent now. */
@@ -355,7 +360,9 @@ export class ClientSession implements TransportOwner, Watched {
 
   /** With TLS 1.3 a client whose certificate is refused has done its handshake by then, and is told no reason. */
   private get refusalHint(): string {
-    return this.address.startsWith("mtls://") ? " (it may have refused this client's certificate: its log says so)" : ""
+    return this.transport.capabilities.refusesSilently
+      ? " (it may have refused this client's certificate: its log says so)"
+      : ""
   }
 
   /** Does what is due, and returns when the next is. */

@@ -66,7 +66,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
         Effect.scoped,
         Effect.exit,
         Effect.flatMap((exit) => incoming.reply(exit)),
-        Effect.map((reply) => Codec.joined(Uint8Array.of(incoming.replyFormat), reply)),
+        Effect.map((reply) => Codec.joined(incoming.replyLead, reply)),
         // The call's own are what the handler's context is without: its deadline, its span.
         Effect.updateContext((own: Context.Context<never>) => Context.merge(own, context))
       )
@@ -190,9 +190,19 @@ const contractDiffers = Exit.fail(new Refused("ContractDiffers", Identities.cont
 
 const isOwn = (failure: unknown): boolean => isInstance(failure, Undecodable) || isInstance(failure, Refused)
 
+/** What goes before a result and before a failure: the format. */
+const successLead = {
+  binary: Uint8Array.of(Codec.formatCode.binary),
+  json: Uint8Array.of(Codec.formatCode.json)
+}
+const failureLead = {
+  binary: Uint8Array.of(Codec.formatCode.binary | Codec.isFailure),
+  json: Uint8Array.of(Codec.formatCode.json | Codec.isFailure)
+}
+
 class IncomingRpc implements Incoming {
   readonly isDiscarded: boolean
-  replyFormat: number
+  replyLead: Uint8Array
   failure: string | undefined = undefined
   private readonly route: ComponentRoute
   private readonly format: Codec.Format
@@ -215,7 +225,7 @@ class IncomingRpc implements Incoming {
     this.isDiscarded = isDiscarded
     this.payload = payload
     this.reading = reading
-    this.replyFormat = Codec.formatCode[format]
+    this.replyLead = successLead[format]
   }
 
   handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
@@ -275,7 +285,7 @@ class IncomingRpc implements Incoming {
         return Exit.failCause(exit.cause)
       }
       this.failure = typeOf(failure.value)
-      this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
+      this.replyLead = failureLead[this.format]
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
     }
     // Middleware that succeeds without its handler: all that is said is that it did.

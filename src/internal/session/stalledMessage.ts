@@ -48,7 +48,9 @@ export class StalledMessage {
     return this.current
   }
 
-  /** A part of a message has come, or its peer is read from again. Returns when to look, in milliseconds of the clock. */
+  /**
+   * A part of a message has come, or its peer is read from again. Returns when to look, in milliseconds of the clock.
+   */
   begin(now: number): number {
     this.transition("Arriving", now)
     return now + this.timeoutMillis
