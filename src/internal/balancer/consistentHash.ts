@@ -4,9 +4,10 @@
 import type { Endpoint } from "../../Endpoint.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
 import { hashKey } from "./hash.ts"
+import { allExcluded, type ImmediateBalancer, make, noEndpoints, pickNow } from "./immediate.ts"
 import { leastPending } from "./leastPending.ts"
-import { allAvoided, type ImmediateBalancer, isShardKey, make, noEndpoints, notAShardKey, pickNow } from "./model.ts"
 import { Ring } from "./ring.ts"
+import { isShardKey, notAShardKey } from "./shardKey.ts"
 
 /** How many times as many calls as the mean may be pending at an endpoint. */
 const boundFactor = 1.25
@@ -79,7 +80,7 @@ export const consistentHash = (): ImmediateBalancer => {
     },
     ({ shardKey }) => {
       if (shardKey !== undefined && !isShardKey(shardKey)) return notAShardKey(shardKey)
-      return known.endpoints.length === 0 ? noEndpoints : allAvoided
+      return known.endpoints.length === 0 ? noEndpoints : allExcluded
     }
   )
 }

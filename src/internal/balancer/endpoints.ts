@@ -1,8 +1,8 @@
 /**
  * What the balancers that look at endpoints closely have in common.
  */
-import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import type { EndpointView } from "./model.ts"
 
 /** What a balancer was given at its last update. */
 export interface Known {

@@ -1,7 +1,7 @@
 /**
  * The endpoint with fewer calls pending of two.
  */
-import type { ImmediateBalancer } from "./model.ts"
+import type { ImmediateBalancer } from "./immediate.ts"
 import { type IsBetter, twoChoices } from "./twoChoices.ts"
 
 /**

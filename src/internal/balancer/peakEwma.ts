@@ -1,7 +1,7 @@
 /**
  * The endpoint of two that is expected to answer sooner.
  */
-import type { ImmediateBalancer } from "./model.ts"
+import type { ImmediateBalancer } from "./immediate.ts"
 import { type IsBetter, twoChoices } from "./twoChoices.ts"
 
 /** In milliseconds. The calls that are pending have to count also where the clock cannot tell how long an answer took. */

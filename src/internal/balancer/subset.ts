@@ -3,11 +3,12 @@
  * the first ones. When one endpoint joins or leaves, the order of the others is as before.
  */
 import * as Effect from "effect/Effect"
-import type { Balancer, EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import { pickOf } from "./checks.ts"
 import { changed, nothingKnown } from "./endpoints.ts"
 import { hashText, mix } from "./hash.ts"
-import { isImmediate, pickNow, pickOf, withPickNow } from "./model.ts"
+import { isImmediate, pickNow, withPickNow } from "./immediate.ts"
+import type { Balancer, EndpointView } from "./model.ts"
 
 interface Ranked {
   readonly endpoint: Endpoint

@@ -5,10 +5,10 @@
  */
 import * as Context from "effect/Context"
 import * as Random from "effect/Random"
-import type { EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
-import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "./model.ts"
+import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
+import type { EndpointView, PickOptions } from "./model.ts"
 import { Sampler } from "./sampler.ts"
 
 /** How often one that is still starting may be passed over: where all of them are, no one is to be preferred. */
@@ -67,6 +67,6 @@ export const twoChoices = (isBetter: IsBetter): ImmediateBalancer => {
       avoided = undefined
     },
     now,
-    () => known.endpoints.length === 0 ? noEndpoints : allAvoided
+    () => known.endpoints.length === 0 ? noEndpoints : allExcluded
   )
 }

@@ -10,7 +10,7 @@
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
-import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "./model.ts"
+import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 
 export const weighted = (): ImmediateBalancer => {
   let known = nothingKnown
@@ -131,6 +131,6 @@ export const weighted = (): ImmediateBalancer => {
       aside.length = 0
       return endpoint
     },
-    () => known.endpoints.length === 0 ? noEndpoints : allAvoided
+    () => known.endpoints.length === 0 ? noEndpoints : allExcluded
   )
 }

@@ -4,10 +4,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import type { Balancer, EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import { pickOf } from "./checks.ts"
 import { changed, fullWeight, type Known, nothingKnown } from "./endpoints.ts"
-import { isImmediate, pickNow, pickOf, withPickNow } from "./model.ts"
+import { isImmediate, pickNow, withPickNow } from "./immediate.ts"
+import type { Balancer, EndpointView, PickOptions } from "./model.ts"
 
 /** A zone with so many times as much weight as it needs is taken for the usual case: without 29 % of it, it still is enough. */
 const overprovision = 1.4

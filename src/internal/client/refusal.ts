@@ -5,7 +5,7 @@
  * not know how a call is made.
  */
 import { type CallError, CommunicationError, DeadlineExceeded, Unreachable } from "../../CallError.ts"
-import { isShardKey, maxShardKey } from "../balancer/model.ts"
+import { isShardKey, maxShardKey } from "../balancer/shardKey.ts"
 import { shown } from "../guard.ts"
 import type { Call } from "./call.ts"
 

@@ -5,7 +5,7 @@ import { type Balancer, Endpoint } from "effect-call"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import { type Avoiding, freeOf } from "../../../src/internal/balancer/free.ts"
-import { roundRobin } from "../../../src/internal/balancer/model.ts"
+import { roundRobin } from "../../../src/internal/balancer/roundRobin.ts"
 
 const endpoints = Array.from({ length: 60 }, (_, i) => Endpoint.tcp(`10.0.0.${i}:1`))
 
