@@ -45,7 +45,7 @@ describe("the latest value", () => {
       assert.equal(latest.waiting, 2)
     }))
 
-  it.effect("that is set in the middle of something reaches those who wait after that, and only the last of several", () =>
+  it.effect("that is set in the middle of something reaches those who wait after it, once for all that were set", () =>
     Effect.gen(function*() {
       const latest = new Latest<string>("a")
       const { taken } = yield* follower(latest)

@@ -9,12 +9,12 @@ import { identity } from "effect/Function"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Endpoint } from "../../Endpoint.ts"
-import type { Resolution, Resolver } from "../../Resolver.ts"
 import { withoutCaller } from "../ambient/background.ts"
 import { isolated } from "../guard.ts"
 import { Latest } from "../latest.ts"
 import { textOf } from "../userError.ts"
-import { again, resolution, ResolverError, versions } from "./model.ts"
+import { type Resolution, resolution, type Resolver, ResolverError } from "./model.ts"
+import { again, versions } from "./version.ts"
 
 type Answer = Effect.Effect<Resolution, ResolverError>
 
@@ -30,7 +30,7 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
   stream: Stream.Stream<ReadonlyArray<Endpoint>, E, R>
 ): Effect.fn.Return<Resolver, never, R | Scope.Scope> {
   const scope = yield* Effect.scope
-  // The stream may want the Scope, which is the one that ends it.
+  // The stream may use the Scope. It is the one that ends the stream.
   const context = Context.add(withoutCaller(yield* Effect.context<R>()), Scope.Scope, scope)
   const nextVersion = versions("stream")
   const latest = new Latest<Resolution, ResolverError, undefined>(undefined)
