@@ -37,7 +37,7 @@ export interface Exclusion {
   readonly until: number
 }
 
-export const nothingExcluded: Exclusion = { unavailable: nothing, forKeys: nothing, all: nothing, until: Infinity }
+const nothingExcluded: Exclusion = { unavailable: nothing, forKeys: nothing, all: nothing, until: Infinity }
 
 /** What decides which endpoints are better than others. */
 type ExclusionSettings = Pick<ClientSettings, "eager" | "health" | "outlierEjection">
