@@ -339,7 +339,7 @@ describe("a Connection", () => {
         )
       )
       message = yield* nextMessage(connection, message)
-      assert.equal(message, `no endpoints: nobody listens on the sockets in the directory "${path}"`)
+      assert.equal(message, `no endpoints: no server listens on the sockets in the directory "${path}"`)
       yield* start("a", (handlers) =>
         Effect.map(Listener.unix(join(path, "a"), handlers), (listener) => ({
           listener,

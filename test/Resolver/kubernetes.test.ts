@@ -131,7 +131,7 @@ describe("a Service", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve(none.version)), ["10.0.0.1:7000"])
       assert.deepStrictEqual(
         log.lines.map(({ annotations, level, message }) => [level, message, annotations]),
-        [["Warn", "the Service has no EndpointSlices: it may not exist yet, or by another name", {
+        [["Warn", "the Service has no EndpointSlices: it may not exist yet, or have another name", {
           service: "cart",
           namespace: "shop"
         }]]
@@ -428,7 +428,7 @@ describe("a Connection", () => {
       const message = Effect.map(Effect.flip(connection.call(name, new Uint8Array())), ({ message }) => message)
       const until = (pattern: RegExp) => passing(Effect.repeat(message, { until: (text) => pattern.test(text) }))
       const cart = "no endpoints: the Service cart in the namespace shop"
-      assert.strictEqual(yield* message, `${cart} has no EndpointSlices: it may not exist, or by another name`)
+      assert.strictEqual(yield* message, `${cart} has no EndpointSlices: it may not exist, or have another name`)
       yield* api.watched
       api.put(slice("cart-a", []))
       yield* until(/ has no pods$/)

@@ -230,7 +230,7 @@ describe("a pod", () => {
       for (
         const [files, expected] of [
           [{ "ca.crt": authority.ca, namespace: "shop" }, /: cannot read \/var\/run\/.*\/serviceaccount\/token: /],
-          [{ "ca.crt": authority.ca, namespace: "shop", token: "\n" }, /: \/var\/run\/.*\/token has no token in it$/]
+          [{ "ca.crt": authority.ca, namespace: "shop", token: "\n" }, /: \/var\/run\/.*\/token has no token$/]
         ] as const
       ) {
         const { provide } = yield* pod(files)

@@ -299,7 +299,7 @@ describe("a list", () => {
         [sending(302, ""), /: 302 Found$/],
         [
           sending(404, "404 page not found"),
-          /: 404 Not Found: 404 page not found; discovery.k8s.io\/v1 is there since/
+          /: 404 Not Found: 404 page not found; discovery.k8s.io\/v1 exists since/
         ],
         [(_, response) => sendJson(response, 500, status(500, "etcd is gone")), /: 500 .*: etcd is gone$/],
         [

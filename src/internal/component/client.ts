@@ -19,11 +19,10 @@ import {
   isTypedConnection,
   type Resume,
   startTyped,
-  type TypedMethod,
-  typedMethod,
+  TypedMethod,
   type TypedRequest,
   withLead
-} from "../client/call.ts"
+} from "../client/typed.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isBytes, ownCopy } from "../memory/bytes.ts"
@@ -88,6 +87,7 @@ export class ClientMethod {
   private readonly spanName: string
   private readonly spanOptions: Tracer.SpanOptionsNoTrace
   private readonly method: TypedMethod
+  private readonly methodInJson: TypedMethod
   private readonly decoders: Decoders
   private warned = false
 
@@ -100,8 +100,9 @@ export class ClientMethod {
     const isBinary = settings.format === "binary"
     this.decoders = isBinary ? this.inAny : this.inJson
     this.method = isBinary
-      ? typedMethod(key, this.codecs.fingerprint(), (request) => this.requestInJson(request))
-      : typedMethod(key, undefined, undefined)
+      ? new TypedMethod(key, this.codecs.fingerprint(), (request) => this.requestInJson(request))
+      : new TypedMethod(key, undefined, undefined)
+    this.methodInJson = isBinary ? new TypedMethod(key, undefined, undefined) : this.method
     this.middlewares = clientMiddlewares(rpc, settings.context)
     this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
@@ -218,6 +219,7 @@ export class ClientMethod {
     const request: TypedRequest<unknown, unknown> = {
       method: this.method,
       format: code,
+      lead: this.method.lead(code),
       args: body,
       options,
       span: args.span,
@@ -277,12 +279,14 @@ export class ClientMethod {
       const unsendable = this.codecs.problemIn("json")
       if (unsendable !== undefined) return Effect.fail(this.notInJson(`its ${unsendable.part} ${unsendable.problem}`))
       const { args, format } = request
+      const jsonFormat = (format & ~Payload.formatCode.binary) | Payload.formatCode.json
       const payloadAt = (format & Payload.hasHeaders) === 0 ? 0 : Payload.endOfHeaders(args, 0)
       return this.codecs.payloadInJson(Payload.view(args, payloadAt, args.length)).pipe(
         Effect.map((json): TypedRequest<unknown, unknown> => ({
           ...request,
-          method: typedMethod(this.key, undefined, undefined),
-          format: (format & ~Payload.formatCode.binary) | Payload.formatCode.json,
+          method: this.methodInJson,
+          format: jsonFormat,
+          lead: this.methodInJson.lead(jsonFormat),
           args: payloadAt === 0 ? json : Payload.joined(args.subarray(0, payloadAt), json),
           decode: (format & Payload.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
         })),

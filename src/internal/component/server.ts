@@ -72,7 +72,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
         Effect.scoped,
         Effect.exit,
         Effect.flatMap((exit) => incoming.reply(exit)),
-        Effect.map((reply) => Payload.joined(Uint8Array.of(incoming.replyFormat), reply)),
+        Effect.map((reply) => Payload.joined(incoming.replyLead, reply)),
         // A call has its own deadline and span. The handler's context has none.
         Effect.updateContext((own: Context.Context<never>) => Context.merge(own, context))
       )
@@ -199,10 +199,20 @@ const contractDiffers = Exit.fail(new Refused("ContractDiffers", Identities.cont
 
 const isOwn = (failure: unknown): boolean => isInstance(failure, Undecodable) || isInstance(failure, Refused)
 
+/** The bytes before a result and before a failure: the format. */
+const successLead = {
+  binary: Uint8Array.of(Payload.formatCode.binary),
+  json: Uint8Array.of(Payload.formatCode.json)
+}
+const failureLead = {
+  binary: Uint8Array.of(Payload.formatCode.binary | Payload.isFailure),
+  json: Uint8Array.of(Payload.formatCode.json | Payload.isFailure)
+}
+
 /** A request that was read: it runs the handler, and encodes the result. */
 class IncomingRpc implements Incoming {
   readonly isDiscarded: boolean
-  replyFormat: number
+  replyLead: Uint8Array
   failure: string | undefined = undefined
   private readonly route: ComponentRoute
   private readonly format: Payload.Format
@@ -225,7 +235,7 @@ class IncomingRpc implements Incoming {
     this.isDiscarded = isDiscarded
     this.payload = payload
     this.reading = reading
-    this.replyFormat = Payload.formatCode[format]
+    this.replyLead = successLead[format]
   }
 
   handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
@@ -285,7 +295,7 @@ class IncomingRpc implements Incoming {
         return Exit.failCause(exit.cause)
       }
       this.failure = typeOf(failure.value)
-      this.replyFormat = Payload.formatCode[this.format] | Payload.isFailure
+      this.replyLead = failureLead[this.format]
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
     }
     // Middleware may succeed without the handler. The answer then only says that it succeeded.

@@ -1,5 +1,6 @@
 /**
- * Listing and watching the EndpointSlices of a Service.
+ * The API of Kubernetes: lists and watches the EndpointSlices of a Service, once for each request of its caller. It
+ * knows no resolver, and does not try again.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -15,12 +16,12 @@ import { Failure } from "./failure.ts"
 import { get, type Response, text } from "./http.ts"
 import { Slice, SliceList } from "./slices.ts"
 
-/** What has happened to a slice. */
+/** What a watch tells of a slice. */
 export type Event =
   | { readonly _tag: "Put" | "Remove"; readonly slice: Slice }
-  /** Nothing: all changes up to this version have been sent. */
+  /** All changes up to this version have been sent. */
   | { readonly _tag: "Bookmark"; readonly resourceVersion: string }
-  /** Something that came later than this program. */
+  /** An event that this version of the package does not know. */
   | { readonly _tag: "Unknown"; readonly type: string }
 
 export interface Api {
@@ -28,27 +29,36 @@ export interface Api {
     { readonly slices: ReadonlyArray<Slice>; readonly resourceVersion: string },
     Failure
   >
-  /** What happens after a version. An event that cannot be read, and what comes after it, is of no use. The socket lives as long as the Scope. */
+  /**
+   * The events after a version. Where one cannot be read, those after it are of no use. The socket closes with the
+   * Scope.
+   */
   readonly watch: (
     resourceVersion: string
   ) => Effect.Effect<Stream.Stream<Result.Result<Event, Failure>, Failure>, Failure, Scope.Scope>
 }
 
-/** So many slices are asked for at once: with 100 endpoints each, as Kubernetes makes them, some megabytes. */
+/** The slices of one page of a list. Kubernetes makes slices of 100 endpoints, so a page has some megabytes. */
 const pageSize = 100
 const maxPageBytes = 64 * 1024 * 1024
 
-/** Of one slice. Etcd takes no object of more than 1.5 MiB. */
+/** The limit for one event, with one slice. Etcd stores no object of more than 1.5 MiB. */
 const maxLineBytes = 8 * 1024 * 1024
 const maxErrorBytes = 64 * 1024
 
-/** So long it may take until an answer begins, and until all of a page is there. */
+/** The time limit for the start of an answer, and for a complete page. */
 const answerTimeout = "30 seconds"
 
-/** A server ends a watch after about so many seconds, a random number: or the watches of all clients would end together. */
+/**
+ * The range of a watch's time limit in seconds. It is drawn at random, so that the watches of all clients do not end
+ * together.
+ */
 const watchSeconds = { min: 300, max: 600 }
 
-/** A server sends a bookmark about each minute. One from which nothing comes for so long has gone, or sends none: to ask again is cheap. */
+/**
+ * The longest silence of a watch. A server sends a bookmark about each minute. After a longer silence it is gone, or
+ * sends no bookmarks, and a new watch is cheap.
+ */
 const silence = "150 seconds"
 
 const Status = Schema.Struct({
@@ -69,7 +79,7 @@ const readBookmark = Schema.decodeUnknownResult(
 const garbled = (what: string) => (error: Schema.SchemaError) =>
   new Failure({ kind: "Garbled", message: `${what} cannot be read: ${error.message}`, cause: error })
 
-/** Reads what a watch has sent. */
+/** Reads one event of a watch. */
 const readEvent = (value: unknown): Result.Result<Event, Failure> =>
   Result.gen(function*() {
     const { object, type } = yield* Result.mapError(readEnvelope(value), garbled("an event of the watch"))
@@ -89,7 +99,7 @@ const readEvent = (value: unknown): Result.Result<Event, Failure> =>
         return yield* Result.fail(
           new Failure({
             kind: code === 410 ? "Expired" : "Refused",
-            message: `the watch ended with an error: ${code ?? ""} ${message ?? reason ?? "which is not said"}`,
+            message: `the watch ended with an error: ${code ?? ""} ${message ?? reason ?? "no reason given"}`,
             status: code
           })
         )
@@ -106,7 +116,7 @@ const ndjsonProblems: Readonly<Record<Ndjson.NdjsonErrorReason, string>> = {
 }
 
 const fromNdjson = (cause: Ndjson.NdjsonError): Failure =>
-  // Half a line is what is left of a connection that was cut.
+  // A cut connection leaves half a line.
   cause.unterminated === true
     ? new Failure({ kind: "Cut", message: "the watch ended in the middle of an event", cause })
     : new Failure({
@@ -139,7 +149,7 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
         return `; a Role in the namespace ${namespace} has to allow ${cluster.identity} the verb "${verb}" on the resource ` +
           `"endpointslices" of the API group "discovery.k8s.io"`
       case 404:
-        return "; discovery.k8s.io/v1 is there since Kubernetes 1.21"
+        return "; discovery.k8s.io/v1 exists since Kubernetes 1.21"
       default:
         return ""
     }
@@ -152,7 +162,7 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
 
   const refused = Effect.fnUntraced(function*(verb: "list" | "watch", response: Response) {
     const { retryAfterMillis, status, statusText } = response
-    // Whatever comes: what failed is the request, not the reading of why.
+    // Where the reason cannot be read, the failure is still that of the request.
     const said = yield* Effect.orElseSucceed(text(response.body, maxErrorBytes), () => "")
     const message = Result.match(readStatusText(said), {
       onSuccess: ({ message, reason }) => message ?? reason ?? "",
@@ -173,14 +183,14 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
     const url = new URL(base)
     url.search = new URLSearchParams({ labelSelector, ...query }).toString()
     const attempt = Effect.gen(function*() {
-      // At each request: tokens and certificates are replaced while we run, and requests are minutes apart.
+      // Read for each request: tokens and certificates are replaced while we run, and requests are minutes apart.
       const { authorization, tls } = yield* cluster.credentials
       const headers = { accept: "application/json", "user-agent": "effect-call" }
       return yield* get(url, authorization === undefined ? headers : { ...headers, authorization }, tls)
     })
     let response = yield* attempt
     if (response.status === 401) {
-      // The token may have been replaced between its reading and its arrival.
+      // The token may have been replaced after it was read.
       yield* response.close
       response = yield* attempt
     }
@@ -207,7 +217,7 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
         const { items, metadata } = yield* page(continuation)
         slices.push(...items ?? [])
         continuation = metadata.continue ?? ""
-        // All pages are of one version.
+        // All pages have the same version.
         if (continuation === "") return { slices, resourceVersion: metadata.resourceVersion }
       }
     }),
@@ -223,7 +233,7 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
         Stream.timeoutOrElse({ duration: silence, orElse: () => Stream.fail(silent) }),
         Stream.pipeThroughChannel(Ndjson.decode<Failure, unknown>({ ignoreEmptyLines: true, maxLineBytes })),
         Stream.mapError((error) => about("watch")(error._tag === "NdjsonError" ? fromNdjson(error) : error)),
-        // All that came together stays together.
+        // Events that came together stay together.
         Stream.mapArray(Arr.map((value) => Result.mapError(readEvent(value), about("watch"))))
       )
     }, Effect.mapError(about("watch")))

@@ -1,5 +1,5 @@
 /**
- * Which cluster is meant, and how to prove who asks: the configuration of a pod, or a kubeconfig file.
+ * Finds the cluster: by the configuration of a pod, or by a kubeconfig file. It asks no cluster.
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -13,7 +13,7 @@ import { type Cluster, readFile, readToken } from "./credentials.ts"
 import { Failure } from "./failure.ts"
 import { readKubeconfig } from "./kubeconfig.ts"
 
-/** Where Kubernetes puts the credentials of a pod's service account. */
+/** The directory where Kubernetes puts the credentials of a pod's service account. */
 const mount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 const inCluster = Effect.fnUntraced(function*(host: string, port: string): Effect.fn.Return<
@@ -42,7 +42,7 @@ const inCluster = Effect.fnUntraced(function*(host: string, port: string): Effec
   }
 })
 
-/** An environment variable. One that is empty is not set, as with kubectl. */
+/** An environment variable. An empty one counts as not set, as with kubectl. */
 const variable = (name: string): Effect.Effect<string | undefined, Failure> =>
   Effect.mapBoth(Config.option(Config.String(name)), {
     onSuccess: (value) => Option.getOrUndefined(value) || undefined,
@@ -50,8 +50,8 @@ const variable = (name: string): Effect.Effect<string | undefined, Failure> =>
   })
 
 /**
- * The cluster that is meant: that of a kubeconfig file that was asked for, by an option or by `KUBECONFIG`; else that in which this is a pod;
- * else that of `~/.kube/config`.
+ * The cluster: that of a kubeconfig file, where an option or `KUBECONFIG` names one. Else the one in which this process
+ * is a pod. Else that of `~/.kube/config`.
  */
 export const findCluster = Effect.fnUntraced(function*(options: {
   readonly kubeconfig?: string | undefined
@@ -66,7 +66,7 @@ export const findCluster = Effect.fnUntraced(function*(options: {
   const host = yield* variable("KUBERNETES_SERVICE_HOST")
   const port = yield* variable("KUBERNETES_SERVICE_PORT")
   if (host !== undefined && port !== undefined) return yield* inCluster(host, port)
-  // Where that cannot be found out, reading it says why.
+  // Where this cannot be found out, reading the file fails with the reason.
   if (yield* Effect.orElseSucceed(effectOf("the exists of FileSystem", () => fs.exists(own)), () => true)) {
     return yield* readKubeconfig([own], undefined)
   }

@@ -1,5 +1,5 @@
 /**
- * A cluster, and what proves to it who asks.
+ * A cluster and its credentials, and how their files are read. It does not know where they come from.
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -8,20 +8,20 @@ import { effectOf } from "../guard.ts"
 import { textOf } from "../userError.ts"
 import { Failure } from "./failure.ts"
 
-/** What proves who asks, at the moment of a request. */
+/** The credentials of one request. */
 export interface Credentials {
   readonly tls: ConnectionOptions
-  /** The header. */
+  /** The value of the `authorization` header. */
   readonly authorization: string | undefined
 }
 
 export interface Cluster {
-  /** Where its API is; the path may be that of a proxy before it. */
+  /** The URL of its API. Its path can be that of a proxy. */
   readonly server: string
   readonly namespace: string
-  /** Who asks, for messages. */
+  /** The name of the user or account, for messages. */
   readonly identity: string
-  /** Read anew each time: the files are replaced while we run. */
+  /** Read for each request: the files are replaced while we run. */
   readonly credentials: Effect.Effect<Credentials, Failure>
 }
 
@@ -34,12 +34,12 @@ export const readFile = (fs: FileSystem.FileSystem, path: string): Effect.Effect
     )
   )
 
-/** A bearer token as a file has it. */
+/** The header for the bearer token in a file. */
 export const readToken = (fs: FileSystem.FileSystem, path: string): Effect.Effect<string, Failure> =>
   Effect.flatMap(readFile(fs, path), (text) => {
     const token = text.trim()
-    // Anything else would end the header, or say nothing.
+    // Other characters would break the header, and an empty token proves nothing.
     return /^[\x21-\x7e]+$/.test(token)
       ? Effect.succeed(`Bearer ${token}`)
-      : Effect.fail(new Failure({ kind: "Unready", message: `${path} has no token in it` }))
+      : Effect.fail(new Failure({ kind: "Unready", message: `${path} has no token` }))
   })

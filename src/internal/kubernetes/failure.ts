@@ -1,28 +1,28 @@
 /**
- * What goes wrong between us and the API of Kubernetes.
+ * The failures of requests to the API of Kubernetes. Internal: users get a `ResolverError` with the same message.
  */
 import * as Data from "effect/Data"
 
 /**
- * - `Unready`: nothing was asked, since a file with credentials cannot be read.
+ * - `Unready`: nothing was asked, because the configuration or the credentials cannot be read.
  * - `Unreachable`: no answer came.
- * - `Refused`: the answer is that of an error, `status`.
- * - `Expired`: what we have seen is too old for the server to tell what has changed since.
- * - `Cut`: an answer ended before its end.
- * - `Garbled`: an answer cannot be understood.
+ * - `Refused`: the answer is an error with this `status`.
+ * - `Expired`: the version is too old: the server does not know all changes since then.
+ * - `Cut`: an answer ended too early.
+ * - `Garbled`: an answer cannot be read.
  */
 type Kind = "Unready" | "Unreachable" | "Refused" | "Expired" | "Cut" | "Garbled"
 
-/** Becomes a `ResolverError`; `message` is meant for users. */
+/** A failed request. `message` is for users. */
 export class Failure extends Data.TaggedError("KubernetesFailure")<{
   readonly kind: Kind
   readonly message: string
   readonly cause?: unknown
   readonly status?: number | undefined
-  /** For how long the server wants to be left alone. */
+  /** How long the server wants no further request. */
   readonly retryAfterMillis?: number | undefined
 }> {
-  /** The same, after what it happened to. */
+  /** The same failure. Its message begins with `what` was done. */
   under(what: string): Failure {
     const { cause, kind, message, retryAfterMillis, status } = this
     return new Failure({ kind, message: `${what}: ${message}`, cause, status, retryAfterMillis })

@@ -1,8 +1,8 @@
 /**
- * Getting something by HTTP/1.1, over a socket of its own that lives as long as a Scope.
+ * GET requests by HTTP/1.1, each over a socket of its own that closes with a Scope. It knows nothing of Kubernetes.
  *
- * With `node:https` and not `effect/http`: the authority to trust and the client's certificate come from the configuration of the cluster, and
- * may be others at each request, which an `HttpClient` that the user provides cannot know.
+ * It uses `node:https` and not `effect/http`: the certificate authority and the client's certificate are part of the
+ * cluster's configuration, and can change with each request. The `HttpClient` of a user cannot know them.
  */
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -22,15 +22,18 @@ import { dial } from "../net/dial.ts"
 import { checkedOptions, withoutValue } from "../net/tlsOptions.ts"
 import { Failure } from "./failure.ts"
 
-/** So long a socket may be idle before the kernel asks whether the peer is still there; it is given up about ten seconds later. */
+/**
+ * How long a socket is idle before the kernel checks that its peer is still there. About ten seconds after that the
+ * socket is given up.
+ */
 const keepAliveDelay = 15_000
 
 export interface Response {
   readonly status: number
   readonly statusText: string
-  /** For how long the server wants to be left alone, where it says so. */
+  /** How long the server wants no further request, where it says so. */
   readonly retryAfterMillis: number | undefined
-  /** Fails where it ends too early. */
+  /** It fails where it ends too early. */
   readonly body: Stream.Stream<Uint8Array, Failure>
   /** Closes the socket before the Scope does. */
   readonly close: Effect.Effect<void>
@@ -44,7 +47,7 @@ interface Started {
 const failure = (kind: "Unready" | "Unreachable", error: unknown) =>
   new Failure({ kind, message: describe(error), cause: withoutValue(error) })
 
-/** The place that a URL names. */
+/** The host and port of a URL. */
 const targetOf = ({ hostname, port, protocol }: URL): TcpTarget => ({
   _tag: "Tcp",
   host: hostname.replace(/^\[|\]$/g, ""),
@@ -52,7 +55,7 @@ const targetOf = ({ hostname, port, protocol }: URL): TcpTarget => ({
   family: 0
 })
 
-/** Sends a request; the socket goes with the Scope. */
+/** Sends a request. The socket closes with the Scope. */
 const send = Effect.fnUntraced(function*(
   url: URL,
   headers: Readonly<Record<string, string>>,
@@ -61,11 +64,11 @@ const send = Effect.fnUntraced(function*(
   const isSecure = url.protocol === "https:"
   const secureContext = yield* Effect.try({
     try: () => isSecure ? tls.createSecureContext(options) : undefined,
-    // A certificate or key that is none.
+    // An invalid certificate or key.
     catch: (error) => failure("Unready", error)
   })
   const target = targetOf(url)
-  // By Node itself each address of a name but the last would have a quarter of a second.
+  // Node itself would give each address of a name, except the last, only a quarter of a second.
   const raw = yield* Effect.mapError(dial(target, {}), (error) => failure("Unreachable", error))
   raw.setKeepAlive(true, keepAliveDelay)
   const createConnection = () =>
@@ -74,7 +77,7 @@ const send = Effect.fnUntraced(function*(
     Effect.try({
       try: () => {
         const request = (isSecure ? https : http).request(url, { headers, createConnection })
-        // Listened to from the beginning, and for good.
+        // The listeners stay: an error without a listener would end the process.
         const response = Deferred.makeUnsafe<http.IncomingMessage, Failure>()
         request.on("error", (error) => Deferred.doneUnsafe(response, Effect.fail(failure("Unreachable", error))))
         request.on("response", (incoming) => {
@@ -84,7 +87,7 @@ const send = Effect.fnUntraced(function*(
         request.end()
         return { request, response }
       },
-      // A token that no header can have.
+      // A token that cannot be in a header.
       catch: (error) => failure("Unready", error)
     }),
     ({ request }) => Effect.sync(() => request.destroy())
@@ -98,13 +101,13 @@ const secured = (socket: net.Socket, host: string, options: tls.ConnectionOption
     ALPNProtocols: ["http/1.1"],
     ...options,
     socket,
-    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: a token is sent to no one who does not prove who they are.
+    // NODE_TLS_REJECT_UNAUTHORIZED does not count: tokens are only sent to servers that prove who they are.
     rejectUnauthorized: true
   })
 
 const cut = (message: string, cause?: unknown) => new Failure({ kind: "Cut", message, cause })
 
-/** What comes in, as it comes in; nothing is read ahead of need. */
+/** The body, chunk by chunk. Nothing is read before it is asked for. */
 const chunksOf = (response: http.IncomingMessage): Stream.Stream<Uint8Array, Failure> =>
   Stream.fromPull(Effect.succeed(
     Effect.callback<Arr.NonEmptyReadonlyArray<Uint8Array>, Failure | Cause.Done>((resume) => {
@@ -131,13 +134,13 @@ const chunksOf = (response: http.IncomingMessage): Stream.Stream<Uint8Array, Fai
     })
   ))
 
-/** Asks, and gives what answers when its head is there. A redirection is an answer like others. */
+/** Sends a request, and gives the answer when its head is there. A redirection is not followed. */
 export const get = Effect.fnUntraced(function*(
   url: URL,
   headers: Readonly<Record<string, string>>,
   tls: tls.ConnectionOptions
 ): Effect.fn.Return<Response, Failure, Scope.Scope> {
-  // API servers speak TLS 1.3 since Kubernetes 1.19; what stands before one may not.
+  // API servers speak TLS 1.3 since Kubernetes 1.19. A proxy before one may not.
   const checked = checkedOptions({ minVersion: "TLSv1.2" as const, ...tls })
   if (Result.isFailure(checked)) return yield* new Failure({ kind: "Unready", message: checked.failure })
   const { request, response: answer } = yield* send(url, headers, checked.success)
@@ -152,7 +155,7 @@ export const get = Effect.fnUntraced(function*(
   }
 })
 
-/** All of a body as text, unless it has more than so many bytes. */
+/** The body as text. It fails where the body has more than `maxBytes`. */
 export const text = (body: Response["body"], maxBytes: number): Effect.Effect<string, Failure> =>
   Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []

@@ -1,7 +1,7 @@
 /**
- * Kubeconfig files, as kubectl reads them: the cluster, user and namespace of a context.
+ * Reads kubeconfig files as kubectl does: the cluster, user and namespace of a context. It asks no cluster.
  *
- * What would change who asks or whom is trusted, and is not supported, is refused, and not passed over.
+ * Fields that say who asks or who is trusted, and that are not supported, are refused. They are not ignored.
  */
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
@@ -53,7 +53,7 @@ const readConfig = Schema.decodeUnknownEffect(Schema.NullOr(Kubeconfig))
 
 const fail = (message: string, cause?: unknown) => new Failure({ kind: "Unready", message, cause })
 
-/** An entry, and the file that it is in, by which its paths go. */
+/** An entry and its file. The paths of the entry are relative to the file. */
 interface Entry<A> {
   readonly value: A
   readonly file: string
@@ -66,7 +66,7 @@ interface Merged {
   readonly contexts: Map<string, Entry<typeof ContextEntry.Type>>
 }
 
-/** Of two entries with one name, that of the earlier file counts. */
+/** Adds an entry. Of two with one name, that of the earlier file counts. */
 const add = <A>(to: Map<string, Entry<A>>, name: string, value: A | null | undefined, file: string) => {
   if (value !== null && value !== undefined && !to.has(name)) to.set(name, { value, file })
 }
@@ -89,19 +89,19 @@ const addFile = Effect.fnUntraced(function*(to: Merged, file: string, source: st
 const names = (entries: ReadonlyMap<string, unknown>): string =>
   entries.size === 0 ? "there are none" : `there are ${[...entries.keys()].join(", ")}`
 
-/** Says what of a cluster or user we cannot do, and kubectl can. */
+/** Says which field of a cluster or user is not supported here, though kubectl supports it. */
 const unsupported = (
   server: URL,
   cluster: typeof ClusterEntry.Type,
   user: typeof UserEntry.Type | undefined
 ): string | undefined => {
-  const proxy = "; \"kubectl proxy\" and a kubeconfig with its address as server do instead"
+  const proxy = "; use \"kubectl proxy\" and a kubeconfig with its address as server"
   if (cluster["insecure-skip-tls-verify"] === true) {
-    return "insecure-skip-tls-verify is set, and credentials are sent to no one who does not prove who they are: " +
+    return "insecure-skip-tls-verify is set, but credentials are only sent to servers that prove who they are: " +
       "expected certificate-authority or certificate-authority-data"
   }
   if (server.protocol === "http:" && (user?.token || user?.tokenFile)) {
-    return "its server is not https, and a token is sent to no one who does not prove who they are"
+    return "its server is not https, but tokens are only sent to servers that prove who they are"
   }
   if (cluster["proxy-url"]) return "proxy-url is not supported"
   if (user?.exec) return `exec plugins (${user.exec.command ?? "no command"}) are not supported${proxy}`
@@ -111,7 +111,7 @@ const unsupported = (
   return undefined
 }
 
-/** Something that is in the file itself, in base64, or in another file. */
+/** A certificate or key: in the file itself, in base64, or in another file. */
 const material = Effect.fnUntraced(function*<Name extends string>(
   fs: FileSystem.FileSystem,
   { file, value }: Entry<{ readonly [K in Name | `${Name}-data`]?: string | null }>,
@@ -127,7 +127,7 @@ const material = Effect.fnUntraced(function*<Name extends string>(
   return path ? yield* readFile(fs, resolve(dirname(file), path)) : undefined
 })
 
-/** Reads files that are merged into one, of which some may not exist; what they name is read at each request. */
+/** Merges the files and reads one context. Some may not exist. The files that they name are read for each request. */
 export const readKubeconfig = Effect.fnUntraced(function*(
   files: ReadonlyArray<string>,
   contextName: string | undefined

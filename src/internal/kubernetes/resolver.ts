@@ -1,70 +1,97 @@
 /**
- * The endpoints of a Kubernetes Service, each set of them with a version.
+ * The resolver of a Kubernetes Service: its options, versions and errors. It does not know how the API is asked.
  */
 import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Endpoint from "../../Endpoint.ts"
-import type { KubernetesOptions, Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../ambient/background.ts"
+import { Latest } from "../latest.ts"
 import { logged } from "../log.ts"
 import { invalid } from "../options.ts"
-import { again, resolution, ResolverError, versions } from "../resolver/model.ts"
+import { type Resolution, resolution, type Resolver, ResolverError } from "../resolver/model.ts"
+import { again, type Version, versions } from "../resolver/version.ts"
 import { makeApi } from "./api.ts"
 import { findCluster } from "./cluster.ts"
 import { Failure } from "./failure.ts"
 import { merge, type Slice } from "./slices.ts"
 import { follow } from "./watch.ts"
 
-/** The latest set of endpoints, and those who wait for what comes next. */
-class Latest {
-  private current: Exit.Exit<Resolution, Failure> | undefined = undefined
-  /** Why nothing is heard of for now. Apart from `current`, which may be an error of its own that is there again afterwards. */
-  private failure: Exit.Exit<never, Failure> | undefined = undefined
-  private next = Deferred.makeUnsafe<Resolution, Failure>()
+/**
+ * Which Kubernetes Service, and how to reach the API of its cluster.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KubernetesOptions {
+  /** The name of the Service. */
+  readonly service: string
+  /** The namespace of the Service. Default: that of this pod, or of the kubeconfig's context, or `default`. */
+  readonly namespace?: string | undefined
+  /**
+   * The name of the Service's port, whose number can differ from pod to pod. Or the number of the port on which the
+   * pods listen, which is not that of the Service. Default: the only TCP port that there is.
+   */
+  readonly port?: string | number | undefined
+  /**
+   * The zone of this client. The endpoints are then the pods that the cluster's hints (topology aware routing) give to
+   * this zone, where all pods have hints and at least one is for this zone. Default: none, and all pods are endpoints.
+   */
+  readonly zone?: string | undefined
+  /** The path of a kubeconfig file. Default: see `Resolver.kubernetes`. */
+  readonly kubeconfig?: string | undefined
+  /** The name of a context in the kubeconfig. Default: its `current-context`. */
+  readonly context?: string | undefined
+}
 
-  /** The current set, or, where that has been seen, the next one. */
+type Answer = Exit.Exit<Resolution, Failure>
+
+/** The answers of the resolver: the last endpoints, and why there is no news of them for now. */
+class Answers {
+  private readonly latest = new Latest<Answer, never, undefined>(undefined)
+  /** Why there is no news for now. The last answer stays: it counts again afterwards. */
+  private failure: Exit.Exit<never, Failure> | undefined = undefined
+
+  /** The current endpoints, or the next ones where `seen` is their version. */
   readonly after = (seen: Version | undefined): Effect.Effect<Resolution, Failure> =>
     Effect.suspend(() => {
-      const { current } = this
-      if (current === undefined || Exit.isFailure(current)) return this.failure ?? current ?? Deferred.await(this.next)
-      return current.value.version === seen ? Deferred.await(this.next) : current
+      const current = this.latest.value
+      if (current === undefined || Exit.isFailure(current)) return this.failure ?? current ?? this.next
+      return current.value.version === seen ? this.next : current
     })
 
-  /** Tells those who wait, and those who come later. */
-  set(current: Exit.Exit<Resolution, Failure>): void {
-    this.current = current
+  private readonly next = Effect.flatten(this.latest.next)
+
+  /** There are other endpoints, or the slices have none that can be used. */
+  set(answer: Answer): void {
     this.failure = undefined
-    this.tell(current)
+    this.latest.set(answer)
   }
 
-  /** Tells those who wait; who comes later gets the last endpoints, as long as there are any. */
+  /** There is no news for now. Those who wait get the failure; those who come later get the last endpoints. */
   fail(failure: Failure): void {
     this.failure = Exit.fail(failure)
-    this.tell(this.failure)
+    this.latest.tell(Effect.succeed(this.failure))
   }
 
-  /** Tells those who wait, and those who come later, that what failed is well again: there is nothing new. */
+  /** There is news again. Those who know of the failure get the last answer once more. */
   recovered(): void {
-    const { current, failure } = this
+    const current = this.latest.value
+    const { failure } = this
     this.failure = undefined
     if (failure === undefined || current === undefined) return
-    if (Exit.isFailure(current) || current.value.version === undefined) return this.tell(current)
-    this.set(Exit.succeed({ ...current.value, version: again(current.value.version) }))
-  }
-
-  private tell(exit: Exit.Exit<Resolution, Failure>): void {
-    const waiting = this.next
-    this.next = Deferred.makeUnsafe()
-    Deferred.doneUnsafe(waiting, exit)
+    if (Exit.isFailure(current) || current.value.version === undefined) {
+      this.latest.tell(Effect.succeed(current))
+    } else {
+      this.set(Exit.succeed({ ...current.value, version: again(current.value.version) }))
+    }
   }
 }
 
-/** What Kubernetes lets a name be: a DNS label. */
+/** Whether Kubernetes allows a name: it has to be a DNS label. */
 const isName = (text: unknown): boolean =>
   typeof text === "string" && text.length <= 63 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text)
 
@@ -85,7 +112,9 @@ const check = ({ namespace, port, service, zone }: KubernetesOptions): void => {
 
 const scheme = "k8s://"
 
-/** Reads `k8s://namespace/service:port`. The namespace may be empty, and the port, a name or a number, may be left out. */
+/**
+ * Reads `k8s://namespace/service:port`. The namespace may be empty, and the port, a name or a number, may be left out.
+ */
 export const parse = (text: string): Result.Result<KubernetesOptions, string> => {
   const match = /^k8s:\/\/([^/:]*)\/([^/:]*)(?::([^/:]*))?$/.exec(text)
   const quoted = JSON.stringify(text)
@@ -115,7 +144,9 @@ export const parse = (text: string): Result.Result<KubernetesOptions, string> =>
 const toResolverError = ({ cause, message }: Failure): ResolverError =>
   new ResolverError(cause === undefined ? { message } : { message, cause })
 
-/** Follows the Service for as long as the Scope is open. Fails where the configuration of the cluster cannot be read. */
+/**
+ * Follows the Service for as long as the Scope is open. It fails where the configuration of the cluster cannot be read.
+ */
 export const make = Effect.fnUntraced(function*(
   options: KubernetesOptions
 ): Effect.fn.Return<Resolver, ResolverError, FileSystem.FileSystem | Scope.Scope> {
@@ -123,19 +154,20 @@ export const make = Effect.fnUntraced(function*(
   const { port, service, zone } = options
   const cluster = yield* Effect.mapError(findCluster(options), toResolverError)
   const namespace = options.namespace ?? cluster.namespace
-  const latest = new Latest()
+  const answers = new Answers()
   const nextVersion = versions("kubernetes")
   const what = `the Service ${service} in the namespace ${namespace}`
+  /** The last slices as a text: their endpoints and problems. */
   let known: string | undefined
-  /** The last endpoints that there were, and their version. */
+  /** The last endpoints as a text, and their version. */
   let listed: string | undefined
   let version: Version | undefined
   let warned = ""
 
   /** Why there are no endpoints, or fewer than there could be. */
-  const problemOf = (slices: ReadonlyMap<string, Slice>, left: number, problem: string): string | undefined => {
-    if (left > 0) return problem === "" ? undefined : `endpoints of ${what} are left out: ${problem}`
-    if (slices.size === 0) return `${what} has no EndpointSlices: it may not exist, or by another name`
+  const problemOf = (slices: ReadonlyMap<string, Slice>, count: number, problem: string): string | undefined => {
+    if (count > 0) return problem === "" ? undefined : `endpoints of ${what} are left out: ${problem}`
+    if (slices.size === 0) return `${what} has no EndpointSlices: it may not exist, or have another name`
     const pods = [...slices.values()].reduce((sum, { endpoints }) => sum + (endpoints?.length ?? 0), 0)
     return pods === 0 ? `${what} has no pods` : `${what} has no pod that is ready, of ${pods}`
   }
@@ -143,7 +175,7 @@ export const make = Effect.fnUntraced(function*(
   const slices = Effect.fnUntraced(function*(slices: ReadonlyMap<string, Slice>) {
     if (known === undefined && slices.size === 0) {
       yield* logged(
-        Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or by another name")
+        Effect.logWarning("the Service has no EndpointSlices: it may not exist yet, or have another name")
       )
     }
     const { endpoints, problems } = merge(slices.values(), port, zone)
@@ -155,13 +187,13 @@ export const make = Effect.fnUntraced(function*(
     if (text === known) return
     known = text
     if (endpoints.length === 0 && problem !== "") {
-      latest.set(Exit.fail(new Failure({ kind: "Garbled", message: `no endpoint can be used: ${problem}` })))
+      answers.set(Exit.fail(new Failure({ kind: "Garbled", message: `no endpoint can be used: ${problem}` })))
       return
     }
     const listing = JSON.stringify(endpoints)
     version = version === undefined || listing !== listed ? nextVersion() : again(version)
     listed = listing
-    latest.set(Exit.succeed(resolution(
+    answers.set(Exit.succeed(resolution(
       endpoints.map(({ address, zone }) => Endpoint.withAttributes(Endpoint.tcp(address), { zone })),
       version,
       said
@@ -170,8 +202,8 @@ export const make = Effect.fnUntraced(function*(
 
   const following = follow(makeApi(cluster, service, namespace), {
     slices,
-    failed: (failure) => Effect.sync(() => latest.fail(failure)),
-    watching: Effect.sync(() => latest.recovered())
+    failed: (failure) => Effect.sync(() => answers.fail(failure)),
+    watching: Effect.sync(() => answers.recovered())
   }).pipe(
     Effect.annotateLogs({ service, namespace }),
     Effect.onError(
@@ -179,11 +211,11 @@ export const make = Effect.fnUntraced(function*(
         const of = `the resolver of the Service ${service} in the namespace ${namespace} has`
         const isBug = Cause.hasDies(cause)
         if (isBug) yield* logged(Effect.logError(`${of} stopped: this is a bug`, cause))
-        latest.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
+        answers.set(Exit.fail(new Failure({ kind: "Unready", message: `${of} ${isBug ? "stopped" : "been closed"}` })))
       })
     )
   )
   const context = yield* background
   yield* Effect.forkScoped(Effect.updateContext<never, never, never, never>(following, () => context))
-  return { isConstant: false, resolve: (seen) => Effect.mapError(latest.after(seen), toResolverError) }
+  return { isConstant: false, resolve: (seen) => Effect.mapError(answers.after(seen), toResolverError) }
 })

@@ -1,7 +1,7 @@
 /**
- * EndpointSlices as the Kubernetes API sends them, and the endpoints that all the slices of a Service have together.
+ * EndpointSlices as the Kubernetes API sends them, and the endpoints of all slices of a Service together.
  *
- * Pure. Only the fields that are used are read; others may be anything.
+ * Pure: it does not know where the slices come from. Only the fields that are used are checked.
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -47,23 +47,23 @@ export const SliceList = Schema.Struct({
   items: absent(Schema.Array(Slice))
 })
 
-/** One endpoint, as the slices say. */
+/** One endpoint of the slices. */
 export interface Found {
-  /** `host:port`, as an endpoint of TCP has it. */
+  /** `host:port`, the address of a TCP endpoint. */
   readonly address: string
   readonly zone: string | undefined
 }
 
-/** The endpoints, and what is wrong with slices that were left out, a sentence each. */
+/** The endpoints, and one sentence for each problem of slices that were left out. */
 export interface Merged {
   readonly endpoints: ReadonlyArray<Found>
   readonly problems: ReadonlyArray<string>
 }
 
-/** How good an endpoint is. One that is neither gets no calls. */
+/** How good an endpoint is. An endpoint without a rank gets no calls. */
 type Rank = "ready" | "terminating"
 
-/** As kube-proxy sees it: what is not said counts as ready and serving, and as not terminating. */
+/** The rank, as for kube-proxy: where conditions are missing, an endpoint is ready, serving and not terminating. */
 const rankOf = (conditions: typeof SliceEndpoint.Type.conditions): Rank | undefined => {
   if (conditions?.ready ?? true) return "ready"
   return (conditions?.terminating ?? false) && (conditions?.serving ?? true) ? "terminating" : undefined
@@ -76,13 +76,13 @@ const describePort = ({ name, port }: SlicePort): string => {
   return name === undefined || name === null || name === "" ? number : `${JSON.stringify(name)} (${number})`
 }
 
-/** The number of the port that `wanted` is in a slice: each slice has ports of its own, since its pods may differ in theirs. */
+/** The number of the wanted port in a slice. Each slice has its own ports, because pods can differ in theirs. */
 const portIn = (slice: Slice, wanted: string | number | undefined): Result.Result<number, string> => {
   const all = slice.ports ?? []
   const ports = all.filter(({ protocol }) => (protocol ?? "TCP") === "TCP")
   const has = ports.length === 0 ? "it has none" : `it has ${ports.map(describePort).join(", ")}`
   if (typeof wanted === "number") {
-    // Without ports, as those of a headless Service may be, or without a number: any port.
+    // A slice without ports, as of a headless Service, has any port. So has a port without a number.
     const listed = all.length === 0 || ports.some(({ port }) => (port ?? wanted) === wanted)
     return listed ? Result.succeed(wanted) : Result.fail(`has no TCP port ${wanted} on its pods: ${has}`)
   }
@@ -93,38 +93,42 @@ const portIn = (slice: Slice, wanted: string | number | undefined): Result.Resul
       wanted === undefined ? "has no TCP port" : `has no TCP port named ${JSON.stringify(wanted)}: ${has}`
     )
   }
-  if (more.length > 0) return Result.fail(`has several TCP ports, and no "port" was asked for: ${has}`)
+  if (more.length > 0) return Result.fail(`has several TCP ports, and the option "port" is not set: ${has}`)
   const { port } = first
   return port === undefined || port === null
-    ? Result.fail(`gives its TCP port no number: ask for one by "port"`)
+    ? Result.fail(`has a TCP port without a number: set the option "port" to one`)
     : Result.succeed(port)
 }
 
 interface Candidate extends Found {
-  /** The zones that are to call it; undefined where nothing is said of that. */
+  /** The zones whose clients call it; undefined where it has no hints. */
   readonly forZones: ReadonlyArray<string> | undefined
   readonly rank: Rank
   readonly addressType: string
   readonly pod: string | undefined
 }
 
-/** Those that a zone is to call. Where some have no hints the cluster has not decided on all of them yet, and its decision says nothing. */
+/**
+ * The endpoints for clients of a zone. Where some have no hints, the cluster has not decided on all of them yet, and
+ * the hints do not count.
+ */
 const forZone = (all: ReadonlyArray<Candidate>, zone: string | undefined): ReadonlyArray<Candidate> => {
   if (zone === undefined || all.some(({ forZones }) => forZones === undefined)) return all
   const near = all.filter(({ forZones }) => forZones?.includes(zone))
   return near.length === 0 ? all : near
 }
 
-/** Compares by code units, so that all clients have the same order, whatever their language. */
+/** Compares by code units, so that the order does not depend on the language of a client. */
 const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
 
 /**
  * The endpoints of all slices, each address once, in the order of their texts.
  *
- * - Those that terminate are there only where none is ready, as with kube-proxy.
- * - Of the addresses that an endpoint has, the first counts; no meaning is defined for others.
- * - With a zone, those that are for it by the hints of the cluster, as with kube-proxy: where all of them have hints, and any of them is.
- * - A pod of a dual-stack Service is in two slices, with an address of either family: it is one endpoint, with the IPv4 address.
+ * - Terminating endpoints count only where none is ready, as with kube-proxy.
+ * - The first address of an endpoint counts. Kubernetes defines no meaning for others.
+ * - With a zone, the cluster's hints choose the endpoints, as with kube-proxy: where all endpoints have hints, and one
+ *   at least is for this zone.
+ * - A pod of a dual-stack Service is in two slices, one for each family. It is one endpoint, with the IPv4 address.
  */
 export const merge = (
   slices: Iterable<Slice>,
@@ -138,7 +142,7 @@ export const merge = (
       const rank = rankOf(endpoint.conditions)
       return rank === undefined ? [] : [{ ...endpoint, rank }]
     })
-    // A Service without pods has a slice with neither endpoints nor ports.
+    // A Service without pods has a slice without endpoints and without ports.
     if (used.length === 0) continue
     const name = `the EndpointSlice ${JSON.stringify(slice.metadata.name)}`
     const isAddress = families.get(slice.addressType)
@@ -159,7 +163,7 @@ export const merge = (
       }
       const address = formatTcp(host, port.success)
       const known = candidates.get(address)
-      // While an endpoint moves from one slice to another it is in both, and one of them is out of date.
+      // While an endpoint moves from one slice to another it is in both, and one of the two is out of date.
       if (known !== undefined && (known.rank === rank || known.rank === "ready")) continue
       candidates.set(address, {
         address,

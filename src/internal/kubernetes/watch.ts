@@ -1,60 +1,73 @@
 /**
- * Keeps up with the EndpointSlices of a Service: lists them, watches what happens after that, and begins again where that breaks off.
+ * Follows the EndpointSlices of a Service: lists them, watches for changes, and starts again where a watch ends. It
+ * does not know how the API is asked, nor what the slices are for.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { logged } from "../log.ts"
+import { backoff } from "../resolver/backoff.ts"
 import { nowMillis } from "../time/clock.ts"
 import type { Api, Event } from "./api.ts"
 import type { Failure } from "./failure.ts"
 import type { Slice } from "./slices.ts"
 
-/** The waits after what brought nothing: from 500 ms, times 2, up to half of it off at random, at most 30 s. */
-const firstWait = 500
 const longestWait = 30_000
-const jitter = 0.5
+
+/** The waits after a list or a watch that brought nothing. */
+const waits = backoff({ firstMillis: 500, factor: 2, longestMillis: longestWait, jitter: 0.5 })
 
 /**
- * A watch that ends sooner, and without an event, was of no use: whatever ends it would end the next one, too. Any
- * other has done its work, however it ends: a proxy or load balancer cuts what is idle, and a server ends each after a
+ * A watch that ends sooner, and without an event, was of no use: its cause would end the next one, too. Any other watch
+ * was useful, however it ends: a proxy or load balancer cuts idle connections, and a server ends each watch after a
  * while.
  */
 const shortestWatch = 1000
 
-/** Who hears of it. */
+/** What is told of the slices. */
 export interface Audience {
   /** The slices are known, or have changed. */
   readonly slices: (slices: ReadonlyMap<string, Slice>) => Effect.Effect<void>
-  /** They could not be found out for now. It is tried again. */
+  /** The slices could not be found out. It is tried again. */
   readonly failed: (failure: Failure) => Effect.Effect<void>
-  /** Changes are heard of from now on. */
+  /** From now on changes are received. */
   readonly watching: Effect.Effect<void>
 }
 
 const tooManyRequests = 429
 
-/** Never ends. */
+/** Whether the slices have to be listed again after a failure. Where no answer came, or it was cut, they do not. */
+const needsList = ({ kind, status }: Failure): boolean =>
+  kind === "Expired" || kind === "Garbled" || (kind === "Refused" && status !== tooManyRequests)
+
+/**
+ * Never ends.
+ *
+ *     ┌─▶ list ── listed ──▶ watch ◀── at once: a useful watch has ended or was cut
+ *     │    │ failed            │
+ *     │    ▼                   ▼
+ *     │   wait                wait ── no answer, cut, or too many requests ──▶ watch
+ *     └────┴───────────────────┴── another refusal, garbled, or the version is too old
+ */
 export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience): Effect.fn.Return<never> {
   const clock = yield* Clock.Clock
   let slices: ReadonlyMap<string, Slice> = new Map()
-  /** What is known is of this version; undefined where it has to be listed. */
+  /** The version of what is known; undefined where it has to be listed. */
   let position: string | undefined
-  /** Whether the last watch has brought anything, and since when it was there. */
-  let fruitful = false
+  /** Whether the last watch has brought an event, and when it began. */
+  let hasEvents = false
   let since = Infinity
   /**
-   * Whether the last watch was followed at once though it was short: a server that ends each after an event is not
-   * asked all the time.
+   * Whether the last watch was followed at once though it was short. The next one is not: else a server that ends each
+   * watch after an event would be asked all the time.
    */
-  let hurried = false
-  /** How often in a row nothing came of it. */
-  let attempts = 0
-  /** Whether a version was too old since a watch was last of use: then a new one will not be better. */
-  let expired = false
+  let isHurried = false
+  /** Whether a version was too old since the last useful watch. A second list would not help. */
+  let hasExpired = false
+  let nextWait = yield* Schedule.toStep(waits)
 
   const list = Effect.gen(function*() {
     const listed = yield* api.list
@@ -63,7 +76,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
     yield* audience.slices(slices)
   })
 
-  /** All that came together, as one change. */
+  /** Applies events that came together, as one change. */
   const apply = Effect.fnUntraced(function*(events: ReadonlyArray<Result.Result<Event, Failure>>) {
     const next = new Map(slices)
     let changed = false
@@ -74,7 +87,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
         break
       }
       const event = result.success
-      fruitful = true
+      hasEvents = true
       switch (event._tag) {
         case "Bookmark":
           position = event.resourceVersion
@@ -107,42 +120,40 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
   }, Effect.scoped)
 
   while (true) {
-    fruitful = false
+    hasEvents = false
     since = Infinity
-    const listing = position === undefined
+    const isList = position === undefined
     const result = yield* Effect.result(position === undefined ? list : watch(position))
     const lived = Math.max(0, nowMillis(clock) - since)
     const isShort = lived < shortestWatch
-    const wasUseful = fruitful || !isShort
+    const wasUseful = hasEvents || !isShort
     if (wasUseful) {
-      attempts = 0
-      expired = false
+      nextWait = yield* Schedule.toStep(waits)
+      hasExpired = false
     }
-    if (listing && Result.isSuccess(result)) continue
+    if (isList && Result.isSuccess(result)) continue
     const hasEnded = Result.isSuccess(result) || result.failure.kind === "Cut"
-    if (!listing && hasEnded && wasUseful && !(isShort && hurried)) {
-      hurried = isShort
+    if (!isList && hasEnded && wasUseful && !(isShort && isHurried)) {
+      isHurried = isShort
       const why = Result.isFailure(result) ? [result.failure.message] : []
       yield* logged(Effect.logDebug(`a watch has ended after ${Math.round(lived)} ms: another one begins`, ...why))
       continue
     }
 
-    let wait = Math.min(longestWait, firstWait * 2 ** attempts) * (1 - jitter * (yield* Random.next))
+    // It has no end, so there always is a next wait.
+    const [, duration] = yield* Effect.orDie(nextWait(0, undefined))
+    let wait = Duration.toMillis(duration)
     if (Result.isFailure(result)) {
       const failure = result.failure
-      const { kind, retryAfterMillis = 0, status } = failure
-      yield* logged(Effect.logDebug("the endpoints are not heard of for now", failure.message))
-      // Where no answer came, or it was cut, what is known is still good to go on from.
-      if (kind === "Expired" || kind === "Garbled" || (kind === "Refused" && status !== tooManyRequests)) {
-        position = undefined
-      }
-      if (kind === "Expired" && !expired) wait = 0
-      else if (kind !== "Cut" || listing) yield* audience.failed(failure)
-      if (kind === "Expired") expired = true
+      const { kind, retryAfterMillis = 0 } = failure
+      yield* logged(Effect.logDebug("changes of the endpoints are not received for now", failure.message))
+      if (needsList(failure)) position = undefined
+      if (kind === "Expired" && !hasExpired) wait = 0
+      else if (kind !== "Cut" || isList) yield* audience.failed(failure)
+      if (kind === "Expired") hasExpired = true
       wait = Math.max(wait, Math.min(retryAfterMillis, longestWait))
     }
-    attempts++
-    hurried = false
+    isHurried = false
     yield* Effect.sleep(Duration.millis(wait))
   }
 })

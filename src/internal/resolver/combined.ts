@@ -1,29 +1,29 @@
 /**
- * Several resolvers as one.
+ * Several resolvers as one. It asks and watches them as a Connection does, and knows nothing of how they resolve.
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { textOf } from "../userError.ts"
 import { distinct, sameEndpoints } from "./endpoints.ts"
 import { ask, refreshed } from "./given.ts"
-import { again, joined, problemOf, resolution, type ResolverError, versions } from "./model.ts"
-import { type Audience, type Health, watch } from "./watch.ts"
+import { joined, problemOf, type Resolution, resolution, type Resolver, type ResolverError } from "./model.ts"
+import { again, type Version, versions } from "./version.ts"
+import { type Audience, type Logged, watch } from "./watch.ts"
 
 const concurrently = { concurrency: "unbounded" } as const
 
 export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
   const isConstant = resolvers.every((resolver) => resolver.isConstant)
-  // Each by itself: one that dies must not keep the others from being told.
+  // Each by itself: where one dies, the others are told all the same.
   const refreshes = resolvers.flatMap(({ refresh }) => refresh === undefined ? [] : refreshed(refresh))
   const nextVersion = versions("merge")
-  /** What each has answered last. */
+  /** The last answer of each resolver. */
   const last = new Map<Resolver, Resolution>()
-  /** Why those that have failed since did. */
+  /** The failure of each resolver that has failed since then. */
   const failures = new Map<Resolver, string>()
-  const healths = new Map(resolvers.map((resolver): [Resolver, Health] => [resolver, { failing: false }]))
+  const logs = new Map(resolvers.map((resolver): [Resolver, Logged] => [resolver, { failure: false, refusal: false }]))
   let current: Resolution | undefined
 
   const problemsOf = (resolver: Resolver): ReadonlyArray<string> => {
@@ -35,7 +35,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
     ]
   }
 
-  /** Puts together what is known; the same as before where nothing has changed. */
+  /** The last answers as one. Where nothing has changed it is the same object as before. */
   const combine = (): Resolution => {
     const endpoints = distinct(resolvers.flatMap((resolver) => last.get(resolver)?.endpoints ?? []))
     const problem = joined(resolvers.flatMap(problemsOf))
@@ -62,7 +62,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
 
   const askAll = Effect.map(Effect.forEach(resolvers, askOne, { ...concurrently, discard: true }), combine)
 
-  /** Watches all of them, as a Connection does with one, until there is something new in one. */
+  /** Watches all of them until one has something new. */
   const newerThan = Effect.fnUntraced(function*(seen: Version | undefined) {
     const changed = yield* Deferred.make<Resolution>()
     const watching = Effect.forEach([...last], ([resolver, first]) => {
@@ -85,7 +85,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
           tell()
         }
       }
-      return watch(resolver, first, audience, healths.get(resolver))
+      return watch(resolver, first, audience, logs.get(resolver))
     }, { ...concurrently, discard: true })
     return yield* Effect.raceFirst(Deferred.await(changed), Effect.andThen(watching, Effect.never))
   })

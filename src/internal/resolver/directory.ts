@@ -1,5 +1,5 @@
 /**
- * A resolver whose endpoints are the Unix sockets in a directory.
+ * A resolver of the Unix sockets in a directory. It does not know when it is asked to look: see `polled.ts`.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -9,30 +9,43 @@ import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
 import * as Stream from "effect/Stream"
 import * as Endpoint from "../../Endpoint.ts"
-import type { DirectoryOptions, Resolver } from "../../Resolver.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { positiveMillis } from "../options.ts"
 import { nowMillis } from "../time/clock.ts"
 import { sorted } from "./endpoints.ts"
-import { ResolverError } from "./model.ts"
+import { type Resolver, ResolverError } from "./model.ts"
 import { polled } from "./polled.ts"
 
-/** Events come in bursts: a look is this long after the one before at the earliest. */
+/**
+ * How a directory is read.
+ *
+ * **Details**
+ *
+ * - `interval`: how often the directory is read where its watch reports no change. Default: 2 seconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DirectoryOptions {
+  readonly interval?: Duration.Input | undefined
+}
+
+/** The shortest time between two looks. Events of a directory come in bursts. */
 const leastMillis = 20
-/** After a socket on which nobody listens was seen, the next look comes so soon; then twice as late each time. */
+/** The time to the next look after a new socket without a server was found. It doubles with each look. */
 const firstRecheckMillis = 50
-/** So often at most are all sockets checked, where it is said that one may be out of use. */
+/** The shortest time between two checks of all sockets. */
 const checkAllMillis = 1000
 const checkTimeout = "1 second"
 const concurrency = 16
 
-/** The file of a socket; a server that starts again makes another. */
+/** Identifies the file of a socket. A server that starts again makes a new one. */
 const identityOf = ({ dev, ino, mtime }: FileSystem.File.Info): string =>
   `${dev} ${Option.getOrElse(ino, () => 0n)} ${Option.match(mtime, { onNone: () => 0, onSome: (at) => at.getTime() })}`
 
 const isMissing = (error: PlatformError): boolean => error.reason._tag === "NotFound"
 
-/** Nobody listens on the socket, or it has gone. What else may be wrong is said better by whoever dials it. */
+/** Whether no server listens on the socket, or it is gone. Other errors are left to those who dial it. */
 const isStale = ({ cause }: Endpoint.DialError): boolean =>
   cause instanceof Error && "code" in cause && (cause.code === "ECONNREFUSED" || cause.code === "ENOENT")
 
@@ -51,21 +64,20 @@ export const directory = Effect.fnUntraced(function*(
   const intervalMillis = positiveMillis("interval", options?.interval, "2 seconds")
   const fs = yield* FileSystem.FileSystem
   const clock = yield* Clock.Clock
-  /** The sockets that somebody was listening on when they were checked last: their names and files. */
+  /** The sockets with a server at their last check: names and files. */
   let listening = new Map<string, string>()
-  /** Those on which nobody was, how long after the last look they are tried again, and when that is. */
-  let unused = new Map<string, string>()
+  /** The sockets without a server, and when they are checked again. */
+  let stale = new Map<string, string>()
   let recheckMillis = firstRecheckMillis
   let recheckAt = -Infinity
-  let mayBeStale = false
+  /** Whether all sockets have to be checked: one may have lost its server. */
+  let isCheckWanted = false
   let checkedAllAt = -Infinity
 
   const unreadable = (cause: PlatformError): ResolverError =>
     new ResolverError({ message: `the directory "${path}" cannot be read: ${cause.message}`, cause })
 
-  /**
-   * The file of a socket; undefined for what is none, or is none any more, or cannot be looked at, which is said then.
-   */
+  /** The file of a socket; undefined for other files and for those that are gone. `note` gets other problems. */
   const socketAt = (name: string, note: (problem: string) => void): Effect.Effect<string | undefined> =>
     effectOf("the stat of FileSystem", () => fs.stat(`${path}/${name}`)).pipe(
       Effect.map((info) => info.type === "Socket" ? identityOf(info) : undefined),
@@ -75,12 +87,12 @@ export const directory = Effect.fnUntraced(function*(
       })
     )
 
-  /** Why there are no sockets. */
-  const whyNone = (isThere: boolean, isStale: boolean): string => {
-    if (!isThere) return `the directory "${path}" does not exist`
-    // Which they are is left out: news of that would only keep those busy who wait for endpoints.
-    return isStale
-      ? `nobody listens on the sockets in the directory "${path}"`
+  /** Why there are no endpoints. */
+  const whyNone = (exists: boolean, hasStale: boolean): string => {
+    if (!exists) return `the directory "${path}" does not exist`
+    // It does not list them: each change of the problem is news that would keep those who wait busy.
+    return hasStale
+      ? `no server listens on the sockets in the directory "${path}"`
       : `there is no socket in the directory "${path}"`
   }
 
@@ -89,12 +101,12 @@ export const directory = Effect.fnUntraced(function*(
     const read = effectOf("the readDirectory of FileSystem", () => fs.readDirectory(path))
     const present = yield* Effect.catchIf(read, isMissing, () => Effect.succeed(undefined))
     const now = nowMillis(clock)
-    const isCheckDue = mayBeStale && now - checkedAllAt >= checkAllMillis
+    const isCheckDue = isCheckWanted && now - checkedAllAt >= checkAllMillis
     if (isCheckDue) {
-      mayBeStale = false
+      isCheckWanted = false
       checkedAllAt = now
     }
-    const stale = new Map<string, string>()
+    const foundStale = new Map<string, string>()
     let unusable: string | undefined
     const found = yield* Effect.forEach(
       (present ?? []).filter((name) => !name.startsWith(".")),
@@ -106,36 +118,37 @@ export const directory = Effect.fnUntraced(function*(
         const endpoint = Endpoint.unix(`${path}/${name}`)
         const isKnown = !isCheckDue && listening.get(name) === file
         if (isKnown || (yield* isListening(endpoint))) return [{ name, file, endpoint }]
-        stale.set(name, file)
+        foundStale.set(name, file)
         return []
       }),
       { concurrency }
     )
     const sockets = found.flat()
     listening = new Map(sockets.map(({ file, name }) => [name, file]))
-    // One that is new may have a server in a moment, however long others have had none. A look for another reason says nothing about that.
-    if ([...stale].some(([name, file]) => unused.get(name) !== file)) recheckMillis = firstRecheckMillis
+    // A new socket may have a server in a moment, however long the others have had none. A look that came before the
+    // recheck was due says nothing about the others.
+    if ([...foundStale].some(([name, file]) => stale.get(name) !== file)) recheckMillis = firstRecheckMillis
     else if (now >= recheckAt) recheckMillis *= 2
-    unused = stale
+    stale = foundStale
     recheckAt = now + recheckMillis
-    const untilCheck = mayBeStale ? checkedAllAt + checkAllMillis - now : Infinity
+    const untilCheck = isCheckWanted ? checkedAllAt + checkAllMillis - now : Infinity
     return {
       endpoints: sorted(sockets.map(({ endpoint }) => endpoint)),
-      goodForMillis: Math.min(intervalMillis, untilCheck, stale.size === 0 ? Infinity : recheckMillis),
+      ttlMillis: Math.min(intervalMillis, untilCheck, stale.size === 0 ? Infinity : recheckMillis),
       problem: unusable ?? (sockets.length > 0 ? undefined : whyNone(present !== undefined, stale.size > 0))
     }
   }).pipe(
     Effect.catchTag("PlatformError", (cause) => Effect.fail(unreadable(cause))),
     Effect.onInterrupt(() =>
       Effect.sync(() => {
-        mayBeStale = true
+        isCheckWanted = true
       })
     )
   )
 
   /**
-   * A watch of a directory that was removed and made again watches the one that has gone, and where there is none yet, none is possible:
-   * hence a new one each interval.
+   * Watches the directory, anew each interval: where the directory was removed and made again, a watch follows the one
+   * that is gone, and where there is no directory, there is no watch.
    */
   const watch = (lookSoon: () => void): Effect.Effect<void> =>
     effectOf("the watch of FileSystem", () => {
@@ -144,7 +157,7 @@ export const directory = Effect.fnUntraced(function*(
       return Stream.runForEach(events, () => Effect.sync(lookSoon))
     }).pipe(
       Effect.ignore,
-      // It is looked each interval all the same.
+      // There is a look each interval anyway.
       Effect.catchDefect(() => Effect.void),
       Effect.andThen(Effect.never),
       Effect.timeoutOption(Duration.millis(intervalMillis)),
@@ -156,12 +169,12 @@ export const directory = Effect.fnUntraced(function*(
     look: () => look,
     leastMillis,
     retryMillis: intervalMillis,
-    beside: watch
+    watch
   })
   return {
     ...resolver,
     refresh: Effect.sync(() => {
-      mayBeStale = true
+      isCheckWanted = true
       lookSoon()
     })
   }

@@ -1,9 +1,9 @@
 /**
- * Lists of endpoints, as resolvers answer them.
+ * Lists of endpoints: without duplicates, in order, compared. Pure; it knows no resolver.
  */
 import type { Endpoint } from "../../Endpoint.ts"
 
-/** Of several with one address the first counts. */
+/** The endpoints, each address once. Of several with one address, the first counts. */
 export const distinct = (endpoints: Iterable<Endpoint>): ReadonlyArray<Endpoint> => {
   const byAddress = new Map<string, Endpoint>()
   for (const endpoint of endpoints) {
@@ -12,11 +12,11 @@ export const distinct = (endpoints: Iterable<Endpoint>): ReadonlyArray<Endpoint>
   return [...byAddress.values()]
 }
 
-/** Ordered by their addresses, so that a set always is the same list. Of several with one address the first counts. */
+/** {@link distinct} endpoints in the order of their addresses, so that one set is always the same list. */
 export const sorted = (endpoints: Iterable<Endpoint>): ReadonlyArray<Endpoint> =>
   distinct(endpoints).toSorted((a, b) => a.address < b.address ? -1 : 1)
 
-/** Whether two lists say the same: addresses and attributes, in order. */
+/** Whether two lists have the same addresses and attributes in the same order. */
 export const sameEndpoints = (some: ReadonlyArray<Endpoint>, others: ReadonlyArray<Endpoint>): boolean =>
   some.length === others.length && some.every((endpoint, i) => {
     const other = others[i]

@@ -1,22 +1,24 @@
 /**
- * Resolvers that may be of a user's own: what they answer is checked before anything is done with it.
+ * Asks resolvers that users may have written: their answers are checked before they are used.
+ *
+ * It knows no kind of resolver, and nothing of who asks.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import type { Endpoint } from "../../Endpoint.ts"
-import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { discard, effectOf, isolated, shown, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { textOf } from "../userError.ts"
-import type { ResolverError } from "./model.ts"
+import type { Resolution, Resolver, ResolverError } from "./model.ts"
+import type { Version } from "./version.ts"
 
 const isObject = (u: unknown): u is object => typeof u === "object" && u !== null
 
-/** What is wrong with an endpoint is a bug of whoever lists it. */
+/** Throws where an endpoint is invalid: that is a bug of the resolver. */
 const checkEndpoint = (given: unknown): void => {
   if (!isObject(given)) throw unexpected("what the resolver lists", "an Endpoint", given)
-  // Whatever their types say, they may be anything.
+  // The types promise more than the code of a user may keep.
   const { address, priority = 0, weight = 1, zone }: { readonly [K in keyof Endpoint]?: unknown } = given
   if (typeof address !== "string") {
     throw unexpected("the address of an endpoint", "a text", address)
@@ -32,11 +34,11 @@ const checkEndpoint = (given: unknown): void => {
   }
 }
 
-/** An answer, read once. */
+/** Reads and checks an answer. Each of its fields is read once: getters may give another value each time. */
 const checkedResolution = (given: unknown): Resolution => {
   if (!isObject(given)) throw unexpected("the answer of the resolver", "endpoints and a version", given)
   discard(given)
-  // Whatever its type says, it may be anything.
+  // The types promise more than the code of a user may keep.
   const { endpoints, problem, version }: {
     readonly endpoints?: unknown
     readonly problem?: unknown
@@ -51,26 +53,23 @@ const checkedResolution = (given: unknown): Resolution => {
   return problem === undefined ? { endpoints: list, version } : { endpoints: list, version, problem: textOf(problem) }
 }
 
-/** What a user's code gives as a resolver. It throws where that is none. */
+/** A user's resolver. It throws where the value is none. */
 export const checkedResolver = (given: unknown): Resolver => {
   if (!isObject(given) || !("resolve" in given) || typeof given.resolve !== "function") {
     throw unexpected("the resolver", "an object with resolve", given)
   }
-  // It has what makes one; what else it has is looked at where it is used.
+  // It has `resolve`. The other fields are checked where they are used.
   return given as Resolver
 }
 
-/** Asks a resolver. What is no answer is a defect. */
+/** Asks a resolver. An invalid answer is a defect. */
 export const ask = (resolver: Resolver, version?: Version): Effect.Effect<Resolution, ResolverError> =>
   Effect.map(
     isolated(effectOf("the resolve of the resolver", () => checkedResolver(resolver).resolve(version)), identity),
     checkedResolution
   )
 
-/**
- * Tells a resolver that what it has answered may be out of date. What goes wrong with that is logged; it ends in any
- * case.
- */
+/** Tells a resolver that its answer may be out of date. It does not fail: failures are logged. */
 export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.catchCause(
     isolated(effectOf("the refresh of the resolver", () => refresh), identity),
@@ -81,26 +80,28 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
   )
 
 /**
- * Tells it time after time, and once more where it is to be told while it is being told: one that is never done is told
- * once.
+ * Runs a resolver's `refresh` whenever it is called, one at a time. Calls while it runs have it run once more after it.
+ *
+ *     idle ── called ──▶ running ── called ──▶ runningAgain
+ *       ▲                │     ▲                    │
+ *       └───── done ─────┘     └─────── done ───────┘
  */
 export const refresher = (refresh: Effect.Effect<void>, run: (effect: Effect.Effect<void>) => void): () => void => {
-  let isTelling = false
-  let again = false
+  let state: "idle" | "running" | "runningAgain" = "idle"
   const tell: Effect.Effect<void> = Effect.suspend(() => {
-    again = false
+    state = "running"
     return Effect.flatMap(refreshed(refresh), () => {
-      if (again) return tell
-      isTelling = false
+      if (state === "runningAgain") return tell
+      state = "idle"
       return Effect.void
     })
   })
   return () => {
-    if (isTelling) {
-      again = true
-      return
+    if (state === "idle") {
+      state = "running"
+      run(tell)
+    } else {
+      state = "runningAgain"
     }
-    isTelling = true
-    run(tell)
   }
 }

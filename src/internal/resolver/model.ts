@@ -1,38 +1,136 @@
 /**
- * The values that resolvers are made with: versions and errors. `Resolver.ts` documents and exports them.
+ * What a resolver is, what it answers and how it fails. `Resolver.ts` exports the public part.
+ *
+ * It knows no kind of resolver.
  */
-import * as Equal from "effect/Equal"
-import * as Hash from "effect/Hash"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Endpoint } from "../../Endpoint.ts"
-import type { Resolution, Version } from "../../Resolver.ts"
-
 import { textOf } from "../userError.ts"
-
-export const VersionTypeId = "~effect-call/Resolver/Version"
-
-const VersionProto = {
-  [VersionTypeId]: VersionTypeId,
-  [Equal.symbol](this: Version, that: Equal.Equal): boolean {
-    return isVersion(that) && this.opaque === that.opaque
-  },
-  [Hash.symbol](this: Version): number {
-    return Hash.string(this.opaque)
-  },
-  toString(this: Version): string {
-    return `Version(${this.opaque})`
-  }
-}
-
-const isVersion = (u: object): u is Version => VersionTypeId in u
-
-export const version = (text: string): Version => Object.assign(Object.create(VersionProto), { opaque: text })
+import type { Version } from "./version.ts"
 
 /**
- * The same version as another object. By its object a resolver knows who has not heard yet what has changed beside the
- * endpoints: the problem, or that it is well again.
+ * What a resolver answers.
+ *
+ * **Details**
+ *
+ * - `endpoints`: in the order of the resolver.
+ * - `version`: of this set of endpoints. A constant resolver gives none.
+ * - `problem`: why there are no endpoints, or fewer than there should be, where the resolver knows the reason:
+ *   `"cart.internal" is not in DNS (ENOTFOUND)`. It is a part of the messages of calls that fail because of it. It can
+ *   change while the version stays.
+ *
+ * @category models
+ * @since 0.1.0
  */
-export const again = ({ opaque }: Version): Version => version(opaque)
+export interface Resolution {
+  readonly endpoints: ReadonlyArray<Endpoint>
+  readonly version?: Version | undefined
+  readonly problem?: string | undefined
+}
+
+/**
+ * A set of endpoints that can change.
+ *
+ * **When to use**
+ *
+ * Give it to `Connection.make`, or provide it with `Resolver.layer`. Implement it for endpoints that this package has
+ * no resolver for.
+ *
+ * **Details**
+ *
+ * One resolver can serve several connections. They can ask it at the same time.
+ *
+ * **Example** (Following a resolver)
+ *
+ * ```ts
+ * import { Console, Effect, Equal } from "effect"
+ * import type { Resolver } from "effect-call"
+ *
+ * const printAddresses = Effect.fn("printAddresses")(function*(resolver: Resolver.Resolver) {
+ *   let version: Resolver.Version | undefined
+ *   while (true) {
+ *     const resolution = yield* resolver.resolve(version)
+ *     for (const endpoint of resolution.endpoints) yield* Console.log(endpoint.address)
+ *     if (resolver.isConstant) return
+ *     if (Equal.equals(resolution.version, version)) yield* Effect.sleep("1 second")
+ *     version = resolution.version
+ *   }
+ * })
+ * ```
+ *
+ * Source: `type Resolver` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Resolver {
+  /** Whether the endpoints never change, so that one `resolve` is enough. */
+  readonly isConstant: boolean
+  /**
+   * The endpoints.
+   *
+   * **Details**
+   *
+   * - Without a version: the current set and its version, at once.
+   * - With the version of an earlier answer, the resolver chooses one of two: it waits until there is a newer set, or
+   *   it returns the same version, which means "ask again after a while".
+   * - A constant resolver always returns the same endpoints and no version.
+   *
+   * The `problem` of an answer counts whatever its version is.
+   *
+   * **Gotchas**
+   *
+   * After a failure, those who got it consider the resolver failing until it answers. So it has to return the same
+   * version as soon as it works again.
+   */
+  resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
+  /**
+   * Tells the resolver that its last answer may be out of date: an endpoint could not be dialed, or its connection was
+   * lost. A resolver that looks from time to time then looks again soon. It limits by itself how often it does.
+   * Default: the resolver notices changes without being told.
+   */
+  readonly refresh?: Effect.Effect<void> | undefined
+}
+
+/**
+ * The service from which `Connection.layer` takes its resolver.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Resolver: Context.Service<Resolver, Resolver> = Context.Service<Resolver>("effect-call/Resolver")
+
+/**
+ * A resolver could not find out its endpoints. A `Connection` keeps the ones that it has, and asks again.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ResolverError extends Schema.TaggedError<ResolverError>("effect-call/ResolverError")("ResolverError", {
+  message: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
+}) {}
+
+/**
+ * A text that names no resolver. `message` says which part of `text` is wrong, and what was expected.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidResolver
+  extends Schema.TaggedError<InvalidResolver>("effect-call/Resolver/InvalidResolver")("InvalidResolver", {
+    message: Schema.String,
+    text: Schema.String
+  })
+{}
+
+/** A resolver whose endpoints never change. */
+export const constant = (endpoints: ReadonlyArray<Endpoint>): Resolver => {
+  const resolution = Effect.succeed<Resolution>({ endpoints })
+  return { isConstant: true, resolve: () => resolution }
+}
 
 export const resolution = (
   endpoints: ReadonlyArray<Endpoint>,
@@ -40,32 +138,10 @@ export const resolution = (
   problem: string | undefined
 ): Resolution => problem === undefined ? { endpoints, version } : { endpoints, version, problem }
 
-/** The problem of an answer, if there is one. A user's resolver may give anything for it. */
+/** The problem of an answer, if there is one. The resolver of a user can give anything for it. */
 export const problemOf = ({ problem }: Resolution): ReadonlyArray<string> =>
   problem === undefined ? [] : [textOf(problem)]
 
 /** Several problems as one; undefined where there are none. */
 export const joined = (problems: ReadonlyArray<string>): string | undefined =>
   problems.length === 0 ? undefined : problems.join("; ")
-
-const counts = new Map<string, number>()
-
-/** Versions of a resolver that is made now: no other resolver's read like one of them. */
-export const versions = (kind: string): () => Version => {
-  const id = (counts.get(kind) ?? 0) + 1
-  counts.set(kind, id)
-  let changes = 0
-  return () => version(`${kind} ${id}: ${changes++}`)
-}
-
-export class ResolverError extends Schema.TaggedError<ResolverError>("effect-call/ResolverError")("ResolverError", {
-  message: Schema.String,
-  cause: Schema.optionalKey(Schema.Defect())
-}) {}
-
-export class InvalidResolver
-  extends Schema.TaggedError<InvalidResolver>("effect-call/Resolver/InvalidResolver")("InvalidResolver", {
-    message: Schema.String,
-    text: Schema.String
-  })
-{}

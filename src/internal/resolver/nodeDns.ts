@@ -1,5 +1,5 @@
 /**
- * DNS by Node's `node:dns`, which tells how long the addresses of a name are good.
+ * Effect's `Dns` by `node:dns`, which also tells the time to live of addresses. It knows no resolver of ours.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -11,11 +11,33 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as dns from "node:dns"
-import type { DnsServerOptions } from "../../Resolver.ts"
 import { positiveMillis, wholeNumber } from "../options.ts"
 import { nowMillis } from "../time/clock.ts"
 import { attempt } from "../userError.ts"
-import { DnsTimeToLive, type TimeToLive } from "./timeToLive.ts"
+import { DnsTimeToLive, type TimeToLive } from "./ttl.ts"
+
+/**
+ * Which name servers are asked, and how.
+ *
+ * **Details**
+ *
+ * - `nameServers`: IP addresses, with a port where it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: those
+ *   that the system has at the time. When they change, as with another network, the new ones are asked within a second,
+ *   also for what the old ones have not answered. `dns.setServers` has no effect.
+ * - `timeout`: how long the first answer is waited for. Each further try waits longer. Default: that of the system's
+ *   configuration, or 2 seconds.
+ * - `tries`: how often each server is asked. Default: 4. A server that does not answer is waited for 24 seconds in all.
+ *
+ * An invalid option is a defect that names the option. An invalid name server is a `NetAddressError` of the layer.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DnsServerOptions {
+  readonly nameServers?: ReadonlyArray<string> | undefined
+  readonly timeout?: Duration.Input | undefined
+  readonly tries?: number | undefined
+}
 
 /** What the codes of Node and c-ares mean. */
 const reasons: ReadonlyMap<string, Dns.DnsErrorReason> = new Map([
@@ -37,31 +59,31 @@ const failed = (method: Dns.DnsError["method"], hostname: string, recordType?: D
   return new Dns.DnsError({ reason: reasons.get(code) ?? "Unknown", method, hostname, recordType, cause })
 }
 
-/** So often at most it is looked whether the system has other name servers by now: it takes 60 microseconds. */
+/** The shortest time between two looks at the name servers of the system. A look takes 60 microseconds. */
 const serversMillis = 100
 
-/** So often it is looked while an answer is waited for: name servers that have gone may never give one. */
+/** How often there is such a look while an answer is waited for: name servers that are gone may never give one. */
 const whileWaiting = "1 second"
 
-/** What c-ares asks where it finds no name server: this host. */
+/** The name server that c-ares asks where it finds none: this host. */
 const noServers = "127.0.0.1"
 
-/** So many answers' times to live are remembered: many more than a program has resolvers. */
-const remembered = 4096
+/** The most times to live that are kept: many more than a program has resolvers. */
+const maxTtls = 4096
 
 const withoutDot = (name: string): string => name.endsWith(".") ? name.slice(0, -1) : name
 
-/** A name as it is asked for, whatever way it is written. */
+/** A name in its one normal form. */
 const normalized = (name: string): string => withoutDot(Result.getOrElse(Host.domainNameFromString(name), () => name))
 
-/** Addresses without the zone, which Effect's do not have. Those that it cannot read are left out. */
+/** Addresses without their zones, which Effect's addresses do not have. Those that Effect cannot read are left out. */
 const parseIps = (addresses: ReadonlyArray<string>): ReadonlyArray<NetAddress.IpAddress> =>
   addresses.flatMap((address) => {
     const parsed = NetAddress.ipFromString(address.replace(/%.*/, ""))
     return Result.isSuccess(parsed) ? [parsed.success] : []
   })
 
-/** Whoever asks for what is being asked for gets that answer: what is silent is not asked again and again. */
+/** One question at a time for each key: all who ask meanwhile get its answer. */
 const makeShared = <A>() => {
   const underWay = new Map<string, Promise<A>>()
   return (key: string, ask: () => Promise<A>): Promise<A> => {
@@ -90,23 +112,23 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     return made
   }
   const clock = yield* Clock.Clock
-  // It keeps the name servers that it began with, and knows which of them answer: another one takes its place only
-  // where the system has others.
+  // A resolver of Node keeps its name servers, and knows which of them answer. So it is replaced only where the system
+  // has other name servers.
   let resolver: dns.promises.Resolver = yield* Effect.acquireRelease(
     Effect.sync(makeResolver),
     () => Effect.sync(() => resolver.cancel())
   )
   const serversOf = (made: dns.promises.Resolver) => made.getServers().join()
   let lookedAt = nowMillis(clock)
-  /** Whether there were none at the last look: a file that is being replaced has none for a moment. */
+  /** Whether the last look has found no name servers: a file that is being replaced has none for a moment. */
   let hadNone = false
 
-  /** The resolver with the name servers of now. What was asked of others is asked again. */
+  /** The resolver with the name servers that the system has now. Questions to the others are cancelled. */
   const current = (): dns.promises.Resolver => {
     const now = nowMillis(clock)
     if (isFixed || now - lookedAt < serversMillis) return resolver
     lookedAt = now
-    // Where it cannot be found out, those that are known do.
+    // Where they cannot be found out, the known ones stay.
     const fresh = attempt(makeResolver, resolver)
     const found = serversOf(fresh)
     const hasNone = found === noServers
@@ -121,6 +143,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
 
   const isCancelled = (error: unknown) => error instanceof Error && "code" in error && error.code === "ECANCELLED"
 
+  /** Asks, and asks again where the name servers have changed meanwhile. */
   const ask = <A>(query: (of: dns.promises.Resolver) => Promise<A>): Promise<A> => {
     const of = current()
     return query(of).catch((error: unknown) => {
@@ -132,32 +155,32 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
   const lookups = makeShared<ReadonlyArray<dns.LookupAddress>>()
   const resolves = makeShared<ReadonlyArray<Dns.DnsRecord>>()
 
-  /** Goes on as long as an answer is waited for. */
+  /** Runs while an answer is waited for. */
   const following = Effect.forever(Effect.andThen(Effect.sleep(whileWaiting), Effect.sync(current)))
 
-  // By type and name, in the order in which they were learned.
-  const seconds = new Map<string, number>()
+  /** Times to live in seconds, by type and name. The oldest come first. */
+  const ttls = new Map<string, number>()
   const keyOf = (name: string, type: Dns.RecordType) => `${type} ${normalized(name)}`
-  const remember = (key: string, ttls: ReadonlyArray<number>) => {
-    seconds.delete(key)
-    if (ttls.length > 0) seconds.set(key, Math.min(...ttls))
-    for (const oldest of seconds.keys()) {
-      if (seconds.size <= remembered) break
-      seconds.delete(oldest)
+  const keepTtl = (key: string, found: ReadonlyArray<number>) => {
+    ttls.delete(key)
+    if (found.length > 0) ttls.set(key, Math.min(...found))
+    for (const oldest of ttls.keys()) {
+      if (ttls.size <= maxTtls) break
+      ttls.delete(oldest)
     }
   }
 
   const queries: Partial<Record<Dns.RecordType, (name: string) => Promise<ReadonlyArray<Dns.DnsRecord>>>> = {
     A: (name) =>
       ask((resolver) => resolver.resolve4(name, { ttl: true })).then((found) => {
-        remember(keyOf(name, "A"), found.map(({ ttl }) => ttl))
+        keepTtl(keyOf(name, "A"), found.map(({ ttl }) => ttl))
         return parseIps(found.map(({ address }) => address)).filter(NetAddress.isIpv4Address).map((address) =>
           Dns.makeRecordUnsafe("A", { address })
         )
       }),
     AAAA: (name) =>
       ask((resolver) => resolver.resolve6(name, { ttl: true })).then((found) => {
-        remember(keyOf(name, "AAAA"), found.map(({ ttl }) => ttl))
+        keepTtl(keyOf(name, "AAAA"), found.map(({ ttl }) => ttl))
         return parseIps(found.map(({ address }) => address)).filter(NetAddress.isIpv6Address).map((address) =>
           Dns.makeRecordUnsafe("AAAA", { address })
         )
@@ -194,7 +217,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
       }
       const asked = Effect.tryPromise({
         try: () => {
-          // First: what is under way may be of name servers that have gone.
+          // First: the question that is under way may wait for name servers that are gone.
           current()
           return resolves(keyOf(name, type), () => query(name))
         },
@@ -205,7 +228,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
   })
 
   const timeToLive: TimeToLive = (name, type) =>
-    Effect.sync(() => Option.map(Option.fromUndefinedOr(seconds.get(keyOf(name, type))), Duration.seconds))
+    Effect.sync(() => Option.map(Option.fromUndefinedOr(ttls.get(keyOf(name, type))), Duration.seconds))
 
   return Context.add(Context.make(Dns.Dns, service), DnsTimeToLive, timeToLive)
 })

@@ -1,5 +1,5 @@
 /**
- * Resolvers from texts, `scheme://address`.
+ * Reads the parts of the texts of resolvers, `scheme://address`. It knows no kind of resolver.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -9,7 +9,7 @@ import { InvalidResolver } from "./model.ts"
 
 const quote = (text: string): string => JSON.stringify(text)
 
-/** Splits a text after its scheme. */
+/** Splits a text into its scheme and its address. */
 export const splitScheme = (
   text: string
 ): Result.Result<{ readonly scheme: string; readonly address: string }, string> => {
@@ -19,10 +19,10 @@ export const splitScheme = (
     : Result.succeed({ scheme: text.slice(0, separator), address: text.slice(separator + 3) })
 }
 
-/** Whether a scheme can be one. */
+/** Whether a text can be a scheme. */
 export const isScheme = (scheme: string): boolean => /^[a-z][a-z0-9+.-]*$/.test(scheme)
 
-/** Reads `a,b,c`, addresses of one network; one that names a network itself is of that. */
+/** Reads `a,b,c`, addresses of one network. An address can name another network: `tcp://b:7000`. */
 export const parseEndpoints = (
   network: string,
   addresses: string
@@ -34,7 +34,7 @@ export const parseEndpoints = (
     return Effect.succeed(Endpoint.net(parsed.success.network, parsed.success.addr))
   })
 
-/** Splits `path?network://a,b`, a file and the endpoints that are there once it is. */
+/** Splits `path?network://a,b` into the path of a file and the endpoints that come with it. */
 export const splitFile = (
   address: string
 ): Result.Result<{ readonly path: string; readonly endpoints: string }, string> => {

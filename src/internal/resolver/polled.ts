@@ -1,9 +1,9 @@
 /**
- * Resolvers that look for their endpoints now and then.
+ * Resolvers that look for their endpoints from time to time. It does not know where a look finds them.
  *
- * One fiber looks, while somebody waits for news: what several ask for is looked for once. It ends when nobody waits
- * any more, as does a look that is under way then, and what looks have left to come later. What is known stays, and so
- * does the time until which it is good.
+ * One fiber looks while someone waits for news, so what several ask for is looked for once. When no one waits any more
+ * the fiber ends, and with it a look that is under way and what looks have left for later. What is known stays, and so
+ * does the time of the next look.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -14,79 +14,109 @@ import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type { Endpoint } from "../../Endpoint.ts"
-import type { Resolution, Resolver, Version } from "../../Resolver.ts"
 import { background } from "../ambient/background.ts"
 import { isolated } from "../guard.ts"
+import { Latest } from "../latest.ts"
 import { nowMillis, sleepMillis } from "../time/clock.ts"
 import { textOf } from "../userError.ts"
 import { sameEndpoints } from "./endpoints.ts"
-import { again, resolution, ResolverError, versions } from "./model.ts"
+import { type Resolution, resolution, type Resolver, ResolverError } from "./model.ts"
+import { again, type Version, versions } from "./version.ts"
 
-/** What was found, and for how long it need not be looked for again. */
+/** The result of a look. */
 export interface Look {
   readonly endpoints: ReadonlyArray<Endpoint>
-  readonly goodForMillis: number
-  /** Why there are none, or fewer than there should be. */
+  /** The next look is due so long after this one. */
+  readonly ttlMillis: number
+  /** Why there are no endpoints, or fewer than there should be. */
   readonly problem?: string | undefined
 }
 
-/** What a look need not wait for. */
+/** What a look does not have to wait for. */
 export interface Later {
   /**
-   * Goes on for as long as somebody waits, also after the end of the look that has begun it. What has not ended by then
-   * is looked for again.
+   * Runs an effect for as long as someone waits, also after the end of the look that has forked it. If it has not ended
+   * by then, there is another look soon.
    */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.Fiber<A, E>>
-  /** Tells those who wait what is known by now, whether or not a look is under way. */
+  /** Tells those who wait what is known by now, also while a look is under way. */
   readonly tell: (look: Look) => void
 }
 
 /** How endpoints are found. */
 export interface Source {
-  /** The kind of resolver, as versions name it. */
+  /** The kind of resolver, a part of its versions. */
   readonly kind: string
   readonly look: (later: Later) => Effect.Effect<Look, ResolverError>
-  /** So long after a look has begun, the next one may, where it is asked for before the last one's answer is no longer good. */
+  /** The shortest time from the start of a look to the next one that {@link Polled.lookSoon} asks for. */
   readonly leastMillis: number
-  /** So long after a look has failed, the next one is made. */
+  /** The time from a failed look to the next one. */
   readonly retryMillis: number
-  /** Runs while somebody waits, and may say that there is something to look at. */
-  readonly beside?: (lookSoon: () => void) => Effect.Effect<void>
+  /** Runs while someone waits. It can ask for a look. */
+  readonly watch?: (lookSoon: () => void) => Effect.Effect<void>
 }
 
-/** A resolver that can be told that there is something to look at. */
+/** A resolver, and how to tell it that its endpoints may have changed. */
 export interface Polled {
   readonly resolver: Resolver
   readonly lookSoon: () => void
 }
 
-interface Waiter {
-  readonly seen: Version | undefined
-  readonly resume: (effect: Effect.Effect<Resolution, ResolverError>) => void
+/**
+ * What the fiber that looks does:
+ *
+ *     idle ── someone waits ──▶ sleeping ── due ──▶ looking ── lookSoon ──▶ lookingAgain
+ *                                  ▲                   │                         │
+ *                                  └────── done ───────┴─────────────────────────┘
+ *
+ * The other three become idle when no one waits any more.
+ *
+ * - `idle`: there is no such fiber, or it is being interrupted.
+ * - `sleeping`: it waits until the next look is due.
+ * - `looking`: a look is under way.
+ * - `lookingAgain`: another look was asked for meanwhile. This one may have missed the change.
+ */
+type State = "idle" | "sleeping" | "looking" | "lookingAgain"
+
+const transitions: { readonly [S in State]: ReadonlyArray<State> } = {
+  idle: ["sleeping"],
+  sleeping: ["looking", "idle"],
+  looking: ["sleeping", "lookingAgain", "idle"],
+  lookingAgain: ["sleeping", "idle"]
 }
 
 export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Return<Polled> {
   const context = yield* background
   const clock = Context.get(context, Clock.Clock)
   const nextVersion = versions(source.kind)
-  const waiters = new Set<Waiter>()
-  let latest: Resolution | undefined
-  let failing = false
-  /** When the last look began, and when the next one is due. */
+  const latest = new Latest<Resolution, ResolverError, undefined>(undefined)
+  let state: State = "idle"
+  /** Whether the last look has failed. */
+  let isFailing = false
+  /** Whether what is known may be out of date: a look was due while no one waited, or was given up. */
+  let isOutdated = false
+  /** When the last look has begun, and when the next one is due. */
   let lookedAt = -Infinity
   let dueAt = -Infinity
-  let looking = false
-  /** Whether the last look was given up, since nobody waited for it any more. */
-  let givenUp = false
-  /** Whether nobody waited for so long that what is known may be out of date, and it has not been looked since. */
-  let stale = false
-  /** Whether another look was asked for while one was under way, which may have missed what there is to see. */
-  let lookAgain = false
   let running: Fiber.Fiber<void> | undefined
-  let isRunning = false
-  /** What looks have left to come later. */
+  /** What looks have left for later. */
   const pending = new Set<Fiber.Fiber<unknown, unknown>>()
   let wake = () => {}
+
+  const isLooking = () => state === "looking" || state === "lookingAgain"
+
+  const transition = (next: State) => {
+    if (!transitions[state].includes(next)) throw new Error(`a resolver that is ${state} cannot become ${next}`)
+    if (next === "sleeping" && state === "idle") isOutdated = mayBeOutdated()
+    if (next === "idle" && isLooking()) {
+      // Those who come and go while a look is under way do not make looks more frequent.
+      dueAt = lookedAt + source.leastMillis
+      isOutdated = true
+    }
+    // What has not come by now is looked for again soon. After a failure the time of the next look stays.
+    if (next === "idle" && pending.size > 0 && !isFailing) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
+    state = next
+  }
 
   const lookAt = (at: number) => {
     if (at >= dueAt) return
@@ -95,46 +125,32 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   }
 
   const lookSoon = () => {
-    if (looking) lookAgain = true
-    else lookAt(lookedAt + source.leastMillis)
+    if (state === "looking") transition("lookingAgain")
+    else if (state !== "lookingAgain") lookAt(lookedAt + source.leastMillis)
   }
 
-  const settle = (
-    which: (waiter: Waiter) => boolean,
-    answer: (waiter: Waiter) => Effect.Effect<Resolution, ResolverError>
-  ) => {
-    for (const waiter of [...waiters]) {
-      if (which(waiter) && waiters.delete(waiter)) waiter.resume(answer(waiter))
-    }
-  }
-
-  const mayBeOld = () => givenUp || nowMillis(clock) >= dueAt
+  const mayBeOutdated = () => isOutdated || nowMillis(clock) >= dueAt
 
   /**
-   * What is known by now. Who has seen the same endpoints hears of another problem too, and that they are up to date
-   * again after failures.
+   * What is known after a look. Where the endpoints are the same, a new problem gets their version as a new object, and
+   * so does the first success after failures.
    */
   const after = (last: Resolution | undefined, { endpoints, problem }: Look): Resolution => {
     if (last?.version === undefined || !sameEndpoints(last.endpoints, endpoints)) {
       return resolution(endpoints, nextVersion(), problem)
     }
-    return failing || last.problem !== problem ? resolution(last.endpoints, again(last.version), problem) : last
+    return isFailing || last.problem !== problem ? resolution(last.endpoints, again(last.version), problem) : last
   }
 
-  const found = (look: Look) => {
-    const current = after(latest, look)
-    failing = false
-    latest = current
-    settle(({ seen }) => seen !== current.version, () => Effect.succeed(current))
+  const succeeded = (look: Look) => {
+    const current = after(latest.value, look)
+    isFailing = false
+    latest.set(current)
   }
 
-  const notFound = (error: ResolverError) => {
-    failing = true
-    const current = latest
-    settle(
-      () => true,
-      ({ seen }) => current !== undefined && seen === undefined ? Effect.succeed(current) : Effect.fail(error)
-    )
+  const failed = (error: ResolverError) => {
+    isFailing = true
+    latest.tell(Effect.fail(error))
   }
 
   const laterIn = (scope: Scope.Scope): Later => ({
@@ -145,82 +161,79 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       return fiber
     }),
     tell: (look) => {
-      found(look)
-      dueAt = Math.min(dueAt, nowMillis(clock) + look.goodForMillis)
-      // Maybe nobody waits any more.
+      succeeded(look)
+      dueAt = Math.min(dueAt, nowMillis(clock) + look.ttlMillis)
+      // Perhaps no one waits any more.
       wake()
     }
   })
 
   const look = Effect.fnUntraced(function*(later: Later) {
-    looking = true
-    givenUp = false
-    lookAgain = false
+    transition("looking")
     lookedAt = nowMillis(clock)
     const exit = yield* Effect.exit(isolated(Effect.suspend(() => source.look(later)), identity))
-    looking = false
-    stale = false
-    dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.goodForMillis : source.retryMillis)
-    if (lookAgain) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
-    if (Exit.isSuccess(exit)) return found(exit.value)
+    const isAskedForAgain = state === "lookingAgain"
+    transition("sleeping")
+    isOutdated = false
+    dueAt = nowMillis(clock) + (Exit.isSuccess(exit) ? exit.value.ttlMillis : source.retryMillis)
+    if (isAskedForAgain) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
+    if (Exit.isSuccess(exit)) return succeeded(exit.value)
     const failure = exit.cause.reasons.find(Cause.isFailReason)
-    if (failure !== undefined) return notFound(failure.error)
+    if (failure !== undefined) return failed(failure.error)
     const defect = Cause.squash(exit.cause)
-    notFound(new ResolverError({ message: `the resolver has a defect: ${textOf(defect)}`, cause: defect }))
+    failed(new ResolverError({ message: `the resolver has a defect: ${textOf(defect)}`, cause: defect }))
   })
 
   const woken = Effect.callback<void>((resume) => {
     wake = () => resume(Effect.void)
   })
 
-  /** What has not come by now is looked for again soon, where all is well but for that. */
-  const ending = () => {
-    isRunning = false
-    if (pending.size > 0 && !failing) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
-  }
-
   const run = Effect.fnUntraced(function*(before: Fiber.Fiber<void> | undefined) {
-    // What it has left to come later is under way until then.
+    // What the fiber before has left for later is under way until it has ended.
     if (before !== undefined) yield* Fiber.await(before)
     const later = laterIn(yield* Effect.scope)
-    const { beside } = source
-    // What it begins with may be of a user's: it is not to keep those who wait from being answered.
-    if (beside !== undefined) yield* Effect.forkChild(Effect.suspend(() => beside(lookSoon)))
-    while (waiters.size > 0) {
+    const { watch } = source
+    // In a fiber of its own: it can be the code of a user, and must not keep those who wait from their answer.
+    if (watch !== undefined) yield* Effect.forkChild(Effect.suspend(() => watch(lookSoon)))
+    while (latest.waiting > 0) {
       const wait = dueAt - nowMillis(clock)
       if (wait <= 0) yield* look(later)
       else yield* Effect.raceFirst(sleepMillis(clock, wait), woken)
     }
-    ending()
+    // It is idle already where those that it has just answered have interrupted the last one who waited.
+    if (state !== "idle") transition("idle")
   }, Effect.scoped)
 
   const start = () => {
-    if (isRunning) return
-    isRunning = true
-    stale = mayBeOld()
+    if (state !== "idle") return
+    transition("sleeping")
     running = Effect.runForkWith(context)(run(running))
   }
 
-  const leave = (waiter: Waiter): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      waiters.delete(waiter)
-      if (waiters.size > 0 || !isRunning || running === undefined) return Effect.void
-      ending()
-      // Here and not when the fiber has ended: another may have begun to look by then.
-      // Those who come and go while a look takes its time do not make it begin more often.
-      if (looking) dueAt = lookedAt + source.leastMillis
-      givenUp ||= looking
-      looking = false
-      return Fiber.interrupt(running)
-    })
+  /** Ends the fiber after the last waiter has left. It counts as idle at once: when it has ended, another may run. */
+  const stop = (): Effect.Effect<void> => {
+    if (latest.waiting > 0 || state === "idle" || running === undefined) return Effect.void
+    transition("idle")
+    return Fiber.interrupt(running)
+  }
 
+  /** Waits for what is not known to a holder of `seen`. */
   const wait = (seen: Version | undefined) =>
     Effect.callback<Resolution, ResolverError>((resume) => {
-      const waiter = { seen, resume }
-      waiters.add(waiter)
-      if (latest === undefined) lookAt(-Infinity)
+      const leave = latest.join({
+        isNews: ({ version }) => version !== seen,
+        resume: (answer) => {
+          // Without a version, what was found before the failure is an answer.
+          const known = seen === undefined ? latest.value : undefined
+          resume(known === undefined ? answer : Effect.succeed(known))
+        }
+      })
+      if (latest.value === undefined) lookAt(-Infinity)
       start()
-      return leave(waiter)
+      return Effect.suspend(() => {
+        leave()
+        return stop()
+      })
     })
 
   return {
@@ -229,12 +242,13 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
       isConstant: false,
       resolve: (seen) =>
         Effect.suspend(() => {
-          if (latest === undefined) return wait(seen)
-          // Where somebody has waited, nothing newer is known. Else it may be out of date.
+          const known = latest.value
+          if (known === undefined) return wait(seen)
+          // While the fiber runs it finds out what is newer.
           const isNews = seen === undefined
-            ? !(isRunning ? stale : mayBeOld())
-            : seen !== latest.version
-          return isNews ? Effect.succeed(latest) : wait(seen)
+            ? !(state === "idle" ? mayBeOutdated() : isOutdated)
+            : seen !== known.version
+          return isNews ? Effect.succeed(known) : wait(seen)
         }),
       refresh: Effect.sync(lookSoon)
     }

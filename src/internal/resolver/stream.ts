@@ -9,11 +9,12 @@ import { identity } from "effect/Function"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Endpoint } from "../../Endpoint.ts"
-import type { Resolution, Resolver } from "../../Resolver.ts"
 import { withoutCaller } from "../ambient/background.ts"
 import { isolated } from "../guard.ts"
+import { Latest } from "../latest.ts"
 import { textOf } from "../userError.ts"
-import { again, resolution, ResolverError, versions } from "./model.ts"
+import { type Resolution, resolution, type Resolver, ResolverError } from "./model.ts"
+import { again, versions } from "./version.ts"
 
 type Answer = Effect.Effect<Resolution, ResolverError>
 
@@ -29,52 +30,36 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
   stream: Stream.Stream<ReadonlyArray<Endpoint>, E, R>
 ): Effect.fn.Return<Resolver, never, R | Scope.Scope> {
   const scope = yield* Effect.scope
-  // The stream may want the Scope, which is the one that ends it.
+  // The stream may use the Scope. It is the one that ends the stream.
   const context = Context.add(withoutCaller(yield* Effect.context<R>()), Scope.Scope, scope)
   const nextVersion = versions("stream")
-  const waiters = new Set<(answer: Answer) => void>()
-  let latest: Resolution | undefined
-  /** What those hear who wait for something newer; undefined while there may be something. */
+  const latest = new Latest<Resolution, ResolverError, undefined>(undefined)
+  /** The answer to those who wait for something newer, once the stream is over. */
   let over: Answer | undefined
-
-  const answer = (result: Answer) => {
-    const resumes = [...waiters]
-    waiters.clear()
-    for (const resume of resumes) resume(result)
-  }
 
   const ended = (exit: Exit.Exit<void, E>): Answer => {
     if (Exit.isFailure(exit)) return Effect.fail(failed(exit.cause))
-    return latest === undefined
+    return latest.value === undefined
       ? Effect.fail(new ResolverError({ message: "the stream of endpoints has ended without an element" }))
       : Effect.never
   }
 
-  const emit = (next: Resolution) => {
-    latest = next
-    answer(Effect.succeed(next))
-  }
-
-  const wait: Answer = Effect.suspend(() =>
-    over ?? Effect.callback<Resolution, ResolverError>((resume) => {
-      waiters.add(resume)
-      return Effect.sync(() => waiters.delete(resume))
-    })
-  )
+  const wait: Answer = Effect.suspend(() => over ?? latest.next)
 
   const elements = Stream.runForEach(stream, (endpoints) =>
     Effect.sync(() => {
-      emit({ endpoints, version: nextVersion() })
+      latest.set({ endpoints, version: nextVersion() })
     }))
   const following = Effect.onExit(isolated(elements, identity), (exit) =>
     Effect.sync(() => {
       over = ended(exit)
-      if (Exit.isSuccess(exit) && latest?.version !== undefined && latest.endpoints.length === 0) {
-        emit(
-          resolution([], again(latest.version), "the stream of endpoints has ended, and its last element is empty")
+      const last = latest.value
+      if (Exit.isSuccess(exit) && last?.version !== undefined && last.endpoints.length === 0) {
+        latest.set(
+          resolution([], again(last.version), "the stream of endpoints has ended, and its last element is empty")
         )
       }
-      answer(over)
+      latest.tell(over)
     }))
   yield* Effect.forkIn(Effect.updateContext<void, E, R, never>(following, () => context), scope, {
     startImmediately: true
@@ -83,10 +68,9 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
   return {
     isConstant: false,
     resolve: (seen) =>
-      Effect.suspend(() =>
-        latest === undefined || seen === latest.version
-          ? wait
-          : Effect.succeed(latest)
-      )
+      Effect.suspend(() => {
+        const last = latest.value
+        return last === undefined || seen === last.version ? wait : Effect.succeed(last)
+      })
   }
 })

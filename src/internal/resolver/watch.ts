@@ -1,60 +1,98 @@
 /**
- * The resolver's watch: one fiber that asks a resolver for newer endpoints, for as long as its Connection lives.
+ * Asks a resolver for newer endpoints, for as long as a Connection lives. It does not know what its audience does with
+ * them.
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Random from "effect/Random"
-import type { Resolution, Resolver, ResolverError } from "../../Resolver.ts"
 import { logged } from "../log.ts"
-import { uniform } from "../random.ts"
+import { backoff } from "./backoff.ts"
 import { ask } from "./given.ts"
+import type { Resolution, Resolver, ResolverError } from "./model.ts"
 
-/** The waits after an error, no version or the same version: from 10 ms, times 1.3, up to 40 % off at random, at most 1 s. */
-const firstWait = 10
-const waitFactor = 1.3
-const longestWait = 1000
-const jitter = 0.4
+/** The waits after a failure, and after an answer with no version or with the same version. */
+const waits = backoff({ firstMillis: 10, factor: 1.3, longestMillis: 1000, jitter: 0.4 })
 
 /**
- * So many changes in a row may come without any waiting, where each came before the event loop could turn. A resolver that always has a
- * new version at once, or after nothing but microtasks, would else keep the loop from everything.
+ * So many changes in a row are taken without a wait where the event loop has not turned between them. A resolver that
+ * always has a new version at once would otherwise block the loop.
  */
 const freeChanges = 64
 
-/** Whether a resolver has failed last, or its answer could not be taken over, which has been logged then. */
-export interface Health {
-  failing: boolean
-  refused?: boolean
+/** What has been logged since the resolver last worked. It is not logged again. */
+export interface Logged {
+  /** The resolver has failed. */
+  failure: boolean
+  /** The audience could not take over an answer. */
+  refusal: boolean
 }
 
-/** Who hears of what a resolver answers. */
+/** What the answers of a resolver are for. */
 export interface Audience {
-  /** There are other endpoints, or nobody knows whether they are others. */
+  /** There are other endpoints, or the answer has no version that could tell. */
   readonly changed: (resolution: Resolution) => void
-  /** The endpoints are as before, whatever this says of them. Its problem may be another. */
+  /** The endpoints are as before, whatever this resolution lists. Its problem may have changed. */
   readonly unchanged: (resolution: Resolution) => void
   readonly failed: (cause: Cause.Cause<ResolverError>) => void
 }
 
 /**
- * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends; errors leave the
- * endpoints as they are and are logged once in a row, and changes at debug. What cannot be taken over is asked for
- * again. Who watches one resolver again and again gives the same `health` each time.
+ * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends.
+ *
+ * Failures leave the endpoints as they are. The first of several in a row is logged as a warning, and changes at debug.
+ * An answer that the audience cannot take over is asked for again. Those who watch one resolver several times give the
+ * same `logs` each time.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
   first: Resolution,
   { changed: apply, failed, unchanged }: Audience,
-  health: Health = { failing: false }
+  logs: Logged = { failure: false, refusal: false }
 ): Effect.fn.Return<never> {
-  const random = yield* Random.Random
   let version = first.version
-  let wait = firstWait
   let immediate = 0
-  while (true) {
+
+  const fail = Effect.fnUntraced(function*(cause: Cause.Cause<ResolverError>) {
+    if (!logs.failure) yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", cause))
+    logs.failure = true
+    // Last: the audience may have waited for it, and end this.
+    failed(cause)
+    return false
+  })
+
+  /** Gives an answer to the audience; true where it has new endpoints. */
+  const take = (resolution: Resolution): Effect.Effect<boolean> => {
+    // The version can be the object of a user.
+    const isNew = resolution.version !== undefined && !Equal.equals(resolution.version, version)
+    if (!isNew && resolution.version !== undefined) {
+      unchanged(resolution)
+      return Effect.succeed(false)
+    }
+    const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
+      endpoints: resolution.endpoints.map(({ address }) => address)
+    })
+    return Effect.andThen(
+      isNew ? logged(listed) : Effect.void,
+      Effect.sync(() => {
+        apply(resolution)
+        return isNew
+      })
+    )
+  }
+
+  const answered = Effect.fnUntraced(function*(resolution: Resolution) {
+    logs.failure = false
+    const taken = yield* Effect.exit(Effect.suspend(() => take(resolution)))
+    if (Exit.isSuccess(taken)) version = resolution.version
+    else if (!logs.refusal) yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
+    logs.refusal = Exit.isFailure(taken)
+    return Exit.isSuccess(taken) && taken.value
+  })
+
+  /** Asks once. It gives true where the next question needs no wait. */
+  const askOnce = Effect.gen(function*() {
     let atOnce = true
     const turned = setImmediate(() => {
       atOnce = false
@@ -62,50 +100,11 @@ export const watch = Effect.fnUntraced(function*(
     const asked = yield* Effect.forkChild(ask(resolver, version), { startImmediately: true })
     const exit = yield* Fiber.await(asked)
     clearImmediate(turned)
-    let changed = false
-    if (Exit.isFailure(exit)) {
-      if (!health.failing) {
-        yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", exit.cause))
-      }
-      health.failing = true
-      // Last: whoever hears of it may have waited for it, and ends this then.
-      failed(exit.cause)
-    } else {
-      health.failing = false
-      const resolution = exit.value
-      const taken = yield* Effect.exit(Effect.suspend(() => {
-        // Versions may be of a user's own.
-        const isNew = resolution.version !== undefined && !Equal.equals(resolution.version, version)
-        if (!isNew && resolution.version !== undefined) {
-          unchanged(resolution)
-          return Effect.succeed(false)
-        }
-        const listed = Effect.annotateLogs(Effect.logDebug("the resolver has changed the endpoints"), {
-          endpoints: resolution.endpoints.map(({ address }) => address)
-        })
-        return Effect.andThen(
-          isNew ? logged(listed) : Effect.void,
-          Effect.sync(() => {
-            apply(resolution)
-            return isNew
-          })
-        )
-      }))
-      if (Exit.isSuccess(taken)) {
-        changed = taken.value
-        version = resolution.version
-      } else if (health.refused !== true) {
-        yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
-      }
-      health.refused = Exit.isFailure(taken)
-    }
-    immediate = changed && atOnce ? immediate + 1 : 0
-    if (changed && immediate <= freeChanges) {
-      wait = firstWait
-      continue
-    }
-    const shortened = wait * (1 - jitter * uniform(random))
-    wait = Math.min(longestWait, wait * waitFactor)
-    yield* Effect.sleep(shortened)
-  }
+    const isNew = yield* Exit.isSuccess(exit) ? answered(exit.value) : fail(exit.cause)
+    immediate = isNew && atOnce ? immediate + 1 : 0
+    return isNew && immediate <= freeChanges
+  })
+
+  // Each change begins the waits anew.
+  while (true) yield* Effect.repeat(askOnce, { schedule: waits, until: (isFree) => isFree })
 })

@@ -13,10 +13,8 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import type * as Tracer from "effect/Tracer"
-import { Socket } from "node:net"
-import type { Duplex } from "node:stream"
 import type { MethodKey } from "../../MethodKey.ts"
-import { attempt, readableCause, typeOf } from "../userError.ts"
+import { readableCause, typeOf } from "../userError.ts"
 import { serverAddress } from "./address.ts"
 
 /** The attributes of a span. */
@@ -41,15 +39,11 @@ export const serverAttributes = (endpoint: string): Attributes => {
   return { "server.address": address, ...(port === undefined ? {} : { "server.port": port }) }
 }
 
-/** Who is at the other end of a connection, where the system knows it. */
-export const peerAttributes = (duplex: Duplex): Attributes =>
-  attempt(
-    () =>
-      duplex instanceof Socket && duplex.remoteAddress !== undefined
-        ? { "network.peer.address": duplex.remoteAddress, "network.peer.port": duplex.remotePort ?? 0 }
-        : {},
-    {}
-  )
+/** The other end of a connection, where the system knows it. */
+export const peerAttributes = (
+  remote: { readonly address: string; readonly port: number } | undefined
+): Attributes =>
+  remote === undefined ? {} : { "network.peer.address": remote.address, "network.peer.port": remote.port }
 
 /**
  * Sets an attribute of a span during a call. The span may be a user's own, and what it throws must not fail the call.

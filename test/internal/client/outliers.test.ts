@@ -194,11 +194,11 @@ describe("endpoints that are left alone", () => {
           const alone = [...known].filter(([, { until }]) => until > world.now).map(([pool]) => pool)
           assert.deepEqual(
             world.pools.filter((_, index) =>
-              index < world.listed && world.outliers.isLeftAlone(world.pool(index), world.now)
+              index < world.listed && world.outliers.isEjected(world.pool(index), world.now)
             ).length,
             alone.length
           )
-          for (const pool of alone) assert.ok(world.outliers.isLeftAlone(pool, world.now))
+          for (const pool of alone) assert.ok(world.outliers.isEjected(pool, world.now))
           for (const pool of known.keys()) assert.ok(world.outliers.has(pool))
           assert.deepEqual([...world.avoid].sort(), alone.map(({ address }) => address).sort())
         }

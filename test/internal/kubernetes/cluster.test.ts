@@ -221,7 +221,7 @@ users:
       const refused = "the context \"test\" of /config cannot be used: "
       assert.strictEqual(
         yield* problem({}, { exec: { apiVersion: "client.authentication.k8s.io/v1", command: "aws", args: ["eks"] } }),
-        `${refused}exec plugins (aws) are not supported; "kubectl proxy" and a kubeconfig with its address as server do instead`
+        `${refused}exec plugins (aws) are not supported; use "kubectl proxy" and a kubeconfig with its address as server`
       )
       assert.include(
         yield* problem({}, { "auth-provider": { name: "oidc" } }),
@@ -235,13 +235,13 @@ users:
       for (const user of [{ token: "secret" }, { tokenFile: "token" }]) {
         assert.strictEqual(
           yield* problem({ server: "http://a" }, user),
-          `${refused}its server is not https, and a token is sent to no one who does not prove who they are`
+          `${refused}its server is not https, but tokens are only sent to servers that prove who they are`
         )
       }
       assert.include(yield* problem({ "proxy-url": "http://proxy" }), `${refused}proxy-url is not supported`)
       assert.include(
         yield* problem({ "insecure-skip-tls-verify": true }),
-        `${refused}insecure-skip-tls-verify is set, and credentials are sent to no one who does not prove who they are`
+        `${refused}insecure-skip-tls-verify is set, but credentials are only sent to servers that prove who they are`
       )
     }))
 

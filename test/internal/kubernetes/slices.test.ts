@@ -192,11 +192,11 @@ describe("the port", () => {
     assert.deepStrictEqual(merge(one, undefined).endpoints.map(({ address }) => address), ["10.0.0.1:7000"])
     assert.match(
       problemsOf(slices(slice("cart", [ready("10.0.0.1")], { ports })), undefined),
-      /has several TCP ports, and no "port" was asked for: it has "calls" \(7000\), "metrics" \(9464\)/
+      /has several TCP ports, and the option "port" is not set: it has "calls" \(7000\), "metrics" \(9464\)/
     )
     assert.match(
       problemsOf(slices(slice("cart", [ready("10.0.0.1")], { ports: [{}] })), undefined),
-      /gives its TCP port no number/
+      /has a TCP port without a number/
     )
     assert.match(
       problemsOf(slices(slice("cart", [ready("10.0.0.1")], { ports: null })), undefined),

@@ -13,14 +13,14 @@ const make = Effect.fnUntraced(function*(options?: Partial<Source>) {
     looks: 0,
     answer: Effect.succeed([a]) as Effect.Effect<ReadonlyArray<Endpoint.Endpoint>, Resolver.ResolverError>,
     problem: undefined as string | undefined,
-    goodForMillis: 10_000
+    ttlMillis: 10_000
   }
   const { resolver } = yield* polled({
     kind: "test",
     look: () => {
       state.looks++
-      const { goodForMillis, problem } = state
-      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, goodForMillis, problem }))
+      const { ttlMillis, problem } = state
+      return Effect.map(state.answer, (endpoints): Look => ({ endpoints, ttlMillis, problem }))
     },
     leastMillis: 1000,
     retryMillis: 5000,
@@ -274,13 +274,13 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
     }))
 
-  it.effect("runs what is beside it while somebody waits, and ends it then", () =>
+  it.effect("runs its watch while someone waits, and ends it then", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       let lookSoon = () => {}
       const { resolver, state } = yield* make({
         leastMillis: 20,
-        beside: (soon) => {
+        watch: (soon) => {
           lookSoon = soon
           return Effect.acquireUseRelease(
             Effect.sync(() => log.push("begins")),
@@ -309,9 +309,9 @@ describe("polled", () => {
             looks++
             const more = yield* later.fork(Effect.sleep("2 seconds"))
             more.addObserver((exit) => {
-              if (Exit.isSuccess(exit)) later.tell({ endpoints: [a, b], goodForMillis: 3000 })
+              if (Exit.isSuccess(exit)) later.tell({ endpoints: [a, b], ttlMillis: 3000 })
             })
-            return { endpoints: [a], goodForMillis: 30_000 }
+            return { endpoints: [a], ttlMillis: 30_000 }
           })
       })
       const first = yield* resolver.resolve()
@@ -345,7 +345,7 @@ describe("polled", () => {
                 Deferred.await(gate),
                 Effect.sync(() => log.push("ended"))
               )))
-            return { endpoints: [a], goodForMillis: 10_000 }
+            return { endpoints: [a], ttlMillis: 10_000 }
           })
       })
       const first = yield* resolver.resolve()
@@ -355,5 +355,32 @@ describe("polled", () => {
       yield* Deferred.succeed(gate, undefined)
       yield* TestClock.adjust(0)
       assert.deepStrictEqual(log, ["looks", "ended", "looks"])
+    }))
+
+  it.effect("goes on where those that it answers interrupt the last one who waits, and wait again", () =>
+    Effect.gen(function*() {
+      const { resolver, state } = yield* make()
+      const first = yield* resolver.resolve()
+      const again = yield* Deferred.make<Resolver.Resolution, Resolver.ResolverError>()
+      const answered = yield* Effect.forkScoped(
+        Effect.gen(function*() {
+          const second = yield* resolver.resolve(first.version)
+          yield* Fiber.interrupt(last)
+          yield* Deferred.completeWith(again, resolver.resolve(second.version))
+          yield* Deferred.await(again)
+        }),
+        { startImmediately: true }
+      )
+      const last: Fiber.Fiber<unknown, unknown> = yield* next(resolver, first)
+      state.answer = Effect.succeed([a, b])
+      yield* TestClock.adjust("10 seconds")
+      assert.isFalse(waits(last))
+      assert.isTrue(waits(answered))
+      const looks = state.looks
+      state.answer = Effect.succeed([b])
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(answered)
+      assert.deepStrictEqual(addresses(yield* Deferred.await(again)), [b.address])
+      assert.strictEqual(state.looks, looks + 1)
     }))
 })

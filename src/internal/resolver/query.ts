@@ -1,11 +1,5 @@
 /**
- * What a look asks DNS for, and need not wait for.
- *
- *     settled ── begin ──▶ under way ── answer or failure ──▶ settled
- *                              │
- *                              └── nobody waits for endpoints any more ──▶ settled, as it was
- *
- * Of each there is one attempt under way at most, which may go on when the look that began it has ended.
+ * A query of DNS that a look does not have to wait for. It does not know what is asked.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -16,12 +10,20 @@ import type { DnsError } from "effect/net/Dns"
 import { nowMillis, sleepMillis } from "../time/clock.ts"
 import type { Later } from "./polled.ts"
 
-export class Sought<A> {
-  /** What was answered last. */
+/**
+ * A query that is made again and again, with its last answer. One attempt at most is under way at a time. It can go on
+ * after the end of the look that has begun it.
+ *
+ *     settled ── begin ──▶ under way ── answer, failure or defect ──▶ settled
+ *                              │
+ *                              └── no one waits for endpoints any more ──▶ settled, as it was
+ */
+export class Query<A> {
+  /** The last answer. */
   last: A | undefined = undefined
-  /** Why there has been no answer since. It stays while it is tried again. */
+  /** Why there has been no answer since then. It stays during the next attempt. */
   failure: DnsError | undefined = undefined
-  /** What the last attempt has ended with in place of an answer or a failure. */
+  /** The defect of the last attempt. */
   defect: Cause.Cause<DnsError> | undefined = undefined
   private attempt: Fiber.Fiber<A, DnsError> | undefined = undefined
 
@@ -29,12 +31,12 @@ export class Sought<A> {
     return this.attempt !== undefined
   }
 
-  /** Waits until it is settled. */
+  /** Waits until no attempt is under way. */
   get settled(): Effect.Effect<void> {
     return this.attempt === undefined ? Effect.void : Effect.asVoid(Fiber.await(this.attempt))
   }
 
-  /** Begins an attempt; `told` is called when it has an answer, a failure or a defect. */
+  /** Begins an attempt. `told` is called when it ends with an answer, a failure or a defect. */
   begin(later: Later, effect: Effect.Effect<A, DnsError>, told: () => void): Effect.Effect<void> {
     return Effect.map(later.fork(effect), (attempt) => {
       this.attempt = attempt
@@ -57,19 +59,21 @@ export class Sought<A> {
   }
 }
 
-/**
- * How long those that are under way are waited for once one is settled: where there is something to use, and where
- * there is nothing.
- */
+/** How long queries that are under way are waited for once one is settled. */
 export interface Waits {
+  /** Where there is something to use. */
   readonly graceMillis: number
+  /** Where there is nothing to use. */
   readonly patienceMillis: number
 }
 
-/** Waits for `all` of them. Those that are `old`, of an earlier look, are not waited for longer than the others. */
+/**
+ * Waits for `all` queries, within the limits of `waits`. Those in `old`, which an earlier look has begun, are not
+ * waited for after the others.
+ */
 export const waitFor = Effect.fnUntraced(function*(
-  all: ReadonlyArray<Sought<unknown>>,
-  old: ReadonlySet<Sought<unknown>>,
+  all: ReadonlyArray<Query<unknown>>,
+  old: ReadonlySet<Query<unknown>>,
   isUsable: () => boolean,
   { graceMillis, patienceMillis }: Waits
 ) {
@@ -83,7 +87,7 @@ export const waitFor = Effect.fnUntraced(function*(
       yield* one
       continue
     }
-    if (left.every((sought) => old.has(sought))) return
+    if (left.every((query) => old.has(query))) return
     const now = nowMillis(clock)
     since ??= now
     const millis = since + (isUsable() ? graceMillis : patienceMillis) - now

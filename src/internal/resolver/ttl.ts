@@ -1,0 +1,39 @@
+/**
+ * How long answers of DNS are valid. Effect's `Dns` does not say.
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { effectOf } from "../guard.ts"
+
+/** The types of records that are asked for. */
+export type RecordType = "A" | "AAAA" | "SRV"
+
+/** The time to live of the last answer to a question; none where it is not known. */
+export type TimeToLive = (name: string, type: RecordType) => Effect.Effect<Option.Option<Duration.Duration>>
+
+/**
+ * The time to live of the last answer to a question, for `Resolver.dns` and `Resolver.dnsSrv`.
+ *
+ * **Details**
+ *
+ * Effect's `Dns` does not tell it. The resolvers ask this right after they have asked `Dns`. `Resolver.layerDns`
+ * provides it for A and AAAA records. Default: it is not known, and an answer is valid for 5 seconds.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const DnsTimeToLive: Context.Reference<TimeToLive> = Context.Reference<TimeToLive>(
+  "effect-call/Resolver/DnsTimeToLive",
+  { defaultValue: () => () => Effect.succeed(Option.none()) }
+)
+
+/** The default TTL: how long an answer is valid where its records do not say. */
+export const defaultTtlMillis = 5000
+
+export const ttlOf = (timeToLive: TimeToLive, name: string, type: RecordType): Effect.Effect<number> =>
+  Effect.map(
+    effectOf("the time to live of DNS", () => timeToLive(name, type)),
+    (found) => Option.isSome(found) ? Duration.toMillis(found.value) : defaultTtlMillis
+  )
