@@ -1,7 +1,7 @@
 /**
- * Balancers of a user's own, checked where they enter: they may throw, or give something else than their type says.
+ * Checks of a user's own balancers where they enter: they may throw, or give another value than their type says.
  *
- * It knows no Connection; what comes of a defect is decided where these are called.
+ * It knows no Connection: the callers decide what a defect ends.
  */
 import * as Effect from "effect/Effect"
 import type { Unreachable } from "../../CallError.ts"

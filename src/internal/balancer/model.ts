@@ -1,5 +1,5 @@
 /**
- * What a balancer is: the contract between a Connection and whatever picks its endpoints. `Balancer.ts` exports it.
+ * What a balancer is: the contract between a Connection and its balancer. `Balancer.ts` exports it.
  *
  * It knows no balancer in particular, and not how a Connection finds out which endpoints to exclude.
  */
