@@ -2,17 +2,16 @@
  * Round robin: each endpoint in turn.
  */
 import type { Endpoint } from "../../Endpoint.ts"
-import { freeOf, isAvoiding, nothing } from "./free.ts"
+import { eligibleOf, listsEligible, nothing } from "./excluded.ts"
 import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 
 /**
- * A pick looks at this many endpoints before it asks the set of excluded ones for the others, where the set can list
- * them.
+ * A pick looks at this many endpoints before it asks the excluded set, where that can list them, for the eligible ones.
  */
 const longestSearch = 16
 
 /**
- * This many addresses are remembered, also of endpoints that have left the list: the rotation survives lists that
+ * This many addresses are remembered, also of endpoints that have eligible the list: the rotation survives lists that
  * change often.
  */
 const rememberedAddresses = 1024
@@ -40,15 +39,15 @@ export const roundRobin = (): ImmediateBalancer => {
   }
 
   /**
-   * The next endpoint in turn among `left`. It is for sets that exclude most endpoints: to look at each would take
+   * The next endpoint in turn among `eligible`. It is for sets that exclude most endpoints: to look at each would take
    * long.
    */
-  const takeLeft = (left: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
+  const takeEligible = (eligible: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
     const count = endpoints.length
     indices ??= new Map(endpoints.map(({ address }, index) => [address, index]))
     let best = -1
     let fewest = count
-    for (const address of left) {
+    for (const address of eligible) {
       const index = indices.get(address)
       if (index === undefined) continue
       const steps = index < next ? index + count - next : index - next
@@ -82,14 +81,14 @@ export const roundRobin = (): ImmediateBalancer => {
       const count = endpoints.length
       if (count === 0) return undefined
       if (avoid === nothing) return take(next)
-      const left = isAvoiding(avoid) ? avoid : undefined
-      if (left === undefined && avoid.size === 0) return take(next)
-      const search = left === undefined ? count : Math.min(count, longestSearch)
+      const eligible = listsEligible(avoid) ? avoid : undefined
+      if (eligible === undefined && avoid.size === 0) return take(next)
+      const search = eligible === undefined ? count : Math.min(count, longestSearch)
       for (let step = 0, index = next; step < search; step++, index = index + 1 === count ? 0 : index + 1) {
         const endpoint = endpoints[index]
         if (endpoint !== undefined && !avoid.has(endpoint.address)) return take(index)
       }
-      return left === undefined || search === count ? undefined : takeLeft(left[freeOf](), left)
+      return eligible === undefined || search === count ? undefined : takeEligible(eligible[eligibleOf](), eligible)
     },
     () => endpoints.length === 0 ? noEndpoints : allExcluded
   )

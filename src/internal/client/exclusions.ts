@@ -15,7 +15,7 @@
  */
 import type * as Clock from "effect/Clock"
 import type { Balancer } from "../../Balancer.ts"
-import { nothing } from "../balancer/free.ts"
+import { nothing } from "../balancer/excluded.ts"
 import { isImmediate } from "../balancer/immediate.ts"
 import { isSticky } from "../balancer/model.ts"
 import { nowMillis } from "../time/clock.ts"

@@ -6,11 +6,11 @@
  * keeps. The list is made where a balancer reads it, and does not change from then on. It must not know why endpoints
  * fail.
  */
-import { type Avoiding, freeOf } from "../balancer/free.ts"
+import { eligibleOf, type ExcludedSet } from "../balancer/excluded.ts"
 import type { Roster } from "./roster.ts"
 
 /** The set of unavailable endpoints, for calls that began after the same failure and have tried the same. */
-export class Unavailable implements Avoiding {
+export class Unavailable implements ExcludedSet {
   private readonly roster: Roster
   private readonly since: number
   private readonly tried: ReadonlySet<string>
@@ -33,7 +33,7 @@ export class Unavailable implements Avoiding {
     return this.all.size
   }
 
-  [freeOf](): Iterable<string> {
+  [eligibleOf](): Iterable<string> {
     return this.roster.available(this.since)
   }
 

@@ -12,10 +12,10 @@ export const nothing: ReadonlySet<string> = new Set()
  * The key of a method that lists all addresses outside the set, in any order. The list may contain some of the set,
  * too.
  */
-export const freeOf: unique symbol = Symbol("effect-call/Balancer/freeOf")
+export const eligibleOf: unique symbol = Symbol("effect-call/Balancer/eligibleOf")
 
-export interface Avoiding extends ReadonlySet<string> {
-  [freeOf](): Iterable<string>
+export interface ExcludedSet extends ReadonlySet<string> {
+  [eligibleOf](): Iterable<string>
 }
 
-export const isAvoiding = (avoid: ReadonlySet<string>): avoid is Avoiding => freeOf in avoid
+export const listsEligible = (avoid: ReadonlySet<string>): avoid is ExcludedSet => eligibleOf in avoid
