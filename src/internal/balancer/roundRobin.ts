@@ -81,14 +81,14 @@ export const roundRobin = (): ImmediateBalancer => {
       const count = endpoints.length
       if (count === 0) return undefined
       if (avoid === nothing) return take(next)
-      const eligible = listsEligible(avoid) ? avoid : undefined
-      if (eligible === undefined && avoid.size === 0) return take(next)
-      const search = eligible === undefined ? count : Math.min(count, longestSearch)
+      const listing = listsEligible(avoid) ? avoid : undefined
+      if (listing === undefined && avoid.size === 0) return take(next)
+      const search = listing === undefined ? count : Math.min(count, longestSearch)
       for (let step = 0, index = next; step < search; step++, index = index + 1 === count ? 0 : index + 1) {
         const endpoint = endpoints[index]
         if (endpoint !== undefined && !avoid.has(endpoint.address)) return take(index)
       }
-      return eligible === undefined || search === count ? undefined : takeEligible(eligible[eligibleOf](), eligible)
+      return listing === undefined || search === count ? undefined : takeEligible(listing[eligibleOf](), listing)
     },
     () => endpoints.length === 0 ? noEndpoints : allExcluded
   )
