@@ -39,6 +39,21 @@ describe("a queue of lines of the log", () => {
       assert.deepEqual(lines, ["one", "two"])
     }))
 
+  it.effect("writes its lines in their order also where a logger flushes it", () =>
+    Effect.gen(function*() {
+      const { lines, queue } = makeQueue((line) => {
+        if (line !== "one") return
+        queue.add(Effect.logInfo("three"))
+        queue.flush()
+      })
+      queue.add(Effect.logInfo("one"))
+      queue.add(Effect.logInfo("two"))
+      queue.flush()
+      assert.deepEqual(lines, ["one", "two"])
+      yield* microtask
+      assert.deepEqual(lines, ["one", "two", "three"])
+    }))
+
   it.effect("writes a line that a logger adds after the others", () =>
     Effect.gen(function*() {
       const { lines, queue } = makeQueue((line) => {

@@ -59,9 +59,7 @@ export class TypedMethod {
 /** What a typed call asks for. */
 export interface TypedRequest<A, E> {
   readonly method: TypedMethod
-  /** The byte of its format. */
-  readonly format: number
-  /** What goes before the arguments. */
+  /** What goes before the arguments: its first byte is the format. */
   readonly lead: Uint8Array
   readonly args: Uint8Array
   readonly options: CallOptions | undefined

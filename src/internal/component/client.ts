@@ -218,7 +218,6 @@ export class ClientMethod {
     }
     const request: TypedRequest<unknown, unknown> = {
       method: this.method,
-      format: code,
       lead: this.method.lead(code),
       args: body,
       options,
@@ -278,14 +277,14 @@ export class ClientMethod {
     return Effect.suspend(() => {
       const unsendable = this.codecs.problemIn("json")
       if (unsendable !== undefined) return Effect.fail(this.notInJson(`its ${unsendable.part} ${unsendable.problem}`))
-      const { args, format } = request
+      const { args, lead } = request
+      const format = lead[0] ?? 0
       const jsonFormat = (format & ~Payload.formatCode.binary) | Payload.formatCode.json
       const payloadAt = (format & Payload.hasHeaders) === 0 ? 0 : Payload.endOfHeaders(args, 0)
       return this.codecs.payloadInJson(Payload.view(args, payloadAt, args.length)).pipe(
         Effect.map((json): TypedRequest<unknown, unknown> => ({
           ...request,
           method: this.methodInJson,
-          format: jsonFormat,
           lead: this.methodInJson.lead(jsonFormat),
           args: payloadAt === 0 ? json : Payload.joined(args.subarray(0, payloadAt), json),
           decode: (format & Payload.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
