@@ -1,10 +1,9 @@
 /**
  * Which endpoint a call goes to.
  *
- * A `Balancer` is given the current endpoints whenever they change and is asked to pick one for each call. It has state
- * of its own (whose turn it is, say), and that state belongs to one `Connection`. What programs pass around is
- * therefore an effect that makes a balancer, {@link roundRobin} or another one of this module or one from {@link make}: every
- * connection runs it for itself.
+ * A `Balancer` is given the current endpoints whenever they change, and picks one of them for each call. Its state,
+ * such as whose turn is next, belongs to one `Connection`. So a program passes around an effect that makes a balancer:
+ * {@link roundRobin}, another one of this module, or one from {@link make}. Each Connection runs the effect for itself.
  *
  * | Balancer                 | A call goes to                                                            | Use it where                                        |
  * | ------------------------ | ------------------------------------------------------------------------- | --------------------------------------------------- |
@@ -14,8 +13,11 @@
  * | {@link peakEwma}         | the one of two that is expected to answer sooner                          | endpoints are, or get, of different speed           |
  * | {@link consistentHash}   | the one that the shard key belongs to, or the next                        | they hold caches                                    |
  * | {@link sharded}          | the one that the shard key belongs to, and no other                       | they hold shards                                    |
- * | {@link zoneAware}        | those of the own zone, as long as they are well                           | traffic between zones is slow or has a price        |
+ * | {@link zoneAware}        | the client's own zone, while its endpoints can take the calls             | traffic between zones is slow or has a price        |
  * | {@link subset}           | a few of many                                                             | there are many clients and many endpoints           |
+ *
+ * A Connection excludes an endpoint from a pick by its address in `PickOptions.avoid`. This module does not know how the
+ * Connection finds out which ones to exclude, nor how it sends a call.
  *
  * @since 0.1.0
  */
@@ -24,93 +26,30 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Unreachable } from "./CallError.ts"
 import type { Endpoint } from "./Endpoint.ts"
+import { balancerOf } from "./internal/balancer/checks.ts"
 import * as consistent from "./internal/balancer/consistentHash.ts"
+import { noEndpoints } from "./internal/balancer/immediate.ts"
 import * as least from "./internal/balancer/leastPending.ts"
-import * as internal from "./internal/balancer/model.ts"
+import type { Balancer, PickOptions } from "./internal/balancer/model.ts"
 import * as peak from "./internal/balancer/peakEwma.ts"
+import * as turns from "./internal/balancer/roundRobin.ts"
+import * as shards from "./internal/balancer/sharded.ts"
 import * as subsets from "./internal/balancer/subset.ts"
 import * as weights from "./internal/balancer/weighted.ts"
 import * as zones from "./internal/balancer/zoneAware.ts"
 import { effectOf } from "./internal/guard.ts"
 import { invalid, wholeNumber } from "./internal/options.ts"
 
-/**
- * What a balancer may go by when it picks an endpoint for a call.
- *
- * Source: `type CallOptions` of the Go package, where a shard key of 0 means none; here 0n is a key like any other.
- *
- * @category models
- * @since 0.1.0
- */
-export interface PickOptions {
-  /** The call's shard key, a u64 (0 to 2^64 − 1). A balancer may ignore it. Default: none. */
-  readonly shardKey?: bigint | undefined
-  /**
-   * The addresses of the endpoints that this call has tried already or that are in backoff after a failed dial; and, as long as there are better ones, of
-   * those that are left alone because their calls kept failing, say that they do not serve, have a higher `priority` number, or are not connected yet where
-   * the Connection is `eager`.
-   */
-  readonly avoid: ReadonlySet<string>
-}
+export type { Balancer, EndpointView, PickOptions } from "./internal/balancer/model.ts"
 
 /**
- * What a Connection knows of one of its endpoints: not a copy, but what it is whenever it is read.
+ * Round robin: the endpoints in turn, e1, e2, … en, e1, and so on, without those that are excluded.
  *
- * @category models
- * @since 0.1.0
- */
-export interface EndpointView {
-  readonly endpoint: Endpoint
-  /** As in `Connection.EndpointState`. */
-  readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
-  /** The calls that were sent to it and have not ended, but for those on connections that drain, and those that wait to be sent to it. */
-  readonly callsPending: number
-  /**
-   * How long its answers have taken, in milliseconds; undefined before there was one. A slow answer counts in full at once, and later ones
-   * bring the average down again within some 10 seconds, and so does it to hear nothing. While calls wait there it is no less than the time since the
-   * last answer.
-   */
-  readonly latency: number | undefined
-  /** How many of its calls have failed since one was answered; those that were lost together count as one. */
-  readonly failuresInARow: number
-  /** Its share of the calls: the weight of the endpoint, or less of it while it starts slowly (`ClientOptions.slowStart`). Above 0. */
-  readonly weight: number
-}
-
-/**
- * Picks the endpoint of each call.
+ * **Details**
  *
- * A balancer belongs to one `Connection`, which calls its methods one at a time; two connections must not share one.
- *
- * Source: `type Balancer` of the Go package.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Balancer {
-  /**
-   * Replaces the endpoints to pick from, which may leave none. Before the first update there are none. An endpoint is
-   * known by its address, and each address is listed once.
-   *
-   * `views` are what is known of each, in the same order. The view of an endpoint stays the same for as long as it is listed. Without them
-   * nothing is known.
-   */
-  update(endpoints: ReadonlyArray<Endpoint>, views?: ReadonlyArray<EndpointView>): void
-  /**
-   * Picks one of the endpoints of the last update, or fails with `Unreachable` where there is none to pick: there are
-   * no endpoints, or none outside `avoid` will do. Its state changes when the effect runs, not when it is made.
-   *
-   * To return anything but one of those endpoints is a defect.
-   */
-  pick(options: PickOptions): Effect.Effect<Endpoint, Unreachable>
-}
-
-/**
- * Round robin: the endpoints in turn, e1, e2, … en, e1, and so on, without those to be avoided.
- *
- * An update does not start over: the rotation goes on with the endpoint that has waited longest, new ones first, so
- * that no endpoint is left out however often the list changes. Each run makes a fresh balancer, which begins with the
- * first endpoint.
+ * Each run makes a new balancer, which begins with the first endpoint. An update does not start over: the rotation goes
+ * on with the endpoint that has waited longest, new ones first. So every endpoint gets its turn, however often the list
+ * changes.
  *
  * **Example** (A connection that takes its endpoints in turn)
  *
@@ -128,15 +67,27 @@ export interface Balancer {
  * @category constructors
  * @since 0.1.0
  */
-export const roundRobin: Effect.Effect<Balancer> = Effect.sync(internal.roundRobin)
+export const roundRobin: Effect.Effect<Balancer> = Effect.sync(turns.roundRobin)
 
 /**
- * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all
- * of u64.
+ * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all of
+ * u64.
  *
- * A call with a key never goes to another endpoint: where its own is to be avoided, it fails with `Unreachable`, and so
- * does a key outside u64, which is named. A call without a key goes to an endpoint picked at random (with Effect's
- * `Random`) among those not to be avoided. Each run makes a fresh balancer.
+ * **When to use**
+ *
+ * Use it where each endpoint holds a part of the data, and no other endpoint can answer for it. Where endpoints only
+ * hold caches, {@link consistentHash} lets another one answer.
+ *
+ * **Details**
+ *
+ * A call with a key never goes to another endpoint: the balancer has the {@link Balancer.stickiness} `"key"`. Where the
+ * endpoint of the key is excluded, the call fails with `Unreachable`. So does a call with a key outside u64, and the
+ * message names the key. A call without a key goes to an endpoint drawn at random (with Effect's `Random`) from those
+ * that are not excluded. Each run makes a new balancer.
+ *
+ * **Gotchas**
+ *
+ * Nearly all keys move when the number of endpoints changes.
  *
  * **Example** (A balancer for one call)
  *
@@ -155,14 +106,17 @@ export const roundRobin: Effect.Effect<Balancer> = Effect.sync(internal.roundRob
  * @category constructors
  * @since 0.1.0
  */
-export const sharded: Effect.Effect<Balancer> = Effect.sync(internal.sharded)
+export const sharded: Effect.Effect<Balancer> = Effect.sync(shards.sharded)
 
 /**
- * Round robin by weight: of endpoints with the weights 3, 1 and 1 the first one gets three calls of five, and not in a row.
+ * Round robin by weight: of endpoints with the weights 3, 1 and 1, the first one gets three calls of five, and not in a
+ * row.
  *
- * The weights are those of the endpoints (`Endpoint.withAttributes`; those that a resolver takes from SRV records), or less while an endpoint
- * starts slowly. An endpoint that is to be avoided loses its turn. An update does not start over; those that are new come next, each within half of the
- * calls in which it has one turn.
+ * **Details**
+ *
+ * The weights are those of the endpoints (`Endpoint.withAttributes`; a resolver takes them from SRV records, for
+ * example), or less while an endpoint starts slowly. An excluded endpoint loses its turn. An update does not start
+ * over. New endpoints come next, each within half of the calls in which it has one turn.
  *
  * **Example** (A server that can take three times as much as the other)
  *
@@ -184,14 +138,20 @@ export const sharded: Effect.Effect<Balancer> = Effect.sync(internal.sharded)
 export const weighted: Effect.Effect<Balancer> = Effect.sync(weights.weighted)
 
 /**
- * Least pending calls, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the one with fewer calls pending for its
- * weight gets the call.
+ * Least pending calls, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call goes
+ * to the one with fewer calls pending for its weight.
  *
- * To take the best of all instead of the better of two would have many clients run after the same endpoint. The first one is drawn by weight
- * and gets the call where both have as much to do, so that idle endpoints have their shares, too. Without views, calls are spread at random, by weight.
+ * **When to use**
  *
- * What counts are the calls of this connection: it notices that an endpoint is slow by its own calls that pile up there. With few calls at once, as
- * each of many clients may have, {@link peakEwma} notices more.
+ * Use it where a client has many calls at once. With few calls at once, as each of many clients may have,
+ * {@link peakEwma} notices more.
+ *
+ * **Details**
+ *
+ * Only the calls of this Connection count: it notices that an endpoint is slow when its own calls pile up there. To
+ * take the better of two, and not the best of all, keeps many clients from choosing the same endpoint at a time. The
+ * first endpoint is drawn by weight, and gets the call where both have as much to do. So idle endpoints get their
+ * shares, too. Without views, calls are spread at random, by weight.
  *
  * @category constructors
  * @since 0.1.0
@@ -199,19 +159,24 @@ export const weighted: Effect.Effect<Balancer> = Effect.sync(weights.weighted)
 export const leastPending: Effect.Effect<Balancer> = Effect.sync(least.leastPending)
 
 /**
- * Lowest expected latency, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call goes to the one with the lower
- * cost.
+ * Lowest expected latency, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call
+ * goes to the one with the lower cost.
  *
  * ```
  * cost = latency × (calls pending + 1) ÷ weight
  * ```
  *
- * One slow answer makes an endpoint as costly as that answer was slow, at once; within some 10 seconds it is forgotten (`EndpointView.latency`). An
- * endpoint that has not answered yet gets its share of calls while none is pending there, and is taken for slower with each that is: it is tried
- * with a few calls and not flooded. Without views, calls are spread at random, by weight.
+ * **Details**
  *
- * An endpoint that answers with errors at once looks fast, and has nothing pending. It gets up to 2/n of the calls of n endpoints for that: of ten twice its
- * share, and of two nearly all. {@link roundRobin} gives it no more than its share.
+ * A slow answer raises the cost of its endpoint at once, by as much as it was slow. Within some 10 seconds it is
+ * forgotten (`EndpointView.latency`). An endpoint without an answer so far gets its share of the calls while none is
+ * pending there, and counts as slower with each call that is. So it is tried with a few calls, and not flooded. Without
+ * views, calls are spread at random, by weight.
+ *
+ * **Gotchas**
+ *
+ * An endpoint that answers with errors at once looks fast, and has nothing pending. Of n endpoints it gets up to 2/n of
+ * the calls: of ten twice its share, of two nearly all. {@link roundRobin} gives it no more than its share.
  *
  * **Example** (Replicas of different speed)
  *
@@ -230,16 +195,24 @@ export const leastPending: Effect.Effect<Balancer> = Effect.sync(least.leastPend
 export const peakEwma: Effect.Effect<Balancer> = Effect.sync(peak.peakEwma)
 
 /**
- * Consistent hashing: a call goes to the endpoint that its shard key belongs to, and keys stay where they are when others join or leave.
+ * Consistent hashing: a call goes to the endpoint that its shard key belongs to, and keys stay where they are when
+ * other endpoints join or leave.
  *
- * - An endpoint that joins n − 1 others takes over 1/n of the keys, and one that leaves hands its own to all others; no other key moves. The shares are as
- *   the weights of the endpoints, give or take 9 %.
- * - Every client with the same endpoints finds the same one for a key, in whatever order they are listed.
- * - An endpoint that is to be avoided is passed over for the next on the ring, unlike with {@link sharded}; its keys go to all others, each to
- *   the same one every time.
- * - So is one that has too much to do: more than 1.25 times the mean of the calls pending for its weight, and no less than 4. This is about the
- *   calls of this connection, and needs views.
- * - A call without a key goes where {@link leastPending} would send it. A key outside u64 is `Unreachable`, and named.
+ * **When to use**
+ *
+ * Use it where endpoints hold caches. Where no other endpoint can answer for a key, use {@link sharded}.
+ *
+ * **Details**
+ *
+ * - An endpoint that joins n − 1 others takes over 1/n of the keys. One that leaves hands its keys to all others. No
+ *   other key moves. The shares follow the weights of the endpoints, give or take 9 %.
+ * - All clients with the same endpoints find the same one for a key, in whatever order the endpoints are listed.
+ * - An excluded endpoint is passed over for the next on the ring, unlike with {@link sharded}. Its keys go to all
+ *   others, each key to the same one every time.
+ * - So is an endpoint that has too much to do: more than 1.25 times the mean of the calls pending for its weight, and
+ *   at least 4. Only the calls of this Connection count, and only with views.
+ * - A call without a key goes where {@link leastPending} would send it. A key outside u64 fails with `Unreachable`, and
+ *   the message names the key.
  *
  * **Example** (Replicas with caches: a user's calls go to the one that knows the user)
  *
@@ -264,21 +237,29 @@ export const peakEwma: Effect.Effect<Balancer> = Effect.sync(peak.peakEwma)
 export const consistentHash: Effect.Effect<Balancer> = Effect.sync(consistent.consistentHash)
 
 /**
- * Prefers the endpoints of one's own zone (`Endpoint.zone`) while they can take the calls.
+ * Prefers the endpoints of the client's own zone (`Endpoint.zone`) while they can take the calls.
  *
- * `balancer` balances over those of the zone, and another one over all others; by default {@link roundRobin}.
+ * `balancer` balances over the endpoints of the zone, and a second one of its kind over all others. Default:
+ * {@link roundRobin}.
  *
- * An endpoint is well unless it is to be avoided or has too much to do: more than 8 calls pending for its weight, and a latency of more than twice the
- * mean of the other side. All calls stay in the zone
+ * **Details**
  *
- * - as long as 1/1.4 of its weight is well, that is, some 71 %: below that 1.4 times the share that is well stays, and the rest goes to the others,
- * - or where of the others no larger share is well.
+ * An endpoint counts as well unless it is excluded or has too much to do: more than 8 calls pending for its weight, and
+ * a latency of more than twice the mean of the other side. All calls stay in the zone
  *
- * So a zone that breaks down sends its calls away bit by bit, and gets them back so; and one that is too small for its clients keeps as many as it can
- * answer without getting slow. Where one side has nothing to pick the other is asked. Which endpoints have too much to do is found out anew after as many
- * calls as there are endpoints, and needs views.
+ * - while at least 1/1.4 of its weight is well, some 71 %. Below that, 1.4 times the share that is well stays, and the
+ *   rest goes to the others;
+ * - or where no larger share of the others is well.
  *
- * An endpoint behind others (`Endpoint.priority`) counts once those are not enough. A zone that is not a string is a defect.
+ * So a zone that breaks down loses its calls step by step, and gets them back in the same way. A zone that is too small
+ * for its clients keeps as many calls as it can answer without getting slow. Where one side has nothing to pick, the
+ * other side is asked. After as many calls as there are endpoints it is checked again which ones have too much to do;
+ * that needs views. An endpoint of a higher priority number (`Endpoint.priority`) counts once those of a lower one are
+ * not enough.
+ *
+ * **Gotchas**
+ *
+ * A zone that is not a string is a defect.
  *
  * **Example**
  *
@@ -300,35 +281,47 @@ export const consistentHash: Effect.Effect<Balancer> = Effect.sync(consistent.co
 export const zoneAware = (zone: string, balancer: Effect.Effect<Balancer> = roundRobin): Effect.Effect<Balancer> =>
   Effect.gen(function*() {
     if (typeof zone !== "string") return invalid("zone", zone, "the name of a zone")
-    const make = internal.balancerOf(() => balancer)
+    const make = balancerOf(() => balancer)
     return zones.zoneAware(zone, yield* make, yield* make)
   })
 
 /**
- * Who picks a {@link subset}.
+ * Which client a {@link subset} is for.
  *
  * @category models
  * @since 0.1.0
  */
 export interface SubsetOptions {
-  /** The name of the client, which no other client has and which stays the same when it restarts: of a pod or a host, say. */
+  /**
+   * The name of the client, for example of its pod or host. No other client may have it, and it must stay the same when
+   * the client restarts.
+   */
   readonly client: string
 }
 
 /**
- * Uses `size` of the endpoints, and leaves the connections to the others unmade, unless the Connection is `eager`: with many clients and many servers each server would have a connection of
- * every client. Another balancer, by default {@link roundRobin}, balances over those.
+ * Uses `size` of the endpoints, and makes no connections to the others, unless the Connection is `eager`. `balancer`
+ * balances over the endpoints in use. Default: {@link roundRobin}.
  *
- * - Which they are depends on the name of the client and on the addresses (rendezvous hashing): the same ones again after a restart, in whatever order they
- *   are listed.
- * - An endpoint that joins or leaves changes the subsets it belongs to, by one endpoint each, and no others.
- * - Of c clients, c × size ÷ n use each of n endpoints, give or take the root of that: 1000 clients with subsets of 10 put 100 ± 10 on each of 100
- *   endpoints. With few clients choose a larger size.
- * - Those with a lower `priority` number belong to a subset before all others.
- * - While all of it is to be avoided, as many others stand in, the same ones every time.
+ * **When to use**
  *
- * Weights count within a subset, and not for what belongs to it: give it a size at which it has endpoints of all kinds. A size below 1, or a client without a
- * name, is a defect.
+ * Use it where many clients call many servers: without it, each server has a connection of every client. With few
+ * clients choose a larger size.
+ *
+ * **Details**
+ *
+ * - The name of the client and the addresses decide which endpoints are used (rendezvous hashing): the same ones after
+ *   a restart, in whatever order they are listed.
+ * - An endpoint that joins or leaves changes only the subsets that it belongs to, by one endpoint each.
+ * - Of c clients, c × size ÷ n use each of n endpoints, give or take the square root of that: 1000 clients with subsets
+ *   of 10 put 100 ± 10 on each of 100 endpoints.
+ * - Endpoints of a lower `priority` number belong to a subset before all others.
+ * - While every endpoint of the subset is excluded, as many others stand in, the same ones every time.
+ *
+ * **Gotchas**
+ *
+ * Weights count within a subset, and not for what belongs to it: choose a size at which a subset has endpoints of all
+ * kinds. A size below 1, or a client without a name, is a defect.
  *
  * **Example**
  *
@@ -352,14 +345,17 @@ export const subset = (
   Effect.gen(function*() {
     const { client } = options
     if (typeof client !== "string" || client === "") return invalid("client", client, "the name of the client")
-    const make = internal.balancerOf(() => balancer)
+    const make = balancerOf(() => balancer)
     return subsets.subset(wholeNumber("size", size, 1, 1), client, yield* make, yield* make)
   })
 
 /**
- * A balancer from a function of the current endpoints and the options of a pick, which keeps no state between picks.
+ * A balancer from a function of the current endpoints and the options of a pick. It keeps no state between picks.
  *
- * The function is not asked where there are no endpoints; such a pick is `Unreachable` by itself.
+ * **Details**
+ *
+ * The function is not called where there are no endpoints: such a pick fails with `Unreachable` by itself. For a
+ * balancer whose shard keys have one endpoint each, see {@link Balancer.stickiness}.
  *
  * **Example** (The first endpoint that is up)
  *
@@ -392,14 +388,14 @@ export const make = (
       pick: (options) =>
         Effect.suspend(() =>
           current.length === 0
-            ? Effect.fail(new Unreachable({ message: internal.noEndpoints, attempts: [] }))
+            ? Effect.fail(new Unreachable({ message: noEndpoints, attempts: [] }))
             : effectOf("the pick of the balancer", () => pick(current, options))
         )
     }
   })
 
 /**
- * The service from which `Connection.layer` takes its balancer: `make` is run once by each connection.
+ * The service that `Connection.layer` takes its balancer from: each Connection runs `make` once.
  *
  * @category services
  * @since 0.1.0
@@ -409,6 +405,8 @@ export interface Factory {
 }
 
 /**
+ * The key of the service {@link Factory}.
+ *
  * @category services
  * @since 0.1.0
  */
@@ -417,8 +415,10 @@ export const Factory: Context.Service<Factory, Factory> = Context.Service<Factor
 /**
  * Provides the {@link Factory} that runs `make`.
  *
- * A layer is built once however often it is provided. Since the service holds the effect and not a balancer, the
- * connections that share the layer still have a balancer each.
+ * **Details**
+ *
+ * A layer is built once, however often it is provided. The service holds the effect, not a balancer. So Connections
+ * that share the layer still have a balancer each.
  *
  * **Example**
  *

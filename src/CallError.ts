@@ -3,13 +3,15 @@
  *
  * | what happened | error | what to do |
  * |---|---|---|
- * | the connection was closed by its owner | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
- * | the connection to the server broke, or was ended because the server broke the protocol | {@link CommunicationError} `Lost` | call again where the method is idempotent: what had not been sent yet has gone elsewhere |
- * | the answer to this call cannot be decoded, or its contract does not fit the server's | {@link CommunicationError} `Protocol` | look at what runs at that address, and compare contracts |
+ * | the owner of the connection closed it | {@link CommunicationError} `Closed` | nothing; the program is shutting down |
+ * | the connection to the server broke, or was ended because the server broke the protocol | {@link CommunicationError} `Lost` | call again if the method is idempotent; requests that were not sent yet have gone elsewhere |
+ * | the answer to this call cannot be decoded, or its contract does not fit the server's | {@link CommunicationError} `Protocol` | check which program runs at that address, and compare contracts |
  * | the arguments, the result or the error are larger than `maxMessageSize` of either end | {@link CommunicationError} `TooLarge` | send less, or raise the limit on both ends |
  * | no server could be reached | {@link Unreachable} | call again later, or call with `waitForReady` |
  * | the deadline passed | {@link DeadlineExceeded} | give up, or allow more time |
- * | the handler failed or could not run | {@link RemoteError} | as the chain says |
+ * | the handler failed or could not run | {@link RemoteError} | see its chain |
+ *
+ * This module does not know how a connection finds out about a failure.
  *
  * **Example**
  *
@@ -31,9 +33,9 @@ import { listFailures } from "./internal/failures.ts"
 import * as Identities from "./internal/protocol/identities.ts"
 import { attempt } from "./internal/userError.ts"
 
-// These errors are made where a socket reported something, thousands at once when a connection with many calls is lost. A stack of
-// that place says nothing about the caller (the cause of the failed effect does) and costs more than all the rest of the error.
-// `Reflect.set`: where intrinsics are frozen it does nothing, and an assignment would throw.
+// These errors are made where a socket reported something, thousands at once when a connection with many calls is lost.
+// A stack of that place says nothing about the caller, unlike the cause of the failed effect, and costs more than the
+// rest of the error. `Reflect.set`: where intrinsics are frozen it does nothing, and an assignment would throw.
 const stacksOff = (): number => {
   const limit = Error.stackTraceLimit
   Reflect.set(Error, "stackTraceLimit", 0)
@@ -57,21 +59,22 @@ const communicationErrorFields = {
 }
 
 /**
- * The call was not carried to its end by the connection it went over.
+ * The connection did not carry the call to its end.
  *
- * - `reason._tag`: `Closed`, the connection's owner closed it. `Lost`, it broke, or was ended because the server sent
- *   what the protocol does not allow. `Protocol`, the answer to this call cannot be decoded, or contracts differ and
- *   the call does not go in JSON. `TooLarge`, the arguments,
- *   the result, or the error that the handler failed with, are larger than the `maxMessageSize` of either end;
- *   `message` says how large, and what the limit is. `Protocol` and `TooLarge` end this call only: the connection and
- *   the calls beside it go on.
- * - `endpoint`: the address of the server, where one had been picked.
- * - `cause`: the error of the socket, where there is one.
- * - `maybeExecuted`: `false` promises that no handler saw the call, so that it can be made again without a second
- *   effect. `true` says that a handler may have run, in part or to its end. So it is for `Lost`, since a request that
- *   was not sent yet goes elsewhere, and for `Protocol`, unless contracts differ and the call does not go in JSON. For
- *   `TooLarge` it is `false` where the arguments are too large (unless an earlier try of the same call may have run),
- *   and `true` where the answer is.
+ * **Details**
+ *
+ * - `reason._tag`: `Closed`: the owner of the connection closed it. `Lost`: it broke, or was ended because the server
+ *   broke the protocol. `Protocol`: the answer to this call cannot be decoded, or contracts differ and JSON does not
+ *   carry the call. `TooLarge`: the arguments, the result, or the error of the handler are larger than the
+ *   `maxMessageSize` of either end; `message` gives the size and the limit. `Protocol` and `TooLarge` end this call
+ *   only: the connection and its other calls go on.
+ * - `endpoint`: the address of the server, if one was picked.
+ * - `cause`: the error of the socket, if there is one.
+ * - `maybeExecuted`: `false` promises that no handler saw the call: to make it again has no second effect. `true` says
+ *   that a handler may have run, in part or to its end. It is `true` for `Lost`, since a request that was not sent yet
+ *   goes elsewhere, and for `Protocol`, unless contracts differ and JSON does not carry the call. For `TooLarge` it is
+ *   `false` if the arguments are too large (unless an earlier attempt of the same call may have run), and `true` if the
+ *   answer is.
  *
  * Source: the constant `CommunicationError` of the Go package.
  *
@@ -98,12 +101,14 @@ const unreachableFields = {
 }
 
 /**
- * No server could be reached, so no handler saw the call: there were no endpoints, or dialing each of them failed, just now or so
- * recently that it is not tried again yet.
+ * No server could be reached, so no handler saw the call: there were no endpoints, or each of them could not be dialed,
+ * now or so recently that it is still in backoff.
  *
- * - `attempts`: the last failure of each endpoint that was considered; empty where there were none.
- * - `message`: the first 20 of them and how many more there are, why the resolver has no endpoints or fewer than there
- *   should be, where it says so, and why it failed, if it did the last time.
+ * **Details**
+ *
+ * - `attempts`: the last failure of each endpoint that was considered; empty if there were no endpoints.
+ * - `message`: the first 20 of these failures and the number of the others; why the resolver has no endpoints, or fewer
+ *   than there should be, if it says so; and why the resolver failed, if it failed the last time.
  *
  * Source: the constant `Unreachable` of the Go package.
  *
@@ -124,7 +129,7 @@ export class Unreachable extends Schema.TaggedError<Unreachable>("effect-call/Un
   }
 
   /**
-   * The error of these attempts, with a message that names each of them, up to 20, and how many more there are.
+   * Makes the error of these attempts. Its message names up to 20 of them, and the number of the others.
    *
    * @since 0.1.0
    */
@@ -141,13 +146,15 @@ const deadlineExceededFields = {
 }
 
 /**
- * The call's deadline passed before its answer came. The handler may have run, in part or to its end; it is interrupted at the deadline
- * too.
+ * The deadline of the call passed before its answer arrived. The handler may have run, in part or to its end; it is
+ * interrupted at the deadline, too.
  *
- * The server may be the first to say so. When the call's time is up, or as good as up (two clocks may be 0.1 % apart),
- * an answer whose error contains `context.DeadlineExceeded` is this error, also where the handler wraps it. While there
- * is time left, only Go's error alone is. A handler that had less time than its caller, by a `Deadline` of its own,
- * gives a {@link RemoteError}.
+ * **Details**
+ *
+ * The server may be the first to notice. When the time of the call is up, or nearly so (two clocks may differ by 0.1
+ * %), an answer whose error contains `context.DeadlineExceeded` becomes this error, even if the handler wraps it. While
+ * there is time left, only Go's error itself does. A handler with less time than its caller, by a `Deadline` of its
+ * own, gives a {@link RemoteError}.
  *
  * The message of a call that was not sent says what it waited for: the endpoint that was still being dialed, or whose
  * connection had no room, and the failures of others.
@@ -179,9 +186,11 @@ const remoteErrorFields = {
 /**
  * The server answered that the handler failed, or could not run.
  *
- * - `chain`: the errors that the server sent, outermost first, each next one what the one before it wraps. An `identity` is an opaque
- *   text: two errors are the same where their identities are equal.
- * - `message`: the text of the outermost one.
+ * **Details**
+ *
+ * - `chain`: the errors that the server sent, outermost first; each error wraps the next one. An `identity` is an
+ *   opaque text: two errors are the same if their identities are equal.
+ * - `message`: the text of the outermost error.
  *
  * **Example**
  *
@@ -210,7 +219,7 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * The error of a chain: its message is the text of the outermost error, or says that there is none.
+   * Makes the error of a chain. Its message is the text of the outermost error, or says that there is none.
    *
    * @since 0.1.0
    */
@@ -228,7 +237,8 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * Whether the server that was called has no handler for the method. False where its handler called on and met that.
+   * Whether the server that was called has no handler for the method. It is false if the handler made a call that
+   * failed so.
    *
    * @since 0.1.0
    */
@@ -237,8 +247,8 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * Whether the server refused the call because it had too many, without starting it: it can be made again. False where its handler
-   * called on and met that.
+   * Whether the server refused the call because it had too many. No handler has started, so the call can be made again.
+   * It is false if the handler made a call that failed so.
    *
    * @since 0.1.0
    */
@@ -248,7 +258,7 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
 }
 
 /**
- * Why a call failed.
+ * The errors of a call.
  *
  * @category errors
  * @since 0.1.0
@@ -256,7 +266,7 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
 export type CallError = CommunicationError | Unreachable | DeadlineExceeded | RemoteError
 
 /**
- * The schema of {@link CallError}: to send such an error on, or to keep it.
+ * The schema of {@link CallError}, to send such an error or to store it.
  *
  * @category schemas
  * @since 0.1.0
@@ -264,7 +274,7 @@ export type CallError = CommunicationError | Unreachable | DeadlineExceeded | Re
 export const CallError = Schema.Union([CommunicationError, Unreachable, DeadlineExceeded, RemoteError])
 
 /**
- * Whether a value is one of the errors of a call.
+ * Whether a value is an error of a call.
  *
  * @category guards
  * @since 0.1.0

@@ -1,8 +1,12 @@
 /**
- * Typed methods: a named `RpcGroup` of effect/rpc, called over a {@link Connection.Connection} and served by a {@link Server.Server}.
+ * Typed methods: a named `RpcGroup` of effect/rpc, called over a {@link Connection.Connection} and served by a {@link
+ * Server.Server}.
  *
- * The contract is effect/rpc's: `Rpc.make`, `RpcGroup.make`, `group.toLayer`, `RpcMiddleware`, `RpcClient.withHeaders`; the same group still
- * works with its clients, servers and `RpcTest`. What carries the calls is this package: replicas, balancing, deadlines, cancellation.
+ * The contract is that of effect/rpc: `Rpc.make`, `RpcGroup.make`, `group.toLayer`, `RpcMiddleware` and
+ * `RpcClient.withHeaders`. The same group still works with the clients and servers of effect/rpc, and with `RpcTest`.
+ * This package carries the calls: replicas, balancing, deadlines, cancellation.
+ *
+ * This module does not know how values are written, nor how a call is sent.
  *
  * **Example** (A contract, its server and its client)
  *
@@ -58,29 +62,30 @@ import { ClientMethod } from "./internal/component/client.ts"
 import { handlerOf, type Middleware } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
 import { flag, invalid } from "./internal/options.ts"
+import { methodName } from "./internal/protocol/methodName.ts"
 import * as MethodKey from "./MethodKey.ts"
 
 const TypeId = "~effect-call/Component"
 
 /**
- * A group of methods under a name. On the wire, a method's key is `MethodKey.make(name, tag)`.
+ * A group of methods under a name. On the wire, the key of a method is `MethodKey.make(name, tag)`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Component<in out Rpcs extends Rpc.Any> {
   readonly [TypeId]: typeof TypeId
-  /** What clients and servers know it by. */
+  /** The name that clients and servers share. */
   readonly name: string
-  /** The methods. `group.toLayer` makes their handlers. */
+  /** The methods. `group.toLayer` makes a layer of their handlers. */
   readonly group: RpcGroup.RpcGroup<Rpcs>
-  /** The methods' keys, by tag. */
+  /** The keys of the methods, by tag. */
   readonly keys: ReadonlyMap<string, MethodKey.MethodKey>
 }
 
 /**
- * The client of a component: a method for each Rpc, typed as `RpcClient` types it. It fails with the method's errors, those of its
- * middleware, or a `CallError`.
+ * The client of a component: a method for each Rpc, typed as `RpcClient` types it. A method fails with its own errors,
+ * those of its middleware, or a `CallError`.
  *
  * **Example** (A client as a service)
  *
@@ -108,21 +113,25 @@ export interface Component<in out Rpcs extends Rpc.Any> {
 export type Client<C> = C extends Component<infer Rpcs> ? RpcClient.RpcClient<Rpcs, CallError> : never
 
 /**
- * Options of a client.
+ * Options of a component's client.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ClientOptions {
   /**
-   * How arguments are written; the server answers in the same way. `"binary"` is SchemaBinary in the mode that is open to evolution;
-   * `"json"` can be read on the wire, and carries what has no binary form, such as a union whose members nothing tells apart. A method
-   * whose schemas have no such form is a defect that says so. Default: `"binary"`.
+   * How arguments are written. The server answers in the same format. Default: `"binary"`.
+   *
+   * **When to use**
+   *
+   * `"binary"` is SchemaBinary in the mode that is open to evolution: compact and fast. Use `"json"` to read calls on
+   * the wire, or for a schema that has no binary form, such as a union whose members cannot be told apart.
    *
    * **Details**
    *
    * A value arrives as it was, or the side that writes it refuses it: a payload is then a defect of the caller, a
-   * result or a failure one of the handler, which names the method and says what was expected, and where.
+   * result or a failure is a defect of the handler. The defect names the method and says what was expected, and where.
+   * A method whose schemas cannot be written in the format is a defect of `client`, which says so.
    *
    * | | `"binary"` | `"json"` |
    * |---|---|---|
@@ -133,21 +142,20 @@ export interface ClientOptions {
    * | `undefined` | carried | written as null |
    * | `DateTimeZoned`: an offset that is not of whole minutes | carried | refused |
    *
-   * JSON carries null, booleans, finite numbers, text (with lone surrogates, too), arrays and plain objects. It refuses
+   * JSON carries null, booleans, finite numbers, text (also with lone surrogates), arrays and plain objects. It refuses
    * `undefined`, also as an element, functions, symbols, bigints, NaN, infinite numbers, instances of classes such as
-   * `Map`, `Date` and `Error`, whatever has a `toJSON`, and what contains itself. It leaves out properties that are
-   * `undefined`, and those whose key is a symbol; -0 arrives as 0.
+   * `Map`, `Date` and `Error`, objects with a `toJSON`, and values that contain themselves. It leaves out properties
+   * that are `undefined` and properties whose key is a symbol; -0 arrives as 0.
    *
    * **Gotchas**
    *
-   * In `"json"` the members of a union are told apart by their JSON alone: where a schema allows both null and
-   * `undefined`, `undefined` arrives as null, and where it allows both text and bigints, the text `"1"` arrives as
-   * `1n`. `"binary"` tells them apart. `Schema.Defect`, and schemas from JSON text such as
-   * `Schema.UnknownFromJsonString`, make JSON of any value by themselves, and what JSON does not carry arrives as
-   * something else.
+   * In `"json"` only the JSON tells the members of a union apart. Where a schema allows both null and `undefined`,
+   * `undefined` arrives as null. Where it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"`
+   * tells them apart. `Schema.Defect`, and schemas from JSON text such as `Schema.UnknownFromJsonString`, make JSON of
+   * any value by themselves. What JSON does not carry then arrives as something else.
    */
   readonly format?: "binary" | "json" | undefined
-  /** Makes no client span for each call; the trace of the caller still goes along. Default: false. */
+  /** Makes no client span for each call. The trace of the caller is sent all the same. Default: false. */
   readonly disableTracing?: boolean | undefined
 }
 
@@ -158,12 +166,16 @@ export interface ClientOptions {
  * @since 0.1.0
  */
 export interface HandlersOptions {
-  /** Makes no server span for each call; what the handler traces is then a part of the caller's span. Default: false. */
+  /** Makes no server span for each call. Spans of the handler then belong to the span of the caller. Default: false. */
   readonly disableTracing?: boolean | undefined
 }
 
 /**
- * The component of a group. Streaming Rpcs are refused with a `TypeError` that names them: they are not there yet.
+ * Makes a component of a group.
+ *
+ * **Gotchas**
+ *
+ * Streaming Rpcs are not supported yet: they are refused with a `TypeError` that names them.
  *
  * @category constructors
  * @since 0.1.0
@@ -183,23 +195,27 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
 }
 
 /**
- * A client of a component over the ambient `Connection`.
+ * Makes a client of a component over the ambient `Connection`.
  *
  * **Details**
  *
- * Client and server may have different versions of a method's contract. A request in binary begins with a fingerprint
- * of the contract's encoded shape: the names and types of payload, success and error, and which fields are optional.
- * Checks, brands, annotations and what values are decoded to do not count. A server whose own fingerprint differs runs
- * nothing and says so. The client then sends the method in JSON for as long as the connection lives, and logs one
- * warning for each connection and method. What the server's schema makes of the JSON counts, and the other way round. A
- * call that does not fit fails with an error that names the path and what was expected. A call that has no JSON form
- * fails with a CommunicationError `Protocol` that says that the contracts differ, and nothing has run.
+ * The options of a call, such as its `timeout`, come from `Connection.withOptions` and `Deadline.within` around it.
+ * With `{ discard: true }` a method succeeds as soon as its handler has started. The handler then runs without the
+ * deadline of the caller, and goes on if the connection is lost. The client's half of a middleware sees the answer: its
+ * `next` ends when the call ends.
  *
- * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be decoded fails with a
- * CommunicationError `Protocol` that says so. The options of a call, such as its `timeout`, are those of the region
- * (`Connection.withOptions`, `Deadline.within`). With `{ discard: true }` a method succeeds as soon as its handler has started; the handler
- * then runs without the caller's deadline, and whatever becomes of the connection. A client's half of middleware sees the answer: `next` ends
- * when the call does.
+ * Client and server may have different versions of a method's contract. A binary request begins with a fingerprint of
+ * the contract's encoded shape: the names and types of payload, success and error, and which fields are optional.
+ * Checks, brands, annotations and the decoded types do not count. A server with another fingerprint runs nothing and
+ * says so. The client then sends the method in JSON for as long as the connection lives, and logs one warning for each
+ * connection and method. Each side reads the JSON by its own schema. A call that does not fit fails with an error that
+ * names the path and what was expected. A call that JSON does not carry fails with a `CommunicationError` `Protocol`
+ * which says that the contracts differ; no handler has run.
+ *
+ * **Gotchas**
+ *
+ * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be
+ * decoded fails with a `CommunicationError` `Protocol` that says the same.
  *
  * **Example** (Headers and call options)
  *
@@ -245,18 +261,26 @@ export const client = <Rpcs extends Rpc.Any>(
       for (const rpc of methodsOf(component.group)) {
         methods[rpc._tag] = new ClientMethod(settings, keyOf(component, rpc), rpc).call
       }
-      // One method for each Rpc, which takes and gives what its schemas say.
+      // One method for each Rpc. It takes and gives values of its schemas.
       return methods as unknown as RpcClient.RpcClient<Rpcs, CallError>
     })
   )
 
 /**
- * The handlers of a component, as a server takes them. `layer` is what `component.group.toLayer` gives, or anything that provides as much.
+ * Makes the handlers of a component, for a server. `layer` is the result of `component.group.toLayer`, or another layer
+ * that provides the same.
  *
- * It is built for this component alone, and what it provides goes nowhere else: effect/rpc knows handlers by their tags, and two components
- * may well have methods of the same name. A handler runs in the context that its layer was built in, under the deadline, the span and the
- * Scope of its call. What belongs to the method's error schema reaches the caller as it is; a defect is logged, and answered without
- * details. A method that has no handler in `layer`, or whose schemas can be sent neither in binary nor in JSON, is a defect that names it.
+ * **Details**
+ *
+ * The layer is built for this component alone, and its services go nowhere else. effect/rpc knows handlers by their
+ * tags only, and two components may have methods of the same name. A handler runs in the context that its layer was
+ * built in, with the deadline, the span and the Scope of its call. An error of the method's error schema reaches the
+ * caller as it is. A defect is logged, and answered without details.
+ *
+ * **Gotchas**
+ *
+ * A method without a handler in `layer`, or one whose schemas can be sent neither in binary nor in JSON, is a defect
+ * that names it.
  *
  * **Example** (Several components on one server)
  *
@@ -294,10 +318,10 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
   let map = HandlerMap.empty
   for (const rpc of methodsOf(component.group)) {
     const key = keyOf(component, rpc)
-    // Only what this layer provides: another component's handlers may be in the context under the same names.
+    // Only what this layer provides. The context may hold another component's handlers under the same names.
     const handler = built.mapUnsafe.get(rpc.key) as Rpc.Handler<string> | undefined
     if (handler === undefined) {
-      return yield* Effect.die(new TypeError(`no handler for ${key.component}.${key.method} in the layer it is given`))
+      return yield* Effect.die(new TypeError(`the given layer has no handler for ${methodName(key)}`))
     }
     map = HandlerMap.set(
       map,
@@ -307,7 +331,7 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
         key,
         rpc,
         handler,
-        // What they are given and give is opaque to them, and what they need is in the context.
+        // Middleware handles its values without a look at them, and the context has the services that it needs.
         middlewares: Array.from(
           rpc.middlewares,
           (service) => Context.getUnsafe(context, service) as unknown as Middleware
@@ -321,7 +345,7 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
 })
 
 /**
- * The annotation that {@link shardBy} sets: what makes a call's shard key of its payload. The default is none.
+ * The annotation that {@link shardBy} sets: a function from the payload to the shard key of a call. Default: none.
  *
  * @category annotations
  * @since 0.1.0
@@ -330,9 +354,12 @@ export const ShardKey: Context.Reference<((payload: never) => bigint | string | 
   internal.ShardKey
 
 /**
- * Routes a method's calls by its payload: `key` makes the shard key that a balancer such as `Balancer.sharded` goes by. A `bigint` from 0 to
- * 2^64 − 1 is taken as it is, a text is hashed (the first 8 bytes of its SHA-256, little-endian), and `undefined` is no key. Where the region
- * of a call has a shard key of its own (`Connection.withOptions`), that one counts.
+ * Routes the calls of a method by its payload: `key` gives the shard key, for a balancer such as `Balancer.sharded`.
+ *
+ * **Details**
+ *
+ * A `bigint` from 0 to 2^64 − 1 is the key itself. A text is hashed: the key is the first 8 bytes of its SHA-256,
+ * little-endian. `undefined` is no key. A shard key that is set around the call (`Connection.withOptions`) comes first.
  *
  * **Example**
  *
@@ -355,12 +382,12 @@ export const shardBy: {
 } = dual(
   2,
   <R extends Rpc.Any>(self: R, key: (payload: Rpc.Payload<R>) => bigint | string | undefined): R =>
-    // An annotation changes nothing of an Rpc's type.
+    // An annotation does not change the type of an Rpc.
     withProps(self).annotate(ShardKey, key) as unknown as R
 )
 
 /**
- * The annotation that {@link idempotent} sets. The default is false.
+ * The annotation that {@link idempotent} sets. Default: false.
  *
  * @category annotations
  * @since 0.1.0
@@ -370,8 +397,12 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference<boolean>
 })
 
 /**
- * Declares a method idempotent: to run it twice does what to run it once does. A call of it that was lost, of which nobody knows whether it ran,
- * is made again where the region of the call has a `retry` (`Connection.withOptions`); without that nothing changes.
+ * Declares a method idempotent: to run it twice has the same effect as to run it once.
+ *
+ * **Details**
+ *
+ * If a call of it is lost, and its handler may have run, the call is made again where a `retry` is set around it
+ * (`Connection.withOptions`). Without a `retry` nothing changes.
  *
  * **Example**
  *
@@ -389,11 +420,11 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference<boolean>
  * @since 0.1.0
  */
 export const idempotent = <R extends Rpc.Any>(self: R): R =>
-  // An annotation changes nothing of an Rpc's type.
+  // An annotation does not change the type of an Rpc.
   withProps(self).annotate(Idempotent, true) as unknown as R
 
 /**
- * Whether a value is a component, of whatever methods.
+ * Whether a value is a component.
  *
  * @category guards
  * @since 0.1.0
@@ -405,10 +436,10 @@ const formatOf = (format: ClientOptions["format"]) =>
     ? format ?? "binary"
     : invalid("format", format, "\"binary\" or \"json\"")
 
-/** Any Rpc with everything that one has. */
+/** An Rpc with all its properties. */
 type AnyRpc = Rpc.AnyWithProps & Pick<Rpc.Rpc<string>, "annotate">
 
-// `Rpc.Any` hides what each Rpc has.
+// `Rpc.Any` hides the properties of an Rpc.
 const withProps = (rpc: Rpc.Any): AnyRpc => rpc as AnyRpc
 
 const methodsOf = <Rpcs extends Rpc.Any>(group: RpcGroup.RpcGroup<Rpcs>): ReadonlyArray<AnyRpc> =>

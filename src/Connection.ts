@@ -1,9 +1,10 @@
 /**
  * A client's connection to a service, however many replicas it has and however they come and go.
  *
- * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each that is used, and sends every call to the
- * one that a {@link Balancer.Balancer} picks. Sockets are opened when a call first needs them, shared by all calls, and opened again after
- * they are lost. It belongs to a Scope: when that closes, everything ends.
+ * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each endpoint that is
+ * used, and sends each call to the endpoint that a {@link Balancer.Balancer} picks. A socket is opened when a call
+ * first needs it, shared by all calls, and opened again after it was lost. A Connection belongs to a Scope: when that
+ * closes, everything ends.
  *
  * **Example** (Calling a method)
  *
@@ -14,7 +15,8 @@
  * const echo = MethodKey.make("example/Echo", "echo")
  *
  * const program = Effect.gen(function*() {
- *   const connection = yield* Connection.make(Resolver.constant(Endpoint.tcp("localhost:9000"), Endpoint.unix("/run/echo.sock")))
+ *   const replicas = Resolver.constant(Endpoint.tcp("localhost:9000"), Endpoint.unix("/run/echo.sock"))
+ *   const connection = yield* Connection.make(replicas)
  *   return yield* connection.call(echo, new TextEncoder().encode("hello"), { timeout: "1 second" })
  * })
  * ```
@@ -23,23 +25,22 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constVoid, dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Balancer from "./Balancer.ts"
 import { type CallError, Unreachable } from "./CallError.ts"
 import { background } from "./internal/ambient/background.ts"
-import { CurrentOptions, mergeOptions } from "./internal/ambient/callOptions.ts"
-import { balancerOf } from "./internal/balancer/model.ts"
-import { type Resume, startTyped, type TypedConnection, type TypedRequest } from "./internal/client/call.ts"
+import { type CallOptions, CurrentOptions, mergeOptions } from "./internal/ambient/callOptions.ts"
+import { balancerOf } from "./internal/balancer/checks.ts"
 import { Client } from "./internal/client/client.ts"
+import type { ClientOptions, ConnectionState } from "./internal/client/model.ts"
 import { clientSettings } from "./internal/client/options.ts"
+import { type Resume, startTyped, type TypedConnection, type TypedRequest } from "./internal/client/typed.ts"
 import { unexpected } from "./internal/guard.ts"
 import { ask, refresher } from "./internal/resolver/given.ts"
 import { watch } from "./internal/resolver/watch.ts"
@@ -47,203 +48,8 @@ import { textOf } from "./internal/userError.ts"
 import type { MethodKey } from "./MethodKey.ts"
 import * as Resolver from "./Resolver.ts"
 
-/**
- * Options of one call.
- *
- * Source: `type CallOptions` of the Go package, `shardKey` and `balancer`; the others are ours.
- *
- * @category models
- * @since 0.1.0
- */
-export interface CallOptions {
-  /** The key that a balancer may route the call by, a u64: 0 to 2^64 − 1, and 0 is a key like any other. Default: none. */
-  readonly shardKey?: bigint | undefined
-  /** The balancer for this call in place of the Connection's. It gets `update` with the current endpoints before its pick. */
-  readonly balancer?: Balancer.Balancer | undefined
-  /** How long the call may take, from when it is made until its answer is here. The earlier of this and the deadline of the region (`Deadline.within`) counts. Default: no limit. */
-  readonly timeout?: Duration.Input | undefined
-  /** Whether to wait for endpoints, or the end of their backoff, where the call would fail with `Unreachable`. Default: false. */
-  readonly waitForReady?: boolean | undefined
-  /**
-   * When a call that has failed is made again: after the delays of this schedule, which is given the errors, for as long as it goes on. Made
-   * again is what surely has not run (`Unreachable`, a server that `isOverloaded`), and, where the method is declared idempotent
-   * (`Component.idempotent`, `MethodKey.idempotent`), what was lost and may have run. Never past the deadline, which counts for all tries
-   * together, and only as far as the `retryBudget` of the Connection goes. Default: none.
-   *
-   * Without it, too, a call goes to another endpoint where one cannot be dialed, or where its connection is lost before it was sent.
-   */
-  readonly retry?: Schedule.Schedule<unknown, CallError> | undefined
-}
-
-/**
- * Options of a Connection.
- *
- * Source: `type ClientOptions` of the Go package, `balancer`, `optimisticSpinDuration` and `writeFlattenLimit`; the others are ours.
- *
- * @category models
- * @since 0.1.0
- */
-export interface ClientOptions {
-  /** Makes the balancer. Default: `Balancer.roundRobin`; for {@link layer}, the ambient `Balancer.Factory`. */
-  readonly balancer?: Effect.Effect<Balancer.Balancer> | undefined
-  /**
-   * How long after sending a call the event loop is kept from sleeping, so that the answer is seen without a wake-up. It costs that much
-   * CPU. Default: 0, the loop sleeps as it always does.
-   */
-  readonly optimisticSpinDuration?: Duration.Input | undefined
-  /**
-   * From how many bytes on arguments are sent from where they are. Smaller ones are copied before the call suspends, and may be changed as
-   * soon as it has; larger ones belong to the Connection from the call on, and must not be changed again. In bytes. Default: 16384.
-   */
-  readonly writeFlattenLimit?: number | undefined
-  /**
-   * The largest message to send or to take, its headers not counted but for a request's 49 bytes. A call whose
-   * arguments or answer are larger fails with CommunicationError `TooLarge`; others on its connection go on. An answer
-   * of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
-   */
-  readonly maxMessageSize?: number | undefined
-  /**
-   * How many bytes of calls may wait on a connection whose server is slow to read them. Past that further calls to it wait in their turn, and
-   * their deadlines count. In bytes. Default: 1048576 (1 MiB).
-   */
-  readonly maxUnsentBytes?: number | undefined
-  /**
-   * How long a message that has begun to arrive may take to be whole. A server that takes longer is given up: the calls
-   * in flight fail with CommunicationError `Lost`. Default: 1 minute.
-   */
-  readonly messageTimeout?: Duration.Input | undefined
-  /**
-   * How dead servers are found, those that vanish without a word: a server that has said nothing for `interval` is asked whether it is there, and is
-   * given up when it has said nothing for `timeout` after that. The calls in flight fail with CommunicationError `Lost`. Any byte counts,
-   * also one that it takes of a large message that is being sent to it, and it does not count against it when this process stands still.
-   * Default: 10 seconds, 10 seconds; `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
-   */
-  readonly keepAlive?:
-    | {
-      readonly interval?: Duration.Input | undefined
-      readonly timeout?: Duration.Input | undefined
-    }
-    | false
-    | undefined
-  /**
-   * How many retries the Connection's calls may make together, so that they do not multiply the load of servers that have too much of it: each
-   * call with a `retry` adds `ratio`, up to `burst`, which is there at first, and each retry takes 1. Default: 0.1, 100.
-   */
-  readonly retryBudget?: {
-    readonly ratio?: number | undefined
-    readonly burst?: number | undefined
-  } | undefined
-  /**
-   * When an endpoint is ejected, and gets no calls: after `failures` failures in a row, for `duration`. A failure is a
-   * call whose time was up, after it was sent or while it waited for the connection or for room on it; or a connection
-   * that was lost under calls. A call that its caller interrupts does not count: give calls a `timeout`.
-   *
-   * Then the endpoint is dialed where it has no connection, and gets single calls, each some time after the other,
-   * until one is answered; what fails of that doubles the time, up to `maxDuration`. Never more than half of the
-   * endpoints are ejected, and no call waits for one of them that could go elsewhere. Default: 5, 5 seconds, 30
-   * seconds; `false` turns it off. It is off for `Balancer.sharded`, whose keys have no other endpoint, unless it is
-   * given: its calls then fail with `Unreachable` at once.
-   */
-  readonly outlierEjection?:
-    | {
-      readonly failures?: number | undefined
-      readonly duration?: Duration.Input | undefined
-      readonly maxDuration?: Duration.Input | undefined
-    }
-    | false
-    | undefined
-  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
-  readonly metrics?: boolean | undefined
-  /**
-   * How many connections there are to each endpoint, a whole number from 1 on. A call to the endpoint goes over the one with the fewest calls
-   * in flight, in turn among equals. Default: 1.
-   *
-   * A connection is served by one thread, so one of them uses one core of a server. More help where an endpoint is several processes or
-   * worker threads that listen on one port (`Listener.tcp` with `reusePort`): the system spreads connections over them, by a hash, so there
-   * should be several for each of them. Against a single server process they only cost: less is sent and answered at a time.
-   *
-   * The first call dials the first connection, and the others are dialed beside later calls, which do not wait for them. A connection that
-   * is lost is dialed again the same way. An endpoint is in backoff only while none of its connections is open.
-   */
-  readonly connectionsPerEndpoint?: number | undefined
-  /**
-   * Whether connections are opened ahead of need: to each endpoint as soon as it is listed, and again as soon as they are lost or the `backoff` is
-   * over; those that keep being lost, once a second. Calls then go to endpoints that are connected, as long as there are any; so none pays for a dial, or waits for one that hangs. It costs a socket for each
-   * endpoint, used or not. Default: false, the first call to an endpoint dials.
-   */
-  readonly eager?: boolean | undefined
-  /**
-   * How long an endpoint that has been connected gets fewer calls than its weight says, from a tenth on, more by and by: a server that has just
-   * started is slow until its code is compiled and its caches are filled. For balancers that go by weight: `Balancer.leastPending`,
-   * `peakEwma`, `weighted`. Default: 0, none.
-   */
-  readonly slowStart?: Duration.Input | undefined
-  /**
-   * The component whose health servers are asked for (see `Health`), or `""` for servers as a whole: those that say they are not serving get calls
-   * only where fewer than half of the endpoints would be left. A server without a `Health` counts as serving, one that has not answered yet
-   * does not. Not for the keys of `Balancer.sharded`, which have no other endpoint. Default: none, and nobody is asked.
-   */
-  readonly health?: string | undefined
-  /**
-   * How long a dial may take: looking the name up, connecting (to all addresses of a name, side by side), the TLS
-   * handshake and the peer's version message together. Calls of one endpoint share a dial. It goes on for later calls
-   * when those that wait for it have no time left or are interrupted. Default: 5 seconds.
-   */
-  readonly dialTimeout?: Duration.Input | undefined
-  /**
-   * How long an endpoint is left alone after a failed dial: `initial`, multiplied by `factor` for each further failure up to `max`, and
-   * changed at random by up to `jitter` of itself. Default: 50 ms, 1.6, 5 seconds, 0.2.
-   */
-  readonly backoff?: {
-    readonly initial?: Duration.Input | undefined
-    readonly factor?: number | undefined
-    readonly max?: Duration.Input | undefined
-    readonly jitter?: number | undefined
-  } | undefined
-}
-
-/**
- * What a Connection has to do with one endpoint.
- *
- * - `Idle`: no socket; the next call that is sent here dials, or the Connection does by itself where it is `eager`.
- * - `Dialing`: a socket is being opened. Calls wait for it. It is opened for later ones when they are given up.
- * - `Active`: calls are sent.
- * - `Draining`: no longer listed, or its server goes away; the calls in flight finish, and then it closes. One that is listed still is dialed
- *   again by the next call that is sent here, or at once where the Connection is `eager`.
- * - `Gone`: closed for good.
- *
- * Where it has several connections (`connectionsPerEndpoint`), it is `Active` when any of them is, `callsInFlight` are those of all, and it
- * is not left alone while one is open. `lastFailure` may then be that of one of them, while the others are open.
- *
- * @category models
- * @since 0.1.0
- */
-export interface EndpointState {
-  readonly address: string
-  readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
-  readonly callsInFlight: number
-  /** Whether it is left alone for now, after a failed dial. */
-  readonly inBackoff: boolean
-  /** Whether it is ejected: it gets no calls for now, since they kept failing (`ClientOptions.outlierEjection`). */
-  readonly isEjected: boolean
-  /** Whether its servers say that they serve, as far as the Connection asks them (`ClientOptions.health`). */
-  readonly isServing: boolean
-  /** What its answers take on average, in milliseconds, as balancers see it; undefined before there was one. */
-  readonly latency: number | undefined
-  /** Why it could not be dialed, or was lost, the last time; undefined where it has answered since. */
-  readonly lastFailure: string | undefined
-}
-
-/**
- * A snapshot of a Connection: the endpoints that are listed, and those that still drain.
- *
- * @category models
- * @since 0.1.0
- */
-export interface ConnectionState {
-  readonly closed: boolean
-  readonly endpoints: ReadonlyArray<EndpointState>
-}
+export type { CallOptions } from "./internal/ambient/callOptions.ts"
+export type { ClientOptions, ConnectionState, EndpointState } from "./internal/client/model.ts"
 
 /**
  * Sends calls to a service. A plain object of this shape can be provided as the service {@link Connection}.
@@ -255,27 +61,33 @@ export interface ConnectionState {
  */
 export interface Connection {
   /**
-   * Calls a method. The result's bytes are the caller's own.
+   * Calls a method. The bytes of the result belong to the caller.
+   *
+   * **Details**
    *
    * Interrupting it ends the call at once and interrupts its handler. It fails with
    *
    * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
    * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
    *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
-   * - `DeadlineExceeded`: its time is up.
+   * - `DeadlineExceeded`: its deadline has passed.
    * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
   /**
-   * Closes the Connection: calls in flight end with CommunicationError `Closed`, later ones fail at once. It can be closed more than once,
-   * and is closed with its Scope.
+   * Closes the Connection: calls in flight end with CommunicationError `Closed`, and later calls fail at once. It can
+   * be closed more than once, and is closed with its Scope.
    */
   readonly close: Effect.Effect<void>
-  /** What it is doing now. */
+  /** The state of the Connection now. */
   readonly state: Effect.Effect<ConnectionState>
   /**
-   * What it is doing now, and then whenever an endpoint comes, goes, or is in another state: what happens together is told at once. Calls alone
-   * change nothing, though each state says how many are in flight. Ends when it is closed, with that as the last.
+   * The state of the Connection now, and then whenever an endpoint comes, goes, or changes its state. It ends when the
+   * Connection is closed, which is the last state.
+   *
+   * **Gotchas**
+   *
+   * Changes that come together give one state. Calls alone give none, though each state says how many are in flight.
    */
   readonly changes: Stream.Stream<ConnectionState>
 }
@@ -291,9 +103,15 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
 /**
  * Connects to the endpoints of a resolver.
  *
- * It asks the resolver once, and fails with its `ResolverError` or, where the resolver is constant and has no endpoints, with `Unreachable`.
- * It dials nothing yet, unless it is `eager`. While it is open it asks a resolver that is not constant for newer endpoints. Options that make no sense are a
- * defect that names the option.
+ * **Details**
+ *
+ * It asks the resolver once, and fails with the resolver's `ResolverError` or, where the resolver is constant and has
+ * no endpoints, with `Unreachable`. It dials nothing yet, unless it is `eager`. While the Connection is open it asks a
+ * resolver that is not constant for newer endpoints.
+ *
+ * **Gotchas**
+ *
+ * An option that makes no sense is a defect that names the option.
  *
  * Source: `func Connect` of the Go package.
  *
@@ -321,11 +139,12 @@ export const make = Effect.fnUntraced(function*(
       ? constVoid
       : refresher(refresh, (effect) => void Fiber.runIn(Effect.runForkWith(context)(effect), scope))
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
-    // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before their sockets go.
+    // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before
+    // their sockets are closed.
     yield* Scope.addFinalizer(outer, client.close)
-    client.begin(first)
+    client.endpoints.begin(first)
     if (!resolver.isConstant) {
-      const watching = watch(resolver, first, client)
+      const watching = watch(resolver, first, client.endpoints)
       // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)
@@ -337,18 +156,18 @@ export const make = Effect.fnUntraced(function*(
           client.startTyped(request, resume)
       }
     )
-    const connection: TypedConnection = {
+    const connection: Connection & TypedConnection = {
       call,
       close: Scope.close(outer, Exit.void),
       state: client.state,
-      changes: client.changesOfState
+      changes: client.states
     }
     return connection
   }))
 })
 
 /**
- * A Connection to the endpoints of the ambient resolver, balanced by one of the ambient factory's balancers (its own, not shared).
+ * A Connection to the endpoints of the ambient resolver. Its balancer is made by the ambient factory, and not shared.
  *
  * **Example** (Composing layers)
  *
@@ -357,7 +176,10 @@ export const make = Effect.fnUntraced(function*(
  * import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
  *
  * const Client = Connection.layer().pipe(
- *   Layer.provide([Resolver.layer(Resolver.constant(Endpoint.tcp("localhost:9000"))), Balancer.layer(Balancer.sharded)])
+ *   Layer.provide([
+ *     Resolver.layer(Resolver.constant(Endpoint.tcp("localhost:9000"))),
+ *     Balancer.layer(Balancer.sharded)
+ *   ])
  * )
  * ```
  *
@@ -377,8 +199,12 @@ export const layer = (
   )
 
 /**
- * Sets call options for every call inside `effect`, also those of typed clients. What a call gives itself comes before what an inner region
- * gives, and that before what an outer one gives.
+ * Sets call options for every call inside `effect`, also for calls of typed clients.
+ *
+ * **Details**
+ *
+ * For each option, what a call says itself comes first, then what an inner region says, and then what an outer region
+ * says.
  *
  * **Example** (Routing by a key)
  *

@@ -1,12 +1,13 @@
 /**
- * Until when work is of use to whoever asked for it.
+ * How long the result of some work is of use.
  *
- * A deadline belongs to a stretch of work, not to a single call: {@link within} sets it, and everything that runs
- * inside, calls over any number of connections included, ends at it. It travels: the handler that serves a call runs
- * under what its caller had left, and so do the calls which that handler makes. A deadline can only be brought forward
- * on the way, never put off; work that is meant to outlive it starts with {@link none}.
+ * A deadline belongs to a piece of work, not to a single call: {@link within} sets it, and everything inside ends at
+ * it, calls over any number of connections included. It travels: the handler that serves a call has the time that its
+ * caller had left, and so have the calls of that handler. Each step can only bring the deadline forward, never put it
+ * off. Work that must outlive it starts with {@link none}.
  *
- * Time is that of Effect's `Clock`, so `TestClock` drives deadlines as it does everything else.
+ * Time is that of Effect's `Clock`, so `TestClock` drives deadlines, too. This module does not know how a deadline is
+ * sent.
  *
  * @since 0.1.0
  */
@@ -35,11 +36,13 @@ const hasPassed = (own: Duration.Duration, inherited: boolean): DeadlineExceeded
   })
 
 /**
- * Runs an effect under a deadline: the earlier of `duration` from now and the deadline that it is under already.
+ * Runs an effect under a deadline: the earlier one of `duration` from now and the deadline that is already set.
+ *
+ * **Details**
  *
  * When the deadline passes first, the effect is interrupted, its finalizers are waited for, and the result is a
- * `DeadlineExceeded`, whether or not the effect was waiting for a call. With nothing left (a duration of zero or less,
- * or a deadline that has passed) the effect is never started. An infinite duration sets no deadline of its own.
+ * `DeadlineExceeded`, whether or not the effect was waiting for a call. If no time is left (a duration of zero or less,
+ * or a deadline that has passed), the effect is not started. An infinite duration sets no deadline of its own.
  *
  * **Example** (One deadline for several calls)
  *
@@ -93,10 +96,16 @@ export const within: {
 )
 
 /**
- * Runs an effect without the deadline that it would be under: its calls have no deadline but those set inside.
+ * Runs an effect without the deadline around it: its calls have only the deadlines that are set inside.
  *
- * This is for work that goes on after the call which started it. It hides the deadline, it does not keep the fiber
- * alive: a {@link within} around the effect still interrupts what it waits for, so such work is forked too.
+ * **When to use**
+ *
+ * Use it for work that goes on after the call that started it.
+ *
+ * **Gotchas**
+ *
+ * It hides the deadline; it does not keep the fiber alive. A {@link within} around the effect still interrupts the
+ * fiber, so fork such work, too.
  *
  * **Example** (Work that outlives the call)
  *
@@ -117,7 +126,7 @@ export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E
 )
 
 /**
- * What is left until the deadline: none without a deadline, zero once it has passed.
+ * The time that is left until the deadline: none without a deadline, zero after it has passed.
  *
  * **Example** (Leaving out what there is no time for)
  *

@@ -25,7 +25,6 @@ import { describe } from "./internal/net/connect.ts"
 import { dial as dialTarget } from "./internal/net/dial.ts"
 import { clientOptions, connectTls } from "./internal/net/tlsClient.ts"
 import { take } from "./internal/transport/given.ts"
-import { markOf } from "./internal/transport/inMemory.ts"
 import { dialOnread } from "./internal/transport/onread.ts"
 
 const TypeId = "~effect-call/Endpoint/NetEndpoint"
@@ -393,7 +392,6 @@ export const mtls = (
   })
   const { priority, weight, zone } = endpoint
   return {
-    ...markOf(endpoint),
     address,
     priority,
     weight,

@@ -1,9 +1,11 @@
 /**
  * Whether a server is ready for calls, as it says itself.
  *
- * A program that warms up, loses its database or is about to leave says so by the {@link Health} service. A server that serves
- * {@link handlers} tells clients that ask (`ClientOptions.health`), which send their calls elsewhere, and {@link readiness} tells Kubernetes
- * or another load balancer. Both have one source.
+ * A program that warms up, loses its database or is about to leave says so by the {@link Health} service. A server that
+ * serves {@link handlers} tells its clients (`ClientOptions.health`), which then send their calls elsewhere. {@link
+ * readiness} tells Kubernetes or another load balancer. Both read the same service.
+ *
+ * This module does not know how clients probe, nor what they do with an answer.
  *
  * **Example** (A server that is not ready before its cache is filled)
  *
@@ -35,9 +37,10 @@ import * as HandlerMap from "./HandlerMap.ts"
 import { unexpected } from "./internal/guard.ts"
 import * as internal from "./internal/protocol/health.ts"
 import { waiting } from "./internal/server/route.ts"
+import { watchKey } from "./internal/session/healthKey.ts"
 
 /**
- * Whether calls are welcome.
+ * Whether a server takes calls.
  *
  * @category models
  * @since 0.1.0
@@ -45,31 +48,33 @@ import { waiting } from "./internal/server/route.ts"
 export type Status = "Serving" | "NotServing"
 
 /**
- * What a server says of itself and of its components.
+ * The status of a server as a whole and of its components.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Health {
-  /** Says it of a component, or of the server as a whole. What is no status is a defect. */
+  /** Sets the status of a component, or of the server as a whole. A value that is no status is a defect. */
   set(status: Status, component?: string): Effect.Effect<void>
   /**
-   * The status of a component, or of the server as a whole. A component serves unless it was said that it does not, or that the server does
-   * not.
+   * The status of a component, or of the server as a whole. A component serves unless it, or the server as a whole, is
+   * set to `"NotServing"`.
    */
   status(component?: string): Effect.Effect<Status>
-  /** The same, and each change of it. */
+  /** The status now, and each change of it. */
   changes(component?: string): Stream.Stream<Status>
 }
 
 /**
+ * The key of the service {@link Health}.
+ *
  * @category services
  * @since 0.1.0
  */
 export const Health: Context.Service<Health, Health> = Context.Service<Health>("effect-call/Health")
 
 /**
- * A Health whose server has the given status as a whole, and all components of which serve.
+ * Makes a Health. The server as a whole has the given status, and all its components serve.
  *
  * @category constructors
  * @since 0.1.0
@@ -88,17 +93,17 @@ export const make = (initial: Status = "Serving"): Effect.Effect<Health> =>
 
 const initially = (status: Status): ReadonlyMap<string, Status> => new Map([[whole, status]])
 
-/** A status that is misspelt would take the server out of service, or keep it there. */
+/** A misspelt status would take the server out of service, or keep it there. */
 const checked = (status: Status): Status => {
   if (status === "Serving" || status === "NotServing") return status
   throw unexpected("the status of a server", "\"Serving\" or \"NotServing\"", status)
 }
 
-/** The server as a whole, where others are the names of components. */
+/** Stands for the server as a whole, in place of the name of a component. */
 const whole = ""
 
 /**
- * Provides a {@link Health}, see {@link make}.
+ * Provides a {@link Health}; see {@link make}.
  *
  * @category layers
  * @since 0.1.0
@@ -106,7 +111,7 @@ const whole = ""
 export const layer = (initial?: Status): Layer.Layer<Health> => Layer.effect(Health, make(initial))
 
 /**
- * Says of the ambient Health's server, or of a component, whether calls are welcome.
+ * Sets the status of a component, or of the server as a whole, in the ambient Health.
  *
  * @category accessors
  * @since 0.1.0
@@ -115,7 +120,7 @@ export const set = (status: Status, component?: string): Effect.Effect<void, nev
   Effect.flatMap(Health, (health) => health.set(status, component))
 
 /**
- * What the ambient Health says of its server, or of a component.
+ * The status of a component, or of the server as a whole, in the ambient Health.
  *
  * @category accessors
  * @since 0.1.0
@@ -124,11 +129,14 @@ export const status = (component?: string): Effect.Effect<Status, never, Health>
   Effect.flatMap(Health, (health) => health.status(component))
 
 /**
- * The handlers by which clients learn of the ambient Health, to be merged with those of the server's components.
+ * The handlers that tell clients the status. Merge them with the handlers of the server's components.
  *
- * They are one method, `effect-call/Health.watch`. Its arguments are one byte and the name of a component in UTF-8, empty for the server as a
- * whole. The byte says what the caller knows: 0 (not serving), 1 (serving) or 255 (nothing yet). It answers with one byte, 0 or 1, as soon as that
- * is something else. One such call of each connection does not count among those that a server runs at once (`ServerOptions.maxConcurrentCalls`).
+ * **Details**
+ *
+ * They are one method, `effect-call/Health.watch`. Its arguments are one byte and the name of a component in UTF-8,
+ * empty for the server as a whole. The byte says which status the caller knows: 0 (not serving), 1 (serving) or 255
+ * (none yet). The method answers with one byte, 0 or 1, as soon as the status differs from that. One such call of each
+ * connection does not count towards `ServerOptions.maxConcurrentCalls`.
  *
  * @category constructors
  * @since 0.1.0
@@ -140,8 +148,8 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
       HandlerMap.empty,
       internal.component,
       internal.method,
-      // Else those who only wait would keep a server that runs few calls at once from running any.
-      waiting(internal.watchKey, (args) => {
+      // It does not count as a call that runs. Otherwise clients that wait for a change would use up a small limit.
+      waiting(watchKey, (args) => {
         const question = internal.decodeQuestion(args)
         if (typeof question === "string") return Effect.fail(question)
         const changes = health.changes(question.component)
@@ -150,7 +158,7 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
           Stream.map((status) => status === "Serving"),
           Stream.filter((isServing) => isServing !== question.known),
           Stream.runHead,
-          // The changes of a Health of one's own may end.
+          // The changes of a user's own Health may end.
           Effect.flatMap((isServing) => Option.isSome(isServing) ? Effect.succeed(isServing.value) : Effect.never),
           Effect.map(internal.encodeAnswer)
         )
@@ -159,7 +167,7 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
 )
 
 /**
- * The answer to an HTTP request for the status of the server as a whole: 200 where it serves, 503 where it does not.
+ * The answer to an HTTP request for the status of the server as a whole: 200 if it serves, 503 if not.
  *
  * **Example** (A readiness probe of Kubernetes at `/ready`)
  *

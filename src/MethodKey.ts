@@ -1,5 +1,6 @@
 /**
- * What names a method on the wire: 16 bytes made from the component's and the method's name.
+ * The name of a method on the wire: 16 bytes made from the names of the component and the method. This module knows
+ * nothing of the rest of a request.
  *
  * @since 0.1.0
  */
@@ -8,13 +9,16 @@ import * as Hash from "effect/Hash"
 import * as Inspectable from "effect/Inspectable"
 import { createHash } from "node:crypto"
 import { unexpected } from "./internal/guard.ts"
+import { methodName } from "./internal/protocol/methodName.ts"
 
 const TypeId = "~effect-call/MethodKey"
 
 /**
  * Identifies a method of a component: the first 16 bytes of the SHA-256 of `component + "." + method`.
  *
- * Two keys are equal (`Equal.equals`, `HashMap`) where their bytes are, and a key prints as its bytes in hex.
+ * **Details**
+ *
+ * Two keys are equal (`Equal.equals`, `HashMap`) if their bytes are equal. A key prints as its bytes in hex.
  *
  * Source: `type MethodKey` of the Go package.
  *
@@ -27,11 +31,11 @@ export interface MethodKey extends Equal.Equal, Inspectable.Inspectable {
   readonly component: string
   /** The method's name, as given to {@link make}. */
   readonly method: string
-  /** The 16 bytes that stand in a request. Do not change them. */
+  /** The 16 bytes that a request carries. Do not change them. */
   readonly bytes: Uint8Array
   /** The bytes as 32 lower-case hex digits. */
   readonly hex: string
-  /** Whether the method may run more than once for one call; see {@link idempotent}. Equality does not go by it. */
+  /** Whether the method may run more than once for one call; see {@link idempotent}. It does not count for equality. */
   readonly isIdempotent: boolean
 }
 
@@ -55,9 +59,12 @@ const Proto = {
 }
 
 /**
- * The key of `method` on `component`. It costs a SHA-256: make it once and keep it, not once a call.
+ * Makes the key of `method` on `component`.
  *
- * The names are joined with a dot, so `make("a.b", "c")` and `make("a", "b.c")` are the same key.
+ * **Gotchas**
+ *
+ * It costs a SHA-256: make a key once and keep it. The names are joined with a dot, so `make("a.b", "c")` and
+ * `make("a", "b.c")` are the same key.
  *
  * **Example**
  *
@@ -76,7 +83,7 @@ const Proto = {
 export const make = (component: string, method: string): MethodKey => {
   if (typeof component !== "string") throw unexpected("the component of a method", "a text", component)
   if (typeof method !== "string") throw unexpected(`the method of ${component}`, "a text", method)
-  const digest = createHash("sha256").update(`${component}.${method}`, "utf8").digest()
+  const digest = createHash("sha256").update(methodName({ component, method }), "utf8").digest()
   return Object.assign(Object.create(Proto), {
     component,
     method,
@@ -87,8 +94,12 @@ export const make = (component: string, method: string): MethodKey => {
 }
 
 /**
- * The same key, of a method that is declared idempotent: to run it twice does what to run it once does. A call of it that was lost, of which
- * nobody knows whether it ran, is made again where the call has a `retry`; without that nothing changes.
+ * The same key, for a method that is declared idempotent: to run it twice has the same effect as to run it once.
+ *
+ * **Details**
+ *
+ * If a call of it is lost, and its handler may have run, the call is made again where it has a `retry`. Without a
+ * `retry` nothing changes.
  *
  * **Example**
  *
@@ -115,5 +126,5 @@ export const idempotent = (key: MethodKey): MethodKey =>
  * @since 0.1.0
  */
 export const isMethodKey = (u: unknown): u is MethodKey =>
-  // Asked of every call: Effect's `hasProperty`, which all kinds of objects go through, took 20 ns.
+  // It runs on every call: Effect's `hasProperty` sees objects of all kinds, and took 20 ns.
   typeof u === "object" && u !== null && TypeId in u

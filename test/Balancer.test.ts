@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Random } from "effect"
 import { Balancer, CallError, Endpoint } from "effect-call"
-import { isImmediate, pickNow } from "../src/internal/balancer/model.ts"
+import { isImmediate, pickNow } from "../src/internal/balancer/immediate.ts"
 
 const endpoint = (port: number): Endpoint.Endpoint => Endpoint.tcp(`127.0.0.1:${port}`)
 const e1 = endpoint(7001)
@@ -47,7 +47,7 @@ describe("roundRobin", () => {
       assert.deepStrictEqual(yield* picks(balancer, 2, avoiding(e4)), addresses(e3, e1))
       const error = yield* Effect.flip(balancer.pick(avoiding(e1, e2, e3)))
       assert.strictEqual(error._tag, "Unreachable")
-      assert.strictEqual(error.message, "every endpoint was tried, is in backoff or is left alone")
+      assert.strictEqual(error.message, "every endpoint was tried, is in backoff or is ejected")
       assert.deepStrictEqual(yield* picks(balancer, 1), addresses(e2))
     }))
 
@@ -187,7 +187,7 @@ describe("sharded", () => {
         error,
         new CallError.Unreachable({
           message:
-            "the endpoint of shard key 7 (tcp://127.0.0.1:7002) is not reachable: it was tried, is in backoff or is left alone",
+            "the endpoint of shard key 7 (tcp://127.0.0.1:7002) is not reachable: it was tried, is in backoff or is ejected",
           attempts: []
         })
       )
@@ -213,7 +213,7 @@ describe("sharded", () => {
       assert.sameMembers([...new Set(picked)], addresses(e2, e4))
       assert.closeTo(picked.filter((address) => address === e2.address).length, 300, 60)
       const error = yield* Effect.flip(balancer.pick(avoiding(e1, e2, e3, e4)))
-      assert.strictEqual(error.message, "every endpoint was tried, is in backoff or is left alone")
+      assert.strictEqual(error.message, "every endpoint was tried, is in backoff or is ejected")
     }))
 
   it.effect("has nothing to pick without endpoints, with and without a key", () =>

@@ -73,7 +73,7 @@ describe("a component", () => {
       const lacking = group.omit("Ping").toLayer({ Get: ({ id }) => Effect.succeed(item(id)) }) as typeof handlers
       assert.match(
         yield* defectOf(Component.handlers(Items, lacking)),
-        /no handler for test\/Items\.Ping in the layer it is given/
+        /the given layer has no handler for test\/Items\.Ping/
       )
     }).pipe(Effect.scoped))
 

@@ -3,7 +3,7 @@ import { Deferred, Effect, Equal, Fiber, HashSet } from "effect"
 import { Endpoint } from "effect-call"
 import * as net from "node:net"
 import { join } from "node:path"
-import { dialOnread, isOnreadEndpoint } from "../src/internal/transport/onread.ts"
+import { dialOnread, isOnreadDialable } from "../src/internal/transport/onread.ts"
 import {
   closed,
   echo,
@@ -223,9 +223,9 @@ describe("Endpoint.net, tcp and unix", () => {
     Effect.gen(function*() {
       const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
       const endpoint = Endpoint.tcp(`127.0.0.1:${server.port}`)
-      assert(isOnreadEndpoint(endpoint))
+      assert(isOnreadDialable(endpoint))
       // An endpoint made from this one, with a way to dial of its own, is dialed that way.
-      assert.isFalse(isOnreadEndpoint({ ...endpoint, dial: Endpoint.tcp("other:1").dial }))
+      assert.isFalse(isOnreadDialable({ ...endpoint, dial: Endpoint.tcp("other:1").dial }))
 
       const next = yield* Effect.forkChild(server.next, { startImmediately: true })
       const buffer = new Uint8Array(16)

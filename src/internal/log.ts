@@ -1,9 +1,8 @@
 /**
- * Logging that does no harm: a logger is a user's code, and may throw.
+ * Logging that does no harm: a logger is a user's code, may throw, and may call back into this library.
  *
- * A logger runs at once, in the middle of whatever logs, and may call back into us. So what logs in plain code has done
- * its work by then: it logs last, or what it does after that holds also where a connection is over and a Connection is
- * closed.
+ * It must not know what is logged. A logger runs at once, in the middle of the code that logs. So plain code that
+ * changes a state puts its lines into a {@link LogQueue}, and they leave when the change is over.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -68,5 +67,39 @@ export const logIn = (context: Context.Context<never>, line: Effect.Effect<void>
     Effect.runForkWith(context)(logged(line))
   } catch {
     // What else there is of a user's in a fiber's context has thrown.
+  }
+}
+
+/**
+ * The lines of the log of one connection, written after the change of state that they are about.
+ *
+ * They leave at the next {@link flush}, or else when the code that runs now has returned to the event loop. It costs
+ * nothing where nothing is logged.
+ */
+export class LogQueue {
+  private readonly context: Context.Context<never>
+  private lines: Array<Effect.Effect<void>> = []
+  private isFlushing = false
+
+  /** `context` is what the lines are logged in: it has the loggers. */
+  constructor(context: Context.Context<never>) {
+    this.context = context
+  }
+
+  /** Adds a line, as of `Effect.logWarning`. It is not written before this has returned. */
+  add(line: Effect.Effect<void>): void {
+    this.lines.push(line)
+    if (this.lines.length === 1) queueMicrotask(() => this.flush())
+  }
+
+  /** Writes the lines that wait, in their order. To be called where no state is being changed. */
+  flush(): void {
+    const { lines } = this
+    // A logger may call back into what adds further lines, or flushes: those wait for their own turn.
+    if (lines.length === 0 || this.isFlushing) return
+    this.lines = []
+    this.isFlushing = true
+    for (const line of lines) logIn(this.context, line)
+    this.isFlushing = false
   }
 }

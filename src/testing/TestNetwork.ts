@@ -43,12 +43,12 @@ import { DialError, type Endpoint } from "../Endpoint.ts"
 import { background } from "../internal/ambient/background.ts"
 import { shown, unexpected } from "../internal/guard.ts"
 import { ArrivalQueue, checkHandlers, fromArrivals } from "../internal/net/arrivals.ts"
+import { cannotListen, listenerClosed } from "../internal/net/model.ts"
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time/clock.ts"
-import { inMemory, markConnection } from "../internal/transport/inMemory.ts"
 import { attempt } from "../internal/userError.ts"
-import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
+import type { Handlers, Listener, ListenerError } from "../Listener.ts"
 import * as Server from "../Server.ts"
 
 /**
@@ -206,16 +206,15 @@ const listenerOf = Effect.fnUntraced(function*<R>(
   const arrivals = new ArrivalQueue<R>()
   let connections = 0
   const open = Effect.suspend(() => {
-    const stop = host.listen((connection) => {
-      markConnection(connection)
+    const stop = host.listen((connection) =>
       arrivals.offer({ connection, handlers, peer: { address: `${address}#${++connections}` } })
-    })
+    )
     if (typeof stop === "string") {
-      return Effect.fail(new ListenerError({ message: `cannot listen on ${address}: ${stop}`, address }))
+      return Effect.fail(cannotListen(address, stop))
     }
     return Effect.succeed(Effect.sync(() => {
       stop()
-      arrivals.close(new ListenerError({ message: `the listener on ${address} is closed`, address }))
+      arrivals.close(listenerClosed(address))
     }))
   })
   const close = yield* Effect.acquireRelease(open, (close) => close)
@@ -259,7 +258,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
   })
 
   return {
-    endpoint: (name) => Object.assign({ address: addressOf(name), dial: dial(hostOf(name)) }, { [inMemory]: true }),
+    endpoint: (name) => ({ address: addressOf(name), dial: dial(hostOf(name)) }),
     listener: (name, handlers) => Effect.suspend(() => listenerOf(hostOf(name), handlers)),
     // The Clock of the test, which may not be the one that the layer was built with.
     fault: (name, faults) =>

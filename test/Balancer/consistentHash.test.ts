@@ -70,7 +70,7 @@ describe("consistentHash", () => {
     assert.strictEqual(counts.size, 9)
     assert.strictEqual(
       whyNone(balancer, { shardKey: 1n, avoid: addressesOf(endpoints) }),
-      "every endpoint was tried, is in backoff or is left alone"
+      "every endpoint was tried, is in backoff or is ejected"
     )
   })
 

@@ -128,7 +128,7 @@ describe("leastPending", () => {
           const pick = picker(balancer, seed)
           pick()
           if (free.length === 0) {
-            assert.strictEqual(whyNone(balancer, { avoid }), "every endpoint was tried, is in backoff or is left alone")
+            assert.strictEqual(whyNone(balancer, { avoid }), "every endpoint was tried, is in backoff or is ejected")
             return
           }
           const total = free.reduce((sum, { weight }) => sum + weight!, 0)

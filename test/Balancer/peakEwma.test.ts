@@ -93,7 +93,7 @@ describe("peakEwma", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick({ avoid })).keys()], [endpoints[2]!.address])
     assert.strictEqual(
       whyNone(balancer, { avoid: addressesOf(endpoints) }),
-      "every endpoint was tried, is in backoff or is left alone"
+      "every endpoint was tried, is in backoff or is ejected"
     )
   })
 })

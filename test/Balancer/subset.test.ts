@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
 import { Balancer } from "effect-call"
 import * as fc from "fast-check"
-import { isImmediate } from "../../src/internal/balancer/model.ts"
+import { isImmediate } from "../../src/internal/balancer/immediate.ts"
 import {
   addressesOf,
   countPicks,
@@ -101,7 +101,7 @@ describe("subset", () => {
     assert.strictEqual(shared(third, both), 0)
     assert.strictEqual(
       whyNone(balancer, { avoid: addressesOf(endpoints) }),
-      "every endpoint was tried, is in backoff or is left alone"
+      "every endpoint was tried, is in backoff or is ejected"
     )
   })
 

@@ -131,7 +131,7 @@ describe("weighted", () => {
           const pick = picker(balancer)
           countPicks(7, () => pick())
           if (free.length === 0) {
-            assert.strictEqual(whyNone(balancer, { avoid }), "every endpoint was tried, is in backoff or is left alone")
+            assert.strictEqual(whyNone(balancer, { avoid }), "every endpoint was tried, is in backoff or is ejected")
           }
           const shares = (list: typeof endpoints, counts: ReadonlyMap<string, number>, picks: number) => {
             const total = list.reduce((sum, { weight }) => sum + weight!, 0)

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
 import { Balancer } from "effect-call"
-import { isImmediate } from "../../src/internal/balancer/model.ts"
+import { isImmediate } from "../../src/internal/balancer/immediate.ts"
 import {
   addressesOf,
   countPicks,
@@ -132,7 +132,7 @@ describe("zoneAware", () => {
     assert.strictEqual(countPicks(6, () => home.pick()).size, 3)
     assert.strictEqual(
       whyNone(home.balancer, { avoid: addressesOf(home.endpoints) }),
-      "every endpoint was tried, is in backoff or is left alone"
+      "every endpoint was tried, is in backoff or is ejected"
     )
     home.balancer.update([])
     assert.strictEqual(whyNone(home.balancer), "no endpoints")

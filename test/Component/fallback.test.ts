@@ -275,7 +275,7 @@ describe("a call whose contract the server does not share", () => {
         assert.ok(error._tag === "CommunicationError" && error.reason._tag === "Protocol", String(error))
         assert.equal(
           error.message,
-          `client and server have different contracts of test/Bytes.Put, and it does not go in JSON: ${problem}`
+          `client and server have different contracts of test/Bytes.Put, and JSON does not carry the call: ${problem}`
         )
         assert.equal(error.maybeExecuted, false)
         assert.equal(ran, false)

@@ -6,6 +6,7 @@ import { Rpc, RpcGroup } from "effect/rpc"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import * as Codec from "../../src/internal/component/codec.ts"
+import * as Payload from "../../src/internal/component/payload.ts"
 import { fingerprintBytes } from "../support/fingerprints.ts"
 import { connect, memory } from "../support/networks.ts"
 import { clientOver, formats, open } from "./support.ts"
@@ -62,10 +63,10 @@ const Fuzzed = Component.make("test/Fuzzed", group)
 const key = Fuzzed.keys.get("Do")!
 
 const codecs = new Codec.MethodCodecs(group.requests.get("Do")!)
-const encoded = (codec: (format: Codec.Format) => Codec.Codec, value: unknown, fingerprint: Iterable<number> = []) =>
+const encoded = (codec: (format: Payload.Format) => Codec.Codec, value: unknown, fingerprint: Iterable<number> = []) =>
   formats.map((format) =>
     Uint8Array.of(
-      Codec.formatCode[format],
+      Payload.formatCode[format],
       ...(format === "binary" ? fingerprint : []),
       ...Codec.valueNow(codec(format).encode(value))!.value
     )
@@ -124,7 +125,7 @@ describe("any bytes", () => {
       const valid = [
         ...encoded(codecs.success, example),
         ...encoded(codecs.error, new Refused({ why: "no" })).map((bytes) => {
-          bytes[0]! |= Codec.isFailure
+          bytes[0]! |= Payload.isFailure
           return bytes
         })
       ]

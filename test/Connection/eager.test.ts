@@ -141,7 +141,7 @@ describe("a Connection that is eager", () => {
       assert.equal(down.dials, dials)
     }).pipe(onNetwork))
 
-  it.effect("dials nothing any more when it is closed by a logger that hears of the first dial", () =>
+  it.effect("gives up its dials when it is closed by a logger that hears of the first", () =>
     Effect.gen(function*() {
       const heard: Array<string> = []
       let close = Effect.void
@@ -164,6 +164,8 @@ describe("a Connection that is eager", () => {
       yield* settle
       assert.deepEqual(heard, [
         "the resolver has changed the endpoints",
+        "an endpoint is dialed",
+        "an endpoint is dialed",
         "an endpoint is dialed",
         "an endpoint is gone"
       ])

@@ -214,6 +214,7 @@ describe("a client whose server goes away", () => {
         isLost(yield* Effect.flip(Fiber.join(one)))
         isLost(yield* Effect.flip(Fiber.join(two)))
         assert.deepEqual((yield* stateOf(connection))?.lastFailure, "memory://a: read ECONNRESET")
+        yield* settle
       }).pipe(Effect.provide(log.layer))
       assert.deepEqual(log.lines.map(({ level, message }) => [level, message]), [["Warn", "a connection was lost"]])
     }).pipe(onNetwork))

@@ -11,7 +11,7 @@ import type { Socket } from "node:net"
 import { Duplex } from "node:stream"
 import { Worker } from "node:worker_threads"
 import * as DuplexPair from "../../src/internal/testing/duplexPair.ts"
-import { dialOnread, isOnreadEndpoint, type OnreadEndpoint } from "../../src/internal/transport/onread.ts"
+import { dialOnread, isOnreadDialable, type OnreadDialable } from "../../src/internal/transport/onread.ts"
 import { byHand } from "../support/byHand.ts"
 import { makeLog } from "../support/log.ts"
 import {
@@ -684,8 +684,8 @@ describe("over real sockets", () => {
         setTimeout(() => setImmediate(stall), 1)
       }
       const inner = Endpoint.tcp(`127.0.0.1:${port}`)
-      assert.ok(isOnreadEndpoint(inner))
-      const endpoint: OnreadEndpoint = {
+      assert.ok(isOnreadDialable(inner))
+      const endpoint: Endpoint.Endpoint & OnreadDialable<Endpoint.DialError> = {
         address: inner.address,
         dial: inner.dial,
         [dialOnread]: (onread) => Effect.map(inner[dialOnread](onread), (socket) => beforeProbes(socket, stallSoon))

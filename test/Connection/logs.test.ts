@@ -132,6 +132,7 @@ describe("a replica that is down", () => {
         yield* list(b)
         yield* TestNetwork.fault("a", { cutAfter: { toClient: 0 } })
         yield* Fiber.join(call)
+        yield* settle
         assert.deepEqual(warnings(log).map(({ annotations }) => annotations), [
           { endpoint: "memory://a", reason: "memory://a: read ECONNRESET" }
         ])
@@ -149,6 +150,7 @@ describe("a replica that connects and breaks, again and again", () => {
         const connection = yield* connectTo(endpoint)
         yield* TestNetwork.fault("a", { cutAfter: { toClient: 24 } })
         for (let i = 0; i < 110; i++) yield* Effect.flip(ask(connection))
+        yield* settle
         assert.equal(warnings(log).length, 100)
         assert.equal(messages(log).filter((message) => message === "a connection was lost").length, 110)
       })
@@ -285,6 +287,7 @@ describe("the states of a connection are logged at debug", () => {
         yield* list(b)
         yield* a.gate.open
         yield* Fiber.join(call)
+        yield* settle
         assert.deepEqual(messages(log), [
           "an endpoint is dialed",
           "an endpoint is connected",
@@ -403,7 +406,7 @@ describe("a logger", () => {
       }).pipe(Effect.provide(calls), Effect.provideService(References.MinimumLogLevel, "Debug"))
     }))
 
-  it.effect("may change the endpoints when a connection is dialed beside a call: the call goes to one that is listed", () =>
+  it.effect("may change the endpoints when a connection is dialed for a call: the next call goes to one that is listed", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
       let change: Effect.Effect<void> = Effect.void
@@ -415,7 +418,9 @@ describe("a logger", () => {
         const { connection, endpoints } = yield* connectToListed([a!, b!], { connectionsPerEndpoint: 2 })
         change = SubscriptionRef.set(endpoints, [b!.endpoint])
         assert.deepEqual([yield* ask(connection), yield* ask(connection)], ["a", "b"])
-        // The turn of the first, whose second connection is dialed.
+        // The turn of the first, whose second connection is dialed: the call is sent by the time that this is logged.
+        assert.equal(yield* ask(connection), "a")
+        yield* settle
         assert.equal(yield* ask(connection), "b")
         assert.equal(dialed, 4)
       }).pipe(Effect.provide(changes), Effect.provideService(References.MinimumLogLevel, "Debug"))
@@ -436,6 +441,7 @@ describe("a logger", () => {
         yield* list()
         yield* SubscriptionRef.set(endpoints, [a!.endpoint, b!.endpoint])
         assert.equal((yield* Fiber.join(held))._tag, "CommunicationError")
+        yield* settle
         assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
       }).pipe(Effect.provide(closes), Effect.provideService(References.MinimumLogLevel, "Debug"))
     }).pipe(Effect.provide(TestNetwork.layer)))

@@ -162,6 +162,7 @@ describe("what an endpoint shows of the moment is gone", () => {
         const connection = yield* toA()
         closing = connection.close
         yield* Effect.exit(connection.call(echo, nothing))
+        yield* settle
         gone(metrics)
       }).pipe(Effect.provide(closes), Effect.provideService(References.MinimumLogLevel, "Debug"))
     )()

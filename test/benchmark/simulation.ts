@@ -16,7 +16,7 @@
 import { Context, Effect, Random } from "effect"
 import * as Balancer from "../../src/Balancer.ts"
 import * as Endpoint from "../../src/Endpoint.ts"
-import { isImmediate, pickNow } from "../../src/internal/balancer/model.ts"
+import { isImmediate, pickNow } from "../../src/internal/balancer/immediate.ts"
 import { Latency } from "../../src/internal/client/latency.ts"
 
 /** All times are in milliseconds. */

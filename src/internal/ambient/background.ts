@@ -1,5 +1,8 @@
 /**
- * The context of fibers that belong to nobody's call: dials, the resolver's watch, timers, a server's handlers before they get their own.
+ * The context of fibers that do not belong to a single call: dials, the resolver's watch, timers, and a server's
+ * handlers before they get their own.
+ *
+ * It knows what a call leaves in a context, and must not know what uses the rest.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -11,8 +14,9 @@ import { CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline } from "./deadline.ts"
 
 /**
- * `context` without what belongs to the call or request that happens to be running: its deadline, span, call options, headers, Scope, and what it
- * says in logs. A Connection that is first built inside a handler must not end with that handler's deadline.
+ * `context` without what belongs to the call or request that is running: its deadline, span, call options, headers,
+ * Scope, and its annotations and spans of logs. A Connection that is first built inside a handler must not end with
+ * the deadline of that handler.
  */
 export const withoutCaller = <R>(context: Context.Context<R>): Context.Context<R> =>
   // What is left out is never part of `R`: these have defaults, or are given to each call anew.

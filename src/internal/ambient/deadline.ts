@@ -1,13 +1,15 @@
 /**
  * The deadline that the running fiber is under, as the client, the server and `Deadline` share it.
+ *
+ * It is a value: this module must not know what happens when a deadline passes.
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import { nowMillis } from "../time/clock.ts"
 
 /**
- * A deadline: the moment `at`, as {@link nowMillis} of `clock` reads it. It keeps its clock, so that it means the same
- * moment wherever it is looked at, also under another `Clock`.
+ * A deadline: the moment `at`, as {@link nowMillis} of `clock` reads it. It has its clock with it, so it means the same
+ * moment everywhere, also under another `Clock`.
  */
 export interface Value {
   readonly at: number

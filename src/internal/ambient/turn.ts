@@ -1,18 +1,20 @@
 /**
- * What a call takes from the context of the fiber that makes it: the options and the deadline that it is under.
+ * What the calls of one turn of the event loop share: the options and the deadline that their fiber is under.
+ *
+ * It must not know what a call does with them.
  */
 import * as Context from "effect/Context"
-import type { CallOptions } from "../../Connection.ts"
-import { CurrentOptions } from "./callOptions.ts"
+import { type CallOptions, CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline, type Value as Deadline } from "./deadline.ts"
 
 /**
- * The region of the calls that are being made. Those of one fiber, and of the fibers that it has forked, are made in the same context, and
- * looked up in it once: the lookups are two of the dearest things about a call, some 40 ns.
+ * The region of the calls that are being made. The calls of one fiber, and of the fibers that it has forked, have the
+ * same context, which is read once for all of them: these reads cost some 40 ns, a large part of a call.
  */
 export class Region {
   options: CallOptions | undefined = undefined
   deadline: Deadline | undefined = undefined
+  /** The context that was read, where it may be asked for again. */
   private kept: Context.Context<never> | undefined = undefined
 
   /** Reads the region of a context. */
@@ -23,14 +25,14 @@ export class Region {
     this.deadline = Context.get(context, CurrentDeadline)
   }
 
-  /** This is the region of this context, which will be asked for again. To be followed by `leave`. */
+  /** Keeps the region of a context, since further calls of this turn may ask for it. `leave` has to follow. */
   keep(context: Context.Context<never>, options: CallOptions | undefined, deadline: Deadline | undefined): void {
     this.kept = context
     this.options = options
     this.deadline = deadline
   }
 
-  /** Lets go of the context: a caller's services must not live as long as the Connection. */
+  /** Forgets the context: a caller's services must not live as long as the Connection. */
   leave(): void {
     this.kept = undefined
     this.options = undefined

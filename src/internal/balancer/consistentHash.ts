@@ -1,17 +1,18 @@
 /**
- * Consistent hashing with bounded loads.
+ * Consistent hashing with bounded loads: the balancer around the ring. It does not know where points lie on the ring.
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
 import { hashKey } from "./hash.ts"
+import { allExcluded, type ImmediateBalancer, make, noEndpoints, pickNow } from "./immediate.ts"
 import { leastPending } from "./leastPending.ts"
-import { allAvoided, type ImmediateBalancer, isShardKey, make, noEndpoints, notAShardKey, pickNow } from "./model.ts"
 import { Ring } from "./ring.ts"
+import { isShardKey, notAShardKey } from "./shardKey.ts"
 
 /** How many times as many calls as the mean may be pending at an endpoint. */
 const boundFactor = 1.25
 
-/** So many calls may always be pending at an endpoint: with few of them, the mean says nothing. */
+/** This many calls may always be pending at an endpoint: of few calls, the mean says nothing. */
 const leastBound = 4
 
 export const consistentHash = (): ImmediateBalancer => {
@@ -20,12 +21,15 @@ export const consistentHash = (): ImmediateBalancer => {
   const ring = new Ring()
   const withoutKey = leastPending()
 
-  /** How many calls are pending at those not to be avoided, with the one to be picked for, and what they weigh. */
+  /** The calls pending at endpoints that are not excluded, the call to pick for included, and the weight of these. */
   let pending = 0
   let totalWeight = 0
-  /** They are counted anew after as many picks as there are endpoints, which then costs a pick no more than one look at one of them. */
+  /**
+   * Counts down the picks until the next count. There are as many as endpoints, so that counting costs a pick one look
+   * at one endpoint on average.
+   */
   let picksLeft = 0
-  let countedWithout = avoid
+  let countedFor = avoid
 
   const count = (): void => {
     pending = 0
@@ -36,7 +40,7 @@ export const consistentHash = (): ImmediateBalancer => {
       totalWeight += view.weight
     }
     picksLeft = known.endpoints.length
-    countedWithout = avoid
+    countedFor = avoid
   }
 
   const isFree = (index: number): boolean => {
@@ -57,7 +61,8 @@ export const consistentHash = (): ImmediateBalancer => {
       const update = changed(known, endpoints, views)
       if (update === undefined) return
       known = update
-      // Not those of the views: an endpoint that starts has keys of its own from the beginning, and the bound keeps its load low.
+      // By full weights, not those of the views: an endpoint that starts has its keys from the beginning, and the bound
+      // keeps its load low.
       ring.update(update.endpoints, fullWeights(update))
       withoutKey.update(endpoints, views)
       picksLeft = 0
@@ -68,8 +73,9 @@ export const consistentHash = (): ImmediateBalancer => {
       if (!isShardKey(shardKey)) return undefined
       avoid = options.avoid
       if (known.views !== undefined) {
-        if (picksLeft-- <= 0 || countedWithout !== avoid) count()
-        // The call to be picked for. Those that have ended since the count still count, so that there is always one below the bound.
+        if (picksLeft-- <= 0 || countedFor !== avoid) count()
+        // The call to pick for. Calls that have ended since the last count still count, so one endpoint is always below
+        // the bound.
         pending++
       }
       const hash = hashKey(shardKey)
@@ -79,7 +85,7 @@ export const consistentHash = (): ImmediateBalancer => {
     },
     ({ shardKey }) => {
       if (shardKey !== undefined && !isShardKey(shardKey)) return notAShardKey(shardKey)
-      return known.endpoints.length === 0 ? noEndpoints : allAvoided
+      return known.endpoints.length === 0 ? noEndpoints : allExcluded
     }
   )
 }

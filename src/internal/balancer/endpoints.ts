@@ -1,8 +1,8 @@
 /**
- * What the balancers that look at endpoints closely have in common.
+ * What several balancers need of an update: whether it changed anything, and full weights. It knows no balancer.
  */
-import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import type { EndpointView } from "./model.ts"
 
 /** What a balancer was given at its last update. */
 export interface Known {
@@ -16,8 +16,8 @@ const areSame = <A>(one: ReadonlyArray<A>, other: ReadonlyArray<A>): boolean =>
   one.length === other.length && one.every((element, index) => element === other[index])
 
 /**
- * What an update gives, as copies; undefined where it is what is known already. A balancer for a single call is updated before each pick, and
- * most of the time nothing has changed.
+ * Copies of what an update gives; undefined where nothing has changed. A balancer of a single call is updated before
+ * each pick, and usually nothing has changed.
  */
 export const changed = (
   known: Known,
@@ -30,8 +30,8 @@ export const changed = (
 }
 
 /**
- * The weight of an endpoint once it has started. That of its view may be less until then; and while endpoints are updated it is still the
- * weight that the endpoint had before.
+ * The weight of an endpoint once it has started. The weight of its view may be less until then. During an update the
+ * view still has the weight from before.
  */
 export const fullWeight = (endpoint: Endpoint): number => endpoint.weight ?? 1
 

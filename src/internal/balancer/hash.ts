@@ -1,11 +1,11 @@
 /**
- * Hashes of 32 bits that are the same in every process: clients that hash the same things must come to the same ends.
+ * Hashes of 32 bits that are the same in every process: clients that hash the same value must choose the same endpoint.
  *
- * Effect's `Hash.string` is made for hash maps. Texts that differ in their last digits, as addresses do, have hashes close to each other, and a ring
- * needs them spread over all numbers.
+ * Effect's `Hash.string` is made for hash maps. It gives texts that differ in their last digits, as addresses do,
+ * hashes that lie close to each other. A ring needs them spread over all numbers.
  */
 
-/** Changes of a single bit change every other one half of the time: the last step of MurmurHash3. */
+/** The last step of MurmurHash3: when one bit changes, every other bit changes with a probability of one half. */
 export const mix = (hash: number): number => {
   let mixed = hash ^ (hash >>> 16)
   mixed = Math.imul(mixed, 0x85ebca6b)
@@ -22,9 +22,9 @@ export const hashText = (text: string): number => {
 
 const bytes = new DataView(new ArrayBuffer(8))
 
-/** A u64. Of other numbers the lowest 64 bits count. */
+/** The hash of a u64. Of any other number the lowest 64 bits count. */
 export const hashKey = (key: bigint): number => {
   bytes.setBigUint64(0, key)
-  // Neither half must be able to cancel what the other has done.
+  // Mixed in two steps, so that neither half can cancel the other.
   return mix(mix(bytes.getUint32(4) ^ 0x9e3779b9) + bytes.getUint32(0))
 }

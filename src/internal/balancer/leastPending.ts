@@ -1,12 +1,13 @@
 /**
- * The endpoint with fewer calls pending of two.
+ * Least pending calls: of two endpoints, the one with fewer calls pending for its weight.
  */
-import type { ImmediateBalancer } from "./model.ts"
+import type { ImmediateBalancer } from "./immediate.ts"
 import { type IsBetter, twoChoices } from "./twoChoices.ts"
 
 /**
- * The second has less to do for its weight, and has no more than the first would have with the call. Of two that weigh the same either says
- * the other; a light one that is idle would otherwise be preferred to a heavy one that is nearly so.
+ * Whether the second endpoint has less to do for its weight, with the call included where it is the lighter one: an
+ * idle light endpoint is not better than a heavy one that is nearly idle. For equal weights both conditions are the
+ * same.
  */
 const hasLessToDo: IsBetter = (second, first) => {
   const secondWeight = second.weight

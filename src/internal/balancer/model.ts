@@ -1,236 +1,145 @@
 /**
- * How the package's own balancers pick: at once, without running an Effect, so that a call on an open connection stays
- * plain code.
+ * What a balancer is: the contract between a Connection and its balancer. `Balancer.ts` exports it.
+ *
+ * It knows no balancer in particular, and not how a Connection finds out which endpoints to exclude.
  */
-import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
-import type { Balancer, EndpointView, PickOptions } from "../../Balancer.ts"
-import { Unreachable } from "../../CallError.ts"
+import type * as Effect from "effect/Effect"
+import type { Unreachable } from "../../CallError.ts"
 import type { Endpoint } from "../../Endpoint.ts"
-import { effectOf, unexpected } from "../guard.ts"
-import { freeOf, isAvoiding, nothing } from "./free.ts"
 
 /**
- * The key of a balancer's immediate pick.
+ * What a balancer knows of a call when it picks an endpoint for it.
+ *
+ * Source: `type CallOptions` of the Go package, where a shard key of 0 means none; here 0n is a key like any other.
+ *
+ * @category models
+ * @since 0.1.0
  */
-export const pickNow: unique symbol = Symbol("effect-call/Balancer/pickNow")
-
-/**
- * A balancer that can also pick without an Effect. Its `pick` does the same and, where there is nothing to pick, says
- * why.
- */
-export interface ImmediateBalancer extends Balancer {
-  /** The endpoint for a call, or undefined where `pick` would fail. */
-  [pickNow](options: PickOptions, context: Context.Context<never>): Endpoint | undefined
-}
-
-/**
- * Whether a balancer can pick without an Effect. Only its own property counts: an object made from such a balancer
- * (`Object.create`, or a spread, which leaves the property behind) may have another `pick`, and must be asked through
- * that.
- */
-export const isImmediate = (balancer: Balancer): balancer is ImmediateBalancer => Object.hasOwn(balancer, pickNow)
-
-/** Makes a balancer that can pick without an Effect, too. */
-export const withPickNow = (balancer: Balancer, now: ImmediateBalancer[typeof pickNow]): ImmediateBalancer => {
-  Object.defineProperty(balancer, pickNow, { value: now, enumerable: false })
-  // `defineProperty` has added what the type asks for.
-  return balancer as ImmediateBalancer
-}
-
-/** Whether a value is a balancer. */
-const isBalancer = (u: unknown): u is Balancer =>
-  typeof u === "object" && u !== null && "update" in u && typeof u.update === "function" && "pick" in u &&
-  typeof u.pick === "function"
-
-/** What a user's code gives as a balancer. It throws where that is none. */
-export const checkedBalancer = (given: unknown): Balancer => {
-  if (!isBalancer(given)) throw unexpected("the balancer", "an object with update and pick", given)
-  return given
-}
-
-/** A balancer that a user's effect makes. */
-export const balancerOf = (make: () => Effect.Effect<Balancer>): Effect.Effect<Balancer> =>
-  Effect.map(effectOf("what makes the balancer", make), checkedBalancer)
-
-/** What a balancer picks, which may be one of a user's own. */
-export const pickOf = (balancer: Balancer, options: PickOptions): Effect.Effect<Endpoint, Unreachable> =>
-  effectOf("the pick of the balancer", () => balancer.pick(options))
-
-/** A balancer from how it picks at once, and why it does not where there is nothing to pick. */
-export const make = (
-  update: (endpoints: ReadonlyArray<Endpoint>, views: ReadonlyArray<EndpointView> | undefined) => void,
-  now: ImmediateBalancer[typeof pickNow],
-  why: (options: PickOptions) => string
-): ImmediateBalancer =>
-  withPickNow({
-    update,
-    pick: (options) =>
-      Effect.withFiber((fiber) => {
-        const endpoint = now(options, fiber.context)
-        return endpoint === undefined
-          ? Effect.fail(new Unreachable({ message: why(options), attempts: [] }))
-          : Effect.succeed(endpoint)
-      })
-  }, now)
-
-/** Why there is nothing to pick where there are no endpoints. */
-export const noEndpoints = "no endpoints"
-
-/** Why there is nothing to pick where there are some. */
-export const allAvoided = "every endpoint was tried, is in backoff or is left alone"
-
-/** What is wrong with a shard key outside u64. */
-export const notAShardKey = (shardKey: bigint): string =>
-  `shard key ${String(shardKey)} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
-
-/** So many endpoints in turn are looked at before it is asked which are left, where the set to avoid can say that. */
-const longestSearch = 16
-
-// Endpoints that have gone are remembered up to this many, so that a rotation survives lists that come and go.
-const rememberedAddresses = 1024
-
-/**
- * The endpoints in turn. Each pick leaves its number beside the endpoint; an update lets the rotation go on with the
- * endpoint whose last pick is the longest ago (one never picked before all others, the earliest in the list among
- * equals), whatever the update has moved.
- */
-export const roundRobin = (): ImmediateBalancer => {
-  let endpoints: ReadonlyArray<Endpoint> = []
-  let pickedAt: Array<number> = [] // by index; 0: never
-  let next = 0
-  let picks = 0
-  const lastPicks = new Map<string, number>() // by address, as of the last update
-  let indices: Map<string, number> | undefined // by address, where they were asked for since the last update
-
-  const take = (index: number): Endpoint | undefined => {
-    pickedAt[index] = ++picks
-    next = index + 1 === endpoints.length ? 0 : index + 1
-    return endpoints[index]
-  }
-
+export interface PickOptions {
+  /** The call's shard key, a u64 (0 to 2^64 − 1). A balancer may ignore it. Default: none. */
+  readonly shardKey?: bigint | undefined
   /**
-   * The next one of those that are left, where most are to be avoided: to look at all would take long for many calls.
+   * The addresses of the endpoints that the balancer should not pick.
+   *
+   * **Details**
+   *
+   * Some are excluded because they cannot be called: the call has tried them, or they are in backoff after a failed
+   * dial. The others are excluded only while there are better ones: they are ejected because their calls kept failing, say
+   * that they do not serve, have a higher `priority` number, or are not connected yet where the Connection is `eager`.
+   * If the pick fails, the Connection asks again without the latter, unless the call has a shard key and the balancer
+   * has a {@link Balancer.stickiness}.
    */
-  const takeLeft = (left: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
-    const count = endpoints.length
-    indices ??= new Map(endpoints.map(({ address }, index) => [address, index]))
-    let best = -1
-    let fewest = count
-    for (const address of left) {
-      const index = indices.get(address)
-      if (index === undefined) continue
-      const steps = index < next ? index + count - next : index - next
-      if (steps >= fewest || avoid.has(address)) continue
-      best = index
-      fewest = steps
-    }
-    return best === -1 ? undefined : take(best)
-  }
-
-  return make(
-    (update) => {
-      indices = undefined
-      endpoints.forEach(({ address }, index) => {
-        lastPicks.delete(address) // entered anew at the end, the map is in the order of departure
-        lastPicks.set(address, pickedAt[index] ?? 0)
-      })
-      endpoints = update.slice()
-      pickedAt = endpoints.map(({ address }) => lastPicks.get(address) ?? 0)
-      next = 0
-      pickedAt.forEach((picked, index) => {
-        if (picked < (pickedAt[next] ?? 0)) next = index
-      })
-      for (const address of lastPicks.keys()) {
-        if (lastPicks.size <= rememberedAddresses) break
-        lastPicks.delete(address)
-      }
-    },
-    ({ avoid }) => {
-      const count = endpoints.length
-      if (count === 0) return undefined
-      if (avoid === nothing) return take(next)
-      const left = isAvoiding(avoid) ? avoid : undefined
-      if (left === undefined && avoid.size === 0) return take(next)
-      const search = left === undefined ? count : Math.min(count, longestSearch)
-      for (let step = 0, index = next; step < search; step++, index = index + 1 === count ? 0 : index + 1) {
-        const endpoint = endpoints[index]
-        if (endpoint !== undefined && !avoid.has(endpoint.address)) return take(index)
-      }
-      return left === undefined || search === count ? undefined : takeLeft(left[freeOf](), left)
-    },
-    () => endpoints.length === 0 ? noEndpoints : allAvoided
-  )
+  readonly avoid: ReadonlySet<string>
 }
-
-/** The largest shard key: they are u64. */
-export const maxShardKey = 2n ** 64n - 1n
 
 /**
- * `key` mod `count` for a u64, -1 for any other key. Nearly all keys are small enough to be computed with as numbers:
- * whatever rounds to a safe integer is that integer. Comparing and dividing as `bigint` costs several times as much.
+ * What a Connection knows of one of its endpoints. It is no snapshot: each property gives the current value.
+ *
+ * @category models
+ * @since 0.1.0
  */
-const shardOf = (key: bigint, count: number): number => {
-  const small = Number(key)
-  if (small >= 0 && small <= Number.MAX_SAFE_INTEGER) return small % count
-  return key >= 0n && key <= maxShardKey ? Number(key % BigInt(count)) : -1
+export interface EndpointView {
+  readonly endpoint: Endpoint
+  /** As in `Connection.EndpointState`. */
+  readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
+  /**
+   * The calls that were sent to the endpoint and have not ended, and those that wait to be sent to it. Calls on
+   * connections that drain do not count.
+   */
+  readonly callsPending: number
+  /**
+   * How long answers have taken, in milliseconds, as an average; undefined before the first answer.
+   *
+   * **Details**
+   *
+   * A slow answer counts in full at once. Later answers bring the average down within some 10 seconds; so does silence.
+   * While calls wait for answers, it is at least the time since the last answer.
+   */
+  readonly latency: number | undefined
+  /** How many calls have failed since the last answer. Calls that were lost together count as one. */
+  readonly failuresInARow: number
+  /**
+   * The endpoint's share of the calls: its weight, or less while it starts slowly (`ClientOptions.slowStart`). It is
+   * above 0.
+   */
+  readonly weight: number
 }
-
-/** Whether a key is a u64. Whatever its type says, it may be anything. */
-export const isShardKey = (key: bigint): boolean => typeof key === "bigint" && BigInt.asUintN(64, key) === key
-
-/** How often an endpoint is drawn from all of them before the free ones are counted. */
-const firstTries = 4
-
-const sharding = new WeakSet<Balancer>()
-
-/** Whether a balancer is one of {@link sharded}. */
-export const isSharding = (balancer: Balancer): boolean => sharding.has(balancer)
 
 /**
- * The endpoint that the shard key names, and no other; without a key, one at random.
+ * Picks the endpoint of each call.
+ *
+ * **Details**
+ *
+ * A balancer belongs to one `Connection`, which calls its methods one at a time.
+ *
+ * **Gotchas**
+ *
+ * Two Connections must not share a balancer: each would replace the endpoints of the other. Pass on an effect that
+ * makes one.
+ *
+ * Source: `type Balancer` of the Go package.
+ *
+ * @category models
+ * @since 0.1.0
  */
-export const sharded = (): ImmediateBalancer => {
-  let endpoints: ReadonlyArray<Endpoint> = []
-
-  const atRandom = (avoid: ReadonlySet<string>, context: Context.Context<never>): Endpoint | undefined => {
-    const count = endpoints.length
-    const random = Context.get(context, Random.Random)
-    if (avoid.size === 0) return endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
-    // Where most are free, as they are among many, one of the first tries is: to count them would cost a look at each.
-    for (let i = 0; i < firstTries; i++) {
-      const endpoint = endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
-      if (endpoint !== undefined && !avoid.has(endpoint.address)) return endpoint
-    }
-    let free = 0
-    for (const { address } of endpoints) if (!avoid.has(address)) free++
-    if (free === 0) return undefined
-    let skip = Math.floor(random.nextDoubleUnsafe() * free)
-    for (const endpoint of endpoints) if (!avoid.has(endpoint.address) && skip-- === 0) return endpoint
-    return undefined
-  }
-
-  const balancer = make(
-    (update) => {
-      endpoints = update.slice()
-    },
-    ({ avoid, shardKey }, context) => {
-      if (endpoints.length === 0) return undefined
-      if (shardKey === undefined) return atRandom(avoid, context)
-      const endpoint = endpoints[shardOf(shardKey, endpoints.length)]
-      return endpoint !== undefined && avoid.size > 0 && avoid.has(endpoint.address) ? undefined : endpoint
-    },
-    ({ shardKey }) => {
-      if (shardKey !== undefined && !isShardKey(shardKey)) {
-        return notAShardKey(shardKey)
-      }
-      if (endpoints.length === 0) return noEndpoints
-      if (shardKey === undefined) return allAvoided
-      const address = endpoints[shardOf(shardKey, endpoints.length)]?.address
-      return `the endpoint of shard key ${shardKey} (${address}) is not reachable: it was tried, is in backoff or is left alone`
-    }
-  )
-  sharding.add(balancer)
-  return balancer
+export interface Balancer {
+  /**
+   * Whether a shard key has one endpoint only. Default: undefined, any endpoint may answer any call.
+   *
+   * **When to use**
+   *
+   * Set it to `"key"` where each shard key belongs to one endpoint and no other endpoint can answer, as with
+   * `Balancer.sharded`. Leave it out where another endpoint can stand in, as with `Balancer.consistentHash`.
+   *
+   * **Details**
+   *
+   * With `"key"`, a call that has a shard key has no alternative. `PickOptions.avoid` then contains only endpoints that
+   * cannot be called, and none that is excluded because there are better ones. A Connection with such a balancer ejects
+   * no endpoints, unless `ClientOptions.outlierEjection` is given: then a call whose endpoint is ejected fails. Calls
+   * without a shard key are treated as usual.
+   *
+   * **Gotchas**
+   *
+   * The value must not change. A value other than `"key"` and undefined is a defect of the Connection, or of the call,
+   * that is given the balancer. `Balancer.zoneAware` and `Balancer.subset` have no stickiness, whatever the balancer
+   * inside them has: they have other endpoints to use.
+   *
+   * **Example** (Each key belongs to one endpoint)
+   *
+   * ```ts
+   * import { Balancer, CallError } from "effect-call"
+   * import { Effect } from "effect"
+   *
+   * const byParity: Effect.Effect<Balancer.Balancer> = Balancer.make((endpoints, { avoid, shardKey = 0n }) => {
+   *   const endpoint = endpoints[Number(shardKey % 2n)]
+   *   return endpoint === undefined || avoid.has(endpoint.address)
+   *     ? Effect.fail(new CallError.Unreachable({ message: `the endpoint of key ${shardKey} is down`, attempts: [] }))
+   *     : Effect.succeed(endpoint)
+   * }).pipe(Effect.map((balancer) => ({ ...balancer, stickiness: "key" })))
+   * ```
+   */
+  readonly stickiness?: "key" | undefined
+  /**
+   * Replaces the endpoints to pick from. The list may be empty, and is so before the first update.
+   *
+   * **Details**
+   *
+   * The address identifies an endpoint, and each address is listed once. `views` has what is known of each endpoint, in
+   * the same order. The view of an endpoint stays the same object for as long as the endpoint is listed. Without
+   * `views` nothing is known of the endpoints.
+   */
+  update(endpoints: ReadonlyArray<Endpoint>, views?: ReadonlyArray<EndpointView>): void
+  /**
+   * Picks one of the endpoints of the last update. Fails with `Unreachable` where there are none, or where none outside
+   * `avoid` will do.
+   *
+   * **Gotchas**
+   *
+   * The state of the balancer changes when the effect runs, not when it is made. To return anything but one of the
+   * listed endpoints is a defect of the call.
+   */
+  pick(options: PickOptions): Effect.Effect<Endpoint, Unreachable>
 }
+
+/** Whether a shard key has one endpoint only: a call with a key then has no alternative. */
+export const isSticky = (balancer: Balancer): boolean => balancer.stickiness === "key"

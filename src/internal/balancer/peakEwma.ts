@@ -1,17 +1,17 @@
 /**
- * The endpoint of two that is expected to answer sooner.
+ * Lowest expected latency: of two endpoints, the one that is expected to answer sooner.
  */
-import type { ImmediateBalancer } from "./model.ts"
+import type { ImmediateBalancer } from "./immediate.ts"
 import { type IsBetter, twoChoices } from "./twoChoices.ts"
 
-/** In milliseconds. The calls that are pending have to count also where the clock cannot tell how long an answer took. */
+/** In milliseconds. Pending calls must count even where the clock is too coarse to tell how long an answer took. */
 const shortestLatency = 0.001
 
 /**
- * Latency × (calls pending + 1) ÷ weight is less.
+ * Whether latency × (calls pending + 1) ÷ weight is less for the second endpoint.
  *
- * One that has not answered yet is taken for as fast as the other while it is idle, so that it gets its share of first calls, and for slower
- * with each call that waits for it: (calls pending + 1)² keeps it from being flooded before anything is known of it.
+ * An endpoint without an answer so far counts as fast as the other while it is idle, so that it gets its share of first
+ * calls. It counts as slower with each call that waits for it: (calls pending + 1)² keeps it from being flooded.
  */
 const answersSooner: IsBetter = (second, first) => {
   const firstPending = first.callsPending + 1

@@ -1,40 +1,42 @@
 /**
- * A ring of hashes: every endpoint has a number of points on it, and a key belongs to the endpoint whose point comes next.
+ * A ring of hashes: every endpoint has a number of points on it, and a key belongs to the endpoint of the next point.
  *
  * ```
  *     key ─┐
- *  ────────▼───A──────B───A─────────C────B──▶   A, and where it will not do B, then C
+ *  ────────▼───A──────B───A─────────C────B──▶   A; if A is not accepted, B; and then C
  * ```
  *
- * Points do not depend on what else is on the ring: an endpoint that joins takes over the keys in front of its points, and no others move.
+ * The points of an endpoint do not depend on the other endpoints. An endpoint that joins takes over the keys in front
+ * of its points, and no other key moves.
  *
- * Neither do they depend on weights. Those count where a key looks for its endpoint: the distance to a point is divided by the weight of its endpoint,
- * and the least one wins. With equal weights that is the next point; else a few more have to be looked at, as many as the largest weight is larger
- * than the mean. The shares of the keys are as the weights are, and to change all weights by a factor, as a resolver does that gives shares of
- * a hundred, moves no key. With more points for larger weights it would move nearly all.
+ * Nor do points depend on weights. Weights count when a key looks for its endpoint: the distance to a point is divided
+ * by the weight of its endpoint, and the least quotient wins. With equal weights that is the next point. Otherwise a
+ * few more points are looked at: as many as the largest weight is larger than the mean. The shares of the keys follow
+ * the weights. If all weights change by the same factor, as with a resolver that gives percentages, no key moves. With
+ * more points for larger weights nearly all keys would move.
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import { hashText, mix } from "./hash.ts"
 
-/** The shares of the keys are off by 1/√128, some 9 %, in the mean. */
+/** On average, the shares of the keys are off by 1/√128, some 9 %. */
 const pointsEach = 128
 
-/** What an endpoint may be passed over for. */
+/** Whether the endpoint at an index can take the key. */
 export interface Accepts {
   (index: number): boolean
 }
 
 export class Ring {
-  /** Where the points are, in order. */
+  /** The points, in order. */
   private points = new Uint32Array(0)
-  /** Whose they are: an index in the list of endpoints. */
+  /** The endpoint of each point, as an index in the list of endpoints. */
   private owners = new Int32Array(0)
-  /** The first point of each of as many parts of the ring, so that a key need not be searched for among all. */
+  /** The ring in equal parts, and the first point of each: a key is searched for in its own part only. */
   private firsts = new Uint32Array(2)
   private shift = 31
   private addresses: ReadonlyArray<string> = []
   private weights = new Float64Array(0)
-  /** The largest of the weights; undefined where they are equal. */
+  /** The largest weight; undefined where all are equal. */
   private heaviest: number | undefined
 
   update(endpoints: ReadonlyArray<Endpoint>, weights: Float64Array<ArrayBuffer>): void {
@@ -46,7 +48,7 @@ export class Ring {
     if (addresses.length === before.length && addresses.every((address, index) => address === before[index])) return
     this.addresses = addresses
 
-    // What stays is in order already: only the points of those that are new have to be sorted.
+    // The points of endpoints that stay are in order already. Only new points are sorted.
     const indices = new Map(addresses.map((address, index) => [address, index]))
     const moved = Int32Array.from(before, (address) => indices.get(address) ?? -1)
     for (const address of before) indices.delete(address)
@@ -69,7 +71,8 @@ export class Ring {
       points[at] = point
       owners[at++] = packed % maxEndpoints
     }
-    // Points that coincide, as some do among so many, must not be ordered by who came first: other clients may have seen it otherwise.
+    // Some points coincide. Their order must not depend on which endpoint came first: other clients may have seen
+    // another order.
     for (let i = 1; i < at; i++) {
       for (let j = i; j > 0 && points[j] === points[j - 1]; j--) {
         const one = owners[j - 1] ?? 0
@@ -91,7 +94,7 @@ export class Ring {
     }
   }
 
-  /** The index of the endpoint that a key with this hash belongs to among those accepted; -1 where none is. */
+  /** The index of the accepted endpoint that a key with this hash belongs to; -1 where none is accepted. */
   find(hash: number, accepts: Accepts): number {
     const { heaviest, owners, points, weights } = this
     const { length } = points
@@ -107,7 +110,7 @@ export class Ring {
         continue
       }
       const distance = ((points[at] ?? 0) - hash) >>> 0
-      // Also the heaviest would be farther away from here on.
+      // From here on, even the heaviest endpoint would be farther away.
       if (distance >= least * heaviest) return found
       const scaled = distance / (weights[owner] ?? 1)
       if (scaled < least && accepts(owner)) {
@@ -119,7 +122,7 @@ export class Ring {
   }
 }
 
-/** A point and the index of its owner are kept in one number of 53 bits, for their being sorted. */
+/** A point and the index of its endpoint are sorted as one number of 53 bits. */
 const maxEndpoints = 2 ** 21
 
 const pointsOf = (indices: ReadonlyMap<string, number>): Float64Array => {

@@ -1,15 +1,15 @@
 /**
- * Draws from a number of endpoints, each as often as its weight says, at the same cost however many there are.
+ * Draws an endpoint at random, each as often as its weight says, at a cost that does not depend on their number.
  *
- * Walker's alias method: all have columns of the same height, and what a light one leaves free of its own belongs to a heavy one. A number
- * from 0 to 1 names a column and a height in it.
+ * It is Walker's alias method. Each endpoint has a column of the same height. A light endpoint does not fill its
+ * column, and the rest of it belongs to a heavy one. A random number names a column and a height in it.
  */
 
 export class Sampler {
-  /** Where those that can be drawn are in the list; undefined: they are the list. */
+  /** The indices, in the whole list, of those that can be drawn; undefined where all can. */
   private readonly indices: Int32Array | undefined
   readonly size: number
-  /** Which part of each column is its own, and whose the rest is; undefined where all weigh the same. */
+  /** The part of each column that is its own, and the owner of the rest; undefined where all weights are equal. */
   private readonly own: Float64Array | undefined
   private readonly alias: Int32Array | undefined
 
@@ -30,7 +30,7 @@ export class Sampler {
     while (true) {
       const from = heavy.at(-1)
       const to = light.pop()
-      // What is left over either way is 1 but for rounding.
+      // A column that is left over is full, but for rounding.
       if (from === undefined || to === undefined) break
       alias[to] = from
       const height = (own[from] ?? 0) - (1 - (own[to] ?? 0))
@@ -45,12 +45,12 @@ export class Sampler {
     this.alias = alias
   }
 
-  /** Where in the list the one at `position` of those that can be drawn is. */
+  /** The index in the whole list of the endpoint at `position` among those that can be drawn. */
   at(position: number): number {
     return this.indices === undefined ? position : this.indices[position] ?? 0
   }
 
-  /** A position among those that can be drawn, by their weights. `uniform` is from 0 to 1, exclusive. */
+  /** Draws a position by weight. `uniform` is from 0 to 1, exclusive. */
   draw(uniform: number): number {
     const scaled = uniform * this.size
     const column = Math.floor(scaled)
@@ -60,7 +60,7 @@ export class Sampler {
       : alias[column] ?? 0
   }
 
-  /** Another position than `not`, each as likely. There have to be two. */
+  /** Draws a position other than `not`, each as likely. There have to be two. */
   drawOther(uniform: number, not: number): number {
     const position = Math.floor(uniform * (this.size - 1))
     return position >= not ? position + 1 : position

@@ -1,13 +1,16 @@
 /**
- * Some of many endpoints, chosen by rendezvous hashing: every client puts all of them into an order of its own, by a hash of both names, and uses
- * the first ones. When one endpoint joins or leaves, the order of the others is as before.
+ * Some of many endpoints, chosen by rendezvous hashing: every client puts all endpoints into an order of its own, by a
+ * hash of both names, and uses the first ones. When one joins or leaves, the order of the others stays.
+ *
+ * It does not know how the balancers inside it pick.
  */
 import * as Effect from "effect/Effect"
-import type { Balancer, EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import { pickOf } from "./checks.ts"
 import { changed, nothingKnown } from "./endpoints.ts"
 import { hashText, mix } from "./hash.ts"
-import { isImmediate, pickNow, pickOf, withPickNow } from "./model.ts"
+import { isImmediate, pickNow, withPickNow } from "./immediate.ts"
+import type { Balancer, EndpointView } from "./model.ts"
 
 interface Ranked {
   readonly endpoint: Endpoint
@@ -15,7 +18,7 @@ interface Ranked {
   readonly hash: number
 }
 
-/** The endpoints in the order of a client; those of a lower priority are behind all others for everyone. */
+/** The endpoints in the order of a client. For all clients, those of a lower priority number come first. */
 const inOrderOf = (
   client: number,
   endpoints: ReadonlyArray<Endpoint>,
@@ -41,12 +44,12 @@ const give = (balancer: Balancer, ranked: ReadonlyArray<Ranked>): void => {
   )
 }
 
-/** `own` balances over the subset, and `spare` over those that stand in for it while all of it is to be avoided. */
+/** `own` balances over the subset, and `spare` over the stand-ins while the whole subset is excluded. */
 export const subset = (size: number, client: string, own: Balancer, spare: Balancer): Balancer => {
   const seed = hashText(client)
   let known = nothingKnown
   let order: ReadonlyArray<Ranked> = []
-  /** Who stands in, by index in the order. */
+  /** The endpoints that stand in. */
   let standIns: ReadonlyArray<Ranked> = []
 
   const standIn = (avoid: ReadonlySet<string>): void => {
@@ -68,7 +71,7 @@ export const subset = (size: number, client: string, own: Balancer, spare: Balan
       give(own, order.slice(0, size))
       standIns = []
       give(spare, standIns)
-      // Now that both have taken it: those of a user's own may throw.
+      // Only now that both have taken it: the balancers may be a user's own, and throw.
       known = update
     },
     pick: (options) =>

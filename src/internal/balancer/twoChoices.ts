@@ -1,27 +1,32 @@
 /**
- * The power of two choices: one endpoint is drawn by weight, another one evenly from the rest, and the better one gets the call.
+ * The power of two choices: one endpoint is drawn by weight, another one evenly from the rest, and the better of the
+ * two gets the call.
  *
- * Only the first is drawn by weight, so that where neither is better each gets its share, and the light ones are compared no less often.
+ * Only the first is drawn by weight. So each endpoint gets its share where neither is better, and light endpoints are
+ * compared as often as heavy ones. It does not know what makes an endpoint better.
  */
 import * as Context from "effect/Context"
 import * as Random from "effect/Random"
-import type { EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
-import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "./model.ts"
+import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
+import type { EndpointView, PickOptions } from "./model.ts"
 import { Sampler } from "./sampler.ts"
 
-/** How often one that is still starting may be passed over: where all of them are, no one is to be preferred. */
+/** An endpoint that starts slowly is passed over at most this often: where all of them start, none is preferred. */
 const mostDraws = 16
 
-/** Whether the second should get the call rather than the first. */
+/** Whether the second endpoint should get the call rather than the first. */
 export type IsBetter = (second: EndpointView, first: EndpointView) => boolean
 
 export const twoChoices = (isBetter: IsBetter): ImmediateBalancer => {
   let known = nothingKnown
   let weights = new Float64Array(0)
   let all = new Sampler(weights)
-  /** Those not to be avoided, and what was to be avoided: as long as nothing changes, that is the same set for all calls. */
+  /**
+   * The endpoints that are not excluded, and the set that excluded the others. As long as nothing changes, all calls
+   * have the same set.
+   */
   let free = all
   let avoided: ReadonlySet<string> | undefined
   let avoidedSize = 0
@@ -67,6 +72,6 @@ export const twoChoices = (isBetter: IsBetter): ImmediateBalancer => {
       avoided = undefined
     },
     now,
-    () => known.endpoints.length === 0 ? noEndpoints : allAvoided
+    () => known.endpoints.length === 0 ? noEndpoints : allExcluded
   )
 }

@@ -1,6 +1,6 @@
 /**
- * Round robin by weights: an endpoint of weight w has a turn every 1/w, and the earliest turn is next. The turns of each are spread evenly, so
- * that a heavy one does not get its calls in a row.
+ * Round robin by weight: an endpoint of weight w has a turn every 1/w, and the earliest turn is next. The turns of each
+ * are spread evenly, so a heavy endpoint does not get its calls in a row.
  *
  * ```
  * weight 3   A──┼─────┼─────┼──┤   turns at 1/6, 3/6, 5/6
@@ -10,24 +10,24 @@
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import { changed, fullWeights, nothingKnown } from "./endpoints.ts"
-import { allAvoided, type ImmediateBalancer, make, noEndpoints } from "./model.ts"
+import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 
 export const weighted = (): ImmediateBalancer => {
   let known = nothingKnown
   let weights = new Float64Array(0)
-  /** When the next turn of each is. */
+  /** The time of the next turn of each. */
   let turns = new Float64Array(0)
-  /** How much of a call each is owed while it starts: then it takes only so many of its turns. */
+  /** The part of a call that each has earned while it starts: it takes a turn when that reaches 1. */
   let owed = new Float64Array(0)
   /** A binary heap of the indices, by turn. */
   let heap = new Int32Array(0)
   let size = 0
   /** The time of the last turn. */
   let now = 0
-  /** Those taken from the heap because they are to be avoided; kept, so that nothing is allocated for it. */
+  /** Excluded endpoints that are off the heap during a pick. The array is kept, so that a pick allocates none. */
   const aside: Array<number> = []
 
-  /** Lets the one at a place sink to below those whose turns are earlier; of equal turns the lower index is first. */
+  /** Moves the index at a place down until no earlier turn is below it. Of equal turns the lower index is first. */
   const sink = (place: number): void => {
     const moving = heap[place] ?? 0
     const turn = turns[moving] ?? 0
@@ -66,7 +66,7 @@ export const weighted = (): ImmediateBalancer => {
     heap[at] = index
   }
 
-  /** Whether an endpoint takes its turn: one that is starting lets some of them go by. */
+  /** Whether an endpoint takes its turn. While it starts, it lets some turns pass. */
   const takesTurn = (index: number): boolean => {
     const weight = known.views?.[index]?.weight
     const full = weights[index] ?? 0
@@ -93,7 +93,7 @@ export const weighted = (): ImmediateBalancer => {
       if (turn > now) now = turn
       turns[index] = turn + 1 / (weights[index] ?? 1)
       sink(0)
-      // Where all of them are starting, no one is to be preferred.
+      // Where all of them start, none is preferred.
       if (takesTurn(index) || ++skipped > 2 * size) return endpoint
     }
     return undefined
@@ -115,7 +115,8 @@ export const weighted = (): ImmediateBalancer => {
       update.endpoints.forEach(({ address }, index) => {
         const interval = 1 / (weights[index] ?? 1)
         const old = before.get(address)
-        // The first turn of a new one is taken. One that is heavier now does not wait any longer for having been light.
+        // A new endpoint has its first turn soon. One that has become heavier does not wait as long as its old weight
+        // said.
         turns[index] = old === undefined ? now + interval / 2 : Math.min(oldTurns[old] ?? 0, now + interval)
         owed[index] = old === undefined ? 1 : oldOwed[old] ?? 0
         push(index)
@@ -124,13 +125,13 @@ export const weighted = (): ImmediateBalancer => {
     ({ avoid }) => {
       const endpoint = next(avoid)
       for (const index of aside) {
-        // Its turn is lost, so that it will not have a number of calls in a row when it is back.
+        // It has lost its turn: it will not get many calls in a row when it is back.
         if (endpoint !== undefined) turns[index] = Math.max(turns[index] ?? 0, now + 1 / (weights[index] ?? 1))
         push(index)
       }
       aside.length = 0
       return endpoint
     },
-    () => known.endpoints.length === 0 ? noEndpoints : allAvoided
+    () => known.endpoints.length === 0 ? noEndpoints : allExcluded
   )
 }

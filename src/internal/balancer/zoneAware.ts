@@ -1,23 +1,24 @@
 /**
- * The endpoints of one's own zone first.
+ * The endpoints of one's own zone first. It does not know how the balancers of the two sides pick.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import type { Balancer, EndpointView, PickOptions } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
+import { pickOf } from "./checks.ts"
 import { changed, fullWeight, type Known, nothingKnown } from "./endpoints.ts"
-import { isImmediate, pickNow, pickOf, withPickNow } from "./model.ts"
+import { isImmediate, pickNow, withPickNow } from "./immediate.ts"
+import type { Balancer, EndpointView, PickOptions } from "./model.ts"
 
-/** A zone with so many times as much weight as it needs is taken for the usual case: without 29 % of it, it still is enough. */
+/** A zone usually has this many times the weight that it needs: without 29 % of it, the rest is still enough. */
 const overprovision = 1.4
 
-/** An endpoint has too much to do where more calls are pending for each unit of its weight than this … */
+/** An endpoint has too much to do if more calls than this are pending for its weight … */
 const crowdedPending = 8
-/** … and it takes so many times as long as those of the other side. */
+/** … and it takes this many times as long as the endpoints of the other side. */
 const crowdedLatency = 2
 
-/** One's own zone, or all the others. */
+/** One of the two sides: the own zone, or all others. */
 class Side {
   readonly balancer: Balancer
   known: Known = nothingKnown
@@ -39,7 +40,7 @@ class Side {
     return this.known.endpoints.length === 0
   }
 
-  /** The priority of the last ones that are used: those behind them are avoided, and that says nothing about how they are. */
+  /** The highest priority number in use. Endpoints of a higher number are excluded whatever their condition. */
   lastPriority(avoid: ReadonlySet<string>): number {
     let last = -1
     for (const { address, priority = 0 } of this.known.endpoints) {
@@ -48,7 +49,7 @@ class Side {
     return last
   }
 
-  /** The mean latency in milliseconds; undefined where nothing is known of it. */
+  /** The mean latency in milliseconds; undefined where none is known. */
   latency(avoid: ReadonlySet<string>): number | undefined {
     let sum = 0
     let count = 0
@@ -60,7 +61,7 @@ class Side {
     return count === 0 ? undefined : sum / count
   }
 
-  /** How much of its weight can take calls, from 0 to 1. */
+  /** The part of its weight that can take calls, from 0 to 1. */
   wellShare(avoid: ReadonlySet<string>, lastPriority: number, otherLatency: number | undefined): number {
     let all = 0
     let well = 0
@@ -79,34 +80,37 @@ type Belongs = (endpoint: Endpoint) => boolean
 
 const isCrowded = ({ callsPending, latency, weight }: EndpointView, otherLatency: number | undefined): boolean =>
   callsPending > crowdedPending * weight &&
-  // Where one side has never answered, the calls that are pending decide.
+  // Where one side has never answered, the pending calls decide.
   (latency === undefined || otherLatency === undefined || latency > crowdedLatency * otherLatency)
 
 export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balancer => {
   const near = new Side(own)
   const far = new Side(others)
   let known = nothingKnown
-  /** Which part of the calls stays in the zone. */
+  /** The part of the calls that stays in the zone, from 0 to 1. */
   let staying = 1
-  /** It is found out anew after as many picks as there are endpoints, and where others are to be avoided. */
+  /**
+   * Counts down the picks until `staying` is computed again: after as many as there are endpoints, or when others are
+   * excluded.
+   */
   let picksLeft = 0
-  let foundWithout: ReadonlySet<string> = new Set()
+  let computedFor: ReadonlySet<string> = new Set()
 
-  const findStaying = (avoid: ReadonlySet<string>): number => {
+  const computeStaying = (avoid: ReadonlySet<string>): number => {
     const lastPriority = Math.max(near.lastPriority(avoid), far.lastPriority(avoid))
     const nearShare = near.wellShare(avoid, lastPriority, far.latency(avoid))
     const farShare = far.wellShare(avoid, lastPriority, near.latency(avoid))
-    // Where the others are no better off, nothing is gained by going there.
+    // Where the others are no better, there is nothing to gain.
     return nearShare >= farShare ? 1 : Math.min(1, overprovision * nearShare)
   }
 
   const staysHere = ({ avoid }: PickOptions, context: Context.Context<never>): boolean => {
     if (near.isEmpty || far.isEmpty) return far.isEmpty
-    // Without views nothing else can be known than what is to be avoided.
-    if ((known.views !== undefined && picksLeft-- <= 0) || foundWithout !== avoid) {
-      staying = findStaying(avoid)
+    // Without views, nothing but the excluded endpoints can change the result.
+    if ((known.views !== undefined && picksLeft-- <= 0) || computedFor !== avoid) {
+      staying = computeStaying(avoid)
       picksLeft = known.endpoints.length
-      foundWithout = avoid
+      computedFor = avoid
     }
     return staying === 1 || Context.get(context, Random.Random).nextDoubleUnsafe() < staying
   }
@@ -117,10 +121,10 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
       if (update === undefined) return
       near.update(endpoints, views, (endpoint) => endpoint.zone === zone)
       far.update(endpoints, views, (endpoint) => endpoint.zone !== zone)
-      // Now that both have taken it: those of a user's own may throw.
+      // Only now that both have taken it: the balancers may be a user's own, and throw.
       known = update
       picksLeft = 0
-      foundWithout = new Set()
+      computedFor = new Set()
     },
     pick: (options) =>
       Effect.withFiber((fiber) => {

@@ -1,123 +1,85 @@
 /**
- * One call on its way: what the pending table holds, and what is needed to send it again elsewhere while it is still ours.
+ * One call on its way: an entry of a session's table, and what is needed to send it again elsewhere while it has not
+ * left.
+ *
+ * It must not know how endpoints are picked, or what a session does. How calls of one connection are measured and
+ * counted is up to its link.
  */
 import type * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
-import type * as Tracer from "effect/Tracer"
-import type { CallError } from "../../CallError.ts"
-import type { CallOptions, Connection } from "../../Connection.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
-import { dataView, isBytes } from "../memory/bytes.ts"
-import { type Fingerprint, fingerprintSize, writeFingerprint } from "../protocol/fingerprint.ts"
+import type { CallOptions } from "../ambient/callOptions.ts"
+import { isBytes, ownBytes } from "../memory/bytes.ts"
+import { MessageType } from "../protocol/frame.ts"
 import type { TraceContext } from "../protocol/request.ts"
+import { noLead } from "../session/messages.ts"
+import type { Latency } from "./latency.ts"
+import type { End, Pending } from "./pending.ts"
+import type { Resume, TypedRequest } from "./typed.ts"
 
-/** Ends a call: the waiting fiber goes on with this effect. */
-export type Resume<A = unknown, E = unknown> = (result: Effect.Effect<A, E>) => void
-
-/** What all requests of a typed method in one format have in common. */
-export interface TypedMethod {
-  readonly key: MethodKey
-  /** How many bytes go before the arguments: the format, and the fingerprint if there is one. */
-  readonly leadSize: number
-  /** Stands for the contract that the arguments are written by. Undefined in JSON, which names what it writes. */
-  readonly fingerprint: Fingerprint | undefined
-  /** Puts a request into JSON, for a server whose contract is another one; undefined where they are in JSON already. */
-  readonly inJson:
-    | ((request: TypedRequest<unknown, unknown>) => Effect.Effect<TypedRequest<unknown, unknown>, CallError>)
-    | undefined
+/** The endpoint of a call, as its calls see it: it hears at once what happens to them. */
+export interface CalledEndpoint {
+  readonly address: string
+  /** How many connections there are to be. */
+  readonly size: number
+  /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
+  readonly lastFailure: string | undefined
+  /** How long its answers take. */
+  readonly latencies: Latency
+  /** How many calls have failed since the last was answered. */
+  readonly failuresInARow: number
+  /** A call is about to be sent on a connection on which none is in flight. */
+  onBusy(): void
+  /** A call was answered on an open connection, after others had failed. */
+  onAnswered(): void
+  /** A call has failed: its time was up, or its connection was lost. Calls that are lost together count once. */
+  onCallFailed(): void
 }
 
-/** What a call asks for, beyond the method and the arguments: how typed clients use a Connection. */
-export interface TypedRequest<A, E> {
-  readonly method: TypedMethod
-  /** The byte that goes before the arguments, and before the fingerprint. */
-  readonly format: number
-  readonly args: Uint8Array
-  readonly options: CallOptions | undefined
-  /** The client span, where there is one. */
-  readonly span: Tracer.Span | undefined
-  /** Reads the answer where it lies: the bytes may be overwritten when it has returned, unless they are `owned`. It does not throw. */
-  readonly decode: (
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    owned: boolean,
-    endpoint: string | undefined
-  ) => Effect.Effect<A, E>
+/** Takes a call back that no handler has seen, to send it elsewhere or in another form. */
+export interface CallOwner {
+  /** The connection was lost before its request had left. The arguments are a copy. */
+  onUnsent(call: Call, endpoint: CalledEndpoint, args: Uint8Array): void
+  /** The server has refused it, since its contract of the method is another one. Only a typed call that is not in JSON. */
+  onRefused(call: Call): void
 }
 
-/** A method whose requests begin with a fingerprint, or with none. */
-export const typedMethod = (
-  key: MethodKey,
-  fingerprint: Fingerprint | undefined,
-  inJson: TypedMethod["inJson"]
-): TypedMethod => ({ key, leadSize: fingerprint === undefined ? 1 : 1 + fingerprintSize, fingerprint, inJson })
-
-/** Writes what goes before the arguments of a typed call. */
-export const writeLead = (
-  { format, method: { fingerprint } }: TypedRequest<unknown, unknown>,
-  bytes: Uint8Array,
-  view: DataView,
-  offset: number
-): void => {
-  bytes[offset] = format
-  if (fingerprint !== undefined) writeFingerprint(view, offset + 1, fingerprint)
-}
-
-/** The arguments of a typed call with what goes before them. */
-export const withLead = (request: TypedRequest<unknown, unknown>): Uint8Array => {
-  const lead = request.method.leadSize
-  const bytes = new Uint8Array(lead + request.args.length)
-  writeLead(request, bytes, dataView(bytes), 0)
-  bytes.set(request.args, lead)
-  return bytes
-}
-
-/** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */
-export const startTyped: unique symbol = Symbol("effect-call/internal/startTyped")
-
-/** A `call` that takes typed calls, too, without a copy and an effect more. */
-interface TypedCall {
-  (key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
-  [startTyped]<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void
-}
-
-/**
- * A Connection of this package. That it takes typed calls is its `call`'s own: an object that is made of it, with another `call` in place
- * of this one, means that for typed calls, too.
- */
-export interface TypedConnection extends Connection {
-  readonly call: TypedCall
-}
-
-export const isTypedConnection = (connection: Connection): connection is TypedConnection =>
-  // Looked at, not called.
-  startTyped in (connection as TypedConnection).call
-
-/** What a call is sent on. */
-interface Canceler {
+/** What a call is sent on: it measures the calls of one connection and counts their ends. */
+export interface CallLink {
+  /** The address of its endpoint. */
+  readonly address: string
+  /** A call is given up. */
   cancel(call: Call): void
+  /** The answer of a call is here. */
+  answered(call: Call): void
+  /** Counts a call that has succeeded with what is being read. */
+  countAnswer(call: Call): void
+  /** Ends a call whose answer was decoded, or is being decoded. */
+  finish(call: Call, result: Effect.Effect<unknown, unknown>): void
+  /** Ends a call with an answer that is an error, or has it made again. */
+  refused(call: Call, chain: Uint8Array): void
+  /** Ends a call that gets no answer. */
+  end(call: Call, end: End): void
 }
 
 /** A call. As an effect it is its own cancellation: one object for each call instead of three. */
-export class Call extends Effectable.Class<void> {
-  /** The id on the connection it was sent on; 0 before. */
+export class Call extends Effectable.Class<void> implements Pending {
+  /** The id on the connection that it was sent on; 0 before. */
   id = 0
   readonly key: MethodKey
   readonly options: CallOptions | undefined
-  /** When its time is up, in milliseconds of the Connection's clock; Infinity for never. */
   readonly deadlineAt: number
-  /** The caller's span. */
   readonly trace: TraceContext | undefined
-  /** What is only there for a typed call. It may come to be in another format. */
+  /** What there is only for a typed call. It may come to be in another format. */
   typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
-  /** Where it was sent; undefined before. */
-  sentOn: Canceler | undefined = undefined
+  owner: CallOwner
+  /** What it was sent on; undefined before. */
+  link: CallLink | undefined = undefined
   /** The number of the last failed dial before it began. */
   since = 0
-  /** When it was made, in ticks of the Connection's clock; -1 where nobody has noted it. */
+  /** When it was made, in ticks of the Connection's clock; -1 if nobody has noted it. */
   startedAt = -1
   /** When it was sent, in the same ticks. */
   sentAt = -1
@@ -125,10 +87,6 @@ export class Call extends Effectable.Class<void> {
   counted = false
   /** Whether its answer is here, though it may still be being decoded. */
   isAnswered = false
-  /** Takes the arguments back where the connection was lost before the request left; set on the slow path. */
-  onUnsent: ((args: Uint8Array) => void) | undefined = undefined
-  /** The same where its server has refused it, since its contract differs. */
-  onRefused: ((args: Uint8Array) => void) | undefined = undefined
 
   constructor(
     key: MethodKey,
@@ -136,7 +94,8 @@ export class Call extends Effectable.Class<void> {
     deadlineAt: number,
     trace: TraceContext | undefined,
     typed: TypedRequest<unknown, unknown> | undefined,
-    resume: Resume
+    resume: Resume,
+    owner: CallOwner
   ) {
     super()
     this.key = key
@@ -145,27 +104,60 @@ export class Call extends Effectable.Class<void> {
     this.trace = trace
     this.typed = typed
     this.resume = resume
+    this.owner = owner
   }
 
   /** Gives it up. */
   override asEffect(): Effect.Effect<void> {
-    this.sentOn?.cancel(this)
+    this.link?.cancel(this)
     return Exit.void
   }
 
-  /** The same call, to be made once more. */
-  again(): Call {
-    return new Call(this.key, this.options, this.deadlineAt, this.trace, this.typed, this.resume)
+  /** The same call, to be made once more, of this owner. */
+  again(owner: CallOwner): Call {
+    return new Call(this.key, this.options, this.deadlineAt, this.trace, this.typed, this.resume, owner)
   }
 
   get method(): string {
     return `${this.key.component}.${this.key.method}`
   }
+
+  get lead(): Uint8Array {
+    return this.typed === undefined ? noLead : this.typed.lead
+  }
+
+  get isCall(): boolean {
+    return true
+  }
+
+  /** The answer of a typed call is decoded where it lies. */
+  get keepsAnswer(): boolean {
+    return this.typed === undefined
+  }
+
+  onMessage(type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
+    const { link, typed } = this
+    if (link === undefined) return
+    if (type !== MessageType.response) return link.refused(this, bytes.subarray(start, end))
+    link.answered(this)
+    if (typed === undefined) {
+      const result = Exit.succeed(ownBytes(bytes, start, end, owned))
+      link.countAnswer(this)
+      this.resume(result)
+    } else {
+      this.isAnswered = true
+      link.finish(this, typed.decode(bytes, start, end, owned, link.address))
+    }
+  }
+
+  onEnd(end: End): void {
+    this.link?.end(this, end)
+  }
 }
 
 /**
- * What is wrong with what a call was given, where the types were got round. It has to be found before anything is queued: a text would be
- * sent as zeros, and what throws half-way leaves a message in the batch that nobody has written.
+ * What is wrong with what a call was given, if the types were got round. It has to be found before anything is queued:
+ * a text would be sent as zeros, and what throws half-way leaves a message in the batch that nobody has written.
  */
 export const misuse = (key: unknown, args: unknown): TypeError | undefined => {
   if (!isMethodKey(key)) return new TypeError(`the key of a call is a MethodKey, got ${typeof key}`)

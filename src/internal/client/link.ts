@@ -1,5 +1,7 @@
 /**
- * One of a client's connections to an endpoint, through all its states.
+ * A link: one of a client's connections to an endpoint, through all its states.
+ *
+ * It must not know calls, or why its endpoint is dialed: it tells its owner of its life only.
  *
  * ```
  *                 a call wants it            its version message
@@ -15,8 +17,8 @@
  *                          its last call ended, or lost          └──────────┘
  * ```
  *
- * Invariants: it is one of its {@link PeerOwner}'s iff it is not Gone; it has a session iff it is Active or Draining; it has a dial iff it
- * is Dialing; calls are in flight only where it is Active or Draining; it is Draining while its endpoint is listed iff its server goes away.
+ * Invariants: it is one of its {@link LinkOwner}'s iff it is not Gone; it has a session iff it is Active or Draining; it
+ * has a dial iff it is Dialing; its server goes away only if it is Draining.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -31,71 +33,70 @@ import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
 import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
-import type { KeepAliveTimes } from "../session/keepAlive.ts"
+import { checkTransition, type Transitions } from "../session/transitions.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
 import { take } from "../transport/given.ts"
-import { isInMemory } from "../transport/inMemory.ts"
-import { dialOnread, isOnreadEndpoint } from "../transport/onread.ts"
-import { OnreadReceiver } from "../transport/transport.ts"
+import { dialOf } from "../transport/onread.ts"
 import { isReset, textOf } from "../userError.ts"
-import type { Call } from "./call.ts"
-import type { Latency } from "./latency.ts"
-import { ClientSession, type SessionSettings } from "./session.ts"
+import type { CalledEndpoint } from "./call.ts"
+import type { EndpointLog } from "./endpointLog.ts"
+import { LinkCalls } from "./linkCalls.ts"
+import { ClientSession, type SessionOwner, type SessionSettings } from "./session.ts"
+import type { RoomWaiters } from "./waiters.ts"
 
-/** The state of a peer. */
-export type PeerState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
+/** The state of a link. */
+export type LinkState = "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 
-/** What peers of one client share. */
-export interface PeerSettings extends SessionSettings {
+const allowed: Transitions<LinkState> = {
+  Idle: ["Dialing", "Gone"],
+  Dialing: ["Idle", "Active", "Gone"],
+  Active: ["Idle", "Draining", "Gone"],
+  Draining: ["Active", "Draining", "Gone"],
+  Gone: []
+}
+
+/** What there is in each state. */
+type Phase =
+  | { readonly state: "Idle" | "Gone" }
+  | { readonly state: "Dialing"; readonly dial: Dial }
+  | { readonly state: "Active"; readonly calls: LinkCalls }
+  /** `isGoingAway` says that its server goes away: it is never used again. */
+  | { readonly state: "Draining"; readonly calls: LinkCalls; readonly isGoingAway: boolean }
+
+const idle: Phase = { state: "Idle" }
+const gone: Phase = { state: "Gone" }
+
+/** What links of one client share. */
+export interface LinkSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
-  /** Undefined where peers are not asked whether they are there. */
-  readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether peers of the in-memory network are asked, too. */
-  readonly keepAliveInMemory: boolean
-  /** Undefined where nothing is to be counted. */
+  /** Undefined if nothing is to be counted. */
   readonly metrics: ClientMetrics | undefined
-  /** The Scope of everything that a peer holds. */
+  /** The Scope of everything that a link holds. */
   readonly scope: Scope.Scope
 }
 
-/** Whom a peer tells what happened, and who knows what all connections to its endpoint have in common. */
-export interface PeerOwner {
+/** Hears of a link's life, and has what all connections to its endpoint have in common. */
+export interface LinkOwner extends CalledEndpoint {
   /** The endpoint that is dialed. */
   readonly endpoint: Endpoint
-  /** What its answers take. */
-  readonly latencies: Latency
+  readonly log: EndpointLog
+  /** The calls that wait for room on a connection. */
+  readonly room: RoomWaiters
   /** A dial has succeeded: it is Active. */
-  onOpen(session: ClientSession): void
+  onOpen(calls: LinkCalls): void
   /**
    * A dial has failed: it is Idle again. `wasCutShort` says that a peer was there, and has ended it without a reason.
    */
   onDialFailed(message: string, wasCutShort: boolean): void
-  /** Its connection was lost: it is Idle again, or about to go. */
+  /** Its connection was lost: it is Idle again, or Gone. */
   onLost(why: string): void
   /** Its server goes away: it is no longer Active. */
   onGoingAway(): void
-  onGone(peer: Peer): void
-  /** There may be room for a call on its connection, or its connection is over. */
-  onRoom(): void
-  /** A call is about to be sent on its connection, on which none is in flight. */
-  onBusy(): void
-  /** A turn of the event loop in which calls were sent is over. */
-  onFlush(): void
-  onUnsent(call: Call, args: Uint8Array): void
-  /** The server's contract of a method is another one, so that a call of it is to be made again. */
-  onContractDiffers(call: Call): void
-  /** A call was answered, after others had failed. */
-  onAnswered(): void
-  /** The time of a call was up, or a connection was lost under calls. */
-  onCallFailed(): void
-  log(level: "Debug" | "Warn", message: string, reason?: string): void
+  onGone(link: Link): void
 }
 
 /** Why an endpoint goes that is healthy. */
 export const notListed = "it is no longer listed"
-
-/** What becomes of calls where contracts differ. */
-const inJson = "calls of the method go in JSON on this connection"
 
 /** Why a dial has failed. */
 interface DialFailure {
@@ -114,81 +115,78 @@ interface Dial {
   abandoned: boolean
 }
 
-export class Peer {
-  /** The session that calls may be sent on: there iff Active. */
-  session: ClientSession | undefined = undefined
+const isGoingAway = (phase: Phase): boolean => phase.state === "Draining" && phase.isGoingAway
+
+export class Link {
   private readonly address: string
+  private phase: Phase = idle
   /** What is counted of its endpoint; there once this has been dialed. */
   private stats: EndpointStats | undefined = undefined
-  private current: Dial | undefined = undefined
-  private draining: ClientSession | undefined = undefined
-  /** Whether its server goes away: it is never used again. */
-  isGoingAway = false
-  private gone = false
-  private readonly settings: PeerSettings
-  private readonly owner: PeerOwner
+  private readonly settings: LinkSettings
+  private readonly owner: LinkOwner
 
-  constructor(settings: PeerSettings, owner: PeerOwner) {
+  constructor(settings: LinkSettings, owner: LinkOwner) {
     this.address = owner.endpoint.address
     this.settings = settings
     this.owner = owner
   }
 
-  get state(): PeerState {
-    if (this.gone) return "Gone"
-    if (this.session !== undefined) return "Active"
-    if (this.draining !== undefined) return "Draining"
-    return this.current !== undefined ? "Dialing" : "Idle"
+  get state(): LinkState {
+    return this.phase.state
+  }
+
+  /** What calls may be sent on: there iff it is Active. */
+  get calls(): LinkCalls | undefined {
+    return this.phase.state === "Active" ? this.phase.calls : undefined
+  }
+
+  /** Whether its server goes away: it is never used again. */
+  get isGoingAway(): boolean {
+    return isGoingAway(this.phase)
   }
 
   get callsInFlight(): number {
-    return (this.session ?? this.draining)?.callsInFlight ?? 0
+    return "calls" in this.phase ? this.phase.calls.callsInFlight : 0
   }
 
-  /**
-   * Dials. It must be Idle. The dial ends by itself, or when its endpoint is no longer listed or the Connection is
-   * closed.
-   */
+  /** Dials. It must be Idle. The dial ends by itself, or when the link is unlisted or closed. */
   dial(): void {
     const dial: Dial = { fiber: undefined, abandoned: false }
-    this.current = dial
+    this.become({ state: "Dialing", dial })
     this.startDial(dial)
   }
 
   /** Its endpoint is listed again. Says whether a connection that was draining is used again. */
   list(): boolean {
-    if (this.draining === undefined || this.isGoingAway) return false
-    this.session = this.draining
-    this.draining = undefined
+    const { phase } = this
+    if (phase.state !== "Draining" || phase.isGoingAway) return false
+    this.become({ state: "Active", calls: phase.calls })
     return true
   }
 
   /** Its endpoint is listed no longer: no new calls; it goes as soon as it has none. */
   unlist(): void {
-    if (this.session !== undefined) {
-      this.draining = this.session
-      this.session = undefined
-      this.owner.log("Debug", "a connection drains", notListed)
-      this.leaveIfIdle()
-    } else if (this.draining === undefined) {
-      this.abandonDial()
+    const { phase } = this
+    if (phase.state === "Active") {
+      this.become({ state: "Draining", calls: phase.calls, isGoingAway: false })
+      this.owner.log.debug("a connection drains", notListed)
+      this.leaveIfIdle(phase.calls)
+    } else if (phase.state !== "Draining") {
       this.leave()
     }
   }
 
   /** Ends everything: calls in flight fail as closed. */
   close(): void {
-    this.abandonDial()
-    const session = this.session ?? this.draining
+    const { phase } = this
     this.leave()
-    session?.close()
+    if ("calls" in phase) phase.calls.session.close()
   }
 
   private startDial(dial: Dial): void {
     const { context, dialTimeout, metrics, scope } = this.settings
-    // First: a logger may close the Connection, which lets go of what it has by then.
     this.stats ??= metrics?.endpoints.acquire(this.address, this)
-    this.owner.log("Debug", "an endpoint is dialed")
+    this.owner.log.debug("an endpoint is dialed")
     const obstacles = new Obstacles()
     // A fiber of its own, in no caller's context: the dial serves all who wait for it, and calls to come.
     const fiber = Effect.runForkWith(context)(
@@ -213,7 +211,7 @@ export class Peer {
             Effect.exit,
             Effect.flatMap((exit) => {
               if (Exit.isSuccess(exit)) return Effect.void
-              // First, for the same reason.
+              // Before what it has opened is closed, for the same reason.
               this.dialFailed(dial, exit.cause)
               return this.release(own)
             })
@@ -228,13 +226,10 @@ export class Peer {
   /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, DialFailure> {
     const endpoint = this.owner.endpoint
-    const { keepAlive, keepAliveInMemory } = this.settings
-    let receiver: OnreadReceiver | undefined
-    const dialed = effectOf<Duplex, DialError, Scope.Scope>(`the dial of ${this.address}`, () => {
-      if (!isOnreadEndpoint(endpoint)) return endpoint.dial
-      receiver = new OnreadReceiver()
-      return endpoint[dialOnread](receiver.options)
-    })
+    const dialed = effectOf<Duplex, DialError, Scope.Scope>(
+      `the dial of ${this.address}`,
+      () => dialOf(endpoint)
+    )
     return dialed.pipe(
       Scope.provide(own),
       Effect.mapError((error) => failure(this.withoutAddress(textOf(error)), isReset(error))),
@@ -242,46 +237,30 @@ export class Peer {
         Effect.callback<void, DialFailure>((resume) => {
           const wrong = take(duplex)
           if (wrong !== undefined) return resume(Effect.fail(failure(`the dial of ${this.address}: ${wrong}`)))
-          const session: ClientSession = new ClientSession(
-            this.address,
-            duplex,
-            {
-              onReady: () => {
-                this.established(dial, session)
-                resume(Effect.void)
-              },
-              onFlush: () => this.owner.onFlush(),
-              onRoom: () => this.owner.onRoom(),
-              onBusy: () => this.owner.onBusy(),
-              onIdle: () => {
-                if (this.draining === session) this.leaveIfIdle()
-              },
-              onGoingAway: () => this.goingAway(session),
-              onOver: (why, calls) => {
-                resume(Effect.fail(failure(why, session.wasCutShort)))
-                this.lost(session, own, why, calls)
-              },
-              onUnsent: (call, args) => this.owner.onUnsent(call, args),
-              onContractDiffers: (call, isNew) => {
-                this.owner.onContractDiffers(call)
-                if (isNew) {
-                  this.owner.log("Warn", `client and server have different contracts of ${call.method}`, inJson)
-                }
-              },
-              onAnswered: () => this.owner.onAnswered(),
-              onCallFailed: () => this.owner.onCallFailed(),
-              latencies: this.owner.latencies
+          const calls = this.callsOn(duplex, {
+            onReady: () => {
+              this.established(dial, calls)
+              resume(Effect.void)
             },
-            this.settings,
-            keepAliveInMemory || !isInMemory(endpoint) ? keepAlive : undefined,
-            this.stats
-          )
-          session.start(receiver)
+            onGoingAway: () => this.goingAway(calls),
+            onIdle: () => this.leaveIfIdle(calls),
+            onOver: (why, inFlight) => {
+              resume(Effect.fail(failure(why, calls.session.wasCutShort)))
+              this.lost(calls, own, why, inFlight)
+            }
+          })
+          calls.session.start()
           // Interrupted before the version came; after it, the callback is over and this does not run.
-          return Effect.sync(() => session.close())
+          return Effect.sync(() => calls.session.close())
         })
       )
     )
+  }
+
+  private callsOn(duplex: Duplex, life: SessionOwner): LinkCalls {
+    const { owner, settings, stats } = this
+    const session = new ClientSession(this.address, duplex, life, owner.room, settings, stats)
+    return new LinkCalls(session, owner, owner.log, settings.clock, stats)
   }
 
   /** What reports a failure names the endpoint itself. */
@@ -290,17 +269,16 @@ export class Peer {
     return message.startsWith(prefix) ? message.slice(prefix.length) : message
   }
 
-  private established(dial: Dial, session: ClientSession): void {
-    // Nobody wants it any more.
-    if (this.current !== dial) return session.close()
-    this.current = undefined
-    this.session = session
-    this.owner.onOpen(session)
+  private established(dial: Dial, calls: LinkCalls): void {
+    // The dial was abandoned.
+    if (!this.isDialedBy(dial)) return calls.session.close()
+    this.become({ state: "Active", calls })
+    this.owner.onOpen(calls)
   }
 
   private dialFailed(dial: Dial, cause: Cause.Cause<DialFailure>): void {
-    if (this.current !== dial) return
-    this.current = undefined
+    if (!this.isDialedBy(dial)) return
+    this.become(idle)
     if (this.stats !== undefined) this.stats.dialFailures++
     const { message, wasCutShort } = Option.getOrElse(
       Cause.findErrorOption(cause),
@@ -309,33 +287,28 @@ export class Peer {
     this.owner.onDialFailed(message, wasCutShort)
   }
 
-  private goingAway(session: ClientSession): void {
-    if (this.session === session) {
-      this.draining = session
-      this.session = undefined
-    } else if (this.draining !== session) {
-      return
-    }
-    this.isGoingAway = true
+  private goingAway(calls: LinkCalls): void {
+    if (!this.has(calls)) return
+    this.become({ state: "Draining", calls, isGoingAway: true })
     this.owner.onGoingAway()
-    this.leaveIfIdle()
+    this.leaveIfIdle(calls)
   }
 
-  private lost(session: ClientSession, own: Scope.Closeable, why: string, calls: number): void {
-    if (this.session === session) {
-      this.session = undefined
-      this.owner.onLost(why)
-    } else if (this.draining === session) {
-      // First: a logger that hears of the loss may call, and must not find this here to be dialed.
-      this.leave()
+  private lost(calls: LinkCalls, own: Scope.Closeable, why: string, inFlight: number): void {
+    calls.over()
+    if (this.has(calls)) {
+      const { isGoingAway, state } = this
+      if (state === "Draining") this.leave()
+      else this.become(idle)
       // One that goes away may be faster to close than we are.
-      if (!this.isGoingAway || calls > 0) this.owner.onLost(why)
+      if (!isGoingAway || inFlight > 0) this.owner.onLost(why)
+      if (inFlight > 0) this.owner.onCallFailed()
     }
     // The socket is destroyed by now; this lets the connection's Scope forget it.
     Effect.runForkWith(this.settings.context)(this.release(own))
   }
 
-  /** Lets go of what a dial has opened. */
+  /** Closes what a dial has opened. */
   private release(own: Scope.Closeable): Effect.Effect<void> {
     return Effect.catchCause(
       isolated(Scope.close(own, Exit.void), identity),
@@ -346,28 +319,37 @@ export class Peer {
     )
   }
 
-  private abandonDial(): void {
-    const dial = this.current
-    if (dial === undefined) return
-    this.current = undefined
-    dial.abandoned = true
-    dial.fiber?.interruptUnsafe()
-  }
-
-  private leaveIfIdle(): void {
-    const session = this.draining
-    if (session === undefined || session.callsInFlight > 0) return
-    this.draining = undefined
+  private leaveIfIdle(calls: LinkCalls): void {
+    if (this.state !== "Draining" || !this.has(calls) || calls.callsInFlight > 0) return
     this.leave()
-    session.close()
+    calls.session.close()
   }
 
   private leave(): void {
-    if (this.gone) return
-    this.gone = true
-    this.session = undefined
-    this.draining = undefined
+    const { phase } = this
+    if (phase.state === "Gone") return
+    this.become(gone)
+    if (phase.state === "Dialing") {
+      phase.dial.abandoned = true
+      phase.dial.fiber?.interruptUnsafe()
+    }
     if (this.stats !== undefined) this.settings.metrics?.endpoints.release(this.stats, this)
     this.owner.onGone(this)
+  }
+
+  private isDialedBy(dial: Dial): boolean {
+    return this.phase.state === "Dialing" && this.phase.dial === dial
+  }
+
+  private has(calls: LinkCalls): boolean {
+    return "calls" in this.phase && this.phase.calls === calls
+  }
+
+  private become(phase: Phase): void {
+    checkTransition("a link", allowed, this.phase.state, phase.state)
+    if ("calls" in phase && phase.calls.session.isGoingAway !== isGoingAway(phase)) {
+      throw new Error(`a link is ${phase.state}, but its server ${isGoingAway(phase) ? "stays" : "goes away"}`)
+    }
+    this.phase = phase
   }
 }

@@ -1,10 +1,12 @@
 /**
- * A client's options: defaults, and what is checked before anything is built.
+ * A client's options: their defaults and their checks, before anything is built.
+ *
+ * It must not know what the options are used for.
  */
 import * as Duration from "effect/Duration"
-import type { ClientOptions } from "../../Connection.ts"
 import { checkParts, connectionOptions, duration, flag, invalid, positiveMillis, wholeNumber } from "../options.ts"
 import type { KeepAliveTimes } from "../session/keepAlive.ts"
+import type { ClientOptions } from "./model.ts"
 import type { OutlierEjection } from "./outliers.ts"
 import type { RetryBudget } from "./retry.ts"
 
@@ -19,11 +21,11 @@ export interface ClientSettings {
   readonly connectionsPerEndpoint: number
   readonly eager: boolean
   readonly slowStartMillis: number
-  /** The component whose health servers are asked for; undefined where they are not. */
+  /** The component whose health servers are asked for; undefined where no server is asked. */
   readonly health: string | undefined
   readonly dialTimeout: Duration.Duration
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether peers of the in-memory network are asked, too. */
+  /** Whether keepalive is on for the in-memory network, too. */
   readonly keepAliveInMemory: boolean
   readonly retryBudget: RetryBudget
   readonly outlierEjection: OutlierEjection | undefined
@@ -63,7 +65,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
 
 const slowStart = (value: ClientOptions["slowStart"]): number => {
   const parsed = duration("slowStart", value, 0)
-  // No share of what never ends is over.
+  // A slow start that never ends has no end to go by.
   return Duration.isFinite(parsed) ? Duration.toMillis(parsed) : invalid("slowStart", value, "a duration that ends")
 }
 

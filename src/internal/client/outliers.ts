@@ -1,5 +1,8 @@
 /**
- * Endpoints whose calls keep failing: they are ejected, that is, left alone for a while.
+ * Outlier ejection: endpoints whose calls keep failing are ejected, that is, they get no calls for a while.
+ *
+ * It must not know calls: a pool counts the failures in a row of its calls, and the caller of each method acts on its
+ * result.
  *
  * ```
  *  ┌──────┐ failures in a row ┌─────────┐ its time is up ┌─────┐ a call goes there ┌────────┐
@@ -15,68 +18,94 @@
  *                                    closes at once     └────────┘
  * ```
  *
- * Each time it is ejected again that is for twice as long. Called and Dialed are its trial, of which there is one at a
- * time: others leave it alone meanwhile, for as long as it was ejected. Then it is Due again, since a trial may be
- * interrupted, or take for ever.
+ * Besides: an endpoint that is being dialed when it is ejected is Dialed at once. A call that has no other endpoint
+ * goes to an Ejected or Dialed one, too, which then is Called. A trial that takes too long is Due again, and its late
+ * end still counts.
  *
- * No call that could go elsewhere waits for the dial of an ejected endpoint. A process that stands still accepts
+ * Each further ejection lasts twice as long. Called and Dialed are the trial of an endpoint, of which there is one at a
+ * time: meanwhile it gets no other calls, for as long as it was ejected. Then it is Due again, since a trial may be
+ * interrupted, or never end.
+ *
+ * No call that could go elsewhere waits for the dial of an ejected endpoint. A stopped process still accepts
  * connections, by its system, and a call that waited for more than that would lose all its time. To connect is no
- * answer: the next call is to show whether there are any.
+ * answer: the next call shows whether there are any.
  *
- * A call fails where its time is up: after it was sent, while it waits for the connection, or for room on it. So does
- * one whose connection is lost. One that its caller interrupts says nothing.
+ * A call fails where its deadline passes: after it was sent, while it waits for the connection, or while it waits for
+ * room on it. A call whose connection is lost fails, too. A call that its caller interrupts does not count.
  *
- * Effect's CircuitBreaker wraps an effect, refuses what is too much, and counts on its own; here calls are to go
- * elsewhere, and are counted where they end.
+ * Effect's CircuitBreaker wraps an effect, refuses the calls, and counts on its own; here calls go to other endpoints,
+ * and are counted where they end.
  */
 import type { Pool } from "./pool.ts"
 
 /** When endpoints are ejected; times in milliseconds. */
 export interface OutlierEjection {
-  /** After so many failures in a row. */
+  /** How many failures in a row eject an endpoint. */
   readonly failures: number
   readonly duration: number
   readonly maxDuration: number
-  /** Also where a balancer has no other endpoint for a key. */
+  /** Whether endpoints of a sticky balancer are ejected, too, which has no other endpoint for a key. */
   readonly ejectsShards: boolean
 }
 
-/** Of an endpoint that is not Used. It is Due where `until` has come, whatever its trial is. */
+/** How an endpoint stands. */
+export type OutlierState = "Used" | "Ejected" | "Due" | "Called" | "Dialed"
+
+/** What is kept of an endpoint that is not Used. */
 interface Ejection {
   duration: number
+  /** When it is Due, in milliseconds of the clock. */
   until: number
-  /** What was tried since it was ejected. */
-  trial: "None" | "Called" | "Dialed"
+  /** The state before it is Due. It is kept then, since a trial that took too long may still end. */
+  last: "Ejected" | "Called" | "Dialed"
 }
 
+/** From which states an endpoint comes to a state. */
+const transitions: { readonly [To in OutlierState]: ReadonlyArray<OutlierState> } = {
+  Used: ["Used", "Ejected", "Due", "Called", "Dialed"],
+  Ejected: ["Used", "Due", "Called", "Dialed"],
+  Due: ["Due", "Dialed"],
+  Called: ["Ejected", "Due", "Called", "Dialed"],
+  Dialed: ["Used", "Due"]
+}
+
+/** The outliers among a client's endpoints. */
 export class Outliers {
   private readonly settings: OutlierEjection
+  /** Of the endpoints that are not Used, in the order in which they were ejected first. */
   private readonly ejections = new Map<Pool, Ejection>()
 
   constructor(settings: OutlierEjection) {
     this.settings = settings
   }
 
-  /** How many endpoints are not simply used. */
+  /** How many endpoints are not Used. */
   get size(): number {
     return this.ejections.size
   }
 
+  /** Whether an endpoint is not Used. */
   has(pool: Pool): boolean {
     return this.ejections.has(pool)
   }
 
-  /** Whether it is ejected, or on trial. */
-  isLeftAlone(pool: Pool, now: number): boolean {
-    return this.aloneUntil(pool) > now
+  state(pool: Pool, now: number): OutlierState {
+    const ejection = this.ejections.get(pool)
+    if (ejection === undefined) return "Used"
+    return ejection.until <= now ? "Due" : ejection.last
   }
 
-  /** Until when it is left alone, or was; 0 where it is used. */
-  aloneUntil(pool: Pool): number {
+  /** Whether it gets no calls: it is Ejected, Called or Dialed. */
+  isEjected(pool: Pool, now: number): boolean {
+    return this.ejectedUntil(pool) > now
+  }
+
+  /** Until when it gets no calls, which may be past; 0 where it is Used. */
+  ejectedUntil(pool: Pool): number {
     return this.ejections.get(pool)?.until ?? 0
   }
 
-  /** Adds the addresses of those that are left alone; returns until when the first of them is. */
+  /** Adds the addresses of those that get no calls; returns when the first of them is Due. */
   addTo(addresses: Set<string>, now: number): number {
     let first = Infinity
     for (const [pool, { until }] of this.ejections) {
@@ -87,82 +116,102 @@ export class Outliers {
     return first
   }
 
-  /** A call of the endpoint has failed, of `endpoints` that there are. Says whether something has changed. */
+  /** A call to the endpoint has failed, of `endpoints` that there are. Returns whether it is ejected by that. */
   failed(pool: Pool, endpoints: number, now: number): boolean {
-    const { duration, failures, maxDuration } = this.settings
     const ejection = this.ejections.get(pool)
-    // Calls that were under way when it was ejected say nothing new.
-    if (ejection !== undefined) return ejection.trial === "Called" && this.renew(ejection, now)
-    if (pool.failuresInARow < failures || (this.ejections.size + 1) * 2 > endpoints) return false
-    const first = Math.min(duration, maxDuration)
-    // A dial that is under way is its trial: where it only takes longer than calls have, its time is up when it is
-    // there.
-    this.ejections.set(pool, {
-      duration: first,
-      until: now + first,
-      trial: pool.state === "Dialing" ? "Dialed" : "None"
-    })
+    if (ejection === undefined) {
+      if (pool.failuresInARow < this.settings.failures || (this.ejections.size + 1) * 2 > endpoints) return false
+      // A dial that is in progress is its trial: where it only takes longer than calls have, the endpoint is Due as
+      // soon as it is connected.
+      this.transition(pool, pool.state === "Dialing" ? "Dialed" : "Ejected", now)
+      return true
+    }
+    // Calls that were in flight when it was ejected say nothing new.
+    if (ejection.last !== "Called") return false
+    this.transition(pool, "Ejected", now)
     return true
   }
 
-  /** A call goes to the endpoint. Says whether it is its trial. */
+  /** A call goes to the endpoint. Returns whether this is its trial: then it is excluded for other calls. */
   sent(pool: Pool, now: number): boolean {
-    return this.begin(pool, "Called", now)
+    const state = this.state(pool, now)
+    if (state === "Used") return false
+    this.transition(pool, "Called", now)
+    return state === "Due"
   }
 
   /**
-   * The endpoint would have to be dialed for a call. Says whether that is its trial: the call had better go elsewhere.
+   * The endpoint would have to be dialed for a call. Returns whether that dial is its trial: the call then goes
+   * elsewhere.
    */
   dialed(pool: Pool, now: number): boolean {
-    return !this.isLeftAlone(pool, now) && this.begin(pool, "Dialed", now)
-  }
-
-  /** The endpoint is connected. Says whether something has changed. */
-  connected(pool: Pool, now: number): boolean {
-    const ejection = this.ejections.get(pool)
-    if (ejection?.trial !== "Dialed") return false
-    ejection.until = now
+    if (this.state(pool, now) !== "Due") return false
+    this.transition(pool, "Dialed", now)
     return true
   }
 
-  /** The endpoint could not be dialed, or has no connection any more. Says whether something has changed. */
+  /** The endpoint is connected. Returns whether it is Due by that. */
+  connected(pool: Pool, now: number): boolean {
+    if (this.ejections.get(pool)?.last !== "Dialed") return false
+    this.transition(pool, "Due", now)
+    return true
+  }
+
+  /** The endpoint could not be dialed, or has no connection any more. Returns whether it is ejected by that. */
   down(pool: Pool, now: number): boolean {
-    const ejection = this.ejections.get(pool)
-    return ejection?.trial === "Dialed" && this.renew(ejection, now)
+    if (this.ejections.get(pool)?.last !== "Dialed") return false
+    this.transition(pool, "Ejected", now)
+    return true
   }
 
-  /** A call of the endpoint was answered, or it is gone. Says whether something has changed. */
+  /** A call to the endpoint was answered, or the endpoint is gone. Returns whether it was not Used. */
   forget(pool: Pool): boolean {
-    return this.ejections.delete(pool)
+    if (!this.ejections.has(pool)) return false
+    this.transition(pool, "Used", 0)
+    return true
   }
 
-  /**
-   * There are fewer endpoints now: those that were ejected first are used again, until no more than half are ejected.
-   */
+  /** There are fewer endpoints now: the first ejected are Used again, until no more than half are ejected. */
   limitTo(endpoints: number): void {
     for (const pool of this.ejections.keys()) {
       if (this.ejections.size * 2 <= endpoints) return
-      this.ejections.delete(pool)
+      this.transition(pool, "Used", 0)
     }
   }
 
   /**
-   * From now on others leave it alone, for as long as it was ejected. Where it still is, a call goes there that had no
-   * other.
+   * Changes the state of an endpoint. How long it is in the new one:
+   *
+   * - Ejected: twice as long as the last time, up to the maximum.
+   * - Called, Dialed: as long as it was ejected; where it was not Due yet, until the time that it would have been.
+   * - Used, Due: until something happens.
    */
-  private begin(pool: Pool, trial: "Called" | "Dialed", now: number): boolean {
-    const ejection = this.ejections.get(pool)
-    if (ejection === undefined) return false
-    ejection.trial = trial
-    if (ejection.until > now) return false
-    ejection.until = now + ejection.duration
-    return true
-  }
-
-  private renew(ejection: Ejection, now: number): true {
-    ejection.trial = "None"
-    ejection.duration = Math.min(this.settings.maxDuration, ejection.duration * 2)
-    ejection.until = now + ejection.duration
-    return true
+  private transition(pool: Pool, to: OutlierState, now: number): void {
+    const from = this.state(pool, now)
+    if (!transitions[to].includes(from)) throw new Error(`an outlier cannot go from ${from} to ${to}`)
+    if (to === "Used") {
+      this.ejections.delete(pool)
+      return
+    }
+    const { duration, maxDuration } = this.settings
+    let ejection = this.ejections.get(pool)
+    if (ejection === undefined) {
+      const first = Math.min(duration, maxDuration)
+      ejection = { duration: first, until: now + first, last: "Ejected" }
+      this.ejections.set(pool, ejection)
+    } else if (to === "Ejected") {
+      ejection.duration = Math.min(maxDuration, ejection.duration * 2)
+      ejection.until = now + ejection.duration
+    } else if (to === "Due") {
+      ejection.until = now
+    } else if (from === "Due") {
+      ejection.until = now + ejection.duration
+    }
+    if (to !== "Due") ejection.last = to
+    if (ejection.until < now || ejection.duration > maxDuration) {
+      throw new Error(
+        `an outlier is ${to} until ${ejection.until} of ${now}, for ${ejection.duration} of ${maxDuration}`
+      )
+    }
   }
 }

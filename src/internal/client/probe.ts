@@ -1,15 +1,24 @@
 /**
- * What the server of one connection says of its health, asked for as long as calls may be sent on the connection.
+ * A health probe: what the server of one connection says of its health, asked for as long as calls may be sent on the
+ * connection.
+ *
+ * It is an entry of the connection's session, but no call: a draining connection does not stay open for it. It must not
+ * know what is done with what it learns.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import type { CallError } from "../../CallError.ts"
-import { decodeAnswer, encodeQuestion, watchKey } from "../protocol/health.ts"
+import { RemoteError } from "../../CallError.ts"
+import { decodeErrorChain } from "../protocol/errorChain.ts"
+import { MessageType } from "../protocol/frame.ts"
+import { decodeAnswer, encodeQuestion } from "../protocol/health.ts"
+import { watchKey } from "../session/healthKey.ts"
+import { noLead } from "../session/messages.ts"
+import { checkTransition, type Transitions } from "../session/transitions.ts"
 import { sleepMillis } from "../time/clock.ts"
+import type { Pending } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
 export interface HealthSettings {
@@ -21,10 +30,42 @@ export interface HealthSettings {
 /** How long it takes to ask again after what is no answer, and after one that says nothing new, in milliseconds. */
 const pause = 1000
 
-export class HealthWatch {
-  /** What it has said; undefined before. */
+/**
+ * ```
+ *        ┌───────┐  an answer that is news: asked again at once
+ *   ───▶ │ Asked │ ◀─┐
+ *        └───────┘ ──┘
+ *          │    ▲
+ *          │    │ a second later          ┌─────────┐
+ *          │    └──────────────────────── │ Pausing │
+ *          │  no news, or no answer       └─────────┘
+ *          ├───────────────────────────────▶  │
+ *          │ the server says nothing          │ the connection drains,
+ *          │ of its health, or the end        │ or is over
+ *          ▼                                  ▼
+ *        Done ◀────────────────────────────────
+ * ```
+ * The server answers a question when it has news, or after a while. The probe is in the session's table iff `Asked`.
+ */
+export type ProbeState = "Asked" | "Pausing" | "Done"
+
+const allowed: Transitions<ProbeState> = {
+  Asked: ["Asked", "Pausing", "Done"],
+  Pausing: ["Asked", "Done"],
+  Done: []
+}
+
+export class HealthProbe implements Pending {
+  id = 0
+  readonly key = watchKey
+  readonly deadlineAt = Infinity
+  readonly trace = undefined
+  readonly lead = noLead
+  readonly isCall = false
+  readonly keepsAnswer = false
+  private state: ProbeState = "Pausing"
+  /** What the server has said; undefined before. */
   private known: boolean | undefined = undefined
-  private stopped = false
   private pausing: Fiber.Fiber<void> | undefined = undefined
   private readonly session: ClientSession
   private readonly component: string
@@ -44,36 +85,44 @@ export class HealthWatch {
     return this.known === true
   }
 
+  /** The connection is to be sent no more calls. */
   stop(): void {
-    this.stopped = true
-    this.session.stopInquiring()
-    this.pausing?.interruptUnsafe()
+    const { state } = this
+    if (state === "Done") return
+    this.transition("Done")
+    if (state === "Asked" && !this.session.isOver) this.session.giveUp(this, true)
+  }
+
+  onMessage(type: number, bytes: Uint8Array, start: number, end: number): void {
+    const payload = bytes.subarray(start, end)
+    if (type !== MessageType.response) {
+      const decoded = decodeErrorChain(payload)
+      // A server that says nothing of its health is there, and that is all there is to know.
+      if (decoded.ok && RemoteError.fromChain(decoded.chain).isUnknownMethod) this.learn(true, "Done")
+      else this.askLater()
+      return
+    }
+    const answer = decodeAnswer(payload)
+    if (answer === undefined || answer === this.known) this.askLater()
+    else this.learn(answer, "Asked")
+  }
+
+  onEnd(): void {
+    if (this.state === "Done") return
+    if (this.session.isOver) this.transition("Done")
+    else this.askLater()
   }
 
   private ask(): void {
     const { component, known } = this
-    this.session.inquire(watchKey, encodeQuestion({ component, known }), (result) => this.answered(result))
+    this.transition("Asked")
+    this.session.send(this, encodeQuestion({ component, known }))
   }
 
-  private answered(result: Result.Result<Uint8Array, CallError>): void {
-    if (this.stopped || this.session.isOver) return
-    const { known } = this
-    if (Result.isFailure(result)) {
-      const error = result.failure
-      // A server that says nothing of its health is there, and that is all there is to know.
-      if (error._tag === "RemoteError" && error.isUnknownMethod) this.learn(true)
-      else this.askLater()
-      return
-    }
-    const answer = decodeAnswer(result.success)
-    if (answer === undefined || answer === known) return this.askLater()
-    this.learn(answer)
-    // Whoever has heard of it may have stopped this.
-    if (!this.stopped) this.ask()
-  }
-
-  private learn(isServing: boolean): void {
+  private learn(isServing: boolean, next: "Asked" | "Done"): void {
     this.known = isServing
+    if (next === "Asked") this.ask()
+    else this.transition("Done")
     this.onChange()
   }
 
@@ -82,9 +131,19 @@ export class HealthWatch {
     const later = Effect.andThen(
       sleepMillis(clock, pause),
       Effect.sync(() => {
-        if (!this.stopped && this.session.isOpen) this.ask()
+        this.pausing = undefined
+        if (this.state === "Pausing" && this.session.isOpen) this.ask()
       })
     )
+    this.transition("Pausing")
     this.pausing = Fiber.runIn(Effect.runForkWith(context)(later), scope)
+  }
+
+  private transition(state: ProbeState): void {
+    checkTransition("a health probe", allowed, this.state, state)
+    this.state = state
+    if (state === "Pausing") return
+    this.pausing?.interruptUnsafe()
+    this.pausing = undefined
   }
 }

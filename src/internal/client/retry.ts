@@ -1,8 +1,9 @@
 /**
- * Calls that are made again, where their caller has asked for that.
+ * Retries: calls that are made again after they have failed, where the caller has asked for that.
  *
- * What surely has not run is made again whatever it is; what was lost, and may have run, only where its method is declared idempotent. A
- * budget that all calls of a Connection share keeps retries from adding to what is too much already.
+ * A call that has surely not run is made again in any case. A call that may have run, since its connection was lost, is
+ * made again only where its method is declared idempotent. A budget that all calls of a Connection share bounds the
+ * load that retries add. It must not know how a call is made: each try begins at the entry of the client.
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
@@ -12,29 +13,31 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { type CallError, CommunicationError, RemoteError, Unreachable } from "../../CallError.ts"
-import { isShardKey } from "../balancer/model.ts"
+import { isShardKey } from "../balancer/shardKey.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { nowMillis, sleepMillis } from "../time/clock.ts"
 import { isInstance } from "../userError.ts"
-import type { Call } from "./call.ts"
-import { closedError } from "./session.ts"
+import type { Call, CallOwner } from "./call.ts"
+import { closedError } from "./errors.ts"
 
-/** How many retries there may be. */
+/** How many retries the calls of a Connection may make together. */
 export interface RetryBudget {
-  /** What each call that may be retried adds. */
+  /** How much each call that may be retried adds to the budget. */
   readonly ratio: number
-  /** What there is at first, and at most. */
+  /** How much there is at first, and at most. */
   readonly burst: number
 }
 
-/** Makes a call once, from its start: where `Effect.callback` registers. */
+/** Makes a call once, from its start. It is called where `Effect.callback` registers. */
 export type Attempt = (call: Call) => Effect.Effect<void> | void
 
+/** Makes the calls of a Connection again, within its budget. */
 export class Retries {
   private readonly clock: Clock.Clock
   private readonly budget: RetryBudget
-  /** Ends when no call is to wait any longer. */
+  /** Ends when the Connection is closed. */
   private readonly closed: Effect.Effect<void>
+  /** How much of the budget is left; each retry takes 1. */
   private left: number
 
   constructor(clock: Clock.Clock, budget: RetryBudget, closed: Effect.Effect<void>) {
@@ -44,13 +47,13 @@ export class Retries {
     this.left = budget.burst
   }
 
-  /** From now on a failure of this call is not its end, where it can be made again: with `attempt`. */
+  /** From now on a failure of this call does not end it where it can be made again, by `attempt`. */
   watch(call: Call, schedule: Schedule.Schedule<unknown, CallError>, attempt: Attempt): void {
-    const { resume } = call
+    const { owner, resume } = call
     this.left = Math.min(this.budget.burst, this.left + this.budget.ratio)
-    const again = (error: CallError) => this.again(call, schedule, attempt, error)
+    const again = (error: CallError) => this.again(call, owner, schedule, attempt, error)
     call.resume = (result) => {
-      // Only a failure costs anything more.
+      // The cost for a call that succeeds is this comparison.
       if (Exit.isExit(result)) {
         const error = Exit.isFailure(result) ? retryable(call, result.cause) : undefined
         resume(error === undefined ? result : again(error))
@@ -65,28 +68,29 @@ export class Retries {
 
   private readonly again = Effect.fnUntraced({ self: this }, function*(
     first: Call,
+    owner: CallOwner,
     schedule: Schedule.Schedule<unknown, CallError>,
     attempt: Attempt,
     failure: CallError
   ): Effect.fn.Return<unknown, unknown> {
     const step = yield* Schedule.toStep(schedule)
     let error = failure
-    // The last of the tries that may have run. None after it may promise that no handler has seen the call.
+    // The error of the last try that may have run. After it no error may say that no handler has seen the call.
     let maybeRun: CommunicationError | undefined
     while (true) {
       if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
-      // Schedules go by the time of day, some of them by nothing else.
+      // Schedules get the time of day: some go by nothing else.
       const said = effectOf("the schedule of retries", () => step(this.clock.currentTimeMillisUnsafe(), error))
       const next = yield* this.inTime(first, said)
       if (next === "closed") return yield* closedError(maybeRun?.endpoint, maybeRun !== undefined)
       if (Option.isNone(next)) return yield* maybeRun ?? error
       const now = nowMillis(this.clock)
       const delay = delayOf(next.value)
-      // There is no time for another: what has been learned so far says more than that the time is up.
+      // There is no time for another try: the last error says more than that the deadline has passed.
       if (now + delay >= first.deadlineAt || this.left < 1) return yield* maybeRun ?? error
       this.left--
       yield* Effect.raceFirst(sleepMillis(this.clock, delay), this.closed)
-      const call = first.again()
+      const call = first.again(owner)
       const exit = yield* Effect.exit(Effect.callback<unknown, unknown>((resume) => {
         call.resume = resume
         return attempt(call)
@@ -98,8 +102,8 @@ export class Retries {
   })
 
   /**
-   * What there is before the deadline of the call, and before the Connection is closed: a schedule may take its time to
-   * say when the next try is, or never be done.
+   * The result of an effect, where it comes before the deadline of the call and before the Connection is closed: a
+   * schedule may take its time to say when the next try is, or never end.
    */
   private inTime<A>(
     { deadlineAt }: Call,
@@ -112,7 +116,7 @@ export class Retries {
   }
 }
 
-/** The wait that a schedule says. Whatever its type says, it may be anything. */
+/** The delay that a schedule says. Whatever its type says, a user's schedule may give anything. */
 const delayOf = (said: unknown): number => {
   const delay = Array.isArray(said) ? Duration.fromInput(said[1]) : Option.none()
   if (Option.isNone(delay)) {
@@ -122,7 +126,7 @@ const delayOf = (said: unknown): number => {
 }
 
 /**
- * The error of a call that no handler has seen this time, while one may have seen an earlier try: its Connection was
+ * The error of a call whose last try no handler has seen, while one may have seen an earlier try: its Connection was
  * closed, or its arguments are too large for this server.
  */
 const unsure = (
@@ -145,11 +149,11 @@ const unsure = (
 
 /** The failure of a call that can be made again; undefined where it is the call's end. */
 const retryable = (call: Call, cause: Cause.Cause<unknown>): CallError | undefined => {
-  // What an answer was decoded to is the application's, whatever it looks like.
+  // The decoded answer is the application's own error, whatever it looks like.
   if (call.isAnswered) return undefined
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
   if (isInstance(error, Unreachable)) {
-    // A shard key that is none is refused, however often.
+    // A shard key that is not a u64 would be refused again.
     const shardKey = call.options?.shardKey
     return shardKey === undefined || isShardKey(shardKey) ? error : undefined
   }

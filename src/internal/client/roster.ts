@@ -1,40 +1,50 @@
 /**
- * How the endpoints of a client stand: which can be dialed, which are in backoff, and in what order they have failed.
+ * How the endpoints of a client stand: which ones can be dialed, which ones are in backoff, and in what order they have
+ * failed.
  *
  * ```
- *            a dial fails                     its backoff ends
- *  ┌───────┐ ───────────▶ ┌────────────┐ ───────────────────────▶ ┌───────┐
- *  │ Sound │              │ In backoff │ ◀─────────────────────── │ Ended │
- *  └───────┘              └────────────┘       a dial fails       └───────┘
- *      ▲                        │ it is connected                     │
- *      └────────────────────────┴─────────────────────────────────────┘
+ *               a dial fails               its backoff ends
+ *  ┌─────────┐ ───────────▶ ┌────────────┐ ─────────────▶ ┌───────────┐
+ *  │ Healthy │              │ In backoff │ ◀───────────── │ Recovered │
+ *  └─────────┘              └────────────┘  a dial fails  └───────────┘
+ *       ▲                         │ it is connected             │
+ *       └─────────────────────────┴─────────────────────────────┘
  * ```
  *
- * Failures are numbered. A call notes the number at its beginning, and what has failed since then counts as tried for
- * it, whoever has dialed it. So a call need not dial each endpoint itself; and what it is to avoid is told by two
- * numbers, without a set of its own: many calls that fail over many endpoints cost as much as the endpoints and the
- * calls, and not as their product.
+ * An endpoint that is listed is in exactly one of the three states. Recovered ones can be dialed like Healthy ones, but
+ * have failed since they were last connected.
+ *
+ * Failures are numbered. A call notes the number at its beginning, and an endpoint that has failed since then counts as
+ * tried for it, whichever call has dialed it. So a call need not dial each endpoint itself, and what is unavailable for
+ * it follows from two numbers, without a set of its own: many calls that fail over many endpoints cost as much as the
+ * sum of both, and not as their product.
+ *
+ * It only keeps count: it must not know calls, or what a pool does.
  */
 import type { Pool } from "./pool.ts"
 
-/** So many ends of backoffs that are over may be kept, beside as many as there are endpoints in backoff. */
+/** How many entries of backoffs that are over may be kept, besides as many as there are endpoints in backoff. */
 const spareEnds = 64
 
+/** How a listed endpoint stands; Unlisted is what every other one is. */
+type Standing = "Unlisted" | "Healthy" | "InBackoff" | "Recovered"
+
+/** The listed endpoints by how they stand. */
 export class Roster {
   /** How many dials of endpoints have failed: the number of the last failure. */
   failures = 0
-  /** How often anything about it has changed. */
+  /** How often any standing has changed, or the set of endpoints. */
   version = 0
-  /** The endpoints by address: those that are listed, and those that still drain. */
+  /** The endpoints by address: those that are listed, and those that are still draining. */
   readonly pools = new Map<string, Pool>()
-  private readonly sound = new Set<Pool>()
-  private readonly ended = new Set<Pool>()
+  private readonly healthy = new Set<Pool>()
   private readonly inBackoff = new Set<Pool>()
-  /** Those that have failed, the first one first. */
+  private readonly recovered = new Set<Pool>()
+  /** Those that have failed since they were last connected, in the order of their last failures. */
   private readonly failed = new Set<Pool>()
   private readonly ends = new Ends()
 
-  /** Whether any endpoint is in backoff. To be asked after {@link settle}. */
+  /** Whether any endpoint is in backoff. Call {@link settle} first. */
   get hasBackoff(): boolean {
     return this.inBackoff.size > 0
   }
@@ -44,100 +54,119 @@ export class Roster {
     return this.ends.first
   }
 
-  /** It is listed. */
+  /** An endpoint is listed, for the first time or again. */
   add(pool: Pool): void {
-    this.version++
     this.pools.set(pool.address, pool)
-    if (!this.ended.has(pool) && !this.inBackoff.has(pool)) this.sound.add(pool)
+    const standing = this.standing(pool)
+    this.transition(pool, standing === "Unlisted" ? "Healthy" : standing)
   }
 
-  /** It is listed no longer. */
+  /** An endpoint is no longer listed. */
   remove(pool: Pool): void {
-    this.version++
-    pool.failureNumber = 0
-    this.sound.delete(pool)
-    this.ended.delete(pool)
-    this.inBackoff.delete(pool)
-    this.failed.delete(pool)
+    this.transition(pool, "Unlisted")
   }
 
-  /** Its dial has failed. */
+  /** A dial of the endpoint has failed. */
   noteFailure(pool: Pool): void {
-    this.version++
     pool.failureNumber = ++this.failures
     this.failed.delete(pool)
     this.failed.add(pool)
-    if (this.sound.delete(pool)) this.ended.add(pool)
+    this.transition(pool, this.standing(pool) === "InBackoff" ? "InBackoff" : "Recovered")
   }
 
-  /** It is in backoff. */
+  /** The endpoint is in backoff. */
   noteBackoff(pool: Pool): void {
-    this.version++
-    this.sound.delete(pool)
-    this.ended.delete(pool)
-    this.inBackoff.add(pool)
+    this.transition(pool, "InBackoff")
     this.ends.add(pool.backoffUntil, pool)
-    // Where no call is made nobody takes out those that are over, and endpoints may come and go.
+    // The backoffs that are over are only removed where calls are made, and endpoints may come and go.
     if (this.ends.size > 2 * this.inBackoff.size + spareEnds) this.ends.fill(this.inBackoff)
   }
 
-  /** It may be connected, or dialed. Says whether that has ended its backoff. */
+  /** The endpoint may be connected, or being dialed. Returns whether that has ended its backoff. */
   noteChange(pool: Pool): boolean {
-    const wasInBackoff = this.inBackoff.has(pool)
-    if (!wasInBackoff && !this.ended.has(pool)) return false
+    const standing = this.standing(pool)
+    if (standing === "Unlisted" || standing === "Healthy") return false
     if (pool.isOpen) {
-      this.remove(pool)
-      this.sound.add(pool)
-      return wasInBackoff
+      this.transition(pool, "Healthy")
+      return standing === "InBackoff"
     }
-    if (!wasInBackoff || pool.backoffUntil !== 0) return false
-    this.end(pool)
+    if (standing === "Recovered" || pool.backoffUntil !== 0) return false
+    this.endBackoff(pool)
     return true
   }
 
-  /** Notes the backoffs that are over by now. */
+  /** Ends the backoffs that are over by now. */
   settle(now: number): void {
     while (this.ends.first <= now) {
       const pool = this.ends.take()
-      if (pool !== undefined && this.inBackoff.has(pool) && pool.backoffUntil <= now) this.end(pool)
+      if (pool !== undefined && this.inBackoff.has(pool) && pool.backoffUntil <= now) this.endBackoff(pool)
     }
   }
 
   /** The addresses of the endpoints that can be dialed, and have not failed after the failure with this number. */
-  *free(since: number): Iterable<string> {
-    for (const { address } of this.sound) yield address
+  *available(since: number): Iterable<string> {
+    for (const { address } of this.healthy) yield address
     if (since >= this.failures) {
-      for (const { address } of this.ended) yield address
+      for (const { address } of this.recovered) yield address
       return
     }
-    if (this.ended.size === 0) return
+    if (this.recovered.size === 0) return
     for (const pool of this.failed) {
       if (pool.failureNumber > since) return
-      if (this.ended.has(pool)) yield pool.address
+      if (this.recovered.has(pool)) yield pool.address
     }
   }
 
   /** The addresses of the others. */
-  *down(since: number): Iterable<string> {
+  *unavailable(since: number): Iterable<string> {
     for (const { address } of this.inBackoff) yield address
     for (const { address, failureNumber } of this.failed) if (failureNumber > since) yield address
   }
 
-  /** Whether there are any that can be dialed. */
-  hasFree(since: number): boolean {
-    for (const _ of this.free(since)) return true
+  /** Whether any endpoint can be dialed, and has not failed after the failure with this number. */
+  hasAvailable(since: number): boolean {
+    for (const _ of this.available(since)) return true
     return false
   }
 
-  private end(pool: Pool): void {
+  private endBackoff(pool: Pool): void {
+    this.transition(pool, pool.failureNumber > 0 ? "Recovered" : "Healthy")
+  }
+
+  private forgetFailure(pool: Pool): void {
+    pool.failureNumber = 0
+    this.failed.delete(pool)
+  }
+
+  private standing(pool: Pool): Standing {
+    if (this.healthy.has(pool)) return "Healthy"
+    if (this.inBackoff.has(pool)) return "InBackoff"
+    return this.recovered.has(pool) ? "Recovered" : "Unlisted"
+  }
+
+  private transition(pool: Pool, to: Standing): void {
     this.version++
-    this.inBackoff.delete(pool)
-    if (pool.failureNumber > 0) this.ended.add(pool)
-    else this.sound.add(pool)
+    if (to !== "Healthy") this.healthy.delete(pool)
+    if (to !== "InBackoff") this.inBackoff.delete(pool)
+    if (to !== "Recovered") this.recovered.delete(pool)
+    switch (to) {
+      case "InBackoff":
+        this.inBackoff.add(pool)
+        return
+      case "Recovered":
+        if (!this.failed.has(pool)) throw new Error(`${pool.address} has recovered from no failure`)
+        this.recovered.add(pool)
+        return
+      case "Healthy":
+        this.healthy.add(pool)
+        return this.forgetFailure(pool)
+      case "Unlisted":
+        this.forgetFailure(pool)
+    }
   }
 }
 
-/** When backoffs end: a heap, the earliest first. One that has been renewed is in it more than once. */
+/** When backoffs end: a heap, the earliest first. A backoff that was renewed is in it more than once. */
 class Ends {
   private readonly heap: Array<{ readonly at: number; readonly pool: Pool }> = []
 
@@ -149,7 +178,7 @@ class Ends {
     return this.heap.length
   }
 
-  /** Keeps nothing but the ends of these. */
+  /** Replaces everything by the ends of these. */
   fill(pools: Iterable<Pool>): void {
     this.heap.length = 0
     for (const pool of pools) this.add(pool.backoffUntil, pool)
@@ -169,6 +198,7 @@ class Ends {
     heap[index] = entry
   }
 
+  /** Removes the earliest. */
   take(): Pool | undefined {
     const { heap } = this
     const first = heap[0]

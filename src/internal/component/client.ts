@@ -1,5 +1,7 @@
 /**
- * The methods of a component's client: values in, a call, values out.
+ * The methods of a component's client: a value is encoded, the call is sent, and its answer is decoded.
+ *
+ * It does not know endpoints, connections or balancers.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -17,39 +19,41 @@ import {
   isTypedConnection,
   type Resume,
   startTyped,
-  type TypedMethod,
-  typedMethod,
+  TypedMethod,
   type TypedRequest,
   withLead
-} from "../client/call.ts"
+} from "../client/typed.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { logged } from "../log.ts"
 import { isBytes, ownCopy } from "../memory/bytes.ts"
 import * as Identities from "../protocol/identities.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"
 import * as Codec from "./codec.ts"
+import * as Payload from "./payload.ts"
+import * as Problem from "./problem.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
 
-/** What a call may be given, as RpcClient's types have it. */
+/** The options of a method, as RpcClient's types have them. */
 interface MethodOptions {
   readonly headers?: Headers.Input | undefined
   readonly context?: Context.Context<never> | undefined
   readonly discard?: boolean | undefined
 }
 
-/** What the methods of one client share. */
+/** What all methods of a client share. */
 export interface ClientSettings {
   readonly connection: Connection
-  readonly format: Codec.Format
+  readonly format: Payload.Format
   readonly tracing: boolean
-  /** Where the client's halves of middleware are. */
+  /** The context that holds the client's halves of middleware. */
   readonly context: Context.Context<never>
 }
 
 type ClientMiddleware = RpcMiddleware.RpcMiddlewareClient<unknown, unknown, never>
 
-/** A call with its arguments as values. */
+/** A call whose arguments are still values. */
 interface Arguments {
   readonly payload: unknown
   readonly headers: Headers.Headers
@@ -59,9 +63,7 @@ interface Arguments {
 
 type Decode = TypedRequest<unknown, unknown>["decode"]
 
-/**
- * How the answer to a call is read; that to one that is discarded says that its handler has started, and nothing else.
- */
+/** How answers are read. The answer to a discarded call only says that its handler has started. */
 interface Decoders {
   readonly awaited: Decode
   readonly discarded: Decode
@@ -69,18 +71,23 @@ interface Decoders {
 
 let requestIds = 0
 
+/** A method of a client: it makes a call of a value, and a value of the answer. */
 export class ClientMethod {
   private readonly settings: ClientSettings
   private readonly key: MethodKey
   private readonly rpc: Rpc.AnyWithProps
   private readonly codecs: Codec.MethodCodecs
   private readonly middlewares: ReadonlyArray<ClientMiddleware>
-  /** Encodes what is given as it is, where that is what would be made of it; what the constructor refuses has no encoding either. */
+  /**
+   * Encodes what the caller gives without the constructor of the schema, where that would change nothing. What the
+   * constructor refuses, this cannot encode either.
+   */
   private readonly direct: Codec.Direct | undefined
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
   private readonly spanName: string
   private readonly spanOptions: Tracer.SpanOptionsNoTrace
   private readonly method: TypedMethod
+  private readonly methodInJson: TypedMethod
   private readonly decoders: Decoders
   private warned = false
 
@@ -93,13 +100,14 @@ export class ClientMethod {
     const isBinary = settings.format === "binary"
     this.decoders = isBinary ? this.inAny : this.inJson
     this.method = isBinary
-      ? typedMethod(key, this.codecs.fingerprint(), (request) => this.requestInJson(request))
-      : typedMethod(key, undefined, undefined)
+      ? new TypedMethod(key, this.codecs.fingerprint(), (request) => this.requestInJson(request))
+      : new TypedMethod(key, undefined, undefined)
+    this.methodInJson = isBinary ? new TypedMethod(key, undefined, undefined) : this.method
     this.middlewares = clientMiddlewares(rpc, settings.context)
     this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
       : this.codecs.payload(settings.format).direct
-    // The annotation's function is for this method's payloads.
+    // The function of the annotation takes this method's payloads.
     this.shardKeyOf = (Context.get(rpc.annotations, ShardKey) ?? none) as (
       payload: unknown
     ) => bigint | string | undefined
@@ -141,7 +149,7 @@ export class ClientMethod {
       const request: RpcMessage.Request<Rpc.Any> = {
         _tag: "Request",
         id: RpcMessage.RequestId(requestIds++),
-        // What the types of an Rpc in particular say of these, those of any Rpc have forgotten.
+        // The types of an Rpc say what these are; those of any Rpc do not.
         tag: this.rpc._tag as never,
         payload: payload as never,
         headers,
@@ -153,7 +161,7 @@ export class ClientMethod {
     })
   }
 
-  /** Runs the middleware from `index` down, the last one outermost, and then the call. */
+  /** Runs the middleware from `index` down to 0, and then the call. The last one is the outermost. */
   private through(
     args: Arguments,
     request: RpcMessage.Request<Rpc.Any>,
@@ -169,12 +177,12 @@ export class ClientMethod {
       middleware({
         rpc: this.rpc,
         request,
-        // To middleware the result is opaque.
+        // Middleware handles the result without a look at it.
         next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
       }))
   }
 
-  /** Encodes a call and sends it; plain code where the schema allows it. */
+  /** Encodes a call and sends it, in plain code where the schema allows it. */
   private start(args: Arguments, resume: Resume): Effect.Effect<void> | void {
     const codec = this.codecs.payload(this.settings.format)
     const bytes = codec.direct?.encode(args.payload)
@@ -195,12 +203,12 @@ export class ClientMethod {
 
   private send(args: Arguments, payload: Uint8Array, resume: Resume): Effect.Effect<void> | void {
     const { connection, format } = this.settings
-    let code = Codec.formatCode[format]
+    let code = Payload.formatCode[format]
     let body = payload
-    if (args.discard) code |= Codec.isDiscarded
+    if (args.discard) code |= Payload.isDiscarded
     if (!isEmpty(args.headers)) {
-      code |= Codec.hasHeaders
-      body = Codec.joined(Codec.encodeHeaders(args.headers), payload)
+      code |= Payload.hasHeaders
+      body = Payload.joined(Payload.encodeHeaders(args.headers), payload)
     }
     let options: CallOptions | undefined
     try {
@@ -210,7 +218,7 @@ export class ClientMethod {
     }
     const request: TypedRequest<unknown, unknown> = {
       method: this.method,
-      format: code,
+      lead: this.method.lead(code),
       args: body,
       options,
       span: args.span,
@@ -221,7 +229,7 @@ export class ClientMethod {
     resume(args.span === undefined ? called : Effect.provideService(called, Tracer.ParentSpan, args.span))
   }
 
-  /** Calls through any object that is a Connection. */
+  /** Calls through a Connection that is not of this package. */
   private callThrough(
     connection: Connection,
     request: TypedRequest<unknown, unknown>
@@ -248,21 +256,20 @@ export class ClientMethod {
   }
 
   /**
-   * Says once that the contracts differ. (A Connection of this package says it itself, for each of its connections.)
+   * Logs once that the contracts differ. A Connection of this package logs that itself, for each of its connections.
    */
   private readonly warn = Effect.suspend(() => {
     if (this.warned) return Effect.void
     this.warned = true
-    const { component, method } = this.key
     return logged(
       Effect.logWarning(
-        `client and server have different contracts of ${component}.${method}: such calls are made again in JSON`
+        `${differs(this.key)}: such calls are made again in JSON`
       )
     )
   })
 
   /**
-   * Puts a request into JSON, from the bytes that were to be sent: what the caller has given may have changed since.
+   * Rewrites a request in JSON, from the bytes that were to be sent: the values of the caller may have changed since.
    */
   private requestInJson(
     request: TypedRequest<unknown, unknown>
@@ -270,33 +277,33 @@ export class ClientMethod {
     return Effect.suspend(() => {
       const unsendable = this.codecs.problemIn("json")
       if (unsendable !== undefined) return Effect.fail(this.notInJson(`its ${unsendable.part} ${unsendable.problem}`))
-      const { args, format } = request
-      const payloadAt = (format & Codec.hasHeaders) === 0 ? 0 : Codec.endOfHeaders(args, 0)
-      return this.codecs.payloadInJson(Codec.view(args, payloadAt, args.length)).pipe(
+      const { args, lead } = request
+      const format = lead[0] ?? 0
+      const jsonFormat = (format & ~Payload.formatCode.binary) | Payload.formatCode.json
+      const payloadAt = (format & Payload.hasHeaders) === 0 ? 0 : Payload.endOfHeaders(args, 0)
+      return this.codecs.payloadInJson(Payload.view(args, payloadAt, args.length)).pipe(
         Effect.map((json): TypedRequest<unknown, unknown> => ({
           ...request,
-          method: typedMethod(this.key, undefined, undefined),
-          format: (format & ~Codec.formatCode.binary) | Codec.formatCode.json,
-          args: payloadAt === 0 ? json : Codec.joined(args.subarray(0, payloadAt), json),
-          decode: (format & Codec.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
+          method: this.methodInJson,
+          lead: this.methodInJson.lead(jsonFormat),
+          args: payloadAt === 0 ? json : Payload.joined(args.subarray(0, payloadAt), json),
+          decode: (format & Payload.isDiscarded) === 0 ? this.inJson.awaited : this.inJson.discarded
         })),
-        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload: ${Codec.problemOfCause(cause)}`)))
+        Effect.catchCause((cause) => Effect.fail(this.notInJson(`its payload: ${Problem.problemOfCause(cause)}`)))
       )
     })
   }
 
-  /** Contracts differ, and JSON, which both could read all the same, does not carry the call. */
+  /** The error of a call whose contracts differ, and which JSON does not carry. */
   private notInJson(problem: string): CallError {
-    const { component, method } = this.key
     return new CommunicationError({
       reason: { _tag: "Protocol" },
-      message:
-        `client and server have different contracts of ${component}.${method}, and it does not go in JSON: ${problem}`,
+      message: `${differs(this.key)}, and JSON does not carry the call: ${problem}`,
       maybeExecuted: false
     })
   }
 
-  /** The shard key that the method makes of its payload, where the region has none. */
+  /** The shard key that the method makes of its payload; none where one is set around the call. */
   private optionsOf(payload: unknown): CallOptions | undefined {
     if (this.shardKeyOf === none || Fiber.getCurrent()?.getRef(CurrentOptions)?.shardKey !== undefined) return undefined
     const shardKey = this.shardKeyOf(payload)
@@ -305,23 +312,23 @@ export class ClientMethod {
       : { shardKey: typeof shardKey === "string" ? hashKey(shardKey) : shardKey }
   }
 
-  /** Reads an answer in any format: the server has the same contract. */
+  /** Reads an answer in any format. The server has the same contract. */
   private readonly decode: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
-    const format = byte === undefined || start === end ? undefined : Codec.formatOf(byte, Codec.isFailure)
+    const format = byte === undefined || start === end ? undefined : Payload.formatOf(byte, Payload.isFailure)
     if (byte === undefined || format === undefined) return Exit.fail(this.unknownFormat(byte, start, end, endpoint))
-    const failed = (byte & Codec.isFailure) !== 0
+    const failed = (byte & Payload.isFailure) !== 0
     const what = failed ? "failure" : "result"
     try {
       const codec = failed ? this.codecs.error(format) : this.codecs.success(format)
       if (codec.direct !== undefined) {
-        const value = codec.direct.decode(Codec.view(bytes, start + 1, end))
+        const value = codec.direct.decode(Payload.view(bytes, start + 1, end))
         if (value !== Codec.unread) return failed ? Exit.fail(value) : Exit.succeed(value)
       }
-      const now = Codec.valueNow(codec.decode(Codec.view(bytes, start + 1, end)))
+      const now = Codec.valueNow(codec.decode(Payload.view(bytes, start + 1, end)))
       if (now !== undefined) return failed ? Exit.fail(now.value) : now
-      // Not done, or failed: again from bytes that stay.
-      const kept = owned ? Codec.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
+      // It needs an effect, or failed: once more, from bytes that stay.
+      const kept = owned ? Payload.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
       return Effect.matchCauseEffect(codec.decode(kept), {
         onFailure: (cause) => this.unread(what, cause, endpoint),
         onSuccess: (value) => failed ? Effect.fail(value) : Effect.succeed(value)
@@ -332,19 +339,16 @@ export class ClientMethod {
   }
 
   private unread(what: string, cause: Cause.Cause<unknown>, endpoint: string | undefined): Exit.Exit<never, unknown> {
-    const refusal = Codec.refusalOf(cause)
+    const refusal = Problem.refusalOf(cause)
     return refusal === undefined
       ? Exit.failCause(cause)
-      : Exit.fail(this.undecodable(what, Codec.misfit(refusal), endpoint))
+      : Exit.fail(this.undecodable(what, Problem.misfit(refusal), endpoint))
   }
 
-  /**
-   * Reads an answer in JSON, and no other: the server may have another contract, and what it writes in binary is then
-   * something else.
-   */
+  /** Reads an answer in JSON only. The server may have another contract, and binary is then read as other values. */
   private readonly decodeInJson: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
-    return start < end && byte !== undefined && Codec.formatOf(byte, Codec.isFailure) === "binary"
+    return start < end && byte !== undefined && Payload.formatOf(byte, Payload.isFailure) === "binary"
       ? Exit.fail(this.undecodable("result", "expected JSON, got binary", endpoint))
       : this.decode(bytes, start, end, owned, endpoint)
   }
@@ -358,33 +362,34 @@ export class ClientMethod {
   }
 
   private undecodable(what: string, problem: string, endpoint: string | undefined): CallError {
-    const { component, method } = this.key
     return new CommunicationError({
       reason: { _tag: "Protocol" },
       ...(endpoint === undefined ? {} : { endpoint }),
-      message: `cannot decode the ${what} of ${component}.${method}: ${problem}`,
+      message: `cannot decode the ${what} of ${methodName(this.key)}: ${problem}`,
       maybeExecuted: true
     })
   }
 
-  /** Why a payload cannot be sent. The types forbid most of it, so it is a bug of the caller. */
+  /** The defect of a payload that cannot be sent. The types forbid most of them. */
   private unusable(cause: unknown): Error {
-    return Codec.unencodable("payload", this.key, cause)
+    return Problem.unencodable("payload", this.key, cause)
   }
 }
 
 const none = (): undefined => undefined
 
+const differs = (key: MethodKey): string => `client and server have different contracts of ${methodName(key)}`
+
 const decoders = (awaited: Decode): Decoders => ({
   awaited,
   discarded: (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
-    const started = start < end && byte !== undefined && Codec.formatOf(byte, 0) !== undefined
+    const started = start < end && byte !== undefined && Payload.formatOf(byte, 0) !== undefined
     return started ? Exit.void : awaited(bytes, start, end, owned, endpoint)
   }
 })
 
-/** Whether the server that was called has another contract of the method, and has run nothing. */
+/** Whether the server has another contract of the method, and has run nothing. */
 const isContractRefused = (error: unknown): boolean =>
   isInstance(error, RemoteError) && error.chain.length === 1 &&
   error.chain[0]?.identity === Identities.contractDiffers.identity
@@ -397,7 +402,7 @@ const isEmpty = (headers: Headers.Headers): boolean => {
 const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never>): ReadonlyArray<ClientMiddleware> => {
   const found: Array<ClientMiddleware> = []
   for (const { key } of rpc.middlewares) {
-    // Where `RpcMiddleware.layerClient` puts it. It is optional, unless the types say that it is required.
+    // `RpcMiddleware.layerClient` puts it there. It is optional, unless its type says that it is required.
     const middleware = context.mapUnsafe.get(`${key}/Client`) as ClientMiddleware | undefined
     if (middleware !== undefined) found.push(middleware)
   }
@@ -405,8 +410,8 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
 }
 
 /**
- * Resumes, and tells the span what kind of failure there was. (That a call was given up while it waited for its answer is told where it is
- * cancelled: a frame on the fiber's stack would cost every call that succeeds.)
+ * Resumes the caller, and tells the span the kind of a failure. The interruption of a call that waits for its answer is
+ * told where it is cancelled: a frame on the fiber's stack would cost every call that succeeds.
  */
 const recording = (span: Tracer.Span, resume: Resume): Resume => (result) =>
   resume(Exit.isExit(result) && Exit.isSuccess(result) ? result : recordFailure(span, result))

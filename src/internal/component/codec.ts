@@ -1,72 +1,39 @@
 /**
- * What a component's arguments and results are on the wire, inside the payloads of requests and responses.
+ * The codecs of a method's schemas: values to bytes and back, in binary (SchemaBinary) and in JSON.
  *
- * The first byte is the format:
- *
- * | bits | in a request | in a response |
- * |---|---|---|
- * | 0–3 | 1 SchemaBinary, 2 JSON | as in the request |
- * | 4 | headers follow, before the arguments | the result is one of the method's failures |
- * | 5 | discard: answer as soon as the handler starts | 0 |
- * | 6–7 | 0, kept for streams | 0, kept for streams |
- *
- * In binary, the fingerprint of the method's contract follows it in a request: 8 bytes. A server whose own differs runs
- * nothing and answers with an error of its own (`contractDiffers`); the client then sends the method in JSON on that
- * connection.
- *
- * Headers are a u32 (little-endian) with the length of what follows in bytes: a JSON array of `[name, value]`.
+ * It does not know calls, nor the bytes before a value in a payload: those belong to `payload.ts`.
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import * as Exit from "effect/Exit"
-import * as Headers from "effect/http/Headers"
-import * as Option from "effect/Option"
 import { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import * as SchemaIssue from "effect/SchemaIssue"
-import { Buffer } from "node:buffer"
 import type { MethodKey } from "../../MethodKey.ts"
-import { unexpected } from "../guard.ts"
-import { ownBytes } from "../memory/bytes.ts"
 import { noteFresh } from "../memory/gcPacing.ts"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
-import { attempt, causeOf, isInstance, textOf } from "../userError.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { contractOf, fingerprintOf } from "./contract.ts"
 import { checkingJson, checkingText, hasReplacement } from "./fidelity.ts"
+import type { Format } from "./payload.ts"
+import { problemOf, Unsendable } from "./problem.ts"
 
-/** How values are written: compact and open to evolution, or readable. */
-export type Format = "binary" | "json"
-
-/** Bits 0–3. */
-const codecBits = 0x0f
-export const formatCode: Readonly<Record<Format, number>> = { binary: 1, json: 2 }
-const formatOfCode: ReadonlyArray<Format | undefined> = [undefined, "binary", "json"]
-
-/** Bits 4 and 5. */
-export const hasHeaders = 0x10
-export const isFailure = 0x10
-export const isDiscarded = 0x20
-
-/** The format of a payload's first byte, where it has no bit set beyond `flags`. */
-export const formatOf = (byte: number, flags: number): Format | undefined =>
-  (byte & ~(codecBits | flags)) === 0 ? formatOfCode[byte & codecBits] : undefined
-
-/** Values of one schema to bytes and back. What comes back are `Exit`s where the schema needs nothing that takes time. */
+/** Values of one schema to bytes and back. The results are `Exit`s unless the schema needs an effect. */
 export interface Codec {
   readonly encode: (value: unknown) => Effect.Effect<Uint8Array, Schema.SchemaError>
   /** No value that it gives is a view of the bytes. */
   readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError | SyntaxError>
-  /** The same without an effect, where there is such a way. */
+  /** The same without an effect; undefined where the schema has no such way. */
   readonly direct: Direct | undefined
 }
 
-/** Values to bytes and back at once. What it refuses is a matter for the codec that it belongs to: that one says what is wrong. */
+/**
+ * Values to bytes and back, at once. Where it fails, the codec that it belongs to is asked, which says what is wrong.
+ */
 export interface Direct {
   readonly encode: (value: unknown) => Uint8Array | undefined
-  /** {@link unread} where there is no value. */
+  /** The value, or {@link unread}. */
   readonly decode: (bytes: Uint8Array) => unknown
 }
 
@@ -77,7 +44,7 @@ type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
 
 const defaultOptions: ParseOptions = Context.get(Context.empty(), Rpc.ParseOptions)
 
-// What a schema needs is in the context in which its effects are run: the types of `Component` see to that.
+// The services that a schema needs are in the context that its effects run in: the types of `Component` ensure it.
 type WithoutServices = Schema.Codec<unknown, unknown>
 
 const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
@@ -93,14 +60,15 @@ const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
       flatMapEager(encode(value), (bytes) => {
         if (!hasText || !hasReplacement(bytes)) return Exit.succeed(noteEncoded(bytes))
         noteEncoded(bytes)
-        // Says where a text is that UTF-8 has no form for. Where there is none, a user has written the replacement
-        // character.
+        // U+FFFD may be a lone surrogate that was lost. This encoder says where there is one. If there is none, the
+        // user has written U+FFFD.
         return (encodeChecked ??= binaryEncode(checked, options))(value)
       }),
     decode: (bytes) => {
-      // Fields that are bytes are copies.
+      // Fields that hold bytes are copies.
       if (copies) noteFresh(bytes.length)
-      // The input is always a plain Uint8Array: of a Buffer, `slice` makes a view, and a decoded `Uint8Array` would be one of the frame.
+      // The input is always a plain Uint8Array. The `slice` of a Buffer makes a view, and a decoded `Uint8Array` would
+      // be a view of the frame.
       return decode(bytes)
     },
     direct: options === defaultOptions && isSelfValidating(schema)
@@ -113,8 +81,9 @@ const binaryEncode = (schema: Schema.Top, options: ParseOptions) =>
   Schema.encodeEffect(SchemaBinary.toCodec(schema as WithoutServices), options)
 
 /**
- * Whether the binary format by itself checks all that the schema asks for: no checks, no transformations, no classes. Only such schemas may
- * have a shared dictionary, and asking for one throws otherwise. Values of recursive schemas may be cyclic, which only the schema notices.
+ * Whether the binary format alone checks all that the schema asks for: there are no checks, transformations or classes.
+ * Only such schemas may have a shared dictionary; for others, asking for one throws. A recursive schema is excluded,
+ * because its values may contain themselves, and only the schema notices that.
  */
 const isSelfValidating = (schema: Schema.Top): boolean => {
   if (hasPart(schema, ({ _tag }) => _tag === "Suspend")) return false
@@ -126,15 +95,12 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/**
- * So many parts that are suspended are looked into. Where a thunk makes a schema anew each time, there is no end of
- * them.
- */
+/** This many suspended parts are looked into. There is no end of them where a thunk makes a new schema each time. */
 const maxSuspended = 100
 
 /**
- * Whether a part of a schema, in whatever depth, is one that is asked for. So it is said, too, where there are too many
- * to know.
+ * Whether a part of a schema, at any depth, is asked for. The answer is yes, too, where there are too many parts to
+ * look at.
  */
 const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
@@ -155,8 +121,8 @@ const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean
 }
 
 /**
- * Whether what a method is called with can be sent as it is, and what its schema would make of it need not be made first: the constructor
- * fills nothing in, picks no member of a union, and takes no field where the encoder looks for none.
+ * Whether a payload can be sent as the caller gave it, without the constructor of its schema. The constructor then
+ * fills in nothing, picks no member of a union, and takes no field where the encoder looks for none.
  */
 export const isSentAsGiven = (schema: Schema.Top): boolean =>
   !hasPart(schema, (ast) =>
@@ -164,23 +130,23 @@ export const isSentAsGiven = (schema: Schema.Top): boolean =>
     (ast._tag === "Objects" && ast.propertySignatures.length > 0 && ast.indexSignatures.length > 0) ||
     (ast._tag === "Union" && ast.types.some(({ _tag }) => _tag === "Objects")))
 
-/** Whether decoded values have bytes of their own: those of the standard library's types, such as `Uint8Array`, are declared. */
+/** Whether decoded values may hold bytes of their own. Types such as `Uint8Array` are declared types. */
 const mayHoldBytes = (schema: Schema.Top): boolean => hasPart(schema, ({ _tag }) => _tag === "Declaration")
 
-/** SchemaBinary cuts what it writes from blocks; what lies at the beginning of one has brought a fresh one with it. */
+/** SchemaBinary cuts its results from blocks. A result at the beginning of a block has caused a new block. */
 const noteEncoded = (bytes: Uint8Array): Uint8Array => {
   if (bytes.byteOffset === 0) noteFresh(bytes.buffer.byteLength)
   return bytes
 }
 
-/** From this size on the effect is not what costs. */
+/** From this size on, the cost of the effect does not matter. */
 const largeFrame = 16_384
-/** A parser keeps hold of the buffer that it has read from last: one that sockets are read into is as large. */
+/** A parser keeps the last buffer that it has read. The buffers that sockets are read into are as large as this. */
 const largestHeld = 65_536
 
 /**
- * Without the pass of the schema around the binary format, which has nothing left to say. Where both ends of a call read and write a small
- * struct, that pass took a fifth of their CPU.
+ * Codes binary without the pass of the schema around it, which has nothing to check. For calls with a small struct,
+ * that pass took a fifth of the CPU on both ends.
  */
 const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, hasText: boolean): Direct => {
   const encoder = SchemaBinary.encoder(schema)
@@ -196,7 +162,7 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
       }
     },
     decode: (bytes) => {
-      // A parser would wait for the rest of a frame that is cut, and take what comes after a frame for another.
+      // A parser would wait for the rest of a frame that is cut, and take bytes after a frame for another frame.
       if (bytes.length > largeFrame || bytes.buffer.byteLength > largestHeld || !isOneFrame(bytes)) return unread
       try {
         const values = parser.feedSync(bytes)
@@ -205,7 +171,7 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
           return values[0]
         }
       } catch {
-        // One that has failed reads no more.
+        // A parser that has failed reads no more.
       }
       parser = SchemaBinary.parser(schema as WithoutServices)
       return unread
@@ -213,7 +179,10 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
   }
 }
 
-/** Whether bytes, no more than {@link largeFrame}, are as many as the length says that stands before them. */
+/**
+ * Whether the length at the beginning of the bytes is the number of bytes after it. There are no more than {@link
+ * largeFrame}.
+ */
 const isOneFrame = (bytes: Uint8Array): boolean => {
   const first = bytes[0] ?? 0
   if (first < 0x80) return first + 1 === bytes.length
@@ -229,7 +198,7 @@ const json = (schema: Schema.Top, options: ParseOptions): Codec => {
   const encode = Schema.encodeEffect(Schema.toCodecJson(checkingJson(schema, "json") as WithoutServices), options)
   const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(schema as WithoutServices), options)
   return {
-    // In plain code: `Schema.fromJsonString` would make an effect of each, however simple the schema.
+    // In plain code: `Schema.fromJsonString` would need an effect, however simple the schema.
     encode: (value) => flatMapEager(encode(value), writeJson),
     decode: (bytes) => {
       const parsed = parseJson(bytes)
@@ -243,7 +212,7 @@ const writeJson = (json: unknown): Exit.Exit<Uint8Array> => {
   try {
     return Exit.succeed(utf8.encode(JSON.stringify(json)))
   } catch (error) {
-    // It is deeper than the stack, or longer than a text may be.
+    // The value is deeper than the stack, or its text is too long.
     return Exit.die(error)
   }
 }
@@ -256,7 +225,7 @@ const parseJson = (bytes: Uint8Array): Exit.Exit<unknown, SyntaxError> => {
   }
 }
 
-/** `Effect.flatMap` that leaves an `Exit` one. */
+/** `Effect.flatMap` that makes no effect of an `Exit`. */
 const flatMapEager = <A, B, E>(
   effect: Effect.Effect<A, E>,
   f: (value: A) => Effect.Effect<B, E>
@@ -265,40 +234,27 @@ const flatMapEager = <A, B, E>(
   return value === undefined ? Effect.flatMap(effect, f) : f(value.value)
 }
 
-/** What an effect has succeeded with already, if it has. */
+/** The success of an effect that has succeeded already; undefined for any other. */
 export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<A> | undefined =>
-  // The type guard forgets what the exit is one of.
+  // The type guard loses the type of the value.
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
 
-/** A schema of a method has no form in a format. */
-class Unsendable extends TypeError {
-  readonly part: string
-  readonly problem: string
-
-  constructor(part: string, format: Format, cause: unknown) {
-    const problem = `cannot be sent in ${format}: ${problemOf(cause)}`
-    super(`its ${part} ${problem}`, { cause })
-    this.part = part
-    this.problem = problem
-  }
-}
-
 /**
- * A failure that there never is. Where a method has one kind of failure only, SchemaBinary does not write which it is, and what was written
- * before a second one came, with a middleware perhaps, could not be read any more.
+ * A failure that never happens. Where a method has one kind of failure only, SchemaBinary does not write which one it
+ * is. If a second kind were added, with a middleware for example, older bytes could not be read any more.
  */
 const NoFailure = Schema.TaggedStruct("effect-call/NoFailure", {})
 
 const allCodecs = new WeakMap<Rpc.AnyWithProps, MethodCodecs>()
 
-/** The codecs of one method, in every format that it is called in. Each is compiled when it is first needed. */
+/** The codecs of one method, in each format that it is called in. Each is compiled when it is first needed. */
 export class MethodCodecs {
   readonly payload: (format: Format) => Codec
   readonly success: (format: Format) => Codec
   readonly error: (format: Format) => Codec
-  /** What a payload is on the wire, without what its schema makes of that. */
+  /** The codec of encoded payloads: it leaves out the transformations of the schema. */
   private readonly encodedPayload: (format: Format) => Codec
-  /** Stands for the contract; undefined where the method has no binary form. */
+  /** The fingerprint of the contract; undefined where the method has no binary form. */
   readonly fingerprint: () => Fingerprint | undefined
 
   constructor(rpc: Rpc.AnyWithProps) {
@@ -320,8 +276,8 @@ export class MethodCodecs {
   }
 
   /**
-   * Puts a payload from binary into JSON. The schema's transformations have no part in it: what is read need not be
-   * what was written, and they may need what only a server has.
+   * Rewrites a binary payload in JSON. The schema's transformations are left out: they may not give back what they were
+   * given, and may need services that only a server has.
    */
   payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
     return Effect.flatMap(
@@ -330,7 +286,7 @@ export class MethodCodecs {
     )
   }
 
-  /** Those of an Rpc, which all its clients and servers share. */
+  /** The codecs of an Rpc. All its clients and servers share them. */
   static of(rpc: Rpc.AnyWithProps): MethodCodecs {
     let codecs = allCodecs.get(rpc)
     if (codecs === undefined) {
@@ -341,20 +297,20 @@ export class MethodCodecs {
   }
 
   /**
-   * Compiles all of them in one of the formats, so that a schema that cannot be sent at all is found where it is declared to be, and not by
-   * its first caller.
+   * Compiles all codecs of the first format that all schemas can be written in. So a schema that cannot be sent is
+   * found where the method is declared, and not by its first caller.
    */
-  compile({ component, method }: MethodKey, ...formats: ReadonlyArray<Format>): void {
+  compile(key: MethodKey, ...formats: ReadonlyArray<Format>): void {
     const problems: Array<string> = []
     for (const format of formats) {
       const unsendable = this.problemIn(format)
       if (unsendable === undefined) return
-      problems.push(`the ${unsendable.part} of ${component}.${method} ${unsendable.problem}`)
+      problems.push(`the ${unsendable.part} of ${methodName(key)} ${unsendable.problem}`)
     }
     throw new TypeError(problems.join("; "))
   }
 
-  /** Why not all of them have a form in a format; undefined where they have. */
+  /** Why a schema cannot be written in a format; undefined where all can. */
   problemIn(format: Format): Unsendable | undefined {
     try {
       this.payload(format)
@@ -382,106 +338,4 @@ const lazily = (
     }
   }
   return (format) => made[format] ??= compile(format)
-}
-
-/** A plain view: of a Buffer, decoders would make views that are not copies. */
-export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array => ownBytes(bytes, start, end, true)
-
-/** What goes before some bytes, and the bytes. */
-export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
-  const both = new Uint8Array(first.length + second.length)
-  both.set(first)
-  both.set(second, first.length)
-  return both
-}
-
-/** The block of headers that goes before the arguments. */
-export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
-  // Whatever their types say, they may be anything.
-  const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
-  for (const [name, value] of pairs) {
-    if (typeof value !== "string") throw unexpected(`the header ${name}`, "a text", value)
-  }
-  const text = utf8.encode(JSON.stringify(pairs))
-  const block = new Uint8Array(4 + text.length)
-  new DataView(block.buffer).setUint32(0, text.length, true)
-  block.set(text, 4)
-  return block
-}
-
-const HeaderPairs = Schema.decodeUnknownExit(
-  Schema.fromJsonString(Schema.Array(Schema.Tuple([Schema.String, Schema.String])))
-)
-
-/** Where the arguments begin, behind a block of headers at `start` that is known to be one. */
-export const endOfHeaders = (bytes: Uint8Array, start: number): number =>
-  start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
-
-/** Reads the block of headers at `start`: the headers, and where the arguments begin; undefined where it is none. */
-export const decodeHeaders = (
-  bytes: Uint8Array,
-  start: number,
-  end: number
-): { readonly headers: Headers.Headers; readonly next: number } | undefined => {
-  if (end - start < 4) return undefined
-  const next = endOfHeaders(bytes, start)
-  if (next > end) return undefined
-  const pairs = HeaderPairs(Buffer.from(bytes.buffer, bytes.byteOffset + start + 4, next - start - 4).toString("utf8"))
-  return Exit.isSuccess(pairs) ? { headers: Headers.fromInput(pairs.value), next } : undefined
-}
-
-/** Texts of issues are cut here: a path may contain keys of any length. */
-const maxProblemLength = 1000
-
-/** Whether an error is one of a schema; what `make` throws has the issue as its cause. */
-const isOfSchema = (error: unknown): boolean =>
-  attempt(() => Schema.isSchemaError(error) || issueOf(error) !== undefined, false)
-
-const issueOf = (error: unknown): SchemaIssue.Issue | undefined => {
-  const cause = causeOf(error)
-  return attempt(() => SchemaIssue.isIssue(cause) ? cause : undefined, undefined)
-}
-
-/** What is wrong with a value, in one line: what was expected, and where. */
-export const problemOf = (error: unknown): string => {
-  const issue = issueOf(error)
-  const known = attempt(() => issue === undefined ? error : new Schema.SchemaError(issue), error)
-  const text = textOf(known)
-  const line = text.replaceAll("\n  at", " at").replaceAll("\n", "; ")
-  return line.length <= maxProblemLength ? line : `${line.slice(0, maxProblemLength)}…`
-}
-
-/**
- * Why bytes could not be decoded, where that is because of the bytes, or of a contract that has no such format. Undefined where a schema's
- * transformation has died: that is a bug of this side.
- */
-export const refusalOf = (cause: Cause.Cause<unknown>): string | undefined => {
-  const error = errorOfCause(cause)
-  const isFailure = Option.isSome(Cause.findErrorOption(cause))
-  return isFailure || isInstance(error, Unsendable) || isTooDeep(error) ? problemOf(error) : undefined
-}
-
-/** What is wrong, by a cause. */
-export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf(errorOfCause(cause))
-
-/** The same, with what is most likely to be the reason. */
-export const misfit = (problem: string): string => `${problem} (client and server may have different contracts)`
-
-/** Values that are nested deeper than the stack. */
-const isTooDeep = (error: unknown): boolean => isInstance(error, RangeError) && /call stack/.test(textOf(error))
-
-/** The error, or the defect, in a cause. */
-const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
-  Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause))
-
-/** The defect that a value cannot be encoded. */
-export const unencodable = (
-  what: "payload" | "result" | "failure",
-  { component, method }: MethodKey,
-  cause: unknown
-): TypeError => {
-  const error = attempt(() => Cause.isCause(cause) ? errorOfCause(cause) : cause, cause)
-  const text = `the ${what} of ${component}.${method} cannot be encoded: ${problemOf(error)}`
-  // What a schema has found is in the text, as much of it as anybody wants to read. A bug has a stack that is worth having.
-  return isOfSchema(error) ? new TypeError(text) : new TypeError(text, { cause: error })
 }

@@ -1,20 +1,32 @@
 /**
- * The contract of a method as data: the encoded shape of its payload, its success and its errors, and a fingerprint of
- * the three.
+ * The contract of a method as data: the encoded shapes of its payload, its success and its errors, and a fingerprint of
+ * them.
  *
- * A shape is what the binary format depends on: names, types and which fields may be missing. Checks, brands,
- * annotations and docs are no part of it, nor is what a schema makes of the encoded value. Where two peers have the
- * same fingerprint, the bytes that one writes in binary are what the other reads. Where they have not, only JSON is
- * safe between them: its readers check every name and type.
+ * A shape holds what the binary format depends on: names, types, and which fields may be missing. Checks, brands,
+ * annotations, docs and decoded types are not part of it. Two peers with the same fingerprint read in binary what the
+ * other one writes. Without it, only JSON is safe between them: its readers check every name and type.
+ *
+ * It does not know how values are written.
  */
 import type { Rpc } from "effect/rpc"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { createHash, randomUUID } from "node:crypto"
 import type { Fingerprint } from "../protocol/fingerprint.ts"
 import { attempt } from "../userError.ts"
+import {
+  idOf,
+  isLinkOf,
+  linkAnnotations,
+  nativeGenerics,
+  type NativeLeaf,
+  nativeLeaves,
+  parametersOf
+} from "./declaration.ts"
 
-/** A shape, by its place in {@link Contract.shapes}: schemas may be recursive. */
+/**
+ * The index of a shape in {@link Contract.shapes}. Schemas may be recursive, so shapes refer to each other by index.
+ */
 export type Ref = number
 
 /** What a schema's values are on the wire. */
@@ -23,18 +35,18 @@ export type Shape =
   | { readonly _tag: "Literal"; readonly type: "string" | "number" | "boolean" | "bigint"; readonly text: string }
   /** A symbol that is registered under a key. */
   | { readonly _tag: "UniqueSymbol"; readonly key: string }
-  /** Fields in the order of their names, and what further keys may hold. */
+  /** Fields in the order of their names, and the values of further keys. */
   | { readonly _tag: "Struct"; readonly fields: ReadonlyArray<Field>; readonly records: ReadonlyArray<RecordShape> }
-  /** Elements, and the rest: the first as often as there is one, the others once each at the end. */
+  /** Elements, and the rest: any number of the first, and one each of the others at the end. */
   | { readonly _tag: "Array"; readonly elements: ReadonlyArray<ElementShape>; readonly rest: ReadonlyArray<Ref> }
-  /** In the order of the schema, since JSON takes the first member that fits. */
+  /** In the order of the schema: JSON takes the first member that fits. */
   | { readonly _tag: "Union"; readonly members: ReadonlyArray<Ref> }
-  /** A type with parameters that the binary format knows by itself. */
+  /** A type with parameters that the binary format has a form for. */
   | { readonly _tag: "Generic"; readonly name: string; readonly parameters: ReadonlyArray<Ref> }
   /** A type that has no form on the wire. */
   | { readonly _tag: "Opaque"; readonly name: string }
 
-/** Types without parts. `integer` is a number whose schema allows no fraction: binary writes it in another way. */
+/** Types without parts. `integer` is a number whose schema allows no fraction: binary writes it in another form. */
 export type LeafType =
   | "string"
   | "number"
@@ -45,15 +57,9 @@ export type LeafType =
   | "null"
   | "undefined"
   | "never"
-  | "json"
-  | "date"
-  | "dateTimeUtc"
-  | "dateTimeZoned"
-  | "duration"
-  | "bigDecimal"
-  | "bytes"
+  | NativeLeaf
 
-/** A named field. `id` is the number that stands for the name in binary, where the schema gives one; else null. */
+/** A named field. `id` is the number that stands for the name in binary; null where the schema gives none. */
 export interface Field {
   readonly name: string
   readonly id: number | null
@@ -61,21 +67,25 @@ export interface Field {
   readonly shape: Ref
 }
 
-/** The element of a tuple. */
+/** An element of a tuple. */
 export interface ElementShape {
   readonly isOptional: boolean
   readonly shape: Ref
 }
 
-/** Keys of one kind, and what they hold. */
+/** Keys of one kind, and their values. */
 export interface RecordShape {
   readonly key: Ref
   readonly value: Ref
-  /** What its keys look like, where there are several records: binary finds by it whose a key is. Else null. */
+  /**
+   * What the keys look like, where there are several records: binary finds the record of a key by it. Otherwise null.
+   */
   readonly pattern: string | null
 }
 
-/** The contract of a method. It is plain data, and has one form: equal contracts have equal shapes in equal places. */
+/**
+ * The contract of a method. It is plain data in a canonical form: equal contracts have equal shapes at equal indices.
+ */
 export interface Contract {
   readonly shapes: ReadonlyArray<Shape>
   readonly payload: Ref
@@ -100,7 +110,7 @@ export const fingerprintOf = ({ error, payload, shapes, success }: Contract): Fi
   return { low: bytes.readInt32LE(0), high: bytes.readInt32LE(4) }
 }
 
-/** A shape with other shapes as its parts. */
+/** A shape whose references are replaced. */
 const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
   switch (shape._tag) {
     case "Leaf":
@@ -128,16 +138,16 @@ const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
 }
 
 /**
- * Shapes that `roots` refer to, each of them once, and in the order in which they are met. How a schema was put
- * together, and which of its parts are the same object, makes no difference: a recursive schema may be unrolled any
- * number of times.
+ * The shapes that `roots` refer to, each of them once, in the order in which they are found. It makes no difference how
+ * a schema was put together, or which of its parts are the same object: a recursive schema may be unrolled any number
+ * of times.
  */
 const inOneForm = (
   shapes: ReadonlyArray<Shape>,
   roots: ReadonlyArray<Ref>
 ): { readonly shapes: ReadonlyArray<Shape>; readonly refs: ReadonlyArray<Ref> } => {
-  // First all are one class. Shapes whose parts are of other classes come into classes of their own, until there are no
-  // more of them.
+  // At first all shapes are in one class. Shapes whose parts are in different classes are then split, until there are
+  // no new classes.
   let classes: ReadonlyArray<number> = shapes.map(() => 0)
   let count = 0
   while (true) {
@@ -171,27 +181,7 @@ const inOneForm = (
   return { refs: roots.map(place), shapes: ordered }
 }
 
-/** The types that the binary format knows by itself, by the ids that Effect gives their schemas. */
-const nativeLeaves: ReadonlyMap<string, LeafType> = new Map([
-  ["effect/schema/Date", "date"],
-  ["effect/schema/DateTimeUtc", "dateTimeUtc"],
-  ["effect/schema/DateTimeZoned", "dateTimeZoned"],
-  ["effect/schema/Duration", "duration"],
-  ["effect/schema/BigDecimal", "bigDecimal"],
-  ["effect/schema/Uint8Array", "bytes"],
-  ["effect/schema/Json", "json"],
-  ["effect/schema/MutableJson", "json"]
-])
-
-const nativeGenerics: ReadonlySet<string> = new Set([
-  "effect/schema/Option",
-  "effect/schema/Result",
-  "effect/schema/Exit",
-  "effect/schema/Cause",
-  "effect/schema/CauseReason"
-])
-
-/** Takes schemas apart. */
+/** Reads schemas, and collects their shapes. */
 class Description {
   readonly shapes: Array<Shape> = []
   private readonly known = new Map<SchemaAST.AST, Ref>()
@@ -202,12 +192,12 @@ class Description {
   }
 
   /**
-   * The same, of a schema's encoded side. (The encoded side of that is equal, but another object each time where it is
-   * recursive.)
+   * The same, for the encoded side of a schema. (The encoded side of an encoded side is equal, but it is a new object
+   * each time where the schema is recursive.)
    */
   private ofEncoded(encoded: SchemaAST.AST): Ref {
     let ast = encoded
-    /** What stands for the same. */
+    /** All nodes that stand for the same shape. */
     const met: Array<SchemaAST.AST> = []
     while (true) {
       const known = this.known.get(ast)
@@ -217,7 +207,7 @@ class Description {
       if (behind === undefined) break
       ast = behind
     }
-    // Its place is known before its parts are: one of them may be it again.
+    // Its index is known before its parts are: it may be one of its own parts.
     const ref = this.add(leaf("never"))
     for (const one of met) this.known.set(one, ref)
     this.shapes[ref] = this.shape(ast)
@@ -225,8 +215,8 @@ class Description {
   }
 
   /**
-   * The same, of a field or an element. Where that is a literal, binary tells the members of a union by it, unless it
-   * is suspended.
+   * The same, for a field or an element. If it is a literal, binary tells the members of a union by it, unless it is
+   * suspended.
    */
   private ofPart(part: SchemaAST.AST): Ref {
     const ref = this.ofEncoded(part)
@@ -304,7 +294,10 @@ class Description {
     }
   }
 
-  /** A declared type that the binary format knows. Others are found as what they are encoded as. */
+  /**
+   * A declared type that the binary format has a form for. Other declared types have been replaced by what they are
+   * encoded as.
+   */
   private declared({ annotations, typeParameters }: SchemaAST.Declaration): Shape {
     const id = idOf(annotations) ?? "a type without an id"
     const type = nativeLeaves.get(id)
@@ -318,46 +311,43 @@ class Description {
 const behindSuspended = (ast: SchemaAST.AST): SchemaAST.AST =>
   ast._tag === "Suspend" ? behindSuspended(ast.thunk()) : ast
 
-/** What a declared type is encoded as; undefined where the binary format knows it by itself, or it has no such form. */
-const encodedAs = ({ annotations, typeParameters }: SchemaAST.Declaration): SchemaAST.AST | undefined => {
-  const id = idOf(annotations)
+/**
+ * What a declared type is encoded as; undefined where the binary format has a form for it, or where it has no encoding.
+ */
+const encodedAs = (ast: SchemaAST.Declaration): SchemaAST.AST | undefined => {
+  const id = idOf(ast.annotations)
   if (id !== undefined && (nativeLeaves.has(id) || nativeGenerics.has(id))) return undefined
-  const parameters = typeParameters.map((parameter) => Schema.make<Schema.Top>(parameter))
-  const link = linkOf(annotations?.["toCodecJson"], parameters) ?? linkOf(annotations?.["toCodec"], parameters)
-  return link === undefined ? undefined : SchemaAST.toEncoded(link.to)
+  const parameters = parametersOf(ast)
+  for (const name of linkAnnotations) {
+    const make = ast.annotations?.[name]
+    const link = isLinkOf(make) ? make(parameters) : undefined
+    if (link !== undefined) return SchemaAST.toEncoded(link.to)
+  }
+  return undefined
 }
 
 const leaf = (type: LeafType): Shape => ({ _tag: "Leaf", type })
 
 const literal = (value: SchemaAST.LiteralValue): Shape => ({
   _tag: "Literal",
-  // A literal is of one of these types.
+  // A literal has one of these types.
   type: typeof value as "string" | "number" | "boolean" | "bigint",
   text: String(value)
 })
 
 const isOptional = (ast: SchemaAST.AST): boolean => ast.context?.isOptional === true
 
-/** As `SchemaBinary.fieldId` annotates a field. */
+/** The number that `SchemaBinary.fieldId` gives a field. */
 const fieldIdOf = (ast: SchemaAST.AST): number | null => {
   const id = ast.context?.annotations?.["~effect/encoding/SchemaBinary/fieldId"]
   return typeof id === "number" ? id : null
 }
 
-/** The id that Effect gives what it knows, types as well as checks. */
-const idOf = (annotations: Schema.Annotations.Annotations | undefined): string | undefined => {
-  const representation: unknown = annotations?.["representation"]
-  return typeof representation === "object" && representation !== null && "id" in representation &&
-      typeof representation.id === "string"
-    ? representation.id
-    : undefined
-}
-
 const ownIds = new WeakMap<object, string>()
 
 /**
- * Stands for a check that says nothing of itself. No other process has the same: nobody knows whether its check is
- * another one. So such methods go in JSON.
+ * Stands for a check that does not describe itself. It differs in each process, since it cannot be known whether two
+ * such checks are the same. So the methods of such contracts are sent in JSON.
  */
 const ownId = (check: object): string => {
   let id = ownIds.get(check)
@@ -368,10 +358,7 @@ const ownId = (check: object): string => {
   return id
 }
 
-/**
- * What the keys of a record look like: their type, the parts of a template, and checks, which are known by what they
- * say of themselves.
- */
+/** What the keys of a record look like: their type, the parts of a template, and the descriptions of checks. */
 const patternOf = (parameter: SchemaAST.AST): string => {
   const ofCheck = (check: SchemaAST.Check<never>): unknown =>
     check._tag === "FilterGroup"
@@ -382,7 +369,7 @@ const patternOf = (parameter: SchemaAST.AST): string => {
     const literal = ast._tag === "Literal" ? ast.literal : null
     return [ast._tag, literal, parts.map((part) => of(SchemaAST.toEncoded(part))), (ast.checks ?? []).map(ofCheck)]
   }
-  // Annotations may hold anything.
+  // Annotations may hold any value.
   return attempt(
     () =>
       JSON.stringify(
@@ -393,14 +380,9 @@ const patternOf = (parameter: SchemaAST.AST): string => {
   )
 }
 
-/** Whether a check says that there is no fraction, also one in a group of checks. */
+/** Whether a check, also one in a group, forbids fractions. */
 const isInteger = ({ checks }: SchemaAST.AST): boolean => {
   const says = (check: SchemaAST.Check<never>): boolean =>
     idOf(check.annotations) === "effect/schema/isInt" || (check._tag === "FilterGroup" && check.checks.some(says))
   return checks !== undefined && checks.some(says)
 }
-
-/** What an annotation says that a type is encoded as. */
-const linkOf = (annotation: unknown, parameters: ReadonlyArray<Schema.Top>): SchemaAST.Link | undefined =>
-  // As Effect declares both annotations.
-  typeof annotation === "function" ? (annotation(parameters) as SchemaAST.Link | undefined) : undefined

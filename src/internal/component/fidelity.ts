@@ -1,21 +1,24 @@
 /**
- * What a format would carry as something else is refused where it is written.
+ * Checks that refuse, before it is written, what a format would carry as another value.
  *
- * Both formats write what a schema calls `Unknown`, `Any` or `ObjectKeyword` as JSON, which makes null of NaN, `{}` of
- * a Map, and nothing at all of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the
- * offset of a time zone in minutes, where some have seconds. So these parts of a schema get a check of what is written.
- * The bytes stay what they were, and readers need none of this.
+ * Both formats write `Unknown`, `Any` and `ObjectKeyword` as JSON, which makes null of NaN, `{}` of a Map, and nothing
+ * of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the offset of a time zone in
+ * minutes, and some have seconds. Such parts of a schema get a check of what is written. The bytes stay the same, and
+ * readers need no check.
+ *
+ * It does not know how values are written.
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { Buffer } from "node:buffer"
 import { attempt, clip } from "../userError.ts"
-import { changed, isDeclaredJson, replaceParts, representationOf } from "./schemaParts.ts"
+import { idOf, nativeLeaves } from "./declaration.ts"
+import { changed, isDeclaredJson, replaceParts } from "./schemaParts.ts"
 
 /** What is wrong with a value, and where in it. */
 interface Problem {
@@ -24,62 +27,61 @@ interface Problem {
 }
 
 /**
- * The schema with a check of what is written as JSON in both formats, and of what JSON has no form for; the schema
- * itself where it has no such part.
+ * The schema with a check of all that is written as JSON, in both formats, and of what JSON has no form for. It is the
+ * schema itself where there is no such part.
  */
 export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
   replaceParts(schema, (part, isField) => {
     const isOptional = part.context?.isOptional === true
     if (isJson(part)) {
       const any = changed(SchemaAST.any, { context: part.context })
-      // Only a property may be left out instead. What a transformation has made undefined, it may read as something
-      // else where it is not there.
+      // Only a property may be left out. If a transformation has made a value undefined, it may read a missing one as
+      // another value.
       return checked(any, isOptional && isField ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
     if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
-    // JSON of undefined would be null, which is not undefined where anything is allowed.
+    // JSON has null for undefined. Where anything is allowed, null would be read as null.
     return format === "json" && isOptional && part._tag === "Union" &&
         part.types.some((type) => isJson(SchemaAST.toEncoded(type)))
       ? SchemaAST.decodeTo(SchemaAST.toEncoded(part), part, withoutUndefined)
       : part
   })
 
-/** Whether both formats write it as JSON. */
+/** Whether both formats write the part as JSON. */
 const isJson = (part: SchemaAST.AST): boolean =>
   part._tag === "Unknown" || part._tag === "Any" || part._tag === "ObjectKeyword" || isDeclaredJson(part)
 
-const zoned = representationOf(Schema.DateTimeZoned.ast)
-
-const isZoned = (part: SchemaAST.AST): boolean => part._tag === "Declaration" && representationOf(part) === zoned
+const isZoned = (part: SchemaAST.AST): boolean =>
+  part._tag === "Declaration" && nativeLeaves.get(idOf(part.annotations) ?? "") === "dateTimeZoned"
 
 const minute = 60_000
 
 /**
- * JSON has the local time and its offset, in whole minutes. Those of time zones have seconds, too, before they were
- * standardised.
+ * JSON has the local time and its offset in whole minutes. Before time zones were standardised, their offsets had
+ * seconds.
  */
 const offsetProblem = (value: unknown): Problem | undefined =>
   DateTime.isDateTime(value) && DateTime.isZoned(value) && DateTime.zonedOffset(value) % minute !== 0
     ? { path: [], issue: "Expected a time whose offset is of whole minutes, for which JSON has a form" }
     : undefined
 
-/** The schema with a check of the text that the binary format writes; the schema itself where it has none. */
+/** The schema with a check of the text that binary writes; the schema itself where there is none. */
 export const checkingText = (schema: Schema.Top): Schema.Top =>
   replaceParts(schema, (part) => {
     if (part._tag === "Objects" && part.indexSignatures.length > 0) {
       return checked(SchemaAST.toEncoded(part), part, keyProblem)
     }
-    // What only its JSON takes is written as the text or the object that another member stands for.
+    // A value that only the JSON member takes may be written as the text or the object of another member.
     if (part._tag === "Union" && part.types.some((type) => mayBeJson(SchemaAST.toEncoded(type)))) {
       return checked(SchemaAST.toEncoded(part), part, anyTextProblem)
     }
     return mayHaveProblem(part) ? checked(part, part, textProblem) : part
   })
 
-/** Whether it is JSON, or one of its members is. */
+/** Whether the part is JSON, or a union with a member that is. */
 const mayBeJson = (part: SchemaAST.AST): boolean => part._tag === "Union" ? part.types.some(mayBeJson) : isJson(part)
 
-/** Whether it may stand for text with a problem; literals are known. */
+/** Whether values of the part may be text that binary does not carry. Literals are checked here. */
 const mayHaveProblem = (part: SchemaAST.AST): boolean =>
   part._tag === "String" || part._tag === "TemplateLiteral" || part._tag === "Symbol" ||
   (part._tag === "Literal" && textProblem(part.literal) !== undefined) ||
@@ -89,13 +91,13 @@ const mayHaveProblem = (part: SchemaAST.AST): boolean =>
 /** U+FFFD in UTF-8. */
 const replacement = new TextEncoder().encode("\ufffd")
 
-/** Up to here a loop is faster than a call out of JavaScript. */
+/** Up to this length, a loop is faster than a call out of JavaScript. */
 const fewBytes = 256
 
-/** Whether a text in these bytes may have lost something: UTF-8 has U+FFFD for a lone surrogate. */
+/** Whether a text in these bytes may have lost something: in UTF-8, a lone surrogate becomes U+FFFD. */
 export const hasReplacement = (bytes: Uint8Array): boolean => {
   if (bytes.length > fewBytes) return Buffer.prototype.includes.call(bytes, replacement)
-  // Of three bytes that follow one another, one is looked at.
+  // U+FFFD has three bytes, so one of three is looked at.
   for (let i = 2; i < bytes.length; i += 3) {
     const byte = bytes[i] ?? 0
     if (byte > 0x7f && isReplacement(bytes, byte === 0xef ? i : byte === 0xbf ? i - 1 : i - 2)) return true
@@ -106,7 +108,7 @@ export const hasReplacement = (bytes: Uint8Array): boolean => {
 const isReplacement = (bytes: Uint8Array, at: number): boolean =>
   bytes[at] === 0xef && bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd
 
-/** A part with a check of what is written. It is no check of a schema, which options of an Rpc may turn off. */
+/** The part with a check of what is written. It is not a check of the schema, which options of an Rpc may turn off. */
 const checked = (
   written: SchemaAST.AST,
   part: SchemaAST.AST,
@@ -121,22 +123,24 @@ const checked = (
     )
   )
 
-/** An optional property that is undefined is left out. */
+/** Leaves out an optional property that is undefined. */
 const withoutUndefined = new SchemaTransformation.Transformation<unknown, unknown>(
   SchemaGetter.passthrough(),
   SchemaGetter.transformOptional(Option.filter((value) => value !== undefined))
 )
 
-/** An array or an object, and how far it has been looked through. */
+/** An array or an object that is being looked through, and how far. */
 interface Open {
   readonly value: Readonly<Record<PropertyKey, unknown>>
-  /** The keys of an object; an array has none but its indexes. */
+  /** The keys of an object; undefined for an array. */
   readonly keys: ReadonlyArray<string> | undefined
   readonly length: number
   at: number
 }
 
-/** What in a value comes back from JSON as something else. No recursion: values may be deeper than the stack. */
+/**
+ * The first value inside that JSON carries as another value. It uses no recursion: values may be deeper than the stack.
+ */
 const jsonProblem = (value: unknown): Problem | undefined => {
   const open: Array<Open> = []
   const around = new Set<unknown>()
@@ -157,7 +161,7 @@ const jsonProblem = (value: unknown): Problem | undefined => {
       }
       if (last === undefined) return undefined
       const key = last.keys?.[last.at]
-      // JSON leaves a property out that is undefined, and then it is undefined, too.
+      // JSON leaves out a property that is undefined. It is read as undefined, too.
       next = key === undefined ? last.value[last.at] : last.value[key] ?? null
     }
   } catch {
@@ -171,14 +175,14 @@ const notCarried = (path: ReadonlyArray<PropertyKey>, found: string): Problem =>
 })
 
 const opened = (object: object): Open => {
-  // What is read of it are its own keys.
+  // Only its own keys are read.
   const value = object as Record<PropertyKey, unknown>
   if (Array.isArray(object)) return { value, keys: undefined, length: object.length, at: -1 }
   const keys = Object.keys(object)
   return { value, keys, length: keys.length, at: -1 }
 }
 
-/** What a value is, where JSON has no such; what is inside it is not looked at. */
+/** What a value is, if JSON has no such value. Its parts are not looked at. */
 const notJson = (value: unknown): string | undefined => {
   if (value === null || typeof value === "string" || typeof value === "boolean") return undefined
   if (typeof value === "number") return Number.isFinite(value) ? undefined : String(value)
@@ -189,7 +193,9 @@ const notJson = (value: unknown): string | undefined => {
 
 const hasToJson = (value: object): boolean => "toJSON" in value && typeof value.toJSON === "function"
 
-/** Whether an object is no instance of a class: its prototype is that of objects, of whatever realm, or it has none. */
+/**
+ * Whether an object belongs to no class: it has no prototype, or that of plain objects, of this realm or another one.
+ */
 const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || prototype === Object.prototype ||
@@ -199,7 +205,7 @@ const isPlain = (value: object): boolean => {
 
 const className = (value: object): string =>
   attempt(() => {
-    // Whatever its type says, it may be anything.
+    // Code without types may give any value.
     const name: unknown = value.constructor.name
     return typeof name === "string" && name !== "" ? clip(name, maxNameLength) : unnamed
   }, unnamed)
@@ -207,7 +213,7 @@ const className = (value: object): string =>
 const unnamed = "a class"
 const maxNameLength = 128
 
-/** With the flag, one of a pair is none. */
+/** With the flag `u`, a surrogate of a pair does not match. */
 const loneSurrogate = /\p{Surrogate}/u
 
 const textProblem = (value: unknown): Problem | undefined => {
@@ -217,7 +223,10 @@ const textProblem = (value: unknown): Problem | undefined => {
     : undefined
 }
 
-/** The same of all the texts and keys in what is plain. No recursion: values may be deeper than the stack. */
+/**
+ * The same, for all texts and keys in plain objects and arrays. It uses no recursion: values may be deeper than the
+ * stack.
+ */
 const anyTextProblem = (value: unknown): Problem | undefined => {
   const left = [value]
   while (left.length > 0) {

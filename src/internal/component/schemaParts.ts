@@ -1,18 +1,19 @@
 /**
- * The parts of a schema that are written as they are, which are at the end of all its transformations, and how to put
- * others in their place.
+ * Replaces the parts of a schema that are written: those at the end of all its transformations.
+ *
+ * It does not know why a part is replaced.
  */
-import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
+import { isLinkOf, isOwnLeaf, linkAnnotations, type LinkOf, parametersOf } from "./declaration.ts"
 
 /**
- * The part itself, or what takes its place. What is inside a part has been replaced before it. `isField` says whether
- * it is all that a property holds: no element, and nothing that a transformation makes.
+ * Gives the part itself, or what takes its place. What is inside the part has been replaced before. `isField` says
+ * whether the part is the whole value of a property: no element, and not the result of a transformation.
  */
 export type Replace = (part: SchemaAST.AST, isField: boolean) => SchemaAST.AST
 
-/** The schema with other parts; the schema itself where none of them is replaced. */
+/** The schema with other parts; the schema itself where none is replaced. */
 export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top => {
   const seen = new Map<SchemaAST.AST, SchemaAST.AST>()
   const seenAsFields = new Map<SchemaAST.AST, SchemaAST.AST>()
@@ -59,11 +60,11 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     return new SchemaAST.Suspend(() => go(ast.thunk()), ast.annotations, undefined, undefined, ast.context)
   }
 
-  /** A declared type says in annotations what it is written as. */
+  /** The annotations of a declared type say what it is written as. */
   const declared = (ast: SchemaAST.Declaration): SchemaAST.Declaration => {
-    if (leaves.has(representationOf(ast))) return ast
+    if (isOwnLeaf(ast)) return ast
     const annotations: Record<string, unknown> = { ...ast.annotations }
-    for (const name of writtenAs) {
+    for (const name of linkAnnotations) {
       const make = annotations[name]
       if (!isLinkOf(make)) continue
       const mapped = (...args: Parameters<LinkOf>) => {
@@ -71,16 +72,16 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
         if (link === undefined) return undefined
         return linkOf(ast.context === undefined ? link : linkIn(link, ast.context))
       }
-      // What is replaced in there is found now, so that it is known whether anything is.
-      mapped(encodedParameters(ast))
+      // Called now to find out whether anything inside is replaced.
+      mapped(parametersOf(ast, SchemaAST.toEncoded))
       annotations[name] = mapped
     }
     return changed(ast, { typeParameters: ast.typeParameters.map(go), annotations })
   }
 
   const out = go(schema.ast)
-  // Where a thunk makes a schema anew each time, there is no end of them. What is replaced further down is then found
-  // when it is needed.
+  // There is no end of suspended parts where a thunk makes a new schema each time. Parts further down are replaced when
+  // they are needed.
   let looked = 0
   for (const { thunk } of suspended) {
     if (isReplaced || looked++ === maxLooked) break
@@ -89,12 +90,12 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
   return isReplaced || looked > maxLooked ? Schema.make<Schema.Top>(out) : schema
 }
 
-/** So many parts that are suspended are looked through for what is to be replaced. */
+/** This many suspended parts are looked through for what is to be replaced. */
 const maxLooked = 1000
 
 /**
- * A link from a field or an element: each step of it may be missing where that may be, and has its number in binary.
- * (Effect says so of the last step only, which is another one here.)
+ * A link of a field or an element. Each of its steps is optional, and has its number in binary, where the field is and
+ * has. (Effect only says so of the last step, which is another one here.)
  */
 const linkIn = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
   const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => linkIn(link, context))
@@ -109,35 +110,13 @@ const withLast = (
   return last === undefined ? [f(first)] : [first, ...more, f(last)]
 }
 
-/** What kind of a declared type it is, for those of Effect. */
-export const representationOf = ({ annotations }: SchemaAST.AST): unknown =>
-  Predicate.hasProperty(annotations?.["representation"], "id") ? annotations["representation"].id : undefined
-
-/** The declared types of Effect that binary writes in its own way, and that have no parts. */
-const leaves: ReadonlySet<unknown> = new Set(
-  [Schema.BigDecimal, Schema.Date, Schema.DateTimeUtc, Schema.DateTimeZoned, Schema.Duration, Schema.Uint8Array].map(
-    ({ ast }) => representationOf(ast)
-  )
-)
-
-/** The annotations that give the link from a declared type to what it is written as. */
-const writtenAs = ["toCodecJson", "toCodec"]
-
-type LinkOf = (encodedParameters: ReadonlyArray<Schema.Top>) => SchemaAST.Link | undefined
-
-// What those annotations are: their types depend on a type that is not known here.
-const isLinkOf = (u: unknown): u is LinkOf => Predicate.isFunction(u)
-
-const encodedParameters = (ast: SchemaAST.Declaration): ReadonlyArray<Schema.Top> =>
-  ast.typeParameters.map((parameter) => Schema.make<Schema.Top>(SchemaAST.toEncoded(parameter)))
-
-/** Whether it is a declared type that says that its values are JSON. */
+/** Whether it is a declared type whose annotation says that its values are JSON. */
 export const isDeclaredJson = (ast: SchemaAST.AST): boolean => {
-  if (ast._tag !== "Declaration" || leaves.has(representationOf(ast))) return false
+  if (ast._tag !== "Declaration" || isOwnLeaf(ast)) return false
   const make = ast.annotations?.toCodecJson
-  return isLinkOf(make) && make(encodedParameters(ast)) === undefined
+  return isLinkOf(make) && make(parametersOf(ast, SchemaAST.toEncoded)) === undefined
 }
 
-/** A copy of a node: they are plain data with a prototype. */
+/** A changed copy of a node. Nodes are plain data with a prototype. */
 export const changed = <A extends SchemaAST.AST>(ast: A, changes: Partial<A>): A =>
   Object.assign(Object.create(Object.getPrototypeOf(ast)), ast, changes)

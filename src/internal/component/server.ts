@@ -1,8 +1,10 @@
 /**
- * The methods of a component's server: what comes in is decoded, goes through the middleware to the handler, and comes back encoded.
+ * The methods of a component's server: arguments are decoded, go through the middleware to the handler, and the result
+ * is encoded.
  *
- * The contract is effect/rpc's: the order of middleware, what handlers and middleware are told of a call, `Rpc.fork` and
- * `Rpc.uninterruptible`, results that are a `Deferred`. Dispatch is ours.
+ * The contract is that of effect/rpc: the order of middleware, what handlers and middleware are told of a call,
+ * `Rpc.fork` and `Rpc.uninterruptible`, and results that are a `Deferred`. It does not know connections, nor when a
+ * call may run.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -19,40 +21,44 @@ import { asEffect, discard } from "../guard.ts"
 import { ownCopy } from "../memory/bytes.ts"
 import { type Fingerprint, fingerprintSize, isFingerprint } from "../protocol/fingerprint.ts"
 import * as Identities from "../protocol/identities.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { Refused } from "../server/failure.ts"
 import {
   handlerName,
   type Incoming,
   type IncomingCall,
-  methodName,
   ownRoute,
   type Route,
   type RoutedHandler
 } from "../server/route.ts"
 import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
+import * as Payload from "./payload.ts"
+import * as Problem from "./problem.ts"
 
-/** `RpcMiddleware`, when what it needs is in the context and what its handler returns is none of its business. */
+/**
+ * The function of an `RpcMiddleware`. Its services are in the context, and it handles the result without a look at it.
+ */
 export type Middleware = (effect: Effect.Effect<unknown, unknown>, info: CallInfo) => Effect.Effect<unknown, unknown>
 
-/** A method with its handler, as effect/rpc's groups make it, and its middleware. */
+/** A method with its handler and middleware, as a group of effect/rpc makes them. */
 export interface Method {
   readonly key: MethodKey
   readonly rpc: Rpc.AnyWithProps
   readonly handler: Rpc.Handler<string>
   /** In the order of the Rpc: the last one is the outermost. */
   readonly middlewares: ReadonlyArray<Middleware>
-  /** What schemas may need, beyond what the handler has been given. */
+  /** The services that schemas may need beyond those of the handler. */
   readonly context: Context.Context<never>
   readonly tracing: boolean
 }
 
-/** A handler of bytes for a method of a component. */
+/** Makes the handler of bytes for a method of a component. */
 export const handlerOf = (method: Method): RoutedHandler => {
   const route = new ComponentRoute(method)
   const context = route.contextIn(Context.empty())
   return Object.assign(
-    // For those who call it by hand: a server takes the route.
+    // For code that calls the handler itself: a server uses the route.
     (args: Uint8Array) => {
       const incoming = route.read(args, 0, args.length, true)
       const call: IncomingCall = {
@@ -66,8 +72,8 @@ export const handlerOf = (method: Method): RoutedHandler => {
         Effect.scoped,
         Effect.exit,
         Effect.flatMap((exit) => incoming.reply(exit)),
-        Effect.map((reply) => Codec.joined(Uint8Array.of(incoming.replyFormat), reply)),
-        // The call's own are what the handler's context is without: its deadline, its span.
+        Effect.map((reply) => Payload.joined(incoming.replyLead, reply)),
+        // A call has its own deadline and span. The handler's context has none.
         Effect.updateContext((own: Context.Context<never>) => Context.merge(own, context))
       )
     },
@@ -75,6 +81,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
   )
 }
 
+/** A method with its handler: it reads requests. */
 class ComponentRoute implements Route {
   readonly key: MethodKey
   readonly spans: "all" | "none"
@@ -83,10 +90,10 @@ class ComponentRoute implements Route {
   readonly handler: Rpc.Handler<string>["handler"]
   readonly middlewares: ReadonlyArray<Middleware>
   readonly codecs: Codec.MethodCodecs
-  /** The handler and the middleware as errors name them. */
+  /** The names of the handler and the middleware in errors. */
   readonly handlerName: string
   readonly middlewareName: string
-  /** What a request in binary has to have; undefined where there is no such request. */
+  /** The fingerprint that a binary request must have; undefined where the method has no binary form. */
   private readonly fingerprint: Fingerprint | undefined
   private readonly context: Context.Context<never>
   private readonly contexts = new WeakMap<Context.Context<never>, Context.Context<never>>()
@@ -98,11 +105,11 @@ class ComponentRoute implements Route {
     this.handler = handler.handler
     this.middlewares = middlewares
     this.handlerName = handlerName(this)
-    this.middlewareName = `a middleware of ${methodName(this)}`
+    this.middlewareName = `a middleware of ${methodName(key)}`
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
     this.fingerprint = this.codecs.fingerprint()
-    // Whatever these were built in, a call's deadline, span and Scope are its own.
+    // A call has its own deadline, span and Scope, whatever the layers were built in.
     this.context = withoutCaller(Context.merge(context, handler.context))
   }
 
@@ -120,7 +127,7 @@ class ComponentRoute implements Route {
     if (byte === undefined || start === end) {
       return this.refused("binary", "expected a format this version knows, got nothing")
     }
-    const format = Codec.formatOf(byte, Codec.hasHeaders | Codec.isDiscarded)
+    const format = Payload.formatOf(byte, Payload.hasHeaders | Payload.isDiscarded)
     if (format === undefined) {
       const got = byte.toString(16).padStart(2, "0")
       return this.refused("binary", `expected a format this version knows, got format 0x${got}`)
@@ -134,26 +141,26 @@ class ComponentRoute implements Route {
         return this.notRun("binary", contractDiffers)
       }
     }
-    if ((byte & Codec.hasHeaders) !== 0) {
-      const read = Codec.decodeHeaders(bytes, payloadAt, end)
+    if ((byte & Payload.hasHeaders) !== 0) {
+      const read = Payload.decodeHeaders(bytes, payloadAt, end)
       if (read === undefined) return this.refused(format, "expected headers before the arguments")
       headers = read.headers
       payloadAt = read.next
     }
-    const isDiscarded = (byte & Codec.isDiscarded) !== 0
+    const isDiscarded = (byte & Payload.isDiscarded) !== 0
     try {
       const codec = this.codecs.payload(format)
-      // Before the handler runs: what it will answer has to have a form in this format, too.
+      // Before the handler runs: its answer needs a form in this format, too.
       this.codecs.success(format)
       this.codecs.error(format)
       if (codec.direct !== undefined) {
-        const payload = codec.direct.decode(Codec.view(bytes, payloadAt, end))
+        const payload = codec.direct.decode(Payload.view(bytes, payloadAt, end))
         if (payload !== Codec.unread) return new IncomingRpc(this, format, headers, isDiscarded, payload, undefined)
       }
-      const now = Codec.valueNow(codec.decode(Codec.view(bytes, payloadAt, end)))
+      const now = Codec.valueNow(codec.decode(Payload.view(bytes, payloadAt, end)))
       if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now.value, undefined)
-      // Not done, or failed: again from bytes that stay.
-      const kept = owned ? Codec.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
+      // It needs an effect, or failed: once more, from bytes that stay.
+      const kept = owned ? Payload.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
       const payload = Effect.catchCause(codec.decode(kept), (cause) => this.unread(cause))
       return new IncomingRpc(this, format, headers, isDiscarded, undefined, payload)
     } catch (defect) {
@@ -162,48 +169,61 @@ class ComponentRoute implements Route {
   }
 
   private unread(cause: Cause.Cause<unknown>): Exit.Exit<never, Undecodable> {
-    const refusal = Codec.refusalOf(cause)
-    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(Codec.misfit(refusal))
+    const refusal = Problem.refusalOf(cause)
+    return refusal === undefined ? Exit.die(Cause.squash(cause)) : this.undecodable(Problem.misfit(refusal))
   }
 
-  private refused(format: Codec.Format, problem: string): Incoming {
+  private refused(format: Payload.Format, problem: string): Incoming {
     return this.notRun(format, this.undecodable(problem))
   }
 
-  private notRun(format: Codec.Format, why: Exit.Exit<never, Undecodable | Refused>): Incoming {
+  private notRun(format: Payload.Format, why: Exit.Exit<never, Undecodable | Refused>): Incoming {
     return new IncomingRpc(this, format, Headers.empty, false, undefined, why)
   }
 
   private undecodable(problem: string): Exit.Exit<never, Undecodable> {
-    const { component, method } = this.key
-    return Exit.fail(new Undecodable(`cannot decode the payload of ${component}.${method}: ${problem}`))
+    return Exit.fail(new Undecodable(`cannot decode the payload of ${methodName(this.key)}: ${problem}`))
   }
 }
 
-/** The arguments are not what the method's schema expects. It is answered as an error of the call, not as one of the method's failures. */
+/**
+ * The arguments do not fit the schema of the method. The answer is an error of the call, and not one of the failures of
+ * the method.
+ */
 class Undecodable extends Error {
   override readonly name = "Undecodable"
 }
 
-/** The server has another contract. */
+/** The error of a request whose client has another contract. */
 const contractDiffers = Exit.fail(new Refused("ContractDiffers", Identities.contractDiffers))
 
 const isOwn = (failure: unknown): boolean => isInstance(failure, Undecodable) || isInstance(failure, Refused)
 
+/** The bytes before a result and before a failure: the format. */
+const successLead = {
+  binary: Uint8Array.of(Payload.formatCode.binary),
+  json: Uint8Array.of(Payload.formatCode.json)
+}
+const failureLead = {
+  binary: Uint8Array.of(Payload.formatCode.binary | Payload.isFailure),
+  json: Uint8Array.of(Payload.formatCode.json | Payload.isFailure)
+}
+
+/** A request that was read: it runs the handler, and encodes the result. */
 class IncomingRpc implements Incoming {
   readonly isDiscarded: boolean
-  replyFormat: number
+  replyLead: Uint8Array
   failure: string | undefined = undefined
   private readonly route: ComponentRoute
-  private readonly format: Codec.Format
+  private readonly format: Payload.Format
   private readonly headers: Headers.Headers
   private readonly payload: unknown
-  /** The payload, where it takes an effect to read it, or there is none. */
+  /** Reads the payload, where that needs an effect or has failed; undefined where `payload` has it. */
   private readonly reading: Effect.Effect<unknown, Undecodable | Refused> | undefined
 
   constructor(
     route: ComponentRoute,
-    format: Codec.Format,
+    format: Payload.Format,
     headers: Headers.Headers,
     isDiscarded: boolean,
     payload: unknown,
@@ -215,7 +235,7 @@ class IncomingRpc implements Incoming {
     this.isDiscarded = isDiscarded
     this.payload = payload
     this.reading = reading
-    this.replyFormat = Codec.formatCode[format]
+    this.replyLead = successLead[format]
   }
 
   handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
@@ -231,7 +251,7 @@ class IncomingRpc implements Incoming {
     let uninterruptible = false
     try {
       const result = handler(payload, info)
-      // It is asked only of objects, and a handler may give anything.
+      // Only objects are asked, since a handler may give any value.
       if (typeof result === "object" && result !== null && Rpc.isWrapper(result)) {
         // Streams are refused where the component is made.
         effect = asEffect(handlerName, result.value as Effect.Effect<unknown, unknown>)
@@ -241,7 +261,7 @@ class IncomingRpc implements Incoming {
         effect = asEffect(handlerName, result as Effect.Effect<unknown, unknown>)
       }
       if (this.isDiscarded) {
-        // What the caller had left was for the answer, which it has got by then.
+        // The deadline of the caller was for the answer, which it already has.
         const started = Effect.provideService(Effect.flatMap(effect, settled), CurrentDeadline, undefined)
         effect = Effect.andThen(Effect.sync(() => call.acknowledge()), started)
       }
@@ -270,15 +290,15 @@ class IncomingRpc implements Incoming {
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     if (Exit.isFailure(exit)) {
       const failure = Cause.findErrorOption(exit.cause)
-      // As an error of the call. (Not by `instanceof`: a handler's failure may be a proxy that throws.)
+      // As an error of the call. `instanceof` would not do: the failure of a handler may be a proxy that throws.
       if (Option.isNone(failure) || (this.reading !== undefined && isOwn(failure.value))) {
         return Exit.failCause(exit.cause)
       }
       this.failure = typeOf(failure.value)
-      this.replyFormat = Codec.formatCode[this.format] | Codec.isFailure
+      this.replyLead = failureLead[this.format]
       return this.encode(this.route.codecs.error(this.format), "failure", failure.value)
     }
-    // Middleware that succeeds without its handler: all that is said is that it did.
+    // Middleware may succeed without the handler. The answer then only says that it succeeded.
     if (this.isDiscarded) return Exit.succeed(nothing)
     if (Deferred.isDeferred(exit.value)) {
       return Effect.flatMap(
@@ -289,7 +309,7 @@ class IncomingRpc implements Incoming {
     return this.encode(this.route.codecs.success(this.format), "result", exit.value)
   }
 
-  /** What a handler returns against its own schema is a bug of its own. */
+  /** A result that does not fit its own schema is a bug of the handler. */
   private encode(codec: Codec.Codec, what: "result" | "failure", value: unknown): Effect.Effect<Uint8Array> {
     const bytes = codec.direct?.encode(value)
     if (bytes !== undefined) return Exit.succeed(bytes)
@@ -297,12 +317,12 @@ class IncomingRpc implements Incoming {
     try {
       encoded = codec.encode(value)
     } catch (defect) {
-      return Effect.die(Codec.unencodable(what, this.route.key, defect))
+      return Effect.die(Problem.unencodable(what, this.route.key, defect))
     }
     return Codec.valueNow(encoded) ??
       Effect.catchCause(encoded, (cause) => {
         discard(value)
-        return Effect.die(Codec.unencodable(what, this.route.key, cause))
+        return Effect.die(Problem.unencodable(what, this.route.key, cause))
       })
   }
 }
@@ -333,12 +353,12 @@ export class CallInfo {
   }
 }
 
-/** The result of a call that nobody waits for: how a Deferred ends is part of how the call does. */
+/** Waits for the result of a discarded call: if it is a Deferred, the end of the Deferred is the end of the call. */
 const settled = (result: unknown): Effect.Effect<unknown, unknown> =>
   Deferred.isDeferred(result) ? Deferred.await(result) : Exit.succeed(result)
 
 const nothing = new Uint8Array(0)
 
-/** The client of each connection, for those who ask. */
+/** The client of each connection. It is made when it is first asked for. */
 const clients = new WeakMap<object, Rpc.ServerClient>()
 let nextClient = 0

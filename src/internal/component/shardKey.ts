@@ -1,16 +1,16 @@
 /**
- * Shard keys of typed calls: what a method makes of its payload.
+ * Shard keys of typed calls: how a method makes them of its payload. It does not know balancers.
  */
 import * as Context from "effect/Context"
 import { createHash } from "node:crypto"
 
-/** A key of its own, a text that one is made of, or none. */
+/** Gives a key, a text to hash, or undefined for no key. */
 export type ShardKeyOf<Payload> = (payload: Payload) => bigint | string | undefined
 
-/** The annotation of an Rpc. */
+/** The annotation of an Rpc that holds the function. */
 export const ShardKey: Context.Reference<ShardKeyOf<never> | undefined> = Context.Reference<
   ShardKeyOf<never> | undefined
 >("effect-call/Component/ShardKey", { defaultValue: () => undefined })
 
-/** The u64 that a text stands for: the first eight bytes of its SHA-256, little-endian. The same for every process and version. */
+/** The u64 for a text: the first 8 bytes of its SHA-256, little-endian. It is the same in every process and version. */
 export const hashKey = (text: string): bigint => createHash("sha256").update(text, "utf8").digest().readBigUInt64LE(0)

@@ -5,12 +5,12 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "../../HandlerMap.ts"
-import type { Accepted, Handlers, Listener, ListenerError, Peer } from "../../Listener.ts"
 import { discard, effectOf, unexpected } from "../guard.ts"
+import { isHandlerMap } from "../handlerMap.ts"
 import { logged } from "../log.ts"
-import { isHandlerMap } from "../server/table.ts"
 import { isDuplex } from "../transport/given.ts"
 import { attempt } from "../userError.ts"
+import type { Accepted, Handlers, Listener, ListenerError, Peer } from "./model.ts"
 
 /** A connection whose handlers have not been picked yet: they may depend on what a TLS handshake over it will prove. */
 export interface Arrival<out R> {
@@ -23,7 +23,7 @@ export interface Arrival<out R> {
  * Makes what waits interruptible again in an uninterruptible region. Who accepts takes the connection in its own region and says where it may
  * be interrupted: between an accept that has ended and what is done with its connection, an interruption would lose that.
  */
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Accepts a connection without picking its handlers. */
 const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")

@@ -4,19 +4,17 @@
  * Node calls the Duplex below TLS out of the event loop: what its methods throw there would end the process. Here that
  * is an error of the stream, as is what it hands out that is no bytes.
  */
-import { Socket } from "node:net"
 import { Duplex } from "node:stream"
 import { shown } from "../guard.ts"
 import { isBytes } from "../memory/bytes.ts"
+import { capabilitiesOf } from "../transport/capabilities.ts"
 import { readable } from "../userError.ts"
 
 /**
  * What TLS is to use for a Duplex: the Duplex itself only where TLS reads and writes below its methods, as it does with
  * a socket of the system.
  */
-export const belowTls = (raw: Duplex): Duplex =>
-  // As Node finds it out. A socket of a user's own may have none.
-  raw instanceof Socket && Boolean(Reflect.get(raw, "_handle")) ? raw : new Bridge(raw)
+export const belowTls = (raw: Duplex): Duplex => capabilitiesOf(raw).hasHandle ? raw : new Bridge(raw)
 
 class Bridge extends Duplex {
   private readonly below: Duplex

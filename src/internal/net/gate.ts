@@ -6,6 +6,14 @@ import type { Duplex } from "node:stream"
 import { count } from "../options.ts"
 import { nowMillis } from "../time/clock.ts"
 
+/** How many connections there may be at the same time. */
+export interface Connections {
+  /** Default: 10 000. */
+  readonly maxConnections?: number | undefined
+  /** Of one peer. Default: 1000. */
+  readonly maxConnectionsPerPeer?: number | undefined
+}
+
 /** How long a limit is not spoken of again: what floods the server must not flood its log. */
 const silence = 1000
 
@@ -43,7 +51,7 @@ export class Gate {
 
   /** It throws a RangeError for limits that make no sense. `warn` is for the log. */
   constructor(
-    limits: { readonly maxConnections?: number | undefined; readonly maxConnectionsPerPeer?: number | undefined },
+    limits: Connections,
     clock: Clock.Clock,
     warn: (message: string) => void
   ) {

@@ -10,6 +10,7 @@ import { isIP } from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { shown, unexpected } from "../guard.ts"
+import { describeOver } from "../transport/capabilities.ts"
 import { attempt, readable, textOf } from "../userError.ts"
 import { belowTls } from "./bridge.ts"
 import { ignoreError } from "./connect.ts"
@@ -174,5 +175,7 @@ export const connectTls = Effect.fnUntraced(function*(
   )
   yield* Deferred.await(handshake)
   const insecure = checkedProtocol(socket.getProtocol())
-  return insecure === undefined ? socket : yield* Effect.fail(new Error(insecure))
+  if (insecure !== undefined) return yield* Effect.fail(new Error(insecure))
+  // With TLS 1.3 the handshake is done on this side before the server has looked at our certificate.
+  return describeOver(socket, raw, { refusesSilently: true })
 })

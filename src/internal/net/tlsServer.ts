@@ -9,6 +9,7 @@ import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import { isPromise } from "node:util/types"
 import { discard } from "../guard.ts"
+import { describeOver } from "../transport/capabilities.ts"
 import { attempt, textOf } from "../userError.ts"
 import { belowTls } from "./bridge.ts"
 import { describe, ignoreError } from "./connect.ts"
@@ -136,7 +137,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
       const onSecure = (socket: tls.TLSSocket) => {
         socket.on("error", ignoreError)
         if (idle.length < maxIdle) idle.push(server)
-        settle(Effect.succeed(socket))
+        settle(Effect.succeed(describeOver(socket, raw)))
       }
       const onClientError = (error: Error, socket: tls.TLSSocket) => settle(Effect.fail(clientError(error, socket)))
       const off = () => {

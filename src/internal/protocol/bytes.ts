@@ -1,14 +1,14 @@
 /**
- * Little-endian integers in byte arrays, without a DataView to allocate for each chunk.
+ * Little-endian integers in byte arrays, without a DataView for each chunk.
  *
- * None of these checks bounds: their callers have compared the length before.
+ * No function checks bounds: the callers have compared the length before.
  */
 
 /** The u8 at `offset`. */
-// In bounds by the callers' check, so the element is there.
+// The caller has checked the bounds, so there is an element.
 export const u8At = (bytes: Uint8Array, offset: number): number => bytes[offset] as number
 
-/** The four bytes at `offset` as a signed 32-bit integer: enough to compare words, and cheaper than a u32. */
+/** The four bytes at `offset` as a signed 32-bit integer. It is cheaper than a u32, and enough to compare words. */
 export const i32At = (bytes: Uint8Array, offset: number): number =>
   u8At(bytes, offset) | (u8At(bytes, offset + 1) << 8) | (u8At(bytes, offset + 2) << 16) |
   (u8At(bytes, offset + 3) << 24)
@@ -26,7 +26,7 @@ export const putU32 = (target: Uint8Array, offset: number, value: number): void 
 
 const two32 = 4_294_967_296
 
-/** The i64 at `offset` as a number. What a number cannot hold exactly becomes `Number.MAX_SAFE_INTEGER` or its negative. */
+/** The i64 at `offset` as a number. Outside the safe integers, it is `Number.MAX_SAFE_INTEGER` or its negative. */
 export const i64At = (bytes: Uint8Array, offset: number): number => {
   const value = i32At(bytes, offset + 4) * two32 + u32At(bytes, offset)
   return value > Number.MAX_SAFE_INTEGER

@@ -1,23 +1,23 @@
 /**
- * The error chain: how a failure travels in a response error. The outermost error comes first, each next one is what the one before
- * it wraps.
+ * The error chain: the form of a failure in a response error. The outermost error comes first, and each error wraps the
+ * next one.
  */
 import { i64At, putI64, putU32, u32At } from "./bytes.ts"
 import { goQuote } from "./goQuote.ts"
 import type { Link } from "./identities.ts"
 
-/** A failure's errors, outermost first; empty for a failure without a message. */
+/** The errors of a failure, outermost first; empty for a failure without a message. */
 export type ErrorChain = ReadonlyArray<Link>
 
-/** What decoding gave: the chain, or what is wrong with the bytes. */
+/** The chain, or what is wrong with the bytes. */
 export type DecodedErrorChain =
   | { readonly ok: true; readonly chain: ErrorChain }
   | { readonly ok: false; readonly reason: string }
 
-/** More links than any real chain has: beyond it, small payloads would turn into large heaps. */
+/** More errors than any real chain has. Without a limit, a small payload could become a large heap. */
 export const maxLinks = 1024
 
-/** The link of an error that is nothing but its text, as Go's `errors.New(text)`. */
+/** An error that is nothing but its text, as `errors.New(text)` of Go makes it. */
 export const plainError = (text: string): Link => ({
   message: text,
   identity: `(:&errors.errorString{s:${goQuote(text)}})`
@@ -42,12 +42,12 @@ export const encodeErrorChain = (chain: ErrorChain): Uint8Array => {
   return target
 }
 
-// A byte order mark is part of the text; what is not UTF-8 is replaced.
+// A byte order mark is part of the text. Bytes that are not UTF-8 are replaced.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 const malformed = (reason: string): DecodedErrorChain => ({ ok: false, reason: `error chain: ${reason}` })
 
-/** Reads the payload of a response error. Never throws, and allocates no more than the bytes that are there. */
+/** Reads the payload of a response error. It never throws, and allocates no more than the payload has bytes. */
 export const decodeErrorChain = (payload: Uint8Array): DecodedErrorChain => {
   const end = payload.length
   if (end < 8) return malformed(`expected at least 8 bytes, got ${end}`)
@@ -69,7 +69,7 @@ export const decodeErrorChain = (payload: Uint8Array): DecodedErrorChain => {
   return { ok: true, chain }
 }
 
-/** Where the string at `offset` ends; -1 where that is past the payload, or where `offset` is already -1. */
+/** Where the string at `offset` ends; -1 if it ends past the payload, or if `offset` is -1. */
 const stringEnd = (payload: Uint8Array, offset: number): number => {
   if (offset < 0 || payload.length - offset < 4) return -1
   const length = u32At(payload, offset)

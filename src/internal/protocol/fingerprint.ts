@@ -1,19 +1,21 @@
 /**
- * The fingerprint of a method's contract: 64 bits that go before the arguments of a typed request in binary. A server
- * whose own differs refuses the request: it would read other values than were written.
+ * The fingerprint of a method's contract: 64 bits before the arguments of a binary typed request. A server with another
+ * fingerprint refuses the request, since it would read other values than were written.
+ *
+ * How a fingerprint is computed is not known here.
  */
 import { i32At } from "./bytes.ts"
 
 /**
- * 64 bits, as two signed halves: a BigInt costs too much where every request carries them, and unsigned ones are no
- * small integers of V8.
+ * The 64 bits as two signed halves. A BigInt would cost too much on every request, and V8 has no small unsigned
+ * integers.
  */
 export interface Fingerprint {
   readonly low: number
   readonly high: number
 }
 
-/** The bytes of a fingerprint. */
+/** The size of a fingerprint in bytes. */
 export const fingerprintSize = 8
 
 /** Writes a fingerprint at `offset`, little-endian. */
@@ -22,6 +24,6 @@ export const writeFingerprint = (target: DataView, offset: number, { high, low }
   target.setInt32(offset + 4, high, true)
 }
 
-/** Whether the bytes at `offset` are this fingerprint. There have to be eight of them. */
+/** Whether the bytes at `offset` are this fingerprint. There must be eight of them. */
 export const isFingerprint = (bytes: Uint8Array, offset: number, { high, low }: Fingerprint): boolean =>
   i32At(bytes, offset) === low && i32At(bytes, offset + 4) === high

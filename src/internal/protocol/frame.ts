@@ -1,25 +1,26 @@
 /**
  * Messages on a byte stream: the 16-byte header, and a decoder that takes the stream in any pieces.
  *
- * A message is `id` u64, `type` u8, `length` u56, all little-endian, and `length` bytes of payload. The decoder never copies a message
- * that lies whole in one piece of the stream: it names the piece and the range. A message that is split is put together in a buffer,
- * either one of its own (where the receiver keeps the bytes) or one that is reused.
+ * A message is `id` u64, `type` u8, `length` u56, all little-endian, and `length` bytes of payload. What a payload
+ * means is not known here.
+ *
+ * A message that lies whole in one piece of the stream is never copied: the decoder names the piece and the range. A
+ * message that is split is put together in a buffer: in its own one if the receiver keeps the bytes, otherwise in one
+ * that is reused.
  */
 
 import { u32At, u8At } from "./bytes.ts"
 
-/** The bytes of a message's header. */
+/** The size of a message's header in bytes. */
 export const headerSize = 16
 
-/** The largest payload that either side takes: 100 MiB. */
+/** The largest payload that either end takes: 100 MiB. */
 export const maxMessageSize = 104_857_600
 
-/**
- * The largest payload that is skipped where it is too large to be taken: 1 GiB. What claims to be longer is refused.
- */
+/** The largest payload that is skipped when it is over the limit: 1 GiB. A longer one is refused. */
 export const maxSkippedSize = 1_073_741_824
 
-/** The types of messages, as numbers on the wire. */
+/** The types of messages: their numbers on the wire. */
 export const MessageType = {
   version: 0,
   request: 1,
@@ -30,14 +31,14 @@ export const MessageType = {
 
 const typeBit = (type: number): number => 1 << type
 
-/** The types that a server gets, as a bit set for {@link FrameDecoder}. */
+/** The types that a server may receive, as a bit set for {@link FrameDecoder}. */
 export const serverTypes = typeBit(MessageType.version) | typeBit(MessageType.request) | typeBit(MessageType.cancel)
 
-/** The types that a client gets, as a bit set for {@link FrameDecoder}. */
+/** The types that a client may receive, as a bit set for {@link FrameDecoder}. */
 export const clientTypes = typeBit(MessageType.version) | typeBit(MessageType.response) |
   typeBit(MessageType.responseError)
 
-/** The types whose messages are skipped where they are too large: each is about one call, and ends only that. */
+/** The types whose messages are skipped when they are too large: each belongs to one call, and ends only that call. */
 const skippedTypes = typeBit(MessageType.request) | typeBit(MessageType.response) | typeBit(MessageType.responseError)
 
 const twoTo32 = 4_294_967_296
@@ -46,51 +47,51 @@ const maxSafeHigh = 0x1fffff
 /**
  * Writes a message's header at `offset`. `id` is below 2^53, `length` below 2^32.
  *
- * Through a DataView, whose stores of whole words are inlined: byte by byte, the headers of a request took 65 stores and 7 % of a client's
- * CPU at 256 callers.
+ * A DataView has inlined stores of whole words. Byte by byte, the headers of a request took 65 stores, and 7 % of a
+ * client's CPU with 256 callers.
  */
 export const writeHeader = (target: DataView, offset: number, id: number, type: number, length: number): void => {
-  // Two u32 halves: a BigInt here costs twice the whole call.
+  // In two u32 halves: a BigInt here costs twice as much as the rest of a call.
   target.setUint32(offset, id, true)
   target.setUint32(offset + 4, id / twoTo32, true)
   target.setUint32(offset + 8, type | (length << 8), true)
   target.setUint32(offset + 12, length >>> 24, true)
 }
 
-/** Reads the `id` of the header at `offset`, or -1 where it is 2^53 or more, which no client that counts from 1 reaches. */
+/** Reads the `id` of the header at `offset`; -1 if it is 2^53 or more. No client that counts from 1 gets there. */
 export const readId = (bytes: Uint8Array, offset: number): number => {
   const high = u32At(bytes, offset + 4)
   return high > maxSafeHigh ? -1 : u32At(bytes, offset) + high * twoTo32
 }
 
-/** Reads the `length` of the header at `offset`; from 2^53 on it is rounded, which is far past every limit. */
+/** Reads the `length` of the header at `offset`. From 2^53 on it is rounded; that is far over every limit. */
 export const readLength = (bytes: Uint8Array, offset: number): number =>
   (u8At(bytes, offset + 9) | (u8At(bytes, offset + 10) << 8) | (u8At(bytes, offset + 11) << 16)) +
   u32At(bytes, offset + 12) * 16_777_216
 
-/**
- * What takes the messages of a {@link FrameDecoder}.
- */
+/** Receives the messages of a {@link FrameDecoder}. */
 export interface FrameReceiver {
   /**
-   * A message has come whole: its payload is `bytes` from `start` to `end`. Where `owned` is false the bytes are valid only during this
-   * call; where it is true nothing else will ever write to them.
+   * A whole message has arrived. Its payload is `bytes` from `start` to `end`. If `owned` is true, nothing else will
+   * write to the bytes. Otherwise they are valid during this call only.
    */
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
-  /** Whether the payload of a message that arrives in pieces will be kept, and should be put into bytes of its own. */
+  /**
+   * Whether the receiver will keep the payload of a message that arrives in pieces. Then it is put into its own buffer.
+   */
   keepsPayload(id: number, type: number): boolean
   /**
-   * A request, a response or a response error begins whose payload of `length` bytes is over the limit. Comes once, at
-   * its header. Its payload is dropped as it arrives, and the messages behind it are handed out as ever.
+   * A request, a response or a response error begins, and its payload of `length` bytes is over the limit. This is
+   * called once, at the header. The payload is dropped as it arrives, and later messages are delivered as usual.
    */
   onTooLarge(id: number, type: number, length: number): void
 }
 
 const idTooLarge = "a message id of 2^53 or more"
 
-/** How much of a split message's length is believed, and allocated, before its bytes have come. */
+/** This much is allocated at first for a split message, whatever its length says, until its bytes arrive. */
 const firstAllocation = 1_048_576
-/** A reused buffer larger than this is let go after its message. */
+/** A reused buffer that is larger than this is dropped after its message. */
 const retainedScratch = 1_048_576
 
 const allocateUnsafe = (size: number): Uint8Array => {
@@ -100,12 +101,21 @@ const allocateUnsafe = (size: number): Uint8Array => {
 }
 
 /**
- * Takes a byte stream in pieces and hands out its messages.
+ * Takes a byte stream in pieces, and delivers its messages.
  *
- * It stops for good at the first message that must be refused: an unknown type or one that this side never gets, an id past 2^53, a
- * length over 1 GiB, a version message or a cancel over the limit.
+ * ```
+ *             ┌──────────────────────────────────┐
+ *             ▼                                  │ its last byte
+ *   ───▶   Header ──── split in pieces ────▶   Body
+ *           │  ▲ │
+ *           │  │ └── too large, of a call ──▶  Skipping ──┐
+ *           │  └─────────── its last byte ────────────────┘
+ *           └── must be refused, or `stop` ──▶  Stopped
+ * ```
  *
- * A message of a call that is over the limit is skipped: nothing is allocated for it.
+ * A message that must be refused stops it for good: one of an unknown type or of a type that this end never receives,
+ * an id of 2^53 or more, a length over 1 GiB, or a version message or a cancel over the limit. A message of a call that
+ * is over the limit is skipped, and nothing is allocated for it.
  */
 export class FrameDecoder {
   private readonly receiver: FrameReceiver
@@ -114,7 +124,7 @@ export class FrameDecoder {
   private readonly allocate: (size: number) => Uint8Array
   private stopped = false
   private problem: string | undefined = undefined
-  /** How many messages have come whole. */
+  /** The number of whole messages so far. */
   completed = 0
 
   private readonly header = new Uint8Array(headerSize)
@@ -127,10 +137,10 @@ export class FrameDecoder {
   private bodyId = 0
   private bodyType = 0
   private scratch: Uint8Array | undefined = undefined
-  /** How many bytes are still to come of a message that is too large, and to be dropped. */
+  /** The number of bytes left to drop of a message that is too large. */
   private skipping = 0
 
-  /** `allocate` makes the buffers of messages that are split; they need not be zeroed. */
+  /** `allocate` makes the buffers of split messages. They need not be zeroed. */
   constructor(
     receiver: FrameReceiver,
     types: number,
@@ -143,12 +153,12 @@ export class FrameDecoder {
     this.maxSize = maxSize
   }
 
-  /** Whether a part of a message has come, and not all of it. */
+  /** Whether a message has arrived in part. */
   get isPartial(): boolean {
     return this.headerHave > 0 || this.body !== undefined || this.skipping > 0
   }
 
-  /** Hands out no more messages, also not those left in the piece that is being fed. */
+  /** Delivers no more messages, not even those in the rest of the piece that is being fed. */
   stop(): void {
     this.stopped = true
     this.body = undefined
@@ -157,8 +167,8 @@ export class FrameDecoder {
   }
 
   /**
-   * Takes the next piece of the stream: `chunk` from `start` to `end`. `owned` says that nothing else will ever write to it. Returns why
-   * the stream must be refused, or undefined where it is fine.
+   * Takes the next piece of the stream: `chunk` from `start` to `end`. If `owned` is true, nothing else will write to
+   * it. Returns why the stream must be refused, or undefined.
    */
   feed(chunk: Uint8Array, start: number, end: number, owned: boolean): string | undefined {
     let position = this.skipping > 0 ? this.skip(start, end) : start
@@ -184,7 +194,7 @@ export class FrameDecoder {
     return this.problem
   }
 
-  /** Reads a header, and hands out its message if it is whole in this piece. Returns the position behind what it took. */
+  /** Reads a header, and delivers its message if it is whole in this piece. Returns the position after what it took. */
   private message(
     header: Uint8Array,
     headerAt: number,
@@ -224,7 +234,7 @@ export class FrameDecoder {
     const have = this.bodyHave + taken
     let target = body
     if (have > target.length) {
-      // Grown as the bytes come, so that a length alone reserves little.
+      // The buffer grows as bytes arrive, so that a length alone allocates little.
       target = this.allocate(Math.min(this.bodyLength, Math.max(have, target.length * 2)))
       target.set(body.subarray(0, this.bodyHave))
       if (!this.bodyOwned) this.scratch = target
@@ -244,7 +254,7 @@ export class FrameDecoder {
     return position + taken
   }
 
-  /** Begins to skip a message whose length is over the limit. */
+  /** Begins to skip a message that is over the limit. */
   private tooLarge(id: number, type: number, length: number, position: number, end: number): number {
     if (length > maxSkippedSize || (typeBit(type) & skippedTypes) === 0) {
       return this.refuse(`a message of ${length} bytes, which is over the limit of ${this.maxSize}`, position)
@@ -255,7 +265,7 @@ export class FrameDecoder {
     return this.skip(position, end)
   }
 
-  /** Drops bytes of a message that is too large. Returns the position behind them. */
+  /** Drops bytes of a message that is too large. Returns the position after them. */
   private skip(position: number, end: number): number {
     const taken = Math.min(this.skipping, end - position)
     this.skipping -= taken

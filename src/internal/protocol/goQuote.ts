@@ -1,9 +1,9 @@
 /**
- * Go's `strconv.Quote`, which `%q` uses too: an identity contains its error's text in this form.
+ * `strconv.Quote` of Go, which `%q` uses, too. An identity contains the text of its error in this form.
  */
 
-// `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space. Which code points those are depends on the Unicode
-// version of the runtime, Go's as well as ours: one that is newer than the peer's tables is escaped there and not here.
+// `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space. It depends on the Unicode
+// version of a runtime. A code point that is newer than the peer's tables is escaped there and not here.
 const special = /["\\]|[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu
 
 const named: Readonly<Record<string, string>> = {
@@ -22,7 +22,7 @@ const escape = (char: string): string => {
   const short = named[char]
   if (short !== undefined) return short
   const code = char.codePointAt(0) ?? 0
-  // A surrogate without its other half has no UTF-8: on the wire, and so for Go, it is the replacement character, which is printable.
+  // A surrogate without its other half has no UTF-8. On the wire, and so for Go, it is U+FFFD, which is printable.
   if (code >= 0xd800 && code <= 0xdfff) return "\ufffd"
   const hex = code.toString(16)
   if (code < 0x20 || code === 0x7f) return `\\x${hex.padStart(2, "0")}`

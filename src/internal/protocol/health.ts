@@ -1,20 +1,20 @@
 /**
- * What health looks like on the wire: one method, `effect-call/Health.watch`, whose arguments are one byte and the name of a component in UTF-8,
- * empty for the server as a whole. The byte is what the caller knows: 0 (not serving), 1 (serving), or 255 (nothing yet). The answer is
- * one byte, 0 or 1, as soon as it is another than that.
+ * Health on the wire: one method, `effect-call/Health.watch`. Its arguments are one byte and the name of a component in
+ * UTF-8, empty for the server as a whole. The byte says which status the caller knows: 0 (not serving), 1 (serving) or
+ * 255 (none yet). The answer is one byte, 0 or 1, as soon as the status differs from that.
+ *
+ * When a client asks, and what it does with an answer, is not known here.
  */
-import * as MethodKey from "../../MethodKey.ts"
 
 export const component = "effect-call/Health"
 export const method = "watch"
-export const watchKey = MethodKey.idempotent(MethodKey.make(component, method))
 
 const unknown = 255
 const statusOf = (isServing: boolean): number => isServing ? 1 : 0
 
 export interface Question {
   readonly component: string
-  /** What the caller knows; undefined where that is nothing. */
+  /** The status that the caller knows; undefined for none. */
   readonly known: boolean | undefined
 }
 
@@ -40,6 +40,6 @@ export const decodeQuestion = (bytes: Uint8Array): Question | string => {
 
 export const encodeAnswer = (isServing: boolean): Uint8Array => Uint8Array.of(statusOf(isServing))
 
-/** Whether it serves; undefined where that is no answer. */
+/** Whether the component serves; undefined where the bytes are no answer. */
 export const decodeAnswer = (bytes: Uint8Array): boolean | undefined =>
   bytes.length === 1 && (bytes[0] === 0 || bytes[0] === 1) ? bytes[0] === 1 : undefined

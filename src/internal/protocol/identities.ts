@@ -1,8 +1,8 @@
 /**
- * The errors that both ends know by name: the reference's, and those that we add.
+ * The errors that both ends know: those of the reference, and those that this package adds.
  *
- * An identity is an opaque text, and two errors are the same where their identities are equal. The reference makes it with Go's
- * formatting; these are the texts that it sends and compares.
+ * An identity is an opaque text, and two errors are the same if their identities are equal. The reference makes it with
+ * Go's formatting. These are the texts that it sends and compares.
  */
 
 /** One error of an error chain. */
@@ -11,7 +11,7 @@ export interface Link {
   readonly identity: string
 }
 
-/** The call could not be carried to its end: `call.CommunicationError`. */
+/** The call was not carried to its end: `call.CommunicationError`. */
 export const communicationError: Link = {
   message: "communication error",
   identity: "(github.com/ServiceWeaver/weaver/internal/net/call:0)"
@@ -41,35 +41,35 @@ export const unknownMethod: Link = {
   identity: "(:&errors.errorString{s:\"internal error: unknown function\"})"
 }
 
-/**
- * The server's contract of the method is another one than the client's. It has run nothing. Ours; the reference has no
- * such error.
- */
+/** The server has another contract of the method than the client, and has run nothing. It is not in the reference. */
 export const contractDiffers: Link = {
   message: "client and server have different contracts of the method",
   identity: "(effect-call:contract-differs)"
 }
 
-/** The server had too much to do and did not start the call. Ours; the reference has no such error. */
+/** The server had too many calls, and did not start this one. It is not in the reference. */
 export const overloaded: Link = {
   message: "overloaded",
   identity: "(effect-call:overloaded)"
 }
 
-/** The arguments are over the server's limit, and no handler has seen them. Ours; for the reference it is any error. */
+/**
+ * The arguments are over the server's limit, and no handler has seen them. It is not in the reference, which treats it
+ * as any error.
+ */
 export const argumentsTooLarge = (size: number, limit: number): Link => ({
   message: `the arguments are ${size} bytes, expected at most ${limit}`,
   identity: argumentsTooLargeIdentity
 })
 
-/** How {@link argumentsTooLarge} is recognised. */
+/** The identity of {@link argumentsTooLarge}. */
 export const argumentsTooLargeIdentity = "(effect-call:too-large)"
 
 /**
- * The handler's result or error is over the server's limit. The handler has run. Ours; for the reference it is any
- * error.
+ * The result or the error of the handler is over the server's limit. The handler has run. It is not in the reference,
+ * which treats it as any error.
  */
 export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
 
-/** How {@link answerTooLarge} is recognised. */
+/** The identity of {@link answerTooLarge}. */
 export const answerTooLargeIdentity = "(effect-call:answer-too-large)"

@@ -1,20 +1,22 @@
 /**
- * A table by method key, looked up with the 16 bytes where they lie in a request: nothing is allocated for a lookup.
+ * A table by method key. It looks a key up where its 16 bytes lie in a request, and allocates nothing for that. What
+ * the values are is not known here.
  */
 import { i32At } from "./bytes.ts"
 
 /**
- * An open hash table, fixed once it is made.
+ * An open hash table that does not change.
  *
- * A key is the start of a SHA-256, so its first word is hash enough. At most half of the slots are taken, so that every search ends.
+ * A key is the beginning of a SHA-256, so its first word serves as the hash. At most half of the slots are taken, so
+ * every search ends.
  */
 export class KeyTable<out T extends object> {
   readonly #mask: number
-  /** Four words a slot. */
+  /** Four words for each slot. */
   readonly #words: Int32Array
   readonly #values: Array<T | undefined>
 
-  /** Of two entries with one key, the later counts. */
+  /** If two entries have the same key, the later one counts. */
   constructor(entries: Iterable<readonly [key: Uint8Array, value: T]>) {
     const all = Array.from(entries)
     let capacity = 2
@@ -30,12 +32,12 @@ export class KeyTable<out T extends object> {
     }
   }
 
-  /** The value of the key that starts at `offset`; at least 16 bytes must be there. */
+  /** The value of the key at `offset`. At least 16 bytes must be there. */
   get(bytes: Uint8Array, offset: number): T | undefined {
     return this.#values[this.#find(bytes, offset)]
   }
 
-  /** The slot of a key, or the free one where it would go. */
+  /** The slot of a key, or the free slot where it belongs. */
   #find(bytes: Uint8Array, offset: number): number {
     const words = this.#words
     const w0 = i32At(bytes, offset)

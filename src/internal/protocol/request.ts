@@ -1,18 +1,19 @@
 /**
- * The 49 bytes before a request's arguments: method key, deadline, trace context. Written and read in place, for every call.
+ * The 49 bytes before the arguments of a request: method key, deadline, trace context. They are written and read in
+ * place, on every call. What the arguments are is not known here.
  */
 import { i32At, i64At, u8At } from "./bytes.ts"
 
-/** The bytes of a request's header; the arguments follow. */
+/** The size of a request's header in bytes. The arguments follow. */
 export const requestHeaderSize = 49
 
-/** Where the parts of the header begin. */
+/** The offsets of the parts. */
 const deadlineOffset = 16
 const traceIdOffset = 24
 const spanIdOffset = 40
 const flagsOffset = 48
 
-/** The caller's span: W3C ids in hex (32 and 16 digits), neither of them all zero. */
+/** The caller's span: the ids of W3C in hex (32 and 16 digits), neither of them all zeros. */
 export interface TraceContext {
   readonly traceId: string
   readonly spanId: string
@@ -20,10 +21,11 @@ export interface TraceContext {
 }
 
 /**
- * Writes a request's header at `offset`, every one of its bytes.
+ * Writes all bytes of a request's header at `offset`.
  *
- * `deadlineMicros` is the time left in microseconds, 0 for none. A time left never rounds to 0, which would lift the deadline. A negative
- * one says that it has passed; such a request should not be sent at all. Ids in `trace` that are not W3C's send no trace context.
+ * `deadlineMicros` is the time left in microseconds, 0 for no deadline. It is never rounded to 0, which would remove
+ * the deadline. A negative one has passed; such a request should not be sent at all. If the ids of `trace` are not
+ * those of W3C, no trace context is written.
  */
 export const writeRequestHeader = (
   target: DataView,
@@ -40,7 +42,9 @@ export const writeRequestHeader = (
   }
 }
 
-/** Writes the deadline of the header at `offset` again: the time left is known only when the frame is handed to the socket. */
+/**
+ * Writes the deadline of the header at `offset` again: the time left is only known when the frame goes to the socket.
+ */
 export const writeDeadline = (target: DataView, offset: number, deadlineMicros: number): void => {
   const micros = wholeMicros(deadlineMicros)
   target.setInt32(offset + deadlineOffset, micros, true)
@@ -50,8 +54,8 @@ export const writeDeadline = (target: DataView, offset: number, deadlineMicros: 
 const twoTo32 = 4_294_967_296
 
 /**
- * The time left of the request whose header is at `offset`, in microseconds: 0 for no deadline, negative for one that has passed, and
- * `Number.MAX_SAFE_INTEGER` (285 years) for anything longer than that.
+ * The time left of the request whose header is at `offset`, in microseconds: 0 for no deadline, negative for one that
+ * has passed, and `Number.MAX_SAFE_INTEGER` (285 years) for any longer time.
  */
 export const readDeadlineMicros = (bytes: Uint8Array, offset: number): number => i64At(bytes, offset + deadlineOffset)
 
@@ -60,7 +64,7 @@ const wholeMicros = (micros: number): number => {
   return micros < 0 ? Math.max(-Number.MAX_SAFE_INTEGER, Math.floor(micros)) : 0
 }
 
-/** The trace context of the request whose header is at `offset`, where it has one. */
+/** The trace context of the request whose header is at `offset`; undefined where it has none. */
 export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContext | undefined => {
   if (isZero(bytes, offset + traceIdOffset, 16) || isZero(bytes, offset + spanIdOffset, 8)) return undefined
   return {
@@ -70,7 +74,10 @@ export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContex
   }
 }
 
-/** Eight bytes from `offset` on in lower-case hex, made in one piece: strings that are put together byte by byte took five times as long. */
+/**
+ * Eight bytes from `offset` in lower-case hex. The string is made in one piece: to join it byte by byte took five times
+ * as long.
+ */
 const hexAt = (bytes: Uint8Array, offset: number): string => {
   const b0 = u8At(bytes, offset)
   const b1 = u8At(bytes, offset + 1)
@@ -93,14 +100,17 @@ const low = (byte: number): number => u8At(digitCodes, byte & 15)
 
 const notHex = 0xff
 
-/** The value of a hex digit by its character code, `notHex` for every other one below 128. */
+/** The value of a hex digit by its character code; `notHex` for all others below 128. */
 const digitValue = new Uint8Array(128).fill(notHex)
 for (let i = 0; i < 16; i++) {
   digitValue[i.toString(16).charCodeAt(0)] = i
   digitValue[i.toString(16).toUpperCase().charCodeAt(0)] = i
 }
 
-/** Writes both ids and the flags; false, with the bytes in no particular state, where an id is not one of W3C's. */
+/**
+ * Writes both ids and the flags. Returns false if an id is not one of W3C; the bytes may then have been written in
+ * part.
+ */
 const writeTraceContext = (target: DataView, offset: number, trace: TraceContext): boolean => {
   try {
     if (!writeHex(target, offset + traceIdOffset, trace.traceId, 16)) return false
@@ -108,13 +118,12 @@ const writeTraceContext = (target: DataView, offset: number, trace: TraceContext
     target.setUint8(offset + flagsOffset, trace.sampled ? 1 : 0)
     return true
   } catch {
-    // A span of a tracer that is a user's own may throw, or have no ids: the request is not to be left half-written for
-    // that.
+    // The span of a user's tracer may throw, or have no ids. The request must not stay half-written then.
     return false
   }
 }
 
-/** Writes exactly `length` bytes from hex digits; false where `hex` is anything else, or zero throughout. */
+/** Writes exactly `length` bytes from hex digits. Returns false if `hex` is anything else, or all zeros. */
 const writeHex = (target: DataView, offset: number, hex: string, length: number): boolean => {
   if (typeof hex !== "string" || hex.length !== length * 2) return false
   let any = 0

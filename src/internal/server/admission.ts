@@ -1,42 +1,48 @@
 /**
- * How many calls a server runs at once, and which wait.
+ * Decides how many calls a server runs at once, which wait, and which are refused.
+ *
+ * It must not know what a call does, nor how it is refused: calls are started and refused by themselves.
  */
 
-/** A connection that calls come in on. */
+/** A connection from which calls come. */
 export interface AdmittedConnection {
-  /** How many of its calls run; counted here. */
+  /** How many of its calls run. The admission counts them. */
   running: number
-  /** Whether none of its calls is to start, since its client does not take its answers. Where that changes, `pause` or `resume` follows. */
+  /**
+   * Whether none of its calls may start, since its client does not take its answers. When that changes, `pause` or
+   * `resume` is called.
+   */
   readonly paused: boolean
 }
 
 /** A call that can be started when it is its turn. */
 export interface Startable {
   readonly connection: AdmittedConnection
-  /** Whether it has waited for half of the time that its caller gives it, or longer. */
+  /** Whether it has waited for half of the time until its deadline, or longer. */
   isPressed(): boolean
   start(): void
-  /** It has waited, and will not be started after all: its place has gone to another connection's call. */
+  /** It waited, and is not started after all: a call of another connection gets its place. */
   refuse(): void
 }
 
 /**
- * The calls of one connection that wait, in the order in which they came; those that are pressed for time let the others pass.
+ * The calls of one connection that wait, in the order in which they came. Calls that are pressed for time let the
+ * others pass.
  *
- * Where more come than can be served, and each has a deadline, the oldest is always one whose time is nearly up: to start it would be work
- * in vain, call by call, and hardly any would be answered in time. Those behind it have time enough.
+ * Where more calls come than can be served, and each has a deadline, the oldest call never has enough time left. If the
+ * oldest was started each time, hardly any call would be answered in time. The calls behind it have time enough.
  */
 class WaitingCalls {
   readonly connection: AdmittedConnection
   private readonly calls = new Set<Startable>()
-  /** Calls that had their turn, and were pressed. */
+  /** Calls that had their turn when they were pressed for time. */
   private readonly pressed = new Set<Startable>()
 
   constructor(connection: AdmittedConnection) {
     this.connection = connection
   }
 
-  /** The call that is given up first. */
+  /** The call that is refused first. */
   get least(): Startable | undefined {
     const [call] = this.pressed.size > 0 ? this.pressed : this.calls
     return call
@@ -54,7 +60,7 @@ class WaitingCalls {
     return this.calls.delete(call) || this.pressed.delete(call)
   }
 
-  /** Takes out the call whose turn it is. */
+  /** Takes out the call that is to start now. */
   take(): Startable | undefined {
     for (const call of this.calls) {
       this.calls.delete(call)
@@ -67,7 +73,7 @@ class WaitingCalls {
   }
 }
 
-/** How many calls there may be. */
+/** How many calls may run and wait. */
 export interface AdmissionLimits {
   readonly maxConcurrentCalls: number
   readonly maxQueuedCalls: number
@@ -76,26 +82,30 @@ export interface AdmissionLimits {
 }
 
 /**
- * Lets calls start, up to a number of them in all and a number for each connection; further ones wait, up to other numbers: those of one
- * connection in the order in which they came, but for those that are pressed for time, and the connections in turn.
+ * Lets calls start, up to a limit for all and a limit for each connection. Further calls wait, up to two other limits:
+ * those of one connection in the order in which they came, unless they are pressed for time; and the connections take
+ * turns.
  *
- * It also puts off what one turn of the event loop should not start any more, so that a large batch from one connection does not keep
- * the others waiting: those calls start in the next turn. As long as there are places for them, they do not count as waiting. Nor do calls
- * of a connection that is paused: nothing more is read from it, so that they are few, and they must not be at the expense of others.
+ * It also defers calls to the next turn of the event loop when a turn has started calls for long enough, so that a
+ * large batch from one connection does not hold up the others. As long as there are places for the deferred calls, they
+ * do not count as waiting. Calls of a paused connection do not count either. They are few, since nothing more is read
+ * from it, and they must not take places away from others.
  */
 export class Admission {
   private readonly limits: AdmissionLimits
   private readonly turnMillis: number
   private running = 0
-  // In the order of their turns, and a call that ends while it waits is out at once.
+  /** The calls that wait, in the order in which their connections have a turn. */
   private readonly waiting = new Map<AdmittedConnection, WaitingCalls>()
-  /** The same, of connections that run as many as one may, or are paused. */
+  /** The same, of connections that run as many calls as one connection may, or are paused. */
   private readonly held = new Map<AdmittedConnection, WaitingCalls>()
-  /** So many of the calls that wait have a place by their connection's limit, and so many have none. Those of paused ones are not counted. */
+  /** How many of the calls that wait fit into their connection's limit. Calls of paused connections are not counted. */
   private placed = 0
+  /** How many of them do not fit. */
   private unplaced = 0
-  /** Whose calls are the most that wait, when that was last looked at; and whether that was since bytes were read. */
+  /** The most calls of one connection that wait, when this was last looked at. */
   private fullest: WaitingCalls | undefined = undefined
+  /** Whether it was looked at since bytes were read. */
   private looked = false
   private turnEndsAt = 0
   private startedInTurn = 0
@@ -106,7 +116,7 @@ export class Admission {
     this.turnMillis = turnMillis
   }
 
-  /** A connection has read a batch of requests; its calls are started until this turn's time is up. */
+  /** A batch of requests was read. Its calls are started until this turn's time is up. */
   beginTurn(): void {
     this.turnEndsAt = performance.now() + this.turnMillis
     this.startedInTurn = 0
@@ -114,8 +124,9 @@ export class Admission {
   }
 
   /**
-   * Whether a call of this connection may start now; if so it counts as running until `ended`. It goes before those of other connections only
-   * where these were put off to another turn, and not where they wait for others to end.
+   * Whether a call of this connection may start now. If so, it counts as running until `ended`. It goes before waiting
+   * calls of other connections only where these were deferred to another turn, and not where they wait for others to
+   * end.
    */
   tryStart(connection: AdmittedConnection): boolean {
     if (this.running + this.placed >= this.limits.maxConcurrentCalls) return false
@@ -127,11 +138,11 @@ export class Admission {
     return true
   }
 
-  /** Puts a call in the queue; false where that is full. */
+  /** Puts a call into the queue. Returns false where the queue is full. */
   tryQueue(call: Startable): boolean {
     const { connection } = call
     const spare = this.limits.maxConcurrentCallsPerConnection - connection.running
-    // All of a connection's are in one place, so that they start in their order.
+    // All calls of a connection are in one queue, so that they start in their order.
     const isHeld = (spare <= 0 || connection.paused) && !this.waiting.has(connection)
     const queue = isHeld ? this.held : this.waiting
     let calls = queue.get(connection)
@@ -147,7 +158,7 @@ export class Admission {
     return true
   }
 
-  /** A call that waits will not start any more. */
+  /** A call that waits will not be started any more. */
   leave(call: Startable): void {
     const { connection } = call
     const queue = this.waiting.has(connection) ? this.waiting : this.held
@@ -159,7 +170,7 @@ export class Admission {
     else this.unplaced--
   }
 
-  /** A call of this connection that was started has ended. */
+  /** A call of this connection that was started has ended, or counts no longer. */
   ended(connection: AdmittedConnection): void {
     this.running--
     connection.running--
@@ -174,7 +185,7 @@ export class Admission {
     if (this.placed > 0) this.schedule()
   }
 
-  /** The connection is paused now. Its calls that wait wait until it is not. */
+  /** The connection is paused now. Its waiting calls wait at least until it is not. */
   pause(connection: AdmittedConnection): void {
     const calls = this.waiting.get(connection) ?? this.held.get(connection)
     if (calls === undefined) return
@@ -193,24 +204,25 @@ export class Admission {
   }
 
   /**
-   * Whether a further call of a connection is refused, of which so many wait. It may run `spare` more. Where another connection's is to be refused
-   * in its place, that is done.
+   * Whether a further call of a connection is refused that has `size` calls waiting and may run `spare` more. Where a
+   * call of another connection is to be refused instead, this does so.
    */
   private isRefused(connection: AdmittedConnection, size: number, spare: number): boolean {
     const { maxConcurrentCalls, maxQueuedCalls, maxQueuedCallsPerConnection } = this.limits
     if (connection.paused) return size - spare >= maxQueuedCallsPerConnection
     const free = maxConcurrentCalls - this.running - this.placed
-    // It is only put off.
+    // It is only deferred.
     if (size < spare && free > 0) return false
-    // Of its own, those do not wait that have a place also beside all others'.
+    // Its calls that have a place next to all others' do not count as waiting.
     const placed = Math.min(spare, free + Math.min(size, spare))
     if (size - Math.max(0, placed) >= maxQueuedCallsPerConnection) return true
     return this.unplaced + Math.max(0, -free) >= maxQueuedCalls && !this.displace(size, free < 0)
   }
 
   /**
-   * Where no more calls may wait, the connection that has the most of them gives up one, for one that has fewer: a few that flood the server
-   * must not lock out the others. `placed` says that a call gives up a place also where its connection's limit is not reached.
+   * Refuses a call of the connection with the most waiting calls in favor of a connection with fewer, where no more
+   * calls may wait: a few connections that flood the server must not lock out the others. Returns whether it did.
+   * `placed` says that a call gives up a place also where its connection's limit is not reached.
    */
   private displace(size: number, placed: boolean): boolean {
     if (!this.isFuller(this.fullest, size, placed) && !this.looked) {
@@ -225,7 +237,7 @@ export class Admission {
     return true
   }
 
-  /** Whether a connection may give up one of its calls for one that has `size` of them waiting. */
+  /** Whether a connection may give up a call in favor of one that has `size` calls waiting. */
   private isFuller(calls: WaitingCalls | undefined, size: number, placed: boolean): boolean {
     return calls !== undefined && calls.size > size + 1 && this.mayGiveUp(calls, placed)
   }
@@ -240,20 +252,20 @@ export class Admission {
     return fullest
   }
 
-  /** Whether fewer calls wait where one of these gives up. */
+  /** Whether fewer calls count as waiting where one of these is refused. */
   private mayGiveUp(calls: WaitingCalls, placed: boolean): boolean {
     if (calls.connection.paused) return false
     return placed || calls.size > this.limits.maxConcurrentCallsPerConnection - calls.connection.running
   }
 
-  /** Counts the calls of a connection that wait, or counts them no longer. */
+  /** Counts the waiting calls of a connection, or no longer counts them. */
   private place(connection: AdmittedConnection, calls: WaitingCalls, sign: 1 | -1): void {
     const placed = Math.min(calls.size, this.limits.maxConcurrentCallsPerConnection - connection.running)
     this.placed += sign * placed
     this.unplaced += sign * (calls.size - placed)
   }
 
-  /** What is held of a connection has its turn again. */
+  /** The held calls of a connection have a turn again. */
   private release(connection: AdmittedConnection): void {
     const calls = this.held.get(connection)
     if (calls === undefined) return
@@ -261,7 +273,7 @@ export class Admission {
     this.waiting.set(connection, calls)
   }
 
-  /** Whether no more calls should start in this turn. The first always may, and the clock is not read for each. */
+  /** Whether no more calls should start in this turn. The first one always may. The clock is not read for each. */
   private turnIsOver(): boolean {
     return (this.startedInTurn++ & 7) === 7 && performance.now() > this.turnEndsAt
   }
@@ -277,7 +289,7 @@ export class Admission {
     this.fullest = undefined
     this.beginTurn()
     const { maxConcurrentCalls, maxConcurrentCallsPerConnection } = this.limits
-    // Whoever has had its turn comes last, and is met again by this very loop.
+    // A connection that has had its turn goes to the end, and this loop meets it again there.
     for (const [connection, calls] of this.waiting) {
       if (this.running >= maxConcurrentCalls) return
       if (this.turnIsOver()) return this.schedule()

@@ -1,5 +1,7 @@
 /**
- * What a handler's failure becomes on the wire.
+ * Turns a handler's failure into the error chain that its caller gets.
+ *
+ * It must not know the call: the same failure always gives the same chain.
  */
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
@@ -8,17 +10,18 @@ import { type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import * as Identities from "../protocol/identities.ts"
 import { attempt, causeOf, clip, ownTextOf, unreadableText } from "../userError.ts"
 
-/** Errors are followed no further along their causes than this: a caller wants to know why, not everything. */
+/** How far errors are followed along their causes. A caller wants to know why, not everything. */
 const maxLinks = 32
 
-/** What a defect is answered with: it is logged where it happened, and its details are nobody else's business. */
+/** The answer to a defect. Its details are logged here, and do not leave the process. */
 const died = plainError("internal error: the handler died")
 
-/** What an error is answered with that cannot even be looked at. */
+/** The answer to an error that throws when it is read. */
 const unreadable = plainError(unreadableText)
 
 /**
- * A call that this server refuses before it runs anything: the caller may make it again. Handlers cannot fail with it.
+ * The failure of a call that this server refuses before it runs anything: the caller may make it again. Handlers cannot
+ * fail with it.
  */
 export class Refused extends Error {
   readonly link: Identities.Link
@@ -40,7 +43,7 @@ export const chainOfCause = (cause: Cause.Cause<unknown>): ErrorChain => {
   return Cause.hasInterruptsOnly(cause) ? [Identities.canceled] : [died]
 }
 
-/** The error chain of an error: its message, then the messages of its causes. Never throws, whatever the error does. */
+/** The error chain of an error: its message, then the messages of its causes. It never throws. */
 export const chainOf = (error: unknown): ErrorChain => {
   const chain: Array<Identities.Link> = []
   const seen = new Set<unknown>()
@@ -56,8 +59,8 @@ export const chainOf = (error: unknown): ErrorChain => {
 }
 
 /**
- * What a server says of a call itself, and never a handler. (The text alone is not enough to tell: it makes the
- * identity of a plain error.)
+ * The identities that only a server gives, and never a handler. The texts alone would not tell them apart: any error
+ * may have the same text.
  */
 const ownRefusals: ReadonlySet<string> = new Set([
   Identities.overloaded.identity,
@@ -68,13 +71,12 @@ const ownRefusals: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Whether a chain would say of this server what is true of one that its handler called: that it refused the call, or
- * that an answer was too large. A caller would take the handler for one that never ran, or its own answer for the one
- * that was too large.
+ * Whether a chain begins with the refusal of another server that the handler has called. The caller must not take it
+ * for this server's: it would think that the handler never ran, or that its own answer was too large.
  */
 const refusedElsewhere = (chain: ErrorChain): boolean => chain[0] !== undefined && ownRefusals.has(chain[0].identity)
 
-/** What one error adds, without its causes. */
+/** The links of one error, without its causes. */
 const linksOf = (error: unknown): ErrorChain => {
   if (error instanceof RemoteError) return linksOfRemote(error)
   const text = ownTextOf(error)
@@ -83,7 +85,7 @@ const linksOf = (error: unknown): ErrorChain => {
   return text === wellKnown.message ? [wellKnown] : [plainError(text), wellKnown]
 }
 
-/** A RemoteError is what its server sent; a text of its own, where somebody made it with one, comes before that. */
+/** A RemoteError is the chain that its server sent. Where it was made with another text, that text comes first. */
 const linksOfRemote = (error: RemoteError): ErrorChain => {
   const { message } = error
   const chain = Array.from(error.chain.slice(0, maxLinks), copyOf)
@@ -91,7 +93,7 @@ const linksOfRemote = (error: RemoteError): ErrorChain => {
   return [plainError(clip(message)), ...chain]
 }
 
-/** Only texts can be sent, and a link of one's own making may be anything; each is read once. */
+/** A link that was not made here may hold anything, and only texts can be sent. Each is read only once. */
 const copyOf = ({ identity, message }: { readonly identity: unknown; readonly message: unknown }): Identities.Link => {
   if (typeof message !== "string" || typeof identity !== "string") throw new TypeError("expected texts")
   return { message, identity }

@@ -1,6 +1,8 @@
 /**
- * What a server does with the request of a method, as the connection that reads it sees it: bytes in, an effect to run, bytes out. Handlers
- * of bytes are here; those of components, with schemas, middleware and headers, bring a {@link Route} of their own.
+ * What a server does with the requests of one method: bytes in, an effect to run, bytes out.
+ *
+ * The routes of handlers of bytes are here. A component's handlers bring a {@link Route} of their own, with schemas,
+ * middleware and headers. A route must not know connections or messages.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -9,58 +11,62 @@ import type { Entry, Handler } from "../../HandlerMap.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import { effectOf, shown } from "../guard.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
+import { noLead } from "../session/messages.ts"
 
 /** A method that a server serves. */
 export interface Route {
   readonly key: MethodKey
-  /** Which requests run in a server span: all, those that bring a trace context, or none. */
+  /** Which requests run in a server span: all, those with a trace context, or none. */
   readonly spans: "all" | "traced" | "none"
-  /** What the interruption of a handler says where its caller has given up. */
+  /** The annotations of a handler's interruption when its caller has canceled the call. */
   readonly canceled: Context.Context<never> | undefined
-  /** What its handlers run in, where the server provides `server`; made once for each server. */
+  /** The context that its handlers run in, where the server's own is `server`. It is made once for each server. */
   contextIn(server: Context.Context<never>): Context.Context<never>
-  /** Reads a request. The bytes may be overwritten as soon as this has returned, unless they are `owned`. It does not throw. */
+  /**
+   * Reads a request from `start` to `end`. The bytes may be overwritten when this has returned, unless they are
+   * `owned`. It does not throw.
+   */
   read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming
 }
 
-/** A method as errors and logs name it. */
+/** The name of a method, for errors and logs. */
 export const methodName = ({ key: { component, method } }: Pick<Route, "key">): string => `${component}.${method}`
 
-/** A method's handler as errors name it. */
+/** The name of a method's handler, for errors. */
 export const handlerName = (route: Pick<Route, "key">): string => `the handler of ${methodName(route)}`
 
 /** A request that has been read. */
 export interface Incoming {
-  /** Whether it is answered as soon as its handler starts, and its result is of no interest. */
+  /** Whether it is answered as soon as its handler starts, and its result is dropped. */
   readonly isDiscarded: boolean
-  /** The byte that goes before the reply, or -1 for none. It is known when `reply` or `replyNow` has returned. */
-  readonly replyFormat: number
-  /** What kind of failure the reply is, where it says that the application failed. */
+  /** The bytes that go before the reply, often none. They are known when `reply` or `replyNow` has returned. */
+  readonly replyLead: Uint8Array
+  /** The kind of failure that the reply carries, where the application has failed. */
   readonly failure: string | undefined
-  /** The work. It runs in a fiber and a Scope of its own, unless it is an `Exit` already. */
+  /** Calls the handler. What it gives runs in a fiber and a Scope of its own, unless it is an `Exit` already. */
   handle(call: IncomingCall): Effect.Effect<unknown, unknown>
-  /** Whether the work has ended with something that is still to come, which its reply waits for. */
+  /** Whether the handler has ended with a result that is still open, as a Deferred, so that the reply waits for it. */
   isOpen(exit: Exit.Exit<unknown, unknown>): boolean
-  /** The reply to work that has succeeded, where it can be made at once and without an effect. */
+  /** The reply to a success, where it can be made at once and without an effect. */
   replyNow(value: unknown): Uint8Array | undefined
-  /** The reply's bytes; it fails where the call is to be answered with an error. Mostly it is an `Exit`. */
+  /** The bytes of the reply. It fails where the call is answered with an error. Mostly it is an `Exit`. */
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown>
 }
 
 /** A call that is being served. */
 export interface IncomingCall {
   readonly id: number
-  /** Stands for the connection that the call came in on. */
+  /** An object that stands for the connection that the call has come on. */
   readonly connection: object
-  /** The handler has started: a call that is discarded is answered now. */
+  /** The handler has started: a discarded call is answered now. */
   acknowledge(): void
-  /** The call runs beside others, whatever limit there is for those. */
+  /** From now on the call does not count as one of those that run at once. */
   exempt(): void
-  /** What cannot be interrupted has ended: the call ends so, too, and not with the interruption that its fiber ends with. */
+  /** What cannot be interrupted has ended: the call ends like that, and not with the interruption of its fiber. */
   conclude(exit: Exit.Exit<unknown, unknown>): void
 }
 
-/** Where a handler of bytes is more than that. */
+/** The key of a handler's own route. */
 export const ownRoute: unique symbol = Symbol("effect-call/internal/ownRoute")
 
 /** A handler with a {@link Route} of its own. */
@@ -70,9 +76,9 @@ export interface RoutedHandler extends Handler {
 
 const isRouted = (handler: Handler): handler is RoutedHandler => ownRoute in handler
 
-/** The route of a handler map's entry. It throws where that is none: a map that is a user's own may hold anything. */
+/** The route of a handler map's entry. It throws a TypeError where that is none: a user's own map may hold anything. */
 export const routeOf = (entry: Entry<never>): Route => {
-  // Whatever its type says.
+  // Whatever its type says, it may be anything.
   const given: Entry<never> | undefined | null = entry
   if (!isMethodKey(given?.key) || typeof given.handler !== "function") {
     throw new TypeError(`an entry of a HandlerMap: expected a MethodKey and a function, got ${shown(entry)}`)
@@ -80,7 +86,10 @@ export const routeOf = (entry: Entry<never>): Route => {
   return isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
 }
 
-/** A handler of bytes that waits for something to happen: one call of each connection does not count among those that run at once. */
+/**
+ * A handler of bytes that waits for something to happen. One call of each connection does not count as one of those
+ * that run at once.
+ */
 export const waiting = (key: MethodKey, handler: Handler): RoutedHandler =>
   Object.assign((args: Uint8Array) => handler(args), { [ownRoute]: new WaitingRoute({ key, handler }) })
 
@@ -106,7 +115,7 @@ class BytesRoute implements Route {
 
 class IncomingBytes implements Incoming {
   readonly isDiscarded = false
-  readonly replyFormat = -1
+  readonly replyLead = noLead
   readonly failure = undefined
   private readonly handler: Handler
   private readonly args: Uint8Array
@@ -129,36 +138,36 @@ class IncomingBytes implements Incoming {
   }
 
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
-    // Whether the handler has kept to its type is checked where the reply is sent.
+    // The cast: whether these are bytes is checked where the reply is sent.
     return exit as Exit.Exit<Uint8Array, unknown>
   }
 }
 
 class WaitingRoute extends BytesRoute {
-  /** The connections that have a call beside the others. */
-  private readonly beside = new WeakSet<object>()
+  /** The connections that have a call that does not count. */
+  private readonly exempted = new WeakSet<object>()
 
   override read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming {
-    return new IncomingWait(this.handler, ownBytes(bytes, start, end, owned), this.beside)
+    return new IncomingWait(this.handler, ownBytes(bytes, start, end, owned), this.exempted)
   }
 }
 
 class IncomingWait extends IncomingBytes {
-  private readonly beside: WeakSet<object>
+  private readonly exempted: WeakSet<object>
 
-  constructor(handler: Handler, args: Uint8Array, beside: WeakSet<object>) {
+  constructor(handler: Handler, args: Uint8Array, exempted: WeakSet<object>) {
     super(handler, args)
-    this.beside = beside
+    this.exempted = exempted
   }
 
   override handle(call: IncomingCall): Effect.Effect<unknown, unknown> {
-    const { beside } = this
+    const { exempted } = this
     const { connection } = call
-    // What has no limit at all could be asked for without end.
-    if (beside.has(connection)) return super.handle(call)
-    beside.add(connection)
+    // Only one: without any limit, a client could start any number.
+    if (exempted.has(connection)) return super.handle(call)
+    exempted.add(connection)
     call.exempt()
     const what = "the handler of a method that waits"
-    return Effect.ensuring(effectOf(what, () => super.handle(call)), Effect.sync(() => beside.delete(connection)))
+    return Effect.ensuring(effectOf(what, () => super.handle(call)), Effect.sync(() => exempted.delete(connection)))
   }
 }

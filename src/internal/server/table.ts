@@ -1,24 +1,19 @@
 /**
- * Handler maps as a connection looks methods up in them.
+ * The table in which a connection looks up the methods of a handler map.
+ *
+ * It must not know what a route does.
  */
-import { isMap } from "node:util/types"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import { shown } from "../guard.ts"
+import { isHandlerMap } from "../handlerMap.ts"
 import { KeyTable } from "../protocol/keyTable.ts"
 import { type Route, routeOf } from "./route.ts"
 
 const tables = new WeakMap<HandlerMap<never>, KeyTable<Route>>()
 
-/** Whether something may be a handler map: what it holds is looked at by {@link tableOf}. */
-export const isHandlerMap = (u: unknown): u is HandlerMap<unknown> =>
-  typeof u === "object" && u !== null && "entries" in u && isMap(u.entries)
-
-/**
- * The table of a handler map: made once for each map, since most connections share one. It throws where that is no such
- * map.
- */
+/** The table of a handler map, made once for each map. It throws a TypeError where that is none. */
 export const tableOf = <R>(handlers: HandlerMap<R>): KeyTable<Route> => {
-  // Whoever serves has taken the handlers' requirements into the context that they run in.
+  // The cast: a server has put what the handlers require into the context that they run in.
   const map = handlers as unknown as HandlerMap<never>
   let table = tables.get(map)
   if (table === undefined) {

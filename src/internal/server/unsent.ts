@@ -1,24 +1,26 @@
 /**
- * Whether a client takes its answers. Those of the handlers that run already are made however much waits for it, so
- * that one that asks for much and takes nothing would keep all of it in memory.
+ * Decides when a client is cut off that does not take its answers. Handlers that run already make their answers however
+ * much waits for the client, so a client that requests much and takes nothing would keep all of it in memory.
+ *
+ * It must not know answers, only how many bytes wait. It has no timer: its session looks at it when it has said so.
  */
 import * as Duration from "effect/Duration"
+import { checkTransition, type Transitions } from "../session/transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
 
 /**
- * Past so many times `maxUnsentBytes` of answers a client has to take them: as many again may come while it takes
- * nothing.
+ * When so many times `maxUnsentBytes` of answers wait, the client has to take some before as many again wait.
  */
 const most = 16
 
 /**
- * How long it may take nothing then, in milliseconds: many handlers may end together, and no client takes all of that
- * at once.
+ * How long the client may take nothing then, in milliseconds. Many handlers may end together, and no client takes all
+ * of their answers at once.
  */
 const shortPatience = 2000
 
-/** How often it is looked whether a client takes anything, within the time that it may take nothing. */
+/** How many times we look whether a client takes anything, within the time in which it may take nothing. */
 const looks = 4
 
 /**
@@ -39,30 +41,31 @@ const looks = 4
  */
 export type UnsentState = "Free" | "Behind" | "TooMuch" | "CutOff"
 
-const next: { readonly [State in UnsentState]: ReadonlyArray<UnsentState> } = {
+const allowed: Transitions<UnsentState> = {
   Free: ["Behind", "TooMuch"],
   Behind: ["Free", "TooMuch", "CutOff"],
   TooMuch: ["Free", "Behind", "CutOff"],
   CutOff: []
 }
 
+/** What waits for one client. */
 export class UnsentAnswers {
-  state: UnsentState = "Free"
+  private current: UnsentState = "Free"
   private readonly writer: Pick<Writer, "pendingBytes" | "isBlocked">
   private readonly progress: Pick<Progress, "look">
   private readonly timeoutMillis: number
-  /** How many bytes of answers may wait beside the largest. */
+  /** How many bytes of answers may wait, the largest not counted. */
   private readonly maxBytes: number
-  /** When the client was last seen to have taken something, or began not to, in milliseconds of the clock. */
+  /** When we last saw that the client took something, or when its state began, in milliseconds of the clock. */
   private takenAt = 0
-  /** When it came to be too much, in milliseconds of the clock. */
+  /** When it became too much, in milliseconds of the clock. */
   private since = 0
-  /** How many bytes may wait until it is looked whether the client takes any. */
+  /** How many bytes may wait before we look whether the client takes any. */
   private allowed = 0
-  /** The size of the largest answer since there was last room: a single one may be larger than what may wait in all. */
+  /** The size of the largest answer since there was last room. A single answer may be larger than all that may wait. */
   private largest = 0
 
-  /** `progress` is what the client takes: asked by nobody else. */
+  /** `progress` is what the client takes. Nothing else may look at it: it shows what was taken since the last look. */
   constructor(
     writer: Pick<Writer, "pendingBytes" | "isBlocked">,
     progress: Pick<Progress, "look">,
@@ -76,12 +79,16 @@ export class UnsentAnswers {
     this.timeoutMillis = timeoutMillis
   }
 
-  /** Whether {@link watch} is to be called, now that the socket is behind. */
-  get needsWatch(): boolean {
-    return this.state === "Free" && this.timeoutMillis !== Infinity
+  get state(): UnsentState {
+    return this.current
   }
 
-  /** The socket is behind: from now on it is looked at. Returns when to look again. */
+  /** Whether {@link watch} is to be called, now that the socket is behind. */
+  get needsWatch(): boolean {
+    return this.current === "Free" && this.timeoutMillis !== Infinity
+  }
+
+  /** The socket is behind. Returns when to look, in milliseconds of the clock. */
   watch(now: number): number {
     return this.begin("Behind", now)
   }
@@ -91,40 +98,40 @@ export class UnsentAnswers {
     this.largest = 0
   }
 
-  /** An answer of this size was queued, for which there was no room. Says whether {@link press} is to be called. */
+  /** An answer of this size was queued without room for it. Returns whether {@link press} is to be called. */
   add(size: number): boolean {
     if (size > this.largest) this.largest = size
-    return this.state !== "CutOff" && this.excess > this.allowed
+    return this.current !== "CutOff" && this.excess > this.allowed
   }
 
-  /** It is too much, or as much again. Returns when to look again; Infinity where the client is to be cut off. */
+  /** Too much waits, or as much again. Returns when to look again; Infinity where the client is to be cut off. */
   press(now: number): number {
     this.allowed = this.excess + this.maxBytes
-    if (this.state !== "TooMuch") {
+    if (this.current !== "TooMuch") {
       this.since = now
       return this.begin("TooMuch", now)
     }
-    if (!this.progress.look()) this.become("CutOff")
+    if (!this.progress.look()) this.transition("CutOff")
     else this.takenAt = now
     return Infinity
   }
 
-  /** Returns when to look again; Infinity where that is not needed, or the client is to be cut off. */
+  /** Looks. Returns when to look again; Infinity where that is not needed, or the client is to be cut off. */
   expire(now: number): number {
-    if (this.state === "Free" || this.state === "CutOff") return Infinity
+    if (this.current === "Free" || this.current === "CutOff") return Infinity
     if (!this.writer.isBlocked) {
-      this.become("Free")
+      this.transition("Free")
       return Infinity
     }
     if (this.progress.look()) this.takenAt = now
-    if (this.state === "TooMuch" && this.excess <= this.maxBytes) this.become("Behind")
+    if (this.current === "TooMuch" && this.excess <= this.maxBytes) this.transition("Behind")
     const due = this.due
     if (due > now) return Math.min(due, now + this.patience / looks)
-    this.become("CutOff")
+    this.transition("CutOff")
     return Infinity
   }
 
-  /** What is wrong with a client that is cut off. */
+  /** What is wrong with a client that is cut off, as a text. */
   get problem(): string {
     const { pendingBytes } = this.writer
     if (this.excess <= this.maxBytes) {
@@ -136,36 +143,31 @@ export class UnsentAnswers {
     return `did not take its answers: ${pendingBytes} bytes of them wait, ${expected}`
   }
 
-  /** How many bytes wait beside the largest answer. */
+  /** How many bytes wait, the largest answer not counted. */
   private get excess(): number {
     return this.writer.pendingBytes - this.largest
   }
 
-  /** How long it may take nothing now, in milliseconds. */
+  /** How long the client may take nothing now, in milliseconds. */
   private get patience(): number {
-    return this.state === "TooMuch" ? Math.min(shortPatience, this.timeoutMillis) : this.timeoutMillis
+    return this.current === "TooMuch" ? Math.min(shortPatience, this.timeoutMillis) : this.timeoutMillis
   }
 
   private get due(): number {
     const due = this.takenAt + this.patience
-    return this.state === "TooMuch" ? Math.min(due, this.since + this.timeoutMillis) : due
+    return this.current === "TooMuch" ? Math.min(due, this.since + this.timeoutMillis) : due
   }
 
   private begin(state: "Behind" | "TooMuch", now: number): number {
-    this.become(state)
+    this.transition(state)
     this.takenAt = now
     this.progress.look()
     return now + this.patience / looks
   }
 
-  private become(state: UnsentState): void {
-    const expected = next[this.state]
-    if (!expected.includes(state)) {
-      throw new Error(
-        `what a client takes is ${this.state} and cannot become ${state}, expected ${expected.join(" or ")}`
-      )
-    }
-    this.state = state
+  private transition(state: UnsentState): void {
+    checkTransition("the unsent answers of a client", allowed, this.current, state)
+    this.current = state
     if (state === "Free" || state === "Behind") this.allowed = this.maxBytes
   }
 }

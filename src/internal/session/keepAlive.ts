@@ -1,33 +1,35 @@
 /**
- * Finds out whether a peer that has fallen silent is still there, at either end of a connection.
+ * Finds out whether a peer that has fallen silent is still there. Both ends of a connection use it.
  *
- * It has no timer of its own: its session looks when it is told to, and else whenever it looks after its other
- * deadlines. What was read is noticed then, and not while it is read.
+ * It must not know messages or calls, and it has no timer: its session looks at it when it has said so, and whenever
+ * the session looks at its other deadlines. What was read is noticed then, and not while it is read.
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import { millisBetween, nowTicks } from "../time/clock.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
+import { checkTransition, type Transitions } from "./transitions.ts"
 
-/** When a silent peer is asked whether it is there, and how long it has for its answer, in milliseconds. */
+/** How long a peer may be silent before it is asked whether it is there, and how long it has for its answer, in ms. */
 export interface KeepAliveTimes {
   readonly interval: number
   readonly timeout: number
 }
 
-/** The connection to the peer, as its session shows it. */
+/** The connection, as its session shows it. */
 export interface Watched {
   /** When bytes were last read, in ticks of the clock. */
   readonly readAt: number
   /** Whether nothing is read from the peer for now: it may have answered. */
   readonly isDeaf: boolean
   readonly writer: Pick<Writer, "handovers" | "handed" | "handedByRead" | "pendingBytes" | "unsentBytes">
-  /** Asks the peer whether it is there: hands the question to the socket, if that takes anything. */
+  /** Asks the peer whether it is there: hands the question to the socket, if the socket takes anything. */
   ask(): void
 }
 
 /**
+ * ```
  *                 silent for the interval: it is asked
  *        ┌───────┐ ─────────────────────────▶ ┌───────┐ ── no answer in time ──▶ ┌──────┐
  *        │ Heard │                            │ Asked │                          │ Lost │
@@ -40,13 +42,13 @@ export interface Watched {
  *                                          └──────────┘
  *                                            │      ▲
  *                                            └──────┘ some are taken
- *
- * In `Behind` the question waits for the peer with what is before it, or its answer with us, which do not read: only
- * what it takes says that it is there.
+ * ```
+ * In `Behind` an answer cannot be expected: the question waits behind other bytes, or we do not read. There the peer
+ * shows that it is alive only by the bytes that it takes.
  */
 export type KeepAliveState = "Heard" | "Behind" | "Asked" | "Lost"
 
-const next: { readonly [State in KeepAliveState]: ReadonlyArray<KeepAliveState> } = {
+const allowed: Transitions<KeepAliveState> = {
   Heard: ["Behind", "Asked"],
   Behind: ["Heard", "Behind", "Asked", "Lost"],
   Asked: ["Heard", "Behind", "Lost"],
@@ -54,29 +56,28 @@ const next: { readonly [State in KeepAliveState]: ReadonlyArray<KeepAliveState> 
 }
 
 /**
- * With more bytes than this in front of the question, the peer gets more time to come to it: the system may keep them
- * for long.
+ * With more bytes than this before the question, the peer gets more time for its answer: the system may need long to
+ * deliver them.
  */
 const large = 65_536
 
+/** Watches one peer. */
 export class KeepAlive {
   private readonly clock: Clock.Clock
   readonly times: KeepAliveTimes
-  /** How long the peer may take for a large amount of bytes, in milliseconds. */
+  /** How long the peer may take for many bytes, in milliseconds. */
   private readonly patience: number
-  /** What the peer takes: asked by nobody else. */
+  /** What the peer takes. Nothing else may look at it: it shows what was taken since the last look. */
   private readonly progress: Pick<Progress, "look">
-  state: KeepAliveState = "Heard"
-  /** When the peer was last heard, in milliseconds of the clock, as far as it was looked at; and in ticks. */
+  private current: KeepAliveState = "Heard"
+  /** When bytes were last read, as far as that was noticed: in milliseconds of the clock, and in ticks. */
   private heardAt = 0
   private heardTicks = -1
   /** When the state was entered, in milliseconds of the clock. */
   private since = 0
-  /**
-   * How often the socket had been handed everything before the peer was asked, and whether nothing was before the
-   * question.
-   */
+  /** How often the socket had been handed everything when the peer was asked. */
   private handovers = 0
+  /** Whether nothing waited before the question. */
   private wasFirst = false
   /** How long the peer has for its answer, in milliseconds. */
   private answerTime = 0
@@ -88,7 +89,11 @@ export class KeepAlive {
     this.progress = progress
   }
 
-  /** Begins: the peer has just been heard. Returns when to look, in milliseconds of the clock. */
+  get state(): KeepAliveState {
+    return this.current
+  }
+
+  /** Begins: something was just read from the peer. Returns when to look, in milliseconds of the clock. */
   start(now: number, peer: Watched): number {
     this.hear(now, peer)
     return now + this.times.interval
@@ -97,31 +102,31 @@ export class KeepAlive {
   /**
    * Looks at the peer, and asks it where that is due. Returns when to look again; Infinity where the peer is `Lost`.
    *
-   * By now, all that has come in has been read, also where our own event loop has stood still: that is seen to by the
-   * timer.
+   * By now, everything that has arrived has been read, also after our own event loop was blocked: the timer waits for
+   * that.
    */
   look(now: number, peer: Watched): number {
     const { interval } = this.times
     if (this.heardTicks !== peer.readAt) this.hear(now, peer)
-    if (this.state === "Heard") {
+    if (this.current === "Heard") {
       const due = this.heardAt + interval
       if (now < due) return due
       this.ask(now, peer)
-    } else if (this.state === "Behind") {
-      if (this.hasLeft(peer)) this.enter("Asked", now, peer)
-      else if (this.progress.look()) this.enter("Behind", now, peer)
-      else if (now >= this.since + this.patience) this.enter("Lost", now, peer)
-    } else if (this.state === "Asked") {
-      if (peer.isDeaf) this.enter("Behind", now, peer)
-      else if (now >= this.since + this.answerTime) this.enter("Lost", now, peer)
+    } else if (this.current === "Behind") {
+      if (this.hasLeft(peer)) this.transition("Asked", now, peer)
+      else if (this.progress.look()) this.transition("Behind", now, peer)
+      else if (now >= this.since + this.patience) this.transition("Lost", now, peer)
+    } else if (this.current === "Asked") {
+      if (peer.isDeaf) this.transition("Behind", now, peer)
+      else if (now >= this.since + this.answerTime) this.transition("Lost", now, peer)
     }
-    if (this.state === "Lost") return Infinity
-    const due = this.since + (this.state === "Behind" ? this.patience : this.answerTime)
-    // By the interval it may have answered long ago, and be silent again.
+    if (this.current === "Lost") return Infinity
+    const due = this.since + (this.current === "Behind" ? this.patience : this.answerTime)
+    // Within the interval it may have answered, and become silent again.
     return Math.min(due, now + interval)
   }
 
-  /** How long the peer has said nothing, for people. */
+  /** How long nothing was read from the peer, as a text. */
   silence(now: number): string {
     return Duration.format(Duration.millis(Math.round(now - this.heardAt)))
   }
@@ -130,14 +135,14 @@ export class KeepAlive {
     const { handed, handedByRead, handovers, pendingBytes, unsentBytes } = peer.writer
     this.handovers = handovers
     this.wasFirst = pendingBytes === 0
-    // With what has yet to be handed to the socket.
+    // Including what was not handed to the socket yet.
     const before = handed - handedByRead + pendingBytes - unsentBytes
     this.answerTime = before > large ? this.patience : this.times.timeout
     peer.ask()
-    this.enter(this.hasLeft(peer) ? "Asked" : "Behind", now, peer)
+    this.transition(this.hasLeft(peer) ? "Asked" : "Behind", now, peer)
   }
 
-  /** Whether the question is out of our hands, and its answer would be heard. */
+  /** Whether the question has left, and its answer would be read. */
   private hasLeft({ isDeaf, writer }: Watched): boolean {
     return !isDeaf && (this.wasFirst || (writer.handovers > this.handovers && writer.unsentBytes === 0))
   }
@@ -146,14 +151,13 @@ export class KeepAlive {
   private hear(now: number, peer: Watched): void {
     this.heardTicks = peer.readAt
     this.heardAt = now - millisBetween(peer.readAt, nowTicks(this.clock))
-    if (this.state !== "Heard") this.enter("Heard", now, peer)
+    if (this.current !== "Heard") this.transition("Heard", now, peer)
   }
 
-  private enter(state: KeepAliveState, now: number, { isDeaf }: Watched): void {
-    if (!next[this.state].includes(state) || (state === "Asked" && isDeaf)) {
-      throw new Error(`keepAlive: ${state} after ${this.state}`)
-    }
-    this.state = state
+  private transition(state: KeepAliveState, now: number, { isDeaf }: Watched): void {
+    checkTransition("the keepalive of a connection", allowed, this.current, state)
+    if (state === "Asked" && isDeaf) throw new Error("a peer is expected to answer that is not read from")
+    this.current = state
     this.since = now
     // What counts is what it takes from now on.
     if (state === "Behind") this.progress.look()

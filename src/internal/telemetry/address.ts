@@ -6,16 +6,19 @@ import { parseAddress, parseTarget } from "../net/address.ts"
 
 export interface ServerAddress {
   readonly address: string
-  /** There where the address has one. */
+  /** Undefined if the address has no port. */
   readonly port: number | undefined
 }
 
-/** Reads the address of an endpoint or a listener: a host and a port, or the path of a socket, or else, as with `memory://a`, all of it. */
+/**
+ * Reads the address of an endpoint or a listener: a host and a port, or the path of a socket. Any other address, such
+ * as `memory://a`, is taken as a whole.
+ */
 export const serverAddress = (address: string): ServerAddress => {
   const parsed = Result.getOrUndefined(parseAddress(address))
   if (parsed === undefined) return { address, port: undefined }
   const target = Result.getOrUndefined(parseTarget(parsed.network, parsed.addr))
-  // The text of a Unix socket's address: the path itself has a NUL in it where it is abstract.
+  // The text of an abstract Unix socket, since its path has a NUL.
   if (target?._tag !== "Tcp") return { address: parsed.addr, port: undefined }
   return { address: target.host === "" ? "localhost" : target.host, port: target.port }
 }

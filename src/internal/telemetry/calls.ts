@@ -1,23 +1,28 @@
 /**
- * The calls of one endpoint or server: how many there were of each method and with what outcome, and how long they took.
+ * The calls of one endpoint or server: how many there were of each method and with each outcome, and how long they
+ * took.
  *
- * Both methods and outcomes may be made from what users send, so that there are no more of either than a metrics backend can bear.
+ * Users may make methods and outcomes from what they send. So both have a limit, for metrics backends can take only so
+ * many. Where the numbers are shown is not known here.
  */
 import type { MethodKey } from "../../MethodKey.ts"
 import { secondsBetween } from "../time/clock.ts"
 import { type Attributes, type Described, Histogram, type SeriesSet } from "./series.ts"
 import { systemName } from "./span.ts"
 
-/** What is counted together: the methods past {@link maxMethods}, those a server does not have, the errors past {@link maxErrorTypes}. */
+/**
+ * Stands for methods past {@link maxMethods}, methods that a server does not have, and errors past {@link
+ * maxErrorTypes}.
+ */
 const other = "_OTHER"
 
-/** How many methods are told apart. */
+/** The number of methods that are counted apart. */
 export const maxMethods = 1000
 
-/** How many types of errors are told apart, for each method. */
+/** The number of error types that are counted apart, for each method. */
 export const maxErrorTypes = 32
 
-/** The calls of one method. */
+/** Counts the calls of one method. */
 export class CallStats {
   private readonly metric: Described
   private readonly series: SeriesSet
@@ -26,7 +31,7 @@ export class CallStats {
   private succeeded: Histogram | undefined = undefined
   private readonly failed = new Map<string, Histogram>()
 
-  /** Before what is counted is shown, `settle` counts what is still to be. */
+  /** `settle` counts what was noted, before the numbers are shown. */
   constructor(metric: Described, series: SeriesSet, attributes: Attributes, settle: () => void) {
     this.metric = metric
     this.series = series
@@ -34,12 +39,15 @@ export class CallStats {
     this.settle = settle
   }
 
-  /** Counts a call, or several, that took so long and failed with `errorType`, or succeeded. */
+  /**
+   * Counts one call, or `times` calls, that took `seconds`. They failed with `errorType`, or succeeded if that is
+   * undefined.
+   */
   record(seconds: number, errorType: string | undefined, times = 1): void {
     this.histogram(errorType).record(seconds, times)
   }
 
-  /** What calls with this outcome are counted in; it is shown from then on. */
+  /** The histogram of calls with this outcome. It is shown from now on. */
   histogram(errorType: string | undefined): Histogram {
     return errorType === undefined ? this.succeeded ??= this.add(this.attributes) : this.failedWith(errorType)
   }
@@ -63,10 +71,13 @@ export class CallStats {
   }
 }
 
-/** A user's name as a label. Whatever its type says: one that is no text would break every scrape of all metrics. */
+/**
+ * The name of a method as a label. Code without types may give any value, and a label that is no text would break every
+ * scrape of all metrics.
+ */
 const labelOf = (name: unknown): string => String(name)
 
-/** The calls of all methods. */
+/** Counts the calls of all methods. */
 export class CallsByMethod {
   private readonly metric: Described
   private readonly series: SeriesSet
@@ -75,7 +86,7 @@ export class CallsByMethod {
   private otherMethods: CallStats | undefined = undefined
   private lastKey: MethodKey | undefined = undefined
   private lastStats: CallStats | undefined = undefined
-  /** Those that have noted what they have yet to count. */
+  /** The tallies that have noted calls and not counted them. */
   private readonly tallies = new Set<Tally>()
 
   constructor(metric: Described, series: SeriesSet, attributes: Attributes) {
@@ -84,7 +95,7 @@ export class CallsByMethod {
     this.attributes = { ...attributes, "rpc.system.name": systemName }
   }
 
-  /** The calls of a method. It is asked for with every call, and often the same. */
+  /** The calls of a method. This runs on every call, often for the same method. */
   method(key: MethodKey): CallStats {
     if (this.lastKey === key && this.lastStats !== undefined) return this.lastStats
     const stats = this.methods.get(key.hex) ?? this.add(key)
@@ -93,13 +104,13 @@ export class CallsByMethod {
     return stats
   }
 
-  /** A tally has noted a call that it will count. */
+  /** A tally has noted a call, and will count it. */
   expect(tally: Tally, key: MethodKey, failure: string | undefined): void {
     this.tallies.add(tally)
     this.method(key).histogram(failure)
   }
 
-  /** It has counted all. */
+  /** A tally has counted all that it has noted. */
   settled(tally: Tally): void {
     this.tallies.delete(tally)
   }
@@ -108,7 +119,7 @@ export class CallsByMethod {
     for (const tally of this.tallies) tally.count()
   }
 
-  /** The calls of methods that a server does not have, and of those that are too many to tell apart. */
+  /** The calls of methods that a server does not have, and of methods past the limit. */
   get other(): CallStats {
     return this.otherMethods ??= this.make({ "rpc.method": other })
   }
@@ -125,7 +136,7 @@ export class CallsByMethod {
   }
 }
 
-/** Calls of one method that were made together and have ended alike. */
+/** Calls of one method that started together and have the same outcome. */
 interface Group {
   readonly key: MethodKey
   readonly startedAt: number
@@ -134,8 +145,8 @@ interface Group {
 }
 
 /**
- * Calls that end in one turn. Most of them are alike where there are many, and are counted together when the turn is over, or before that
- * where somebody looks: by itself, each would cost a client some 5 % more.
+ * Notes the calls that end in one turn. With many calls, most are alike. They are counted together after the turn, or
+ * earlier when the metrics are read. To count each one by itself would cost a client some 5 % more.
  */
 export class Tally {
   private readonly calls: CallsByMethod
@@ -143,13 +154,13 @@ export class Tally {
   private groups: Array<Group> = []
   private last: Group | undefined = undefined
 
-  /** `endedAt` says in ticks when those that have been noted since the last count have ended. */
+  /** `endedAt` gives, in ticks, the end of the calls that were noted since the last count. */
   constructor(calls: CallsByMethod, endedAt: () => number) {
     this.calls = calls
     this.endedAt = endedAt
   }
 
-  /** Notes a call that has ended. It was made at a moment in ticks. */
+  /** Notes a call that has ended. `startedAt` is in ticks. */
   add(key: MethodKey, startedAt: number, failure: string | undefined): void {
     const last = this.last
     if (last !== undefined && last.startedAt === startedAt && last.key === key && last.failure === failure) {
@@ -160,7 +171,7 @@ export class Tally {
     this.groups.push(this.last = { key, startedAt, failure, times: 1 })
   }
 
-  /** Counts what has been noted. */
+  /** Counts what was noted. */
   count(): void {
     if (this.last === undefined) return
     const groups = this.groups

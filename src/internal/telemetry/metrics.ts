@@ -1,13 +1,14 @@
 /**
- * The metrics of Connections and servers, under OpenTelemetry's names, in Effect's `Metric`.
+ * The metrics of Connections and servers, under the names of OpenTelemetry, in Effect's `Metric`.
  *
- * A series has one value in a registry, and a second one registered under the same name and attributes would take its place. So all who
- * call one endpoint share its {@link EndpointStats}, however many Connections there are, and all who serve at one address its
- * {@link ServerStats}; each of them is a source of what its gauges show. When the last source leaves, the gauges go; what was counted
- * stays until {@link maxUnused} others have been left after it, so that the next scrape still finds the calls of a Connection that was
- * closed, and replicas that come and go do not pile up.
+ * A registry has one value for each series: a second one with the same name and attributes would replace the first. So
+ * all Connections that call one endpoint share its {@link EndpointStats}, and all servers at one address share its
+ * {@link ServerStats}. Each of them is a source of what the gauges show. When the last source leaves, the gauges go.
+ * The counters stay until {@link maxUnused} others are unused, too: so the next scrape finds the calls of a Connection
+ * that was closed, and replicas that come and go do not pile up.
  *
- * What is counted is shown when it is read (see `series.ts`): counting costs an addition to a number.
+ * Numbers are shown when they are read (see `series.ts`): to count is to add to a number. What is counted, and when, is
+ * decided elsewhere.
  */
 import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
@@ -15,34 +16,34 @@ import { type ServerAddress, serverAddress } from "./address.ts"
 import { CallsByMethod } from "./calls.ts"
 import { type Attributes, type Described, SeriesSet } from "./series.ts"
 
-/** How many endpoints, and how many servers, that nobody has any more are remembered. */
+/** How many endpoints, and how many servers, are remembered without a source. */
 export const maxUnused = 64
 
-/** The bytes of a connection, which its transport counts. */
+/** The bytes of a connection. Its transport counts them. */
 export interface Traffic {
   received: number
   sent: number
 }
 
-/** What the gauges of an endpoint are read from: a peer. */
+/** A source of the gauges of an endpoint. */
 export interface ClientSource {
   readonly callsInFlight: number
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 }
 
-/** What the gauges of a server are read from. */
+/** A source of the gauges of a server. */
 export interface ServerSource {
   readonly callsInFlight: number
   readonly connections: number
 }
 
-/** Shows the sum of what the sources say. */
+/** A gauge. It shows the sum of its sources. */
 interface Gauge<Source> extends Described {
   readonly attributes?: Attributes
   readonly of: (source: Source) => number
 }
 
-/** What the metrics of a client or a server are. */
+/** The metrics of a client or a server. */
 interface Metrics<Source> {
   readonly duration: Described
   readonly network: Described
@@ -111,12 +112,12 @@ const resolverFailures: Described = {
   description: "Times that a resolver failed"
 }
 
-/** What is counted at one address, for all who are there. */
+/** What is counted at one address. All its sources share it. */
 class Stats<Source> implements Traffic {
   received = 0
   sent = 0
   readonly calls: CallsByMethod
-  /** What tells it from the others. */
+  /** The key of the address among all. */
   readonly place: string
   protected readonly series: SeriesSet
   protected readonly attributes: Attributes
@@ -137,13 +138,13 @@ class Stats<Source> implements Traffic {
     this.series.counter(network, { ...attributes, "network.io.direction": "receive" }, () => this.received)
   }
 
-  /** The gauges show this source, too. */
+  /** Adds a source to the gauges. */
   enter(source: Source): void {
     this.sources.add(source)
     this.gauges ??= this.showGauges()
   }
 
-  /** The gauges no longer show this source; true where it was the last. */
+  /** Removes a source from the gauges. Returns whether it was the last one. */
   leave(source: Source): boolean {
     if (!this.sources.delete(source) || this.sources.size > 0) return false
     this.gauges?.remove()
@@ -151,7 +152,7 @@ class Stats<Source> implements Traffic {
     return true
   }
 
-  /** Nothing of it is shown any more. */
+  /** Removes all of its series. */
   forget(): void {
     this.series.remove()
   }
@@ -191,20 +192,20 @@ const attributesOf = (server: ServerAddress | undefined): Attributes => ({
   ...(server?.port === undefined ? {} : { "server.port": String(server.port) })
 })
 
-/** The stats of all addresses. */
+/** The stats of all addresses, those of unused ones for a while. */
 class StatsByAddress<Source, S extends Stats<Source>> {
   private readonly make: (place: string, attributes: Attributes) => S
   private readonly all = new Map<string, S>()
-  /** Those that nobody has, in the order in which they were left. */
+  /** The stats without a source, in the order in which they lost the last one. */
   private readonly unused = new Set<S>()
 
   constructor(make: (place: string, attributes: Attributes) => S) {
     this.make = make
   }
 
-  /** Those of an address, or of no address, with one more source; `release` them when it is none any more. */
+  /** Adds a source to the stats of an address, or of no address. `release` removes it. */
   acquire(address: string | undefined, source: Source): S {
-    // By what is shown, and not by the address: a server is the same one with TLS and without.
+    // By the attributes, and not by the address: a server with TLS is the same as without.
     const attributes = attributesOf(address === undefined ? undefined : serverAddress(address))
     const place = JSON.stringify(attributes)
     let stats = this.all.get(place)
@@ -217,7 +218,7 @@ class StatsByAddress<Source, S extends Stats<Source>> {
     return stats
   }
 
-  /** A source is none any more. Calls of it that end later may still be counted. */
+  /** Removes a source. Its calls that end later may still be counted. */
   release(stats: S, source: Source): void {
     if (!stats.leave(source)) return
     this.unused.add(stats)
@@ -252,7 +253,7 @@ export type ServerMetrics = StatsByAddress<ServerSource, ServerStats>
 
 const byName = ([a = ""]: ReadonlyArray<string>, [b = ""]: ReadonlyArray<string>): number => a < b ? -1 : a > b ? 1 : 0
 
-/** What there is once for each registry, and in it for each set of ambient attributes, since those are part of what a series is. */
+/** Makes a value once for each registry and each set of ambient attributes: the attributes belong to a series. */
 const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
   const made = new WeakMap<Metric.MetricRegistry, Map<string, A>>()
   return (context: Context.Context<never>): A => {
@@ -263,13 +264,13 @@ const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
       inRegistry = new Map()
       made.set(registry, inRegistry)
     }
-    // Whatever their types say, they may be no texts.
+    // Code without types may give values that are no texts.
     const key = JSON.stringify(
       Object.entries<unknown>(attributes).map(([name, value]) => [name, String(value)]).toSorted(byName)
     )
     let value = inRegistry.get(key)
     if (value === undefined) {
-      // Only what is needed: it outlives whoever is the first to ask.
+      // Only what is needed: the value outlives the first context that asks for it.
       const own = Context.make(Metric.MetricRegistry, registry).pipe(
         Context.add(Metric.CurrentMetricAttributes, attributes)
       )
@@ -280,12 +281,12 @@ const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
   }
 }
 
-/** The metrics of clients whose context this is. */
+/** The metrics of the clients in a context. */
 export const clientMetrics: (context: Context.Context<never>) => ClientMetrics = oncePerRegistry((context) =>
   new ClientMetrics(context)
 )
 
-/** The metrics of servers whose context this is. */
+/** The metrics of the servers in a context. */
 export const serverMetrics: (context: Context.Context<never>) => ServerMetrics = oncePerRegistry((context) =>
   new StatsByAddress((place, attributes) => new ServerStats(context, place, attributes))
 )

@@ -1,6 +1,8 @@
 /**
- * Series of Effect's metrics whose values are kept here, in plain numbers, and are read when somebody asks for them: a scrape, an export, a
- * snapshot. What happens at every call costs an addition, and not an update of a metric.
+ * Series of Effect's metrics. Their values are plain numbers here, and are read for a scrape, an export or a snapshot.
+ * So a call costs an addition, and no update of a metric.
+ *
+ * What the series mean is not known here.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -11,11 +13,11 @@ import { attempt } from "../userError.ts"
 
 export type Attributes = Metric.Metric.AttributeSet
 
-/** What is the same for all series of a metric. */
+/** What all series of a metric have in common. */
 export interface Described {
   readonly name: string
   readonly description: string
-  /** As Effect's exporters read it from the attributes, to say `s` and `By`. */
+  /** Effect's exporters read it from the attributes, and write `s` and `By`. */
   readonly unit?: "seconds" | "bytes"
 }
 
@@ -25,15 +27,15 @@ const withUnit = ({ unit }: Described, attributes: Attributes): Attributes =>
 // Registered series take no updates.
 const nothing = () => {}
 
-/** Series that go together. */
+/** Series that are removed together. */
 export class SeriesSet {
   private readonly context: Context.Context<never>
   private readonly registrations: Array<Metric.Registration> = []
   private removed = false
-  /** Whether one could not be added: it is logged once. */
+  /** Whether a series could not be registered. It is logged once. */
   private failed = false
 
-  /** `context` says in which registry, and which attributes all have besides their own. */
+  /** `context` has the registry, and the attributes that all series have besides their own. */
   constructor(context: Context.Context<never>) {
     this.context = context
   }
@@ -60,7 +62,10 @@ export class SeriesSet {
     this.add(histogram, read)
   }
 
-  /** Removes them for good. What is added later is shown nowhere: a call may end when nobody remembers its endpoint any more. */
+  /**
+   * Removes all series for good. A series that is added later is not shown: a call may end after its endpoint is
+   * forgotten.
+   */
   remove(): void {
     this.removed = true
     for (const registration of this.registrations.splice(0)) attempt(() => registration.remove(), undefined)
@@ -71,8 +76,8 @@ export class SeriesSet {
     try {
       this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
     } catch (defect) {
-      // A registry may be a user's own, and so are the ambient attributes. It is in the middle of a call that a series
-      // is added.
+      // A registry and the ambient attributes may be a user's own, and throw. A series is added in the middle of a
+      // call, which must go on.
       if (this.failed) return
       this.failed = true
       const cause = Cause.die(defect)
@@ -81,19 +86,19 @@ export class SeriesSet {
   }
 }
 
-/** In seconds: OpenTelemetry's advice for the durations of calls. */
+/** In seconds: the boundaries that OpenTelemetry recommends for calls. */
 const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
-/** Where a histogram's values are: in one array, since a field that holds a fraction is a box of its own. */
+/** The values of a histogram are in one array: a field that holds a fraction would be an object of its own. */
 const sumAt = boundaries.length + 1
 const minAt = sumAt + 1
 const maxAt = minAt + 1
 
-/** A distribution of durations. It is empty only until it has been made. */
+/** A distribution of durations. It gets its first value right after it is made. */
 export class Histogram {
   /**
-   * How many there were up to each boundary and above the one before it, how many above the last, and then their sum, the least and the
-   * greatest of them.
+   * For each boundary, the number of values up to it and above the one before; the number of values above the last
+   * boundary; and then the sum, the least and the greatest value.
    */
   private readonly values = new Float64Array(maxAt + 1)
 
@@ -105,7 +110,7 @@ export class Histogram {
   record(seconds: number, times: number): void {
     const { values } = this
     let bucket = 0
-    // From below, one by one: most calls are in the first of them.
+    // From below, one by one: most calls are in the first buckets.
     while (bucket < boundaries.length && seconds > at(boundaries, bucket)) bucket++
     values[bucket] = at(values, bucket) + times
     values[sumAt] = at(values, sumAt) + seconds * times
@@ -113,7 +118,10 @@ export class Histogram {
     if (seconds > at(values, maxAt)) values[maxAt] = seconds
   }
 
-  /** As Effect has it: the buckets' counts include those of the buckets below, and the last, which has no boundary, is not there. */
+  /**
+   * In the form of Effect: the count of a bucket includes the buckets below it, and the last one, which has no
+   * boundary, is left out.
+   */
   get state(): Metric.HistogramState {
     const { values } = this
     let count = 0

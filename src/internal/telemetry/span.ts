@@ -1,8 +1,9 @@
 /**
- * Spans of calls, by OpenTelemetry's conventions for RPC: a client span and a server span for each, named `component/method`.
+ * Spans of calls, by OpenTelemetry's conventions for RPC: a client span and a server span for each call, named
+ * `component/method`. It does not know how a call is sent or served.
  *
- * `rpc.service` and `rpc.method` are two attributes, as they were before the conventions' release candidate joined them: a component's
- * name contains slashes itself.
+ * `rpc.service` and `rpc.method` are two attributes, as they were before the release candidate of the conventions
+ * joined them: the name of a component contains slashes itself.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -12,53 +13,46 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import type * as Tracer from "effect/Tracer"
-import { Socket } from "node:net"
-import type { Duplex } from "node:stream"
 import type { MethodKey } from "../../MethodKey.ts"
-import { attempt, readableCause, typeOf } from "../userError.ts"
+import { readableCause, typeOf } from "../userError.ts"
 import { serverAddress } from "./address.ts"
 
-/** Attributes of a span. */
+/** The attributes of a span. */
 export type Attributes = Readonly<Record<string, string | number>>
 
 /** `rpc.system.name` of spans and metrics. */
 export const systemName = "effect_call"
 
-/** How a method's spans are called. */
+/** The name of the spans of a method. */
 export const spanName = ({ component, method }: MethodKey): string => `${component}/${method}`
 
-/** What is known of a span before its call is sent, or served. */
+/** The attributes that are known before a call is sent or served. */
 export const methodAttributes = ({ component, method }: MethodKey): Attributes => ({
   "rpc.system.name": systemName,
   "rpc.service": component,
   "rpc.method": method
 })
 
-/** The address of an endpoint. */
+/** The attributes of the address of an endpoint. */
 export const serverAttributes = (endpoint: string): Attributes => {
   const { address, port } = serverAddress(endpoint)
   return { "server.address": address, ...(port === undefined ? {} : { "server.port": port }) }
 }
 
-/** Who is at the other end of a connection, where the system knows it. */
-export const peerAttributes = (duplex: Duplex): Attributes =>
-  attempt(
-    () =>
-      duplex instanceof Socket && duplex.remoteAddress !== undefined
-        ? { "network.peer.address": duplex.remoteAddress, "network.peer.port": duplex.remotePort ?? 0 }
-        : {},
-    {}
-  )
+/** The other end of a connection, where the system knows it. */
+export const peerAttributes = (
+  remote: { readonly address: string; readonly port: number } | undefined
+): Attributes =>
+  remote === undefined ? {} : { "network.peer.address": remote.address, "network.peer.port": remote.port }
 
 /**
- * Tells a span something while a call is under way. A span is a user's code, and what it throws is no matter of the
- * call's.
+ * Sets an attribute of a span during a call. The span may be a user's own, and what it throws must not fail the call.
  */
 export const annotate = (span: Tracer.Span | undefined, name: string, value: unknown): void => {
   try {
     span?.attribute(name, value)
   } catch {
-    // There is nobody to tell it to but the tracer.
+    // Only the tracer could be told, and it is what has thrown.
   }
 }
 
@@ -70,8 +64,7 @@ export const errorType = (cause: Cause.Cause<unknown>): string => {
 }
 
 /**
- * Tells a span what kind of failure an effect ends with, also where it is interrupted. Its tracer can read that
- * failure.
+ * Tells a span the kind of failure that an effect ends with, interruption included, in a form that its tracer can read.
  */
 export const recordFailure = <A, E, R>(
   span: Tracer.Span,
@@ -87,8 +80,8 @@ export const recordFailure = <A, E, R>(
   })
 
 /**
- * Ends a span whose failure its tracer could not read. Any other is ended by who has opened it. So is this one, to no
- * effect: Effect ends no span twice.
+ * Ends a span if its tracer could not read the failure. Other spans are ended by the code that has opened them. That
+ * code then ends this one, too, which changes nothing: Effect ends a span once.
  */
 const endReadably = (span: Tracer.Span, cause: Cause.Cause<unknown>): void => {
   const readable = readableCause(cause)

@@ -2,6 +2,7 @@
  * One name of the in-memory network: who listens on it, the connections to it, and the faults between it and its clients.
  */
 import type { Duplex } from "node:stream"
+import { describe } from "../transport/capabilities.ts"
 import * as DuplexPair from "./duplexPair.ts"
 import { type Conditions, unimpaired } from "./wire.ts"
 
@@ -62,6 +63,9 @@ export class Host {
     const pair = DuplexPair.make(() => this.#connections.delete(pair))
     this.#connections.add(pair)
     pair.impair(this.#impairment)
+    // A test may move its clock by an hour: a peer that had no turn in between must not be taken for dead.
+    describe(pair.client, { mayVanish: false })
+    describe(pair.server, { mayVanish: false })
     this.#acceptor(pair.server)
     return { _tag: "Connected", connection: pair.client }
   }

@@ -1,21 +1,38 @@
 /**
- * How a built-in endpoint reads without a fresh buffer for every chunk.
+ * Dials an endpoint in the way that costs least to read from.
  *
- * `net.connect({ onread })` reads into one reused buffer, but such a socket emits no `"data"`. It is therefore kept away from users:
- * `Endpoint.dial` gives an ordinary Duplex, and the client prefers the method under this symbol where an endpoint has it.
+ * `net.connect({ onread })` reads into one buffer that is used again, where `"data"` brings a fresh buffer for every
+ * chunk. But such a socket emits no `"data"`, so users must not get one: `Endpoint.dial` gives an ordinary Duplex, and
+ * built-in endpoints have a second way to be dialed under a symbol. This file knows no addresses and no sessions.
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { OnReadOpts, Socket } from "node:net"
-import type { DialError, Endpoint } from "../../Endpoint.ts"
+import type { Duplex } from "node:stream"
+import { describe } from "./capabilities.ts"
+import { OnreadReceiver } from "./receiver.ts"
 
-/** Dials with `onread`: the socket reads into the caller's buffer and emits no `"data"`. */
+/** What can be dialed: an endpoint, as far as it matters here. */
+export interface Dialable<E> {
+  readonly dial: Effect.Effect<Duplex, E, Scope.Scope>
+}
+
+/** The key of the second way to dial: the socket reads into the caller's buffer and emits no `"data"`. */
 export const dialOnread: unique symbol = Symbol.for("effect-call/internal/dialOnread")
 
 /** An endpoint that can be dialed with `onread`. */
-export interface OnreadEndpoint extends Endpoint {
-  readonly [dialOnread]: (onread: OnReadOpts) => Effect.Effect<Socket, DialError, Scope.Scope>
+export interface OnreadDialable<E> extends Dialable<E> {
+  readonly [dialOnread]: (onread: OnReadOpts) => Effect.Effect<Socket, E, Scope.Scope>
 }
 
 /** Whether an endpoint can be dialed with `onread`. */
-export const isOnreadEndpoint = (endpoint: Endpoint): endpoint is OnreadEndpoint => dialOnread in endpoint
+export const isOnreadDialable = <E>(endpoint: Dialable<E>): endpoint is OnreadDialable<E> => dialOnread in endpoint
+
+/** Dials an endpoint for a transport: what it gives is for a transport only. It throws where a getter of the endpoint does. */
+export const dialOf = <E>(endpoint: Dialable<E>): Effect.Effect<Duplex, E, Scope.Scope> =>
+  isOnreadDialable(endpoint)
+    ? Effect.suspend(() => {
+      const receiver = new OnreadReceiver()
+      return Effect.map(endpoint[dialOnread](receiver.options), (socket) => describe(socket, { receiver }))
+    })
+    : endpoint.dial

@@ -4,19 +4,18 @@
  * A socket says so only of all that it was given at once. Of a megabyte on a slow line that is long in coming, and what
  * is alive must not be taken for dead: so it is also looked at what waits in the system.
  */
-import type { Duplex } from "node:stream"
-import { queuedBelow } from "./systemQueue.ts"
+import type { Capabilities } from "./capabilities.ts"
 import type { Writer } from "./writer.ts"
 
 export class Progress {
-  private readonly duplex: Duplex
-  private readonly writer: Writer
+  private readonly capabilities: Pick<Capabilities, "systemQueue">
+  private readonly writer: Pick<Writer, "drains" | "unsentBytes">
   private drains = -1
   private unsent = -1
   private queued = -1
 
-  constructor(duplex: Duplex, writer: Writer) {
-    this.duplex = duplex
+  constructor(capabilities: Pick<Capabilities, "systemQueue">, writer: Pick<Writer, "drains" | "unsentBytes">) {
+    this.capabilities = capabilities
     this.writer = writer
   }
 
@@ -28,7 +27,7 @@ export class Progress {
   /** Whether something was taken since this was last asked. The first time it was. */
   look(): boolean {
     const { drains, unsentBytes } = this.writer
-    const queued = queuedBelow(this.duplex)
+    const queued = this.capabilities.systemQueue()
     // What has become more was given to it.
     const moved = drains !== this.drains || unsentBytes < this.unsent || queued < this.queued
     this.drains = drains

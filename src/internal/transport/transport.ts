@@ -1,10 +1,9 @@
 /**
  * A connection as both ends use it: a Duplex with a decoder at its reading half and a {@link Writer} at the other.
  *
- * It says exactly once that it is over (`onOver`), whatever ended it, and from then on hands out nothing and writes nothing.
+ * It says exactly once that it is over (`onOver`), whatever ended it, and from then on delivers and writes nothing. It
+ * knows frames, and neither calls nor what the Duplex is: `capabilities.ts` does.
  */
-import type { OnReadOpts } from "node:net"
-import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
 import { unexpected } from "../guard.ts"
@@ -13,97 +12,82 @@ import { noteFreshShared } from "../memory/gcPacing.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt, readable } from "../userError.ts"
+import { Burst } from "./burst.ts"
+import { type Capabilities, capabilitiesOf } from "./capabilities.ts"
+import { Progress } from "./progress.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
-/** How much a connection takes. */
+/** The limits of a connection, in bytes. */
 export interface TransportSettings {
-  /** In bytes, for a message that arrives. */
+  /** The largest message that it takes. */
   readonly maxMessageSize: number
-  /** In bytes: where so many wait to be sent, there is no room for more. */
+  /** When so many bytes wait to be sent, there is no room for more. */
   readonly maxUnsentBytes: number
 }
 
 /** Why a connection is over. */
 export type Over =
   /**
-   * The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: its duplex has thrown,
-   * or given no bytes.
+   * The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: the Duplex has thrown,
+   * or delivered something other than bytes.
    */
   | { readonly _tag: "Lost"; readonly error: Error | undefined; readonly isBroken: boolean }
   /** The peer sent what the protocol does not allow. */
   | { readonly _tag: "Refused"; readonly problem: string }
 
+/** What the owner of a transport hears. */
 export interface TransportOwner extends FrameReceiver, WriterOwner {
   /** Bytes have arrived; their messages follow. */
   onRead(): void
-  /** A part of a message has arrived, with what `onRead` has told, and not all of it. Comes once for each message. */
+  /** With the bytes that `onRead` has announced, a part of a message has arrived. Called once for each such message. */
   onPartial(): void
+  /** The connection is over. Called once. */
   onOver(over: Over): void
 }
 
 /**
- * For so long, in milliseconds, a connection is read on end while more keeps coming; then the others have their turn. Of a socket that is
- * flooded Node reads 2 MiB in one go, which may be tens of thousands of messages.
- */
-const longestBurst = 1
-
-/** Where there was nothing to be read for so long, in milliseconds, the others have had their turn. */
-const pauseBetween = 0.05
-
-/** As the system takes it: in whole seconds, from 1 to 32767. Here in milliseconds. */
-const inSeconds = (millis: number): number => Math.min(32_767, Math.max(1, Math.round(millis / 1000))) * 1000
-
-/** The size of the buffer that an `onread` socket reads into. */
-const receiveBufferSize = 65_536
-
-/** The size of the one that it begins with, which takes a peer's version message. */
-const firstBufferSize = 512
-
-/**
- * The receiving end of a socket that is dialed with `onread`, before there is a transport for it: what comes early is kept.
+ * Whether the Duplex is read:
  *
- * A dial may have several sockets that connect for seconds: all have the one small buffer. The large one is made when
- * something has been read, which only happens on the socket that the dial gives.
+ * ```
+ *              pause
+ *  ┌─────────┐ ──────▶ ┌────────┐
+ *  │ Reading │         │ Paused │
+ *  └─────────┘ ◀────── └────────┘
+ *     │   ▲    resume    │    ▲
+ *     │   │              │    │        down: a burst has lasted for long enough
+ *     ▼   │              ▼    │        up: the others have had their turn
+ *  ┌──────────┐ pause  ┌────────────────┐
+ *  │ Yielding │ ─────▶ │ PausedYielding │
+ *  └──────────┘ ◀───── └────────────────┘
+ *              resume
+ *
+ *  from each: Over
+ * ```
+ *
+ * The Duplex flows in `Reading` only.
  */
-export class OnreadReceiver {
-  private early: Array<Uint8Array> = []
-  private transport: Transport | undefined = undefined
-  private buffer: Uint8Array | undefined = undefined
-  private readonly first = new Uint8Array(firstBufferSize)
-  readonly options: OnReadOpts = {
-    // Asked for each socket when it begins to connect, and then after each read.
-    buffer: () => this.buffer ?? this.first,
-    callback: (length, buffer) => {
-      this.buffer ??= new Uint8Array(receiveBufferSize)
-      if (this.transport !== undefined) this.transport.receive(buffer, 0, length, false)
-      else this.early.push(Uint8Array.prototype.slice.call(buffer, 0, length))
-      return true
-    }
-  }
+type ReadState = "Reading" | "Paused" | "Yielding" | "PausedYielding" | "Over"
 
-  attach(transport: Transport): void {
-    this.transport = transport
-    const early = this.early
-    this.early = []
-    for (const chunk of early) transport.receive(chunk, 0, chunk.length, false)
-  }
+const next: { readonly [State in ReadState]: ReadonlyArray<ReadState> } = {
+  Reading: ["Paused", "Yielding", "Over"],
+  Paused: ["Reading", "PausedYielding", "Over"],
+  Yielding: ["Reading", "PausedYielding", "Over"],
+  PausedYielding: ["Yielding", "Paused", "Over"],
+  Over: []
 }
 
+/** One connection: it turns what is read into messages, and tells its owner how the connection ends. */
 export class Transport {
-  readonly duplex: Duplex
+  readonly capabilities: Capabilities
   readonly writer: Writer
+  private readonly duplex: Duplex
   private readonly decoder: FrameDecoder
   private readonly owner: TransportOwner
   private readonly traffic: Traffic
   private readonly ownsChunks: boolean
-  private over = false
-  /** Whether the owner wants nothing to be read, and whether others have their turn. */
-  private paused = false
-  private yielding = false
-  /** When what is read on end began to be, and when it was handled up to now. */
-  private burstAt = 0
-  private handledAt = 0
-  /** How many messages had come whole when the one began that is not whole yet; -1 where there is none. */
+  private readonly burst = new Burst()
+  private state: ReadState = "Reading"
+  /** How many messages were complete when the one began that is not complete yet; -1 where there is none. */
   private partialAfter = -1
 
   constructor(
@@ -114,19 +98,20 @@ export class Transport {
     traffic: Traffic | undefined
   ) {
     this.duplex = duplex
+    this.capabilities = capabilitiesOf(duplex)
+    this.ownsChunks = this.capabilities.ownsChunks
     this.owner = owner
     this.traffic = traffic ?? { received: 0, sent: 0 }
     this.decoder = new FrameDecoder(owner, types, maxMessageSize, freshBytes)
-    this.writer = new Writer(duplex, owner, maxUnsentBytes, this.traffic, this.onBroken)
-    // Each chunk of a socket is a fresh buffer that nothing writes to again; another Duplex may pass on bytes that its writer keeps.
-    this.ownsChunks = duplex instanceof Socket
+    this.writer = new Writer(duplex, this.capabilities, owner, maxUnsentBytes, this.traffic, this.onBroken)
   }
 
-  /** Starts to read. `receiver` is given where the socket was dialed with `onread`. */
-  start(receiver?: OnreadReceiver): void {
+  /** Starts to read. */
+  start(): void {
+    const { receiver } = this.capabilities
     try {
       this.duplex.on("error", this.onError)
-      if (this.over) return
+      if (this.isOver) return
       this.duplex.on("end", this.onEnd)
       this.duplex.on("close", this.onEnd)
       if (this.duplex.destroyed || this.duplex.readableEnded) return this.lose(undefined, false)
@@ -137,39 +122,34 @@ export class Transport {
     }
   }
 
-  /** Reads no more until `resume`; what has been read already is still handed out. */
+  /** Reads no more until `resume`. Messages that have been read already still come. */
   pause(): void {
-    this.paused = true
-    this.pauseDuplex()
+    if (this.state === "Reading") this.transition("Paused")
+    else if (this.state === "Yielding") this.transition("PausedYielding")
   }
 
+  /** Reads again. */
   resume(): void {
-    this.paused = false
-    if (!this.yielding) this.resumeDuplex()
+    if (this.state === "Paused") this.transition("Reading")
+    else if (this.state === "PausedYielding") this.transition("Yielding")
   }
 
-  /**
-   * Lets the system find out whether a peer is there that has been silent for long, where it can: over TCP, also below
-   * TLS.
-   */
-  keepAlive(intervalMillis: number, timeoutMillis: number): void {
-    const { duplex } = this
-    if (!(duplex instanceof Socket) || !Number.isFinite(intervalMillis)) return
-    // It asks so often: only newer versions of Node tell it how long to wait for each answer, and it is 1 s in others.
-    const attempts = 10
-    attempt(
-      () => void duplex.setKeepAlive(true, inSeconds(intervalMillis), inSeconds(timeoutMillis / attempts), attempts),
-      undefined
-    )
+  /** Lets the system probe a peer that is silent, where it can. Times in milliseconds. */
+  keepAlive(interval: number, timeout: number): void {
+    if (Number.isFinite(interval)) this.capabilities.kernelKeepAlive?.(interval, timeout)
   }
 
-  /** Takes bytes that have arrived. */
+  /** Makes a watcher of what the peer takes. Each watcher sees what has changed since it looked itself. */
+  progress(): Progress {
+    return new Progress(this.capabilities, this.writer)
+  }
+
+  /** Takes bytes that have arrived. `owned`: nobody else writes into them. */
   receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
-    if (this.over) return
+    if (this.isOver) return
     this.traffic.received += end - start
     const writer = this.writer
-    writer.inRead = true
-    writer.handedByRead = writer.handed
+    writer.beginRead()
     this.owner.onRead()
     let problem: string | undefined
     try {
@@ -178,9 +158,9 @@ export class Transport {
       // Whatever it is, it costs this connection, and not the process.
       this.onBroken(error)
     }
-    writer.inRead = false
+    writer.endRead()
     if (problem !== undefined) return this.finish({ _tag: "Refused", problem })
-    if (this.over) return
+    if (this.isOver) return
     writer.flush()
     const { completed, isPartial } = this.decoder
     if (!isPartial) {
@@ -196,7 +176,7 @@ export class Transport {
     return this.decoder.isPartial
   }
 
-  /** Refuses the peer: what it sent is not what the protocol allows. */
+  /** Refuses the peer: it sent what the protocol does not allow. */
   refuse(problem: string): void {
     this.finish({ _tag: "Refused", problem })
   }
@@ -213,23 +193,31 @@ export class Transport {
 
   /** Ends the writing half, once the socket has taken everything that waits. */
   end(): void {
-    if (!this.over) this.writer.end()
+    if (!this.isOver) this.writer.end()
   }
 
   get isOver(): boolean {
-    return this.over
+    return this.state === "Over"
+  }
+
+  private transition(state: ReadState): void {
+    const before = this.state
+    if (!next[before].includes(state)) throw new Error(`transport: ${state} after ${before}`)
+    this.state = state
+    if (state === "Reading") this.resumeDuplex()
+    else if (before === "Reading" && state !== "Over") this.pauseDuplex()
   }
 
   private finish(over: Over): void {
-    if (this.over) return
-    this.over = true
+    if (this.isOver) return
+    this.transition("Over")
     this.decoder.stop()
     attempt(() => {
       this.duplex.off("data", this.onData)
       this.duplex.off("end", this.onEnd)
       this.duplex.off("close", this.onEnd)
     }, undefined)
-    // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
+    // "error" stays: a destroyed socket may still report one, and without a listener that would end the process.
     attempt(() => {
       if (!this.duplex.destroyed) this.duplex.destroy()
     }, undefined)
@@ -260,24 +248,25 @@ export class Transport {
 
   private readonly onData = (chunk: Uint8Array): void => {
     if (!isBytes(chunk)) return this.onBroken(unexpected("the data of a connection", "bytes", chunk))
-    // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
+    // Several receivers get views of it: none may move it to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
-    const now = performance.now()
-    if (now - this.handledAt > pauseBetween) this.burstAt = now
+    this.burst.begin(performance.now())
     this.receive(chunk, 0, chunk.length, this.ownsChunks)
-    this.handledAt = performance.now()
-    if (this.handledAt - this.burstAt > longestBurst) this.yield()
+    if (this.burst.end(performance.now())) this.yield()
   }
 
   private yield(): void {
-    if (this.over || this.yielding) return
-    this.yielding = true
-    this.pauseDuplex()
-    setImmediate(() => {
-      this.yielding = false
-      if (!this.paused && !this.over) this.resumeDuplex()
-    })
+    if (this.state === "Reading") this.transition("Yielding")
+    else if (this.state === "Paused") this.transition("PausedYielding")
+    else return
+    setImmediate(this.goOn)
+  }
+
+  /** The others have had their turn. */
+  private readonly goOn = (): void => {
+    if (this.state === "Yielding") this.transition("Reading")
+    else if (this.state === "PausedYielding") this.transition("Paused")
   }
 
   private readonly onError = (error: unknown): void => {
@@ -288,7 +277,7 @@ export class Transport {
     this.lose(undefined, false)
   }
 
-  /** The duplex, which may be a user's own, has thrown: nobody knows what has become of it. */
+  /** The Duplex, which may be a user's own, has thrown: its state is unknown. */
   private readonly onBroken = (error: unknown): void => {
     this.lose(error ?? new Error("the connection threw nothing that says why"), true)
   }

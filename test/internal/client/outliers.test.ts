@@ -19,22 +19,22 @@ class World {
   now = 0
   /** How many are listed: the first ones. */
   listed = this.pools.length
-  /** What is to be avoided, asked for again only where something is said to have changed, as a client does it. */
-  private avoided: Set<string> | undefined = undefined
+  /** What is excluded, looked up again only where something is said to have changed, as a client does it. */
+  private excluded: Set<string> | undefined = undefined
 
   /** It looks at the address, the failures and the state of a Pool, and at nothing else. */
   pool(index: number): Pool {
     return this.pools[index % this.listed] as unknown as Pool
   }
 
-  private avoidedUntil = Infinity
+  private excludedUntil = Infinity
 
-  get avoid(): ReadonlySet<string> {
-    if (this.avoided === undefined || this.avoidedUntil <= this.now) {
-      this.avoided = new Set()
-      this.avoidedUntil = this.outliers.addTo(this.avoided, this.now)
+  get excludedNow(): ReadonlySet<string> {
+    if (this.excluded === undefined || this.excludedUntil <= this.now) {
+      this.excluded = new Set()
+      this.excludedUntil = this.outliers.addTo(this.excluded, this.now)
     }
-    return this.avoided
+    return this.excluded
   }
 
   fail(pool: Pool, isDialing: boolean): boolean {
@@ -72,12 +72,12 @@ class World {
   }
 
   private changes(changed: boolean): boolean {
-    if (changed) this.avoided = undefined
+    if (changed) this.excluded = undefined
     return changed
   }
 }
 
-/** What is known of an endpoint that is left alone, or on trial. */
+/** What is known of an endpoint that is ejected, or on trial. */
 interface Known {
   duration: number
   until: number
@@ -91,7 +91,7 @@ const which = fc.nat(4)
 const step = fc.oneof(
   { weight: 8, arbitrary: fc.record({ _tag: fc.constant("fail" as const), which, isDialing: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("answer" as const), which }) },
-  // One that is called though it is left alone, where a balancer has no other, or one that is not.
+  // A call that goes to an ejected endpoint, where a balancer has no other, or to one that is not ejected.
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("send" as const), which, isForced: fc.boolean() }) },
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("dial" as const), which }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constantFrom("connect" as const, "goDown" as const), which }) },
@@ -99,7 +99,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("list" as const), count: fc.integer({ min: 1, max: 5 }) }) }
 )
 
-describe("endpoints that are left alone", () => {
+describe("endpoints that are ejected", () => {
   it("are no more than half, get one call or dial at a time, are used again when they answer, and wait twice as long up to the longest", () => {
     const seen = { trials: 0, dials: 0, connected: 0, down: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
     fc.assert(
@@ -131,7 +131,7 @@ describe("endpoints that are left alone", () => {
             }
             case "send": {
               const pool = world.pool(step.which)
-              if (!step.isForced && world.avoid.has(pool.address)) break
+              if (!step.isForced && world.excludedNow.has(pool.address)) break
               const before = known.get(pool)
               const isTrial = before !== undefined && before.until <= world.now
               assert.equal(world.send(pool), isTrial)
@@ -140,7 +140,7 @@ describe("endpoints that are left alone", () => {
               before.isDialed = false
               if (!isTrial) break
               seen.trials++
-              // No other until it has had as much time as it was left alone for.
+              // No other until it has had as much time as it was ejected for.
               before.until = world.now + before.duration
               break
             }
@@ -180,7 +180,7 @@ describe("endpoints that are left alone", () => {
               break
             case "list": {
               for (let index = step.count; index < world.listed; index++) known.delete(world.pool(index))
-              // Those that were left alone first.
+              // Those that were ejected first.
               for (const pool of known.keys()) {
                 if (known.size * 2 <= step.count) break
                 known.delete(pool)
@@ -191,20 +191,66 @@ describe("endpoints that are left alone", () => {
           }
           assert.equal(world.outliers.size, known.size)
           assert.ok(known.size * 2 <= world.listed)
-          const alone = [...known].filter(([, { until }]) => until > world.now).map(([pool]) => pool)
+          const ejected = [...known].filter(([, { until }]) => until > world.now).map(([pool]) => pool)
           assert.deepEqual(
             world.pools.filter((_, index) =>
-              index < world.listed && world.outliers.isLeftAlone(world.pool(index), world.now)
+              index < world.listed && world.outliers.isEjected(world.pool(index), world.now)
             ).length,
-            alone.length
+            ejected.length
           )
-          for (const pool of alone) assert.ok(world.outliers.isLeftAlone(pool, world.now))
+          for (const pool of ejected) assert.ok(world.outliers.isEjected(pool, world.now))
           for (const pool of known.keys()) assert.ok(world.outliers.has(pool))
-          assert.deepEqual([...world.avoid].sort(), alone.map(({ address }) => address).sort())
+          assert.deepEqual([...world.excludedNow].sort(), ejected.map(({ address }) => address).sort())
         }
       }),
       { numRuns: 300 }
     )
     for (const [what, count] of Object.entries(seen)) assert.ok(count > 5, `${what}: ${count}`)
+  })
+
+  it("go through the states of their picture", () => {
+    const world = new World()
+    const pool = world.pool(0)
+    const states = [world.outliers.state(pool, world.now)]
+    const note = () => states.push(world.outliers.state(pool, world.now))
+    world.fail(pool, false)
+    world.fail(pool, false)
+    note()
+    world.now += duration
+    note()
+    world.dial(pool)
+    note()
+    world.connect(pool)
+    note()
+    world.send(pool)
+    note()
+    world.fail(pool, false)
+    note()
+    world.answer(pool)
+    note()
+    assert.deepEqual(states, ["Used", "Ejected", "Due", "Dialed", "Due", "Called", "Ejected", "Used"])
+  })
+
+  it("are Dialed at once where they are being dialed already", () => {
+    const world = new World()
+    const pool = world.pool(0)
+    world.fail(pool, true)
+    world.fail(pool, true)
+    assert.equal(world.outliers.state(pool, world.now), "Dialed")
+    world.connect(pool)
+    assert.equal(world.outliers.state(pool, world.now), "Due")
+  })
+
+  it("are Due again where their trial takes too long, and its late failure still ejects them", () => {
+    const world = new World()
+    const pool = world.pool(0)
+    world.fail(pool, false)
+    world.fail(pool, false)
+    world.now += duration
+    world.send(pool)
+    world.now += duration
+    assert.equal(world.outliers.state(pool, world.now), "Due")
+    world.fail(pool, false)
+    assert.equal(world.outliers.state(pool, world.now), "Ejected")
   })
 })

@@ -5,13 +5,17 @@ import { describe, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Fiber } from "effect"
 import * as assert from "node:assert/strict"
 import { Duplex } from "node:stream"
-import { Call } from "../../../src/internal/client/call.ts"
+import { Region } from "../../../src/internal/ambient/turn.ts"
+import { Call, type CallOwner } from "../../../src/internal/client/call.ts"
 import { Pool } from "../../../src/internal/client/pool.ts"
+import { LogQueue } from "../../../src/internal/log.ts"
 import { Warnings } from "../../../src/internal/warnings.ts"
 import { echo } from "../../support/networks.ts"
 import { version } from "../../support/raw.ts"
 
 const kibibyte = 1024
+
+const owner: CallOwner = { onUnsent: () => {}, onRefused: () => {} }
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
@@ -33,6 +37,9 @@ const full = Effect.gen(function*() {
     scope: yield* Effect.scope,
     metrics: undefined,
     random: () => 0.5,
+    turn: new Region(),
+    logs: new LogQueue(Context.empty()),
+    onTrouble: () => {},
     connectionsPerEndpoint: 1,
     eager: false,
     slowStartMillis: 0,
@@ -53,29 +60,25 @@ const full = Effect.gen(function*() {
     onFailed: () => {},
     onDown: () => {},
     onBackoff: () => {},
-    onTrouble: () => {},
     onGone: () => {},
-    onFlush: () => {},
-    onUnsent: () => {},
-    onContractDiffers: () => {},
     onAnswered: () => {},
     onCallFailed: () => {}
   })
   duplex.push(version)
   const dialed = yield* pool.acquire()
   assert.ok(dialed._tag === "Ready")
-  const { session } = dialed
-  // Counts how often somebody looks for room.
+  const { calls } = dialed
+  // Counts how often it is looked for room.
   const seen = { looks: 0 }
-  const hasRoom = session.hasRoom.bind(session)
-  session.hasRoom = () => {
+  const hasRoom = calls.hasRoom.bind(calls)
+  calls.hasRoom = () => {
     seen.looks++
     return hasRoom()
   }
   const send = (size: number) => {
-    session.send(new Call(echo, undefined, Infinity, undefined, undefined, () => {}), new Uint8Array(size))
+    calls.send(new Call(echo, undefined, Infinity, undefined, undefined, () => {}, owner), new Uint8Array(size))
   }
-  while (session.hasRoom()) send(100 * kibibyte)
+  while (calls.hasRoom()) send(100 * kibibyte)
   yield* turn
   // The version message, which is written by itself.
   writing.shift()?.()
@@ -96,7 +99,7 @@ describe("a pool that is full", () => {
       const { drain, pool, send } = yield* full
       const order: Array<number> = []
       const waiters = yield* Effect.forEach([0, 1, 2, 3, 4], (n) =>
-        Effect.map(pool.whenRoom(), () => {
+        Effect.map(pool.room.whenRoom(), () => {
           order.push(n)
           send(600 * kibibyte)
         }).pipe(Effect.forkChild({ startImmediately: true })))
@@ -108,7 +111,7 @@ describe("a pool that is full", () => {
       yield* drain
       assert.deepEqual(order, [0, 2, 3, 4])
       yield* drain
-      yield* pool.whenRoom()
+      yield* pool.room.whenRoom()
     }).pipe(Effect.scoped))
 
   it.live("looks at no more of a thousand who wait than go on", () =>
@@ -116,7 +119,7 @@ describe("a pool that is full", () => {
       const { drain, pool, seen, send } = yield* full
       let gone = 0
       for (let i = 0; i < 1000; i++) {
-        yield* Effect.map(pool.whenRoom(), () => {
+        yield* Effect.map(pool.room.whenRoom(), () => {
           gone++
           send(600 * kibibyte)
         }).pipe(Effect.forkScoped({ startImmediately: true }))
@@ -131,18 +134,18 @@ describe("a pool that is full", () => {
     Effect.gen(function*() {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
-        Effect.forkChild(pool.whenRoom(), { startImmediately: true }))
+        Effect.forkChild(pool.room.whenRoom(), { startImmediately: true }))
       // Nobody else can see it: they would only be kept, and be woken for nothing.
-      assert.equal(pool["roomWaiters"]?.size, 3)
+      assert.equal(pool.room.size, 3)
       yield* Fiber.interruptAll(waiters)
-      assert.equal(pool["roomWaiters"]?.size, 0)
+      assert.equal(pool.room.size, 0)
     }).pipe(Effect.scoped))
 
   it.live("lets all of them go when it is over", () =>
     Effect.gen(function*() {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
-        Effect.forkChild(pool.whenRoom(), { startImmediately: true }))
+        Effect.forkChild(pool.room.whenRoom(), { startImmediately: true }))
       pool.close()
       yield* Fiber.joinAll(waiters)
     }).pipe(Effect.scoped))

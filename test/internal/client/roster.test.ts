@@ -43,9 +43,9 @@ describe("a roster", () => {
     a.seen.looks = 0
     roster.settle(10_000)
     assert.ok(a.seen.looks < 200, `${a.seen.looks} looks at its backoff`)
-    assert.deepEqual([roster.until, ...roster.free(Infinity)], [10_001])
+    assert.deepEqual([roster.until, ...roster.available(Infinity)], [10_001])
     roster.settle(10_001)
-    assert.deepEqual([roster.until, ...roster.free(Infinity)], [20_000, "a"])
+    assert.deepEqual([roster.until, ...roster.available(Infinity)], [20_000, "a"])
   })
 
   it("keeps nothing of endpoints that have gone", () => {

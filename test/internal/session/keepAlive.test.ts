@@ -285,5 +285,5 @@ it("a peer that is lost stays so, whatever is read", () => {
   pass(15 * second)
   assert.equal(keepAlive.state, "Lost")
   read()
-  assert.throws(() => keepAlive.look(1_020_000, peer), /keepAlive: Heard after Lost/)
+  assert.throws(() => keepAlive.look(1_020_000, peer), /cannot go from Lost to Heard/)
 })

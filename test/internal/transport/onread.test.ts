@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { Endpoint } from "effect-call"
-import { dialOnread, isOnreadEndpoint } from "../../../src/internal/transport/onread.ts"
-import { OnreadReceiver } from "../../../src/internal/transport/transport.ts"
+import { dialOnread, isOnreadDialable } from "../../../src/internal/transport/onread.ts"
+import { OnreadReceiver } from "../../../src/internal/transport/receiver.ts"
 import { until } from "../../Connection/support.ts"
 import { plainServer, write } from "../net/sockets.ts"
 
@@ -11,7 +11,7 @@ describe("what a client reads into", () => {
     Effect.gen(function*() {
       const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
       const endpoint = Endpoint.tcp(`127.0.0.1:${server.port}`)
-      assert(isOnreadEndpoint(endpoint))
+      assert(isOnreadDialable(endpoint))
       const receiver = new OnreadReceiver()
       const size = () => {
         const { buffer } = receiver.options
@@ -31,7 +31,7 @@ describe("what a client reads into", () => {
     Effect.gen(function*() {
       const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
       const endpoint = Endpoint.tcp(`127.0.0.1:${server.port}`)
-      assert(isOnreadEndpoint(endpoint))
+      assert(isOnreadDialable(endpoint))
       const chunks: Array<Buffer> = []
       const { options } = new OnreadReceiver()
       yield* endpoint[dialOnread]({

@@ -4,6 +4,8 @@
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as assert from "node:assert/strict"
+import type { Duplex } from "node:stream"
+import { capabilitiesOf } from "../../../src/internal/transport/capabilities.ts"
 import { Progress } from "../../../src/internal/transport/progress.ts"
 import { Writer } from "../../../src/internal/transport/writer.ts"
 import { until } from "../../Connection/support.ts"
@@ -13,12 +15,13 @@ import { Slow, turn } from "./support.ts"
 /** More than the system takes on the way from one end to the other. */
 const onTheWay = 20_000_000
 
-const watched = (duplex: ConstructorParameters<typeof Progress>[0]) => {
+const watched = (duplex: Duplex) => {
+  const capabilities = capabilitiesOf(duplex)
   const owner = { onLeave: () => true, onRoom: () => {}, onFlush: () => {}, onBlocked: () => {} }
-  const writer = new Writer(duplex, owner, 1_048_576, { received: 0, sent: 0 }, (error) => {
+  const writer = new Writer(duplex, capabilities, owner, 1_048_576, { received: 0, sent: 0 }, (error) => {
     throw error
   })
-  return { writer, progress: new Progress(duplex, writer) }
+  return { writer, progress: new Progress(capabilities, writer) }
 }
 
 describe("progress", () => {

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { Duplex, type DuplexOptions } from "node:stream"
 import { dataView } from "../../../src/internal/memory/bytes.ts"
 import { headerSize, MessageType, writeHeader } from "../../../src/internal/protocol/frame.ts"
+import { capabilitiesOf } from "../../../src/internal/transport/capabilities.ts"
 import { Writer, type WriterOwner } from "../../../src/internal/transport/writer.ts"
 import { messagesOf } from "../../support/raw.ts"
 
@@ -68,7 +69,7 @@ export const makeWriter = (duplex: Duplex, onLeave: WriterOwner["onLeave"] = () 
     onFlush: () => void counts.flushes++,
     onBlocked: () => void counts.blocks++
   }
-  const writer = new Writer(duplex, owner, 1_048_576, traffic, (error) => {
+  const writer = new Writer(duplex, capabilitiesOf(duplex), owner, 1_048_576, traffic, (error) => {
     throw error
   })
   let id = 0

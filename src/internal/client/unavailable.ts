@@ -1,14 +1,16 @@
 /**
- * The addresses of the endpoints that a call cannot be sent to: those in backoff, those that have failed since it
+ * The addresses of the endpoints that are unavailable for a call: those in backoff, those that have failed since it
  * began, and those that it has tried.
  *
- * It is asked whether an endpoint is among them, and knows without a list of them. That is made where somebody wants to
- * see it: from then on it stays as it is.
+ * It is a set without a list of its elements: whether an endpoint is in it follows from the numbers that the roster
+ * keeps. The list is made where a balancer reads it, and does not change from then on. It must not know why endpoints
+ * fail.
  */
-import { type Avoiding, freeOf } from "../balancer/free.ts"
+import { eligibleOf, type ExcludedSet } from "../balancer/excluded.ts"
 import type { Roster } from "./roster.ts"
 
-export class Down implements Avoiding {
+/** The set of unavailable endpoints, for calls that began after the same failure and have tried the same. */
+export class Unavailable implements ExcludedSet {
   private readonly roster: Roster
   private readonly since: number
   private readonly tried: ReadonlySet<string>
@@ -24,15 +26,15 @@ export class Down implements Avoiding {
   }
 
   has(address: string): boolean {
-    return this.listed === undefined ? this.isDown(address) : this.listed.has(address)
+    return this.listed === undefined ? this.isUnavailable(address) : this.listed.has(address)
   }
 
   get size(): number {
     return this.all.size
   }
 
-  [freeOf](): Iterable<string> {
-    return this.roster.free(this.since)
+  [eligibleOf](): Iterable<string> {
+    return this.roster.available(this.since)
   }
 
   forEach(each: (value: string, key: string, set: ReadonlySet<string>) => void, self?: unknown): void {
@@ -55,21 +57,22 @@ export class Down implements Avoiding {
     return this.all.values()
   }
 
+  /** The same set with its list: it does not change. */
   get all(): ReadonlySet<string> {
     if (this.listed !== undefined) return this.listed
     const all = new Set(this.tried)
-    for (const address of this.roster.down(this.since)) if (this.isDown(address)) all.add(address)
+    for (const address of this.roster.unavailable(this.since)) if (this.isUnavailable(address)) all.add(address)
     return this.listed = all
   }
 
-  private isDown(address: string): boolean {
+  private isUnavailable(address: string): boolean {
     const pool = this.roster.pools.get(address)
     if (pool !== undefined && (pool.failureNumber > this.since || pool.backoffUntil > this.now)) return true
     return this.tried.has(address)
   }
 }
 
-// What newer runtimes offer of a Set, which no type of ours names.
+// The methods of a Set that only newer runtimes have, and that its type here does not name.
 for (
   const name of [
     "union",
@@ -83,8 +86,8 @@ for (
 ) {
   const method: unknown = Reflect.get(Set.prototype, name)
   if (typeof method !== "function") continue
-  Object.defineProperty(Down.prototype, name, {
-    value(this: Down, ...args: ReadonlyArray<unknown>): unknown {
+  Object.defineProperty(Unavailable.prototype, name, {
+    value(this: Unavailable, ...args: ReadonlyArray<unknown>): unknown {
       return Reflect.apply(method, this.all, args)
     }
   })

@@ -1,0 +1,21 @@
+/**
+ * Sets of excluded endpoints. One that excludes many can also list the others, so that a balancer need not look at each
+ * endpoint to find them.
+ *
+ * It does not know why an endpoint is excluded.
+ */
+
+/** The empty set, for the usual case that nothing is excluded. It is recognised by its identity. */
+export const nothing: ReadonlySet<string> = new Set()
+
+/**
+ * The key of a method that lists all addresses outside the set, in any order. The list may contain some of the set,
+ * too.
+ */
+export const eligibleOf: unique symbol = Symbol("effect-call/Balancer/eligibleOf")
+
+export interface ExcludedSet extends ReadonlySet<string> {
+  [eligibleOf](): Iterable<string>
+}
+
+export const listsEligible = (avoid: ReadonlySet<string>): avoid is ExcludedSet => eligibleOf in avoid

@@ -1,0 +1,262 @@
+/**
+ * The calls of one connection: sends them, measures how long their answers take, counts how they end, and says what an
+ * end without a result means.
+ *
+ * It must not know which endpoint a call should have, or how a connection is made. The table of what waits for an
+ * answer is its session's.
+ *
+ * This is the hot path, so it is plain synchronous code.
+ */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
+import { DeadlineExceeded } from "../../CallError.ts"
+import { MessageType } from "../protocol/frame.ts"
+import { Tally } from "../telemetry/calls.ts"
+import type { EndpointStats } from "../telemetry/metrics.ts"
+import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
+import { millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time/clock.ts"
+import type { Call, CalledEndpoint, CallLink } from "./call.ts"
+import type { EndpointLog } from "./endpointLog.ts"
+import { faulty, readErrorAnswer } from "./errorAnswer.ts"
+import type { End } from "./pending.ts"
+import type { ClientSession } from "./session.ts"
+
+/** What becomes of calls if contracts differ. */
+const inJson = "calls of the method go in JSON on this connection"
+
+export class LinkCalls implements CallLink {
+  readonly session: ClientSession
+  private readonly endpoint: CalledEndpoint
+  private readonly log: EndpointLog
+  private readonly clock: Clock.Clock
+  private readonly stats: EndpointStats | undefined
+  private readonly tally: Tally | undefined
+  /** When the calls of the tally have ended, in ticks. */
+  private talliedAt = -1
+  /**
+   * When the call was sent that was measured last, and when its answer was read, in ticks: those that were sent and
+   * answered together took as long.
+   */
+  private measuredAt = -1
+  private measuredReadAt = -1
+  /** The methods, by their keys in hex, of which the server has another contract: calls of them go in JSON. */
+  private differing: Set<string> | undefined = undefined
+  /** What spans say of the server. */
+  private peer: ReadonlyArray<readonly [name: string, value: string | number]> | undefined = undefined
+
+  constructor(
+    session: ClientSession,
+    endpoint: CalledEndpoint,
+    log: EndpointLog,
+    clock: Clock.Clock,
+    stats: EndpointStats | undefined
+  ) {
+    this.session = session
+    this.endpoint = endpoint
+    this.log = log
+    this.clock = clock
+    this.stats = stats
+    this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => this.talliedAt)
+  }
+
+  get address(): string {
+    return this.session.address
+  }
+
+  get callsInFlight(): number {
+    return this.session.callsInFlight
+  }
+
+  /** Whether calls may be sent. */
+  get isOpen(): boolean {
+    return this.session.isOpen
+  }
+
+  /** Whether a call can be sent now. */
+  hasRoom(): boolean {
+    return this.session.hasRoom()
+  }
+
+  /** Whether a call is to be put into JSON before it can be sent here. */
+  needsJson({ key, typed }: Call): boolean {
+    return this.differing !== undefined && typed?.method.inJson !== undefined && this.differing.has(key.hex)
+  }
+
+  /** Sends a call. It must be open, there must be room, and the call must not need JSON. */
+  send(call: Call, args: Uint8Array): void {
+    const { session } = this
+    call.link = this
+    // If it was begun elsewhere, that may be later than the clock was last read.
+    call.sentAt = session.now(call.startedAt !== -1)
+    if (call.startedAt === -1) call.startedAt = call.sentAt
+    if (session.callsInFlight === 0) this.endpoint.onBusy()
+    session.send(call, args)
+    if (call.typed !== undefined && call.typed.span !== undefined) this.describePeer(call.typed.span)
+  }
+
+  cancel(call: Call): void {
+    // A fiber that waits for the deadline may be earlier than the timer of the session.
+    const isLate = this.isLate(call)
+    // Read first: what is written to the peer would say that it is the same turn.
+    const now = this.session.now(false)
+    // At the deadline the server ends the call by itself.
+    if (!this.session.giveUp(call, !isLate)) return
+    const errorType = isLate ? "DeadlineExceeded" : "canceled"
+    annotate(call.typed?.span, "error.type", errorType)
+    this.count(call, errorType, now)
+    if (isLate) this.late(call)
+  }
+
+  answered(call: Call): void {
+    const { endpoint, session } = this
+    if (endpoint.failuresInARow > 0) this.answersAgain()
+    if (call.sentAt === this.measuredAt && session.readAt === this.measuredReadAt) return
+    this.measuredAt = call.sentAt
+    this.measuredReadAt = session.readAt
+    endpoint.latencies.observe(millisBetween(call.sentAt, session.readAt), session.readMillis)
+  }
+
+  countAnswer(call: Call): void {
+    const { tally } = this
+    if (tally === undefined) return
+    call.counted = true
+    const { readAt } = this.session
+    if (readAt !== this.talliedAt) {
+      tally.count()
+      this.talliedAt = readAt
+    }
+    tally.add(call.key, call.startedAt, undefined)
+  }
+
+  finish(call: Call, result: Effect.Effect<unknown, unknown>): void {
+    if (this.stats === undefined) return call.resume(result)
+    if (Exit.isExit(result)) {
+      if (Exit.isSuccess(result)) this.countAnswer(call)
+      else this.countNow(call, errorType(result.cause))
+      return call.resume(result)
+    }
+    // Its outcome is known when it has been decoded.
+    call.resume(
+      Effect.onExit(
+        result,
+        (exit) => Effect.sync(() => this.countNow(call, Exit.isSuccess(exit) ? undefined : errorType(exit.cause)))
+      )
+    )
+  }
+
+  refused(call: Call, chain: Uint8Array): void {
+    const answer = readErrorAnswer(chain, call.key, this.address)
+    if (answer._tag === "TimeUp" && call.deadlineAt !== Infinity) {
+      if (this.isTimeUp(call)) return this.end(call, { _tag: "TimeUp" })
+      if (answer.isOwn) return this.failed(call, this.deadlineExceeded(call))
+    } else if (answer._tag === "ContractDiffers" && call.typed?.method.inJson !== undefined) {
+      return this.contractDiffers(call)
+    }
+    this.failed(call, answer.error)
+  }
+
+  end(call: Call, end: End): void {
+    switch (end._tag) {
+      case "TimeUp":
+        this.late(call)
+        return this.finish(call, Exit.fail(this.deadlineExceeded(call)))
+      case "NeverLeft":
+        return this.finish(call, Exit.fail(this.deadlineExceeded(call)))
+      case "TooLarge": {
+        const what = end.type === MessageType.response
+          ? `the result of ${call.method} is ${end.length} bytes`
+          : `the call of ${call.method} failed, with an error of ${end.length} bytes`
+        const problem = `${what}, expected at most ${this.session.maxMessageSize}`
+        return this.failed(call, faulty(this.address, "TooLarge", problem, true))
+      }
+      case "Lost":
+        return this.finish(call, end.failure)
+      case "Unsent":
+        return call.owner.onUnsent(call, this.endpoint, end.args)
+    }
+  }
+
+  /** The connection is over: what was noted of its calls is counted. */
+  over(): void {
+    this.tally?.count()
+  }
+
+  /** Ends a call with an answer that is an error. */
+  private failed(call: Call, error: unknown): void {
+    if (this.endpoint.failuresInARow > 0) this.answersAgain()
+    this.measureAtLeast(call)
+    this.finish(call, Exit.fail(error))
+  }
+
+  /** The server has another contract of the method, and has run nothing: the call is made again, in JSON. */
+  private contractDiffers(call: Call): void {
+    if (this.endpoint.failuresInARow > 0) this.answersAgain()
+    this.measureAtLeast(call)
+    const { method, key: { hex } } = call
+    const differing = this.differing ??= new Set()
+    if (!differing.has(hex)) {
+      differing.add(hex)
+      this.log.warn(`client and server have different contracts of ${method}`, inJson)
+    }
+    call.owner.onRefused(call)
+  }
+
+  /** An answer of a connection that drains says nothing of the others. */
+  private answersAgain(): void {
+    if (this.session.isOpen) this.endpoint.onAnswered()
+  }
+
+  private deadlineExceeded(call: Call): DeadlineExceeded {
+    return new DeadlineExceeded({
+      message: `deadline exceeded: no answer from ${this.address} to ${call.method} in time`
+    })
+  }
+
+  private countNow(call: Call, failure: string | undefined): void {
+    this.count(call, failure, this.session.now(false))
+  }
+
+  /** Counts a call that has ended at a time in ticks. */
+  private count(call: Call, failure: string | undefined, now: number): void {
+    if (this.stats === undefined) return
+    call.counted = true
+    this.stats.calls.method(call.key).record(secondsBetween(call.startedAt, now), failure)
+  }
+
+  /** The time of a call is up that was sent, or was to be. */
+  private late(call: Call): void {
+    this.measureAtLeast(call)
+    this.endpoint.onCallFailed()
+  }
+
+  /**
+   * For what does not say how fast the endpoint is, as a refusal, which may come at once; but may say how slow it is.
+   */
+  private measureAtLeast({ sentAt }: Call): void {
+    const { clock } = this
+    this.endpoint.latencies.observeAtLeast(millisBetween(sentAt, nowTicks(clock)), nowMillis(clock))
+  }
+
+  /**
+   * Whether the time of a call is up, or may be for its server.
+   *
+   * The server is told whole microseconds, so that its deadline may be one earlier than ours. And the clocks of two
+   * machines run at different speeds: one that is being set right may be off by 0.05 %, so two are 0.1 % apart at most.
+   */
+  private isTimeUp({ deadlineAt, sentAt }: Call): boolean {
+    const now = nowMillis(this.clock)
+    return deadlineAt - now <= 0.001 * millisBetween(sentAt, toTicks(now)) + 0.01
+  }
+
+  private isLate({ deadlineAt }: Call): boolean {
+    return deadlineAt !== Infinity && deadlineAt <= nowMillis(this.clock)
+  }
+
+  /** Tells a client span which server the call was sent to. */
+  private describePeer(span: Tracer.Span): void {
+    this.peer ??= Object.entries({ ...serverAttributes(this.address), ...peerAttributes(this.session.remote) })
+    for (const [name, value] of this.peer) annotate(span, name, value)
+  }
+}

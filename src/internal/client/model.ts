@@ -1,0 +1,250 @@
+/**
+ * What a client is given and what it shows of itself: the options of a Connection and its state.
+ *
+ * The public module `Connection` re-exports these types. There is no code here: they must not know how a client works.
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type { Balancer } from "../../Balancer.ts"
+
+/**
+ * Options of a Connection.
+ *
+ * **Details**
+ *
+ * All of them are optional. An option that makes no sense is a defect of `Connection.make` that names the option.
+ *
+ * Source: `type ClientOptions` of the Go package, `balancer`, `optimisticSpinDuration` and `writeFlattenLimit`; the
+ * others are ours.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ClientOptions {
+  /** Makes the balancer. Default: `Balancer.roundRobin`; for `Connection.layer`, the ambient `Balancer.Factory`. */
+  readonly balancer?: Effect.Effect<Balancer> | undefined
+  /**
+   * How long the event loop is kept from sleeping after a call was sent, so that its answer is read without a wake-up.
+   * Default: 0, the loop sleeps as it always does.
+   *
+   * **Gotchas**
+   *
+   * The process uses a whole core for that time.
+   */
+  readonly optimisticSpinDuration?: Duration.Input | undefined
+  /**
+   * From how many bytes on arguments are sent without a copy. In bytes. Default: 16384.
+   *
+   * **Gotchas**
+   *
+   * Smaller arguments are copied before the call suspends, and may be changed as soon as it has. Larger ones belong to
+   * the Connection from the call on, and must not be changed again.
+   */
+  readonly writeFlattenLimit?: number | undefined
+  /**
+   * The size of the largest message to send or to take, without its headers except a request's 49 bytes. In bytes.
+   * Default: 104857600 (100 MiB).
+   *
+   * **Details**
+   *
+   * A call whose arguments or answer are larger fails with CommunicationError `TooLarge`; other calls on its connection
+   * go on. An answer of more than 1 GiB ends the connection.
+   */
+  readonly maxMessageSize?: number | undefined
+  /**
+   * How many bytes of requests may wait on a connection whose server is slow to read them. Further calls to it wait in
+   * their order, and their deadlines count. In bytes. Default: 1048576 (1 MiB).
+   */
+  readonly maxUnsentBytes?: number | undefined
+  /**
+   * How long it may take until a message that has begun to arrive is complete. Where it takes longer, the connection is
+   * closed, and the calls in flight fail with CommunicationError `Lost`. Default: 1 minute.
+   */
+  readonly messageTimeout?: Duration.Input | undefined
+  /**
+   * How servers are found that are dead but have not closed their connections. Default: 10 seconds, 10 seconds; `false`
+   * turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
+   *
+   * **Details**
+   *
+   * A server from which nothing has come for `interval` is asked whether it is there. Where nothing comes for `timeout`
+   * after that, the connection is closed, and the calls in flight fail with CommunicationError `Lost`. Any byte counts
+   * as a sign of life, also one that the server reads of a large message that is being sent to it. Time in which this
+   * process stands still does not count.
+   */
+  readonly keepAlive?:
+    | {
+      readonly interval?: Duration.Input | undefined
+      readonly timeout?: Duration.Input | undefined
+    }
+    | false
+    | undefined
+  /**
+   * How many retries the calls of the Connection may make together, so that they do not multiply the load of servers
+   * that have too much of it. Default: 0.1, 100.
+   *
+   * **Details**
+   *
+   * Each call with a `retry` adds `ratio` to the budget, up to `burst`, with which the budget begins. Each retry takes
+   * 1 from it.
+   */
+  readonly retryBudget?: {
+    readonly ratio?: number | undefined
+    readonly burst?: number | undefined
+  } | undefined
+  /**
+   * When an endpoint is ejected, and gets no calls for a while: after `failures` failures in a row, for `duration`.
+   * Default: 5, 5 seconds, 30 seconds; `false` turns it off.
+   *
+   * **Details**
+   *
+   * A failure is a call whose deadline has passed after it was sent, or while it waited for the connection or for room
+   * on it; or a connection that was lost while calls were in flight.
+   *
+   * After `duration` the endpoint is dialed where it has no connection, and gets single calls, some time apart, until
+   * one is answered. Each of these that fails doubles the time, up to `maxDuration`. Never more than half of the
+   * endpoints are ejected, and no call waits for an ejected one that could go elsewhere.
+   *
+   * It is off for balancers with `stickiness`, as `Balancer.sharded`, whose keys have no other endpoint, unless it is
+   * given: then calls to an ejected endpoint fail with `Unreachable` at once.
+   *
+   * **Gotchas**
+   *
+   * A call that its caller interrupts does not count: give calls a `timeout`.
+   */
+  readonly outlierEjection?:
+    | {
+      readonly failures?: number | undefined
+      readonly duration?: Duration.Input | undefined
+      readonly maxDuration?: Duration.Input | undefined
+    }
+    | false
+    | undefined
+  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
+  readonly metrics?: boolean | undefined
+  /**
+   * How many connections there are to each endpoint, a whole number from 1 on. Default: 1.
+   *
+   * **When to use**
+   *
+   * Where an endpoint is several processes or worker threads that listen on one port (`Listener.tcp` with `reusePort`).
+   * A connection is served by one thread, so it uses one core of the server. The system spreads connections over the
+   * threads by a hash, so there should be several for each thread.
+   *
+   * **Details**
+   *
+   * A call goes over the connection with the fewest calls in flight, in turn among equals. The first call dials the
+   * first connection. The others are dialed with later calls, which do not wait for them. A connection that is lost is
+   * dialed again in the same way. An endpoint is in backoff only while none of its connections is open.
+   *
+   * **Gotchas**
+   *
+   * With a single server process more connections only cost: less is sent and answered at a time.
+   */
+  readonly connectionsPerEndpoint?: number | undefined
+  /**
+   * Whether connections are opened before a call needs them. Default: false, the first call to an endpoint dials.
+   *
+   * **Details**
+   *
+   * Each endpoint is dialed as soon as it is listed, and again as soon as its connection is lost or its `backoff` is
+   * over; one whose connections are lost again and again, once a second. Calls go to endpoints that are connected, as
+   * long as there are any, so no call waits for a dial. It costs a socket for each endpoint, used or not.
+   */
+  readonly eager?: boolean | undefined
+  /**
+   * How long an endpoint that has just been connected gets fewer calls than its weight says: a tenth at first, and then
+   * more and more. Default: 0, not at all.
+   *
+   * **When to use**
+   *
+   * Where servers are slow after their start, until their code is compiled and their caches are filled.
+   *
+   * **Details**
+   *
+   * It works with balancers that go by weight: `Balancer.leastPending`, `peakEwma`, `weighted`.
+   */
+  readonly slowStart?: Duration.Input | undefined
+  /**
+   * The component whose health servers are asked for (see `Health`), or `""` for servers as a whole. Default: none, and
+   * no server is asked.
+   *
+   * **Details**
+   *
+   * A server that says that it is not serving gets calls only where fewer than half of the endpoints were left without
+   * it. A server without a `Health` counts as serving; one that has not answered yet does not. It makes no difference
+   * to calls with a key where the balancer has `stickiness`, as `Balancer.sharded`: there is no other endpoint.
+   */
+  readonly health?: string | undefined
+  /**
+   * How long a dial may take: the lookup of the name, the connections to all of its addresses side by side, the TLS
+   * handshake and the version message of the server together. Default: 5 seconds.
+   *
+   * **Details**
+   *
+   * Calls to one endpoint share a dial. It goes on for later calls when the calls that wait for it have run out of time
+   * or are interrupted.
+   */
+  readonly dialTimeout?: Duration.Input | undefined
+  /**
+   * How long an endpoint is in backoff after a failed dial: it is not dialed for that time. Default: 50 ms, 1.6,
+   * 5 seconds, 0.2.
+   *
+   * **Details**
+   *
+   * It is `initial`, multiplied by `factor` for each further failure up to `max`, and changed at random by up to
+   * `jitter` of itself.
+   */
+  readonly backoff?: {
+    readonly initial?: Duration.Input | undefined
+    readonly factor?: number | undefined
+    readonly max?: Duration.Input | undefined
+    readonly jitter?: number | undefined
+  } | undefined
+}
+
+/**
+ * The state of one endpoint of a Connection.
+ *
+ * **Details**
+ *
+ * - `Idle`: there is no connection. The next call to it dials, or the Connection dials by itself where it is `eager`.
+ * - `Dialing`: a connection is being opened. Calls wait for it. It is opened for later calls where these are given up.
+ * - `Active`: calls are sent.
+ * - `Draining`: it is no longer listed, or its server goes away. The calls in flight finish, and then the connection is
+ *   closed. Where it is still listed, the next call to it dials again, or the Connection at once where it is `eager`.
+ * - `Gone`: it is closed for good.
+ *
+ * An endpoint with several connections (`connectionsPerEndpoint`) is `Active` when any of them is. Its `callsInFlight`
+ * are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of one connection
+ * while the others are open.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface EndpointState {
+  readonly address: string
+  readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
+  readonly callsInFlight: number
+  /** Whether it is not dialed for now, since a dial has failed (`ClientOptions.backoff`). */
+  readonly inBackoff: boolean
+  /** Whether it is ejected: it gets no calls for now, since they kept failing (`ClientOptions.outlierEjection`). */
+  readonly isEjected: boolean
+  /** Whether its servers say that they are serving, where the Connection asks them (`ClientOptions.health`). */
+  readonly isServing: boolean
+  /** How long its answers take on average, in milliseconds, as balancers see it; undefined before the first one. */
+  readonly latency: number | undefined
+  /** Why it could not be dialed, or was lost, the last time; undefined where it has answered since. */
+  readonly lastFailure: string | undefined
+}
+
+/**
+ * A snapshot of a Connection: the endpoints that are listed, and those that are still draining.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ConnectionState {
+  readonly closed: boolean
+  readonly endpoints: ReadonlyArray<EndpointState>
+}

@@ -1,0 +1,68 @@
+/**
+ * What a declared type of a schema says of itself in its annotations: its id, and what it is encoded as.
+ *
+ * It knows the types of Effect that the binary format has a form for. It knows nothing of contracts or codecs.
+ */
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import type * as SchemaAST from "effect/SchemaAST"
+
+/** The types without parts that the binary format has a form of its own for. */
+export type NativeLeaf =
+  | "date"
+  | "dateTimeUtc"
+  | "dateTimeZoned"
+  | "duration"
+  | "bigDecimal"
+  | "bytes"
+  | "json"
+
+/** These types, by the ids that Effect gives their schemas. */
+export const nativeLeaves: ReadonlyMap<string, NativeLeaf> = new Map([
+  ["effect/schema/Date", "date"],
+  ["effect/schema/DateTimeUtc", "dateTimeUtc"],
+  ["effect/schema/DateTimeZoned", "dateTimeZoned"],
+  ["effect/schema/Duration", "duration"],
+  ["effect/schema/BigDecimal", "bigDecimal"],
+  ["effect/schema/Uint8Array", "bytes"],
+  ["effect/schema/Json", "json"],
+  ["effect/schema/MutableJson", "json"]
+])
+
+/** The types with parameters that the binary format has a form of its own for, by id. */
+export const nativeGenerics: ReadonlySet<string> = new Set([
+  "effect/schema/Option",
+  "effect/schema/Result",
+  "effect/schema/Exit",
+  "effect/schema/Cause",
+  "effect/schema/CauseReason"
+])
+
+/** The id that Effect gives to its types and checks; undefined where there is none. */
+export const idOf = (annotations: Schema.Annotations.Annotations | undefined): string | undefined => {
+  const representation: unknown = annotations?.["representation"]
+  return Predicate.hasProperty(representation, "id") && typeof representation.id === "string"
+    ? representation.id
+    : undefined
+}
+
+/** Whether the binary format writes the type in a form of its own that is not JSON, and has no parts. */
+export const isOwnLeaf = ({ annotations }: SchemaAST.Declaration): boolean => {
+  const leaf = nativeLeaves.get(idOf(annotations) ?? "")
+  return leaf !== undefined && leaf !== "json"
+}
+
+/** Gives the link to what a type is encoded as, from schemas of the type's parameters. */
+export type LinkOf = (parameters: ReadonlyArray<Schema.Top>) => SchemaAST.Link | undefined
+
+/** The annotations that may hold a {@link LinkOf}, the one that counts first. */
+export const linkAnnotations = ["toCodecJson", "toCodec"] as const
+
+// The types of these annotations depend on a type that is not known here.
+export const isLinkOf = (u: unknown): u is LinkOf => Predicate.isFunction(u)
+
+/** Schemas of a type's parameters. */
+export const parametersOf = (
+  { typeParameters }: SchemaAST.Declaration,
+  of: (parameter: SchemaAST.AST) => SchemaAST.AST = (parameter) => parameter
+): ReadonlyArray<Schema.Top> => typeParameters.map((parameter) => Schema.make<Schema.Top>(of(parameter)))

@@ -1,0 +1,91 @@
+/**
+ * The layout of typed arguments and results, inside the payloads of requests and responses. It knows no schemas.
+ *
+ * The first byte is the format:
+ *
+ * | bits | in a request | in a response |
+ * |---|---|---|
+ * | 0–3 | 1 SchemaBinary, 2 JSON | as in the request |
+ * | 4 | headers follow, before the arguments | the result is one of the method's failures |
+ * | 5 | discard: answer as soon as the handler starts | 0 |
+ * | 6–7 | 0, kept for streams | 0, kept for streams |
+ *
+ * A binary request has the fingerprint of the method's contract next: 8 bytes. A server with another fingerprint runs
+ * nothing and answers with an error of its own (`contractDiffers`). The client then sends the method in JSON on that
+ * connection.
+ *
+ * Headers are a u32 (little-endian) with the length in bytes of what follows: a JSON array of `[name, value]`.
+ */
+import * as Exit from "effect/Exit"
+import * as Headers from "effect/http/Headers"
+import * as Schema from "effect/Schema"
+import { Buffer } from "node:buffer"
+import { unexpected } from "../guard.ts"
+import { ownBytes } from "../memory/bytes.ts"
+
+/** How values are written: compact and open to evolution, or readable. */
+export type Format = "binary" | "json"
+
+/** Bits 0–3. */
+const formatBits = 0x0f
+export const formatCode: Readonly<Record<Format, number>> = { binary: 1, json: 2 }
+const formatOfCode: ReadonlyArray<Format | undefined> = [undefined, "binary", "json"]
+
+/** Bits 4 and 5. */
+export const hasHeaders = 0x10
+export const isFailure = 0x10
+export const isDiscarded = 0x20
+
+/**
+ * The format that a payload's first byte names; undefined for an unknown one, or where a bit outside `flags` is set.
+ */
+export const formatOf = (byte: number, flags: number): Format | undefined =>
+  (byte & ~(formatBits | flags)) === 0 ? formatOfCode[byte & formatBits] : undefined
+
+/** A plain view of the bytes. A decoder that is given a Buffer would make views of it, not copies. */
+export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array => ownBytes(bytes, start, end, true)
+
+/** A copy of both, one after the other. */
+export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
+  const both = new Uint8Array(first.length + second.length)
+  both.set(first)
+  both.set(second, first.length)
+  return both
+}
+
+const utf8 = new TextEncoder()
+
+/** The block of headers that goes before the arguments. Throws a TypeError where a value is no text. */
+export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
+  // Code without types may give any value.
+  const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
+  for (const [name, value] of pairs) {
+    if (typeof value !== "string") throw unexpected(`the header ${name}`, "a text", value)
+  }
+  const text = utf8.encode(JSON.stringify(pairs))
+  const block = new Uint8Array(4 + text.length)
+  new DataView(block.buffer).setUint32(0, text.length, true)
+  block.set(text, 4)
+  return block
+}
+
+const HeaderPairs = Schema.decodeUnknownExit(
+  Schema.fromJsonString(Schema.Array(Schema.Tuple([Schema.String, Schema.String])))
+)
+
+/** Where the arguments begin after a block of headers at `start`. There has to be one. */
+export const endOfHeaders = (bytes: Uint8Array, start: number): number =>
+  start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
+
+/** Reads the block of headers at `start`, and where the arguments begin; undefined where it cannot be read. */
+export const decodeHeaders = (
+  bytes: Uint8Array,
+  start: number,
+  end: number
+): { readonly headers: Headers.Headers; readonly next: number } | undefined => {
+  if (end - start < 4) return undefined
+  const next = endOfHeaders(bytes, start)
+  if (next > end) return undefined
+  const pairs = HeaderPairs(Buffer.from(bytes.buffer, bytes.byteOffset + start + 4, next - start - 4).toString("utf8"))
+  return Exit.isSuccess(pairs) ? { headers: Headers.fromInput(pairs.value), next } : undefined
+}

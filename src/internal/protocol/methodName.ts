@@ -1,0 +1,8 @@
+/**
+ * The name of a method in texts: errors, logs and defects. The key of the method on the wire is the hash of the same
+ * text.
+ */
+
+/** `component.method`. */
+export const methodName = ({ component, method }: { readonly component: string; readonly method: string }): string =>
+  `${component}.${method}`

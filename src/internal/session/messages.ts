@@ -1,0 +1,104 @@
+/**
+ * Writes messages into a connection's {@link Writer}, for both ends: the header, the small parts, and the payload by
+ * copy or by reference.
+ *
+ * It must not know calls, handlers or codecs: what goes before a payload (a typed call's format and fingerprint) is
+ * some bytes for it.
+ *
+ * This is the hot path. A message that is copied allocates nothing.
+ */
+import type { MethodKey } from "../../MethodKey.ts"
+import { copyInto, dataView } from "../memory/bytes.ts"
+import { headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
+import { requestHeaderSize, type TraceContext, writeRequestHeader } from "../protocol/request.ts"
+import { encodeVersion, protocolVersion } from "../protocol/version.ts"
+import type { Writer } from "../transport/writer.ts"
+
+/** The lead of a message that has none. */
+export const noLead = new Uint8Array(0)
+
+const requestPrefix = headerSize + requestHeaderSize
+
+/** The one writer of the messages of a connection. */
+export class Messages {
+  private readonly writer: Writer
+  private readonly flattenLimit: number
+
+  /** Payloads of `flattenLimit` bytes and more are queued by reference; they must not change after that. */
+  constructor(writer: Writer, flattenLimit: number) {
+    this.writer = writer
+    this.flattenLimit = flattenLimit
+  }
+
+  /**
+   * Queues the request `id`, the newest. `lead` goes before the arguments, and is always copied.
+   *
+   * The time left is written when the request leaves; until then the header only says that there is a deadline.
+   */
+  request(
+    id: number,
+    key: MethodKey,
+    hasDeadline: boolean,
+    trace: TraceContext | undefined,
+    lead: Uint8Array,
+    args: Uint8Array
+  ): void {
+    const { writer } = this
+    const micros = hasDeadline ? 1 : 0
+    const prefix = requestPrefix + lead.length
+    if (args.length < this.flattenLimit) {
+      const size = prefix + args.length
+      const batch = writer.reserve(size)
+      const { bytes, view } = batch
+      const offset = batch.length - size
+      writeHeader(view, offset, id, MessageType.request, size - headerSize)
+      writeRequestHeader(view, offset + headerSize, key.bytes, micros, trace)
+      if (lead.length > 0) copyInto(bytes, offset + requestPrefix, lead)
+      copyInto(bytes, offset + prefix, args)
+    } else {
+      const head = new Uint8Array(prefix)
+      const view = dataView(head)
+      writeHeader(view, 0, id, MessageType.request, prefix - headerSize + args.length)
+      writeRequestHeader(view, headerSize, key.bytes, micros, trace)
+      copyInto(head, requestPrefix, lead)
+      writer.reference(id, MessageType.request, head, args)
+    }
+    writer.requestQueued(id, hasDeadline)
+  }
+
+  /**
+   * Queues the answer to request `id`, a message of `type`. `lead` goes before the payload, and is always copied.
+   * Returns the size of the message in bytes.
+   */
+  response(id: number, type: number, lead: Uint8Array, payload: Uint8Array): number {
+    const { writer } = this
+    const prefix = headerSize + lead.length
+    const { length } = payload
+    if (length < this.flattenLimit) {
+      const batch = writer.reserve(prefix + length)
+      const offset = batch.length - prefix - length
+      writeHeader(batch.view, offset, id, type, lead.length + length)
+      if (lead.length > 0) copyInto(batch.bytes, offset + headerSize, lead)
+      copyInto(batch.bytes, offset + prefix, payload)
+    } else {
+      const head = new Uint8Array(prefix)
+      writeHeader(dataView(head), 0, id, type, lead.length + length)
+      copyInto(head, headerSize, lead)
+      writer.reference(id, type, head, payload)
+    }
+    return prefix + length
+  }
+
+  /**
+   * Queues a version message, with flags where the peer is to know them. Returns the size of the message in bytes.
+   */
+  version(flags: number | undefined): number {
+    const payload = encodeVersion(protocolVersion, flags)
+    const size = headerSize + payload.length
+    const batch = this.writer.reserve(size)
+    const offset = batch.length - size
+    writeHeader(batch.view, offset, 0, MessageType.version, payload.length)
+    batch.bytes.set(payload, offset + headerSize)
+    return size
+  }
+}

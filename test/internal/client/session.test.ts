@@ -1,0 +1,166 @@
+/**
+ * A session with entries of a kind that it has never seen: what it does for every kind.
+ */
+import { describe, it } from "@effect/vitest"
+import { Clock, Context, Effect } from "effect"
+import { MethodKey } from "effect-call"
+import * as assert from "node:assert/strict"
+import { Duplex } from "node:stream"
+import { Region } from "../../../src/internal/ambient/turn.ts"
+import type { End, Pending } from "../../../src/internal/client/pending.ts"
+import { ClientSession } from "../../../src/internal/client/session.ts"
+import { RoomWaiters } from "../../../src/internal/client/waiters.ts"
+import { message, messagesOf, version } from "../../support/raw.ts"
+
+const turn = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void))
+})
+
+/** Notes what it hears. */
+class Entry implements Pending {
+  id = 0
+  readonly key = MethodKey.make("test/Echo", "echo")
+  readonly trace = undefined
+  readonly keepsAnswer = false
+  readonly heard: Array<string> = []
+  readonly isCall: boolean
+  readonly lead: Uint8Array
+  readonly deadlineAt: number
+  /** How many calls were in flight when it ended. */
+  inFlight: number | undefined = undefined
+  private readonly session: ClientSession
+  constructor(session: ClientSession, isCall = true, lead = "", deadlineAt = Infinity) {
+    this.session = session
+    this.isCall = isCall
+    this.lead = Buffer.from(lead)
+    this.deadlineAt = deadlineAt
+  }
+  onMessage(type: number, bytes: Uint8Array, start: number, end: number) {
+    this.inFlight = this.session.callsInFlight
+    this.heard.push(`${type} ${Buffer.from(bytes.subarray(start, end)).toString()}`)
+  }
+  onEnd(end: End) {
+    this.inFlight = this.session.callsInFlight
+    this.heard.push(end._tag === "Unsent" ? `Unsent ${Buffer.from(end.args).toString()}` : end._tag)
+  }
+}
+
+const open = Effect.gen(function*() {
+  const life: Array<string> = []
+  const written: Array<Buffer> = []
+  const duplex = new Duplex({
+    read: () => {},
+    write: (chunk, _encoding, done) => {
+      written.push(chunk)
+      done()
+    }
+  })
+  yield* Effect.addFinalizer(() => Effect.sync(() => void duplex.destroy()))
+  const session = new ClientSession(
+    "test://a",
+    duplex,
+    {
+      onReady: () => life.push("ready"),
+      onGoingAway: () => life.push("going away"),
+      onIdle: () => life.push("idle"),
+      onOver: (_why, calls) => life.push(`over with ${calls}`)
+    },
+    new RoomWaiters({ isOpen: true, hasRoom: () => true }),
+    {
+      clock: yield* Clock.Clock,
+      context: Context.empty(),
+      turn: new Region(),
+      writeFlattenLimit: 1024,
+      maxMessageSize: 100,
+      maxUnsentBytes: 1024,
+      messageTimeoutMillis: 60_000,
+      optimisticSpinMillis: 0,
+      keepAlive: undefined,
+      keepAliveInMemory: false
+    },
+    undefined
+  )
+  session.start()
+  duplex.push(version)
+  yield* turn
+  /** The messages that were written since the last look. */
+  const sent = Effect.map(turn, () => messagesOf(Buffer.concat(written.splice(0))))
+  yield* sent
+  return { duplex, life, sent, session }
+})
+
+describe("an entry of a session", () => {
+  it.live("is sent with its lead before its arguments, and hears its answer when it is no longer in the table", () =>
+    Effect.gen(function*() {
+      const { duplex, life, sent, session } = yield* open
+      const entry = new Entry(session, true, "lead ")
+      session.send(entry, Buffer.from("args"))
+      const [request] = yield* sent
+      assert.equal(request!.payload.subarray(49).toString(), "lead args")
+      assert.equal(session.callsInFlight, 1)
+      duplex.push(message(entry.id, 2, Buffer.from("answer")))
+      yield* turn
+      assert.deepEqual([entry.heard, entry.inFlight, life], [["2 answer"], 0, ["ready", "idle"]])
+      assert.equal(session.giveUp(entry, true), false)
+    }).pipe(Effect.scoped))
+
+  it.live("hears an answer that is an error, too, and one that is too large", () =>
+    Effect.gen(function*() {
+      const { duplex, session } = yield* open
+      const entries = [new Entry(session), new Entry(session)]
+      for (const entry of entries) session.send(entry, new Uint8Array())
+      yield* turn
+      duplex.push(message(entries[0]!.id, 3, Buffer.from("chain")))
+      duplex.push(message(entries[1]!.id, 2, Buffer.alloc(101)))
+      yield* turn
+      assert.deepEqual(entries.map(({ heard }) => heard), [["3 chain"], ["TooLarge"]])
+    }).pipe(Effect.scoped))
+
+  it.live("that is no call does not count as one", () =>
+    Effect.gen(function*() {
+      const { duplex, life, session } = yield* open
+      const entry = new Entry(session, false)
+      session.send(entry, new Uint8Array())
+      assert.equal(session.callsInFlight, 0)
+      yield* turn
+      duplex.push(message(entry.id, 2))
+      yield* turn
+      assert.deepEqual([entry.heard, life], [["2 "], ["ready"]])
+    }).pipe(Effect.scoped))
+
+  it.live("is dropped when it is given up before it has left; otherwise the peer is told", () =>
+    Effect.gen(function*() {
+      const { sent, session } = yield* open
+      const entry = new Entry(session)
+      session.send(entry, new Uint8Array())
+      assert.equal(session.giveUp(entry, true), true)
+      assert.deepEqual(yield* sent, [])
+      session.send(entry, new Uint8Array())
+      yield* sent
+      session.giveUp(entry, true)
+      assert.deepEqual((yield* sent).map(({ id, type }) => [id, type]), [[entry.id, 4]])
+      assert.deepEqual(entry.heard, [])
+    }).pipe(Effect.scoped))
+
+  it.live("is not sent any more when its time is up before it leaves", () =>
+    Effect.gen(function*() {
+      const { sent, session } = yield* open
+      const entry = new Entry(session, true, "", 0)
+      session.send(entry, new Uint8Array())
+      assert.deepEqual([yield* sent, entry.heard], [[], ["NeverLeft"]])
+    }).pipe(Effect.scoped))
+
+  it.live("gets its arguments back, without the lead, if the connection is lost before it has left", () =>
+    Effect.gen(function*() {
+      const { duplex, life, sent, session } = yield* open
+      const [first, second] = [new Entry(session), new Entry(session, true, "lead ")]
+      session.send(first, new Uint8Array())
+      yield* sent
+      session.send(second, Buffer.from("args"))
+      // At once: the second has not left.
+      duplex.emit("error", new Error("lost"))
+      assert.deepEqual([first.heard, second.heard], [["Lost"], ["Unsent args"]])
+      assert.deepEqual(life, ["ready", "over with 2"])
+      assert.equal(first.inFlight, 0)
+    }).pipe(Effect.scoped))
+})
