@@ -7,184 +7,25 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
-import * as net from "node:net"
-import type { Duplex } from "node:stream"
-import type { PeerCertificate, TlsOptions } from "node:tls"
-import { isDeepStrictEqual } from "node:util"
-import type { HandlerMap } from "./HandlerMap.ts"
-import { background } from "./internal/ambient/background.ts"
-import { discard, effectOf, isolated } from "./internal/guard.ts"
-import { logged, logIn } from "./internal/log.ts"
+import type * as Scope from "effect/Scope"
+import type { TlsOptions } from "node:tls"
 import { formatTcp, parseTcp, parseUnix, unmapped } from "./internal/net/address.ts"
-import { type Arrival, ArrivalQueue, arrivalsOf, checkHandlers, fromArrivals } from "./internal/net/arrivals.ts"
-import { describe, ignoreError } from "./internal/net/connect.ts"
-import { Gate } from "./internal/net/gate.ts"
 import { listenOnTcp, listenOnUnix } from "./internal/net/listen.ts"
-import { HandshakeFailed, makeHandshake } from "./internal/net/tlsServer.ts"
+import {
+  cannotListen,
+  type Handlers,
+  type Listener,
+  type ListenerError,
+  listeningFailed
+} from "./internal/net/model.ts"
+import { listenSecurely } from "./internal/net/secureListener.ts"
+import { listenOnServer } from "./internal/net/serverListener.ts"
 import { positiveDuration } from "./internal/options.ts"
-import { Warnings } from "./internal/warnings.ts"
 
-/**
- * Who is at the other end of a connection.
- *
- * - `address`: `tcp://` and the client's address and port; for a Unix socket, whose clients have no address, `unix://` and the path.
- * - `certificate`: what the client has proved with {@link mtls}, as `node:tls` gives it: its name is at `subject.CN`, its further names
- *   at `subjectaltname`. Absent without TLS.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Peer {
-  readonly address: string
-  readonly certificate?: PeerCertificate
-}
-
-/**
- * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
- *
- * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds
- * none, that connection is closed and an error is logged. What is neither a `HandlerMap` nor a function is a defect of
- * making the listener, a TypeError.
- *
- * @category models
- * @since 0.1.0
- */
-export type Handlers<R = never> = HandlerMap<R> | ((peer: Peer) => HandlerMap<R>)
-
-/**
- * A connection that was accepted, and what serves it. The connection belongs to whoever took it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Accepted<out R = never> {
-  readonly connection: Duplex
-  readonly handlers: HandlerMap<R>
-}
-
-/**
- * Where clients come in.
- *
- * - `address`: where it listens, `network://address`, with the port that it was given. `Endpoint.parse` reads it.
- * - `accept`: waits for the next connection. It fails only when the listener is closed or broken, and then always. Interrupting it loses no
- *   connection.
- * - `close`: stops listening, ends `accept`, and destroys the connections that nobody has taken yet; those that were taken go on. It can
- *   be repeated. The end of the listener's Scope does the same.
- *
- * A server checks what a listener of one's own gives. An `accept` that dies, or is no Effect, ends the server with that
- * defect. What it gives that is no connection, has no handlers or is served already is logged as an error, and the next
- * one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server ends without it.
- *
- * Source: `type Listener` of the Go package.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Listener<out R = never> {
-  readonly address: string
-  readonly accept: Effect.Effect<Accepted<R>, ListenerError>
-  readonly close: Effect.Effect<void>
-}
-
-/**
- * A listener could not be opened, or it is closed.
- *
- * - `message`: what went wrong, with the address.
- * - `address`: the address of the listener.
- * - `cause`: the error of the socket, where there is one.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ListenerError
-  extends Schema.TaggedError<ListenerError>("effect-call/Listener/ListenerError")("ListenerError", {
-    message: Schema.String,
-    address: Schema.optionalKey(Schema.String),
-    cause: Schema.optionalKey(Schema.Defect())
-  })
-{}
-
-const invalid = (address: string, reason: string): ListenerError =>
-  new ListenerError({ message: `cannot listen on ${address}: ${reason}`, address })
-
-const failed = (what: string, address: string, cause: unknown): ListenerError =>
-  new ListenerError({ message: `${what}: ${describe(cause)}`, address, cause })
-
-const closed = (address: string): ListenerError =>
-  new ListenerError({ message: `the listener on ${address} is closed`, address })
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-interface Opened {
-  readonly address: string
-  /** Undoes what closing the server does not. */
-  readonly cleanUp: Effect.Effect<void>
-}
-
-const fromServer = Effect.fnUntraced(function*<R>(options: {
-  /** The address that was asked for, until the real one is known. */
-  readonly address: string
-  readonly handlers: Handlers<R>
-  readonly limits: Pick<TcpOptions, "maxConnections" | "maxConnectionsPerPeer">
-  /** Runs uninterruptibly, but for what it restores: what it has opened must be known to what closes it. */
-  readonly open: (server: net.Server, restore: Restore) => Effect.Effect<Opened, ListenerError>
-  /** The address of a client, and the name that its connections are counted by; one that has already gone has none. */
-  readonly peerOf: (socket: net.Socket) => { readonly address: string; readonly name?: string } | undefined
-}): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
-  const { handlers, limits, open, peerOf } = options
-  checkHandlers(handlers)
-  const queue = new ArrivalQueue<R>()
-  const context = yield* Effect.context<never>()
-  const state: { opened?: Opened; isClosed: boolean } = { isClosed: false }
-  const warn = (message: string) =>
-    logIn(
-      context,
-      Effect.annotateLogs(Effect.logWarning(message), { listener: state.opened?.address ?? options.address })
-    )
-  const gate = new Gate(limits, yield* Clock.Clock, warn)
-
-  // A socket reads ahead until its buffer is full, and keeps that for whoever listens to its "data": nothing is lost while it waits.
-  const server = net.createServer({ noDelay: true }, (socket) => {
-    socket.on("error", ignoreError)
-    const peer = peerOf(socket)
-    if (peer === undefined || !gate.admits(socket, peer.name)) return void socket.destroy()
-    queue.offer({ connection: socket, peer: { address: peer.address }, handlers })
-  })
-  server.on("error", (error) => {
-    if (state.opened === undefined) return
-    const { address } = state.opened
-    if (!server.listening) return queue.close(failed(`the listener on ${address} broke`, address, error))
-    // One connection could not be accepted, for want of file descriptors perhaps. The next one may be.
-    warn(`A connection could not be accepted: ${describe(error)}`)
-  })
-
-  const close = Effect.suspend(() => {
-    if (state.isClosed) return Effect.void
-    state.isClosed = true
-    return Effect.andThen(
-      state.opened?.cleanUp ?? Effect.void,
-      Effect.sync(() => {
-        server.close()
-        queue.close(closed(state.opened?.address ?? options.address))
-      })
-    )
-  }).pipe(Effect.uninterruptible)
-  yield* Effect.addFinalizer(() => close)
-  const { address } = yield* Effect.uninterruptibleMask((restore) =>
-    Effect.tap(open(server, restore), (opened) => Effect.sync(() => void (state.opened = opened)))
-  )
-  return fromArrivals({ address, arrivals: queue, close })
-})
+export { type Accepted, type Handlers, type Listener, ListenerError, type Peer } from "./internal/net/model.ts"
 
 /**
  * What {@link tcp} can be told.
@@ -246,7 +87,7 @@ export const tcp = <R>(
   options?: TcpOptions
 ): Effect.Effect<Listener<R>, ListenerError, Scope.Scope> => {
   const asked = `tcp://${address}`
-  return fromServer({
+  return listenOnServer({
     address: asked,
     handlers,
     limits: options ?? {},
@@ -256,19 +97,19 @@ export const tcp = <R>(
         : { address: `tcp://${formatTcp(remoteAddress, remotePort)}`, name: unmapped(remoteAddress) },
     open: Effect.fnUntraced(function*(server, restore) {
       const target = parseTcp("tcp", address)
-      if (Result.isFailure(target)) return yield* invalid(asked, target.failure)
+      if (Result.isFailure(target)) return yield* cannotListen(asked, target.failure)
       const { host, port } = target.success
       const where = {
         port,
         ...(options?.reusePort === true ? { reusePort: true } : {})
       }
       yield* restore(listenOnTcp(server, host, where)).pipe(
-        Effect.mapError((error) => failed(`cannot listen on ${asked}`, asked, error))
+        Effect.mapError((error) => listeningFailed(asked, error))
       )
       const bound = server.address()
       // Only a socket file's address is a text, and none is that of a server which does not listen.
       if (bound === null || typeof bound === "string") {
-        return yield* invalid(asked, "the system did not say which port it is")
+        return yield* cannotListen(asked, "the system did not say which port it is")
       }
       // The system leaves out the zone, without which the address cannot be dialed.
       return {
@@ -312,16 +153,16 @@ export const unix = <R>(
   options?: UnixOptions
 ): Effect.Effect<Listener<R>, ListenerError, Scope.Scope> => {
   const address = `unix://${path}`
-  return fromServer({
+  return listenOnServer({
     address,
     handlers,
     limits: { maxConnections: options?.maxConnections },
     peerOf: () => ({ address }),
     open: Effect.fnUntraced(function*(server) {
       const target = parseUnix(path)
-      if (Result.isFailure(target)) return yield* invalid(address, target.failure)
+      if (Result.isFailure(target)) return yield* cannotListen(address, target.failure)
       const cleanUp = yield* listenOnUnix(server, target.success, options?.mode).pipe(
-        Effect.mapError((error) => failed(`cannot listen on ${address}`, address, error))
+        Effect.mapError((error) => listeningFailed(address, error))
       )
       return { address, cleanUp }
     })
@@ -342,12 +183,6 @@ export interface MtlsOptions {
   readonly reload?: Duration.Input | undefined
   readonly handshakeTimeout?: Duration.Input | undefined
 }
-
-/** What an Effect gives next may be the same object, or have the same lists, with something else in it. */
-const copyOf = (options: TlsOptions): TlsOptions =>
-  Object.fromEntries(
-    Object.entries({ ...options }).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value])
-  )
 
 /**
  * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
@@ -404,112 +239,14 @@ const copyOf = (options: TlsOptions): TlsOptions =>
  * @category constructors
  * @since 0.1.0
  */
-export const mtls = Effect.fnUntraced(function*<R>(
+export const mtls = <R>(
   tls: TlsOptions | Effect.Effect<TlsOptions, ListenerError>,
   listener: Listener<R>,
   options?: MtlsOptions
-): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
-  const reload = positiveDuration("reload", options?.reload, Duration.minutes(1))
-  const handshakeTimeout = positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
-  const below = listener.address
-  const address = `mtls://${below}`
-  // What an async function gives is no Effect, and has no certificate.
-  discard(tls)
-  const ask = (tls: Effect.Effect<TlsOptions, ListenerError>) =>
-    Effect.uninterruptibleMask((restore) => isolated(tls, restore))
-  let given = copyOf(Effect.isEffect(tls) ? yield* ask(tls) : tls)
-  const first = makeHandshake(given)
-  if (Result.isFailure(first)) {
-    const reason = first.failure
-    return yield* typeof reason === "string"
-      ? invalid(address, reason)
-      : failed(`cannot listen on ${address}`, address, reason)
-  }
-  let handshake = first.success
-  const queue = new ArrivalQueue<R>()
-  const warnings = new Warnings(yield* Clock.Clock)
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  const close = Effect.uninterruptible(Effect.suspend(() => {
-    queue.close(closed(address))
-    // Side by side: a listener that is a user's own may end its accept only here, and may never end this.
-    const closing = effectOf(`the close of the listener ${below}`, () => listener.close)
-    return Effect.all([closing, Scope.close(scope, Exit.void)], { concurrency: "unbounded", discard: true })
-  }))
-
-  // Interruptible only in the handshake: nothing comes between the connection and what destroys it, or offers it.
-  const secure = ({ connection, handlers, peer }: Arrival<R>) =>
-    handshake(connection).pipe(
-      Effect.timeoutOrElse({
-        duration: handshakeTimeout,
-        orElse: () =>
-          Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
-      }),
-      Effect.interruptible,
-      Effect.map((secured) =>
-        queue.offer({ connection: secured, peer: { ...peer, certificate: secured.getPeerCertificate() }, handlers })
-      ),
-      Effect.onError(() => Effect.sync(() => connection.destroy())),
-      Effect.catch((error) => {
-        const others = error.hungUp ? "" : warnings.next()
-        if (others === undefined) return Effect.void
-        const log = error.hungUp ? Effect.logDebug : Effect.logWarning
-        return logged(log(`TLS handshake failed: ${error.message}${others}`))
-      }),
-      // The connection may be a user's own.
-      Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", Cause.die(defect)))),
-      Effect.annotateLogs({ listener: address, peer: peer.address })
-    )
-
-  yield* Effect.addFinalizer(() => close)
-  const fork = Effect.runForkWith(yield* Effect.context<never>())
-  yield* Effect.uninterruptibleMask((restore) =>
-    Effect.map(
-      arrivalsOf(listener, below, restore),
-      // Not `forkIn`, which would not even begin with it where the Scope has closed by now.
-      (arrival) => Fiber.runIn(fork(secure(arrival), { uninterruptible: true }), scope)
-    )
-  ).pipe(
-    Effect.forever,
-    (loop) => Effect.uninterruptibleMask((restore) => isolated(loop, restore)),
-    Effect.catchCause((cause) =>
-      Effect.sync(() =>
-        queue.close(
-          Option.getOrElse(
-            Cause.findErrorOption(cause),
-            () => failed(`the listener on ${address} broke`, address, Cause.squash(cause))
-          )
-        )
-      )
-    ),
-    Effect.forkIn(scope)
+): Effect.Effect<Listener<R>, ListenerError, Scope.Scope> =>
+  Effect.suspend(() =>
+    listenSecurely(tls, listener, {
+      reload: positiveDuration("reload", options?.reload, Duration.minutes(1)),
+      handshakeTimeout: positiveDuration("handshakeTimeout", options?.handshakeTimeout, Duration.seconds(10))
+    })
   )
-
-  if (Effect.isEffect(tls) && Duration.isFinite(reload)) {
-    let isFailing = false
-    const renew = Effect.gen(function*() {
-      const next = copyOf(yield* ask(tls))
-      if (isDeepStrictEqual(next, given)) return
-      handshake = yield* Effect.fromResult(makeHandshake(next))
-      given = next
-      yield* logged(Effect.logDebug("New TLS options are in use"))
-    }).pipe(
-      Effect.andThen(Effect.sync(() => void (isFailing = false))),
-      Effect.catchCause((cause) => {
-        if (isFailing) return Effect.void
-        isFailing = true
-        return logged(Effect.logWarning(
-          `The TLS options could not be renewed, and the last good ones stay in use: ${describe(Cause.squash(cause))}`
-        ))
-      }),
-      Effect.annotateLogs({ listener: address })
-    )
-    yield* Effect.sleep(reload).pipe(
-      Effect.andThen(renew),
-      Effect.forever,
-      // It may call other services, and is nobody's call itself.
-      Effect.provideContext(yield* background),
-      Effect.forkIn(scope)
-    )
-  }
-  return fromArrivals({ address, arrivals: queue, close })
-})

@@ -42,12 +42,14 @@ import type { Duplex } from "node:stream"
 import { DialError, type Endpoint } from "../Endpoint.ts"
 import { background } from "../internal/ambient/background.ts"
 import { shown, unexpected } from "../internal/guard.ts"
-import { ArrivalQueue, checkHandlers, fromArrivals } from "../internal/net/arrivals.ts"
+import { checkHandlers, fromArrivals } from "../internal/net/accept.ts"
+import { ArrivalQueue } from "../internal/net/arrivals.ts"
+import { cannotListen, listenerClosed } from "../internal/net/model.ts"
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
 import { nowMillis, sleepMillis } from "../internal/time/clock.ts"
 import { attempt } from "../internal/userError.ts"
-import { type Handlers, type Listener, ListenerError } from "../Listener.ts"
+import type { Handlers, Listener, ListenerError } from "../Listener.ts"
 import * as Server from "../Server.ts"
 
 /**
@@ -209,11 +211,11 @@ const listenerOf = Effect.fnUntraced(function*<R>(
       arrivals.offer({ connection, handlers, peer: { address: `${address}#${++connections}` } })
     )
     if (typeof stop === "string") {
-      return Effect.fail(new ListenerError({ message: `cannot listen on ${address}: ${stop}`, address }))
+      return Effect.fail(cannotListen(address, stop))
     }
     return Effect.succeed(Effect.sync(() => {
       stop()
-      arrivals.close(new ListenerError({ message: `the listener on ${address} is closed`, address }))
+      arrivals.close(listenerClosed(address))
     }))
   })
   const close = yield* Effect.acquireRelease(open, (close) => close)

@@ -3,17 +3,13 @@
  *
  * It must not know what a route does.
  */
-import { isMap } from "node:util/types"
 import type { HandlerMap } from "../../HandlerMap.ts"
 import { shown } from "../guard.ts"
+import { isHandlerMap } from "../handlerMap.ts"
 import { KeyTable } from "../protocol/keyTable.ts"
 import { type Route, routeOf } from "./route.ts"
 
 const tables = new WeakMap<HandlerMap<never>, KeyTable<Route>>()
-
-/** Whether something has the form of a handler map. Only {@link tableOf} checks its entries. */
-export const isHandlerMap = (u: unknown): u is HandlerMap<unknown> =>
-  typeof u === "object" && u !== null && "entries" in u && isMap(u.entries)
 
 /** The table of a handler map, made once for each map. It throws a TypeError where that is none. */
 export const tableOf = <R>(handlers: HandlerMap<R>): KeyTable<Route> => {

@@ -52,7 +52,7 @@ export const annotate = (span: Tracer.Span | undefined, name: string, value: unk
   try {
     span?.attribute(name, value)
   } catch {
-    // There is nobody to tell it to but the tracer.
+    // Only the tracer could hear of it.
   }
 }
 

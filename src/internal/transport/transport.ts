@@ -1,7 +1,8 @@
 /**
  * A connection as both ends use it: a Duplex with a decoder at its reading half and a {@link Writer} at the other.
  *
- * It says exactly once that it is over (`onOver`), whatever ended it, and from then on hands out nothing and writes nothing.
+ * It says exactly once that it is over (`onOver`), whatever ended it, and from then on delivers and writes nothing. It
+ * knows frames, and neither calls nor what the Duplex is: `capabilities.ts` does.
  */
 import type { Duplex } from "node:stream"
 import { markAsUntransferable } from "node:worker_threads"
@@ -11,45 +12,71 @@ import { noteFreshShared } from "../memory/gcPacing.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt, readable } from "../userError.ts"
+import { Burst } from "./burst.ts"
 import { type Capabilities, capabilitiesOf } from "./capabilities.ts"
 import { Progress } from "./progress.ts"
 import { Writer, type WriterOwner } from "./writer.ts"
 
-/** How much a connection takes. */
+/** The limits of a connection, in bytes. */
 export interface TransportSettings {
-  /** In bytes, for a message that arrives. */
+  /** The largest message that it takes. */
   readonly maxMessageSize: number
-  /** In bytes: where so many wait to be sent, there is no room for more. */
+  /** When so many bytes wait to be sent, there is no room for more. */
   readonly maxUnsentBytes: number
 }
 
 /** Why a connection is over. */
 export type Over =
   /**
-   * The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: its duplex has thrown,
-   * or given no bytes.
+   * The peer ended or lost it, or we did with `destroy`. `isBroken` says that there is a defect: the Duplex has thrown,
+   * or delivered something other than bytes.
    */
   | { readonly _tag: "Lost"; readonly error: Error | undefined; readonly isBroken: boolean }
   /** The peer sent what the protocol does not allow. */
   | { readonly _tag: "Refused"; readonly problem: string }
 
+/** What the owner of a transport hears. */
 export interface TransportOwner extends FrameReceiver, WriterOwner {
   /** Bytes have arrived; their messages follow. */
   onRead(): void
-  /** A part of a message has arrived, with what `onRead` has told, and not all of it. Comes once for each message. */
+  /** With the bytes that `onRead` has announced, a part of a message has arrived. Called once for each such message. */
   onPartial(): void
+  /** The connection is over. Called once. */
   onOver(over: Over): void
 }
 
 /**
- * For so long, in milliseconds, a connection is read on end while more keeps coming; then the others have their turn. Of a socket that is
- * flooded Node reads 2 MiB in one go, which may be tens of thousands of messages.
+ * Whether the Duplex is read:
+ *
+ * ```
+ *              pause
+ *  ┌─────────┐ ──────▶ ┌────────┐
+ *  │ Reading │         │ Paused │
+ *  └─────────┘ ◀────── └────────┘
+ *     │   ▲    resume    │    ▲
+ *     │   │              │    │        down: a burst has lasted for long enough
+ *     ▼   │              ▼    │        up: the others have had their turn
+ *  ┌──────────┐ pause  ┌────────────────┐
+ *  │ Yielding │ ─────▶ │ PausedYielding │
+ *  └──────────┘ ◀───── └────────────────┘
+ *              resume
+ *
+ *  from each: Over
+ * ```
+ *
+ * The Duplex flows in `Reading` only.
  */
-const longestBurst = 1
+type ReadState = "Reading" | "Paused" | "Yielding" | "PausedYielding" | "Over"
 
-/** Where there was nothing to be read for so long, in milliseconds, the others have had their turn. */
-const pauseBetween = 0.05
+const next: { readonly [State in ReadState]: ReadonlyArray<ReadState> } = {
+  Reading: ["Paused", "Yielding", "Over"],
+  Paused: ["Reading", "PausedYielding", "Over"],
+  Yielding: ["Reading", "PausedYielding", "Over"],
+  PausedYielding: ["Yielding", "Paused", "Over"],
+  Over: []
+}
 
+/** One connection: it turns what is read into messages, and tells its owner how the connection ends. */
 export class Transport {
   readonly capabilities: Capabilities
   readonly writer: Writer
@@ -58,14 +85,9 @@ export class Transport {
   private readonly owner: TransportOwner
   private readonly traffic: Traffic
   private readonly ownsChunks: boolean
-  private over = false
-  /** Whether the owner wants nothing to be read, and whether others have their turn. */
-  private paused = false
-  private yielding = false
-  /** When what is read on end began to be, and when it was handled up to now. */
-  private burstAt = 0
-  private handledAt = 0
-  /** How many messages had come whole when the one began that is not whole yet; -1 where there is none. */
+  private readonly burst = new Burst()
+  private state: ReadState = "Reading"
+  /** How many messages were complete when the one began that is not complete yet; -1 where there is none. */
   private partialAfter = -1
 
   constructor(
@@ -89,7 +111,7 @@ export class Transport {
     const { receiver } = this.capabilities
     try {
       this.duplex.on("error", this.onError)
-      if (this.over) return
+      if (this.isOver) return
       this.duplex.on("end", this.onEnd)
       this.duplex.on("close", this.onEnd)
       if (this.duplex.destroyed || this.duplex.readableEnded) return this.lose(undefined, false)
@@ -100,37 +122,34 @@ export class Transport {
     }
   }
 
-  /** Reads no more until `resume`; what has been read already is still handed out. */
+  /** Reads no more until `resume`. Messages that have been read already still come. */
   pause(): void {
-    this.paused = true
-    this.pauseDuplex()
+    if (this.state === "Reading") this.transition("Paused")
+    else if (this.state === "Yielding") this.transition("PausedYielding")
   }
 
+  /** Reads again. */
   resume(): void {
-    this.paused = false
-    if (!this.yielding) this.resumeDuplex()
+    if (this.state === "Paused") this.transition("Reading")
+    else if (this.state === "PausedYielding") this.transition("Yielding")
   }
 
-  /**
-   * Lets the system find out whether a peer is there that has been silent for long, where it can: over TCP, also below
-   * TLS.
-   */
-  keepAlive(intervalMillis: number, timeoutMillis: number): void {
-    if (Number.isFinite(intervalMillis)) this.capabilities.kernelKeepAlive?.(intervalMillis, timeoutMillis)
+  /** Lets the system probe a peer that is silent, where it can. Times in milliseconds. */
+  keepAlive(interval: number, timeout: number): void {
+    if (Number.isFinite(interval)) this.capabilities.kernelKeepAlive?.(interval, timeout)
   }
 
-  /** Watches what the peer takes. Each watcher sees what has changed since it looked itself. */
+  /** Makes a watcher of what the peer takes. Each watcher sees what has changed since it looked itself. */
   progress(): Progress {
     return new Progress(this.capabilities, this.writer)
   }
 
-  /** Takes bytes that have arrived. */
+  /** Takes bytes that have arrived. `owned`: no other code writes into them. */
   receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
-    if (this.over) return
+    if (this.isOver) return
     this.traffic.received += end - start
     const writer = this.writer
-    writer.inRead = true
-    writer.handedByRead = writer.handed
+    writer.beginRead()
     this.owner.onRead()
     let problem: string | undefined
     try {
@@ -139,9 +158,9 @@ export class Transport {
       // Whatever it is, it costs this connection, and not the process.
       this.onBroken(error)
     }
-    writer.inRead = false
+    writer.endRead()
     if (problem !== undefined) return this.finish({ _tag: "Refused", problem })
-    if (this.over) return
+    if (this.isOver) return
     writer.flush()
     const { completed, isPartial } = this.decoder
     if (!isPartial) {
@@ -157,7 +176,7 @@ export class Transport {
     return this.decoder.isPartial
   }
 
-  /** Refuses the peer: what it sent is not what the protocol allows. */
+  /** Refuses the peer: it sent what the protocol does not allow. */
   refuse(problem: string): void {
     this.finish({ _tag: "Refused", problem })
   }
@@ -174,23 +193,31 @@ export class Transport {
 
   /** Ends the writing half, once the socket has taken everything that waits. */
   end(): void {
-    if (!this.over) this.writer.end()
+    if (!this.isOver) this.writer.end()
   }
 
   get isOver(): boolean {
-    return this.over
+    return this.state === "Over"
+  }
+
+  private transition(state: ReadState): void {
+    const before = this.state
+    if (!next[before].includes(state)) throw new Error(`transport: ${state} after ${before}`)
+    this.state = state
+    if (state === "Reading") this.resumeDuplex()
+    else if (before === "Reading" && state !== "Over") this.pauseDuplex()
   }
 
   private finish(over: Over): void {
-    if (this.over) return
-    this.over = true
+    if (this.isOver) return
+    this.transition("Over")
     this.decoder.stop()
     attempt(() => {
       this.duplex.off("data", this.onData)
       this.duplex.off("end", this.onEnd)
       this.duplex.off("close", this.onEnd)
     }, undefined)
-    // "error" stays: a socket that is destroyed may still report one, and without a listener that would end the process.
+    // "error" stays: a destroyed socket may still report one, and without a listener that would end the process.
     attempt(() => {
       if (!this.duplex.destroyed) this.duplex.destroy()
     }, undefined)
@@ -221,24 +248,25 @@ export class Transport {
 
   private readonly onData = (chunk: Uint8Array): void => {
     if (!isBytes(chunk)) return this.onBroken(unexpected("the data of a connection", "bytes", chunk))
-    // Several receivers get views of it: none may take it along to another thread, away from the others and from the decoder.
+    // Several receivers get views of it: none may move it to another thread, away from the others and from the decoder.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
-    const now = performance.now()
-    if (now - this.handledAt > pauseBetween) this.burstAt = now
+    this.burst.begin(performance.now())
     this.receive(chunk, 0, chunk.length, this.ownsChunks)
-    this.handledAt = performance.now()
-    if (this.handledAt - this.burstAt > longestBurst) this.yield()
+    if (this.burst.end(performance.now())) this.yield()
   }
 
   private yield(): void {
-    if (this.over || this.yielding) return
-    this.yielding = true
-    this.pauseDuplex()
-    setImmediate(() => {
-      this.yielding = false
-      if (!this.paused && !this.over) this.resumeDuplex()
-    })
+    if (this.state === "Reading") this.transition("Yielding")
+    else if (this.state === "Paused") this.transition("PausedYielding")
+    else return
+    setImmediate(this.goOn)
+  }
+
+  /** The others have had their turn. */
+  private readonly goOn = (): void => {
+    if (this.state === "Yielding") this.transition("Reading")
+    else if (this.state === "PausedYielding") this.transition("Paused")
   }
 
   private readonly onError = (error: unknown): void => {
@@ -249,8 +277,8 @@ export class Transport {
     this.lose(undefined, false)
   }
 
-  /** The duplex, which may be a user's own, has thrown: nobody knows what has become of it. */
+  /** The Duplex, which may be a user's own, has thrown: its state is unknown. */
   private readonly onBroken = (error: unknown): void => {
-    this.lose(error ?? new Error("the connection threw nothing that says why"), true)
+    this.lose(error ?? new Error("the connection threw no error"), true)
   }
 }

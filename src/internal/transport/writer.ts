@@ -1,97 +1,141 @@
 /**
- * The writing half of a connection: collects messages and writes them once per turn of the event loop.
+ * The writing half of a connection: it collects messages and writes them once per turn of the event loop.
  *
- * Small messages are copied into a {@link Batch}; large payloads are queued by reference. Nothing is handed to the socket while it has
- * not yet drained what it got before, so that until then a message is still ours: it can be dropped, and the time left until its
- * deadline is written only as it leaves.
+ * Small messages are copied into a {@link Batch}. Large payloads are queued by reference. Nothing is handed to a socket
+ * that has yet to drain, so that until then a message is still ours: it can be dropped, and its deadline is written as
+ * it leaves. This file knows the headers of messages, and no calls.
  */
 import type { Duplex } from "node:stream"
-import { dataView } from "../memory/bytes.ts"
-import { headerSize, MessageType, readId, readLength, writeHeader } from "../protocol/frame.ts"
+import { headerSize, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { attempt } from "../userError.ts"
 import { acquireBatch, Batch } from "./batch.ts"
 import type { Capabilities } from "./capabilities.ts"
+import {
+  compact,
+  firstRequest,
+  type LargeMessage,
+  type Leaves,
+  leavesLarge,
+  payloadsOf,
+  type Queued,
+  sizeOf
+} from "./queued.ts"
 
-/** A message whose payload is not copied: `head` is its header and the copied start of the payload, `body` the rest. */
-interface LargeMessage {
-  readonly id: number
-  readonly type: number
-  readonly head: Uint8Array
-  readonly body: Uint8Array
-  /** The length that its header tells: bytes that are a user's may have been taken to another thread since. */
-  readonly size: number
-}
-
-/** What is asked about each message as it leaves, where the writer was told to ask. */
+/** What the owner of a writer hears, and is asked. */
 export interface WriterOwner {
   /**
-   * A request leaves whose payload starts at `payloadAt`. Writes what is only known now (the time left), and returns false where the
-   * request must not be sent any more.
+   * A request leaves, whose payload starts at `payloadAt`. Writes what is only known now, the time left until its
+   * deadline. Returns false where the request is not to be sent any more. It is asked about every request of a batch
+   * where one of them has a deadline or was dropped.
    */
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean
-  /** The writer, which was full, has room again. */
+  /** The writer was full, and has room again. */
   onRoom(): void
-  /** What has been queued is handed to the socket now, if it can: what comes next belongs to another turn. */
+  /** The turn is over: what is queued is handed to the socket now, if that takes it. */
   onFlush(): void
-  /** The socket has yet to drain: it is given nothing more until then. */
+  /** The socket is full, and gets nothing more until it has drained. */
   onBlocked(): void
 }
 
 /**
- * The socket is given so much of a large message at a time. It only says when all that it was given has been taken, so
- * that pieces show that a peer is alive which takes a message of many of them. Where nothing else shows what it has
- * taken, several large messages are given in pieces of about this size, too.
+ * ```
+ *            hold
+ *   ┌──────┐ ─────▶ ┌──────┐
+ *   │ Open │        │ Held │   what is queued stays here
+ *   └──────┘ ◀───── └──────┘
+ *       │   release    │
+ *       └──────┬───────┘
+ *          end ▼
+ *         ┌────────┐           when all is handed over, the Duplex is ended
+ *         │ Ending │
+ *         └────────┘
+ *        close │ (also from Open and Held)
+ *              ▼
+ *         ┌────────┐           nothing is queued, and nothing is handed over any more
+ *         │ Closed │
+ *         └────────┘
+ * ```
+ */
+export type WriterState = "Open" | "Held" | "Ending" | "Closed"
+
+const next: { readonly [State in WriterState]: ReadonlyArray<WriterState> } = {
+  Open: ["Held", "Ending", "Closed"],
+  Held: ["Open", "Ending", "Closed"],
+  Ending: ["Closed"],
+  Closed: []
+}
+
+/**
+ * When the next flush comes by itself:
+ *
+ * ```
+ *                  a message is queued
+ *   ┌─────────┐ ───────────────────────▶ ┌───────────┐
+ *   │ Nothing │                          │ EndOfTurn │
+ *   └─────────┘ ◀─────────────────────── └───────────┘
+ *      │   ▲             flush                 │
+ *      │   │ the read ends                     │
+ *      ▼   │                                   │
+ *   ┌───────────┐   a read begins              │
+ *   │ EndOfRead │ ◀────────────────────────────┘
+ *   └───────────┘
+ * ```
+ *
+ * It is assigned where that happens, without a function that checks: each message and each read passes here.
+ */
+type Due = "Nothing" | "EndOfTurn" | "EndOfRead"
+
+/**
+ * How much of a large message the socket is given at a time. A socket says only of all that it was given whether it has
+ * been taken, so pieces show that the peer still takes some. Where nothing else shows that, several large messages are
+ * given in pieces of about this size, too.
  */
 const pieceSize = 1_048_576
 
-/** From how many bytes on a batch may wait in a socket that has yet to drain. */
+/** From this size on, in bytes, a batch itself may wait in a socket that has yet to drain. */
 const worthKeeping = 16_384
 
 const takenAway = (size: number): TypeError =>
   new TypeError(
-    `the bytes of a message were taken away before they were sent: expected ${size} or more, which stay as they are`
+    `the bytes of a message were transferred before they were sent: expected ${size} bytes or more, unchanged`
   )
 
+/** Queues the messages of one connection and hands them to its Duplex. */
 export class Writer {
   private readonly duplex: Duplex
   private readonly owner: WriterOwner
-  /** Is told where the duplex throws: it may be a user's own. */
+  /** Hears what the Duplex throws, which may be a user's own. */
   private readonly onBroken: (error: unknown) => void
   private readonly traffic: Traffic
-  private readonly copyOnWrite: boolean
-  /** Whether it is seen what the peer takes of all that the socket is given at once. */
+  private readonly writesByReference: boolean
   private readonly showsTaken: boolean
-  /** How many bytes may wait before it calls itself full. */
+  /** The writer is full when so many bytes wait. */
   private readonly fullAt: number
-  private queue: Array<Batch | LargeMessage> = []
+  private state: WriterState = "Open"
+  private due: Due = "Nothing"
+  /** Whether the socket has yet to drain. */
+  private blocked = false
+  /** Whether `hasRoom` has said no, and `onRoom` was not called since. */
+  private wasFull = false
+  private queue: Array<Queued> = []
   private current: Batch | undefined = undefined
-  /** What the socket has yet to be given of a large message, before all that is queued. */
+  /** The rest of a large message that the socket was given a part of. It comes before all that is queued. */
   private rest: Uint8Array | undefined = undefined
+  /** How many bytes wait here. */
   private waiting = 0
-  /** How often the socket has drained, and how often it has been handed all that was queued. */
+  /** How often the socket has drained, and how often it was handed all that was queued. */
   drains = 0
   handovers = 0
-  /**
-   * How many bytes the socket has been handed, and how many of them when something was last read: the transport notes
-   * that.
-   */
+  /** How many bytes the socket was handed, and how many of them before the last read. */
   handed = 0
   handedByRead = 0
-  private wasFull = false
-  private blocked = false
-  private held = false
-  private scheduled = false
-  private closed = false
-  private ending = false
-  /** Whether the connection is inside its read callback, at whose end it flushes. */
-  inRead = false
   /**
-   * Ids of requests that are queued and must not be sent. Each leaves on its own: a caller that is resumed during a flush may drop a
-   * request of the next one.
+   * The ids of requests that are queued and must not be sent. An id is removed as its request leaves, and not all at
+   * once: a caller that is resumed during a flush may drop a request of the next one.
    */
   private readonly dropped = new Set<number>()
-  /** The highest id of a request that was handed to the socket. */
+  /** The highest id of a request that was handed to the socket, and of one that was queued. */
   private sentThrough = 0
   private queuedThrough = 0
 
@@ -108,7 +152,7 @@ export class Writer {
     this.fullAt = fullAt
     this.owner = owner
     this.traffic = traffic
-    this.copyOnWrite = !writesByReference
+    this.writesByReference = writesByReference
     this.showsTaken = showsTaken
     duplex.on("drain", this.onDrain)
   }
@@ -122,7 +166,7 @@ export class Writer {
   get unsentBytes(): number {
     try {
       const { writableLength } = this.duplex
-      // One that is not of Node's may not know.
+      // A Duplex that is not Node's may have none.
       return writableLength > 0 ? writableLength : 0
     } catch (error) {
       this.onBroken(error)
@@ -132,7 +176,10 @@ export class Writer {
 
   /** Whether more may be queued. Where not, `onRoom` is called when there is room again. */
   hasRoom(): boolean {
-    if (this.waiting < this.fullAt && (!this.blocked || (this.pendingBytes < this.fullAt && !this.closed))) {
+    if (
+      this.waiting < this.fullAt &&
+      (!this.blocked || (this.pendingBytes < this.fullAt && this.state !== "Closed"))
+    ) {
       return true
     }
     this.wasFull = true
@@ -141,17 +188,17 @@ export class Writer {
 
   /** Whether what is queued is handed to the socket at the end of this turn; `onFlush` is called then. */
   get isFlushDue(): boolean {
-    return (this.scheduled || this.inRead) && !this.blocked
+    return this.due !== "Nothing" && !this.blocked
   }
 
-  /** Whether nothing waits in this writer (the socket may still have bytes of its own). */
+  /** Whether nothing waits here. The socket may still have bytes. */
   get isEmpty(): boolean {
     return this.current === undefined && this.queue.length === 0 && this.rest === undefined
   }
 
   /** Whether the socket has yet to drain. */
   get isBlocked(): boolean {
-    return this.blocked && !this.closed
+    return this.blocked && this.state !== "Closed"
   }
 
   /** Whether request `id` is still ours: queued, and not handed to the socket. */
@@ -159,15 +206,26 @@ export class Writer {
     return id > this.sentThrough && id <= this.queuedThrough
   }
 
+  /** A read begins. What is queued until it ends is flushed then. */
+  beginRead(): void {
+    this.due = "EndOfRead"
+    this.handedByRead = this.handed
+  }
+
+  /** The read is over. A flush must follow, unless the connection is over. */
+  endRead(): void {
+    this.due = "Nothing"
+  }
+
   /**
-   * Makes room for `size` bytes of one message, which the caller fills in before anything else happens. Returns the batch; the room
-   * is the last `size` bytes before its `length`.
+   * Makes room for `size` bytes of one message, which the caller fills in before anything else happens. Returns the
+   * batch; the room is the last `size` bytes before its `length`.
    */
   reserve(size: number): Batch {
     let batch = this.current
     if (batch === undefined) {
       batch = this.current = acquireBatch(size)
-      if (!this.scheduled && !this.inRead) this.schedule()
+      if (this.due === "Nothing") this.schedule()
     } else if (batch.length + size > batch.bytes.length) {
       this.queue.push(batch)
       batch = this.current = acquireBatch(size)
@@ -182,7 +240,7 @@ export class Writer {
     if (this.current !== undefined) {
       this.queue.push(this.current)
       this.current = undefined
-    } else if (!this.scheduled && !this.inRead) {
+    } else if (this.due === "Nothing") {
       this.schedule()
     }
     this.queue.push({ id, type, head, body, size: body.length })
@@ -208,66 +266,63 @@ export class Writer {
 
   /** The payloads of the requests that are queued and not dropped, by id, each a copy. */
   unsent(): Map<number, Uint8Array> {
-    const found = new Map<number, Uint8Array>()
-    for (const item of this.items()) {
-      if (item instanceof Batch) {
-        this.eachMessage(item, (id, type, start, end) => {
-          if (type === MessageType.request && !this.dropped.has(id)) {
-            found.set(id, item.bytes.slice(start + headerSize, end))
-          }
-        })
-      } else if (item.type === MessageType.request && !this.dropped.has(item.id)) {
-        const payload = new Uint8Array(item.head.length - headerSize + item.body.length)
-        payload.set(item.head.subarray(headerSize))
-        payload.set(item.body, item.head.length - headerSize)
-        found.set(item.id, payload)
-      }
-    }
-    return found
+    return payloadsOf(this.items(), this.dropped)
   }
 
   /** Keeps back what is queued until `release`. */
   hold(): void {
-    this.held = true
+    if (this.state === "Open") this.transition("Held")
   }
 
+  /** Hands over what was held. */
   release(): void {
-    if (!this.held) return
-    this.held = false
+    if (this.state !== "Held") return
+    this.transition("Open")
     this.flush()
   }
 
-  /** Hands everything that waits to the socket, unless it has yet to drain. */
+  /** Hands everything that waits to the socket, unless that has yet to drain. */
   readonly flush = (): void => {
-    this.scheduled = false
+    // The flush at the end of a read comes also where there was one within it.
+    if (this.due === "EndOfTurn") this.due = "Nothing"
     this.owner.onFlush()
-    if (this.closed || this.blocked || this.held || this.isEmpty) return
+    if (this.blocked || this.state === "Held" || this.state === "Closed" || this.isEmpty) return
     try {
       this.write()
     } catch (error) {
       return this.onBroken(error)
     }
-    this.room()
+    this.tellRoom()
     this.endIfDone()
   }
 
-  /** Ends the writing half once everything that waits, also what was held, has been handed to the socket. */
+  /** Ends the Duplex once everything that waits, also what was held, has been handed to it. */
   end(): void {
-    this.ending = true
-    this.held = false
+    if (this.state === "Open" || this.state === "Held") this.transition("Ending")
     this.flush()
     this.endIfDone()
   }
 
-  /** Lets go of everything that waits and stops for good. */
+  /** Drops everything that waits, and stops for good. */
   close(): void {
-    if (this.closed) return
-    this.closed = true
+    if (this.state !== "Closed") this.transition("Closed")
+  }
+
+  private transition(state: WriterState): void {
+    if (!next[this.state].includes(state)) throw new Error(`writer: ${state} after ${this.state}`)
+    this.state = state
+    if (state !== "Closed") return
     attempt(() => this.duplex.off("drain", this.onDrain), undefined)
     this.queue = []
     this.current = undefined
     this.rest = undefined
     this.waiting = 0
+  }
+
+  private schedule(): void {
+    this.due = "EndOfTurn"
+    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out alone.
+    setImmediate(this.flush)
   }
 
   private write(): void {
@@ -280,7 +335,7 @@ export class Writer {
     this.sentThrough = this.queuedThrough
     const asks = this.dropped.size > 0
     let ready = true
-    // A header that is written before its body, and not with it, takes half as much again of a server's CPU at 64 KiB.
+    // Written one after the other, header and body took half as much again of a server's CPU at 64 KiB.
     const corked = items.length > 1 || !(items[0] instanceof Batch)
     if (corked) this.duplex.cork()
     let taken = 0
@@ -288,19 +343,13 @@ export class Writer {
     for (const item of items) {
       taken++
       if (item instanceof Batch) {
-        if (asks || item.hasDeadlines) this.compact(item)
+        if (asks || item.hasDeadlines) compact(item, this.leaves)
         ready = this.writeBatch(item) && ready
-      } else if (this.leaves(item)) {
-        if (item.body.length !== item.size) throw takenAway(item.size)
-        const isCut = item.body.length > pieceSize
-        const now = isCut ? item.body.subarray(0, pieceSize) : item.body
-        this.traffic.sent += item.head.length + now.length
-        this.handed += item.head.length + now.length
-        this.duplex.write(item.head)
-        ready = this.duplex.write(now)
+      } else if (leavesLarge(item, this.leaves)) {
+        ready = this.writeLarge(item)
         large += item.body.length
-        if (isCut) this.rest = item.body.subarray(pieceSize)
-        if (isCut || (large >= pieceSize && taken < items.length && !this.showsTaken)) {
+        const hasFollowing = large >= pieceSize && taken < items.length && !this.showsTaken
+        if (this.rest !== undefined || hasFollowing) {
           this.keep(items.slice(taken))
           break
         }
@@ -310,101 +359,18 @@ export class Writer {
     const isKept = this.rest !== undefined || taken < items.length
     if (!isKept) this.handovers++
     if (!ready) this.block()
-    if (isKept && !this.blocked) this.schedule()
-  }
-
-  private block(): void {
-    this.blocked = this.duplex.writableNeedDrain
-    if (this.blocked) this.owner.onBlocked()
-  }
-
-  private schedule(): void {
-    this.scheduled = true
-    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out alone.
-    setImmediate(this.flush)
-  }
-
-  /** Keeps what the socket is not to be given yet: the rest of a message, and what follows it. */
-  private keep(following: ReadonlyArray<Batch | LargeMessage>): void {
-    this.waiting += this.rest?.length ?? 0
-    for (const item of following) {
-      this.waiting += item instanceof Batch ? item.length : item.head.length + item.body.length
-    }
-    // Requests are queued in the order of their ids; a server queues none.
-    const first = this.queuedThrough === 0 ? undefined : this.firstRequest(following)
-    if (first !== undefined) this.sentThrough = first - 1
-    // Those who were resumed meanwhile may have queued more.
-    this.queue = [...following, ...this.queue]
-  }
-
-  private firstRequest(items: ReadonlyArray<Batch | LargeMessage>): number | undefined {
-    let first: number | undefined
-    for (const item of items) {
-      if (item instanceof Batch) {
-        this.eachMessage(item, (id, type) => {
-          if (type === MessageType.request) first ??= id
-        })
-      } else if (item.type === MessageType.request) {
-        first = item.id
-      }
-      if (first !== undefined) break
-    }
-    return first
-  }
-
-  /** Goes on with a large message; whether it is done and the socket takes more. */
-  private writeRest(): boolean {
-    // Looked at anew each time: where the other end answers while it is written to, this is called again from within.
-    while (this.rest !== undefined) {
-      if (this.rest.length === 0) throw takenAway(pieceSize)
-      const piece = this.rest.subarray(0, pieceSize)
-      this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
-      this.waiting -= piece.length
-      this.traffic.sent += piece.length
-      this.handed += piece.length
-      if (!this.duplex.write(piece)) this.block()
-      if (this.blocked) return false
-    }
-    return true
-  }
-
-  private readonly onDrain = (): void => {
-    this.blocked = false
-    this.drains++
-    this.flush()
-    this.room()
-    this.endIfDone()
-  }
-
-  private endIfDone(): void {
-    if (!this.ending || !this.isEmpty || this.closed) return
-    try {
-      this.duplex.end()
-    } catch (error) {
-      this.onBroken(error)
-    }
-  }
-
-  private room(): void {
-    // By `hasRoom`, and not only once all is drained: as long as others keep the socket busy, those who wait would never have their turn.
-    if (!this.wasFull || this.closed || !this.hasRoom()) return
-    this.wasFull = false
-    this.owner.onRoom()
-  }
-
-  private items(): Array<Batch | LargeMessage> {
-    return this.current === undefined ? this.queue : [...this.queue, this.current]
+    if (isKept && !this.blocked && this.due === "Nothing") this.schedule()
   }
 
   private writeBatch(batch: Batch): boolean {
-    this.traffic.sent += batch.length
-    this.handed += batch.length
+    this.count(batch.length)
     if (batch.length === 0) {
       batch.release()
       return true
     }
-    // A socket that is behind keeps what it gets, and a few bytes must not keep a whole batch: they would pile up behind a stalled peer.
-    if (this.copyOnWrite || (batch.length < worthKeeping && this.duplex.writableLength > 0)) {
+    // A socket that is behind keeps what it gets. A few bytes must not keep a whole batch: with a stalled peer, batches
+    // would pile up.
+    if (!this.writesByReference || (batch.length < worthKeeping && this.duplex.writableLength > 0)) {
       const copy = batch.bytes.slice(0, batch.length)
       batch.release()
       return this.duplex.write(copy)
@@ -415,30 +381,82 @@ export class Writer {
     )
   }
 
-  private leaves(message: LargeMessage): boolean {
-    if (message.type !== MessageType.request) return true
-    return !this.dropped.delete(message.id) && this.owner.onLeave(message.id, dataView(message.head), headerSize)
+  /** Writes a large message, or its first piece; then `rest` is what follows. */
+  private writeLarge({ body, head, size }: LargeMessage): boolean {
+    if (body.length !== size) throw takenAway(size)
+    const isCut = body.length > pieceSize
+    const piece = isCut ? body.subarray(0, pieceSize) : body
+    this.count(head.length + piece.length)
+    this.duplex.write(head)
+    const ready = this.duplex.write(piece)
+    if (isCut) this.rest = body.subarray(pieceSize)
+    return ready
   }
 
-  /** Asks about each request of a batch, and moves what is left together. */
-  private compact(batch: Batch): void {
-    let length = 0
-    this.eachMessage(batch, (id, type, start, end) => {
-      const stays = type !== MessageType.request ||
-        (!this.dropped.delete(id) && this.owner.onLeave(id, batch.view, start + headerSize))
-      if (!stays) return
-      if (length !== start) batch.bytes.copyWithin(length, start, end)
-      length += end - start
-    })
-    batch.length = length
+  /** Goes on with a large message. Returns whether it is done and the socket takes more. */
+  private writeRest(): boolean {
+    // `rest` is read anew each time: where the other end answers while it is written to, this is called from within.
+    while (this.rest !== undefined) {
+      if (this.rest.length === 0) throw takenAway(pieceSize)
+      const piece = this.rest.subarray(0, pieceSize)
+      this.rest = this.rest.length > pieceSize ? this.rest.subarray(pieceSize) : undefined
+      this.waiting -= piece.length
+      this.count(piece.length)
+      if (!this.duplex.write(piece)) this.block()
+      if (this.blocked) return false
+    }
+    return true
   }
 
-  private eachMessage(batch: Batch, f: (id: number, type: number, start: number, end: number) => void): void {
-    let start = 0
-    while (start < batch.length) {
-      const end = start + headerSize + readLength(batch.bytes, start)
-      f(readId(batch.bytes, start), batch.bytes[start + 8] ?? 0, start, end)
-      start = end
+  private count(size: number): void {
+    this.traffic.sent += size
+    this.handed += size
+  }
+
+  private block(): void {
+    this.blocked = this.duplex.writableNeedDrain
+    if (this.blocked) this.owner.onBlocked()
+  }
+
+  /** Keeps what the socket is not to be given yet: the rest of a message, and what follows it. */
+  private keep(following: ReadonlyArray<Queued>): void {
+    this.waiting += this.rest?.length ?? 0
+    for (const item of following) this.waiting += sizeOf(item)
+    // Requests are queued in the order of their ids. A server queues none.
+    const first = this.queuedThrough === 0 ? undefined : firstRequest(following)
+    if (first !== undefined) this.sentThrough = first - 1
+    // Callers that were resumed meanwhile may have queued more.
+    this.queue = [...following, ...this.queue]
+  }
+
+  private readonly onDrain = (): void => {
+    this.blocked = false
+    this.drains++
+    this.flush()
+    this.tellRoom()
+    this.endIfDone()
+  }
+
+  private endIfDone(): void {
+    if (this.state !== "Ending" || !this.isEmpty) return
+    try {
+      this.duplex.end()
+    } catch (error) {
+      this.onBroken(error)
     }
   }
+
+  private tellRoom(): void {
+    // As soon as there is room, and not only once all is drained: while others keep the socket busy, it may never drain.
+    if (!this.wasFull || this.state === "Closed" || !this.hasRoom()) return
+    this.wasFull = false
+    this.owner.onRoom()
+  }
+
+  private items(): Array<Queued> {
+    return this.current === undefined ? this.queue : [...this.queue, this.current]
+  }
+
+  private readonly leaves: Leaves = (id, bytes, payloadAt) =>
+    !this.dropped.delete(id) && this.owner.onLeave(id, bytes, payloadAt)
 }

@@ -69,11 +69,11 @@ describe("a writer", () => {
     Effect.gen(function*() {
       const duplex = new Slow(false)
       const { request, writer } = makeWriter(duplex)
-      writer.inRead = true
+      writer.beginRead()
       request(1)
       yield* turn
       assert.equal(duplex.writes.length, 0)
-      writer.inRead = false
+      writer.endRead()
       writer.flush()
       assert.deepEqual(ids(duplex), [1])
     }))

@@ -90,12 +90,12 @@ describe("a writer", () => {
     Effect.gen(function*() {
       const { counts, request, writer } = makeWriter(new Slow(false))
       assert.equal(writer.isFlushDue, false)
-      writer.inRead = true
+      writer.beginRead()
       request(1)
       assert.equal(writer.isFlushDue, true)
       yield* turn
       assert.equal(counts.flushes, 0)
-      writer.inRead = false
+      writer.endRead()
       writer.flush()
       assert.equal(counts.flushes, 1)
       assert.equal(writer.isFlushDue, false)

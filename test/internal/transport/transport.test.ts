@@ -64,7 +64,7 @@ const flooded = (messages: number, onFrame: (id: number) => void = () => {}) => 
 const inOrder = (count: number) => Array.from({ length: count }, (_, i) => i + 1)
 
 describe("a connection that is flooded", () => {
-  it.effect("is read for about a millisecond in a turn, and to the last message in later ones", () =>
+  it.effect("is read for a millisecond in a turn, and to the last message in later turns", () =>
     Effect.gen(function*() {
       const { seen } = flooded(200)
       const turns: Array<number> = []
@@ -73,9 +73,8 @@ describe("a connection that is flooded", () => {
         yield* turn
         turns.push(seen.length - before)
       }
-      // With the one that is under way when the time is up. A slow machine reads fewer, but hardly ever so few in all of them.
+      // Each takes 0.2 ms or more, and the one that is under way when the time is up is finished.
       assert.ok(Math.max(...turns) <= 10, turns.join(" "))
-      assert.ok(Math.max(...turns.slice(1)) >= 3, turns.join(" "))
       assert.deepEqual(seen, inOrder(200))
     }))
 
@@ -132,23 +131,5 @@ describe("a large chunk", () => {
       duplex.push(Buffer.concat([version, ...inOrder(50).map((id) => message(id, 4))]))
       yield* turn
       assert.deepEqual(seen, [0, ...inOrder(50)])
-    }))
-})
-
-describe("a connection that has something to be read now and then", () => {
-  it.effect("is not paused, however long all of it takes together", () =>
-    Effect.gen(function*() {
-      const { duplex, seen } = flooded(0)
-      let pauses = 0
-      duplex.on("pause", () => pauses++)
-      for (let id = 1; id <= 30; id++) {
-        duplex.push(message(id, 4))
-        yield* turn
-        // Others have their turn.
-        work(0.1)
-      }
-      assert.equal(seen.length, 30)
-      // Once or twice a slow machine may take a millisecond for one of them.
-      assert.ok(pauses < 5, `${pauses} pauses`)
     }))
 })
