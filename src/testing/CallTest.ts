@@ -13,8 +13,9 @@ import * as Server from "../Server.ts"
 import * as TestNetwork from "./TestNetwork.ts"
 
 /**
- * Provides a `Connection` to a server that runs `handlers`, in memory and through the real protocol: what is called is encoded, sent,
- * decoded and served as over a socket, and so are failures, deadlines and cancellation. If its connection breaks, it is dialed again.
+ * Provides a `Connection` to a server that runs `handlers`, in memory and through the real protocol: what is called is
+ * encoded, sent, decoded and served as over a socket, and so are failures, deadlines and cancellation. If its
+ * connection breaks, it is dialed again.
  *
  * **Example**
  *

@@ -1,9 +1,10 @@
 /**
  * An in-memory network for tests: servers with names, endpoints to them, and faults on command.
  *
- * Everything above the socket is the real thing: the servers run real handler maps behind `Server.serve`, the clients are real
- * `Connection`s, and between them go the real bytes, over two duplexes that behave as the ends of a TCP connection. Only the operating
- * system is left out: no ports, no files, and time only where a {@link Faults.delay} asks for it.
+ * Everything above the socket is the real thing: the servers run real handler maps behind `Server.serve`, the clients
+ * are real `Connection`s, and between them go the real bytes, over two duplexes that behave as the ends of a TCP
+ * connection. Only the operating system is left out: no ports, no files, and time only where a {@link Faults.delay}
+ * asks for it.
  *
  * **Example**
  *
@@ -65,19 +66,23 @@ export type Direction = "toServer" | "toClient"
  *
  * **New dials**
  *
- * - `dial`: `"refuse"` fails them at once with a `DialError`; `"hang"` lets them wait until the faults change (or their dialer gives up).
- *   It does not concern connections that exist. None of the other faults concerns dials: they connect, without a delay.
+ * - `dial`: `"refuse"` fails them at once with a `DialError`; `"hang"` lets them wait until the faults change (or their
+ *   dialer gives up). It does not concern connections that exist. None of the other faults concerns dials: they
+ *   connect, without a delay.
  *
  * **Connections, those that exist as well as new ones**
  *
- * - `cutAfter`: after exactly so many bytes were delivered in a direction, the connection breaks: both ends see `ECONNRESET`, and what is
- *   still on its way is lost. Counted for each connection by itself, from the moment the fault is set, or from the start of a newer
- *   connection; each end's version message counts too. A whole number; 0 breaks a connection at once.
- * - `delay`: how long bytes, and the end of a connection, take in each direction; order is kept, and up to 64 KiB (and the write that goes
- *   past that) are on their way at a time. It passes on the `Clock` of the fiber that sets the fault, so a `TestClock` drives it. What is
- *   sent after the fault was set is delayed, and what is on its way already keeps its time of arrival, if that is earlier.
- * - `blackHole`: in both directions (`true`) or one, bytes are accepted but not delivered, nor is the end of a connection, as when a network
- *   is partitioned. A writer is held up once 64 KiB are underway. Nothing is lost: what was held arrives, in order, when the fault ends.
+ * - `cutAfter`: after exactly so many bytes were delivered in a direction, the connection breaks: both ends see
+ *   `ECONNRESET`, and what is still on its way is lost. Counted for each connection by itself, from the moment the
+ *   fault is set, or from the start of a newer connection; each end's version message counts too. A whole number; 0
+ *   breaks a connection at once.
+ * - `delay`: how long bytes, and the end of a connection, take in each direction; order is kept, and up to 64 KiB (and
+ *   the write that goes past that) are on their way at a time. It passes on the `Clock` of the fiber that sets the
+ *   fault, so a `TestClock` drives it. What is sent after the fault was set is delayed, and what is on its way already
+ *   keeps its time of arrival, if that is earlier.
+ * - `blackHole`: in both directions (`true`) or one, bytes are accepted but not delivered, nor is the end of a
+ *   connection, as when a network is partitioned. A writer is held up once 64 KiB are underway. Nothing is lost: what
+ *   was held arrives, in order, when the fault ends.
  *
  * @category models
  * @since 0.1.0
@@ -223,7 +228,8 @@ const listenerOf = Effect.fnUntraced(function*<R>(
 })
 
 /**
- * A new network, whose connections, dials and timers end with its scope. For two networks in one program; else see {@link layer}.
+ * A new network, whose connections, dials and timers end with its scope. For two networks in one program; else see
+ * {@link layer}.
  *
  * @category constructors
  * @since 0.1.0
@@ -283,9 +289,9 @@ export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
 /**
  * Starts a server on a name: `Server.serve` over an in-memory listener, which is ready when this effect is done.
  *
- * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. Calls in flight get the options'
- * `shutdownGrace` to end, which with a `TestClock` passes only when the test says so; 0 ends them at once. Fails with a `ListenerError` that
- * names the address where the name is taken or empty.
+ * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. Calls in flight
+ * get the options' `shutdownGrace` to end, which with a `TestClock` passes only when the test says so; 0 ends them at
+ * once. Fails with a `ListenerError` that names the address where the name is taken or empty.
  *
  * @category accessors
  * @since 0.1.0
@@ -300,8 +306,9 @@ export const listen = Effect.fnUntraced(function*<R>(
 })
 
 /**
- * The endpoint of a name, whether or not anybody listens on it yet; its address is `memory://name`. Where nobody does, dialing fails with a
- * `DialError`. It has no host that a TLS certificate could be for: `Endpoint.mtls` over it needs a `servername`.
+ * The endpoint of a name, whether or not anybody listens on it yet; its address is `memory://name`. Where nobody does,
+ * dialing fails with a `DialError`. It has no host that a TLS certificate could be for: `Endpoint.mtls` over it needs a
+ * `servername`.
  *
  * @category accessors
  * @since 0.1.0
@@ -310,11 +317,11 @@ export const endpoint = (name: string): Effect.Effect<Endpoint, never, TestNetwo
   TestNetwork.useSync((network) => network.endpoint(name))
 
 /**
- * A listener on a name, for `Server.layer`, or `Listener.mtls` over it; {@link listen} starts a server at once. Dials succeed from now on,
- * and wait to be accepted. It closes with the Scope; `close` does so earlier.
+ * A listener on a name, for `Server.layer`, or `Listener.mtls` over it; {@link listen} starts a server at once. Dials
+ * succeed from now on, and wait to be accepted. It closes with the Scope; `close` does so earlier.
  *
- * The address of its peers is `memory://name#n`, where n counts the connections. Fails with a `ListenerError` that names the address where
- * the name is taken or empty.
+ * The address of its peers is `memory://name#n`, where n counts the connections. Fails with a `ListenerError` that
+ * names the address where the name is taken or empty.
  *
  * @category accessors
  * @since 0.1.0
@@ -326,11 +333,12 @@ export const listener = <R>(
   TestNetwork.use((network) => network.listener(name, handlers))
 
 /**
- * Sets what is wrong between a server and its clients, in place of the faults that were set before: `fault(name, {})` is {@link heal}.
- * The name need not be listened on yet, and its faults stay when its server is replaced by another.
+ * Sets what is wrong between a server and its clients, in place of the faults that were set before: `fault(name, {})`
+ * is {@link heal}. The name need not be listened on yet, and its faults stay when its server is replaced by another.
  *
- * With a `TestClock`, time passes only when the test says so, and a request's bytes are sent in a later turn of the event loop than the
- * call: advance the clock in steps until what you wait for has happened, rather than by the sum of all delays at once.
+ * With a `TestClock`, time passes only when the test says so, and a request's bytes are sent in a later turn of the
+ * event loop than the call: advance the clock in steps until what you wait for has happened, rather than by the sum of
+ * all delays at once.
  *
  * @category accessors
  * @since 0.1.0
@@ -339,7 +347,8 @@ export const fault = (name: string, faults: Faults): Effect.Effect<void, Invalid
   TestNetwork.use((network) => network.fault(name, faults))
 
 /**
- * Ends all faults of a name: dials that hang connect, bytes that were held or delayed arrive at once. Connections that were cut stay so.
+ * Ends all faults of a name: dials that hang connect, bytes that were held or delayed arrive at once. Connections that
+ * were cut stay so.
  *
  * @category accessors
  * @since 0.1.0

@@ -1,10 +1,10 @@
 /**
  * Two connected in-memory duplexes that behave as the two ends of a TCP connection between `net.Socket`s do.
  *
- * Bytes are copied when they are written and arrive in order in a later turn; a writer waits for its reader; an end arrives after the
- * bytes before it, and is answered with one's own (`allowHalfOpen: false`); a socket that is destroyed with an error, or that gets bytes
- * after it has closed, resets its peer. An `"error"` that nobody listens to is dropped, since a test that breaks connections breaks the
- * ones that nobody looks at as well.
+ * Bytes are copied when they are written and arrive in order in a later turn; a writer waits for its reader; an end
+ * arrives after the bytes before it, and is answered with one's own (`allowHalfOpen: false`); a socket that is
+ * destroyed with an error, or that gets bytes after it has closed, resets its peer. An `"error"` that nobody listens to
+ * is dropped, since a test that breaks connections breaks the ones that nobody looks at as well.
  */
 import { Duplex } from "node:stream"
 import { connectionReset } from "./connectionReset.ts"

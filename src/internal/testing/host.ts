@@ -1,5 +1,6 @@
 /**
- * One name of the in-memory network: who listens on it, the connections to it, and the faults between it and its clients.
+ * One name of the in-memory network: who listens on it, the connections to it, and the faults between it and its
+ * clients.
  */
 import type { Duplex } from "node:stream"
 import { describe } from "../transport/capabilities.ts"

@@ -1,13 +1,18 @@
 /**
- * One direction of an in-memory connection: the bytes on their way from one socket to the other, and what a fault does to them.
+ * One direction of an in-memory connection: the bytes on their way from one socket to the other, and what a fault does
+ * to them.
  *
- * Plain callbacks, as node's streams are. Nothing is delivered from within a write: as with a socket, bytes arrive in a later turn of the
- * event loop. A wire holds at most a window of bytes (and the write that went past it) until the reader has taken them.
+ * Plain callbacks, as node's streams are. Nothing is delivered from within a write: as with a socket, bytes arrive in a
+ * later turn of the event loop. A wire holds at most a window of bytes (and the write that went past it) until the
+ * reader has taken them.
  */
 import type { Duplex } from "node:stream"
 import { connectionReset } from "./connectionReset.ts"
 
-/** How many bytes may be on their way and unread before the writer has to wait; also the largest chunk that is delivered. */
+/**
+ * How many bytes may be on their way and unread before the writer has to wait; also the largest chunk that is
+ * delivered.
+ */
 export const windowSize = 64 * 1024
 
 /** A clock that can wake us: `after` gives back how to call it off. */
@@ -32,7 +37,10 @@ export const unimpaired: Conditions = { blackHole: false, delay: undefined, cutA
 /** The far end of a wire. */
 export interface FarEnd {
   readonly receiver: Duplex
-  /** Bytes arrived for a receiver that has closed: the sender is to hear of it, as from a host that answers with a reset. */
+  /**
+   * Bytes arrived for a receiver that has closed: the sender is to hear of it, as from a host that answers with a
+   * reset.
+   */
   readonly bounce: () => void
   /** The last byte before the cut has been delivered. */
   readonly exhausted: () => void
