@@ -18,8 +18,8 @@ import type { Accepted, Handlers, Listener, ListenerError } from "./model.ts"
 const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")
 
 /**
- * A listener of this package, from which a connection can be accepted before its handlers are picked. The `accept` itself
- * says so, and not the listener: a copy of the listener with another `accept` means that one.
+ * A listener of this package, from which a connection can be accepted before its handlers are picked. The `accept`
+ * itself says so, and not the listener: a copy of the listener with another `accept` means that one.
  */
 interface ArrivalListener<R> extends Listener<R> {
   readonly accept: ArrivalAccept<R>
@@ -121,7 +121,10 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
     )
   )
 
-/** The next arrival with its handlers. A connection whose handlers cannot be picked is closed, and the next one is taken. */
+/**
+ * The next arrival with its handlers. A connection whose handlers cannot be picked is closed, and the next one is
+ * taken.
+ */
 const accepting = <R>(
   address: string,
   arrivals: Effect.Effect<Arrival<R>, ListenerError>

@@ -21,8 +21,8 @@ export interface Arrival<out R> {
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /**
- * The connections that have arrived and were not accepted yet. One that closes while it waits is removed. When the queue
- * is closed, those that wait are destroyed.
+ * The connections that have arrived and were not accepted yet. One that closes while it waits is removed. When the
+ * queue is closed, those that wait are destroyed.
  */
 export class ArrivalQueue<R> {
   readonly #waiting = new Map<Arrival<R>, () => void>()

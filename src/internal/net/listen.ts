@@ -107,8 +107,8 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
 const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
 
 /**
- * A name that no other file has or gets, of `longest` bytes at most. Where that is few, it has rare characters: a server
- * may be told to listen at `/run/a`, and Node removes a file of this name once more when its server closes.
+ * A name that no other file has or gets, of `longest` bytes at most. Where that is few, it has rare characters: a
+ * server may be told to listen at `/run/a`, and Node removes a file of this name once more when its server closes.
  */
 const randomName = (longest: number): string =>
   longest >= 5

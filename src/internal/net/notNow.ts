@@ -3,9 +3,9 @@
  * as long as the dial has time. This file knows errors, and not what is attempted.
  *
  * Every other error ends the attempt at once, so that a call goes to another endpoint: there is no listener
- * (ECONNREFUSED, ENOENT), no permission (EACCES, EPERM), no route (ENETUNREACH, EHOSTUNREACH), no such name (ENOTFOUND),
- * or the system has tried for as long as it does (ETIMEDOUT). EINTR does not occur: libuv repeats what a signal has
- * interrupted.
+ * (ECONNREFUSED, ENOENT), no permission (EACCES, EPERM), no route (ENETUNREACH, EHOSTUNREACH), no such name
+ * (ENOTFOUND), or the system has tried for as long as it does (ETIMEDOUT). EINTR does not occur: libuv repeats what a
+ * signal has interrupted.
  */
 import * as Effect from "effect/Effect"
 import { isIPv6 } from "node:net"
@@ -50,7 +50,9 @@ const isNotNow = (error: unknown): boolean =>
 const firstWait = 10
 const longestWait = 500
 
-/** Runs an effect again as long as it fails with "not now". `onFailure` hears of each failure, the last one included. */
+/**
+ * Runs an effect again as long as it fails with "not now". `onFailure` hears of each failure, the last one included.
+ */
 export const untilNotNow = <A, R>(
   effect: Effect.Effect<A, unknown, R>,
   onFailure: (error: unknown) => void

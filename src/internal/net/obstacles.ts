@@ -1,6 +1,6 @@
 /**
- * Why a dial has not succeeded up to now. When its time is up, the caller that ends it can say so. This file knows texts
- * and names, and no dials.
+ * Why a dial has not succeeded up to now. When its time is up, the caller that ends it can say so. This file knows
+ * texts and names, and no dials.
  */
 import * as Context from "effect/Context"
 import { clip, textOf } from "../userError.ts"

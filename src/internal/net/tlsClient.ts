@@ -132,7 +132,9 @@ const closedByServer = () =>
     { code: "ECONNRESET" }
   )
 
-/** How the handshake ends. It listens from now on: a fiber may yield before it waits, and the handshake be over by then. */
+/**
+ * How the handshake ends. It listens from now on: a fiber may yield before it waits, and the handshake be over by then.
+ */
 const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> => {
   const ended = Deferred.makeUnsafe<void, unknown>()
   const settle = (exit: Exit.Exit<void, unknown>) => {
@@ -155,8 +157,8 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
 }
 
 /**
- * Gives a TLS socket after its handshake, over a Duplex that belongs to the caller. The TLS socket is destroyed with the
- * Scope, also where this fails.
+ * Gives a TLS socket after its handshake, over a Duplex that belongs to the caller. The TLS socket is destroyed with
+ * the Scope, also where this fails.
  */
 export const connectTls = Effect.fnUntraced(function*(
   raw: Duplex,

@@ -14,7 +14,8 @@ const versionsOf = (
   options: SecureContextOptions
 ): Result.Result<{ readonly minVersion?: SecureVersion }, string> => {
   const { maxVersion, secureProtocol } = options
-  // An older way to say the same. Node takes no version options besides it, and other values of it allow older versions.
+  // An older way to say the same. Node takes no version options besides it, and other values of it allow older
+  // versions.
   if (secureProtocol !== undefined) {
     return /^TLSv1_2_(client_|server_)?method$/.test(secureProtocol)
       ? Result.succeed({})

@@ -112,8 +112,8 @@ export type Handshake = (raw: Duplex) => Effect.Effect<tls.TLSSocket, HandshakeF
  * Node throws.
  *
  * A `tls.Server` says which socket has become secure or has failed, but not over which Duplex. So each handshake under
- * way has a server of its own. Making one costs about a millisecond, since it reads the certificates. After a success it
- * is used again. After a failure it is not: it may still report something about that connection.
+ * way has a server of its own. Making one costs about a millisecond, since it reads the certificates. After a success
+ * it is used again. After a failure it is not: it may still report something about that connection.
  */
 export const makeHandshake = (options: tls.TlsOptions): Result.Result<Handshake, unknown> =>
   Result.flatMap(serverOptions(options), (options) =>

@@ -1,8 +1,9 @@
 /**
- * Spans of calls, by OpenTelemetry's conventions for RPC: a client span and a server span for each, named `component/method`.
+ * Spans of calls, by OpenTelemetry's conventions for RPC: a client span and a server span for each, named
+ * `component/method`.
  *
- * `rpc.service` and `rpc.method` are two attributes, as they were before the conventions' release candidate joined them: a component's
- * name contains slashes itself.
+ * `rpc.service` and `rpc.method` are two attributes, as they were before the conventions' release candidate joined
+ * them: a component's name contains slashes itself.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

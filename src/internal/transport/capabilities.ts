@@ -53,7 +53,9 @@ export type Description = Partial<Pick<Capabilities, "mayVanish" | "refusesSilen
 
 const descriptions = new WeakMap<Duplex, Description>()
 
-/** Describes a connection, before there is a transport for it. What was said of it before, and is not said now, stays. */
+/**
+ * Describes a connection, before there is a transport for it. What was said of it before, and is not said now, stays.
+ */
 export const describe = <D extends Duplex>(duplex: D, description: Description): D => {
   descriptions.set(duplex, { ...descriptions.get(duplex), ...description })
   return duplex

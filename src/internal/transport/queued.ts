@@ -13,7 +13,9 @@ export interface LargeMessage {
   readonly type: number
   readonly head: Uint8Array
   readonly body: Uint8Array
-  /** The length of `body` when it was queued. Users own these bytes, and may have moved them to another thread since. */
+  /**
+   * The length of `body` when it was queued. Users own these bytes, and may have moved them to another thread since.
+   */
   readonly size: number
 }
 

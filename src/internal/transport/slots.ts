@@ -1,5 +1,6 @@
 /**
- * A table by id, for ids that are given in ascending order, as those of calls are. It knows nothing else of its entries.
+ * A table by id, for ids that are given in ascending order, as those of calls are. It knows nothing else of its
+ * entries.
  *
  * A `Map` keeps garbage alive through scavenges, and each access costs a hash. Here the low bits of an id are the index
  * of its slot. Where an old entry is still in that slot, the new one goes into a Map. This halved a client's CPU at 256

@@ -321,7 +321,8 @@ export class Writer {
 
   private schedule(): void {
     this.due = "EndOfTurn"
-    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out alone.
+    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out
+    // alone.
     setImmediate(this.flush)
   }
 
@@ -447,7 +448,8 @@ export class Writer {
   }
 
   private tellRoom(): void {
-    // As soon as there is room, and not only once all is drained: while others keep the socket busy, it may never drain.
+    // As soon as there is room, and not only once all is drained: while others keep the socket busy, it may never
+    // drain.
     if (!this.wasFull || this.state === "Closed" || !this.hasRoom()) return
     this.wasFull = false
     this.owner.onRoom()
