@@ -67,8 +67,8 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
 
   /**
    * Serves the call, at once or when it is its turn; or refuses it, where too many calls wait. Its arguments are
-   * `bytes` from `start` to `end`, which may be overwritten when this has returned, unless they are `owned`. `micros` is the time
-   * that its caller has given it, 0 for no limit.
+   * `bytes` from `start` to `end`, which may be overwritten when this has returned, unless they are `owned`. `micros`
+   * is the time that its caller has given it, 0 for no limit.
    */
   receive(
     bytes: Uint8Array,
