@@ -1,9 +1,9 @@
 /**
- * How to reach a peer.
+ * How to reach a server.
  *
- * An {@link Endpoint} is an address and an Effect that dials it. There are endpoints for TCP ({@link tcp}), for Unix sockets
- * ({@link unix}) and for TLS with certificates on both sides over either ({@link mtls}). Whatever gives a `Duplex` of `node:stream` can be
- * one too: an endpoint is a plain object.
+ * An {@link Endpoint} is an address and an Effect that dials it. There are endpoints for TCP ({@link tcp}), for Unix
+ * sockets ({@link unix}) and for TLS with certificates on both sides over either ({@link mtls}). An endpoint is a plain
+ * object: anything that gives a `Duplex` of `node:stream` can be one, too.
  *
  * @since 0.1.0
  */
@@ -30,19 +30,19 @@ import { dialOnread } from "./internal/transport/onread.ts"
 const TypeId = "~effect-call/Endpoint/NetEndpoint"
 
 /**
- * What a balancer may know of an endpoint before it has been called. A resolver that knows it says so.
+ * What a balancer may know of an endpoint before the first call. The resolver sets it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Attributes {
-  /** Which share of the calls it is to get, beside the others: a number above 0. Default: 1. */
+  /** Its share of the calls, relative to the other endpoints: a number above 0. Default: 1. */
   readonly weight?: number | undefined
-  /** Where it is: the name of a zone, rack or data center. Default: none is known. */
+  /** Where it is: the name of a zone, rack or data center. Default: unknown. */
   readonly zone?: string | undefined
   /**
-   * Those with the lowest number are used, and the others only where none of those can be, as with the SRV records of DNS. A whole number
-   * from 0 on. Default: 0.
+   * Endpoints with the lowest number are used, and others only where none of these can be used, as with the SRV records
+   * of DNS. A whole number from 0 on. Default: 0.
    */
   readonly priority?: number | undefined
 }
@@ -50,11 +50,20 @@ export interface Attributes {
 /**
  * Something that can be dialed.
  *
+ * **When to use**
+ *
+ * {@link tcp}, {@link unix} and {@link mtls} make endpoints. Make one of your own for any other `Duplex`.
+ *
+ * **Details**
+ *
  * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
  * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted.
- *   It can be run any number of times, and gives another Duplex each time. A `Connection` limits the time it may take,
- *   by interrupting it; what it cleans up is waited for when the `Connection` closes. Whatever else goes wrong with it
- *   (it throws, is no Effect, dies, gives no Duplex) is a dial that has failed.
+ *   It can be run any number of times, and gives another Duplex each time.
+ *
+ * **Gotchas**
+ *
+ * A `Connection` interrupts a `dial` that takes too long, and waits for its finalizers when it closes. A `dial` that
+ * throws, is no Effect, dies, or gives no Duplex, counts as a dial that has failed.
  *
  * **Example** (an endpoint of your own: the standard streams of a child process)
  *
@@ -67,7 +76,7 @@ export interface Attributes {
  * const start = Effect.callback<ReturnType<typeof spawn>, Endpoint.DialError>((resume) => {
  *   const child = spawn("worker", { stdio: ["pipe", "pipe", "inherit"] })
  *   child.once("spawn", () => resume(Effect.succeed(child)))
- *   // It stays: an error that nobody listens to would end the process.
+ *   // It stays: an error without a listener would end the process.
  *   child.on("error", (cause) => {
  *     const message = `cannot start the worker: ${cause.message}`
  *     resume(Effect.fail(new Endpoint.DialError({ message, endpoint: "process://worker", cause })))
@@ -98,9 +107,9 @@ export interface Endpoint extends Attributes {
  *
  * - `network`: `tcp`, `tcp4`, `tcp6` or `unix`.
  * - `addr`: the address in it: `host:port`, or the path of a Unix socket.
- * - `address`, and its text: `network://addr`.
+ * - `address`, and the endpoint as a text: `network://addr`.
  *
- * Two of them are equal where their addresses are.
+ * Two of them are equal if their addresses are.
  *
  * Source: `type NetEndpoint` of the Go package.
  *
@@ -115,11 +124,11 @@ export interface NetEndpoint extends Endpoint, Equal.Equal {
 }
 
 /**
- * An endpoint could not be dialed: its address is wrong, nobody listens there, or the peer did not prove who it is.
+ * An endpoint could not be dialed: its address is wrong, there is no listener, or the server did not prove who it is.
  *
  * - `message`: what went wrong, with the address.
  * - `endpoint`: the address of the endpoint.
- * - `cause`: the error of the socket, where there is one.
+ * - `cause`: the error of the socket, if there is one.
  *
  * @category errors
  * @since 0.1.0
@@ -131,7 +140,7 @@ export class DialError extends Schema.TaggedError<DialError>("effect-call/Endpoi
 }) {}
 
 /**
- * A text is not the address of an endpoint; `message` says what is wrong with which part of `text`.
+ * A text is not the address of an endpoint. `message` says which part of `text` is wrong, and why.
  *
  * @category errors
  * @since 0.1.0
@@ -167,7 +176,7 @@ const isNetEndpoint = (value: unknown): value is NetEndpoint => Predicate.hasPro
 
 const Proto = {
   [TypeId]: TypeId,
-  // In the prototype: a copy of an endpoint with a `dial` of its own must not be dialed past it.
+  // In the prototype: a copy of an endpoint with another `dial` does not have it, so that the other `dial` is used.
   [dialOnread](this: NetEndpoint, onread: OnReadOpts) {
     return dialNet(this, { onread })
   },
@@ -183,10 +192,10 @@ const Proto = {
 }
 
 /**
- * An endpoint of any of the networks `tcp`, `tcp4` (IPv4 only), `tcp6` (IPv6 only) and `unix`; see {@link tcp} and {@link unix} for their
- * addresses.
+ * An endpoint of any of the networks `tcp`, `tcp4` (IPv4 only), `tcp6` (IPv6 only) and `unix`. For their addresses see
+ * {@link tcp} and {@link unix}.
  *
- * Never throws: what is wrong with the network or the address is said by the `DialError` of `dial`. {@link parse} says it earlier.
+ * It never throws: with a bad network or address, `dial` fails with a `DialError`. {@link parse} fails earlier.
  *
  * Source: the fields of `NetEndpoint` of the Go package.
  *
@@ -206,25 +215,31 @@ export const net = (network: string, addr: string): NetEndpoint => {
 /**
  * A TCP endpoint, `host:port`.
  *
- * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone where it has one. A name is
- *   looked up at each dial; dials that need the same name at the same time share one lookup. No host, `0.0.0.0` and
- *   `[::]` are this host.
+ * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with a zone if it has one. No host, `0.0.0.0`
+ *   and `[::]` mean this host.
  * - The port is a number or the name of a service, such as `http` or `domain`.
  *
- * The sockets send small writes at once (`noDelay`). Never throws: a bad address fails `dial`.
+ * It never throws: a bad address fails `dial`.
  *
  * **Details**
  *
- * The addresses of a name are tried side by side, IPv6 and IPv4 in turn, as RFC 8305 has it: the next one begins 250 ms
- * after the one before, or when one fails. The first that connects is taken. `dial` fails when each has failed, and
- * says why each did. It sets no limit of time: a `Connection` does, with `dialTimeout`.
+ * The sockets send small writes at once (`noDelay`). A name is looked up at each dial. Dials that need the same name at
+ * the same time share one lookup.
  *
- * An error that says "not now" does not fail `dial`: it tries again, after 10 ms at first and 500 ms at most. That is
- * one of the machine (no free port, file descriptor or memory: EADDRNOTAVAIL, EADDRINUSE, EMFILE, ENFILE, ENOBUFS,
- * ENOMEM), of name servers that could not be asked (EAI_AGAIN), and of a Unix socket whose queue is full (EAGAIN).
- * Where the time is up, the `Connection` says what the last such error was.
+ * The addresses of a name are tried at the same time, IPv6 and IPv4 in turn, as in RFC 8305: the next attempt begins
+ * 250 ms after the one before, or when one fails. The first that connects is used. `dial` fails when all attempts have
+ * failed, and says why each of them did.
  *
- * A socket that the system has connected to itself, of a port where nobody listens, counts as refused.
+ * A temporary error does not fail `dial`: it tries again, after 10 ms at first, and after 500 ms at most. Such errors
+ * are: no free port, file descriptor or memory (EADDRNOTAVAIL, EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM), name
+ * servers that could not be asked (EAI_AGAIN), and a Unix socket whose queue is full (EAGAIN). When the time is up, the
+ * `Connection` reports the last such error.
+ *
+ * **Gotchas**
+ *
+ * `dial` sets no time limit. A `Connection` does, with `dialTimeout`.
+ *
+ * Where a port has no listener, the system may connect a socket to itself. That counts as refused.
  *
  * **Example**
  *
@@ -250,10 +265,12 @@ export const tcp = (address: string): NetEndpoint => net("tcp", address)
 /**
  * The endpoint of a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
  *
- * A path has 107 bytes at most on Linux, and 103 elsewhere; a name in the abstract namespace, with its `@`, 108. Where
- * the server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
+ * It never throws: a bad path fails `dial`.
  *
- * Never throws: a bad path fails `dial`.
+ * **Gotchas**
+ *
+ * A path has at most 107 bytes on Linux, and 103 elsewhere. A name in the abstract namespace has at most 108 bytes,
+ * with its `@`. Where the server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
  *
  * Source: `Unix` of the Go package.
  *
@@ -263,10 +280,13 @@ export const tcp = (address: string): NetEndpoint => net("tcp", address)
 export const unix = (path: string): NetEndpoint => net("unix", path)
 
 /**
- * Reads an endpoint from the text `network://address`, and checks it: the network, the port, the brackets of an IPv6 address, the path.
+ * Reads an endpoint from the text `network://address`, and checks it: the network, the port, the brackets of an IPv6
+ * address, the path.
  *
- * The address of an mTLS endpoint or listener names the endpoint below it: `mtls://tcp://127.0.0.1:4443` is read as
- * `tcp://127.0.0.1:4443`, for {@link mtls} to be put around it with the certificates that no text holds.
+ * **Gotchas**
+ *
+ * From the address of an mTLS endpoint or listener it reads the endpoint below: `mtls://tcp://127.0.0.1:4443` gives
+ * `tcp://127.0.0.1:4443`. Put {@link mtls} around it, with certificates, which a text cannot hold.
  *
  * **Example**
  *
@@ -297,11 +317,13 @@ export const parse = (text: string): Effect.Effect<NetEndpoint, InvalidEndpoint>
   )
 
 /**
- * An endpoint with other attributes; those that are not given stay as they are.
+ * A copy of an endpoint with other attributes. Attributes that are not given stay as they are.
  *
- * Never throws. What makes no sense, such as a weight of 0, is a defect of the `Connection` that is given the endpoint.
+ * **Gotchas**
  *
- * **Example** (A server that can take three times as much as others)
+ * It never throws. A bad attribute, such as a weight of 0, is a defect of the `Connection` that gets the endpoint.
+ *
+ * **Example** (a server that can take three times as much as others)
  *
  * ```ts
  * import { Endpoint } from "effect-call"
@@ -317,12 +339,12 @@ export const withAttributes: {
   <E extends Endpoint>(self: E, attributes: Attributes): E
 } = dual(
   2,
-  // With its prototype, by which an endpoint of this package is dialed.
+  // With its prototype: it has the faster way to dial an endpoint of this package.
   <E extends Endpoint>(self: E, attributes: Attributes): E =>
     Object.assign(Object.create(Object.getPrototypeOf(self)), self, attributes)
 )
 
-/** The host whose name a server at this endpoint has to prove, where it has one. */
+/** The host whose name a server at this endpoint must prove, if it has one. */
 const hostOf = (endpoint: Endpoint): string | undefined => {
   if (!isNetEndpoint(endpoint)) return undefined
   const target = Result.getOrUndefined(parseTarget(endpoint.network, endpoint.addr))
@@ -333,22 +355,34 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
 /**
  * TLS with certificates on both sides, over another endpoint. Its address is `mtls://` and the address below.
  *
- * `tls` are the options of `tls.connect`, or an Effect of them, which runs at each dial, so that renewed certificates are used:
+ * **When to use**
+ *
+ * Where both sides must prove who they are. Pass the TLS options as an Effect where certificates are renewed: it runs
+ * at each dial.
+ *
+ * **Details**
+ *
+ * `tls` are the options of `tls.connect`, or an Effect of them:
  *
  * - `cert` and `key` (or `pfx`, or a `secureContext` made with them): the client's certificate. Required.
- * - `ca`: who has to have signed the server's certificate; by default the authorities that Node trusts.
- * - `crl`: the lists of those that were revoked, one of each authority in `ca`, where there are any.
- * - `servername`: the name that the server's certificate has to be for; by default `host`, and without that the host of the endpoint below, a
- *   name or an IP address. Required where that has none, as with a Unix socket or an endpoint of your own.
- * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken, also where a
- *   `secureContext` would.
+ * - `ca`: the authorities that sign the server's certificate. Default: those that Node trusts.
+ * - `crl`: the revocation lists, one of each authority in `ca`. Default: none.
+ * - `servername`: the name that the server's certificate must have. Default: `host`, or else the host of the endpoint
+ *   below, which is a name or an IP address. Required where that has no host, as with a Unix socket or an endpoint of
+ *   your own.
+ * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Versions below TLS 1.2 are
+ *   refused, also where a `secureContext` allows them.
+ * - `checkServerIdentity` refuses a server when it throws, or gives anything but undefined or null.
  * - `rejectUnauthorized` cannot be false, `pskCallback` cannot be given, and `socket`, `host` and `port` do not change
- *   what is dialed. A `session` is not taken up again: each server is checked in full.
- * - `checkServerIdentity` refuses a server with whatever it gives but undefined or null, and with what it throws.
+ *   what is dialed. A `session` is not resumed: each server is checked in full.
  *
- * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name and a handshake that fails are a
- * `DialError`; the connection below is destroyed then, as it is when dialing is interrupted. With TLS 1.3 a server refuses a client only after the client's side
- * of the handshake is done: what `dial` gives is then closed by the server.
+ * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name and a handshake
+ * that fails are a `DialError`. The connection below is destroyed then, and also when dialing is interrupted.
+ *
+ * **Gotchas**
+ *
+ * With TLS 1.3 a server refuses a client only after the client's side of the handshake is done: `dial` succeeds, and
+ * then the server closes the connection.
  *
  * **Example**
  *
@@ -396,7 +430,8 @@ export const mtls = (
     priority,
     weight,
     zone,
-    // The connection below must go with a failed handshake, and not only with the caller's Scope: it gets one of its own.
+    // The connection below has a Scope of its own: it is closed with a failed handshake, and not only with the
+    // caller's.
     dial: Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const scope = yield* Scope.fork(yield* Effect.scope)

@@ -1,8 +1,8 @@
 /**
- * Which handler answers which method: what a server serves.
+ * Which handler serves which method.
  *
- * A `HandlerMap` is an immutable value. It is built with {@link set} from {@link empty} and combined with {@link merge}; the methods
- * are found by their {@link MethodKey.MethodKey}, as the wire names them.
+ * A `HandlerMap` is an immutable value. It is built from {@link empty} with {@link set}, and maps are combined with
+ * {@link merge}. A server finds a method by its {@link MethodKey.MethodKey}, which is what the wire carries.
  *
  * @since 0.1.0
  */
@@ -17,11 +17,18 @@ import * as MethodKey from "./MethodKey.ts"
 const TypeId = "~effect-call/HandlerMap"
 
 /**
- * A function that serves one method: the arguments' bytes in, the result's bytes out.
+ * A function that serves one method: it gets the bytes of the arguments, and its effect succeeds with the bytes of the
+ * result.
  *
- * Application errors belong into the returned bytes; a failure says that the handler could not run, and reaches the caller as a
- * `RemoteError`. The bytes it is given are its own. It runs in a fiber and a `Scope` of its own, which a cancel, the call's deadline
- * or the loss of the connection interrupts.
+ * **Details**
+ *
+ * Application errors belong into the returned bytes. A failure says that the handler could not run, and reaches the
+ * caller as a `RemoteError`. The effect runs in a fiber and a `Scope` of its own. A cancel, the call's deadline or the
+ * loss of the connection interrupts it. The handler may keep and change the bytes that it gets.
+ *
+ * **Gotchas**
+ *
+ * A large result must not be changed after it was returned, see `ServerOptions.writeFlattenLimit`.
  *
  * Source: `type Handler` of the Go package.
  *
@@ -31,7 +38,7 @@ const TypeId = "~effect-call/HandlerMap"
 export type Handler<R = never> = (args: Uint8Array) => Effect.Effect<Uint8Array, unknown, R>
 
 /**
- * A handler as a `HandlerMap` holds it, with the method that it serves.
+ * A handler in a `HandlerMap`, with the method that it serves.
  *
  * @category models
  * @since 0.1.0
@@ -56,8 +63,8 @@ export interface HandlerMap<out R> extends Pipeable {
 }
 
 /**
- * A map that shares its entries with those that were made of it: it has the first `size` of them. Only the latest,
- * which has all, adds one in place. To copy them for each would take n² for n methods that are set one after the other.
+ * A map that shares its entries with the maps that were made of it: its own are the first `size` of them. Only the
+ * latest map, which has all, adds an entry in place. A copy for each map would take n² for n methods.
  */
 class Shared<out R> implements HandlerMap<R> {
   readonly [TypeId]: typeof TypeId = TypeId
@@ -76,7 +83,7 @@ class Shared<out R> implements HandlerMap<R> {
 
   with<R2>(entry: Entry<R2>): HandlerMap<R | R2> {
     const isLatest = this.#all.size === this.#size
-    // Not in that of `empty`, which is there for good: so would be what was set first of all.
+    // Not into the entries of `empty`, which is never collected: neither would be its first entry.
     const inPlace = isLatest && this.#size > 0 && !this.#all.has(entry.key.hex)
     const all: Map<string, Entry<R | R2>> = inPlace ? this.#all : new Map(this.#first())
     add(all, entry)
@@ -96,7 +103,10 @@ class Shared<out R> implements HandlerMap<R> {
   }
 }
 
-/** In place of one of the same method, but not of another whose names make the same key: `a.b` and `c`, `a` and `b.c`. */
+/**
+ * Adds an entry, or replaces that of the same method. It throws where two methods have names that make the same key, as
+ * `a.b` and `c` do, and `a` and `b.c`.
+ */
 const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
   const { component, hex, method } = entry.key
   const other = entries.get(hex)?.key
@@ -116,8 +126,12 @@ const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
 export const empty: HandlerMap<never> = new Shared(new Map())
 
 /**
- * Adds a handler for `method` of `component`, in place of one that is there already. Names that make the key of another method, as `a.b` and
- * `c` make that of `a` and `b.c`, are refused with a TypeError. So is a handler that is no function.
+ * Adds a handler for `method` of `component`, or replaces the one that is there.
+ *
+ * **Details**
+ *
+ * It throws a TypeError where the handler is no function, and where a different method has the same key: a dot joins
+ * the names, so that `a.b` with `c` and `a` with `b.c` have one key.
  *
  * **Example**
  *
@@ -150,7 +164,7 @@ export const set: {
   }
 )
 
-/** The entries of a map, which may be a user's own. It throws where that is none. */
+/** The entries of a map, which may be a user's own. It throws a TypeError where that is none. */
 const entriesOf = <R>(map: HandlerMap<R>): ReadonlyMap<string, Entry<R>> => {
   // Whatever its type says, it may be anything.
   const entries = attempt(() => map.entries, undefined)
@@ -158,11 +172,26 @@ const entriesOf = <R>(map: HandlerMap<R>): ReadonlyMap<string, Entry<R>> => {
   return entries
 }
 
-/** What any of several maps needs; nothing where there are none. */
+/** The union of what several maps require. */
 type RequirementsOf<Map> = Map extends HandlerMap<infer R> ? R : never
 
 /**
- * The handlers of several maps in one; where two serve the same method, the later one does. Refuses what {@link set} refuses.
+ * Combines the handlers of several maps. Where two serve the same method, the later map's handler does.
+ *
+ * **Details**
+ *
+ * Like {@link set}, it throws a TypeError where two different methods have the same key.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap } from "effect-call"
+ *
+ * const users = HandlerMap.set(HandlerMap.empty, "example/Users", "find", (id) => Effect.succeed(id))
+ * const orders = HandlerMap.set(HandlerMap.empty, "example/Orders", "find", (id) => Effect.succeed(id))
+ * const handlers = HandlerMap.merge(users, orders)
+ * ```
  *
  * @category combinators
  * @since 0.1.0
@@ -174,6 +203,6 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
   for (const map of maps) {
     for (const entry of entriesOf(map).values()) add(entries, entry)
   }
-  // The entries need the union of what the maps need, which the element type `unknown` has forgotten.
+  // The cast: the entries require what any of the maps requires, and the element type is `unknown`.
   return new Shared(entries) as HandlerMap<RequirementsOf<Maps[number]>>
 }

@@ -1,9 +1,9 @@
 /**
- * How peers reach us.
+ * How clients reach a server.
  *
- * A {@link Listener} gives, one after the other, the connections of clients and the handlers that serve each of them. There are listeners
- * for TCP ({@link tcp}), for Unix sockets ({@link unix}), and for TLS with certificates on both sides over either ({@link mtls}).
- * `Server.serve` and `Server.layer` take one.
+ * A {@link Listener} gives the connections of clients, one after the other, and the handlers of each of them. There are
+ * listeners for TCP ({@link tcp}), for Unix sockets ({@link unix}), and for TLS with certificates on both sides over
+ * either ({@link mtls}). `Server.serve` and `Server.layer` take a listener.
  *
  * @since 0.1.0
  */
@@ -28,17 +28,18 @@ import { positiveDuration } from "./internal/options.ts"
 export { type Accepted, type Handlers, type Listener, ListenerError, type Peer } from "./internal/net/model.ts"
 
 /**
- * What {@link tcp} can be told.
+ * Options of {@link tcp}.
  *
- * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections over them. Default
- *   `false`. Not on every system: where it cannot be done, listening fails. A client uses several of them with several connections: see
- *   `connectionsPerEndpoint` of `Connection.ClientOptions`.
- * - `maxConnections`: how many connections are open at the same time, those included that nobody has accepted yet and those whose TLS
- *   handshake is under way. A whole number from 1 on, or `Infinity`. Default 10 000.
- * - `maxConnectionsPerPeer`: how many of them are from one IP address, whatever their ports. To be raised where many clients come through one
- *   proxy or one NAT. A whole number from 1 on, or `Infinity`. Default 1000.
+ * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections
+ *   over them. Default: `false`. Some systems cannot do that: there, listening fails. A client uses several of them
+ *   with several connections: see `connectionsPerEndpoint` of `Connection.ClientOptions`.
+ * - `maxConnections`: how many connections may be open at the same time, including those that are not accepted yet and
+ *   those in a TLS handshake. A whole number from 1 on, or `Infinity`. Default: 10 000.
+ * - `maxConnectionsPerPeer`: how many of them may come from one IP address. Raise it where many clients come through
+ *   one proxy or one NAT. A whole number from 1 on, or `Infinity`. Default: 1000.
  *
- * A connection past a limit is closed at once, before anything is read from it. That is logged as a warning, for each limit at most once a second.
+ * A connection over a limit is closed at once, before anything is read from it. That is logged as a warning, for each
+ * limit at most once a second.
  *
  * @category models
  * @since 0.1.0
@@ -52,14 +53,23 @@ export interface TcpOptions {
 /**
  * Listens on `host:port`.
  *
- * - The host is a name, an IPv4 address or an IPv6 address in brackets; without one, it listens on all of this host's addresses.
- * - Of a name with several addresses, such as `localhost`, it listens on one: on the first, in the system's order, that
- *   is this machine's. The listener's `address` shows which. A client that dials the name tries all of them; one that
- *   dials an address has to know this one.
- * - The port is a number or the name of a service; with port 0 the system picks a free one, which the listener's `address` shows.
+ * **Details**
  *
- * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not this process's to use, is a
- * `ListenerError`. An option that makes no sense is a defect, a `RangeError` that names it. What listens is closed with the Scope.
+ * - The host is a name, an IPv4 address or an IPv6 address in brackets. Without a host, it listens on all addresses of
+ *   this host.
+ * - The port is a number or the name of a service. With port 0 the system picks a free one, which the listener's
+ *   `address` shows.
+ *
+ * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not permitted, is a
+ * `ListenerError`. The listener is closed with the Scope.
+ *
+ * **Gotchas**
+ *
+ * Where a name has several addresses, such as `localhost`, it listens on one of them only: the first one, in the
+ * system's order, that is this machine's. The listener's `address` shows which. Clients that dial the name try all
+ * addresses; clients that dial an address must know this one.
+ *
+ * A bad option is a defect, a `RangeError` that names it.
  *
  * **Example**
  *
@@ -121,12 +131,13 @@ export const tcp = <R>(
 }
 
 /**
- * What {@link unix} can be told.
+ * Options of {@link unix}.
  *
- * - `mode`: the permissions of the socket file, such as `0o660`; who may write to it may connect. They hold from the moment the file is there.
- *   Default: what the process's umask leaves of `0o777`.
- * - `maxConnections`: how many connections are open at the same time, as in {@link TcpOptions}. Clients of a Unix socket have no address, so
- *   they have no limit each. A whole number from 1 on, or `Infinity`. Default 10 000.
+ * - `mode`: the permissions of the socket file, such as `0o660`. Users that may write to the file may connect. The file
+ *   has them from the start. Default: what the process's umask leaves of `0o777`.
+ * - `maxConnections`: how many connections may be open at the same time, as in {@link TcpOptions}. Clients of a Unix
+ *   socket have no address, so there is no limit for each of them. A whole number from 1 on, or `Infinity`. Default:
+ *   10 000.
  *
  * @category models
  * @since 0.1.0
@@ -139,10 +150,16 @@ export interface UnixOptions {
 /**
  * Listens on a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
  *
- * The socket file that a dead server has left is replaced. Where a server still accepts connections there, and where there is a file that is
- * no socket, that stays as it is, and listening fails with a `ListenerError`. The file is removed when the listener closes, unless
- * another one has taken its place by then. The directory must be writable: the socket is made in it under another name, and then moved.
- * A path has 107 bytes at most on Linux, and 103 elsewhere; a name in the abstract namespace, with its `@`, 108.
+ * **Details**
+ *
+ * The socket file of a dead server is replaced. Where a server still accepts connections there, or the file is no
+ * socket, it stays as it is, and listening fails with a `ListenerError`. The file is removed when the listener closes,
+ * unless another file has taken its place.
+ *
+ * **Gotchas**
+ *
+ * The directory must be writable: the socket is made in it under another name, and then moved. A path has at most 107
+ * bytes on Linux, and 103 elsewhere. A name in the abstract namespace has at most 108 bytes, with its `@`.
  *
  * @category constructors
  * @since 0.1.0
@@ -170,11 +187,12 @@ export const unix = <R>(
 }
 
 /**
- * What {@link mtls} can be told.
+ * Options of {@link mtls}.
  *
- * - `reload`: how long after it has ended the Effect of the TLS options runs again. A duration of more than zero; with `Infinity` it runs
- *   once. Default 1 minute.
- * - `handshakeTimeout`: how long a client may take for its handshake. A duration of more than zero. Default 10 seconds.
+ * - `reload`: the pause before the Effect of the TLS options runs again. A duration of more than zero. With `Infinity`,
+ *   the Effect runs once. Default: 1 minute.
+ * - `handshakeTimeout`: how long a client may take for its handshake. A duration of more than zero. Default: 10
+ *   seconds.
  *
  * @category models
  * @since 0.1.0
@@ -187,26 +205,41 @@ export interface MtlsOptions {
 /**
  * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
  *
+ * **When to use**
+ *
+ * Where both sides must prove who they are. Pass the TLS options as an Effect where certificates are renewed while the
+ * server runs.
+ *
+ * **Details**
+ *
  * `tls` are the options of `tls.createServer`, or an Effect of them:
  *
  * - `cert` and `key`, or `pfx`: the server's certificate. Required.
- * - `ca`: who has to have signed the clients' certificates. Required, since by default every publicly trusted authority would do.
- * - `crl`: the lists of those that were revoked, one of each authority in `ca`, where there are any.
- * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Nothing below TLS 1.2 is spoken.
- * - `SNICallback`: the contexts that it gives have a `ca` and a `crl` of their own, or else trust every public authority.
- * - `requestCert` and `rejectUnauthorized` are always true, and sessions are not taken up again: each connection is checked in full.
+ * - `ca`: the authorities that sign the clients' certificates. Required, since the default is every public authority.
+ * - `crl`: the revocation lists, one of each authority in `ca`. Default: none.
+ * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Versions below TLS 1.2 are
+ *   refused.
+ * - `requestCert` and `rejectUnauthorized` are always true. Sessions are not resumed: each connection is checked in
+ *   full.
  *
- * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. Handshakes run side by side, so that a client that
- * takes its time holds up nobody; each has `handshakeTimeout`. One that fails costs its own connection and is logged, as a warning with the
- * reason, or at debug level where the client just went away. The handlers of the listener below are picked when the client has proved
- * who it is.
+ * Handshakes run at the same time, so that a slow client delays no other one. Each has `handshakeTimeout`. A handshake
+ * that fails costs its own connection. It is logged as a warning with the reason, or at debug level where the client
+ * just closed the connection. The handlers of the listener below are picked when the client has proved who it is.
  *
- * An Effect runs once before this is made, and then again and again (`reload`). Handshakes that begin after that use what it gave last:
- * certificates that were replaced, revocation lists that have grown. Connections that are there go on. Where it fails, or gives what cannot
- * be used, perhaps since only one of two files has been replaced so far, the last good ones stay in use. That is logged as a warning, once
- * until it goes well again. One that may hang needs a timeout of its own.
+ * An Effect runs once before the listener is made, and then again after each `reload`. New handshakes use its last
+ * result: renewed certificates, longer revocation lists. Open connections go on. Where the Effect fails, or gives
+ * options that cannot be used, the last good ones stay in use. That may be because only one of two files was replaced
+ * so far. It is logged as one warning, until the options can be used again.
  *
- * Closing this listener closes the one below. An option that makes no sense is a defect, a `RangeError` that names it.
+ * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. When this listener is closed,
+ * the one below is closed, too.
+ *
+ * **Gotchas**
+ *
+ * - The contexts of an `SNICallback` have a `ca` and a `crl` of their own. Without them, they trust every public
+ *   authority.
+ * - An Effect that may hang needs a timeout of its own.
+ * - A bad option is a defect, a `RangeError` that names it.
  *
  * **Example**
  *

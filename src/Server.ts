@@ -1,8 +1,9 @@
 /**
  * Serves calls on the connections of a {@link Listener.Listener}.
  *
- * Each call's handler runs in a fiber and a Scope of its own. A cancel from the caller, the call's deadline or the loss of the connection
- * interrupts it. What a peer does wrong costs that peer its connection and nobody else anything.
+ * The handler of each call runs in a fiber and a Scope of its own. A cancel of the caller, the call's deadline or the
+ * loss of the connection interrupts it. A peer that breaks the protocol loses its connection. The other peers notice
+ * nothing.
  *
  * **Example** (A server as a layer)
  *
@@ -33,7 +34,7 @@ import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/ambient/background.ts"
 import { effectOf, isolated, unexpected } from "./internal/guard.ts"
 import { logged } from "./internal/log.ts"
-import { acceptFrom } from "./internal/net/arrivals.ts"
+import { acceptFrom } from "./internal/net/accept.ts"
 import { ignoreError } from "./internal/net/connect.ts"
 import { Admission } from "./internal/server/admission.ts"
 import type { SessionSettings } from "./internal/server/model.ts"
@@ -49,18 +50,18 @@ import type { Listener, ListenerError } from "./Listener.ts"
 export type { ServerOptions } from "./internal/server/options.ts"
 
 /**
- * A running server.
+ * A running server, as {@link layer} provides it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Server {
-  /** Where it listens: `Endpoint.parse` takes it. */
+  /** The address that it listens at. `Endpoint.parse` takes it. */
   readonly address: string
 }
 
 /**
- * The ambient server.
+ * The ambient server, see {@link layer}.
  *
  * @category services
  * @since 0.1.0
@@ -81,7 +82,7 @@ const sessionSettings = (
   stats
 })
 
-/** Counts sessions and their calls, for as long as there are any. */
+/** Counts sessions and their calls until `stop` is called. */
 const counting = (
   settings: ServerSettings,
   context: Context.Context<never>,
@@ -107,8 +108,8 @@ const counting = (
 }
 
 /**
- * Begins to serve a connection. It throws where that is no Duplex or is served already, and where its handlers are
- * none.
+ * Begins to serve a connection. It throws where that is no Duplex or is in use already, and where `handlers` is no
+ * HandlerMap. `onDone` is called once, when the connection is gone and no handler runs any more.
  */
 const begin = <R>(
   connection: Duplex,
@@ -128,24 +129,24 @@ const begin = <R>(
   return session
 }
 
-/** Closes a connection that is not served after all, unless another session serves it. */
+/** Closes a connection that cannot be served, unless it is in use elsewhere. */
 const drop = (connection: Duplex): void => {
   if (!isTaken(connection)) attempt(() => void connection.on("error", ignoreError).destroy(), undefined)
 }
 
-/** The address of a listener, which may be a user's own. It throws where there is none. */
+/** The address of a listener, which may be a user's own. It throws where that is no text. */
 const addressOf = (listener: Listener<unknown>): string => {
   const { address }: { readonly address: unknown } = listener
   if (typeof address === "string") return address
   throw unexpected("the address of a listener", "a text", address)
 }
 
-/** How long the server waits for its listener to be closed, when all its connections have ended. */
+/** How long the server waits for its listener to close after all its connections have ended. */
 const closeTimeout = "10 seconds"
 
 /**
- * Closes a listener, and does `meanwhile` until it is closed. One that is a user's own may die of that, or never be
- * closed.
+ * Closes a listener, and runs `meanwhile` while it closes. A user's own listener may die when it is closed, or never
+ * close.
  */
 const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.gen(function*() {
@@ -153,7 +154,7 @@ const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): E
       startImmediately: true
     })
     yield* meanwhile
-    // In a fiber of its own, too: this one is interrupted, and would not wait for anything.
+    // In a fiber of its own, too: this fiber is interrupted, and would not wait.
     const timed = yield* Effect.forkDetach(Effect.timeoutOption(Fiber.await(close), closeTimeout), {
       startImmediately: true
     })
@@ -166,7 +167,10 @@ const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): E
     }
   })
 
-/** Lets the calls in flight end, as long as the grace lasts, and ends the connection; done when all its handlers have ended. */
+/**
+ * Lets the calls of a connection end, as long as the grace lasts, and closes it. It is done when all handlers have
+ * ended.
+ */
 const shutdown = (session: ServerSession): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     session.leave()
@@ -174,9 +178,21 @@ const shutdown = (session: ServerSession): Effect.Effect<void> =>
   })
 
 /**
- * Serves the connections of a listener. It never succeeds: it fails with the ListenerError that broke the listener, and always closes it.
- * Interrupting it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts what is left, and closes every connection. It
- * has ended when all handlers have, also those that cannot be interrupted.
+ * Serves the connections of a listener. It never succeeds: it fails with the ListenerError that broke the listener.
+ *
+ * **When to use**
+ *
+ * Use it where the server's fiber is yours to manage, for example to restart it. Otherwise use {@link layer}.
+ *
+ * **Details**
+ *
+ * When it is interrupted it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts the calls that
+ * are left, and closes every connection. It always closes the listener. Options that make no sense are a defect, a
+ * RangeError.
+ *
+ * **Gotchas**
+ *
+ * It ends only when all handlers have ended, also those that cannot be interrupted.
  *
  * Source: `func Serve` of the Go package.
  *
@@ -221,8 +237,16 @@ export const serve = <R>(
   })
 
 /**
- * Serves one connection that is there already, and ends when the connection does and its handlers have ended. Interrupting it waits for
- * calls in flight for `shutdownGrace`, interrupts what is left, and closes the connection.
+ * Serves one connection that is there already, and succeeds when it is over and its handlers have ended.
+ *
+ * **When to use**
+ *
+ * Use it for a Duplex that no listener gives: a pipe to a child process, a stream inside another protocol.
+ *
+ * **Details**
+ *
+ * When it is interrupted it waits for calls in flight for `shutdownGrace`, interrupts the calls that are left, and
+ * closes the connection. It dies where the connection is no Duplex, or is in use already.
  *
  * Source: `func ServeOn` of the Go package.
  *
@@ -257,7 +281,16 @@ export const serveOn = <R>(
   })
 
 /**
- * A server for as long as the layer lives. `listener` is made when the layer is built, so that its errors are the layer's.
+ * A server for as long as the layer lives.
+ *
+ * **Details**
+ *
+ * `listener` is made when the layer is built, so that its errors are the layer's. Handlers get what they require from
+ * the layer's context. When the layer's scope closes, the server stops as {@link serve} does when it is interrupted.
+ *
+ * **Gotchas**
+ *
+ * A listener that breaks later ends the server, but not the layer: that is logged as an error.
  *
  * **Example** (Handlers with requirements)
  *

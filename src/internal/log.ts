@@ -28,7 +28,7 @@ const guarded = (logger: Logger.Logger<unknown, unknown>): Logger.Logger<unknown
     try {
       // Loggers read the errors that they are given: one that throws when it is read would throw at them.
       const cause = readableCause(options.cause)
-      // One that is an async function gives a promise, which nobody waits for.
+      // One that is an async function gives a promise, which is not awaited.
       discard(logger.log(cause === options.cause ? options : { ...options, cause }))
     } catch (defect) {
       const { cause, fiber, logLevel, message } = options

@@ -1,5 +1,5 @@
 /**
- * A connection straight to handlers, for unit tests of code that calls.
+ * A connection straight to handlers, for unit tests of code that makes calls.
  *
  * @since 0.1.0
  */
@@ -13,8 +13,16 @@ import * as Server from "../Server.ts"
 import * as TestNetwork from "./TestNetwork.ts"
 
 /**
- * Provides a `Connection` to a server that runs `handlers`, in memory and through the real protocol: what is called is encoded, sent,
- * decoded and served as over a socket, and so are failures, deadlines and cancellation. If its connection breaks, it is dialed again.
+ * Provides a `Connection` to a server that runs `handlers`, in memory and through the real protocol.
+ *
+ * **When to use**
+ *
+ * In unit tests of code that makes calls. For several servers, or for faults, see `TestNetwork`.
+ *
+ * **Details**
+ *
+ * Calls are encoded, sent, decoded and served as over a socket, and so are failures, deadlines and cancellation. If the
+ * connection breaks, it is dialed again.
  *
  * **Example**
  *
@@ -24,7 +32,7 @@ import * as TestNetwork from "./TestNetwork.ts"
  * import { Connection, HandlerMap, MethodKey } from "effect-call"
  * import { CallTest } from "effect-call/testing"
  *
- * // The code under test: it calls.
+ * // The code under test: it makes a call.
  * const greet = Effect.fn("greet")(function*(name: string) {
  *   const connection = yield* Connection.Connection
  *   const key = MethodKey.make("example/Greeter", "greet")
@@ -54,7 +62,7 @@ export const layer = <R>(handlers: HandlerMap<R>): Layer.Layer<Connection.Connec
       yield* Effect.forkScoped(Server.serve(listener), { startImmediately: true })
       return yield* Connection.make(Resolver.constant(network.endpoint("CallTest")))
     }).pipe(
-      // A name of a network of its own is free, and a resolver with a constant endpoint does not fail.
+      // The name is free in a new network, and a resolver with a constant endpoint does not fail.
       Effect.orDie
     )
   )

@@ -1,9 +1,9 @@
 /**
  * An in-memory network for tests: servers with names, endpoints to them, and faults on command.
  *
- * Everything above the socket is the real thing: the servers run real handler maps behind `Server.serve`, the clients are real
- * `Connection`s, and between them go the real bytes, over two duplexes that behave as the ends of a TCP connection. Only the operating
- * system is left out: no ports, no files, and time only where a {@link Faults.delay} asks for it.
+ * Everything above the socket is real: servers run handler maps behind `Server.serve`, clients are `Connection`s, and
+ * the bytes of the protocol go over two Duplexes that behave as the ends of a TCP connection. Only the operating system
+ * is left out: there are no ports and no files, and time passes only with a {@link Faults.delay}.
  *
  * **Example**
  *
@@ -42,7 +42,8 @@ import type { Duplex } from "node:stream"
 import { DialError, type Endpoint } from "../Endpoint.ts"
 import { background } from "../internal/ambient/background.ts"
 import { shown, unexpected } from "../internal/guard.ts"
-import { ArrivalQueue, checkHandlers, fromArrivals } from "../internal/net/arrivals.ts"
+import { checkHandlers, fromArrivals } from "../internal/net/accept.ts"
+import { ArrivalQueue } from "../internal/net/arrivals.ts"
 import { cannotListen, listenerClosed } from "../internal/net/model.ts"
 import { healthy, Host, type Impairment } from "../internal/testing/host.ts"
 import type { Timer } from "../internal/testing/wire.ts"
@@ -60,23 +61,29 @@ import * as Server from "../Server.ts"
 export type Direction = "toServer" | "toClient"
 
 /**
- * What is wrong between a server and all its clients. What is not named works.
+ * The faults between a server and all its clients. Faults that are not named are absent.
  *
- * **New dials**
+ * **Details**
  *
- * - `dial`: `"refuse"` fails them at once with a `DialError`; `"hang"` lets them wait until the faults change (or their dialer gives up).
- *   It does not concern connections that exist. None of the other faults concerns dials: they connect, without a delay.
+ * New dials:
  *
- * **Connections, those that exist as well as new ones**
+ * - `dial`: `"refuse"` fails them at once with a `DialError`. `"hang"` lets them wait until the faults change or the
+ *   dialer gives up. It does not affect open connections. The other faults do not affect dials: they connect without a
+ *   delay.
  *
- * - `cutAfter`: after exactly so many bytes were delivered in a direction, the connection breaks: both ends see `ECONNRESET`, and what is
- *   still on its way is lost. Counted for each connection by itself, from the moment the fault is set, or from the start of a newer
- *   connection; each end's version message counts too. A whole number; 0 breaks a connection at once.
- * - `delay`: how long bytes, and the end of a connection, take in each direction; order is kept, and up to 64 KiB (and the write that goes
- *   past that) are on their way at a time. It passes on the `Clock` of the fiber that sets the fault, so a `TestClock` drives it. What is
- *   sent after the fault was set is delayed, and what is on its way already keeps its time of arrival, if that is earlier.
- * - `blackHole`: in both directions (`true`) or one, bytes are accepted but not delivered, nor is the end of a connection, as when a network
- *   is partitioned. A writer is held up once 64 KiB are underway. Nothing is lost: what was held arrives, in order, when the fault ends.
+ * Connections, open and new ones:
+ *
+ * - `cutAfter`: when exactly so many bytes were delivered in a direction, the connection breaks: both ends see
+ *   `ECONNRESET`, and bytes on their way are lost. A whole number; 0 breaks a connection at once. Each connection is
+ *   counted by itself, from the moment when the fault is set or from its start. The version message of each end counts,
+ *   too.
+ * - `delay`: how long bytes, and the end of a connection, take in each direction. Their order is kept. At most 64 KiB,
+ *   and the write that exceeds them, are on their way at a time. The delay passes on the `Clock` of the fiber that sets
+ *   the fault, so a `TestClock` drives it. It applies to what is sent after the fault was set. What is on its way
+ *   already keeps its time of arrival, if that is earlier.
+ * - `blackHole`: in both directions (`true`) or one, bytes are accepted and not delivered, and neither is the end of a
+ *   connection, as when a network is partitioned. A writer waits when 64 KiB are on their way. Nothing is lost: when
+ *   the fault ends, everything arrives in order.
  *
  * @category models
  * @since 0.1.0
@@ -89,7 +96,7 @@ export interface Faults {
 }
 
 /**
- * The {@link Faults} cannot be: the message names the value and says what was expected.
+ * The {@link Faults} are not possible: the message names the value and says what was expected.
  *
  * @category errors
  * @since 0.1.0
@@ -101,13 +108,13 @@ export class InvalidFaults
 {}
 
 /**
- * An in-memory network. Its names are its own: two networks know nothing of each other.
+ * An in-memory network. Each network has its own names: the same name in two networks means two servers.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TestNetwork {
-  /** The endpoint of a name, whether or not anybody listens on it yet; its address is `memory://name`. */
+  /** The endpoint of a name; see {@link endpoint}. */
   readonly endpoint: (name: string) => Endpoint
   /** A listener on a name; see {@link listener}. */
   readonly listener: <R>(name: string, handlers: Handlers<R>) => Effect.Effect<Listener<R>, ListenerError, Scope.Scope>
@@ -141,7 +148,7 @@ const checkBytes = (what: string, value: number | undefined): Effect.Effect<numb
 const checkDelay = (input: Duration.Input | undefined): Effect.Effect<number, InvalidFaults> => {
   if (input === undefined) return Effect.succeed(0)
   const millis = Option.map(attempt(() => Duration.fromInput(input), Option.none()), Duration.toMillis)
-  // NaN would be taken for a duration of nothing.
+  // NaN would be taken for a duration of zero.
   if (Option.isSome(millis) && Number.isFinite(millis.value) && millis.value >= 0 && !Number.isNaN(input)) {
     return Effect.succeed(millis.value)
   }
@@ -174,7 +181,7 @@ const check = Effect.fnUntraced(function*(faults: Faults, timer: Timer): Effect.
   }
 })
 
-/** Waits while dials hang, and may come back when they hang again. */
+/** Waits while dials hang. They may hang again when it returns. */
 const whileHanging = (host: Host): Effect.Effect<void> =>
   Effect.callback((resume) => {
     if (!host.isHanging) return resume(Effect.void)
@@ -222,7 +229,11 @@ const listenerOf = Effect.fnUntraced(function*<R>(
 })
 
 /**
- * A new network, whose connections, dials and timers end with its scope. For two networks in one program; else see {@link layer}.
+ * A new network, whose connections, dials and timers end with its Scope.
+ *
+ * **When to use**
+ *
+ * For two networks in one program. Otherwise see {@link layer}.
  *
  * @category constructors
  * @since 0.1.0
@@ -260,7 +271,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
   return {
     endpoint: (name) => ({ address: addressOf(name), dial: dial(hostOf(name)) }),
     listener: (name, handlers) => Effect.suspend(() => listenerOf(hostOf(name), handlers)),
-    // The Clock of the test, which may not be the one that the layer was built with.
+    // The Clock of the test may be another one than that of the layer.
     fault: (name, faults) =>
       Effect.clockWith((clock) =>
         Effect.map(check(faults, timerOn(clock)), (impairment) => hostOf(name).impair(impairment))
@@ -272,7 +283,9 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
 /**
  * Provides a new {@link TestNetwork}. When it ends, all its connections are closed and dials are refused.
  *
- * A layer is built once for everything it is provided to together; `Layer.fresh(TestNetwork.layer)` is another network.
+ * **Gotchas**
+ *
+ * A layer is built once where it is provided several times. `Layer.fresh(TestNetwork.layer)` is another network.
  *
  * @category layers
  * @since 0.1.0
@@ -282,9 +295,15 @@ export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
 /**
  * Starts a server on a name: `Server.serve` over an in-memory listener, which is ready when this effect is done.
  *
- * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. Calls in flight get the options'
- * `shutdownGrace` to end, which with a `TestClock` passes only when the test says so; 0 ends them at once. Fails with a `ListenerError` that
- * names the address where the name is taken or empty.
+ * **Details**
+ *
+ * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. It fails with a
+ * `ListenerError` that names the address where the name is empty or taken.
+ *
+ * **Gotchas**
+ *
+ * At the end, calls in flight get the `shutdownGrace` of the options. With a `TestClock` that passes only when the test
+ * says so; 0 ends them at once.
  *
  * @category accessors
  * @since 0.1.0
@@ -299,8 +318,12 @@ export const listen = Effect.fnUntraced(function*<R>(
 })
 
 /**
- * The endpoint of a name, whether or not anybody listens on it yet; its address is `memory://name`. Where nobody does, dialing fails with a
- * `DialError`. It has no host that a TLS certificate could be for: `Endpoint.mtls` over it needs a `servername`.
+ * The endpoint of a name, also where there is no listener yet. Its address is `memory://name`.
+ *
+ * **Gotchas**
+ *
+ * Without a listener, dialing fails with a `DialError`. The endpoint has no host that a TLS certificate could be for:
+ * `Endpoint.mtls` over it needs a `servername`.
  *
  * @category accessors
  * @since 0.1.0
@@ -309,11 +332,16 @@ export const endpoint = (name: string): Effect.Effect<Endpoint, never, TestNetwo
   TestNetwork.useSync((network) => network.endpoint(name))
 
 /**
- * A listener on a name, for `Server.layer`, or `Listener.mtls` over it; {@link listen} starts a server at once. Dials succeed from now on,
- * and wait to be accepted. It closes with the Scope; `close` does so earlier.
+ * A listener on a name. It closes with the Scope, or earlier by `close`.
  *
- * The address of its peers is `memory://name#n`, where n counts the connections. Fails with a `ListenerError` that names the address where
- * the name is taken or empty.
+ * **When to use**
+ *
+ * For `Server.layer`, or for `Listener.mtls` over it. {@link listen} starts a server at once.
+ *
+ * **Details**
+ *
+ * Dials succeed from now on, and wait until they are accepted. The address of a peer is `memory://name#n`, where n
+ * counts the connections. It fails with a `ListenerError` that names the address where the name is empty or taken.
  *
  * @category accessors
  * @since 0.1.0
@@ -325,11 +353,18 @@ export const listener = <R>(
   TestNetwork.use((network) => network.listener(name, handlers))
 
 /**
- * Sets what is wrong between a server and its clients, in place of the faults that were set before: `fault(name, {})` is {@link heal}.
- * The name need not be listened on yet, and its faults stay when its server is replaced by another.
+ * Sets the faults between a server and its clients, in place of those that were set before. `fault(name, {})` is
+ * {@link heal}.
  *
- * With a `TestClock`, time passes only when the test says so, and a request's bytes are sent in a later turn of the event loop than the
- * call: advance the clock in steps until what you wait for has happened, rather than by the sum of all delays at once.
+ * **Details**
+ *
+ * The name needs no listener yet, and its faults stay when its server is replaced by another one.
+ *
+ * **Gotchas**
+ *
+ * With a `TestClock`, time passes only when the test says so, and the bytes of a request are sent in a later turn of
+ * the event loop than the call. So advance the clock in steps until what you wait for has happened, and not by the sum
+ * of all delays at once.
  *
  * @category accessors
  * @since 0.1.0
@@ -338,7 +373,8 @@ export const fault = (name: string, faults: Faults): Effect.Effect<void, Invalid
   TestNetwork.use((network) => network.fault(name, faults))
 
 /**
- * Ends all faults of a name: dials that hang connect, bytes that were held or delayed arrive at once. Connections that were cut stay so.
+ * Ends all faults of a name: hanging dials connect, and bytes that were held or delayed arrive at once. Connections
+ * that were cut stay closed.
  *
  * @category accessors
  * @since 0.1.0

@@ -241,13 +241,13 @@ describe("a server that stops", () => {
 
     it.effect(`interrupts it when its grace is over, where its caller ${caller}`, () =>
       Effect.gen(function*() {
-        const { client, connection, expect, serving } = yield* working({ server: { shutdownGrace: "10 seconds" } })
+        const { client, connection, expect, serving } = yield* working({ server: { shutdownGrace: "20 seconds" } })
         yield* client.Work("", discard)
         yield* expect("started")
         if (isGone) yield* connection.close
         yield* settle
         const stopping = yield* Effect.forkChild(Fiber.interrupt(serving), { startImmediately: true })
-        yield* TestClock.adjust("9999 millis")
+        yield* TestClock.adjust("19999 millis")
         yield* settle
         assert.equal(stopping.pollUnsafe(), undefined)
         yield* TestClock.adjust("1 millis")

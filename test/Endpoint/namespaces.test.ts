@@ -52,7 +52,7 @@ describe.skipIf(!hasNamespaces)("in a network of its own", () => {
 
   it("a socket that is connected to itself is taken for nobody, and leaves its port free", () => {
     const refused = (where: string) =>
-      `connect ECONNREFUSED ${where}:40000 - the socket was connected to itself, so nobody listens there`
+      `connect ECONNREFUSED ${where}:40000 - the socket was connected to itself, so there is no listener`
     assert.deepStrictEqual(found["toItself"], {
       outcomes: [
         `cannot dial tcp://127.0.0.1:40000: ${refused("127.0.0.1")}`,

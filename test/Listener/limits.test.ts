@@ -119,7 +119,7 @@ describe.each([
       yield* TestClock.adjust("1 millis")
       yield* refuse(5)
       assert.deepStrictEqual(log.lines.slice(1).map(({ message }) => message), [
-        "A connection was refused: maxConnections is 1, and as many are open; 20 more have been refused since this was last said"
+        "A connection was refused: maxConnections is 1, and as many are open; 20 more were refused since the last such warning"
       ])
     }).pipe(Effect.provide(log.layer))
   })

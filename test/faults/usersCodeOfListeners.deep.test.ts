@@ -77,7 +77,7 @@ describe("a listener whose accept", () => {
           offer(give)
           yield* works(yield* connect([endpoint]))
           if (name.endsWith("destroyed")) return
-          areOf(errorsIn(log.lines), /accepted what is no connection|cannot be served/)
+          areOf(errorsIn(log.lines), /accepted something that is not a connection|cannot be served/)
         })
       ))
   }

@@ -266,7 +266,7 @@ describe("a handler of bytes that gives many of them and takes them away", () =>
           const error = yield* Effect.flip(connection.call(bad, new Uint8Array()))
           assert.equal(error._tag, "CommunicationError")
           yield* works(connection)
-          areOf(errorsIn(log.lines), /taken away before they were sent/)
+          areOf(errorsIn(log.lines), /transferred before they were sent/)
         })
       ))
   }

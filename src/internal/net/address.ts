@@ -1,7 +1,8 @@
 /**
  * Addresses as Go's `net.Dial` reads them: a network (`tcp`, `tcp4`, `tcp6`, `unix`) and the text of an address in it.
+ * It reads and writes texts, and opens nothing.
  *
- * Every function is total: what is wrong with a text comes back as a sentence that names it.
+ * Every function is total: what is wrong with a text is returned as a sentence that names it.
  */
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
@@ -78,10 +79,10 @@ export const parseTcp = (network: string, text: string): Result.Result<TcpTarget
   return Result.succeed({ _tag: "Tcp", host, port, family })
 }
 
-/** How many bytes of a path fit into a socket's address, with the NUL after them: fewer than in a path to any other file. */
+/** The longest path of a Unix socket, in bytes. The system keeps one byte for a NUL, and allows other files more. */
 export const longestPath = process.platform === "linux" ? 107 : 103
 
-/** How many bytes of a name of Linux's abstract namespace do, with the NUL before them, and none after. */
+/** The longest name in Linux's abstract namespace, in bytes, with the NUL before it. */
 const longestAbstract = 108
 
 /** Reads the path of a Unix socket. As in Go, a leading `@` stands for the NUL of Linux's abstract namespace. */
@@ -124,7 +125,7 @@ export const parseAddress = (
   return Result.map(parseTarget(network, addr), () => ({ network, addr }))
 }
 
-/** An IPv4 client of an IPv6 socket, as what it is. */
+/** The IPv4 address of a client of an IPv6 socket, where it is one. */
 export const unmapped = (host: string): string => /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(host)?.[1] ?? host
 
 /** The text of an address and a port. */
@@ -136,5 +137,5 @@ export const formatTcp = (host: string, port: number): string => {
 /** Whether a host is no particular one: empty, `0.0.0.0` or `::`. Dialing it means this host. */
 export const isUnspecified = (host: string): boolean => host === "" || (isIP(host) !== 0 && /^[0:.]+$/.test(host))
 
-/** Whether an IP address is this host's own, which no network takes anywhere. */
+/** Whether an IP address is a loopback address. */
 export const isLoopback = (address: string): boolean => address === "::1" || unmapped(address).startsWith("127.")

@@ -1,8 +1,8 @@
 /**
- * A Duplex of a user's own, as Node's TLS can use it.
+ * A Duplex of a user's own, as Node's TLS can use it. This file knows nothing of TLS.
  *
  * Node calls the Duplex below TLS out of the event loop: what its methods throw there would end the process. Here that
- * is an error of the stream, as is what it hands out that is no bytes.
+ * is an error of the stream, and so is data that is no bytes.
  */
 import { Duplex } from "node:stream"
 import { shown } from "../guard.ts"
@@ -10,15 +10,13 @@ import { isBytes } from "../memory/bytes.ts"
 import { capabilitiesOf } from "../transport/capabilities.ts"
 import { readable } from "../userError.ts"
 
-/**
- * What TLS is to use for a Duplex: the Duplex itself only where TLS reads and writes below its methods, as it does with
- * a socket of the system.
- */
+/** What TLS gets for a Duplex: the Duplex itself only where TLS reads and writes below its methods. */
 export const belowTls = (raw: Duplex): Duplex => capabilitiesOf(raw).hasHandle ? raw : new Bridge(raw)
 
+/** A stream that reads from and writes to another Duplex, whatever that throws. */
 class Bridge extends Duplex {
   private readonly below: Duplex
-  /** Goes on with what is to be written next, where the Duplex below has yet to drain. */
+  /** Asks for the next bytes to write. Undefined unless the Duplex below has yet to drain. */
   private written: ((error?: Error) => void) | undefined = undefined
   private ended = false
 
@@ -29,7 +27,7 @@ class Bridge extends Duplex {
     below.on("end", () => this.endReading())
     below.on("close", () => {
       this.endReading()
-      // What has come is to be read first.
+      // What has come is read first.
       if (this.readableLength === 0) this.destroy()
       else this.once("end", () => this.destroy())
     })

@@ -1,14 +1,14 @@
 /**
- * What every user of `node:net` sockets needs.
+ * The errors of sockets: ignored where their end is noticed otherwise, and as texts. It knows no sockets.
  */
 import { attempt, clip, textOf } from "../userError.ts"
 
-/** Keeps an `error` event from ending the process; whoever uses a socket learns of its end by its `close`. */
+/** Keeps an `error` event from ending the process. Users of a socket learn of its end by its `close`. */
 export const ignoreError = (): void => {}
 
 /**
- * What an error of `node:net` or `node:tls` says, or of a user's endpoint or options. One that sums up several attempts
- * is empty itself.
+ * The text of an error of `node:net` or `node:tls`, or of a user's endpoint or options. Where it sums up several
+ * attempts, it has no message of its own: the text is that of the attempts.
  */
 export const describe = (error: unknown): string => {
   const attempts = attempt(

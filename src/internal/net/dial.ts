@@ -1,10 +1,10 @@
 /**
- * Dialing a place in the network: the addresses of its name side by side, as RFC 8305 has it, until one connects, all
- * have said no, or the caller gives up. There is no limit of time here.
+ * Dials a place in the network: the addresses of its name side by side, as in RFC 8305, until one connects, all have
+ * refused, or the caller gives up. It sets no time limit, and knows neither TLS nor transports. Each address is:
  *
  * ```
  *   Waiting ──▶ Connecting ──────────────▶ Won       it has connected first; the others are destroyed
- *                │      ▲  └─────────────▶ Refused   it said no
+ *                │      ▲  └─────────────▶ Refused   it has failed for good
  *      "not now" ▼      │ after a short wait
  *               Paused
  * ```
@@ -22,7 +22,7 @@ import { type Family, lookup } from "./lookup.ts"
 import { untilNotNow } from "./notNow.ts"
 import { CurrentObstacles, type Obstacles } from "./obstacles.ts"
 
-/** In milliseconds: for how long an address is tried alone, before the next one is tried beside it. */
+/** In milliseconds: how long an address is tried before the next one is tried at the same time. */
 const attemptDelay = 250
 
 /** One address that is tried. */
@@ -32,10 +32,10 @@ interface Candidate {
   readonly options: net.NetConnectOpts
 }
 
-/** Both, where this host is meant, so that it is found without a hosts file too. */
+/** The addresses of this host, so that it is found without a hosts file, too. */
 const loopbacks: ReadonlyArray<string> = ["127.0.0.1", "::1"]
 
-/** One family and the other in turn, beginning with that of the first address. */
+/** Addresses of the two families in turn, beginning with the family of the first one. */
 const interleave = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => {
   const first = addresses.filter((address) => net.isIP(address) === net.isIP(addresses[0] ?? ""))
   const second = addresses.filter((address) => !first.includes(address))
@@ -71,8 +71,8 @@ const candidatesOf = (target: Target, obstacles: Obstacles): Effect.Effect<Reado
       })))
 
 /**
- * Whether a socket is connected to itself: of a port of the range that local ports are picked from, where nobody
- * listens, the system may pick that very port, and takes the two SYNs that cross for a connection (simultaneous open).
+ * Whether a socket is connected to itself. Where a port has no listener, and is in the range of local ports, the system
+ * may pick that very port for the socket. It then takes the two SYNs that cross for a connection (simultaneous open).
  */
 const isToItself = (socket: net.Socket, options: net.NetConnectOpts): boolean =>
   "port" in options && socket.localPort === options.port && socket.remotePort === options.port &&
@@ -80,14 +80,14 @@ const isToItself = (socket: net.Socket, options: net.NetConnectOpts): boolean =>
 
 const toItself = ({ name }: Candidate): Error =>
   Object.assign(
-    new Error(`connect ECONNREFUSED ${name} - the socket was connected to itself, so nobody listens there`),
+    new Error(`connect ECONNREFUSED ${name} - the socket was connected to itself, so there is no listener`),
     {
       code: "ECONNREFUSED",
       syscall: "connect"
     }
   )
 
-/** The sockets of one dial. */
+/** The sockets of one dial, of which the first that connects wins. */
 class Race {
   winner: net.Socket | undefined
   private readonly sockets = new Set<net.Socket>()
@@ -98,12 +98,12 @@ class Race {
   }
 
   /**
-   * Connects one socket. It is told at once who has won: another socket that is connected by then must not begin to
-   * read into the buffer that all of them have.
+   * Connects one socket. The others are destroyed as soon as it has connected, and not later: another one that connects
+   * meanwhile must not read into the buffer that all of them share.
    */
   attempt(candidate: Candidate): Effect.Effect<void, unknown> {
     return Effect.callback((resume) => {
-      // The race is over, and whoever begins now is about to be interrupted.
+      // The race is over, and this attempt is about to be interrupted.
       if (this.winner !== undefined) return
       const { options } = candidate
       // `noDelay` is an option of the socket.
@@ -118,7 +118,7 @@ class Race {
           this.win(socket)
           return settle(Effect.void)
         }
-        // Not closed in good order, which would keep the port for a minute.
+        // Reset, and not closed: that would keep the port for a minute.
         socket.resetAndDestroy()
         settle(Effect.fail(toItself(candidate)))
       }
@@ -134,14 +134,14 @@ class Race {
       try {
         socket.connect(options)
       } catch (error) {
-        // It throws, instead of emitting an error, on options that it does not like; the socket is there all the same.
+        // On bad options it throws, and emits no error. The socket is there all the same.
         onError(error)
       }
       return Effect.sync(off)
     })
   }
 
-  /** Destroys all that there is. */
+  /** Destroys all sockets. */
   stop(): void {
     for (const socket of this.sockets) this.drop(socket)
   }
@@ -157,7 +157,7 @@ class Race {
   }
 }
 
-/** Tries all candidates. It fails when each has said no, with the last error of each. */
+/** Tries all candidates. It fails when each of them has failed, with the last error of each. */
 const compete = Effect.fnUntraced(function*(
   race: Race,
   candidates: ReadonlyArray<Candidate>,
@@ -176,13 +176,13 @@ const compete = Effect.fnUntraced(function*(
     let hasFailed = false
     yield* untilNotNow(race.attempt(candidate), (error) => {
       obstacles.set(candidate.name, error)
-      // Once for each address: one that fails again and again lets in no more than one other.
+      // Once for each address: one that fails again and again starts only one other.
       if (!hasFailed) Queue.offerUnsafe(failures, undefined)
       hasFailed = true
     })
   })
-  // Flipped, so that the first success ends the others, as a failure does. They can be interrupted for that also where
-  // the dial cannot.
+  // Flipped: `forEach` ends the others at the first failure, and here that is a success. They must be interruptible
+  // for that, also where the dial is not.
   yield* Effect.flip(
     Effect.forEach(candidates, (candidate, i) => Effect.interruptible(Effect.flip(tryOne(candidate, i))), {
       concurrency: "unbounded"
@@ -190,7 +190,7 @@ const compete = Effect.fnUntraced(function*(
   )
 })
 
-/** One error of them all, with the code of the first, as Node has it. */
+/** One error for all of them, with the code of the first one, as Node makes it. */
 const sumUp = (errors: ReadonlyArray<unknown>): unknown => {
   const [first] = errors
   if (errors.length === 1) return first
@@ -198,7 +198,7 @@ const sumUp = (errors: ReadonlyArray<unknown>): unknown => {
   return Object.assign(new AggregateError(errors), code)
 }
 
-/** A connected socket, destroyed with the Scope; where dialing fails or is interrupted, at once. */
+/** Gives a connected socket, which is destroyed with the Scope, and at once where dialing fails or is interrupted. */
 export const dial = (
   target: Target,
   options: Pick<net.SocketConstructorOpts, "onread">

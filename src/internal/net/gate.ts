@@ -1,5 +1,5 @@
 /**
- * How many connections a listener may have open at the same time: in all, and from one peer.
+ * Limits how many connections a listener has open at the same time: in all, and from one peer. It knows no sockets.
  */
 import type * as Clock from "effect/Clock"
 import type { Duplex } from "node:stream"
@@ -14,33 +14,33 @@ export interface Connections {
   readonly maxConnectionsPerPeer?: number | undefined
 }
 
-/** How long a limit is not spoken of again: what floods the server must not flood its log. */
-const silence = 1000
+/** In milliseconds: each limit warns at most this often, so that a flood of connections does not flood the log. */
+const warningInterval = 1000
 
-/** One limit, and what is said where it is reached. */
+/** Warns of one limit. */
 class Limit {
   readonly #clock: Clock.Clock
   readonly #warn: (message: string) => void
-  #spoken = -Infinity
-  #unspoken = 0
+  #warnedAt = -Infinity
+  #unreported = 0
 
   constructor(clock: Clock.Clock, warn: (message: string) => void) {
     this.#clock = clock
     this.#warn = warn
   }
 
-  /** Says that a connection was refused, unless that was said a moment ago; then it is counted, and said the next time. */
+  /** Warns that a connection was refused, or counts it where there was a warning a moment ago. */
   refuse(reason: string): void {
     const now = nowMillis(this.#clock)
-    if (now - this.#spoken < silence) return void this.#unspoken++
-    const others = this.#unspoken === 0 ? "" : `; ${this.#unspoken} more have been refused since this was last said`
-    this.#spoken = now
-    this.#unspoken = 0
+    if (now - this.#warnedAt < warningInterval) return void this.#unreported++
+    const others = this.#unreported === 0 ? "" : `; ${this.#unreported} more were refused since the last such warning`
+    this.#warnedAt = now
+    this.#unreported = 0
     this.#warn(`A connection was refused: ${reason}${others}`)
   }
 }
 
-/** Counts the connections that are open, and refuses those that are too many. */
+/** Counts the open connections of a listener, and refuses new ones over the limits. */
 export class Gate {
   readonly #maxConnections: number
   readonly #maxConnectionsPerPeer: number
@@ -49,7 +49,7 @@ export class Gate {
   readonly #perPeer = new Map<string, number>()
   #open = 0
 
-  /** It throws a RangeError for limits that make no sense. `warn` is for the log. */
+  /** It throws a RangeError for limits that make no sense. `warn` writes to the log. */
   constructor(
     limits: Connections,
     clock: Clock.Clock,
@@ -66,7 +66,10 @@ export class Gate {
     return this.#perPeer.size
   }
 
-  /** Whether a connection may come in; it is counted until it has closed. Those of a peer without a name are only counted in all. */
+  /**
+   * Whether a connection is admitted. It is then counted until it has closed. Connections of a peer without a name have
+   * only the limit of all.
+   */
   admits(connection: Duplex, peer: string | undefined): boolean {
     if (this.#open >= this.#maxConnections) {
       this.#limit.refuse(`maxConnections is ${this.#maxConnections}, and as many are open`)

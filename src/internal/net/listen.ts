@@ -1,5 +1,5 @@
 /**
- * Opening the listening socket of a `node:net` server, on TCP or in a file.
+ * Opens the listening socket of a `node:net` server, on TCP or in a file. It knows nothing of its connections.
  */
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
@@ -14,7 +14,7 @@ const attempt = <A>(f: () => A): Effect.Effect<A, unknown> => Effect.try({ try: 
 
 const close = (server: net.Server): Effect.Effect<void> => Effect.sync(() => void server.close())
 
-/** Begins to listen. Where that fails it can be tried again. */
+/** Begins to listen. Where that fails, it can be tried again. */
 const begin = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
   Effect.callback<void, unknown>((resume) => {
     const onListening = () => {
@@ -39,12 +39,12 @@ const begin = (server: net.Server, options: net.ListenOptions): Effect.Effect<vo
 const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
   Effect.onError(begin(server, options), () => close(server))
 
-/** What a system says of an address that is not this machine's, or of a family that it does not know. */
+/** The errors for an address that is not this machine's, or of a family that the system does not know. */
 const notOfThisMachine: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
 
 /**
- * Listens on TCP: of a name's addresses on the first that is this machine's. Where that one is in use it is not the
- * next one: of two servers that are told the same, the second has to say so.
+ * Listens on TCP, on the first address of a name that is this machine's. Where that is in use, the next one is not
+ * tried: if two servers get the same name, the second one must fail.
  */
 export const listenOnTcp = (
   server: net.Server,
@@ -68,7 +68,7 @@ type Found = fs.BigIntStats | undefined
 
 const find = (file: string): Found => fs.lstatSync(file, { bigint: true, throwIfNoEntry: false })
 
-// The number of a deleted file can be given to the next one at once; the time of its last change is then another.
+// The number of a deleted file can be given to the next file at once, but the time of its last change is another one.
 const isSame = (a: Found, b: Found): boolean =>
   a === b || (a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino && a.ctimeNs === b.ctimeNs)
 
@@ -78,7 +78,7 @@ const isServed = (file: string): Effect.Effect<boolean, unknown> =>
     const socket = net.connect({ path: file })
     socket.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "ECONNREFUSED" || error.code === "ENOENT") return resume(Effect.succeed(false))
-      // Its queue of connections is full: somebody is there.
+      // Its queue of connections is full: there is a server.
       resume(error.code === "EAGAIN" ? Effect.succeed(true) : Effect.fail(error))
     })
     socket.once("connect", () => {
@@ -88,7 +88,7 @@ const isServed = (file: string): Effect.Effect<boolean, unknown> =>
     return Effect.sync(() => socket.destroy())
   })
 
-/** Gives a listening socket its place, unless something else than the socket of a dead server is there. */
+/** Moves a listening socket to its place, unless there is something else than the socket of a dead server. */
 const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
   Effect.gen(function*() {
     while (true) {
@@ -97,18 +97,18 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
         if (!existing.isSocket()) return yield* Effect.fail(new Error(`${file} exists and is not a socket`))
         if (yield* isServed(file)) return yield* Effect.fail(new Error(`another server listens on ${file}`))
       }
-      // Looked at again and renamed in one go, so that of two servers that start at the same time one finds the other.
+      // Checked again and renamed without a yield, so that of two servers that start together one finds the other.
       const moved = yield* attempt(() => isSame(existing, find(file)) && (fs.renameSync(from, file), true))
       if (moved) return
     }
   })
 
-/** What nobody calls a socket. */
+/** Characters that are rare in names of sockets. */
 const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
 
 /**
- * A name that no other file has or gets, of that many bytes at most. Where there is room for few it is an odd one: a
- * server may be told to listen at `/run/a`, and Node removes this name once more when its server closes.
+ * A name that no other file has or gets, of `longest` bytes at most. Where that is few, it has rare characters: a
+ * server may be told to listen at `/run/a`, and Node removes a file of this name once more when its server closes.
  */
 const randomName = (longest: number): string =>
   longest >= 5
@@ -116,19 +116,20 @@ const randomName = (longest: number): string =>
     ? `.s${randomBytes(4).toString("hex").slice(1, longest - 1)}`
     : Array.from(randomBytes(longest), (byte) => oddCharacters.charAt(byte % oddCharacters.length)).join("")
 
-/** How often another name is tried, where one is taken. */
+/** How many names are tried where one is taken. */
 const mostNames = 100
 
 /**
- * Listens under a name of its own beside a file, and gives its path, which fits into an address where the file's does.
+ * Listens under a temporary name in the directory of a file, and gives its path. It fits into an address where the path
+ * of the file does.
  */
-const listenBeside = (server: net.Server, file: string): Effect.Effect<string, unknown> => {
+const listenNear = (server: net.Server, file: string): Effect.Effect<string, unknown> => {
   const directory = path.dirname(file)
   const room = longestPath - Buffer.byteLength(path.join(directory, "x")) + 1
   const tryName = (left: number): Effect.Effect<string, unknown> => {
     const own = path.join(directory, randomName(room))
     if (own === path.normalize(file)) return tryName(left)
-    // `exclusive`: in a worker of node:cluster too the file is this process's own.
+    // `exclusive`: the file is this process's own also in a worker of node:cluster.
     return begin(server, { path: own, exclusive: true }).pipe(
       Effect.as(own),
       Effect.catch((error) => {
@@ -144,19 +145,19 @@ const listenBeside = (server: net.Server, file: string): Effect.Effect<string, u
 }
 
 /**
- * Listens on a socket file, and gives the effect that removes it again, where it is still this server's.
+ * Listens on a socket file, and gives the effect that removes the file again, where it is still this server's.
  *
- * The socket is made under a name of its own beside `file` and gets its place when it is ready: `mode` holds from the start, clients find
- * either the old socket or the new one, and what Node removes when the server closes is never a successor's file.
+ * The socket is made under a temporary name, and moved to `file` when it is ready. So `mode` holds from the start,
+ * clients find either the old socket or the new one, and Node never removes the file of a successor when it closes.
  */
 const listenOnFile = (server: net.Server, file: string, mode: number | undefined) =>
   Effect.gen(function*() {
     const place = path.resolve(file)
-    // Node would call it a lack of permission.
+    // Node would say that there is no permission.
     if (!fs.existsSync(path.dirname(place))) {
       return yield* Effect.fail(new Error(`there is no directory ${path.dirname(file)}`))
     }
-    const own = yield* listenBeside(server, file)
+    const own = yield* listenNear(server, file)
     const identity = yield* Effect.gen(function*() {
       if (mode !== undefined) yield* attempt(() => fs.chmodSync(own, mode))
       yield* moveInto(own, file)
@@ -169,7 +170,7 @@ const listenOnFile = (server: net.Server, file: string, mode: number | undefined
     }))
   })
 
-/** Listens on a Unix socket, and gives the effect that removes its file. It has to run before the server is closed. */
+/** Listens on a Unix socket, and gives the effect that removes its file. That must run before the server is closed. */
 export const listenOnUnix = (
   server: net.Server,
   target: UnixTarget,

@@ -1,12 +1,12 @@
 /**
- * Looking up the addresses of a host by the system's resolver, as `node:net` does.
+ * Looks up the addresses of a host by the system's resolver, as `node:net` does. It does not connect to any of them.
  *
- * A lookup holds one of the few threads of libuv until it ends, and nothing ends it early. While name servers are
- * silent that takes many seconds, so there is one at a time for a name: who asks meanwhile waits for the same answer,
- * and who waits no longer just leaves. No answer is kept.
+ * A lookup holds one of the few threads of libuv until it ends, and nothing can end it early. While name servers are
+ * silent, that takes many seconds. So each name has one lookup at a time, and all callers that ask meanwhile share its
+ * answer. A caller that is interrupted leaves, and the lookup goes on. No answer is kept.
  */
 import * as Effect from "effect/Effect"
-// Its default: `lookup` as it is by then, where somebody has replaced it.
+// The default export: its `lookup` is read at each call, since a program may replace it.
 import dns, { type LookupAddress } from "node:dns"
 import { closeSync, openSync } from "node:fs"
 import { isIP } from "node:net"
@@ -22,7 +22,7 @@ export type Family = 0 | 4 | 6
 type Addresses = ReadonlyArray<LookupAddress>
 type Answer = Effect.Effect<Addresses, unknown>
 
-/** The lookups under way, each with those who wait for it. */
+/** The lookups under way, each with its waiting callers. */
 const underWay = new Map<string, Set<(answer: Answer) => void>>()
 
 /** The addresses of a host, of which there is at least one, in the order of the system's preference. */
@@ -47,9 +47,9 @@ export const lookup = (host: string, family: Family): Answer => {
 }
 
 /**
- * On a machine with no IPv6 address but `::1`, the system is not asked for IPv6 addresses (`ADDRCONFIG`), as `node:net`
- * has it: there are name servers that leave such questions unanswered. But a server may listen on `::1` there, so of a
- * name of this host, and of one that has no other address, all are asked for.
+ * On a machine with no IPv6 address but `::1`, the system is not asked for IPv6 addresses (`ADDRCONFIG`), as in
+ * `node:net`: some name servers do not answer such questions. But a server may listen on `::1` there, so all addresses
+ * are asked for where a name is this host's, or has no other address.
  */
 const ask = (host: string, family: Family, tell: (answer: Answer) => void): void => {
   if (process.platform === "win32" || family !== 0) return askFor(host, family, 0, tell)
@@ -62,9 +62,7 @@ const ask = (host: string, family: Family, tell: (answer: Answer) => void): void
   })
 }
 
-/**
- * Whether this process can open a file. Where it cannot, the system's resolver reads no hosts file, and finds nothing.
- */
+/** Whether this process can open a file. Where not, the system's resolver reads no hosts file, and finds nothing. */
 const hasDescriptor = (): boolean => {
   try {
     closeSync(openSync(devNull, "r"))
@@ -77,9 +75,7 @@ const hasDescriptor = (): boolean => {
 const noDescriptor = (host: string): NodeJS.ErrnoException =>
   Object.assign(new Error(`getaddrinfo EMFILE ${host}`), { code: "EMFILE", syscall: "getaddrinfo", hostname: host })
 
-/**
- * What `dns.lookup` has given, or what a program has put in its place, which may give anything: a copy, or undefined.
- */
+/** A copy of what `dns.lookup` has given, or undefined: a program may have put something else in its place. */
 const addressesOf = (given: unknown): Addresses | undefined =>
   attempt(() => {
     if (!Array.isArray(given) || given.length === 0) return undefined
@@ -96,7 +92,7 @@ const askFor = (
   tell: (answer: Answer, addresses: Addresses | undefined, code: unknown) => void
 ): void => {
   const fail = (error: unknown) => {
-    // Whatever its type says, it may be anything, and it comes out of the event loop.
+    // Whatever its type says, it may be anything, and this runs out of the event loop.
     const code = attempt((): unknown => (error as NodeJS.ErrnoException).code, undefined)
     tell(Effect.fail(code === dns.NOTFOUND && !hasDescriptor() ? noDescriptor(host) : error), undefined, code)
   }
@@ -108,7 +104,7 @@ const askFor = (
       tell(Effect.succeed(addresses), addresses, undefined)
     })
   } catch (error) {
-    // It throws on names that it does not like.
+    // It throws on bad names.
     fail(attempt(() => error instanceof Error, false) ? error : new Error(`lookup ${host}: ${shown(error)}`))
   }
 }

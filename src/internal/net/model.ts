@@ -11,11 +11,12 @@ import type { HandlerMap } from "../../HandlerMap.ts"
 import { describe } from "./connect.ts"
 
 /**
- * Who is at the other end of a connection.
+ * The client at the other end of a connection.
  *
- * - `address`: `tcp://` and the client's address and port; for a Unix socket, whose clients have no address, `unix://` and the path.
- * - `certificate`: what the client has proved with {@link mtls}, as `node:tls` gives it: its name is at `subject.CN`, its further names
- *   at `subjectaltname`. Absent without TLS.
+ * - `address`: `tcp://` and the client's address and port. Clients of a Unix socket have no address: `unix://` and the
+ *   path of the socket.
+ * - `certificate`: the client's certificate, verified by `Listener.mtls`, as `node:tls` gives it: its name is at
+ *   `subject.CN`, its other names at `subjectaltname`. Absent without TLS.
  *
  * @category models
  * @since 0.1.0
@@ -26,11 +27,16 @@ export interface Peer {
 }
 
 /**
- * What a listener's clients are served with: the same for all of them, or picked for each connection by who the client is.
+ * The handlers of a listener: the same for all clients, or a function that picks them for each connection.
  *
- * The function is called once for each connection, with {@link mtls} after the handshake. Where it throws, or finds
- * none, that connection is closed and an error is logged. What is neither a `HandlerMap` nor a function is a defect of
- * making the listener, a TypeError.
+ * **Details**
+ *
+ * The function is called once for each connection, with `Listener.mtls` after the handshake.
+ *
+ * **Gotchas**
+ *
+ * Where the function throws, or gives no `HandlerMap`, that connection is closed and an error is logged. Handlers that
+ * are neither a `HandlerMap` nor a function are a defect when the listener is made, a TypeError.
  *
  * @category models
  * @since 0.1.0
@@ -38,7 +44,7 @@ export interface Peer {
 export type Handlers<R = never> = HandlerMap<R> | ((peer: Peer) => HandlerMap<R>)
 
 /**
- * A connection that was accepted, and what serves it. The connection belongs to whoever took it.
+ * A connection that was accepted, and its handlers. The connection belongs to the caller that has accepted it.
  *
  * @category models
  * @since 0.1.0
@@ -49,17 +55,28 @@ export interface Accepted<out R = never> {
 }
 
 /**
- * Where clients come in.
+ * Accepts the connections of clients.
  *
- * - `address`: where it listens, `network://address`, with the port that it was given. `Endpoint.parse` reads it.
- * - `accept`: waits for the next connection. It fails only when the listener is closed or broken, and then always. Interrupting it loses no
- *   connection.
- * - `close`: stops listening, ends `accept`, and destroys the connections that nobody has taken yet; those that were taken go on. It can
- *   be repeated. The end of the listener's Scope does the same.
+ * **When to use**
  *
- * A server checks what a listener of one's own gives. An `accept` that dies, or is no Effect, ends the server with that
- * defect. What it gives that is no connection, has no handlers or is served already is logged as an error, and the next
- * one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server ends without it.
+ * `Listener.tcp`, `Listener.unix` and `Listener.mtls` make listeners. To take connections from elsewhere, make one of
+ * your own: it is a plain object.
+ *
+ * **Details**
+ *
+ * - `address`: where it listens, `network://address`, with the port that the system has picked. `Endpoint.parse` reads
+ *   it.
+ * - `accept`: waits for the next connection. It fails only when the listener is closed or broken, and then always. If
+ *   it is interrupted, no connection is lost.
+ * - `close`: stops listening, ends `accept`, and destroys the connections that were not accepted yet. Accepted ones go
+ *   on. It can be repeated. The end of the listener's Scope does the same.
+ *
+ * **Gotchas**
+ *
+ * A server checks what a listener of your own gives. An `accept` that dies, or is no Effect, ends the server with that
+ * defect. Where it gives no connection, no handlers, or a connection that is served already, that is logged as an
+ * error, and the next one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server
+ * ends without it.
  *
  * Source: `type Listener` of the Go package.
  *
@@ -73,11 +90,11 @@ export interface Listener<out R = never> {
 }
 
 /**
- * A listener could not be opened, or it is closed.
+ * A listener could not be opened, is closed, or is broken.
  *
  * - `message`: what went wrong, with the address.
  * - `address`: the address of the listener.
- * - `cause`: the error of the socket, where there is one.
+ * - `cause`: the error of the socket, if there is one.
  *
  * @category errors
  * @since 0.1.0

@@ -1,11 +1,11 @@
 /**
- * The errors of a dial that say "not now": they tell of this moment, and not of the peer. What meets one is tried
- * again, for as long as the dial has time.
+ * The errors of a dial that say "not now": they are about this moment, and not about the peer. The attempt is repeated,
+ * as long as the dial has time. This file knows errors, and not what is attempted.
  *
- * Every other error says "no", and ends the attempt at once, so that a call goes to another endpoint: nobody listens
- * (ECONNREFUSED, ENOENT), it is not ours to use (EACCES, EPERM), there is no way there (ENETUNREACH, EHOSTUNREACH), the
- * system has already asked for as long as it does (ETIMEDOUT), there is no such name (ENOTFOUND). EINTR is no case of
- * its own: libuv repeats what a signal has interrupted.
+ * Every other error ends the attempt at once, so that a call goes to another endpoint: there is no listener
+ * (ECONNREFUSED, ENOENT), no permission (EACCES, EPERM), no route (ENETUNREACH, EHOSTUNREACH), no such name
+ * (ENOTFOUND), or the system has tried for as long as it does (ETIMEDOUT). EINTR does not occur: libuv repeats what a
+ * signal has interrupted.
  */
 import * as Effect from "effect/Effect"
 import { isIPv6 } from "node:net"
@@ -13,29 +13,27 @@ import { networkInterfaces } from "node:os"
 import { attempt } from "../userError.ts"
 
 const codes: ReadonlySet<unknown> = new Set([
-  // The queue of a Unix socket is full, on Linux: its server is there, and has yet to accept. (Of a full queue macOS
-  // says ECONNREFUSED, as where nobody listens. TCP has no such error: the system sends its SYN again by itself.)
+  // The queue of a Unix socket is full, on Linux: there is a server, and it has yet to accept. (macOS says ECONNREFUSED
+  // then, as without a server. TCP has no such error: the system sends its SYN again by itself.)
   "EAGAIN",
-  // This process, or the machine, has no file descriptor left: one is closed at any time.
+  // This process, or the machine, has no file descriptor left. One may be closed at any time.
   "EMFILE",
   "ENFILE",
-  // The system has no memory for one more socket. Windows says the first when it has no free port, too.
+  // The system has no memory for one more socket. Windows also says ENOBUFS when it has no free port.
   "ENOBUFS",
   "ENOMEM",
-  // The local port that the system has picked was taken meanwhile: the next one is another.
+  // The local port that the system has picked was taken meanwhile. It picks another one the next time.
   "EADDRINUSE",
-  // The name servers could not be asked, or did not know for now: as its name says. What it costs to ask again is one
-  // lookup a name. A silent name server takes the system's resolver about 10 s for this answer.
+  // The name servers could not be asked, or had no answer for now. To ask again costs one lookup a name. With a silent
+  // name server, the system's resolver takes about 10 s for this answer.
   "EAI_AGAIN",
   "EAI_MEMORY"
 ])
 
-/**
- * No port of this machine is free for one more connection to that address: old ones become free as their time is over.
- */
+/** No local port is free for one more connection to that address. Ports become free as old connections expire. */
 const noLocalPort = "EADDRNOTAVAIL"
 
-/** Linux says the same of an IPv6 address where the machine has none of its own: that is a "no". */
+/** Linux gives the same error for an IPv6 address where the machine has none of its own: that error is final. */
 const hasIPv6 = (): boolean =>
   Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ family }) => family === "IPv6"))
 
@@ -48,11 +46,13 @@ const isNotNow = (error: unknown): boolean =>
     return typeof address !== "string" || !isIPv6(address) || hasIPv6()
   }, false)
 
-/** In milliseconds: how long is waited before the second try, and at most. In between it doubles. */
+/** In milliseconds: the wait before the second attempt, and the longest one. It doubles each time. */
 const firstWait = 10
 const longestWait = 500
 
-/** Runs an effect until it does not fail with "not now". Each failure is told, that one and the last. */
+/**
+ * Runs an effect again as long as it fails with "not now". `onFailure` hears of each failure, the last one included.
+ */
 export const untilNotNow = <A, R>(
   effect: Effect.Effect<A, unknown, R>,
   onFailure: (error: unknown) => void

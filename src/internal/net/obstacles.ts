@@ -1,9 +1,11 @@
 /**
- * What has stood in the way of a dial up to now. Who ends it for want of time can say so: nobody else knows by then.
+ * Why a dial has not succeeded up to now. When its time is up, the caller that ends it can say so. This file knows
+ * texts and names, and no dials.
  */
 import * as Context from "effect/Context"
 import { clip, textOf } from "../userError.ts"
 
+/** The last problems of one dial. */
 export class Obstacles {
   private readonly problems = new Map<string, unknown>()
 
@@ -25,6 +27,6 @@ export class Obstacles {
 /** The obstacles that dials of built-in endpoints write into. */
 export const CurrentObstacles: Context.Reference<Obstacles> = Context.Reference<Obstacles>(
   "effect-call/internal/net/CurrentObstacles",
-  // One that nobody reads.
+  // It is never read.
   { defaultValue: () => new Obstacles() }
 )

@@ -19,7 +19,8 @@ import { background } from "../ambient/background.ts"
 import { discard, effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
 import { Warnings } from "../warnings.ts"
-import { type Arrival, ArrivalQueue, arrivalsOf, fromArrivals } from "./arrivals.ts"
+import { arrivalsOf, fromArrivals } from "./accept.ts"
+import { type Arrival, ArrivalQueue } from "./arrivals.ts"
 import { describe } from "./connect.ts"
 import {
   cannotListen,

@@ -1,8 +1,8 @@
 /**
- * The ports of TCP services by name: the `http` of `golang.org:http`.
+ * The ports of TCP services by name, such as the `http` of `golang.org:http`. It knows no hosts.
  *
- * The names that Go's resolver knows by itself are known everywhere; further ones come from the machine's `/etc/services`, which is
- * read once, when a name is asked for that is not among them.
+ * The names that Go's resolver knows by itself are known everywhere. Others come from the machine's `/etc/services`,
+ * which is read once, when the first of them is needed.
  */
 import { readFileSync } from "node:fs"
 
@@ -32,7 +32,7 @@ export const parseServices = (text: string): ReadonlyMap<string, number> => {
     const port = /^(\d{1,5})\/tcp$/.exec(binding ?? "")?.[1]
     if (name === undefined || port === undefined) continue
     for (const known of [name, ...aliases]) {
-      // The first line that gives a name decides, as in getservbyname.
+      // The first line with a name decides, as in getservbyname.
       if (!services.has(known.toLowerCase())) services.set(known.toLowerCase(), Number(port))
     }
   }
@@ -45,7 +45,7 @@ const readServices = (): ReadonlyMap<string, number> => {
   try {
     return parseServices(readFileSync("/etc/services", "utf8"))
   } catch {
-    // Small images and other systems have no such file: only the well-known names are known then.
+    // Small images and other systems have no such file. Then only the well-known names are known.
     return new Map()
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The client's side of a mutually authenticated TLS connection, over any duplex.
+ * The client's side of a mutually authenticated TLS connection, over any Duplex. It does not dial.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -17,8 +17,8 @@ import { ignoreError } from "./connect.ts"
 import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
 
 /**
- * A user's check of a server's certificate. Node calls it out of the event loop, where what it throws would end the
- * process, and takes nothing, 0 and false for a certificate that is fine.
+ * A user's check of a server's certificate. Node calls it out of the event loop, where an exception would end the
+ * process, and accepts a certificate where the check gives something falsy, such as 0 or false.
  */
 const identityCheck =
   (check: typeof tls.checkServerIdentity): typeof tls.checkServerIdentity => (host, certificate) => {
@@ -27,14 +27,14 @@ const identityCheck =
       const refusal: unknown = check(host, certificate)
       if (refusal === undefined || refusal === null) return undefined
       if (refusal instanceof Error) return refusable(refusal)
-      // What is asynchronous comes too late.
+      // A promise would come too late.
       return unexpected("checkServerIdentity", "an Error or undefined", refusal)
     } catch (error) {
       return new Error(`checkServerIdentity threw: ${textOf(error)}`, { cause: readable(error) })
     }
   }
 
-/** An error of which Node can read what it does: its code and its message. */
+/** An error whose code and message Node can read. */
 const refusable = (error: unknown): Error => {
   const refusal = readable(error)
   const isReadable = attempt(() => {
@@ -47,7 +47,7 @@ const refusable = (error: unknown): Error => {
 /**
  * The options of one handshake: the user's, checked, with the name that the server has to prove.
  *
- * A `session` of theirs is left out: a server that takes it up again would be checked neither for its name nor against today's authorities.
+ * A `session` is left out: with a resumed session, neither the name nor the authorities of the server are checked.
  *
  * @param host the host of the endpoint below, where it has one
  */
@@ -132,7 +132,9 @@ const closedByServer = () =>
     { code: "ECONNRESET" }
   )
 
-/** How the handshake ends. It listens from now on: where a fiber yields before it waits, the handshake may be over by then. */
+/**
+ * How the handshake ends. It listens from now on: a fiber may yield before it waits, and the handshake be over by then.
+ */
 const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> => {
   const ended = Deferred.makeUnsafe<void, unknown>()
   const settle = (exit: Exit.Exit<void, unknown>) => {
@@ -143,7 +145,7 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
   }
   const onSecure = () => settle(socket.authorized ? Exit.void : Exit.fail(socket.authorizationError))
   const onError = (error: NodeJS.ErrnoException) => {
-    // It may be what a `checkServerIdentity` of the user's has given.
+    // It may come from a `checkServerIdentity` of the user's.
     const code = attempt(() => error.code, undefined)
     settle(Exit.fail(code === "ECONNRESET" || code === "EPIPE" ? closedByServer() : error))
   }
@@ -154,7 +156,10 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
   return ended
 }
 
-/** A TLS socket after its handshake, over a duplex that belongs to the caller. It is destroyed with the Scope, also when this fails. */
+/**
+ * Gives a TLS socket after its handshake, over a Duplex that belongs to the caller. The TLS socket is destroyed with
+ * the Scope, also where this fails.
+ */
 export const connectTls = Effect.fnUntraced(function*(
   raw: Duplex,
   options: tls.ConnectionOptions
@@ -164,7 +169,7 @@ export const connectTls = Effect.fnUntraced(function*(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => {
-        // Of a duplex that has closed already, a TLS socket never hears anything. It may close while this fiber yields.
+        // Where the Duplex has closed already, the TLS socket would never say anything. It may close while this yields.
         if (raw.destroyed) throw closedEarly()
         const socket = tls.connect({ ...options, socket: belowTls(raw) }).on("error", ignoreError)
         return { socket, handshake: handshakeOf(socket) }

@@ -1,5 +1,5 @@
 /**
- * The server's side of mutually authenticated TLS connections, over any duplex.
+ * The server's side of mutually authenticated TLS connections, over any Duplex. It does not listen.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -15,7 +15,7 @@ import { belowTls } from "./bridge.ts"
 import { describe, ignoreError } from "./connect.ts"
 import { checkedOptions, withoutValue } from "./tlsOptions.ts"
 
-/** Whether there is a certificate in it. Node takes anything for an authority's, and trusts nobody then. */
+/** Whether it holds a certificate. Node accepts any text as that of an authority, and then trusts no client. */
 const hasCertificate = (ca: string | Buffer): boolean => {
   try {
     return new X509Certificate(ca).raw.length > 0
@@ -24,12 +24,12 @@ const hasCertificate = (ca: string | Buffer): boolean => {
   }
 }
 
-/** The longest that a timer can be. A handshake's time is limited by whoever waits for it, and Node's two minutes are not to come before that. */
+/** The longest timer, in milliseconds. The caller limits the handshake's time, and Node's two minutes might be less. */
 const longest = 2 ** 31 - 1
 
 /**
- * The user's callbacks, where they may be async functions: nobody waits for those, and a failure of theirs would end
- * the process. Where they throw at once, Node gives up the handshake.
+ * The user's callbacks, which may be async functions: Node does not wait for those, and their failure would end the
+ * process. Where a callback throws at once, Node ends the handshake.
  */
 const guardedCallbacks = ({ ALPNCallback, SNICallback, pskCallback }: tls.TlsOptions): tls.TlsOptions => ({
   ...(typeof SNICallback !== "function" ? {} : {
@@ -55,7 +55,7 @@ const asError = (error: unknown): Error => error instanceof Error ? error : new 
 /** The options of a server: the user's, checked, with which every client has to prove who it is. */
 const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, string> => {
   if (options.ca === undefined) {
-    return Result.fail("there is no ca: mtls needs the authorities that have to have signed the clients' certificates")
+    return Result.fail("there is no ca: mtls needs the authorities that sign the clients' certificates")
   }
   if (options.pfx === undefined) {
     if (options.cert === undefined) return Result.fail("the server has no certificate: mtls needs cert and key, or pfx")
@@ -76,7 +76,7 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
     handshakeTimeout: longest,
     ...checked.success,
     ...guardedCallbacks(options),
-    // A client that takes a session up again is not checked anew: it would get in with what has expired or was revoked since.
+    // No tickets: with a resumed session a client is not checked, and its certificate may have expired or be revoked.
     secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_TICKET,
     requestCert: true,
     rejectUnauthorized: true
@@ -86,7 +86,7 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
 /** How many servers are kept for later handshakes. */
 const maxIdle = 8
 
-/** Why a connection did not become a secure one. `hungUp`: the peer, or somebody on this side, just closed it. */
+/** Why a connection did not become secure. `hungUp`: the peer or this side just closed it. */
 export class HandshakeFailed extends Error {
   readonly hungUp: boolean
 
@@ -97,7 +97,7 @@ export class HandshakeFailed extends Error {
 }
 
 const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): HandshakeFailed => {
-  // A certificate that was refused ends the connection without an error of its own; what was wrong with it is noted at the socket.
+  // Where a certificate was refused, the error does not say so. The socket does.
   const refusal: unknown = socket.authorizationError
   return refusal === null || refusal === undefined
     ? new HandshakeFailed(describe(error), attempt(() => error.code === "ECONNRESET", false))
@@ -108,11 +108,12 @@ const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): Hands
 export type Handshake = (raw: Duplex) => Effect.Effect<tls.TLSSocket, HandshakeFailed>
 
 /**
- * Makes the function that performs handshakes with these options, or says what is wrong with them: a sentence, or what Node throws.
+ * Makes the function that performs handshakes with these options, or says what is wrong with them: a sentence, or what
+ * Node throws.
  *
- * A `tls.Server` says which socket has become secure or has failed, but not over which duplex. So each handshake under way has a server to
- * itself. Making one costs about a millisecond, since it reads the certificates; after a success it is used again. After a failure it is
- * not: it may still have to say something about that connection.
+ * A `tls.Server` says which socket has become secure or has failed, but not over which Duplex. So each handshake under
+ * way has a server of its own. Making one costs about a millisecond, since it reads the certificates. After a success
+ * it is used again. After a failure it is not: it may still report something about that connection.
  */
 export const makeHandshake = (options: tls.TlsOptions): Result.Result<Handshake, unknown> =>
   Result.flatMap(serverOptions(options), (options) =>
@@ -126,7 +127,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
   return (raw) =>
     Effect.callback((resume) => {
       raw.on("error", ignoreError)
-      // Of a duplex that has closed already, a TLS server never hears anything.
+      // Where the Duplex has closed already, the TLS server would never say anything.
       if (raw.destroyed) return resume(Effect.fail(new HandshakeFailed("the connection was already closed", true)))
       const below = belowTls(raw)
       const server = idle.pop() ?? tls.createServer(options)

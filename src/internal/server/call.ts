@@ -67,7 +67,8 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
 
   /**
    * Serves the call, at once or when it is its turn; or refuses it, where too many calls wait. Its arguments are
-   * `bytes` from `start` to `end`, which may be overwritten when this has returned, unless they are `owned`.
+   * `bytes` from `start` to `end`, which may be overwritten when this has returned, unless they are `owned`. `micros`
+   * is the time that its caller has given it, 0 for no limit.
    */
   receive(
     bytes: Uint8Array,
@@ -75,14 +76,15 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
     end: number,
     owned: boolean,
     trace: TraceContext | undefined,
-    pressedAt: number
+    micros: number
   ): void {
     const { connection, route } = this
     const { admission } = connection.settings
     if (admission.tryStart(connection)) return this.run(route.read(bytes, start, end, owned), trace)
     // It is read when it is its turn: a call that is never started need not be.
     const args = owned ? bytes.subarray(start, end) : ownCopy(bytes, start, end)
-    this.waiting = { args, trace, pressedAt }
+    // Half of its time is gone then. Without a deadline there is no half.
+    this.waiting = { args, trace, pressedAt: this.deadlineAt - micros / 2000 }
     if (admission.tryQueue(this)) return connection.open(this)
     this.waiting = undefined
     this.count("overloaded")

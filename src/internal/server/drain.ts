@@ -250,7 +250,7 @@ export class Drain {
   private graceIsOver(now: number, connection: Drained): DrainDecision {
     if (this.reason === "Stop" && !this.isOut) {
       // Calls that are interrupted get no answer, by which their callers see that they were lost. Answers that are
-      // there are sent, also where the client has yet to take them.
+      // there are sent, also where the client has not taken them yet.
       this.transition("Ended", now)
       return "EndAndStop"
     }
@@ -297,7 +297,7 @@ export class Drain {
   private transition(state: DrainState, now: number): void {
     checkTransition("the drain of a connection", allowed, this.current, state)
     if (state !== "Over" && state !== "Done" && this.reason === undefined) {
-      throw new Error("a connection drains, and nobody knows why")
+      throw new Error("a connection drains without a reason")
     }
     this.current = state
     if (state === "Holding") this.heldSince = now

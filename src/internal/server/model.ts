@@ -39,7 +39,7 @@ export interface SessionSettings {
  *
  * - `canceled`: the client has given it up.
  * - `deadline`: its time is up.
- * - `lost`: its connection is gone, so that an answer would reach nobody. One that is answered already goes on.
+ * - `lost`: its connection is gone, so that no answer can be delivered. A call that is answered already goes on.
  * - `shutdown`: the server stops, or closes the connection. Whatever still runs is to end.
  */
 export type StopReason = "canceled" | "deadline" | "lost" | "shutdown"

@@ -1,5 +1,7 @@
 /**
- * A server's options: defaults, and what is checked before anything is built.
+ * A server's options: their type, their defaults, and the checks before anything is built.
+ *
+ * It must not know who uses them.
  */
 import * as Duration from "effect/Duration"
 import { connectionOptions, count, duration, flag, positiveMillis } from "../options.ts"
@@ -7,6 +9,11 @@ import type { KeepAliveTimes } from "../session/keepAlive.ts"
 
 /**
  * Options of a server.
+ *
+ * **When to use**
+ *
+ * Give them to `Server.serve`, `Server.serveOn` or `Server.layer`. The defaults suit a server whose clients trust it,
+ * and whose handlers mostly wait for something. A limit of the wrong kind is a RangeError when the server is made.
  *
  * Source: `type ServerOptions` of the Go package, `inlineHandlerDuration` and `writeFlattenLimit` (its Logger and
  * Tracer are Effect's own); the others are ours.
@@ -16,85 +23,125 @@ import type { KeepAliveTimes } from "../session/keepAlive.ts"
  */
 export interface ServerOptions {
   /**
-   * For how long, each time bytes have been read, handlers are started right in the read loop. The calls that are left
-   * are started in later turns of the event loop, connection by connection, so that one's large batch does not hold up
-   * the others. Default: 0.5 ms.
+   * How long handlers are started right in the read loop, each time bytes have been read. Default: 0.5 ms.
+   *
+   * **Details**
+   *
+   * The other calls are started in later turns of the event loop, connection by connection, so that a large batch of
+   * one client does not hold up the others.
    */
   readonly inlineHandlerDuration?: Duration.Input | undefined
   /**
-   * From how many bytes on results are sent from where they are. Smaller ones are copied; larger ones belong to the
-   * server from the handler's return on, and must not be changed again. In bytes. Default: 16384.
+   * From how many bytes on a result is sent without a copy. In bytes. Default: 16384.
+   *
+   * **Gotchas**
+   *
+   * Larger results belong to the server when the handler returns them: they must not be changed after that.
    */
   readonly writeFlattenLimit?: number | undefined
   /**
-   * The largest message to take or to send, its headers not counted but for a request's 49 bytes. A call whose
-   * arguments, result or error are larger fails for its caller with CommunicationError `TooLarge`; others on its
-   * connection go on. The bytes of arguments that are too large are dropped as they arrive, and no handler sees them. A
-   * request of more than 1 GiB ends the connection. In bytes. Default: 104857600 (100 MiB).
+   * The largest message to take or to send. Its headers are not counted, except a request's 49 bytes. In bytes.
+   * Default: 104857600 (100 MiB).
+   *
+   * **Details**
+   *
+   * A call whose arguments, result or error are larger fails for its caller with CommunicationError `TooLarge`. Other
+   * calls on its connection go on. Arguments that are too large are dropped while they arrive, and no handler gets
+   * them. A request of more than 1 GiB ends the connection.
    */
   readonly maxMessageSize?: number | undefined
   /**
-   * How many bytes of answers may wait for a client that is slow to read them. Past that nothing more is read from it,
-   * and none of its calls is started, until it has taken some. In bytes. Default: 1048576 (1 MiB).
+   * How many bytes of answers may wait for a client that is slow to read them. When more wait, nothing more is read
+   * from the client, and none of its calls is started, until it has taken some. In bytes. Default: 1048576 (1 MiB).
    *
-   * The answers of handlers that run already come on top of that. Where more than 16 times as much waits, the largest
-   * answer not counted, the client has to take them: its connection is closed, and its handlers are interrupted, when
+   * **Details**
+   *
+   * Handlers that run already make their answers all the same. When more than 16 times as much waits, the largest
+   * answer not counted, the client has to take them. Its connection is closed, and its handlers are interrupted, when
    * it takes nothing for 2 seconds, takes nothing while as much again comes, or has not come below that within
-   * `unsentTimeout`. Where many calls with large answers end in one turn of the event loop, let this be a 32nd of all
-   * of them or more.
+   * `unsentTimeout`.
+   *
+   * **Gotchas**
+   *
+   * Where many calls with large answers end in one turn of the event loop, let this be a 32nd of all of them or more.
    */
   readonly maxUnsentBytes?: number | undefined
   /**
-   * How long a client may take nothing of the answers that wait for it. Then its connection is closed, and its handlers
-   * are interrupted. A client that is slow, and goes on, is not cut off. What the operating system accepts counts as
-   * taken; it does so in steps of up to a megabyte, so that a limit far below this suits fast networks only. Default:
-   * 30 seconds. `Infinity`: for ever.
+   * How long a client may take nothing of the answers that wait for it. After that its connection is closed, and its
+   * handlers are interrupted. Default: 30 seconds. `Infinity`: no limit.
+   *
+   * **Details**
+   *
+   * A client that is slow, and goes on, is not cut off.
+   *
+   * **Gotchas**
+   *
+   * What the operating system accepts counts as taken. It accepts up to a megabyte in one step, so that a limit far
+   * below the default suits fast networks only.
    */
   readonly unsentTimeout?: Duration.Input | undefined
   /**
-   * How many calls run at once, over all connections. Those whose handlers ask to run beside the others (`Rpc.fork`)
-   * are not counted, nor is one question for its health (`Health.handlers`) of each connection. Default: 10000.
+   * How many calls run at once, over all connections. Default: 10000.
+   *
+   * **Details**
+   *
+   * Calls whose handlers opt out (`Rpc.fork`) are not counted. Neither is one request for the server's health
+   * (`Health.handlers`) of each connection.
    */
   readonly maxConcurrentCalls?: number | undefined
   /**
-   * How many further calls wait for their turn. Those past them are refused at once with a RemoteError that
-   * `isOverloaded`, and never executed; where another connection has more calls waiting than theirs, one of those is
-   * refused in their place. Default: 10000.
+   * How many further calls wait for their turn. Default: 10000.
+   *
+   * **Details**
+   *
+   * Calls past the limit are refused at once with a RemoteError that `isOverloaded`, and never executed. Where another
+   * connection has more calls waiting, one of those is refused instead.
    */
   readonly maxQueuedCalls?: number | undefined
   /**
-   * How many of one connection's calls run at once; its further ones wait. Below `maxConcurrentCalls` it keeps one
-   * client from taking the whole server. Default: 5000.
+   * How many calls of one connection run at once; its further calls wait. Default: 5000.
+   *
+   * **When to use**
+   *
+   * Below `maxConcurrentCalls` it keeps one client from using the whole server.
    */
   readonly maxConcurrentCallsPerConnection?: number | undefined
-  /** How many further calls of one connection wait. Those past them are refused as overloaded. Default: 5000. */
+  /** How many further calls of one connection wait. Calls past the limit are refused as overloaded. Default: 5000. */
   readonly maxQueuedCallsPerConnection?: number | undefined
   /** How long a client may take to send its first message before its connection is closed. Default: 10 seconds. */
   readonly firstMessageTimeout?: Duration.Input | undefined
   /**
-   * How long a message that has begun to arrive may take to be whole. A client that takes longer has its connection
-   * closed. Default: 1 minute.
+   * How long a message may take from its first byte to its last. A client that takes longer has its connection closed.
+   * Default: 1 minute.
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
-   * How long a connection may have no calls before it is closed. A client of this package is told so first, loses no
-   * call, and dials again when it needs to. One that asks for the server's health (`ClientOptions.health`) always has a
-   * call. Default: none, it may be idle for ever.
+   * How long a connection may have no calls before it is closed. Default: no limit.
+   *
+   * **Details**
+   *
+   * A client of this package is told first, loses no call, and dials again when it needs to. A client that watches the
+   * server's health (`ClientOptions.health`) always has a call.
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**
-   * How clients are found that have vanished without a word: a client that has said nothing for `interval` is asked
-   * whether it is there, and its connection is closed when it has said nothing for `timeout` after that: its handlers
-   * are interrupted, and its places in the limits are free again. Any byte counts, also one that it takes of a large
-   * answer, which it may do for `messageTimeout`; and it does not count against it when this process stands still.
-   * Default: 10 seconds, 10 seconds; `false` turns it off. It is off for the in-memory network of
-   * `effect-call/testing`, unless it is given.
+   * How clients are found that have vanished without a word. Default: `interval` 10 seconds, `timeout` 10 seconds.
+   * `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
    *
-   * A client that cannot be asked, such as one of the Go package, sees none of that. Over TCP, with TLS or without, the
-   * system asks its system instead: after `interval`, in whole seconds, and ten times within `timeout`, where Node is
-   * 24.19 or newer, or else within 10 seconds. That finds hosts that are gone. It does not find a client that hangs
-   * while its system answers, or one behind a proxy that is there. Where answers are on their way to a client that has
-   * vanished, the system sends them again and again first, for a quarter of an hour by default.
+   * **Details**
+   *
+   * A client that has sent nothing for `interval` is asked whether it is there. If it sends nothing for `timeout` after
+   * that, its connection is closed: its handlers are interrupted, and its places in the limits are free again. Any byte
+   * counts, also a byte that it takes of a large answer, which it may do for `messageTimeout`. Time in which this
+   * process does not run is not held against a client.
+   *
+   * **Gotchas**
+   *
+   * A client that cannot be asked, such as one of the Go package, is not found like that. Over TCP, with TLS or
+   * without, the operating system probes its system instead: after `interval`, in whole seconds, and ten times within
+   * `timeout`, where Node is 24.19 or newer, or else within 10 seconds. That finds hosts that are gone. It does not
+   * find a client that hangs while its system answers, or a client behind a proxy that is there. Where answers are on
+   * their way to a client that has vanished, the system first retransmits them, for a quarter of an hour by default.
    */
   readonly keepAlive?:
     | {
@@ -108,23 +155,27 @@ export interface ServerOptions {
   /**
    * How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds.
    *
-   * It tells its clients first that it is going away, and serves what they had sent before they heard of it, so that no
-   * call is lost. A client that does not understand that, such as one of the Go package, has its connection ended when
-   * it has asked for nothing for 100 ms.
+   * **Details**
    *
-   * One that is never quiet for so long is served until a second before the end of the grace, or for half of a grace
-   * that is shorter than two seconds. From then on its answers are kept back, so that its callers, who wait for them,
-   * send no more. What has come 100 ms later is the last that is served; when it has ended, all answers are sent, and
-   * the end of the connection after them. What is sent after that is never executed.
+   * The server first tells its clients that it is going away, and serves what they had sent before they heard of it, so
+   * that no call is lost. A client that does not understand that, such as one of the Go package, has its connection
+   * ended when it has sent no request for 100 ms.
+   *
+   * Such a client may never be quiet for so long. It is served until a second before the end of the grace, or for half
+   * of a grace that is shorter than two seconds. From then on its answers are held, so that its callers, which wait for
+   * them, send no more. Requests that come in the next 100 ms are the last that are served. When they have ended, all
+   * answers are sent, and the end of the connection after them. Requests that come later are never executed.
+   *
+   * **Gotchas**
    *
    * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close
-   * its end, or has yet to take answers, has half a second more for it, in which what it sends is dropped: the stop
-   * takes so much longer.
+   * its end, or has yet to take answers, has half a second more, in which its requests are dropped. The stop takes so
+   * much longer.
    */
   readonly shutdownGrace?: Duration.Input | undefined
 }
 
-/** A server's options, complete and in the units that the code counts in. */
+/** A server's options, all of them, in the units that the code uses. */
 export interface ServerSettings {
   readonly inlineHandlerMillis: number
   readonly writeFlattenLimit: number
@@ -133,7 +184,7 @@ export interface ServerSettings {
   readonly unsentMillis: number
   readonly messageTimeoutMillis: number
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether clients of the in-memory network are asked, too. */
+  /** Whether clients of the in-memory network are probed, too. */
   readonly keepAliveInMemory: boolean
   readonly firstMessageMillis: number
   readonly idleMillis: number
@@ -145,6 +196,7 @@ export interface ServerSettings {
   readonly shutdownGraceMillis: number
 }
 
+/** Checks options and fills in the defaults. It throws a RangeError that names the option. */
 export const serverSettings = (options: ServerOptions | undefined): ServerSettings => ({
   ...connectionOptions(options),
   metrics: flag("metrics", options?.metrics, true),

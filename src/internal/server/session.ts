@@ -207,11 +207,9 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
       return answerError(this, id, [Identities.deadlineExceeded])
     }
     const deadlineAt = micros === 0 ? Infinity : this.now() + micros / 1000
-    // Half of its time is gone then. Without a deadline there is no half.
-    const pressedAt = deadlineAt - micros / 2000
     const trace = readTraceContext(bytes, start)
     const call = new ServerCall(id, route, deadlineAt, this.readAt, this)
-    call.receive(bytes, start + requestHeaderSize, end, owned, trace, pressedAt)
+    call.receive(bytes, start + requestHeaderSize, end, owned, trace, micros)
   }
 
   /** Whether a request with this id may come now. A client that sends one that may not is refused. */

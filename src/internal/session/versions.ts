@@ -100,7 +100,7 @@ export class ClientVersions {
     return { _tag: "Nothing", isQuestion }
   }
 
-  /** The connection is over, and nobody has given a reason. */
+  /** The connection is over, and no reason was given. */
   endedWithoutReason(): void {
     if (this.current === "Awaited") this.transition("CutShort", false)
   }

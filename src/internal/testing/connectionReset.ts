@@ -1,4 +1,4 @@
-/** What both ends of a connection see when it breaks: the error that node gives for it. */
+/** The error that both ends of a connection see when it breaks, as Node gives it. */
 import { constants } from "node:os"
 
 /** A fresh `ECONNRESET`. */

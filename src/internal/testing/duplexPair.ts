@@ -1,16 +1,18 @@
 /**
- * Two connected in-memory duplexes that behave as the two ends of a TCP connection between `net.Socket`s do.
+ * Two connected in-memory Duplexes that behave as the two ends of a TCP connection between `net.Socket`s. It knows no
+ * networks or names.
  *
- * Bytes are copied when they are written and arrive in order in a later turn; a writer waits for its reader; an end arrives after the
- * bytes before it, and is answered with one's own (`allowHalfOpen: false`); a socket that is destroyed with an error, or that gets bytes
- * after it has closed, resets its peer. An `"error"` that nobody listens to is dropped, since a test that breaks connections breaks the
- * ones that nobody looks at as well.
+ * - Bytes are copied when they are written, and arrive in order in a later turn. A writer waits for its reader.
+ * - An end arrives after the bytes before it, and is answered with an end (`allowHalfOpen: false`).
+ * - A socket that is destroyed with an error, or gets bytes after it has closed, resets its peer.
+ * - An `"error"` without a listener is dropped: a test that breaks connections also breaks those that it does not
+ *   watch.
  */
 import { Duplex } from "node:stream"
 import { connectionReset } from "./connectionReset.ts"
 import { type Conditions, windowSize, Wire } from "./wire.ts"
 
-/** A connection: its two ends, and what can be done to it from outside. */
+/** A connection: its two ends, and the faults that it can have. */
 export interface DuplexPair {
   readonly client: Duplex
   readonly server: Duplex
@@ -24,6 +26,7 @@ export interface DuplexPair {
 
 const ignore = () => {}
 
+/** One end. */
 class MemorySocket extends Duplex {
   readonly #incoming: Wire
   readonly #outgoing: Wire
@@ -67,7 +70,7 @@ class MemorySocket extends Duplex {
   }
 }
 
-/** Into memory of its own, not node's pool, so that who receives it shares it with nobody. */
+/** A copy in memory of its own, and not in Node's pool: the receiver must not share it. */
 const copy = (chunks: ReadonlyArray<Buffer>): Buffer => {
   const bytes = Buffer.allocUnsafeSlow(chunks.reduce((size, chunk) => size + chunk.length, 0))
   let offset = 0
@@ -96,7 +99,7 @@ export const make = (onClose: () => void = ignore): DuplexPair => {
     client.destroy(connectionReset())
     server.destroy(connectionReset())
   }
-  // In a later turn, so that the readers have handled the last bytes.
+  // In a later turn: the readers have handled the last bytes by then.
   const exhausted = () => {
     sever()
     setImmediate(cut)

@@ -1,5 +1,7 @@
 /**
- * One name of the in-memory network: who listens on it, the connections to it, and the faults between it and its clients.
+ * One name of the in-memory network: its listener, its connections, and the faults between it and its clients.
+ *
+ * State and no Effect: every change is one synchronous step. It knows no other names.
  */
 import type { Duplex } from "node:stream"
 import { describe } from "../transport/capabilities.ts"
@@ -22,10 +24,10 @@ export type DialOutcome =
   | { readonly _tag: "Refused"; readonly why: string }
   | { readonly _tag: "Hanging" }
 
-/** Who accepts the connections. */
+/** Gets the connections of a name. */
 export type Acceptor = (connection: Duplex) => void
 
-/** State and no Effect: every change is one synchronous step. */
+/** One name. */
 export class Host {
   readonly name: string
   #impairment = healthy
@@ -43,7 +45,7 @@ export class Host {
     return !this.#closed && this.#impairment.dial === "hang"
   }
 
-  /** From now on `acceptor` gets the connections; gives back how to stop that, or why it cannot be. */
+  /** From now on `acceptor` gets the connections. Returns how to stop that, or why it is not possible. */
   listen(acceptor: Acceptor): (() => void) | string {
     if (this.name === "") return "a name is expected"
     if (this.#closed) return "the network has been closed"
@@ -54,7 +56,7 @@ export class Host {
     }
   }
 
-  /** Dials, as things are now. */
+  /** Dials under the present faults. */
   dial(): DialOutcome {
     if (this.#closed) return { _tag: "Refused", why: "the network has been closed" }
     if (this.#impairment.dial === "hang") return { _tag: "Hanging" }
@@ -70,13 +72,13 @@ export class Host {
     return { _tag: "Connected", connection: pair.client }
   }
 
-  /** Calls `retry` once when a dial that hangs may come to something else; gives back how to call that off. */
+  /** Calls `retry` once, when a dial may no longer hang. Returns how to cancel that. */
   awaitChange(retry: () => void): () => void {
     this.#waiting.add(retry)
     return () => this.#waiting.delete(retry)
   }
 
-  /** Puts the connections, present and future, under new faults in place of those before. */
+  /** Replaces the faults of all connections, present and future. */
   impair(impairment: Impairment): void {
     this.#impairment = impairment
     for (const pair of this.#connections) pair.impair(impairment)

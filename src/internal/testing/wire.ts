@@ -1,28 +1,32 @@
 /**
- * One direction of an in-memory connection: the bytes on their way from one socket to the other, and what a fault does to them.
+ * One direction of an in-memory connection: the bytes on their way from one socket to the other, and the faults that
+ * they meet. It knows the two sockets, and no networks or names.
  *
- * Plain callbacks, as node's streams are. Nothing is delivered from within a write: as with a socket, bytes arrive in a later turn of the
- * event loop. A wire holds at most a window of bytes (and the write that went past it) until the reader has taken them.
+ * Plain callbacks, as in Node's streams. Nothing is delivered within a write: as with a socket, bytes arrive in a later
+ * turn of the event loop. A wire holds at most a window of bytes, and the write that exceeds it, until the reader has
+ * taken them.
  */
 import type { Duplex } from "node:stream"
 import { connectionReset } from "./connectionReset.ts"
 
-/** How many bytes may be on their way and unread before the writer has to wait; also the largest chunk that is delivered. */
+/**
+ * In bytes: when so many are on their way or unread, the writer waits. It is also the largest chunk that is delivered.
+ */
 export const windowSize = 64 * 1024
 
-/** A clock that can wake us: `after` gives back how to call it off. */
+/** A clock with timers. `after` returns how to cancel its timer. */
 export interface Timer {
   readonly now: () => number
   readonly after: (millis: number, wake: () => void) => () => void
 }
 
-/** What befalls the bytes of one direction. */
+/** The faults of one direction. */
 export interface Conditions {
   /** Nothing is delivered, and nothing is lost. */
   readonly blackHole: boolean
-  /** How long the bytes take; undefined: no time on any clock. */
+  /** How long the bytes take. Undefined: no time on any clock. */
   readonly delay: { readonly millis: number; readonly timer: Timer } | undefined
-  /** How many more bytes are delivered before the connection is cut; `Infinity`: it is not. */
+  /** How many more bytes are delivered before the connection is cut. `Infinity`: it is not cut. */
   readonly cutAfter: number
 }
 
@@ -32,7 +36,7 @@ export const unimpaired: Conditions = { blackHole: false, delay: undefined, cutA
 /** The far end of a wire. */
 export interface FarEnd {
   readonly receiver: Duplex
-  /** Bytes arrived for a receiver that has closed: the sender is to hear of it, as from a host that answers with a reset. */
+  /** Bytes have arrived for a receiver that has closed: the sender gets a reset, as from a host. */
   readonly bounce: () => void
   /** The last byte before the cut has been delivered. */
   readonly exhausted: () => void
@@ -40,18 +44,38 @@ export interface FarEnd {
 
 type Item = { readonly _tag: "Bytes"; bytes: Buffer; due: number } | { readonly _tag: "End" | "Reset"; due: number }
 
-/** @see {@link FarEnd} for what it delivers to; `connect` is called once, before anything is sent. */
+/**
+ * What the sender has said last, or that the wire is cut:
+ *
+ * ```
+ *   Open ──▶ Ended ──▶ Reset ──▶ Severed
+ *     └───────────────▲
+ *   from each: Severed
+ * ```
+ *
+ * An end or a reset travels behind the bytes. In `Severed`, nothing is delivered any more.
+ */
+type WireState = "Open" | "Ended" | "Reset" | "Severed"
+
+const next: { readonly [State in WireState]: ReadonlyArray<WireState> } = {
+  Open: ["Ended", "Reset", "Severed"],
+  Ended: ["Reset", "Severed"],
+  Reset: ["Severed"],
+  Severed: []
+}
+
+/** Delivers to a {@link FarEnd}. `connect` is called once, before anything is sent. */
 export class Wire {
   #farEnd: FarEnd | undefined
+  #state: WireState = "Open"
   #items: Array<Item> = []
   #conditions = unimpaired
   #budget = Infinity
   #bytesUnderway = 0
   #acknowledge: ((error?: Error | null) => void) | undefined
-  #ended = false
-  #wasReset = false
-  #severed = false
+  /** Whether the receiver wants bytes. */
   #asked = false
+  /** Whether a delivery is due in a later turn, and whether one is under way. */
   #scheduled = false
   #delivering = false
   #cancelTimer: (() => void) | undefined
@@ -60,7 +84,9 @@ export class Wire {
     this.#farEnd = farEnd
   }
 
-  /** Takes bytes, which must be ours; `done` is called once there is room for more, never from within. */
+  /**
+   * Takes bytes, which must not change any more. `done` is called when there is room for more, and never from within.
+   */
   send(bytes: Buffer, done: (error?: Error | null) => void): void {
     this.#acknowledge = done
     this.#bytesUnderway += bytes.length
@@ -70,16 +96,14 @@ export class Wire {
 
   /** No more bytes follow. */
   end(): void {
-    if (this.#ended) return
-    this.#ended = true
+    if (!this.#transition("Ended")) return
     this.#items.push({ _tag: "End", due: this.#nextDue() })
     this.#schedule()
   }
 
-  /** The sender is gone, and not by an orderly end. */
+  /** The sender is gone without an orderly end. */
   reset(): void {
-    if (this.#wasReset) return
-    this.#wasReset = true
+    if (!this.#transition("Reset")) return
     this.#items.push({ _tag: "Reset", due: this.#nextDue() })
     this.#schedule()
   }
@@ -114,15 +138,22 @@ export class Wire {
 
   /** Nothing is delivered any more. */
   sever(): void {
-    this.#severed = true
+    this.#transition("Severed")
     this.#items = []
     this.#stopTimer()
+  }
+
+  /** Enters a state. Returns false where that is not possible any more: an end after a reset, for one, is not seen. */
+  #transition(state: WireState): boolean {
+    if (!next[this.#state].includes(state)) return false
+    this.#state = state
+    return true
   }
 
   #nextDue(): number {
     const delay = this.#conditions.delay
     if (delay === undefined) return 0
-    // Never before what was sent earlier, whatever the clock says.
+    // Not before what was sent earlier, also where the clock has been set back.
     return Math.max(this.#items.at(-1)?.due ?? 0, delay.timer.now() + delay.millis)
   }
 
@@ -154,25 +185,25 @@ export class Wire {
 
   #deliver(): void {
     const farEnd = this.#farEnd
-    // A listener of the bytes that are being delivered may have moved the clock, and so come back here.
+    // A listener of the bytes may have moved the clock, and so call this again from within.
     if (farEnd === undefined || this.#delivering) return
     this.#delivering = true
     while (this.#deliverNext(farEnd)) {
       // all in the condition
     }
     this.#delivering = false
-    if (!this.#severed && this.#bytesUnderway + farEnd.receiver.readableLength < windowSize) {
+    if (this.#state !== "Severed" && this.#bytesUnderway + farEnd.receiver.readableLength < windowSize) {
       const acknowledge = this.#acknowledge
       this.#acknowledge = undefined
       acknowledge?.()
     }
   }
 
-  /** Delivers what is next, if it can be; true: there may be more. */
+  /** Delivers the next item, if that is possible. Returns whether there may be more. */
   #deliverNext(farEnd: FarEnd): boolean {
-    if (this.#severed) return false
+    if (this.#state === "Severed") return false
     if (this.#budget === 0) {
-      this.#severed = true
+      this.#transition("Severed")
       farEnd.exhausted()
       return false
     }
@@ -191,7 +222,7 @@ export class Wire {
       farEnd.receiver.destroy(connectionReset())
     } else if (!farEnd.receiver.destroyed) {
       farEnd.receiver.push(null)
-      // As net.Socket does: the end is seen also by one who reads nothing, if there is nothing to read.
+      // As net.Socket does: a reader that has stopped sees the end, too, if there is nothing to read.
       farEnd.receiver.read(0)
     }
     return true
@@ -204,12 +235,12 @@ export class Wire {
     else item.bytes = item.bytes.subarray(size)
     this.#bytesUnderway -= size
     this.#budget -= size
-    // Cleared before, since the reader may ask again from within push.
+    // Cleared before: the reader may ask again within push.
     this.#asked = false
     if (receiver.push(piece)) this.#asked = true
   }
 
-  /** A reset does not wait until a reader that is not reading has read what came before it. */
+  /** A reset overtakes bytes that wait for a reader which has stopped. */
   #resetOvertakes(): boolean {
     const index = this.#items.findIndex((item) => item._tag === "Reset")
     const reset = this.#items[index]

@@ -5,10 +5,10 @@
  * other connections and timers wait.
  */
 
-/** While more keeps coming, a connection is read for so long. Then the others have their turn. */
+/** In milliseconds: while more keeps coming, a connection is read for this long. Then the others have their turn. */
 const longest = 1
 
-/** Where nothing could be read for so long, the others have had their turn. */
+/** In milliseconds: where nothing could be read for this long, the others have had their turn. */
 const pauseBetween = 0.05
 
 /** Decides when a connection has been read for long enough. */

@@ -25,7 +25,7 @@ export interface Capabilities {
    * written is a copy.
    */
   readonly writesByReference: boolean
-  /** Whether nobody else writes into the chunks that it delivers. Where not, what is kept of them is a copy. */
+  /** Whether no other code writes into the chunks that it delivers. Where not, what is kept of them is a copy. */
   readonly ownsChunks: boolean
   /** Whether {@link Capabilities.systemQueue} shows all that the system has yet to send. */
   readonly showsTaken: boolean
@@ -53,7 +53,9 @@ export type Description = Partial<Pick<Capabilities, "mayVanish" | "refusesSilen
 
 const descriptions = new WeakMap<Duplex, Description>()
 
-/** Describes a connection, before there is a transport for it. What was said of it before, and is not said now, stays. */
+/**
+ * Describes a connection, before there is a transport for it. What was said of it before, and is not said now, stays.
+ */
 export const describe = <D extends Duplex>(duplex: D, description: Description): D => {
   descriptions.set(duplex, { ...descriptions.get(duplex), ...description })
   return duplex
@@ -85,7 +87,7 @@ const ofDuplex = {
 
 /** A `net.Socket`, and so a `TLSSocket`. */
 const ofSocket = (socket: Socket) => ({
-  // A `write` that is somebody's own may run its callback twice, and one buffer would be given to two connections.
+  // A `write` of a user's own may run its callback twice, and one buffer would be given to two connections.
   writesByReference: socket.write === Socket.prototype.write,
   // Each chunk is a fresh buffer.
   ownsChunks: true,

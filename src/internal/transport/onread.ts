@@ -28,7 +28,7 @@ export interface OnreadDialable<E> extends Dialable<E> {
 /** Whether an endpoint can be dialed with `onread`. */
 export const isOnreadDialable = <E>(endpoint: Dialable<E>): endpoint is OnreadDialable<E> => dialOnread in endpoint
 
-/** Dials an endpoint for a transport: what it gives is for a transport only. It throws where a getter of the endpoint does. */
+/** Dials an endpoint: only a transport can read what it gives. It throws where a getter of the endpoint does. */
 export const dialOf = <E>(endpoint: Dialable<E>): Effect.Effect<Duplex, E, Scope.Scope> =>
   isOnreadDialable(endpoint)
     ? Effect.suspend(() => {

@@ -1,12 +1,13 @@
 /**
- * Whether a peer takes what its socket was given.
+ * Whether a peer takes what a socket was given. This file knows no times: its users decide how long is too long.
  *
- * A socket says so only of all that it was given at once. Of a megabyte on a slow line that is long in coming, and what
- * is alive must not be taken for dead: so it is also looked at what waits in the system.
+ * A socket says only that all it was given at once has been taken. For a megabyte on a slow line that comes late, and a
+ * live peer must not be taken for dead. So we also look at how much waits in the system.
  */
 import type { Capabilities } from "./capabilities.ts"
 import type { Writer } from "./writer.ts"
 
+/** Watches one connection, for one user: each sees what has changed since it looked itself. */
 export class Progress {
   private readonly capabilities: Pick<Capabilities, "systemQueue">
   private readonly writer: Pick<Writer, "drains" | "unsentBytes">
@@ -19,16 +20,16 @@ export class Progress {
     this.writer = writer
   }
 
-  /** The next time that it is asked, something was taken: the peer has been given more to take. */
+  /** The next `look` says that something was taken: the peer has been given more to take. */
   forget(): void {
     this.drains = -1
   }
 
-  /** Whether something was taken since this was last asked. The first time it was. */
+  /** Whether something was taken since the last look. The first look says so, too. */
   look(): boolean {
     const { drains, unsentBytes } = this.writer
     const queued = this.capabilities.systemQueue()
-    // What has become more was given to it.
+    // Where a number has grown, the socket was given more.
     const moved = drains !== this.drains || unsentBytes < this.unsent || queued < this.queued
     this.drains = drains
     this.unsent = unsentBytes

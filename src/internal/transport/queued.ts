@@ -13,7 +13,9 @@ export interface LargeMessage {
   readonly type: number
   readonly head: Uint8Array
   readonly body: Uint8Array
-  /** The length of `body` when it was queued. Users own these bytes, and may have moved them to another thread since. */
+  /**
+   * The length of `body` when it was queued. Users own these bytes, and may have moved them to another thread since.
+   */
   readonly size: number
 }
 
@@ -66,7 +68,7 @@ export const firstRequest = (items: ReadonlyArray<Queued>): number | undefined =
   return first
 }
 
-/** The payloads of requests by id, each a copy, without those that are `dropped`. */
+/** The payloads of the requests that are not `dropped`, by id, each a copy. */
 export const payloadsOf = (items: ReadonlyArray<Queued>, dropped: ReadonlySet<number>): Map<number, Uint8Array> => {
   const found = new Map<number, Uint8Array>()
   for (const item of items) {

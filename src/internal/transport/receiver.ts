@@ -1,7 +1,7 @@
 /**
  * The receiving end of a socket that reads into a buffer of ours (`onread`) and emits no `"data"`.
  *
- * It knows buffers and whoever reads from them, and no frames.
+ * It knows buffers and their reader, and no frames.
  */
 import type { OnReadOpts } from "node:net"
 

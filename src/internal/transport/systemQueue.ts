@@ -1,13 +1,13 @@
 /**
- * What the operating system has yet to take of what a socket was given.
+ * How many bytes of a socket wait in libuv, below the stream: the system has yet to take them.
  *
- * Node's own timeout of a socket looks at the same number, and it has no public name: where it is missing there is
- * nothing to be seen.
+ * The number has no public name. Node's own timeout of a socket reads the same one. Where it is missing, nothing can be
+ * seen.
  */
 import type { Duplex } from "node:stream"
 import { attempt } from "../userError.ts"
 
-/** A secure socket has a handle of its own above that of the socket below, which may be none of the system's. */
+/** The handles of a socket, the lowest one last. A secure socket has one above that of the connection below. */
 const handlesOf = (duplex: Duplex): ReadonlyArray<object> => {
   const handles: Array<object> = []
   let handle: unknown = Reflect.get(duplex, "_handle")
@@ -23,10 +23,10 @@ const sizeAt = (handle: object | undefined): number | undefined => {
   return typeof size === "number" ? size : undefined
 }
 
-/** How many bytes the system has yet to take, or 0 where that is not to be seen. */
+/** How many bytes the system has yet to take; 0 where that cannot be seen. */
 export const queuedBelow = (duplex: Duplex): number =>
   attempt(() => handlesOf(duplex).reduce((sum, handle) => sum + (sizeAt(handle) ?? 0), 0), 0)
 
-/** Whether that is to be seen. */
+/** Whether that can be seen. */
 export const showsTaken = (duplex: Duplex): boolean =>
   attempt(() => sizeAt(handlesOf(duplex).at(-1)) !== undefined, false)

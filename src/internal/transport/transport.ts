@@ -144,7 +144,7 @@ export class Transport {
     return new Progress(this.capabilities, this.writer)
   }
 
-  /** Takes bytes that have arrived. `owned`: nobody else writes into them. */
+  /** Takes bytes that have arrived. `owned`: no other code writes into them. */
   receive(bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (this.isOver) return
     this.traffic.received += end - start
@@ -279,6 +279,6 @@ export class Transport {
 
   /** The Duplex, which may be a user's own, has thrown: its state is unknown. */
   private readonly onBroken = (error: unknown): void => {
-    this.lose(error ?? new Error("the connection threw nothing that says why"), true)
+    this.lose(error ?? new Error("the connection threw no error"), true)
   }
 }

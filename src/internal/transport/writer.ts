@@ -98,7 +98,7 @@ const worthKeeping = 16_384
 
 const takenAway = (size: number): TypeError =>
   new TypeError(
-    `the bytes of a message were taken away before they were sent: expected ${size} or more, which stay as they are`
+    `the bytes of a message were transferred before they were sent: expected ${size} bytes or more, unchanged`
   )
 
 /** Queues the messages of one connection and hands them to its Duplex. */
@@ -116,7 +116,7 @@ export class Writer {
   private due: Due = "Nothing"
   /** Whether the socket has yet to drain. */
   private blocked = false
-  /** Whether somebody was told that there is no room, and nobody yet that there is again. */
+  /** Whether `hasRoom` has said no, and `onRoom` was not called since. */
   private wasFull = false
   private queue: Array<Queued> = []
   private current: Batch | undefined = undefined
@@ -321,7 +321,8 @@ export class Writer {
 
   private schedule(): void {
     this.due = "EndOfTurn"
-    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out alone.
+    // Not nextTick: an answer that comes out of Effect's scheduler (setImmediate) would miss the flush and go out
+    // alone.
     setImmediate(this.flush)
   }
 
@@ -368,7 +369,8 @@ export class Writer {
       batch.release()
       return true
     }
-    // A socket that is behind keeps what it gets. A few bytes must not keep a whole batch: behind a stalled peer, batches would pile up.
+    // A socket that is behind keeps what it gets. A few bytes must not keep a whole batch: with a stalled peer, batches
+    // would pile up.
     if (!this.writesByReference || (batch.length < worthKeeping && this.duplex.writableLength > 0)) {
       const copy = batch.bytes.slice(0, batch.length)
       batch.release()
@@ -394,7 +396,7 @@ export class Writer {
 
   /** Goes on with a large message. Returns whether it is done and the socket takes more. */
   private writeRest(): boolean {
-    // `rest` is read anew each time: where the other end answers while it is written to, this is called again from within.
+    // `rest` is read anew each time: where the other end answers while it is written to, this is called from within.
     while (this.rest !== undefined) {
       if (this.rest.length === 0) throw takenAway(pieceSize)
       const piece = this.rest.subarray(0, pieceSize)
@@ -446,7 +448,8 @@ export class Writer {
   }
 
   private tellRoom(): void {
-    // As soon as there is room, and not only once all is drained: while others keep the socket busy, it may never drain.
+    // As soon as there is room, and not only once all is drained: while others keep the socket busy, it may never
+    // drain.
     if (!this.wasFull || this.state === "Closed" || !this.hasRoom()) return
     this.wasFull = false
     this.owner.onRoom()
