@@ -1,51 +1,39 @@
-import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import { Endpoint } from "effect-call"
-import { dialOnread, isOnreadDialable } from "../../../src/internal/transport/onread.ts"
-import { OnreadReceiver } from "../../../src/internal/transport/receiver.ts"
+import * as assert from "node:assert/strict"
+import { Duplex } from "node:stream"
+import { capabilitiesOf } from "../../../src/internal/transport/capabilities.ts"
+import { dialOf } from "../../../src/internal/transport/onread.ts"
 import { until } from "../../Connection/support.ts"
 import { plainServer, write } from "../net/sockets.ts"
 
-describe("what a client reads into", () => {
-  it.live("is made when a connection has got its first bytes, and not before", () =>
+describe("an endpoint that is dialed for a transport", () => {
+  it.live("reads into a buffer of ours where it is built in, with a receiver of its own at each dial", () =>
     Effect.gen(function*() {
       const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
-      const endpoint = Endpoint.tcp(`127.0.0.1:${server.port}`)
-      assert(isOnreadDialable(endpoint))
-      const receiver = new OnreadReceiver()
-      const size = () => {
-        const { buffer } = receiver.options
-        assert(typeof buffer === "function")
-        return buffer().byteLength
-      }
-      const dialing = yield* Effect.forkChild(endpoint[dialOnread](receiver.options), { startImmediately: true })
-      assert.strictEqual(size(), 512)
-      yield* Fiber.join(dialing)
-      yield* until(() => server.sockets.length === 1)
-      assert.strictEqual(size(), 512)
-      yield* write(server.sockets[0]!, "hello")
-      yield* until(() => size() === 65_536)
-    }))
-
-  it.live("takes all bytes in their order, however many come at first", () =>
-    Effect.gen(function*() {
-      const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
-      const endpoint = Endpoint.tcp(`127.0.0.1:${server.port}`)
-      assert(isOnreadDialable(endpoint))
-      const chunks: Array<Buffer> = []
-      const { options } = new OnreadReceiver()
-      yield* endpoint[dialOnread]({
-        buffer: options.buffer,
-        callback: (length, into) => {
-          chunks.push(Buffer.from(into.subarray(0, length)))
-          return options.callback(length, into)
+      const dial = dialOf(Endpoint.tcp(`127.0.0.1:${server.port}`))
+      const receivers = [yield* dial, yield* dial].map((socket) => capabilitiesOf(socket).receiver)
+      assert.notEqual(receivers[0], receivers[1])
+      let text = ""
+      receivers[0]?.attach({
+        receive: (bytes, start, end, owned) => {
+          assert.equal(owned, false)
+          text += Buffer.from(bytes.subarray(start, end)).toString()
         }
       })
-      yield* until(() => server.sockets.length === 1)
-      const sent = Buffer.from(Array.from({ length: 300_000 }, (_, i) => i % 251))
-      server.sockets[0]!.write(sent)
-      yield* until(() => chunks.reduce((sum, chunk) => sum + chunk.length, 0) >= sent.length)
-      assert.isTrue(Buffer.concat(chunks).equals(sent))
-      assert.isAbove(Math.max(...chunks.map((chunk) => chunk.length)), 512)
-    }))
+      yield* until(() => server.sockets.length === 2)
+      for (const socket of server.sockets) yield* write(socket, "hello")
+      yield* until(() => text === "hello")
+    }).pipe(Effect.scoped))
+
+  it.effect("emits its data where it is a user's own, or a copy of a built-in one", () =>
+    Effect.gen(function*() {
+      const duplex = new Duplex()
+      const copy = { ...Endpoint.tcp("127.0.0.1:1"), dial: Effect.succeed(duplex) }
+      for (const endpoint of [{ address: "test://own", dial: Effect.succeed(duplex) }, copy]) {
+        assert.equal(yield* dialOf(endpoint), duplex)
+        assert.equal(capabilitiesOf(duplex).receiver, undefined)
+      }
+    }).pipe(Effect.scoped))
 })

@@ -273,6 +273,23 @@ describe("a writer that holds", () => {
       }
     }))
 
+  it.effect("holds nothing back once it is ending, or closed", () =>
+    Effect.gen(function*() {
+      const duplex = new Slow(false)
+      const { request, writer } = makeWriter(duplex)
+      request(1)
+      writer.end()
+      writer.hold()
+      yield* turn
+      assert.deepEqual([duplex.messages.length, duplex.ended, writer.isEmpty], [1, true, true])
+      writer.close()
+      writer.hold()
+      writer.release()
+      writer.end()
+      yield* turn
+      assert.equal(duplex.messages.length, 1)
+    }))
+
   it("is full when as much waits as may", () => {
     const { counts, request, writer } = makeWriter(new Slow(false))
     writer.hold()
