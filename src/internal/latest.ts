@@ -87,7 +87,12 @@ export class Latest<A, E = never, Initial = A> {
 
   /** The value, where `version` is not its version any more. Else it waits for the next one. */
   after(version: number): Effect.Effect<A | Initial, E> {
-    return Effect.suspend(() => this.changes === version ? this.next : Effect.succeed(this.current))
+    // In one step: a value that is set between a look and the wait would be missed.
+    return Effect.callback<A | Initial, E>((resume) => {
+      if (this.changes !== version) return resume(Effect.succeed(this.current))
+      const leave = this.join({ resume })
+      return Effect.sync(leave)
+    })
   }
 
   private resumeWaiters(value: A): void {

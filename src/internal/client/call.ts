@@ -41,7 +41,7 @@ export interface CalledEndpoint {
 export interface CallOwner {
   /** The connection was lost before its request had left. The arguments are a copy. */
   onUnsent(call: Call, endpoint: CalledEndpoint, args: Uint8Array): void
-  /** The server has refused it, since its contract of the method is another one. Only a typed call that is not in JSON. */
+  /** The server has refused it, since its contract of the method is another one. Only typed calls, and not in JSON. */
   onRefused(call: Call): void
 }
 
@@ -79,7 +79,7 @@ export class Call extends Effectable.Class<void> implements Pending {
   link: CallLink | undefined = undefined
   /** The number of the last failed dial before it began. */
   since = 0
-  /** When it was made, in ticks of the Connection's clock; -1 if nobody has noted it. */
+  /** When it was made, in ticks of the Connection's clock; -1 if that was not noted. */
   startedAt = -1
   /** When it was sent, in the same ticks. */
   sentAt = -1
@@ -157,7 +157,7 @@ export class Call extends Effectable.Class<void> implements Pending {
 
 /**
  * What is wrong with what a call was given, if the types were got round. It has to be found before anything is queued:
- * a text would be sent as zeros, and what throws half-way leaves a message in the batch that nobody has written.
+ * a text would be sent as zeros, and what throws half-way leaves a message in the batch that is not written.
  */
 export const misuse = (key: unknown, args: unknown): TypeError | undefined => {
   if (!isMethodKey(key)) return new TypeError(`the key of a call is a MethodKey, got ${typeof key}`)

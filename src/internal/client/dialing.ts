@@ -42,8 +42,8 @@ export interface DialingSettings {
  *          └──┘ a dial is cut short, and repeated at once
  * ```
  * In `Failing` there is a backoff, until a time which may have come. Dials that were under way together and fail
- * together are one failure. Invariants: failures are counted iff it is `Failing`; there is no time in `Sound`; a dial is
- * repeated only in `Sound`, and once for each connection at most.
+ * together are one failure. Invariants: failures are counted iff it is `Failing`; there is no time in `Sound`; a dial
+ * is repeated only in `Sound`, and once for each connection at most.
  */
 export type DialingState = "Sound" | "Failing"
 
@@ -81,7 +81,7 @@ export class Dialing {
     return this.current
   }
 
-  /** Until when it is in backoff if nothing is connected or being dialed, in milliseconds of the clock; 0 if it is not. */
+  /** Until when it is in backoff unless it is connected or being dialed, in milliseconds of the clock; 0 if it is not. */
   get backoffUntil(): number {
     return this.until
   }
@@ -94,8 +94,8 @@ export class Dialing {
   /**
    * A dial was cut short. A server that goes away does that to a client that connects to it just then, while others
    * that share its address take the next dial, or the one that is started in its place. Nothing was sent, so calls that
-   * wait for it can wait for another. Says whether it is to be repeated: a peer that closes every connection must not be
-   * dialed for ever.
+   * wait for it can wait for another. Says whether it is to be repeated: a peer that closes every connection must not
+   * be dialed for ever.
    */
   repeat(): boolean {
     if (this.current !== "Sound" || this.repeats >= this.size) return false

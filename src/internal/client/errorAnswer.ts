@@ -12,7 +12,7 @@ import * as Identities from "../protocol/identities.ts"
 export type ErrorAnswer =
   /** What is wrong is with this request or its answer, or it is the handler's. */
   | { readonly _tag: "Failed"; readonly error: CommunicationError | RemoteError }
-  /** The handler's time was up. `isOwn` says that it is the server which says so, and no other that the handler called. */
+  /** The handler's time was up. `isOwn`: the server itself says so, and not another one that the handler has called. */
   | { readonly _tag: "TimeUp"; readonly isOwn: boolean; readonly error: RemoteError }
   /** Its contract of the method is another one, and it has run nothing. */
   | { readonly _tag: "ContractDiffers"; readonly error: RemoteError }

@@ -1,13 +1,15 @@
 /**
  * How long the answers of an endpoint take: an average that follows a slow answer at once and forgets it slowly.
+ *
+ * It must not know calls or a clock: it is told times.
  */
 
 /** How long it takes to forget all but a 1/e of what was, in milliseconds. */
 const memory = 10_000
 
 /**
- * A moving average. An answer that took longer than the average replaces it; others bring it down, the more the longer nothing was heard. While
- * nothing is heard it goes down, too: an endpoint that was slow is tried again at some time.
+ * A moving average. An answer that took longer than the average replaces it; others bring it down, the more the longer
+ * no answer came. While no answer comes it goes down, too: an endpoint that was slow is tried again at some time.
  *
  * ```
  * the answer took longer:  average = took
@@ -48,7 +50,7 @@ export class Latency {
     return isPending ? Math.max(average, nowMillis - this.waitsSince) : average
   }
 
-  /** How much is left of what was known; all of it where the clock was set back. */
+  /** How much is left of what was known; all of it if the clock was set back. */
   private kept(nowMillis: number): number {
     const elapsed = (nowMillis - this.answeredAt) / memory
     if (elapsed <= 0) return 1

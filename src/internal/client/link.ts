@@ -9,7 +9,7 @@
  *    ──▶  │ Idle│                  │ Dialing │                  │ Active │
  *         └─────┘ ◀─────────────── └─────────┘                  └────────┘
  *          │   ▲   failed                                         │    │ ▲
- *          │   │                                        lost      │    │ │ listed again, where
+ *          │   │                                        lost      │    │ │ listed again, if
  *          │   └──────────────────────────────────────────────────┘    │ │ its server stays
  *          │ no longer listed       no longer listed, or going away    ▼ │
  *          ▼                                                     ┌──────────┐
@@ -17,8 +17,8 @@
  *                          its last call ended, or lost          └──────────┘
  * ```
  *
- * Invariants: it is one of its {@link LinkOwner}'s iff it is not Gone; it has a session iff it is Active or Draining; it
- * has a dial iff it is Dialing; its server goes away only if it is Draining.
+ * Invariants: it is one of its {@link LinkOwner}'s iff it is not Gone; it has a session iff it is Active or Draining;
+ * it has a dial iff it is Dialing; its server goes away only if it is Draining.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -223,7 +223,9 @@ export class Link {
     if (dial.abandoned) fiber.interruptUnsafe()
   }
 
-  /** Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt. */
+  /**
+   * Dials, says our version and waits for the peer's. A session that is ready is ours before anything can interrupt.
+   */
   private establish(dial: Dial, own: Scope.Closeable): Effect.Effect<void, DialFailure> {
     const endpoint = this.owner.endpoint
     const dialed = effectOf<Duplex, DialError, Scope.Scope>(

@@ -36,7 +36,7 @@ export class LinkCalls implements CallLink {
   /** When the calls of the tally have ended, in ticks. */
   private talliedAt = -1
   /**
-   * When the call was sent that was measured last, and when its answer was read, in ticks: those that were sent and
+   * When the call was sent that was measured last, and when its answer was read, in ticks: calls that were sent and
    * answered together took as long.
    */
   private measuredAt = -1

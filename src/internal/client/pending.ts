@@ -12,8 +12,8 @@ import type { TraceContext } from "../protocol/request.ts"
 /**
  * One entry of the table. The kinds are few, and each is one class: a session handles every message through them.
  *
- * An entry ends once: with its answer (`onMessage`), without one (`onEnd`), or when its owner gives it up. By then it is
- * no longer in the table, and its session is done with it.
+ * An entry ends once: with its answer (`onMessage`), without one (`onEnd`), or when its owner gives it up. By then it
+ * is no longer in the table, and its session is done with it.
  */
 export interface Pending {
   /** Its id on the connection that it was sent on. The session sets it. */

@@ -6,7 +6,7 @@
  *
  * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure.
  * If one is open, calls go on those that are, and what is missing is dialed meanwhile, one as each call comes; if none
- * is, calls wait for a dial that they share. A dial goes on for the calls to come, also if those that wait for it are
+ * is, calls wait for a dial that they share. A dial goes on for the calls to come, also if all that wait for it are
  * given up: if calls have less time than a dial takes, none would ever be answered otherwise. A pool is in backoff iff
  * it has no open connection, none is being dialed, and a dial has failed a moment ago.
  */
@@ -71,7 +71,7 @@ export interface PoolOwner {
   onCallFailed(pool: Pool): void
 }
 
-/** Whether the client's endpoints contain it. In `Unlisted` its connections drain; in `Gone` it has none, and is over. */
+/** Whether the client's endpoints contain it. In `Unlisted` its connections drain; in `Gone` it is over. */
 type Membership = "Listed" | "Unlisted" | "Gone"
 
 const allowed: Transitions<Membership> = {
@@ -207,8 +207,8 @@ export class Pool implements LinkOwner, EndpointView {
   }
 
   /**
-   * Waits for a connection, and dials if none is being dialed. It does not fail. The dial goes on if the call that waits
-   * for it is interrupted.
+   * Waits for a connection, and dials if none is being dialed. It does not fail. The dial goes on if the call that
+   * waits for it is interrupted.
    */
   acquire(): Effect.Effect<Dialed> {
     return Effect.callback<Dialed>((resume) => {
@@ -258,7 +258,7 @@ export class Pool implements LinkOwner, EndpointView {
     this.room.wake()
   }
 
-  /** Ends everything: calls in flight and those that wait fail as closed. */
+  /** Ends everything: calls in flight and calls that wait fail as closed. */
   close(): void {
     if (this.membership === "Gone") return
     const links = [...this.links]
@@ -401,7 +401,7 @@ export class Pool implements LinkOwner, EndpointView {
     if (this.listed && this.missing > 0) this.dialOne()
   }
 
-  /** If connections are opened ahead of need, dials those that are missing: after `least` ms, or after the backoff. */
+  /** If connections are opened ahead of need, dials what is missing: after `least` ms, or after the backoff. */
   private connect(least = 0): void {
     if (this.settings.eager && this.listed) this.dialing.whenDue(least, this.dialAll)
   }

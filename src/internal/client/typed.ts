@@ -96,8 +96,8 @@ interface TypedCall {
 }
 
 /**
- * A Connection of this package. That it takes typed calls is its `call`'s own: an object that is made of it, with another `call` in place
- * of this one, means that for typed calls, too.
+ * A Connection of this package. That it takes typed calls is its `call`'s own: an object that is made of it, with
+ * another `call` in place of this one, means that for typed calls, too.
  */
 export interface TypedConnection {
   readonly call: TypedCall
