@@ -65,7 +65,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "Two copies that are cut from one shared block may share their last bytes",
     room: "memory",
-    file: "src/internal/bytes.ts",
+    file: "src/internal/memory/bytes.ts",
     from: "used += (length + 7) & ~7",
     to: "used += length & ~7",
     tests: ["test/Server.test.ts", "test/Connection.test.ts", "test/wire.test.ts"]
@@ -73,7 +73,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "The paced garbage collection forgets what is more than one step, and falls behind large buffers",
     room: "memory",
-    file: "src/internal/collections.ts",
+    file: "src/internal/memory/gcPacing.ts",
     from: "due -= stepSize",
     to: "due = 0",
     tests: ["test/internal/collections.test.ts"]
@@ -83,7 +83,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "A sleep on a TestClock rounds down to nanoseconds, and wakes before its time",
     room: "time",
-    file: "src/internal/time.ts",
+    file: "src/internal/time/clock.ts",
     from: "Math.ceil(millis * 1e6) / 1e6",
     to: "Math.floor(millis * 1e6) / 1e6",
     tests: ["test/internal/time.test.ts", "test/internal/timer.test.ts", "test/Connection/deadline.test.ts"]
@@ -91,7 +91,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "A deadline timer that already sleeps for a later deadline is not set to an earlier one",
     room: "time",
-    file: "src/internal/timer.ts",
+    file: "src/internal/time/timer.ts",
     from: "if (at >= this.at || this.stopped) return",
     to: "if (this.at !== Infinity || this.stopped) return",
     tests: ["test/internal/timer.test.ts"]
@@ -101,7 +101,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "A call takes its options and deadline from another call of the same turn, though its context is another",
     room: "ambient",
-    file: "src/internal/client/region.ts",
+    file: "src/internal/ambient/turn.ts",
     from: "if (context === this.kept) return",
     to: "if (context === this.kept || this.kept !== undefined) return",
     tests: [
@@ -113,7 +113,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "Background fibers keep the deadline, the span and the options of the call that started them",
     room: "ambient",
-    file: "src/internal/background.ts",
+    file: "src/internal/ambient/background.ts",
     from: "Effect.map(Effect.context<never>(), withoutCaller)",
     to: "Effect.context<never>()",
     tests: ["test/Connection/context.test.ts", "test/Resolver.test.ts"]
@@ -150,7 +150,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "The bytes of any duplex are handed out without a copy, though its writer may write to them again",
     room: "transport",
     file: "src/internal/transport/transport.ts",
-    from: "this.ownsChunks = duplex instanceof Socket",
+    from: "this.ownsChunks = this.capabilities.ownsChunks",
     to: "this.ownsChunks = true",
     tests: ["test/faults/usersDuplexes.test.ts", "test/internal/transport/onread.test.ts"]
   },
@@ -169,8 +169,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "A client is refused for a message that does not become whole, though it is the server that does not read",
     room: "session",
     file: "src/internal/server/session.ts",
-    from: "if (!this.transport.isPartial || this.paused || this.transport.isOver) return Infinity",
-    to: "if (!this.transport.isPartial || this.transport.isOver) return Infinity",
+    from: "stalled.look(now, transport.isPartial, !this.paused)",
+    to: "stalled.look(now, transport.isPartial, true)",
     tests: ["test/Server/slowReader.test.ts", "test/Server/slowMessages.test.ts"]
   },
 
@@ -178,9 +178,9 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "The backoff of an endpoint does not begin anew after it was connected",
     room: "client",
-    file: "src/internal/client/pool.ts",
-    from: "this.failures = 0\n    this.repeats = 0",
-    to: "this.repeats = 0",
+    file: "src/internal/client/dialing.ts",
+    from: "  connected(): void {\n    this.transition(\"Sound\", 0, 0, 0)",
+    to: "  connected(): void {\n    if (this.failures === 0) this.transition(\"Sound\", 0, 0, 0)",
     tests: ["test/Connection/connectionsPerEndpoint.test.ts", "test/internal/client/pool.test.ts"]
   },
   {
@@ -194,9 +194,9 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "The server is not told when a call that was sent is interrupted",
     room: "client",
-    file: "src/internal/client/session.ts",
-    from: "else if (!isLate) writer.empty(call.id, MessageType.cancel)",
-    to: "else if (isLate) writer.empty(call.id, MessageType.cancel)",
+    file: "src/internal/client/linkCalls.ts",
+    from: "this.session.giveUp(call, !isLate)",
+    to: "this.session.giveUp(call, isLate)",
     tests: ["test/Connection/cancel.test.ts"]
   },
   {
@@ -211,8 +211,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "The arguments of a call that waits for a connection are not copied, so that it sends what they are later",
     room: "client",
     file: "src/internal/client/client.ts",
-    from: "return args.length < this.settings.writeFlattenLimit ? ownCopy",
-    to: "return args.length >= this.settings.writeFlattenLimit ? ownCopy",
+    from: "return args.length < this.writeFlattenLimit ? ownCopy",
+    to: "return args.length >= this.writeFlattenLimit ? ownCopy",
     tests: ["test/Connection.test.ts", "test/Connection/dialing.test.ts", "test/Connection/failover.test.ts"]
   },
 
@@ -229,24 +229,24 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "When the grace of a shutdown is over, handlers that still run are not interrupted",
     room: "server",
     file: "src/internal/server/session.ts",
-    from: "this.end()\n      for (const call of this.calls.values()) call.stop(\"lost\")",
-    to: "this.end()",
+    from: "this.endWriting()\n        return this.stopAll()",
+    to: "return this.endWriting()",
     tests: ["test/Server/slowReader.test.ts", "test/Server/shutdown.test.ts"]
   },
   {
     name: "A call whose deadline has passed while it waited for its turn is started all the same",
     room: "server",
     file: "src/internal/server/call.ts",
-    from: "if (this.owner.isLate(this.deadlineAt)) return this.end(interrupted)",
-    to: "",
+    from: "if (waiting === undefined || this.isPast(this.deadlineAt)) return",
+    to: "if (waiting === undefined) return",
     tests: ["test/Server/lateCalls.test.ts", "test/Server/limits.test.ts"]
   },
   {
     name: "A discarded call, which was answered when it started, is interrupted when its connection is lost",
     room: "server",
-    file: "src/internal/server/session.ts",
-    from: "if (!call.acknowledged) call.stop(\"lost\")",
-    to: "call.stop(\"lost\")",
+    file: "src/internal/server/call.ts",
+    from: "if (this.stopped !== undefined || (why === \"lost\" && this.acknowledged)) return",
+    to: "if (this.stopped !== undefined) return",
     tests: ["test/Component/discard.test.ts"]
   },
   {
@@ -281,8 +281,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "A polled resolver forgets that it was asked to look again while it was looking",
     room: "resolver",
     file: "src/internal/resolver/polled.ts",
-    from: "if (looking) lookAgain = true\n",
-    to: "if (looking) return\n",
+    from: "if (state === \"looking\") transition(\"lookingAgain\")",
+    to: "if (state === \"looking\") return",
     tests: ["test/internal/resolver/polled.test.ts"]
   },
   {
@@ -298,7 +298,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "Pods that terminate get calls while others are ready",
     room: "kubernetes",
-    file: "src/internal/resolver/kubernetesSlices.ts",
+    file: "src/internal/kubernetes/slices.ts",
     from: "ready.length > 0 ? ready : all",
     to: "ready.length === all.length ? ready : all",
     tests: ["test/internal/resolver/kubernetesSlices.test.ts"]
@@ -306,7 +306,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "Of two kubeconfig entries with one name, that of the later file counts",
     room: "kubernetes",
-    file: "src/internal/resolver/kubernetesKubeconfig.ts",
+    file: "src/internal/kubernetes/kubeconfig.ts",
     from: "value !== undefined && !to.has(name)",
     to: "value !== undefined",
     tests: ["test/internal/resolver/kubernetesCluster.test.ts", "test/Resolver/kubernetesCredentials.test.ts"]
@@ -316,7 +316,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "Round robin goes on with the endpoint that was picked last when the endpoints have changed",
     room: "balancer",
-    file: "src/internal/balancer.ts",
+    file: "src/internal/balancer/roundRobin.ts",
     from: "if (picked < (pickedAt[next] ?? 0)) next = index",
     to: "if (picked > (pickedAt[next] ?? 0)) next = index",
     tests: ["test/Balancer.test.ts"]
