@@ -135,6 +135,26 @@ describe("a Duplex whose", () => {
       }))
   }
 
+  it.live("chunks share one buffer does not change results that callers have", () =>
+    Effect.gen(function*() {
+      const { endpoint } = yield* tcp.serve(handlers)
+      const shared = new Uint8Array(100_000)
+      const dial = Effect.map(endpoint.dial, (below) => {
+        const duplex = passing(below)
+        const { push } = duplex
+        duplex.push = (chunk: Uint8Array | null) => {
+          if (chunk === null) return push.call(duplex, null)
+          shared.set(chunk)
+          return push.call(duplex, shared.subarray(0, chunk.length))
+        }
+        return duplex
+      })
+      const connection = yield* Connection.make(Resolver.constant({ address: "user://a", dial }))
+      const first = yield* connection.call(echo, new Uint8Array(5000).fill(1))
+      yield* connection.call(echo, new Uint8Array(5000).fill(2))
+      assert.deepEqual(first, new Uint8Array(5000).fill(1))
+    }))
+
   const atOnce: ReadonlyArray<readonly [what: string, spoil: Spoil, reason: RegExp]> = [
     ["on throws", replace("on"), /boom/],
     ["write throws", replace("write"), /boom/],

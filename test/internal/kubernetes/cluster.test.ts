@@ -179,6 +179,17 @@ users:
       }))
     ))
 
+  it.effect("takes an entry from the earlier of two files that have one of its name", () =>
+    Effect.gen(function*() {
+      const cluster = yield* findCluster({})
+      assert.strictEqual(cluster.server, "https://first:6443")
+      assert.strictEqual((yield* cluster.credentials).authorization, "Bearer of-first")
+    }).pipe(
+      Effect.provide(machine({ "/first": config("first"), "/second": config("second") }, {
+        KUBECONFIG: "/first:/second"
+      }))
+    ))
+
   it.effect("that cannot be read says what is wrong in which file", () =>
     Effect.gen(function*() {
       const problem = (text: string, options: { context?: string } = {}) =>
