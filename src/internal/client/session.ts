@@ -66,6 +66,7 @@ export class ClientSession implements TransportOwner, Watched {
   private readonly settings: SessionSettings
   private readonly owner: SessionOwner
   private readonly transport: Transport
+  readonly writer: Writer
   private readonly messages: Messages
   /** The calls that wait for room on this connection and others to its endpoint. */
   private readonly room: RoomWaiters
@@ -101,7 +102,8 @@ export class ClientSession implements TransportOwner, Watched {
     this.settings = settings
     this.clock = new CoarseClock(settings.clock)
     this.transport = new Transport(duplex, this, clientTypes, settings, traffic)
-    this.messages = new Messages(this.transport.writer, settings.writeFlattenLimit)
+    this.writer = this.transport.writer
+    this.messages = new Messages(this.writer, settings.writeFlattenLimit)
     this.stalled = new StalledMessage(settings.messageTimeoutMillis)
     const { keepAlive, keepAliveInMemory } = settings
     this.keepAlive = keepAlive !== undefined && (keepAliveInMemory || this.transport.capabilities.mayVanish)
@@ -116,7 +118,7 @@ export class ClientSession implements TransportOwner, Watched {
   /** Says our version and begins to read. */
   start(): void {
     this.messages.version(clientHello)
-    this.transport.writer.flush()
+    this.writer.flush()
     this.transport.start()
   }
 
@@ -155,13 +157,13 @@ export class ClientSession implements TransportOwner, Watched {
 
   /** Whether a request can be sent now. */
   hasRoom(): boolean {
-    return this.transport.writer.hasRoom()
+    return this.writer.hasRoom()
   }
 
   /** The time of what happens together, in ticks of the clock. `isLater` says that it is asked after something else. */
   now(isLater: boolean): number {
     // If no flush is due, as with deadlines that pass one after another, nothing says that a turn has ended.
-    if (isLater || !this.transport.writer.isFlushDue) this.clock.forget()
+    if (isLater || !this.writer.isFlushDue) this.clock.forget()
     return this.clock.now()
   }
 
@@ -186,7 +188,7 @@ export class ClientSession implements TransportOwner, Watched {
     const { id } = entry
     if (this.table.get(id) !== entry) return false
     this.table.remove(id)
-    const { writer } = this.transport
+    const { writer } = this
     if (writer.isQueued(id)) writer.drop(id)
     else if (isTold) writer.empty(id, MessageType.cancel)
     this.settle(entry)
@@ -266,7 +268,7 @@ export class ClientSession implements TransportOwner, Watched {
     this.onFlush()
     const why = this.textOf(over)
     if (over._tag === "Lost" && (over.error === undefined || isReset(over.error))) this.versions.endedWithoutReason()
-    const { writer } = this.transport
+    const { writer } = this
     const entries = this.table.clear()
     const { calls } = this
     this.calls = 0
@@ -281,14 +283,10 @@ export class ClientSession implements TransportOwner, Watched {
     return false
   }
 
-  get writer(): Writer {
-    return this.transport.writer
-  }
-
   ask(): void {
     this.messages.version(undefined)
     // At once: in a turn that takes long, its time would pass before it has left.
-    this.transport.writer.flush()
+    this.writer.flush()
   }
 
   /** An entry is no longer in the table. */
