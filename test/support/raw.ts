@@ -70,14 +70,21 @@ export interface Raw {
 
 /** A socket, from now on: nobody else is to read from it. */
 export const rawOf = (socket: Duplex): Raw => {
-  const chunks: Array<Buffer> = []
+  // It grows by doubling: to join all pieces at each look would take most of the time of tests with large messages.
+  let buffer = Buffer.alloc(1024)
+  let length = 0
   const watchers = new Set<() => void>()
   const look = () => {
     for (const watcher of watchers) watcher()
   }
-  const received = () => Buffer.concat(chunks)
+  const received = () => buffer.subarray(0, length)
   socket.on("data", (chunk: Buffer) => {
-    chunks.push(Buffer.from(chunk))
+    if (length + chunk.length > buffer.length) {
+      const larger = Buffer.alloc(2 * (length + chunk.length))
+      buffer.copy(larger, 0, 0, length)
+      buffer = larger
+    }
+    length += chunk.copy(buffer, length)
     look()
   })
   socket.on("error", () => {})
