@@ -8,7 +8,8 @@ import { describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import { Model } from "./model.ts"
-import { addresses, anyStep, type Step, steps, type Ways, World } from "./modelWorld.ts"
+import { addresses, anyStep, type Step, steps } from "./modelSteps.ts"
+import { type Ways, World } from "./modelWorld.ts"
 
 const listAll: Step = { _tag: "List", addresses: [...addresses] }
 const close: Step = { _tag: "Close" }
