@@ -125,10 +125,12 @@ describe("sizes", () => {
 
   it.live("by default the largest arguments are 100 MiB less the request's header", () =>
     Effect.gen(function*() {
+      // That so large arguments are sent and answered is one of the deep tests.
       const connection = yield* connect([(yield* tcp.serve(handlers)).endpoint])
-      const largest = Buffer.alloc(104_857_600 - 49, "0123456789abcdef!")
-      assertBytes(yield* connection.call(echo, largest), largest)
-      tooLarge(yield* Effect.flip(connection.call(echo, new Uint8Array(104_857_600 - 48))))
+      assert.equal(
+        tooLarge(yield* Effect.flip(connection.call(echo, new Uint8Array(104_857_600 - 48)))),
+        "the arguments of test/Echo.echo are 104857552 bytes, expected at most 104857551"
+      )
     }).pipe(Effect.scoped))
 })
 

@@ -118,8 +118,16 @@ describe("a kubeconfig", () => {
   it.effect("has its authority asked for even where the environment tells Node to trust everyone", () =>
     Effect.gen(function*() {
       yield* Effect.acquireRelease(
-        Effect.sync(() => vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0")),
-        () => Effect.sync(() => vi.unstubAllEnvs())
+        Effect.sync(() => {
+          vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0")
+          // Node warns of it, once in each process.
+          return vi.spyOn(process, "emitWarning").mockImplementation(() => {})
+        }),
+        (warning) =>
+          Effect.sync(() => {
+            vi.unstubAllEnvs()
+            warning.mockRestore()
+          })
       )
       const { api } = yield* secured({ token: "secret" })
       const resolver = yield* followCart({ server: api.url }, { token: "secret" })
