@@ -39,7 +39,7 @@ describe("roundRobin", () => {
       assert.deepStrictEqual(yield* picks(balancer, 2), addresses(e2, e2))
     }))
 
-  it.effect("passes over the endpoints to be avoided, and says when none is left", () =>
+  it.effect("passes over excluded endpoints, and fails when none is left", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       balancer.update([e1, e2, e3])
@@ -87,7 +87,7 @@ describe("roundRobin", () => {
       for (const address of addresses(e1, e2, e3)) assert.isAtLeast(counts.get(address) ?? 0, 60, address)
     }))
 
-  it.effect("remembers whose turn it was among endpoints that were gone for a while, but not for ever", () =>
+  it.effect("remembers whose turn it was among endpoints that were gone for a while, but not without limit", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       balancer.update([e1, e2])
@@ -178,7 +178,7 @@ describe("sharded", () => {
       }
     }))
 
-  it.effect("never sends a key to another endpoint when its own is to be avoided", () =>
+  it.effect("never sends a key to another endpoint when its own is excluded", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.sharded
       balancer.update([e1, e2, e3])
@@ -205,7 +205,7 @@ describe("sharded", () => {
       assert.sameMembers([...new Set(picked)], addresses(e1, e2, e3, e4))
     }))
 
-  it.effect("picks at random among those not to be avoided, evenly", () =>
+  it.effect("picks at random among the eligible endpoints, evenly", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.sharded
       balancer.update([e1, e2, e3, e4])

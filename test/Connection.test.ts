@@ -181,7 +181,7 @@ describe("the bytes that a caller gets are its own", () => {
       }).pipe(Effect.scoped))
   }, someWays)
 
-  it.live("results that share their memory with others' cannot be transferred to another thread, and others move alone", () =>
+  it.live("results that share their memory with others' cannot be transferred to another thread, and other results can", () =>
     Effect.gen(function*() {
       const connection = yield* connect([(yield* tcp.serve(handlers)).endpoint])
       const sizes = [10, 64, 65, 66, 1000, 4096, 4097, 9000]
@@ -293,7 +293,7 @@ describe("a call that was given what the types do not allow", () => {
       ["a text for a key", "test/Echo.echo", new Uint8Array(), "the key of a call is a MethodKey, got string"]
     ] as const
   ) {
-    it.effect(`(${what}) dies and says so, sends nothing, and leaves other calls alone`, () =>
+    it.effect(`(${what}) dies with a clear message, sends nothing, and does not disturb other calls`, () =>
       Effect.gen(function*() {
         const { endpoint } = yield* memory.serve(handlers)
         const connection = yield* connect([endpoint])

@@ -102,7 +102,7 @@ describe("the handlers of a Health", () => {
       }).pipe(Effect.provide(Health.layer())))
   }
 
-  it.live("answer somebody who knows the status when there is another", () =>
+  it.live("answer a peer that knows the status when there is another", () =>
     Effect.gen(function*() {
       const connection = yield* asked
       const answer = yield* Effect.forkChild(connection.call(watch, question(1, "cart")))

@@ -153,7 +153,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         assert.match((yield* Effect.flip(dial(listener))).message, kind === "tcp" ? /ECONNREFUSED/ : /ENOENT/)
       }))
 
-    it.effect("closes what nobody has accepted, and leaves alone what somebody has", () =>
+    it.effect("closes the connections that are not accepted yet, and keeps the accepted ones", () =>
       Effect.gen(function*() {
         const listener = yield* listen(handlers)
         const accepted = yield* connect(listener)

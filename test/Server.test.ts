@@ -112,7 +112,7 @@ describe("a handler that fails", () => {
   eachWay((way) => {
     const fail = failOver(way)
 
-    it.live("with causes: they are the rest of the chain", () =>
+    it.live("with causes: the causes are the rest of the chain", () =>
       Effect.gen(function*() {
         const { error } = yield* fail("wrapped")
         assert.equal(error.message, "cannot load the cart")
@@ -356,7 +356,7 @@ describe("overload", () => {
       assert.deepEqual(order, names)
     }).pipe(Effect.scoped))
 
-  it.live("never more than maxConcurrentCalls run at once, and all of those that may wait get their turn", () =>
+  it.live("never more than maxConcurrentCalls run at once, and all queued calls get their turn", () =>
     Effect.gen(function*() {
       let running = 0
       let most = 0

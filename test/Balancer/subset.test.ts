@@ -84,7 +84,7 @@ describe("subset", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick()).keys()], [other])
   })
 
-  it("lets as many others stand in while all of it is to be avoided", () => {
+  it("lets as many others stand in while all of it is excluded", () => {
     const endpoints = endpointsOf(20)
     const balancer = makeBalancer(Balancer.subset(4, { client: "c" }))
     balancer.update(endpoints, viewsOf(endpoints))
@@ -105,7 +105,7 @@ describe("subset", () => {
     )
   })
 
-  it("prefers those of a lower priority number", () => {
+  it("prefers endpoints of a lower priority number", () => {
     const endpoints = Array.from({ length: 20 }, (_, index) => endpoint(index, { priority: index < 5 ? 0 : 1 }))
     const first = addressesOf(endpoints.slice(0, 5))
     for (const client of ["a", "b", "c"]) {

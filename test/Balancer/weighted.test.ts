@@ -118,7 +118,7 @@ describe("weighted", () => {
     for (const count of countPicks(400, () => pick()).values()) assert.closeTo(count, 100, 12)
   })
 
-  it("passes over those to be avoided, which then lose their turns and get no more than their shares", () => {
+  it("passes over excluded endpoints, which then lose their turns and get no more than their shares", () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.constantFrom(1, 2, 5, 1000), fc.boolean()), { minLength: 1, maxLength: 10 }),

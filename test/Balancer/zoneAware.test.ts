@@ -112,7 +112,7 @@ describe("zoneAware", () => {
     assert.strictEqual(staying(), 0)
   })
 
-  it("does not take those that wait behind others for ill", () => {
+  it("does not take endpoints of a later priority for ill", () => {
     const endpoints = [
       endpoint(0, { zone: "a" }),
       ...[1, 2, 3].map((index) => endpoint(index, { zone: "a", priority: 1 })),

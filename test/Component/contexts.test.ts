@@ -16,7 +16,7 @@ const group = RpcGroup.make(Rpc.make("Do", { payload: Schema.String, success: Sc
 const Things = Component.make("test/Things", group)
 
 describe("a handler's services", () => {
-  it.effect("are those of its layer, also where the server has others", () =>
+  it.effect("are the services of its layer, also where the server has others", () =>
     Effect.gen(function*() {
       const map = yield* Component.handlers(
         Things,
@@ -60,7 +60,7 @@ describe("a handler's services", () => {
 })
 
 describe("the headers of the region that handlers were built in", () => {
-  it.effect("are not those of the calls that they make", () =>
+  it.effect("are not the services of the calls that they make", () =>
     Effect.gen(function*() {
       const seen: Array<unknown> = []
       const inner = yield* open(

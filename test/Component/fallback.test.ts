@@ -160,7 +160,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(formats, ["binary", "json", "binary", "json", "binary", "json"])
     }).pipe(Effect.scoped))
 
-  it.live("goes in binary to the servers that share its contract, beside those that do not", () =>
+  it.live("goes in binary to the servers that share its contract, and in JSON to the others", () =>
     Effect.gen(function*() {
       const shared = yield* open(New, New.group.toLayer({ Buy: () => Effect.succeed(1), Ping: () => Effect.void }))
       const other = yield* open(Old, buying(() => Effect.succeed(2)), { network: tcp })

@@ -60,7 +60,7 @@ const compiles = (program: () => unknown) => expectTypeOf(program).toBeFunction(
 const handlers = { Get: () => Effect.succeed({ id: 1, name: "tea" }), Ping: () => Effect.void }
 
 describe("a component's types", () => {
-  it("are those of its group", () => {
+  it("are the methods of its group", () => {
     expectTypeOf(Items).toEqualTypeOf<Component.Component<typeof Get | typeof Ping>>()
     expectTypeOf(Items.group).toEqualTypeOf(items)
     expectTypeOf<Component.Client<typeof Items>>().toEqualTypeOf<
@@ -117,7 +117,7 @@ describe("a client's method", () => {
     })
   })
 
-  it("takes what the payload's constructor takes: its fields, and not those that have a default", () => {
+  it("takes what the payload's constructor takes: its fields, where fields with a default may be missing", () => {
     expectTypeOf<Rpc.PayloadConstructor<typeof Get>>().toEqualTypeOf<{ readonly id: number; readonly note?: string }>()
     expectTypeOf<Parameters<typeof client.Get>[0]>().toEqualTypeOf<Rpc.PayloadConstructor<typeof Get>>()
     compiles(() => {
@@ -210,7 +210,7 @@ describe("handlers", () => {
     >()
   })
 
-  it("are those of all methods, and keep to their types", () => {
+  it("are the services of all methods, and keep their types", () => {
     compiles(() => {
       // @ts-expect-error one is missing
       items.toLayer({ Get: handlers.Get })
@@ -227,7 +227,7 @@ describe("handlers", () => {
 })
 
 describe("shardBy", () => {
-  it("is given the method's payload, and leaves the method's type alone", () => {
+  it("is given the method's payload, and does not change the method's type", () => {
     const key = Component.shardBy(Get, (payload) => {
       expectTypeOf(payload).toEqualTypeOf<{ readonly id: number; readonly note: string }>()
       return BigInt(payload.id)

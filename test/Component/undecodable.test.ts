@@ -125,7 +125,7 @@ for (const format of formats) {
         assert.equal(calls, 0)
       }).pipe(Effect.scoped))
 
-    it.effect("a result, or a failure, against the server's own schema is a defect: logged there, and nobody else's business", () =>
+    it.effect("a result or a failure that does not fit the server's own schema is a defect: it is logged at the server only", () =>
       Effect.gen(function*() {
         const log = makeLog()
         const { client } = yield* open(

@@ -12,7 +12,7 @@ const isSame = (a: unknown, b: unknown): boolean => isDeepStrictEqual(a, b) || E
 for (const format of formats) {
   describe(`in ${format}`, () => {
     for (const [name, { arrives = [], arrivesInJson = [], by, refused = [], schema }] of Object.entries(table)) {
-      it.effect(`${name}: what arrives is what was sent, and the rest is refused where it is written`, () =>
+      it.effect(`${name}: a value arrives as it was sent, or its writer refuses it`, () =>
         Effect.gen(function*() {
           const carried = [...arrives, ...(format === "json" ? arrivesInJson : [])]
           for (const { as, outcome, value } of yield* send(schema, format, carried)) {

@@ -60,7 +60,7 @@ describe("where all endpoints are down", () => {
       )
     })
   ) {
-    it.live(`a call fails when each has failed once since it began, whoever has dialed it, with ${name}`, () =>
+    it.live(`a call fails when each endpoint has failed once since it began, even if another call has dialed it, with ${name}`, () =>
       Effect.gen(function*() {
         const { counts, endpoints } = downOf(40)
         // With no backoff nothing but this keeps calls from dialing again and again.

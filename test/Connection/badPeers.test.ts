@@ -67,7 +67,7 @@ describe("a peer that is none", () => {
     ]
   ]
   for (const [what, behave, expected, dials = 1] of cases) {
-    it.live(`which ${what}, is Unreachable, and left alone for its backoff`, () =>
+    it.live(`which ${what}, is Unreachable, and then in backoff`, () =>
       Effect.gen(function*() {
         const closed: Array<Effect.Effect<void>> = []
         const peer = yield* misbehaving((raw) => {
@@ -143,7 +143,7 @@ describe("a peer that breaks the protocol later", () => {
     ]
   ]
   for (const [what, answer, reason, expected] of onlyItsOwn) {
-    it.live(`which answers one call with ${what}, fails that call, and those beside it go on`, () =>
+    it.live(`which answers one call with ${what}, fails that call, and concurrent calls go on`, () =>
       Effect.gen(function*() {
         const answered = { first: false }
         const peer = yield* misbehaving((raw) => {
@@ -170,7 +170,7 @@ describe("a peer that breaks the protocol later", () => {
       }))
   }
 
-  it.live("an answer to a call that nobody made is ignored, and so is another version message", () =>
+  it.live("an answer to a call that was never made is ignored, and so is another version message", () =>
     Effect.gen(function*() {
       const peer = yield* misbehaving((raw) =>
         afterVersion(raw, () => {

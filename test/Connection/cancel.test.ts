@@ -105,7 +105,7 @@ describe("interrupting a call", () => {
         assert.deepEqual(counts, { started: 0, interrupted: 0 })
       }).pipe(Effect.scoped))
 
-    it.live("does not wait for a handler that cannot be interrupted, whose answer is nobody's", () =>
+    it.live("does not wait for a handler that cannot be interrupted, whose answer is dropped", () =>
       Effect.gen(function*() {
         const started = yield* Deferred.make<void>()
         const ended = yield* Deferred.make<void>()

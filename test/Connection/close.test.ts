@@ -203,7 +203,7 @@ describe("close", () => {
       yield* Deferred.await(stopped)
     }).pipe(Effect.scoped))
 
-  it.effect("by a fiber that is interrupted closes all the same, and so do several at once", () =>
+  it.effect("by a fiber that is interrupted closes anyway, and so do several closes at once", () =>
     Effect.gen(function*() {
       const { calledOff, dialing, endpoint } = yield* hanging
       const connection = yield* connect([endpoint])

@@ -104,7 +104,7 @@ describe("calls", () => {
       yield* Fiber.joinAll(calls)
     }).pipe(onNetwork))
 
-  it.effect("go over those that are left as evenly as before, when one of them is stuck", () =>
+  it.effect("go over the other connections evenly when one of them is stuck", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b", "c")
       const connection = yield* connectTo(behind(servers), 3)
@@ -121,7 +121,7 @@ describe("calls", () => {
       yield* Fiber.joinAll(answers)
     }).pipe(onNetwork))
 
-  it.effect("are balanced over endpoints as ever, each of which has its own connections", () =>
+  it.effect("are balanced over endpoints as with one connection, each of which has its own connections", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b", "c", "d")
       const [one, other] = [behind(servers.slice(0, 2), "test://one"), behind(servers.slice(2), "test://other")]
@@ -133,7 +133,7 @@ describe("calls", () => {
 })
 
 describe("a connection that is missing", () => {
-  it.effect("is not dialed by the first call, which dials one, whoever else calls meanwhile", () =>
+  it.effect("is not dialed by the first call, which dials one, with any number of concurrent calls", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const endpoint = counted(a.endpoint)
@@ -144,7 +144,7 @@ describe("a connection that is missing", () => {
       assert.equal(endpoint.dials, 1)
     }).pipe(onNetwork))
 
-  it.effect("is dialed beside a later call, which does not wait for it, one with each call", () =>
+  it.effect("is dialed with a later call, which does not wait for it, one with each call", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b", "c")
       for (const name of ["b", "c"]) yield* TestNetwork.fault(name, { dial: "hang" })
@@ -167,7 +167,7 @@ describe("a connection that is missing", () => {
       assert.equal(endpoint.dials, 3)
     }).pipe(onNetwork))
 
-  it.effect("is dialed by nobody's call: it comes though all who have called are interrupted", () =>
+  it.effect("is not bound to a call: it is connected although all callers are interrupted", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b")
       yield* TestNetwork.fault("b", { dial: "hang" })
@@ -265,7 +265,7 @@ describe("close", () => {
       }))
   })
 
-  it.effect("waits for what a dial beside its calls has to clean up", () =>
+  it.effect("waits for the cleanup of a dial that no call waits for", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const cleaning = yield* Deferred.make<void>()
@@ -293,7 +293,7 @@ describe("close", () => {
       yield* until(() => a.open === 0)
     }).pipe(onNetwork))
 
-  it.effect("by a logger that hears of a dial beside a call ends that call as closed", () =>
+  it.effect("by a logger that hears of an additional dial ends the call that caused it as closed", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       let dialed = 0

@@ -22,7 +22,7 @@ import { ask, askSlowly, connectToListed, counted, echo, elapse, settle, startIn
 const kibibyte = 1024
 
 describe("a connection that is lost", () => {
-  it.effect("costs the calls in flight on it and no others, and calls go on over the rest", () =>
+  it.effect("costs only the calls in flight on it, and calls go on over the other connections", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b", "c")
       const connection = yield* connectTo(behind(servers), 3)
@@ -117,7 +117,7 @@ describe("an endpoint with none of its connections left", () => {
       assert.equal(endpoint.dials, before + 1)
     }).pipe(onNetwork))
 
-  it.effect("is one try for a call, however many connections it should have, and is then left alone", () =>
+  it.effect("is one try for a call, however many connections it should have, and is in backoff then", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll("a", "b")
       const endpoint = counted(a!.endpoint)
@@ -145,7 +145,7 @@ describe("an endpoint with none of its connections left", () => {
       assert.deepEqual(yield* tally(connection, 20), { a: 10, b: 10 })
     }).pipe(onNetwork))
 
-  it.effect("is in backoff at once where a dial beside the last one has just failed", () =>
+  it.effect("is in backoff at once where another dial has failed just before the last one", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b")
       yield* TestNetwork.fault("b", { dial: "refuse" })
@@ -237,13 +237,13 @@ describe("a connection without room", () => {
     return { connection, servers }
   })
 
-  it.effect("has its calls go over another that has some", () =>
+  it.effect("has its calls go over another that has room", () =>
     Effect.gen(function*() {
       const { connection } = yield* half
       assert.deepEqual(yield* tally(connection, 20), { b: 20 })
     }).pipe(onNetwork))
 
-  it.effect("like all others lets calls wait, which go on over whichever has some first", () =>
+  it.effect("like all others lets calls wait, which go on over the first connection that has room", () =>
     Effect.gen(function*() {
       const { connection } = yield* half
       yield* TestNetwork.fault("b", { blackHole: "toServer" })
@@ -258,7 +258,7 @@ describe("a connection without room", () => {
       assert.deepEqual(yield* Effect.forEach(calls, (call) => Fiber.join(call)), Array(6).fill("b"))
     }).pipe(onNetwork))
 
-  it.effect("lets calls wait that go on over one that has been dialed beside them", () =>
+  it.effect("lets calls wait, which go on over a connection that has been dialed meanwhile", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b")
       yield* TestNetwork.fault("b", { dial: "hang" })
@@ -318,7 +318,7 @@ describe("an endpoint that is listed no longer", () => {
       yield* until(() => busy.open === 0)
     }).pipe(onNetwork))
 
-  it.effect("and then again has those that still drain used again, and the others dialed", () =>
+  it.effect("and is listed again uses the connections that still drain, and dials the others", () =>
     Effect.gen(function*() {
       const { connection, endpoint, list, other, servers } = yield* three
       const call = yield* fork(askSlowly(connection))
@@ -338,7 +338,7 @@ describe("an endpoint that is listed no longer", () => {
       assert.equal(yield* Fiber.join(call), busy.name)
     }).pipe(onNetwork))
 
-  it.effect("gives up the dials that are underway beside its calls", () =>
+  it.effect("ends the dials that are made while its calls go on", () =>
     Effect.gen(function*() {
       const [a, other] = yield* startAll("a", "other")
       const calledOff = yield* Deferred.make<void>()

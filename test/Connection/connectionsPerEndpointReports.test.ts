@@ -178,7 +178,7 @@ describe("the log", () => {
   )
 
   it.effect(
-    "has one warning when a connection cannot be dialed beside others, and one more when those are lost",
+    "has one warning when an additional connection cannot be dialed, and one more when the others are lost",
     logged((log) =>
       Effect.gen(function*() {
         const servers = yield* startAll("a", "b")

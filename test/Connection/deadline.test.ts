@@ -164,7 +164,7 @@ describe("at the deadline", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("the answer of a handler that cannot be interrupted comes too late, and is nobody's", () =>
+  it.effect("the answer of a handler that cannot be interrupted comes too late, and is dropped", () =>
     Effect.gen(function*() {
       const started = yield* Deferred.make<void>()
       const { endpoint } = yield* memory.serve(
@@ -228,7 +228,7 @@ describe("at the deadline", () => {
       )
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
-  it.effect("a caller that cannot be interrupted gets it all the same, whatever its call waits for", () =>
+  it.effect("a caller that cannot be interrupted gets it anyway, at each point where a call can wait", () =>
     Effect.gen(function*() {
       const call = Effect.fnUntraced(function*(
         name: string,
@@ -355,7 +355,7 @@ describe("nested calls", () => {
       discard: true
     })
 
-  it.effect("inherit what is left, without anybody passing it on", () =>
+  it.effect("inherit the time that is left, without any code that passes it on", () =>
     Effect.gen(function*() {
       const { a } = yield* chain
       const calling = yield* a.call(method("go"), bytesOf("remaining")).pipe(

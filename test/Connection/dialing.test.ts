@@ -50,7 +50,7 @@ describe("a dial", () => {
       }))
   })
 
-  it.effect("that hangs delays nobody who picks another endpoint", () =>
+  it.effect("that hangs delays no call that picks another endpoint", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll("a", "b")
       yield* TestNetwork.fault("a", { dial: "hang" })
@@ -101,7 +101,7 @@ describe("a dial", () => {
       assert.match(error.attempts[0]!.message, /within 70ms/)
     }).pipe(onNetwork))
 
-  it.effect("goes on for the calls to come when those that wait for it are interrupted, or have no time left", () =>
+  it.effect("goes on for later calls when the calls that wait for it are interrupted, or have no time left", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const endpoint = counted(a.endpoint)
@@ -127,7 +127,7 @@ describe("a dial", () => {
       assert.deepEqual([endpoint.dials, a.accepted], [1, 1])
     }).pipe(onNetwork))
 
-  it.effect("ends at dialTimeout also when nobody waits for it, and counts for the backoff", () =>
+  it.effect("ends at dialTimeout also when no call waits for it, and counts for the backoff", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const endpoint = counted(a.endpoint)
@@ -215,7 +215,7 @@ describe("a dial", () => {
       }
     }))
 
-  it.live("that is cut short is not made again for ever: the call goes on to the next endpoint", () =>
+  it.live("that is cut short is not repeated without limit: the call goes on to the next endpoint", () =>
     Effect.gen(function*() {
       const b = yield* startOn(tcp)("b")
       let accepted = 0

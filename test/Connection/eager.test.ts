@@ -92,7 +92,7 @@ describe("a Connection that is eager", () => {
       assert.equal(down.dials, 3)
     }).pipe(onNetwork))
 
-  it.effect("does not dial for ever in one turn where there is no backoff", () =>
+  it.effect("does not dial again and again in one turn where there is no backoff", () =>
     Effect.gen(function*() {
       const down = counted({
         address: "test://down",

@@ -160,7 +160,7 @@ describe("a client whose server goes away", () => {
       yield* raw.closed
     }).pipe(onNetwork))
 
-  it.effect("drops what it had queued and nobody wants any more", () =>
+  it.effect("drops what it had queued for calls that have ended", () =>
     Effect.gen(function*() {
       const { a, connection, raw, sent } = yield* withTwoCalls()
       raw.socket.pause()

@@ -132,7 +132,7 @@ describe("an endpoint whose server goes away", () => {
       }
     }).pipe(onNetwork))
 
-  it.effect("goes on with its other connections, and dials beside them what is missing", () =>
+  it.effect("goes on with its other connections, and dials the missing one meanwhile", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")
       const connection = yield* Connection.make(Resolver.constant(a.endpoint), { connectionsPerEndpoint: 2 })
@@ -226,7 +226,7 @@ describe("an orderly restart", () => {
       ])
     }).pipe(onNetwork))
 
-  it.effect("is one warning where a call comes while nobody listens", () =>
+  it.effect("is one warning where a call comes while no server listens", () =>
     Effect.gen(function*() {
       const log = makeLog()
       yield* Effect.gen(function*() {
@@ -249,7 +249,7 @@ describe("an orderly restart", () => {
     }).pipe(onNetwork))
 
   it.effect(
-    "is seen in the metrics: one connection that drains beside one that is active",
+    "is seen in the metrics: one connection that drains and one that is active",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const { a, connection, one, raw, two } = yield* withTwoCalls()

@@ -95,7 +95,7 @@ describe("a server that says nothing", () => {
       assert.equal(yield* stateOf(connection), "Idle")
     }).pipe(onNetwork))
 
-  it.effect("is asked for ever, as long as it answers", () =>
+  it.effect("is probed again and again as long as it answers", () =>
     Effect.gen(function*() {
       const { call, raw, sent } = yield* calling()
       for (let asked = 1; asked <= 50; asked++) {

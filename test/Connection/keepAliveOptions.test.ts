@@ -106,7 +106,7 @@ describe("keepAlive", () => {
       assert.deepEqual(atTheEnd, [before + version.length])
     }))
 
-  it.effect("has no timer once its connection is over, whoever ended it", () =>
+  it.effect("has no timer once its connection is over, from either end", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
       let sleepers = 0

@@ -32,7 +32,7 @@ const assertBytes = (metrics: Metrics, client: number, server: number) =>
     { client: { sent: client, received: server }, server: { sent: server, received: client } }
   )
 
-describe("the bytes that one end sends are those that the other end receives", () => {
+describe("the bytes that one end sends are the bytes that the other end receives", () => {
   eachNetwork((network) => {
     it.live(
       "with the version messages, and the large payloads that are sent from where they are",
@@ -238,7 +238,7 @@ describe("what a peer sends is counted as it comes", () => {
   )
 
   it.live(
-    "by a client, also where it is for nobody",
+    "by a client, also where no call waits for it",
     metered((metrics) =>
       Effect.gen(function*() {
         let received = (): Buffer => Buffer.alloc(0)

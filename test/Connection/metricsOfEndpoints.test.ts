@@ -43,7 +43,7 @@ describe("calls in flight", () => {
   )
 
   it.effect(
-    "are those of all Connections to an endpoint together",
+    "are the calls of all Connections to an endpoint together",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const [one, another] = [yield* open(), yield* toA()]
@@ -199,7 +199,7 @@ describe("dials that fail are counted", () => {
   )
 
   it.effect(
-    "those that take too long, and those that get no version message",
+    "dials that take too long, and dials that get no version message",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* serve
@@ -216,7 +216,7 @@ describe("dials that fail are counted", () => {
   )
 
   it.effect(
-    "also those that nobody waits for any more, when they have failed",
+    "also dials that no call waits for any more, when they have failed",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* TestNetwork.fault("a", { dial: "hang" })

@@ -65,7 +65,7 @@ describe("maxMessageSize", () => {
   const retry = Schedule.recurs(3)
 
   eachNetwork((network) => {
-    it.live("of a client: a larger result fails its call, once, and the calls beside it go on", () =>
+    it.live("of a client: a larger result fails its call, once, and concurrent calls go on", () =>
       Effect.gen(function*() {
         let calls = 0
         const gate = yield* Latch.make(false)
@@ -126,7 +126,7 @@ describe("maxMessageSize", () => {
         assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
       }).pipe(Effect.scoped))
 
-    it.live("of a server: larger arguments fail their call, once, nobody sees them, and the calls beside it go on", () =>
+    it.live("of a server: larger arguments fail their call, once, no handler sees them, and concurrent calls go on", () =>
       Effect.gen(function*() {
         let executed = 0
         const gate = yield* Latch.make(false)

@@ -320,7 +320,7 @@ describe("a Connection", () => {
       assert.equal(yield* ask(connection, { waitForReady: true }), "a")
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
-  it.live("to the sockets of a directory says that it does not exist, is empty, or that nobody listens", () =>
+  it.live("to the sockets of a directory says that it does not exist, is empty, or that no server listens", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const path = join(directory, "cart")

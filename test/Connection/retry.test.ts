@@ -53,7 +53,7 @@ const cut = Effect.fnUntraced(function*(name: string) {
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
 describe("a call that asks for it is made again", () => {
-  it.effect("when nobody could be reached, after the delays that its schedule says", () =>
+  it.effect("when no endpoint could be reached, after the delays of its schedule", () =>
     Effect.gen(function*() {
       const { gate } = yield* serve("a")
       yield* gate.open

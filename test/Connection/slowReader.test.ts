@@ -97,7 +97,7 @@ describe("a server that stops reading", () => {
       }).pipe(onNetwork))
   }
 
-  it.effect("never gets what was given up or expired before it was sent, and the rest with the time that is left", () =>
+  it.effect("never gets requests that were given up or expired before they were sent, and gets the others with the time that is left", () =>
     Effect.gen(function*() {
       const { connection, got, left } = yield* serve
       yield* TestNetwork.fault("a", { blackHole: "toServer" })

@@ -239,7 +239,7 @@ describe("Endpoint.mtls", () => {
       )
     }))
 
-  it.effect("fails where a duplex below is closed already, also with an error that nobody listens to", () =>
+  it.effect("fails where a duplex below is closed already, even with an error that has no listener", () =>
     Effect.gen(function*() {
       const { client } = yield* setUp
       const inner = {

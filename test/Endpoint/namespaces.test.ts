@@ -50,7 +50,7 @@ describe.skipIf(!hasNamespaces)("in a network of its own", () => {
     assert.sameMembers(addresses, ["::1", "127.0.0.1", "2001:db8::1", "127.0.0.2"], String(found["order"]))
   })
 
-  it("a socket that is connected to itself is taken for nobody, and leaves its port free", () => {
+  it("a socket that is connected to itself is not taken for a server, and its port is freed", () => {
     const refused = (where: string) =>
       `connect ECONNREFUSED ${where}:40000 - the socket was connected to itself, so nobody listens there`
     assert.deepStrictEqual(found["toItself"], {

@@ -304,7 +304,7 @@ describe("Listener.mtls", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("closes the listener below, the handshakes under way and what nobody has accepted", () =>
+  it.effect("closes the listener below, the handshakes in progress and the connections that are not accepted yet", () =>
     Effect.gen(function*() {
       const { client, server } = yield* setUp
       const inner = yield* Listener.tcp("127.0.0.1:0", handlers)

@@ -234,7 +234,7 @@ describe("directory", () => {
   )
 
   live(
-    "watches only while somebody waits",
+    "watches only while a caller waits",
     Effect.gen(function*() {
       const path = yield* temporaryDirectory
       const fs = yield* FileSystem.FileSystem
@@ -260,7 +260,7 @@ describe("directory", () => {
   )
 
   live(
-    "brings calls to new replicas, and away from those that were stopped or killed",
+    "brings calls to new replicas, and away from replicas that were stopped or killed",
     Effect.gen(function*() {
       const { found, resolver, socket } = yield* start()
       const name = MethodKey.make("test/Names", "name")

@@ -62,7 +62,7 @@ describe("dns", () => {
       }
     }).pipe(Effect.provide(makeDns().layer)))
 
-  it.effect("asks again when the records' time is over, within bounds, and after 5 seconds where nobody knows it", () =>
+  it.effect("asks again when the records' time is over, within bounds, and after 5 seconds where that time is unknown", () =>
     Effect.gen(function*() {
       const after: ReadonlyArray<readonly [Duration.Input | undefined, Resolver.DnsOptions | undefined, number]> = [
         [undefined, undefined, 5000],
@@ -129,7 +129,7 @@ describe("dns", () => {
       assert.deepStrictEqual(dns.asked, ["A cart", "AAAA cart"])
     }))
 
-  it.effect("asks the system for names that DNS does not have, and for localhost nobody else", () =>
+  it.effect("asks the system for names that DNS does not have, and only the system for localhost", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.system["cart"] = ["10.0.0.9"]
@@ -371,7 +371,7 @@ describe("dnsSrv", () => {
       assert.include((yield* Effect.flip(startedSrv(dns, name))).message, "Timeout")
     }))
 
-  it.effect("is as good as the addresses of its targets, and for 5 seconds at most where nobody knows", () =>
+  it.effect("is as good as the addresses of its targets, and for 5 seconds at most where that is unknown", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]

@@ -183,7 +183,7 @@ describe("a family of addresses", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(again)), ["tcp://10.0.0.2:7000"])
     }))
 
-  it.effect("is asked for no longer than somebody waits, and again after a second where somebody does", () =>
+  it.effect("is asked for no longer than a caller waits, and again after a second where a caller does", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = four

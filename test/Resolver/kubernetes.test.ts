@@ -291,7 +291,7 @@ describe("the resolver", () => {
       assert.strictEqual((yield* Effect.flip(resolver.resolve())).message, expected)
     }).pipe(Effect.provide(environment())))
 
-  it.effect("drops a request that nobody has answered with the Scope, too", () =>
+  it.effect("drops a request without an answer with the Scope, too", () =>
     Effect.gen(function*() {
       const { api, follow } = yield* setUp()
       api.answer(() => {})
@@ -302,7 +302,7 @@ describe("the resolver", () => {
       yield* closed(api.requests[0]!.socket)
     }).pipe(Effect.provide(environment())))
 
-  it.effect("keeps its endpoints while the API cannot be reached, and tells those who wait", () =>
+  it.effect("keeps its endpoints while the API cannot be reached, and fails the calls that wait", () =>
     Effect.gen(function*() {
       const { api, follow } = yield* setUp()
       api.put(slice("cart-a", [ready("10.0.0.1")]))

@@ -38,7 +38,7 @@ const tokens = (api: { readonly requests: ReadonlyArray<ApiRequest> }) =>
   api.requests.map(({ authorization }) => authorization)
 
 describe("a kubeconfig", () => {
-  it.effect("names the authority to trust, as a file beside it or in itself, and a token", () =>
+  it.effect("names the authority to trust, in a file or in itself, and a token", () =>
     Effect.gen(function*() {
       const { api, authority } = yield* secured({ token: "secret" })
       const { write } = yield* directory
@@ -232,7 +232,7 @@ describe("a pod", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), ["10.0.0.1:7000"])
     }).pipe(Effect.provide(environment())))
 
-  it.effect("without a token, or with an empty one, asks nobody", () =>
+  it.effect("without a token, or with an empty one, sends no request", () =>
     Effect.gen(function*() {
       const { api, authority } = yield* secured({ token: "first" })
       for (

@@ -54,7 +54,7 @@ describe("a server that stops", () => {
         yield* Fiber.join(stopping)
       }).pipe(Effect.scoped))
 
-    it.live("tells a client that does not understand nothing, and ends the connection all the same", () =>
+    it.live("sends no message to a client that does not understand it, and ends the connection anyway", () =>
       Effect.gen(function*() {
         const { calls, endpoint, gate, stop } = yield* stoppable({}, network.listen)
         const raw = yield* greeted(endpoint, version)

@@ -216,7 +216,7 @@ describe("a Connection whose server closes what is idle", () => {
       }))
   })
 
-  it.effect("keeps it for as long as the server says, and with calls for ever", () =>
+  it.effect("keeps it for the time in the server's options, and without limit while it has calls", () =>
     Effect.gen(function*() {
       const { calls, endpoint, gate } = yield* stoppable({ idleTimeout: "10 seconds" })
       const connection = yield* connect([endpoint])

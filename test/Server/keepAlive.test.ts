@@ -193,7 +193,7 @@ describe("a client that says nothing", () => {
 })
 
 describe("a client that is there", () => {
-  it.effect("is asked for ever, as long as it answers, and gets no answer to its answers", () =>
+  it.effect("is probed again and again as long as it answers, and gets no answer to its answers", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       for (let asked = 1; asked <= 50; asked++) {
@@ -300,7 +300,7 @@ describe("a client that is there", () => {
 
 describe("a client that knows no flags", () => {
   eachNetwork((network) => {
-    it.effect("sees nothing of it, and is left alone", () =>
+    it.effect("is never probed and never given up", () =>
       Effect.gen(function*() {
         const { calls, gate, raw } = yield* greeted({ greeting: version, network })
         raw.write(request(1, hold, bytesOf("one")))
@@ -348,7 +348,7 @@ describe("a client that knows no flags", () => {
           }
         }).pipe(Effect.scoped))
 
-      it.live("is asked by nobody where it is false, or the interval never ends", () =>
+      it.live("is not probed where it is false, or the interval never ends", () =>
         Effect.gen(function*() {
           for (const keepAlive of [false, { interval: Infinity }] as const) {
             const { endpoint, raw } = yield* greeted({ keepAlive, greeting: version, network })
@@ -406,7 +406,7 @@ describe("keepAlive", () => {
     assert.throws(() => serverSettings({ keepAlive: { timeout: NaN } }), /option keepAlive\.timeout: .* got NaN/)
   })
 
-  it.effect("asks nobody where the interval never ends", () =>
+  it.effect("sends no probes where the interval never ends", () =>
     askedWithin(memory, { keepAlive: { interval: Infinity } }).pipe(Effect.scoped))
 
   it.effect("also finds what has vanished where nothing is counted", () =>
@@ -431,7 +431,7 @@ describe("one of our clients", () => {
       const [who, client] of [["that asks, too,", { keepAlive }], ["that asks nobody", { keepAlive: false }]] as const
     ) {
       it.effect(
-        `${who} is there for ever, idle or with a call in flight`,
+        `${who} keeps its connection, idle or with a call in flight`,
         metered((metrics) => {
           const log = makeLog()
           return Effect.gen(function*() {

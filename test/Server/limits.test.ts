@@ -63,7 +63,7 @@ const passed = (connection: Connection.Connection) =>
 
 describe("at the limit, and one call past it", () => {
   Networks.eachNetwork((network) => {
-    it.live("maxConcurrentCalls: they run, and the one past them is refused where none may wait, whichever connection it is from", () =>
+    it.live("maxConcurrentCalls: that many run, and the next call is refused where none may wait, from the same connection or another", () =>
       Effect.gen(function*() {
         const { end, endpoint, running, started } = yield* open(network, { maxConcurrentCalls: 3, maxQueuedCalls: 0 })
         const [a, b] = [yield* connect([endpoint]), yield* connect([endpoint])]

@@ -132,7 +132,7 @@ describe("a call whose result is discarded is counted once, at the end of its ha
   )
 
   it.effect(
-    "with the failure that nobody hears of",
+    "with the failure, although no caller waits for it",
     metered((metrics) =>
       Effect.gen(function*() {
         const { shop } = yield* open

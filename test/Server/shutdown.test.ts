@@ -46,7 +46,7 @@ const isLost = (error: CallError.CallError) => {
 
 describe("interrupting serve", () => {
   eachNetwork((network) => {
-    it.live("accepts nobody any more, and lets calls in flight end", () =>
+    it.live("accepts no new connections, and lets calls in flight end", () =>
       Effect.gen(function*() {
         const { handlers, isInterrupted, release, started } = yield* working
         const { endpoint, serving } = yield* network.serve(handlers, { shutdownGrace: "1 minute" })
@@ -145,7 +145,7 @@ describe("interrupting serve", () => {
 
 describe("a connection that is lost", () => {
   eachNetwork((network) => {
-    it.live("interrupts the handlers of its calls, and nobody else's", () =>
+    it.live("interrupts the handlers of its own calls only", () =>
       Effect.gen(function*() {
         const lost = yield* working
         const { endpoint } = yield* network.serve(

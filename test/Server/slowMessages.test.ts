@@ -62,7 +62,7 @@ describe("a client that says nothing", () => {
       yield* closedAfter(1000, "no message within 10s")
     }).pipe(Effect.scoped))
 
-  it.effect("may say nothing more for ever after its first message, whichever that is", () =>
+  it.effect("may send nothing more after its first message, of any kind", () =>
     Effect.gen(function*() {
       for (const first of [version, request(1, echo, bytesOf("hello")), cancel(7)]) {
         yield* Effect.gen(function*() {
@@ -89,7 +89,7 @@ describe("a message that does not become whole", () => {
       yield* receives(raw, version)
     }).pipe(Effect.scoped))
 
-  it.effect("costs it after the time that the server's options say, and nobody else theirs", () =>
+  it.effect("closes its connection after the time in the server's options, and no other connection", () =>
     Effect.gen(function*() {
       const { closedAfter, endpoint, raw } = yield* serving({ messageTimeout: "3 seconds" })
       const other = yield* rawClient(endpoint)

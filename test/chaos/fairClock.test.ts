@@ -9,7 +9,7 @@ describe("a fair clock", () => {
     assert.equal(clock.now, 2000)
   })
 
-  it("goes on by a moment only where nobody could look at it", () => {
+  it("moves by a moment only where no process could read it", () => {
     const clock = new FairClock(1000)
     clock.look(1050)
     clock.look(9000)

@@ -24,7 +24,7 @@ describe("what is left", () => {
       yield* until("nothing to be left", () => added(before, activeResources()).length === 0)
     }))
 
-  it("are fibers, also those that nobody waits for", async () => {
+  it("are fibers, even fibers that nothing awaits", async () => {
     const fibers = new FiberCount()
     const program = Effect.gen(function*() {
       yield* Effect.forkDetach(Effect.never)

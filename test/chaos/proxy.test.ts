@@ -218,7 +218,7 @@ describe("a proxy", () => {
       yield* ends.server.over
     }).pipe(Effect.scoped))
 
-  it.live("tells nobody of a reset in a black hole until that is healed", () =>
+  it.live("passes on no reset in a black hole until that is healed", () =>
     Effect.gen(function*() {
       const { connect, proxy } = yield* setUp()
       const { client, server } = yield* connect
@@ -261,7 +261,7 @@ describe("a proxy", () => {
       assert.deepEqual([gone.client.received.length, gone.client.socket.closed], [0, false])
     }).pipe(Effect.scoped))
 
-  it.live("refuses connections, and leaves those alone that there are", () =>
+  it.live("refuses connections, and keeps the connections that are open", () =>
     Effect.gen(function*() {
       const { connect, dial, proxy } = yield* setUp()
       const ends = yield* connect

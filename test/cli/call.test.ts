@@ -120,7 +120,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.match(message, /^DeadlineExceeded: .*test\/Echo\.never/)
     }))
 
-  it.effect("names each endpoint that could not be reached, and logs no warnings beside", () =>
+  it.effect("names each endpoint that could not be reached, and logs no warnings besides", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const { logged, services } = makeWarning(

@@ -90,7 +90,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       yield* Fiber.interrupt(watching)
     }))
 
-  it.effect("ends when nobody reads it any more", () =>
+  it.effect("ends when its reader is gone", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(handlers)
       const piped = "set -o pipefail; \"$@\" | head -n 1"

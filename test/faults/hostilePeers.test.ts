@@ -53,7 +53,7 @@ describe("a server closes the connection of a client that sends", () => {
     ["the largest id", request(2n ** 64n - 1n, echo, ok), /id of 2\^53 or more/]
   ]
   for (const [what, bytes, reason] of refused) {
-    it.live(`${what}, says why in its log, and nobody else notices`, () => {
+    it.live(`${what}, says why in its log, and other clients do not notice`, () => {
       const log = makeLog()
       return Effect.gen(function*() {
         const { behaves, endpoint, state } = yield* open(Networks.tcp)
@@ -256,7 +256,7 @@ describe("a server goes on with a client that", () => {
     }).pipe(Effect.scoped))
 })
 
-describe("nobody else notices a client that", () => {
+describe("other clients do not notice a client that", () => {
   const bytes = fc.uint8Array({ maxLength: 300 })
   const payload = fc.oneof(
     fc.uint8Array({ maxLength: 100 }),

@@ -231,7 +231,7 @@ describe("a server that stops", () => {
 
   Networks.eachNetwork((network) => {
     eachPace(
-      "is interrupted once more, and its calls in flight are answered all the same",
+      "is interrupted once more, and its calls in flight are answered anyway",
       10,
       {
         around: Effect.void,

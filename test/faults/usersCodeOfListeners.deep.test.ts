@@ -126,7 +126,7 @@ describe("a listener whose accept", () => {
       ))
   }
 
-  it.live("never ends: the server is stopped all the same", () =>
+  it.live("never ends: the server is stopped anyway", () =>
     inLog(() =>
       Effect.gen(function*() {
         const { closed, listener } = yield* own({ accept: Effect.never })

@@ -124,7 +124,7 @@ describe("the dial of an endpoint that", () => {
     }
   }
 
-  it.live("fails when it is read in passing is a failed dial all the same", () =>
+  it.live("fails when it is read in passing is a failed dial anyway", () =>
     Effect.gen(function*() {
       const a = yield* startOn(tcp)("a")
       // By the key under which endpoints of this package are dialed.

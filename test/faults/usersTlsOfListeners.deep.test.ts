@@ -269,7 +269,7 @@ describe("mTLS over a listener of a user's own", () => {
   for (
     const [name, close] of Object.entries({ "dies": Effect.die(new Error("boom")), "is no Effect": undefined })
   ) {
-    it.live(`whose close ${name}: it ends all the same`, () =>
+    it.live(`whose close ${name}: it ends anyway`, () =>
       inLog(() =>
         Effect.gen(function*() {
           // It dies with the Scope, too.

@@ -135,7 +135,7 @@ describe("a span of a caller's, whose", () => {
   const served = HandlerMap.set(handlers, component, "parent", () => Effect.map(parent, bytesOf))
 
   for (const [name, [members, seen]] of Object.entries(ids)) {
-    it.live(`${name}: the call is made, with what can be told of it, and so are those beside it`, () =>
+    it.live(`${name}: the call is made, with the context that can be sent, and so are concurrent calls`, () =>
       inLog(() =>
         Effect.gen(function*() {
           const { endpoint } = yield* tcp.serve(served)

@@ -164,7 +164,7 @@ describe("a cause that is to be read by loggers and tracers", () => {
 
   // Before Node 24 it is a field, and to ask what kind of property it is reads it.
   const isField = Object.getOwnPropertyDescriptor(new Error(), "stack")?.get === undefined
-  it.skipIf(isField)("does not make a text of a stack that nobody may want to read", () => {
+  it.skipIf(isField)("does not make a text of a stack before it is read", () => {
     let formatted = 0
     const prepare: unknown = Reflect.get(Error, "prepareStackTrace")
     Error.prepareStackTrace = (error) => {

@@ -7,7 +7,7 @@ import { Region } from "../../../src/internal/ambient/turn.ts"
 const contextWith = (timeout: number) => Context.make(CurrentOptions, { timeout })
 
 describe("the region of calls", () => {
-  it("is each context's own, whichever was kept", () => {
+  it("belongs to one context each, in any order of use", () => {
     const region = new Region()
     const [one, other] = [contextWith(1), contextWith(2)]
     region.enter(one)

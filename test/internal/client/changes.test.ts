@@ -22,7 +22,7 @@ describe("changes", () => {
       yield* changes.after(before)
     }))
 
-  it.effect("wake those who wait at once", () =>
+  it.effect("wake the callers that wait at once", () =>
     Effect.gen(function*() {
       const changes = new Changes()
       const { seen } = yield* waiting(changes)
@@ -30,7 +30,7 @@ describe("changes", () => {
       assert.equal(seen.woken, 1)
     }))
 
-  it.effect("in the middle of something wake those who wait after it, and once", () =>
+  it.effect("in the middle of a change wake the callers that wait after it, and once", () =>
     Effect.gen(function*() {
       const changes = new Changes()
       const { seen } = yield* waiting(changes)
@@ -41,7 +41,7 @@ describe("changes", () => {
       assert.equal(seen.woken, 1)
     }))
 
-  it.effect("are nothing to those who wait no more", () =>
+  it.effect("have no effect on callers that no longer wait", () =>
     Effect.gen(function*() {
       const changes = new Changes()
       const { fiber, seen } = yield* waiting(changes)

@@ -99,7 +99,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("list" as const), count: fc.integer({ min: 1, max: 5 }) }) }
 )
 
-describe("endpoints that are left alone", () => {
+describe("endpoints that are ejected", () => {
   it("are no more than half, get one call or dial at a time, are used again when they answer, and wait twice as long up to the longest", () => {
     const seen = { trials: 0, dials: 0, connected: 0, down: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
     fc.assert(

@@ -91,7 +91,7 @@ const full = Effect.gen(function*() {
 })
 
 describe("a pool that is full", () => {
-  it.live("lets those who wait go on in their order, and no more of them than there is room for", () =>
+  it.live("lets waiting calls go on in their order, and no more of them than there is room for", () =>
     Effect.gen(function*() {
       const { drain, pool, send } = yield* full
       const order: Array<number> = []
@@ -127,7 +127,7 @@ describe("a pool that is full", () => {
       assert.ok(seen.looks < 10, `${seen.looks} looks`)
     }).pipe(Effect.scoped))
 
-  it.live("forgets those who are interrupted while they wait", () =>
+  it.live("forgets calls that are interrupted while they wait", () =>
     Effect.gen(function*() {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>

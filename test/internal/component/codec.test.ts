@@ -114,13 +114,13 @@ describe("what is wrong with a value", () => {
     assert.equal(problem.length, 1001)
   })
 
-  it("is what somebody threw, where that was no issue of a schema", () => {
+  it("is the error that was thrown, where that was no issue of a schema", () => {
     assert.equal(Codec.problemOf(new Error("not utf-8")), "not utf-8")
     assert.equal(Codec.problemOf("text"), "text")
     assert.equal(Codec.problemOf(undefined), "undefined")
   })
 
-  it("is nobody's business where a transformation has died", () => {
+  it("says nothing of a transformation that has died", () => {
     assert.equal(Codec.refusalOf(Cause.die(new Error("dead"))), undefined)
     assert.equal(Codec.refusalOf(Cause.die(new RangeError("Invalid time value"))), undefined)
     assert.equal(Codec.problemOf(Object.create(null)), "{}")

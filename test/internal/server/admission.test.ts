@@ -33,7 +33,7 @@ const admissionOf = (maxConcurrentCalls: number, maxQueuedCalls: number, turnMil
   }, turnMillis)
 
 describe("admission", () => {
-  it("lets so many calls run, queues so many more, and refuses the rest", () => {
+  it("lets that many calls run, queues that many more, and refuses others", () => {
     const admission = admissionOf(2, 3, forever)
     const { call } = makeCalls()
     admission.beginTurn()
@@ -41,7 +41,7 @@ describe("admission", () => {
     assert.deepEqual([1, 2, 3, 4].map((n) => admission.tryQueue(call(n))), [true, true, true, false])
   })
 
-  it.effect("starts those that wait in their order, one for each that ends", () =>
+  it.effect("starts queued calls in their order, one for each that ends", () =>
     Effect.gen(function*() {
       const admission = admissionOf(2, 10, forever)
       const { call, started } = makeCalls()
@@ -76,7 +76,7 @@ describe("admission", () => {
       assert.deepEqual(started, [1])
     }))
 
-  it.effect("forgets a call that leaves the queue, and has its place free for another", () =>
+  it.effect("forgets a call that leaves the queue, and frees its place for another", () =>
     Effect.gen(function*() {
       const admission = admissionOf(1, 2, forever)
       const { call, started } = makeCalls()
@@ -127,7 +127,7 @@ describe("admission", () => {
       assert.deepEqual(started, Array.from({ length: 100 }, (_, n) => n))
     }))
 
-  it.effect("lets a call of another connection start while those of a flood are put off", () =>
+  it.effect("lets a call of another connection start while the calls of a flood are put off", () =>
     Effect.gen(function*() {
       const admission = admissionOf(1000, 1000, 1)
       const { call, started } = makeCalls(1)
@@ -143,7 +143,7 @@ describe("admission", () => {
       while (started.length < 100) yield* turn
     }))
 
-  it("lets no call of another connection pass those that wait for calls to end", () => {
+  it("lets no call of another connection pass calls that wait for others to end", () => {
     const admission = admissionOf(2, 10, forever)
     const { call } = makeCalls()
     admission.beginTurn()
@@ -154,7 +154,7 @@ describe("admission", () => {
     assert.equal(admission.tryStart(other), false)
   })
 
-  it.effect("starts those that wait connection by connection, each one's in their order", () =>
+  it.effect("starts queued calls connection by connection, each one's in their order", () =>
     Effect.gen(function*() {
       const admission = admissionOf(1, 100, forever)
       const { call, started } = makeCalls()
@@ -179,7 +179,7 @@ describe("admission", () => {
     assert.equal(admission.tryStart(one), false)
   })
 
-  it.effect("puts off rather than refuses where nobody may wait and there is only no time", () =>
+  it.effect("puts off rather than refuses where the queue has no places and only time is short", () =>
     Effect.gen(function*() {
       const admission = admissionOf(100, 0, 0)
       const { call, started } = makeCalls()

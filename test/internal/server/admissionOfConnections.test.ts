@@ -6,7 +6,7 @@ import type { Admission } from "../../../src/internal/server/admission.ts"
 import { limited, turn, waits } from "./admissionSupport.ts"
 
 describe("a connection's own limits", () => {
-  it("let so many of its calls run, so many more wait, and refuse the rest, whatever room the server has", () => {
+  it("let that many of its calls run, that many more wait, and refuse others, whatever room the server has", () => {
     const { admission, connect } = limited({ maxConcurrentCallsPerConnection: 3, maxQueuedCallsPerConnection: 2 })
     const [a, b] = [connect("a"), connect("b")]
     admission.beginTurn()
@@ -132,7 +132,7 @@ describe("a connection's own limits", () => {
     assert.deepEqual(b.asks(20), { started: 0, waiting: 10, refused: 10 })
   })
 
-  it.effect("cost nobody else a call that only has to wait for the next turn, however much is held", () =>
+  it.effect("cost no other connection a call that only has to wait for the next turn, however much is held", () =>
     Effect.gen(function*() {
       // No time at all: seven calls are started in a turn.
       const { admission, connect, started } = limited(
@@ -173,7 +173,7 @@ describe("a connection that is paused", () => {
     admission.resume(connection)
   }
 
-  it.effect("has none of its calls started, neither new ones nor those that wait, until it goes on", () =>
+  it.effect("has none of its calls started, new or queued, until it goes on", () =>
     Effect.gen(function*() {
       const { admission, connect, started } = limited({ maxConcurrentCalls: 2 })
       const a = connect("a")

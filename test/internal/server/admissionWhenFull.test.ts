@@ -21,7 +21,7 @@ describe("a call that is pressed for time when it is its turn", () => {
     return { admission, started, calls, a, next, connect }
   }
 
-  it.effect("lets those of its connection pass that are not, and has its turn when there are no others", () =>
+  it.effect("lets other calls of its connection pass, and has its turn when there are no others", () =>
     Effect.gen(function*() {
       const { a, calls, next, started } = waiting(4)
       for (const n of [0, 1, 3]) calls[n]!.pressed = true
@@ -123,7 +123,7 @@ describe("where no more calls may wait at the server", () => {
     assert.deepEqual(refused(), [0])
   })
 
-  it("nobody gives up a call that only waits for its turn, where others wait for calls of their own to end", () => {
+  it("no connection gives up a call that only waits for its turn, where others wait for calls of their own to end", () => {
     // No time: seven of the hog's start, the others are put off, with a place for each.
     const { admission, connect, started } = limited(
       { maxConcurrentCalls: 100, maxQueuedCalls: 1, maxConcurrentCallsPerConnection: 20 },
@@ -146,7 +146,7 @@ describe("where no more calls may wait at the server", () => {
     assert.equal(started.length, 47)
   })
 
-  it("a connection that is paused gives up none: it has nobody's place", () => {
+  it("a connection that is paused gives up no call: it takes no other's place", () => {
     const { admission, asker, hogs, refused } = full([5])
     const { connection } = hogs[0]!
     connection.paused = true

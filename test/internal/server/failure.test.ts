@@ -105,7 +105,7 @@ describe("what a handler's failure becomes", () => {
     assert.deepStrictEqual(chainOf(RemoteError.fromChain([])), plain("remote error without a message"))
   })
 
-  it("is read once, and has nothing but texts, where somebody made it by hand", () => {
+  it("is read once, and has nothing but texts, where user code made it by hand", () => {
     const remoteWith = (fields: object): unknown => Object.assign(Object.create(RemoteError.prototype), fields)
     const links = Array.from({ length: 100_000 }, () => plainError("one"))
     assert.strictEqual(chainOf(remoteWith({ message: "one", chain: links })).length, 32)

@@ -57,7 +57,7 @@ describe("the calls of a method", () => {
     }).pipe(Effect.provideContext(context))
   })
 
-  it("are told from those of another, in whatever order they come", () => {
+  it("are told from the calls of another, in any order", () => {
     const { calls, values } = makeCalls()
     for (const key of [get, put, put, get, put]) calls.method(key).record(0.1, undefined)
     assert.deepEqual(values(name, { "rpc.method": "get" }), [2])
@@ -154,7 +154,7 @@ describe("the types of errors", () => {
     assert.deepEqual(values(name, { "error.type": "another" }), [1])
   })
 
-  it("may be called as the rest of them is", () => {
+  it("may be called as the others are", () => {
     const { calls, values } = makeCalls()
     for (let i = 0; i < 40; i++) calls.method(get).record(0.1, i === 0 ? "_OTHER" : `error ${i}`)
     assert.deepEqual(values(name, { "error.type": "_OTHER" }), [1 + 40 - 32])
@@ -233,7 +233,7 @@ describe("calls that end in one turn", () => {
     assert.deepEqual(histograms(name).map(({ state }) => [state.count, state.sum]), [[2, 5], [1, 2], [1, 2]])
   })
 
-  it("are there for whoever looks before the turn is over, and are not counted again", () => {
+  it("can be read before the turn is over, and are not counted again", () => {
     const { calls, values } = makeCalls()
     const tally = new Tally(calls, () => 0)
     tally.add(get, 0, undefined)

@@ -190,7 +190,7 @@ describe("an endpoint that Connections let go", () => {
   })
 })
 
-describe("endpoints that nobody has any more", () => {
+describe("endpoints that no Connection has any more", () => {
   /** Uses and leaves endpoints, one after the other. */
   const visit = ({ endpoints }: ReturnType<typeof makeClient>, ...names: ReadonlyArray<string>) => {
     for (const name of names) {
@@ -220,7 +220,7 @@ describe("endpoints that nobody has any more", () => {
     assert.ok(!remembered(client).includes("1"))
   })
 
-  it("do not take the place of one that somebody has", () => {
+  it("do not take the place of one that a Connection has", () => {
     const client = makeClient()
     visit(client, "used")
     client.endpoints.acquire("memory://used", peer())

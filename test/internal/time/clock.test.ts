@@ -24,7 +24,7 @@ describe("a clock that is read once for what happens together", () => {
     return { clock, readings: () => readings }
   }
 
-  it("is not read before anybody asks", () => {
+  it("is not read before it is needed", () => {
     assert.equal(make().readings(), 0)
   })
 

@@ -67,7 +67,7 @@ describe("Slots", () => {
     )
   })
 
-  it("keeps a call that outlasts a hundred thousand others, and those that find its slot taken", () => {
+  it("keeps a call that outlasts a hundred thousand others, and calls that find its slot taken", () => {
     const slots = new Slots<Entry>()
     const old = { id: 1 }
     slots.add(old)

@@ -350,7 +350,7 @@ describe("a request behind a large one", () => {
       for (const { payload } of duplex.messages) assert.equal(payload.subarray(0, 2).toString("hex"), "eeee")
     }))
 
-  it.effect("comes before what is queued by somebody who is resumed as the large one leaves", () =>
+  it.effect("comes before messages of a caller that is resumed as the large one leaves", () =>
     Effect.gen(function*() {
       const duplex = slow()
       const late = { request: () => {} }
