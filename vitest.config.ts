@@ -6,8 +6,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // They have a configuration of their own: `npm run test:deep`.
     exclude: ["test/**/*.deep.test.ts"],
-    // Files share two processes: loading Effect anew for each of them takes as long as all the tests. A file that left sockets or timers
-    // behind would be found by those that count them.
+    // Files share two processes: loading Effect anew for each of them takes as long as all the tests. A file that left
+    // sockets or timers behind would be found by those that count them.
     pool: "forks",
     isolate: false,
     maxWorkers: 2,

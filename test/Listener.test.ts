@@ -70,7 +70,8 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         const dead = yield* dial(listener)
         dead.destroy()
         yield* closed(dead)
-        // What goes back and forth on another connection takes the server through turn after turn, in which it hears of the end.
+        // What goes back and forth on another connection takes the server through turn after turn, in which it hears of
+        // the end.
         for (let i = 0; i < 10; i++) yield* exchange(other.client, other.connection)
         const { client, connection } = yield* connect(listener)
         yield* exchange(client, connection)

@@ -1,6 +1,6 @@
 /**
- * What users can rely on: the types of the package. The compiler checks them (`npm run typecheck`); what is run here shows that the values
- * are there.
+ * What users can rely on: the types of the package. The compiler checks them (`npm run typecheck`); what is run here
+ * shows that the values are there.
  */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import {
@@ -36,7 +36,8 @@ import * as assert from "node:assert/strict"
 import { type Duplex, PassThrough } from "node:stream"
 import type { ConnectionOptions, PeerCertificate, TlsOptions } from "node:tls"
 
-// What the types below are made of: an effect and handlers that need and fail with something to tell them by, and things of users' own.
+// What the types below are made of: an effect and handlers that need and fail with something to tell them by, and
+// things of users' own.
 const effect: Effect.Effect<number, "E", "R"> = Effect.succeed(1)
 
 const handler: HandlerMap.Handler<"S"> = (args) => Effect.succeed(args)

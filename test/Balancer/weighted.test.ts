@@ -46,7 +46,7 @@ describe("weighted", () => {
             endpoints.forEach(({ address }, index) => {
               const share = weights[index]! / total
               const off = Math.abs((counts.get(address) ?? 0) - picks * share)
-              // To assert each of them takes longer than all the rest.
+              // To assert each of them takes longer than all else here.
               if (off > 1 + share * weights.length / 2) assert.fail(`${address} is off by ${off} after ${picks} picks`)
             })
           }

@@ -1,4 +1,7 @@
-/** What a handler runs in: the services of its layer, and of its call the Scope, the span and the deadline, wherever the layer was built. */
+/**
+ * What a handler runs in: the services of its layer, and of its call the Scope, the span and the deadline, wherever the
+ * layer was built.
+ */
 import { describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Queue, Schema, Scope } from "effect"
 import { Component, Connection, Deadline, HandlerMap, MethodKey } from "effect-call"

@@ -1,4 +1,6 @@
-/** Contracts that have drifted apart: each pair of schemas in every place in which a schema may stand in another one. */
+/**
+ * Contracts that have drifted apart: each pair of schemas in every place in which a schema may stand in another one.
+ */
 import { describe, it } from "@effect/vitest"
 import { assertDrift, places } from "./drifting.ts"
 import { pairs } from "./schemaPairs.ts"

@@ -1,7 +1,8 @@
 /**
  * Contracts that have drifted apart: two peers whose schemas of a method differ never hand out a wrong value.
  *
- * A value is right where it is what the reader's schema makes of the writer's JSON. Everything else is an error that says so.
+ * A value is right where it is what the reader's schema makes of the writer's JSON. Everything else is an error that
+ * says so.
  */
 import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"

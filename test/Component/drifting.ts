@@ -49,7 +49,7 @@ export const assertDrift = Effect.fnUntraced(
       let written: unknown
       const received: Array<unknown> = []
       const log = makeLog()
-      /** Whoever serves reads payloads and writes the rest. */
+      /** The server reads payloads and writes results and failures. */
       const handlersOf = (schema: Codec) =>
         componentOf(schema, among).group.toLayer(
           Object.fromEntries(

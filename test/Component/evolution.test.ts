@@ -51,7 +51,7 @@ const Old = Component.make(
   )
 )
 
-/** It has a field that older ones leave out, one that anybody may leave out, one more error and one more method. */
+/** It has a field that older peers leave out, an optional one, one more error and one more method. */
 const New = Component.make(
   "test/Orders",
   RpcGroup.make(

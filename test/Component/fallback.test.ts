@@ -1,4 +1,7 @@
-/** What becomes of calls whose contract the server does not share: they go in JSON, on that connection, and nothing else changes. */
+/**
+ * What becomes of calls whose contract the server does not share: they go in JSON, on that connection, and nothing else
+ * changes.
+ */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Logger, Schedule, Schema, SchemaGetter, Stream } from "effect"
 import { Component, Connection } from "effect-call"
@@ -138,7 +141,10 @@ describe("a call whose contract the server does not share", () => {
       assert.equal(yield* Fiber.join(tried), 1)
     }).pipe(Effect.scoped))
 
-  /** A server by hand, with this contract or another one: it says of each request in what it came, and ends after an answer in JSON. */
+  /**
+   * A server by hand, with this contract or another one: it says of each request in what it came, and ends after an
+   * answer in JSON.
+   */
   const scripted = (shares: boolean, formats: Array<string>) =>
     rawRequests((raw, id, args) => {
       const isBinary = args[0] === 1

@@ -1,6 +1,6 @@
 /**
- * Values that outlive the call that brought them. What is decoded lies in the buffer that a socket reads into, and is overwritten by what
- * comes next: nothing that a handler or a caller keeps may change with it.
+ * Values that outlive the call that brought them. What is decoded lies in the buffer that a socket reads into, and is
+ * overwritten by what comes next: nothing that a handler or a caller keeps may change with it.
  */
 import { it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Latch, Schema, SchemaGetter } from "effect"

@@ -1,7 +1,9 @@
 /**
- * What the types of components promise: what a call gives and fails with, what clients and handlers need, and what is no program.
+ * What the types of components promise: what a call gives and fails with, what clients and handlers need, and what is
+ * no program.
  *
- * They are checked by the compiler (`npm run typecheck`), which also complains where a line that is marked as an error is none.
+ * They are checked by the compiler (`npm run typecheck`), which also complains where a line that is marked as an error
+ * is none.
  */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Layer, Schema, SchemaGetter, type Scope } from "effect"

@@ -9,7 +9,7 @@ import { ask, settle, turn } from "./support.ts"
 interface Counts {
   dials: number
   /**
-   * How often anybody has looked at the address of an endpoint, as a balancer does to see whether it is to be avoided.
+   * How often the address of an endpoint has been read, as a balancer does to see whether it is excluded.
    */
   looks: number
 }
@@ -138,7 +138,7 @@ describe("where all endpoints are down", () => {
         counts.looks = 0
         const errors = yield* callAll(connection, callers)
         const failing = counts.looks
-        // And so it is for those that fail at once, since all are in backoff.
+        // And so it is for calls that fail at once, since all are in backoff.
         yield* callAll(connection, callers)
         return { failing, atOnce: counts.looks - failing, errors }
       })

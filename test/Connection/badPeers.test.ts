@@ -30,7 +30,10 @@ const afterVersion = (raw: Raw, then: () => void) => {
   })
 }
 
-/** What is said of a peer that says nothing, after the time that only its case cuts short: the others need theirs on a busy machine. */
+/**
+ * What is said of a peer that says nothing, after the time that only its case cuts short: the others need theirs on a
+ * busy machine.
+ */
 const silence = /no connection and version message within 200ms/
 
 describe("a peer that is none", () => {

@@ -22,7 +22,7 @@ import { cancel, messagesOf, rawClient, request, version } from "../support/raw.
 const wait = MethodKey.make(component, "wait")
 const nothing = new Uint8Array()
 
-/** Handlers whose "wait" waits for ever, and counts how often it was started and interrupted. */
+/** Handlers whose "wait" never ends, and counts how often it was started and interrupted. */
 const counting = () => {
   const counts = { started: 0, interrupted: 0 }
   let changed = () => {}

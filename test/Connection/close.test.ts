@@ -22,7 +22,7 @@ const isClosed = (error: CallError.CallError, maybeExecuted: boolean) => {
   assert.equal(error.maybeExecuted, maybeExecuted)
 }
 
-/** A handler that waits for ever, with what became of it. */
+/** A handler that never ends, with what became of it. */
 const waiting = Effect.gen(function*() {
   const started = yield* Deferred.make<void>()
   const interrupted = yield* Deferred.make<void>()

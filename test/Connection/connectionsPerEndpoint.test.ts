@@ -113,7 +113,7 @@ describe("calls", () => {
       const answers = yield* Effect.replicateEffect(fork(ask(connection)), 30)
       yield* until(() => servers[0]!.answered + servers[2]!.answered >= 20)
       yield* settle
-      // Those that had gone there wait; nobody else does.
+      // The calls that had gone there wait; no other call does.
       const stuck = answers.filter((call) => call.pollUnsafe() === undefined).length
       assert.equal(stuck, 10)
       assert.deepEqual(yield* tally(connection, 20), { a: 10, c: 10 })
@@ -155,7 +155,7 @@ describe("a connection that is missing", () => {
         yield* settle
         assert.equal(endpoint.dials, dials)
       }
-      // Whichever comes first is used first.
+      // The connection that comes first is used first.
       yield* TestNetwork.heal("c")
       yield* until(() => servers[2]!.open === 1)
       yield* settle

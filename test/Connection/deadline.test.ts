@@ -23,7 +23,7 @@ const telling = HandlerMap.set(handlers, component, "remaining", () => remaining
 const ask = (connection: Connection.Connection, options?: Connection.CallOptions) =>
   Effect.map(connection.call(method("remaining"), nothing, options), textOf)
 
-/** A handler that waits for ever, with what became of it. */
+/** A handler that never ends, with what became of it. */
 const waiting = Effect.gen(function*() {
   const started = yield* Deferred.make<void>()
   const interrupted = yield* Deferred.make<void>()
@@ -281,7 +281,7 @@ describe("a call that has no time left", () => {
       const error = yield* Effect.flip(count)
       isExceeded(error)
       assert.equal(error.message, "deadline exceeded: test/Echo.count was not sent, since no time was left")
-      // A region whose deadline passes while nobody can interrupt it.
+      // A region that cannot be interrupted, and whose deadline passes.
       const late = yield* Effect.sleep("2 seconds").pipe(
         Effect.andThen(Effect.exit(connection.call(method("count"), nothing))),
         Effect.uninterruptible,

@@ -121,7 +121,7 @@ describe("a dial", () => {
       assert.equal((yield* connection.state).endpoints[0]!.state, "Dialing")
       yield* TestNetwork.heal("a")
       yield* settle
-      // Nobody waited for it, and it is there.
+      // No call waited for it, and it is there.
       assert.equal((yield* connection.state).endpoints[0]!.state, "Active")
       assert.equal(yield* ask(connection, { timeout: "100 millis" }), "a")
       assert.deepEqual([endpoint.dials, a.accepted], [1, 1])
@@ -225,7 +225,7 @@ describe("a dial", () => {
       })
       const connection = yield* connectTo([endpoint, b.endpoint], { backoff: { initial: 0 } })
       for (let i = 0; i < 5; i++) assert.equal(yield* ask(connection), "b")
-      // Once more at first. From then on it is one that fails, and is dialed once in its turn.
+      // Once more at first. From then on the endpoint fails, and is dialed once in its turn.
       assert.equal(accepted, 2 + 4)
     }))
 

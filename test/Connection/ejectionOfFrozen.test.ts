@@ -1,5 +1,5 @@
 /**
- * Replicas that stand still: their system accepts connections and takes some bytes, and nobody answers. Calls whose
+ * Replicas that stand still: their system accepts connections and takes some bytes, and never answers. Calls whose
  * time is up count against them wherever they wait: for an answer, for the connection, or for room on it.
  */
 import { describe, it } from "@effect/vitest"

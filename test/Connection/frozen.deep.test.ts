@@ -1,5 +1,5 @@
 /**
- * Replicas that stand still: their system goes on accepting connections and taking bytes, and nobody answers.
+ * Replicas that stand still: their system goes on accepting connections and taking bytes, and never answers.
  * `ejectionOfFrozen.test.ts` has the single steps of what happens to calls with less time than a dial, and three
  * minutes on a clock of its own; `test/chaos/silence.ts` does the same under load.
  */
@@ -100,7 +100,7 @@ describe("a replica whose process stands still", () => {
       while ((yield* connection.state).endpoints.some(({ state }) => state !== "Active")) yield* callAll
       assert.deepEqual(reasons(yield* callAll), [])
       replica.signal("SIGSTOP")
-      // Those that were sent to it in good faith, every other one.
+      // Every other call, which was sent to it before it was known to fail.
       assert.deepEqual(reasons(yield* callAll), new Array(10).fill("Lost"))
       assert.deepEqual(reasons(yield* callAll), [])
       replica.signal("SIGCONT")

@@ -1,4 +1,7 @@
-/** What a Connection shows of its endpoints: calls and connections at the moment and dials; and what is left of that in the end. */
+/**
+ * What a Connection shows of its endpoints: calls and connections at the moment and dials; and what is left of that in
+ * the end.
+ */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger, References } from "effect"
 import type { Connection } from "effect-call"
@@ -18,7 +21,7 @@ const statesOf = ({ series }: Metrics): ReadonlyArray<string> =>
 
 const inFlight = ({ values }: Metrics) => values("rpc.client.active_requests")
 
-/** Waits until somebody dials. */
+/** Waits until the endpoint is dialed. */
 const untilDialing = (connection: Connection.Connection) =>
   untilState(connection, ({ endpoints }) => endpoints.some(({ state }) => state === "Dialing"))
 

@@ -1,8 +1,9 @@
 /**
- * What a Connection is to do, as plain data: which endpoints it has, what connection there is to each, and where each call is.
+ * What a Connection is to do, as plain data: which endpoints it has, what connection there is to each, and where each
+ * call is.
  *
- * It has one connection to an endpoint, no backoff and no outlier ejection. What is sent in one turn of the event loop arrives at its end
- * ({@link Model.rest}); all else happens at once.
+ * It has one connection to an endpoint, no backoff and no outlier ejection. What is sent in one turn of the event loop
+ * arrives at its end ({@link Model.rest}); all else happens at once.
  */
 import type { Word } from "./handNetwork.ts"
 import {

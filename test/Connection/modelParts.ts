@@ -40,8 +40,7 @@ export interface Call {
   /** How it has ended. */
   end: string | undefined
   /**
-   * The number of the last failed dial before it began; those that have failed since count as tried, whoever has
-   * dialed.
+   * The number of the last failed dial before it began; endpoints that have failed since count as tried, for all calls.
    */
   readonly since: number
   readonly tried: Set<string>
@@ -58,9 +57,9 @@ export interface Line {
   readonly failsAt: number
   state: "Dialing" | "Greeting" | "Open" | "Closed"
   isGoingAway: boolean
-  /** Those that wait for it, or are in flight on it, in their order. */
+  /** The calls that wait for it, or are in flight on it, in their order. */
   calls: Array<Call>
-  /** The calls whose requests were sent, and those whose cancels were. */
+  /** The calls whose requests were sent, and the calls whose cancels were sent. */
   readonly requests: Array<number>
   readonly cancels: Array<number>
 }
@@ -97,7 +96,7 @@ export interface Glance {
   readonly ends: ReadonlyArray<string | undefined>
 }
 
-/** What can be seen of it at rest. */
+/** What can be seen of it while nothing is going on. */
 export interface Snapshot extends Glance {
   /** What is being dialed, and the sockets that are open. */
   readonly lines: ReadonlyArray<{

@@ -7,7 +7,7 @@ export const addresses: ReadonlyArray<string> = ["a", "b", "c"]
 const tag = <T extends string>(tag: T) => fc.constant(tag)
 const draw = <A>(weight: number, arbitrary: fc.Arbitrary<A>) => ({ weight, arbitrary })
 
-/** Which of those that there are by then. */
+/** The rank of one among the lines or calls that exist by then. */
 const which = fc.nat(9)
 
 const word = fc.oneof(

@@ -25,7 +25,7 @@ const key = MethodKey.make("test/Model", "call")
 /** From so many bytes on arguments are sent from where they are. */
 const large = 32
 
-/** The turns of the event loop after which all has come to rest; half of them would do. */
+/** The turns of the event loop after which nothing happens any more; half of them would do. */
 const restTurns = { strict: 10, loose: 40 }
 
 const turns = (count: number) =>
@@ -36,7 +36,7 @@ const turns = (count: number) =>
 
 type PickFunction = Parameters<typeof Balancer.make>[0]
 
-/** The first endpoint that is listed and not to be avoided, or the only one that will do. */
+/** The first eligible endpoint, or the only one that is allowed. */
 const first = (only?: string): PickFunction => (endpoints, { avoid }) => {
   const found = endpoints.find(({ address }) => !avoid.has(address) && (only === undefined || address === only))
   return found === undefined
@@ -78,8 +78,8 @@ const neither = { isFast: true, isLarge: false, retries: false }
 export interface Ways {
   readonly connections: number
   /**
-   * For what there is no model of: endpoints are taken in turn, or left alone where calls fail; some calls are made again, some picks come a
-   * turn late, and some dials take a turn to clean up.
+   * For what there is no model of: endpoints are taken in turn, or ejected where calls fail; some calls are made again,
+   * some picks come a turn late, and some dials take a turn to clean up.
    */
   readonly isLoose: boolean
 }
@@ -146,8 +146,8 @@ export class World {
   }
 
   /**
-   * Does a step, and says what that was; undefined where there was nothing to do it to. Its `reaction` is done in the midst of what the
-   * Connection does: where a call ends, or else where something is logged.
+   * Does a step, and says what that was; undefined where there was nothing to do it to. Its `reaction` is done in the
+   * midst of what the Connection does: where a call ends, or else where something is logged.
    */
   do(step: Step, reaction?: Step): Action | undefined {
     const action = this.actionOf(step)
@@ -220,7 +220,7 @@ export class World {
     return action
   }
 
-  /** Lets so many turns pass, or those that it takes to come to rest. */
+  /** Lets that many turns pass, or as many as it takes until nothing happens any more. */
   async rest(count = this.ways.isLoose ? restTurns.loose : restTurns.strict): Promise<void> {
     await turns(count)
     this.speakers.clear()
@@ -263,7 +263,7 @@ export class World {
     }
   }
 
-  /** What holds whenever everything is at rest, whatever has happened. */
+  /** What holds whenever nothing is going on, whatever has happened. */
   assertInvariants(): void {
     if (this.network.wrong !== undefined) {
       throw new Error("something threw in a callback of a socket", { cause: this.network.wrong })
@@ -294,7 +294,7 @@ export class World {
         : "Idle"
       if (table.has(address)) assert.equal(table.get(address)?.state, expected, `the state of ${address}`)
       assert.equal(table.get(address)?.callsInFlight ?? 0, calls.length, `calls in flight to ${address}`)
-      // No more sockets than there are to be, but for those that have calls to finish.
+      // No more sockets than expected, except for connections that have calls to finish.
       assert.ok(
         (isListed ? used.length : 0) + dialed.length <= (isListed ? this.ways.connections : 0),
         `sockets of ${address}`

@@ -1,5 +1,6 @@
 /**
- * Endpoints that can be connected to and whose calls keep failing: they are left alone for a while, and then tried with single calls.
+ * Endpoints that can be connected to and whose calls keep failing: they are ejected for a while, and then tried with
+ * single calls.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -41,7 +42,7 @@ const ejected = (connection: Connection.Connection) =>
     ({ endpoints }) => endpoints.filter(({ isEjected }) => isEjected).map(({ address }) => address)
   )
 
-/** Calls until the endpoint, which answers nothing any more, is left alone. */
+/** Calls until the endpoint, which answers nothing any more, is ejected. */
 const ejectA = Effect.fnUntraced(function*(connection: Connection.Connection) {
   // Connected to: an endpoint that cannot be is another matter.
   yield* askTimes(connection, 2)

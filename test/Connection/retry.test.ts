@@ -1,5 +1,6 @@
 /**
- * Calls that are made again: what surely has not run, and where the method is idempotent what may have; within the deadline and a budget.
+ * Calls that are made again: what surely has not run, and where the method is idempotent what may have; within the
+ * deadline and a budget.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Schedule, Schema } from "effect"
@@ -152,7 +153,8 @@ describe("a call that asks for it is made again", () => {
       const connection = yield* connect(["nobody"], { backoff: { initial: 0 } })
       const options = { timeout: 1000, retry: Schedule.spaced(300) }
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, options)))
-      // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is up.
+      // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is
+      // up.
       assert.equal(yield* elapse(calling, 100), 900)
       assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
     }).pipe(onNetwork))
@@ -307,7 +309,10 @@ describe("a call that asks for it is made again", () => {
 })
 
 describe("a call of which one try may have run", () => {
-  /** Fails a call with that schedule once it has run, by a server that is gone from then on; what goes on meanwhile is told that. */
+  /**
+   * Fails a call with that schedule once it has run, by a server that is gone from then on; what goes on meanwhile is
+   * told that.
+   */
   const lose = Effect.fnUntraced(function*(
     retry: NonNullable<Connection.CallOptions["retry"]>,
     meanwhile: (connection: Connection.Connection) => Effect.Effect<void>

@@ -14,7 +14,9 @@ interface Named {
   readonly endpoint: Endpoint.Endpoint
 }
 
-/** One endpoint with several servers behind it: its dials go to them in turn, as they may where servers share a port. */
+/**
+ * One endpoint with several servers behind it: its dials go to them in turn, as they may where servers share a port.
+ */
 export const behind = (servers: ReadonlyArray<Named>, address = "test://shared") => {
   let dials = 0
   return counted({ address, dial: Effect.suspend(() => servers[dials++ % servers.length]!.endpoint.dial) })

@@ -173,7 +173,7 @@ describe("a server that stops reading", () => {
       yield* until(() => chunks.length > 0)
       socket.pause()
       socket.write(version)
-      // More than the system takes: the rest of the first call holds up all others.
+      // More than the system takes: the last part of the first call holds up all others.
       yield* untilState(connection, ({ endpoints }) => endpoints[0]!.callsInFlight === 1)
       yield* settle
       const full = yield* Effect.forEach([2, 3], (n) => fork(connection.call(put, numbered(n, 100_000))))

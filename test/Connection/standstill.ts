@@ -11,8 +11,8 @@ import { fork, nothing, put } from "./keepAliveSupport.ts"
 import { settle, until } from "./support.ts"
 
 /**
- * A server in a thread of its own, which goes on while this one stands still. It answers whatever it gets with its version, but only while
- * `state[0]` is 1, and counts that in `state[1]`.
+ * A server in a thread of its own, which goes on while this one stands still. It answers whatever it gets with its
+ * version, but only while `state[0]` is 1, and counts that in `state[1]`.
  */
 const answeringThread = Effect.gen(function*() {
   const state = new Int32Array(new SharedArrayBuffer(8))
@@ -71,7 +71,8 @@ export const standsStill = Effect.fnUntraced(function*(times: number) {
   }
   const stallSoon = () => {
     answer(false)
-    // When its time is measured already, and in the phase of the event loop after which timers come before what can be read.
+    // When its time is measured already, and in the phase of the event loop after which timers come before what can be
+    // read.
     setTimeout(() => setImmediate(stall), 1)
   }
   const inner = Endpoint.tcp(`127.0.0.1:${port}`)

@@ -25,7 +25,7 @@ describe.skipIf(!hasNamespaces)("in a network of its own", () => {
       "2001:db8::5 two.test",
       "192.0.2.9 two.test"
     ], [
-      // It has an IPv4 address, and no IPv6 address but those that do not leave it.
+      // It has an IPv4 address, and no IPv6 address except link-local ones.
       "ip addr add 192.0.2.9/24 dev lo"
     ])))
   }, 60_000)

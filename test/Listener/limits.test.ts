@@ -100,7 +100,8 @@ describe.each([
       const waiting = yield* dialSocket(listener)
       yield* isRefused(yield* dialSocket(listener))
       waiting.destroy()
-      // What goes back and forth on another connection takes the server through turn after turn, in which it hears of the end.
+      // What goes back and forth on another connection takes the server through turn after turn, in which it hears of
+      // the end.
       for (let i = 0; i < 10; i++) yield* exchange(accepted.client, accepted.connection)
       const { client, connection } = yield* connect(listener)
       yield* exchange(client, connection)

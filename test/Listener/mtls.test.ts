@@ -239,7 +239,7 @@ describe("Listener.mtls", () => {
       )
   )
 
-  /** A client that says hello for ever, one byte after the other. */
+  /** A client that says hello without end, one byte after the other. */
   const trickle = function*() {
     yield* Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03])
     while (true) yield 0

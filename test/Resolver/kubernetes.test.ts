@@ -319,7 +319,7 @@ describe("the resolver", () => {
         /^cannot watch the EndpointSlices of the Service cart in the namespace shop \(GET http:\/\/127\.0\.0\.1:\d+\/apis\/discovery\.k8s\.io\/v1\/namespaces\/shop\/endpointslices\): (socket hang up|read ECONNRESET)$/
       )
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), ["10.0.0.1:7000"])
-      // Back again: those who wait hear of that, without a new version.
+      // Back again: the calls that wait hear of that, without a new version.
       const again = yield* Effect.forkChild(
         Effect.retry(resolver.resolve(version), { times: 5 }),
         { startImmediately: true }

@@ -1,5 +1,6 @@
 /**
- * `Resolver.kubernetes` and who asks whom: TLS, client certificates, tokens that are replaced, and what the API refuses.
+ * `Resolver.kubernetes` and who asks whom: TLS, client certificates, tokens that are replaced, and what the API
+ * refuses.
  */
 import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"

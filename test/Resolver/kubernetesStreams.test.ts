@@ -131,11 +131,11 @@ describe("a watch", () => {
         if (watches % 3 === 0) response.end()
         else if (watches % 3 === 1) response.socket?.resetAndDestroy()
         else response.socket?.end("ff\r\n{\"type\":")
-        // Time stands still: nobody waits for it to pass.
+        // Time stands still: nothing here waits for it to pass.
         yield* api.received(2 + watches)
       }
       assert.deepStrictEqual(new Set(asked(api).slice(1)), new Set(["watch 1001"]))
-      // No failure: nobody is told, and nothing is warned of.
+      // This is no failure: no call hears of it, and nothing is logged as a warning.
       assert.isTrue(waits(waiting))
       assert.deepStrictEqual(new Set(log.lines.map(({ level }) => level)), new Set(["Debug"]))
       assert.match(

@@ -176,7 +176,7 @@ describe("a server that stops", () => {
       other.write(request(1, hold, bytesOf("other")))
       yield* until(() => calls.running === 2)
       const stopping = yield* stop
-      // As a client asks whether somebody is there, before its last word and after it.
+      // As a client sends a probe, before its last word and after it.
       one.write(Buffer.concat([version, noMoreRequests, version]))
       other.write(Buffer.concat([version, version]))
       yield* receives(one, understood, goingAway, goingAway, goingAway, goingAway)
@@ -197,7 +197,7 @@ describe("a server that stops", () => {
       yield* TestClock.adjust(99)
       raw.write(understood)
       yield* receives(raw, goingAway)
-      // It is one that understands, by now: there is no quiet period.
+      // By now the client understands flags: there is no quiet period.
       yield* TestClock.adjust("30 seconds")
       assert.equal(isOpen(raw), true)
       raw.write(Buffer.concat([request(1, echo, bytesOf("first")), noMoreRequests]))

@@ -1,5 +1,5 @@
 /**
- * `idleTimeout`: connections without calls are closed by going away, and nobody loses a call by it.
+ * `idleTimeout`: connections without calls are closed by going away, and no call is lost by it.
  */
 import { describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Logger } from "effect"

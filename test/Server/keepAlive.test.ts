@@ -1,5 +1,5 @@
 /**
- * `keepAlive` of a server: clients that vanish without a word are found, those that are alive are left alone, and those
+ * `keepAlive` of a server: clients that vanish are found, clients that are alive keep their connections, and clients
  * that know no flags see nothing of it.
  */
 import { describe, it } from "@effect/vitest"
@@ -32,7 +32,7 @@ import { hold, stoppable } from "../support/stoppable.ts"
 
 const nothing = new Uint8Array()
 const understood = versionWith(0)
-/** Asks, or answers, whether somebody is there. */
+/** A probe, or the answer to one. */
 const there = versionWith(16)
 const keepAlive = { interval: "10 seconds", timeout: "5 seconds" } as const
 

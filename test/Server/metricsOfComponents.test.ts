@@ -1,4 +1,7 @@
-/** What a server counts of calls of typed methods, which may fail in an answer, or be answered before their handlers have ended. */
+/**
+ * What a server counts of calls of typed methods, which may fail in an answer, or be answered before their handlers
+ * have ended.
+ */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Schema } from "effect"
 import { Component, Connection, MethodKey } from "effect-call"

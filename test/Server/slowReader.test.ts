@@ -21,7 +21,10 @@ const onNetwork = Effect.provide(TestNetwork.layer)
 const ask = (id: number, size: number, key = make, deadlineMicros = 0) =>
   request(id, key, bytesOf(String(size)), deadlineMicros)
 
-/** In memory so many bytes of answers are on their way to a client that does not read, and the socket holds one write besides. */
+/**
+ * In memory so many bytes of answers are on their way to a client that does not read, and the socket holds one write
+ * besides.
+ */
 const window = 65_536
 
 /** A server whose clients' network takes nothing until it is healed, and one of these clients, which has said hello. */

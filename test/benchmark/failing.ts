@@ -36,7 +36,7 @@ interface Dials {
 }
 
 const refused = (index: number, dials: Dials): Endpoint.Endpoint => {
-  // Nobody listens at the discard port.
+  // No server listens at the discard port.
   const endpoint = Endpoint.tcp(`127.${1 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}:9`)
   return {
     address: endpoint.address,

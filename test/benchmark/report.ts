@@ -1,5 +1,5 @@
 /**
- * What a benchmark says at the end: medians of its rounds, beside the baseline's.
+ * What a benchmark says at the end: medians of its rounds, compared with the baseline's.
  */
 import { Latencies } from "./meter.ts"
 import type { Figures, Usage } from "./pair.ts"
@@ -46,7 +46,7 @@ const figuresOf = {
   serverCpu: ({ calls, serverCpuMicros }: Figures) => serverCpuMicros / calls
 }
 
-/** Sums up the rounds of a system beside those of the baseline. */
+/** Sums up the rounds of a system and compares them with those of the baseline. */
 export const rowOf = (
   system: SystemName,
   concurrency: number,

@@ -24,7 +24,7 @@ export interface Cast {
   readonly recovery: Recovery
   readonly replicas: ReadonlyArray<Replica>
   readonly slots: ReadonlyArray<Slot>
-  /** Endpoints that nobody is behind. */
+  /** Endpoints without a server. */
   readonly dead: ReadonlyArray<Endpoint.Endpoint>
 }
 

@@ -1,5 +1,6 @@
 /**
- * The account of all calls: which are open and until when they have to end, how they ended, and what that says about their execution.
+ * The account of all calls: which are open and until when they have to end, how they ended, and what that says about
+ * their execution.
  *
  * It keeps a byte for each call that has ended, so that millions of them are no matter.
  */

@@ -73,7 +73,7 @@ export class Replica {
     this.child = child
     const greeting = yield* child.receiveNext<Greeting>()
     if (greeting._tag === "CannotListen") {
-      // Somebody has taken the port in the meantime.
+      // Another process has taken the port in the meantime.
       journal.add("cannot listen", { replica: name, stamp, message: greeting.message })
       yield* Deferred.await(child.ended)
       this.places.delete(this.home)

@@ -103,7 +103,7 @@ export const slots: ReadonlyArray<SlotSpec> = [
   }
 ]
 
-/** How often which fault befalls a replica, beside the others. */
+/** How often each fault befalls a replica, relative to the others. */
 export const faultWeights: Readonly<Partial<Record<FaultName, number>>> = { kill: 3, stop: 3, freeze: 3, move: 2 }
 
 /** What may befall one behind a proxy, too. */
@@ -117,7 +117,7 @@ export const proxyFaultWeights: typeof faultWeights = {
   vanish: 2
 }
 
-/** For how long a replica is left alone between two faults, in ms. */
+/** The time between two faults of a replica, in ms. */
 export const respite = { least: 100, most: 2000 }
 
 /** For how long callers pause between calls, in ms, on average. */

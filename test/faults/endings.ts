@@ -1,6 +1,7 @@
 /**
- * A program that uses the package in one way after another, and says after each how long the event loop was kept alive by what it left
- * behind. Node emits "beforeExit" when nothing holds the loop any more: the next scenario begins there, and the last ends the process.
+ * A program that uses the package in one way after another, and says after each how long the event loop was kept alive
+ * by what it left behind. Node emits "beforeExit" when nothing holds the loop any more: the next scenario begins there,
+ * and the last ends the process.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

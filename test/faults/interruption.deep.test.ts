@@ -159,7 +159,7 @@ describe("a call that waits for a dial", () => {
 
 describe("a call that waits for room", () => {
   const swallow = MethodKey.make(Networks.component, "swallow")
-  // More than the system's buffers take for a server that does not read, and more than a writer takes beside those.
+  // More than the system's buffers take for a server that does not read, and more than a writer takes in addition.
   const tooMuch = new Uint8Array(1_500_000)
 
   /** A Connection whose writer is full, and how to let it drain. */
@@ -175,7 +175,7 @@ describe("a call that waits for room", () => {
     yield* Effect.orDie(connection.call(swallow, args))
     const fill = Effect.suspend(() => {
       server!.pause()
-      // Whoever had just stopped to let others have their turn goes on by itself.
+      // A call that had just yielded to others goes on by itself.
       server!.resume = () => server!
       return Effect.tap(
         Effect.forkScoped(connection.call(swallow, tooMuch), { startImmediately: true }),
@@ -377,7 +377,10 @@ describe("a typed call", () => {
 })
 
 describe("the search for what is left", () => {
-  /** What it says of an operation. What is left is left for good, and need not be waited for as long as what is only late. */
+  /**
+   * What it says of an operation. What is left is left for good, and need not be waited for as long as what is only
+   * late.
+   */
   const found = <S, A, E>(operation: Operation<S, A, E>, patience?: number) =>
     Effect.map(
       Effect.exit(atEveryPoint("at its own pace", { ...operation, patience })),

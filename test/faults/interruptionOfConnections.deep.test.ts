@@ -1,6 +1,6 @@
 /**
- * Dials, TLS handshakes, and Connections that are made and closed, interrupted at every point; and calls that are ended so by something else
- * than their caller.
+ * Dials, TLS handshakes, and Connections that are made and closed, interrupted at every point; and calls that are ended
+ * so by something else than their caller.
  */
 import { describe } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope, SubscriptionRef } from "effect"
@@ -231,7 +231,7 @@ describe("a TLS handshake", () => {
         run: Scope.provide(endpoint.dial, scope),
         strike: () => void Effect.runFork(listener.close),
         check: Effect.fnUntraced(function*(exit: Exit.Exit<Duplex, unknown>) {
-          // Nobody has taken the connection, so it is closed with the listener.
+          // The connection was not accepted, so it is closed with the listener.
           yield* listener.close
           if (Exit.isSuccess(exit)) {
             exit.value.resume()

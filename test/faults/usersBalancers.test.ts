@@ -1,5 +1,6 @@
 /**
- * Balancers and options of calls that go wrong: it is a defect, or a typed failure, of that one call, and the next one is answered.
+ * Balancers and options of calls that go wrong: it is a defect, or a typed failure, of that one call, and the next one
+ * is answered.
  */
 import { describe, it } from "@effect/vitest"
 import { Duration, Effect, type Exit, Fiber, Layer, Random, Schedule, Schema, SubscriptionRef } from "effect"

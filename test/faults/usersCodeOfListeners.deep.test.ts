@@ -1,6 +1,6 @@
 /**
- * Listeners and accepted connections that are not what their types say: the place × how it misbehaves → what is harmed, which is one
- * connection at most.
+ * Listeners and accepted connections that are not what their types say: the place × how it misbehaves → what is harmed,
+ * which is one connection at most.
  */
 import { describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
@@ -227,7 +227,10 @@ const overridden = (members: PropertyDescriptorMap): { readonly client: Duplex; 
 
 describe("a connection whose", () => {
   const large = 3_000_000
-  /** What the client does after it has said its version. `waits`: it does not read, so that the server has to wait for room. */
+  /**
+   * What the client does after it has said its version. `waits`: it does not read, so that the server has to wait for
+   * room.
+   */
   interface Row {
     readonly members: PropertyDescriptorMap
     readonly waits?: boolean
@@ -312,7 +315,7 @@ describe("a connection whose", () => {
             // It ends: nothing waits for a connection that is broken.
             yield* Fiber.interrupt(serving)
             const exit = yield* Fiber.await(serving)
-            // Whoever serves one connection gets the defect that keeps it from being served.
+            // The fiber that serves one connection gets the defect that keeps it from being served.
             const died = Exit.isSuccess(exit) && Exit.isFailure(exit.value) && Cause.hasDies(exit.value.cause)
             if (isDefect && !died) areOf(errorsIn(log.lines), /a connection was lost: it is broken|cannot be served/)
           })

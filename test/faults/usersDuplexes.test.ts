@@ -1,6 +1,6 @@
 /**
- * Duplexes of users' own that go wrong while calls are made over them: the connection is lost at most, its calls end, and the next call has
- * another one. What a Duplex throws out of the event loop would end the process.
+ * Duplexes of users' own that go wrong while calls are made over them: the connection is lost at most, its calls end,
+ * and the next call has another one. What a Duplex throws out of the event loop would end the process.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"

@@ -1,6 +1,6 @@
 /**
- * Handlers of bytes that are not what their types say: how each misbehaves → how the call ends. After each row another call goes well, on
- * the same connection and of a server that runs one at a time, so that no place of it is lost.
+ * Handlers of bytes that are not what their types say: how each misbehaves → how the call ends. After each row another
+ * call goes well, on the same connection and of a server that runs one at a time, so that no place of it is lost.
  */
 import { describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
@@ -122,7 +122,10 @@ const rows: Readonly<Record<string, Row>> = {
   }
 }
 
-/** Makes three calls at once, of which two wait for the first, and checks how each ends; then another, of another handler. */
+/**
+ * Makes three calls at once, of which two wait for the first, and checks how each ends; then another, of another
+ * handler.
+ */
 const endsSo = Effect.fnUntraced(
   function*(connection: Connection.Connection, row: Row, lines: Parameters<typeof errorsIn>[0]) {
     const calls = Array.from({ length: 3 }, () => Effect.result(connection.call(bad, new Uint8Array())))

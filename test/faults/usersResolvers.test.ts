@@ -1,6 +1,6 @@
 /**
- * Resolvers of users' own that go wrong: `Connection.make` ends with a defect, and a Connection that is there keeps its endpoints, logs it
- * once, and goes on asking.
+ * Resolvers of users' own that go wrong: `Connection.make` ends with a defect, and a Connection that is there keeps its
+ * endpoints, logs it once, and goes on asking.
  */
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"

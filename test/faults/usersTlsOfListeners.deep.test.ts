@@ -1,6 +1,6 @@
 /**
- * TLS options and callbacks of servers that are not what their types say: the place × how it misbehaves → what is harmed, which is one
- * handshake at most.
+ * TLS options and callbacks of servers that are not what their types say: the place × how it misbehaves → what is
+ * harmed, which is one handshake at most.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue } from "effect"

@@ -1,6 +1,6 @@
 /**
- * Tracers, spans, metrics, call options and clocks of users' own, on both sides: the place × how it misbehaves → calls end as they would
- * without it, or one call dies of it; and the next one goes well.
+ * Tracers, spans, metrics, call options and clocks of users' own, on both sides: the place × how it misbehaves → calls
+ * end as they would without it, or one call dies of it; and the next one goes well.
  */
 import { describe, it } from "@effect/vitest"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Metric, Option, Schema, type Scope, Tracer } from "effect"

@@ -1,6 +1,7 @@
 /**
- * Handlers and middleware of components that are not what their types say: the place × how it misbehaves → how the call ends. After each
- * row another call goes well, on the same connection and of a server that runs one at a time, so that no place of it is lost.
+ * Handlers and middleware of components that are not what their types say: the place × how it misbehaves → how the call
+ * ends. After each row another call goes well, on the same connection and of a server that runs one at a time, so that
+ * no place of it is lost.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Schema } from "effect"

@@ -1,5 +1,6 @@
 /**
- * Hostile servers against clients: a Connection calls, each server sends its stream, and how the calls end is held against the model of it.
+ * Hostile servers against clients: a Connection calls, each server sends its stream, and how the calls end is held
+ * against the model of it.
  */
 import { Effect, Metric, type Scope } from "effect"
 import { type CallError, Component, Connection, Endpoint, Resolver } from "effect-call"
@@ -36,7 +37,7 @@ class Visit {
   private readonly args: ReadonlyArray<Arguments>
   private readonly sent: Sent
   private readonly servers: Array<Server> = []
-  /** The calls of the case, and those that try the connections. */
+  /** The calls of the case, and the calls that try the connections. */
   private readonly calls: Array<Made> = []
   private problem: string | undefined = undefined
 
@@ -105,7 +106,10 @@ class Visit {
     await this.leave()
   }
 
-  /** Waits until the server has the requests of all calls that go on, and gives up those that are to be given up then. */
+  /**
+   * Waits until the server has the requests of all calls that go on, and gives up the calls that are to be given up
+   * then.
+   */
   private async requested(server: Server, calls: ReadonlyArray<Made>): Promise<void> {
     const isThere = ({ exit, places }: Made) => exit !== undefined || places.length > 0
     if (!await until(() => server.closed || calls.every(isThere))) this.fail("a request was not sent")
@@ -177,7 +181,8 @@ class Visit {
     const left = new Set<Server>()
     const endpoint = () => Effect.runSync(this.slot.connection.state).endpoints[0]
     const isLeft = () => {
-      // A dial that was cut short is made once more, also where nobody waits for it any more: its server may come late.
+      // A dial that was cut short is made once more, also where no call waits for it any more: its server may come
+      // late.
       for (const server of this.servers.slice(1)) {
         if (server.peer === undefined || left.has(server)) continue
         left.add(server)
@@ -255,7 +260,7 @@ class Visit {
 /** A Connection to the servers of a place. */
 const makeSlot = Effect.fnUntraced(
   function*(place: Place, endpoint: Endpoint.Endpoint, options: Connection.ClientOptions) {
-    // It does not rest after a failed dial, which every second case comes to.
+    // It has no backoff after a failed dial, which every second case comes to.
     const connection = yield* Effect.orDie(
       Connection.make(Resolver.constant(endpoint), { ...options, backoff: { initial: 0 } })
     )

@@ -10,7 +10,7 @@ const key = MethodKey.make("fuzz/Bytes", "echo")
 
 /** What the endpoint of a Connection is, for the case that is run on it. */
 export interface Place {
-  /** A server for each connection that is made; undefined where nobody should connect. */
+  /** A server for each connection that is made; undefined where no dial is expected. */
   accept: (() => Server) | undefined
   slow: boolean
 }
@@ -114,7 +114,7 @@ export class Made {
         chain.every(({ identity, message }, i) => links[i]?.identity === identity && links[i]?.message === message)
     }
     const { payload } = this.args
-    // Bytes, where nobody has asked for anything else.
+    // Bytes, where the call did not ask for a value.
     if (payload === undefined) return Exit.isSuccess(exit) && answer.payload.equals(exit.value as Uint8Array)
     const outcome = Typed.outcomeOf(payload.method, answer.payload)
     return outcome === undefined ? isUndecodable(this) : Typed.isSameOutcome(outcome, exit)

@@ -4,7 +4,10 @@ import { inOnePiece, type Peer, type PeerOwner } from "./peer.ts"
 import { versionMessage } from "./toClient.ts"
 import { type Frame, message, Reader, readRequest, readVersion, serverTypes, type } from "./wire.ts"
 
-/** A server's end of a connection. It looks at what a client sends, and answers by itself only where it is to be a good one. */
+/**
+ * A server's end of a connection. It looks at what a client sends, and answers by itself only where it is to be a good
+ * one.
+ */
 export class Server implements PeerOwner {
   peer: Peer | undefined = undefined
   closed = false
@@ -18,7 +21,7 @@ export class Server implements PeerOwner {
   private readonly calls: ReadonlyArray<Made>
   private readonly isLossless: boolean
 
-  /** `calls` are those that its requests may be of, and grow; without losses, no message may be cut. */
+  /** `calls` are the calls whose requests it may get, and grow; without losses, no message may be cut. */
   constructor(calls: ReadonlyArray<Made>, good: boolean, isLossless: boolean) {
     this.calls = calls
     this.good = good

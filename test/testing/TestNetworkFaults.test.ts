@@ -231,7 +231,7 @@ describe("a cut", () => {
       const fresh = observe(yield* (yield* TestNetwork.endpoint("orders")).dial)
       yield* fresh.closed
       assert.deepEqual([existing.state.events, fresh.state.events], [["ECONNRESET", "close"], ["ECONNRESET", "close"]])
-      // Nobody accepts what is already broken.
+      // A connection that is already broken is not accepted.
       yield* TestNetwork.heal("orders")
       const { client, server } = yield* connect("orders", listener)
       client.write("whole")

@@ -21,7 +21,7 @@ eachHarness((harness) => {
     const handlers = group.toLayer({ Do: (_, { headers }) => Effect.sync(() => see("handler", headers)) })
     const context = yield* Layer.build(middleware)
     const client = yield* Effect.provideContext(harness.client(group, handlers), context)
-    /** Both of them saw these, and nobody anything else. */
+    /** Both of them saw these headers, and no others. */
     const saw = (expected: Readonly<Record<string, string>>) => {
       assert.deepEqual(seen.splice(0), [["middleware", expected], ["handler", expected]])
     }

@@ -3,7 +3,7 @@ import { Effect, Fiber } from "effect"
 import * as assert from "node:assert/strict"
 import { Changes } from "../../../src/internal/client/changes.ts"
 
-/** Somebody who waits for another change than those that were seen, and how often that has come. */
+/** A caller that waits for another change than the ones it has seen, and how often that has come. */
 const waiting = (changes: Changes) => {
   const seen = { woken: 0 }
   const wait = Effect.suspend(() => changes.after(changes.count)).pipe(

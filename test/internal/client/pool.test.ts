@@ -65,7 +65,7 @@ const full = Effect.gen(function*() {
   const dialed = yield* pool.acquire()
   assert.ok(dialed._tag === "Ready")
   const { session } = dialed
-  // Counts how often somebody looks for room.
+  // Counts how often a call looks for room.
   const seen = { looks: 0 }
   const hasRoom = session.hasRoom.bind(session)
   session.hasRoom = () => {
@@ -132,7 +132,7 @@ describe("a pool that is full", () => {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
         Effect.forkChild(pool.whenRoom(), { startImmediately: true }))
-      // Nobody else can see it: they would only be kept, and be woken for nothing.
+      // This cannot be seen from outside: they would only be kept, and be woken for nothing.
       assert.equal(pool["roomWaiters"]?.size, 3)
       yield* Fiber.interruptAll(waiters)
       assert.equal(pool["roomWaiters"]?.size, 0)

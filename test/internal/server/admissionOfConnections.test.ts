@@ -43,7 +43,7 @@ describe("a connection's own limits", () => {
       assert.deepEqual(b.asks(3), { started: 1, waiting: 2, refused: 0 })
       c.asks(1)
       assert.deepEqual(started, ["a1", "a2", "b1"])
-      // Its place goes to those who have waited for one; it is behind them now.
+      // Its place goes to a call that has waited for one; it is behind that now.
       a.end()
       yield* turn
       assert.deepEqual(started.slice(3), ["b2"])
@@ -81,7 +81,7 @@ describe("a connection's own limits", () => {
     for (const connection of [a, c]) {
       for (const call of [waits(connection.ask()), waits(connection.ask())]) admission.leave(call)
     }
-    // Nobody else can see it: connections that are gone would be kept.
+    // This cannot be seen from outside: connections that are gone would be kept.
     assert.deepEqual([admission["held"].size, admission["waiting"].size], [0, 0])
   })
 

@@ -73,7 +73,8 @@ describe("a connection that is flooded", () => {
         yield* turn
         turns.push(seen.length - before)
       }
-      // With the one that is under way when the time is up. A slow machine reads fewer, but hardly ever so few in all of them.
+      // With the one that is under way when the time is up. A slow machine reads fewer, but hardly ever so few in all
+      // of them.
       assert.ok(Math.max(...turns) <= 10, turns.join(" "))
       assert.ok(Math.max(...turns.slice(1)) >= 3, turns.join(" "))
       assert.deepEqual(seen, inOrder(200))

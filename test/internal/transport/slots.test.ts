@@ -11,7 +11,7 @@ const byId = (a: Entry, b: Entry) => a.id - b.id
 
 describe("Slots", () => {
   it("finds, removes and lists what a Map would, whatever stays for how long", () => {
-    // Each step adds the next id, removes one of those that are there (by its rank), or looks for one that may have gone.
+    // Each step adds the next id, removes one that is there (by its rank), or looks for one that may have gone.
     const step = fc.oneof(
       {
         weight: 5,
