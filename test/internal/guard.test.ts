@@ -41,7 +41,7 @@ describe("an effect of a user's code", () => {
         yield* defectOf(asEffect<void, never, never>("the dial", revoked() as never)),
         /^TypeError: the dial: expected an Effect/
       )
-      const throws = effectOf("the dial", () => {
+      const throws = effectOf<never, never, never>("the dial", () => {
         throw new Error("broken")
       })
       assert.strictEqual(yield* defectOf(throws), "Error: broken")

@@ -57,4 +57,5 @@ const small = filledBy(() => noteFresh(16))
 const largest = cpuOf(() => noteFresh(Number.MAX_SAFE_INTEGER))
 for (let i = 0; i < 1000; i++) noteFresh(262_144)
 const pacing: Pacing = { whole, shared, small, largest, isCollected: await collected }
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port of a thread has no origin
 parentPort?.postMessage(pacing)
