@@ -78,7 +78,7 @@ describe("the headers of the region that handlers were built in", () => {
       )
       const map = yield* Component.handlers(Things, group.toLayer({ Do: () => Effect.orDie(inner.client.Do("")) }))
         .pipe(
-          RpcClient.withHeaders({ authorization: "of whoever started the server" })
+          RpcClient.withHeaders({ authorization: "of the fiber that started the server" })
         )
       const { endpoint } = yield* memory.serve(map)
       const client = yield* clientOver(yield* connect([endpoint]), Things)

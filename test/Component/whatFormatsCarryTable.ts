@@ -133,7 +133,7 @@ export const table: Record<string, Row> = {
     arrives: [{ _tag: "A", text: "\ufffd" }, { _tag: "B", record: { "\ufffd": 1 } }, "\ufffd"],
     arrivesInJson: [{ _tag: "A", text: "\ud800" }, { _tag: "B", record: { "\ud800": 1 } }, "\ud800"]
   },
-  "a tag with a record beside it": {
+  "a tag together with a record": {
     schema: Schema.Union([
       Schema.StructWithRest(Schema.TaggedStruct("A", { n: Schema.Number }), [
         Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Number]))

@@ -173,7 +173,7 @@ describe("close", () => {
   it.effect("fails calls that wait for endpoints, or for the end of a backoff", () =>
     Effect.gen(function*() {
       const empty = yield* connect([], { resolver: "changing" })
-      const backingOff = yield* connect([yield* TestNetwork.endpoint("nobody")])
+      const backingOff = yield* connect([yield* TestNetwork.endpoint("absent")])
       yield* Effect.flip(backingOff.call(echo, nothing))
       for (const connection of [empty, backingOff]) {
         const calling = yield* Effect.forkChild(connection.call(echo, nothing, { waitForReady: true }), {

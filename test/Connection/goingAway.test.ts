@@ -166,11 +166,11 @@ describe("a client whose server goes away", () => {
       raw.socket.pause()
       const plug = yield* fork(connection.call(hold, new Uint8Array(512 * kibibyte)))
       yield* settle
-      const unwanted = yield* fork(connection.call(hold, nothing))
+      const ended = yield* fork(connection.call(hold, nothing))
       const wanted = yield* fork(connection.call(hold, bytesOf("wanted")))
       yield* a.leave(raw)
       yield* settle
-      yield* Fiber.interrupt(unwanted)
+      yield* Fiber.interrupt(ended)
       raw.socket.resume()
       const received = yield* raw.until((bytes) => messagesOf(bytes).length === 6)
       assert.deepEqual(kindsOf(received), [[0, 0], [1, 1], [2, 1], [3, 1], [5, 1], [0, 0]])

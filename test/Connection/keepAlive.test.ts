@@ -244,7 +244,7 @@ describe("a server that asks whether the client is there", () => {
   const there = versionWith(16)
 
   for (
-    const [what, options] of [["", { keepAlive }], [", also by a client that asks nobody", {
+    const [what, options] of [["", { keepAlive }], [", also by a client that sends no probes", {
       keepAlive: false
     }]] as const
   ) {

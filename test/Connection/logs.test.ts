@@ -238,7 +238,7 @@ describe("what a client does itself is no warning", () => {
       assert.equal(yield* Fiber.join(call), "b")
     }))
 
-  quiet("when nobody waits for a dial any more", () =>
+  quiet("when no call waits for a dial any more", () =>
     Effect.gen(function*() {
       yield* TestNetwork.fault("a", { dial: "hang" })
       const connection = yield* connectTo(yield* TestNetwork.endpoint("a"))

@@ -242,17 +242,17 @@ describe("what a peer sends is counted as it comes", () => {
     metered((metrics) =>
       Effect.gen(function*() {
         let received = (): Buffer => Buffer.alloc(0)
-        const toNobody = message(7, 2, new Uint8Array(100))
+        const unasked = message(7, 2, new Uint8Array(100))
         const endpoint = yield* rawServer((raw) => {
           received = raw.received
-          raw.write(Buffer.concat([version, toNobody, message(1, 2)]))
+          raw.write(Buffer.concat([version, unasked, message(1, 2)]))
         })
         const connection = yield* connect([endpoint])
         const call = yield* fork(connection.call(hang, nothing))
         yield* until(() => received().length === ofVersion + ofRequest(0))
         assert.deepEqual(bytesOf(metrics, "client"), {
           sent: ofVersion + ofRequest(0),
-          received: ofPlainVersion + toNobody.length + header
+          received: ofPlainVersion + unasked.length + header
         })
         yield* Fiber.interrupt(call)
       })

@@ -156,7 +156,7 @@ export class Model {
       entry.isListed = true
       entry.current = entry.draining.find(({ isGoingAway }) => !isGoingAway)
       if (entry.current !== undefined) this.note("a draining connection is used again")
-      else this.note("listed again beside a connection that goes away")
+      else this.note("listed again while a connection goes away")
       entry.draining = entry.draining.filter((line) => line !== entry.current)
     }
     const withdrawn: Array<Call> = []
@@ -346,7 +346,7 @@ export class Model {
     line.calls = line.calls.filter((other) => other !== call)
     if (line.calls.length > 0) return
     const entry = this.entry(line.address)
-    if (line.state !== "Open") return this.note("a dial goes on though nobody waits for it")
+    if (line.state !== "Open") return this.note("a dial goes on though no call waits for it")
     if (entry.current === line) return
     this.note("drained")
     this.shut(line)

@@ -313,7 +313,7 @@ export class World {
     }
     assert.ok(
       endpoints.filter(({ isEjected }) => isEjected).length * 2 <= this.listed.length,
-      "too many are left alone"
+      "too many are ejected"
     )
     assert.equal(this.network.scopes, this.lines.filter(({ isDialing, isOpen }) => isDialing || isOpen).length)
     if (this.isClosed) this.assertNothingIsLeft()

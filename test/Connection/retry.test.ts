@@ -140,7 +140,7 @@ describe("a call that asks for it is made again", () => {
 
   it.live("by a schedule that goes by the time of day", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const before = Date.now()
       let told = 0
       const retry = Schedule.recurs(1).pipe(Schedule.tap(({ now }) => Effect.sync(() => told = now)))
@@ -150,7 +150,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("never past its deadline, which is that of all tries together", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"], { backoff: { initial: 0 } })
+      const connection = yield* connect(["absent"], { backoff: { initial: 0 } })
       const options = { timeout: 1000, retry: Schedule.spaced(300) }
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, options)))
       // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is
@@ -161,7 +161,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("never past its deadline, however long its schedule takes", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sleep("1 hour")))
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, { timeout: 1000, retry })))
       assert.equal(yield* elapse(calling, 100), 1000)
@@ -184,7 +184,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("until it is interrupted, also between two tries", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const calling = yield* fork(connection.call(work, nothing, { retry: Schedule.spaced(1000) }))
       yield* settle
       yield* TestClock.adjust(2500)
@@ -195,7 +195,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("until its Connection is closed, also between two tries", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, { retry: Schedule.spaced("1 hour") })))
       yield* settle
       yield* connection.close
@@ -218,7 +218,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("only as far as the budget of its Connection goes, to which calls add and which is limited", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"], {
+      const connection = yield* connect(["absent"], {
         backoff: { initial: 0 },
         retryBudget: { ratio: 0.5, burst: 2 }
       })

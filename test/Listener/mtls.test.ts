@@ -250,7 +250,7 @@ describe("Listener.mtls", () => {
       ["ten seconds", undefined, 10],
       ["as long as it is told", { handshakeTimeout: "3 seconds" }, 3]
     ] as const
-  )("gives a handshake %s, which delay nobody else", ([, options, seconds]) => {
+  )("gives a handshake %s, and others are not delayed", ([, options, seconds]) => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { client, server } = yield* setUp

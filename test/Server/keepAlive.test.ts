@@ -428,7 +428,9 @@ describe("keepAlive", () => {
 describe("one of our clients", () => {
   eachNetwork((network) => {
     for (
-      const [who, client] of [["that asks, too,", { keepAlive }], ["that asks nobody", { keepAlive: false }]] as const
+      const [who, client] of [["that sends probes, too,", { keepAlive }], ["that sends no probes", {
+        keepAlive: false
+      }]] as const
     ) {
       it.effect(
         `${who} keeps its connection, idle or with a call in flight`,

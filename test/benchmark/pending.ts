@@ -62,7 +62,7 @@ const startedPerTurn = 1000
 const answerCommon = async (question: Question): Promise<object> => {
   if (question._tag === "Cpu") return { micros: cpuMicros() }
   if (question._tag === "Memory") return { bytes: (await liveMemory()).heapUsed }
-  throw new Error(`nobody here answers ${question._tag}`)
+  throw new Error(`this process does not answer ${question._tag}`)
 }
 
 const runServer = async () => {

@@ -67,7 +67,7 @@ const failed = (
   return {
     kind: "given up",
     executed: "perhaps",
-    problem: circumstances.interrupted ? undefined : "nobody has interrupted it"
+    problem: circumstances.interrupted ? undefined : "it was not interrupted"
   }
 }
 

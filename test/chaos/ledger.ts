@@ -118,7 +118,7 @@ export class Ledger {
         this.violations.add("executedAfterAll", `call ${id} was executed ${by(id)}`, id)
       }
       if (told === codes.once && count === 0) {
-        this.violations.add("answeredUnexecuted", `call ${id} was executed by nobody`, id)
+        this.violations.add("answeredUnexecuted", `call ${id} was not executed`, id)
       }
     }
   }

@@ -143,7 +143,7 @@ export class Proxy {
     this.target = target
   }
 
-  /** Connections get into trouble: the open ones, and those that come before it is healed. */
+  /** Connections get into trouble: the open ones, and later ones, until it is healed. */
   apply(fault: Fault): void {
     this.fault = fault
     for (const link of this.links) link.apply(fault)

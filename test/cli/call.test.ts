@@ -23,7 +23,7 @@ const handlers = HandlerMap.empty.pipe(
 )
 
 const module = ["--module", contract]
-const nobody = "tcp://127.0.0.1:1"
+const deadAddress = "tcp://127.0.0.1:1"
 
 // Side by side: some wait for processes of their own.
 layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call call", (it) => {
@@ -184,7 +184,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("shows a bug on stderr", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("call", nobody, "test/Awkward.Throw", "\"a\"", "--module", awkward)
+      const ended = yield* effectCall("call", deadAddress, "test/Awkward.Throw", "\"a\"", "--module", awkward)
       assert.deepEqual([ended.code, ended.text], [1, ""])
       assert.match(ended.stderr, /Error: no such luck\n +at /)
     }))
@@ -202,7 +202,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("ends with 2, and its help on stderr, where a flag is none", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("call", nobody, "a.b", "--tiemout", "1s")
+      const ended = yield* effectCall("call", deadAddress, "a.b", "--tiemout", "1s")
       assert.equal(ended.code, 2)
       assert.equal(ended.text, "")
       assert.match(ended.stderr, /^DESCRIPTION/)

@@ -38,9 +38,9 @@ const makeTerminal = (columns: number, rows: number) => {
   const terminal = Terminal.make({
     columns: Effect.succeed(columns),
     rows: Effect.succeed(rows),
-    size: Effect.die("nobody asks"),
-    readInput: Effect.die("nobody asks"),
-    readLine: Effect.die("nobody asks"),
+    size: Effect.die("it is not asked"),
+    readInput: Effect.die("it is not asked"),
+    readLine: Effect.die("it is not asked"),
     display: (text) =>
       Effect.sync(() => {
         shown.push(text)

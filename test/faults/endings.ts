@@ -185,7 +185,7 @@ const scenarios: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = 
     yield* until(() => socket.closed)
   }),
 
-  "stops listening with nobody there": Effect.gen(function*() {
+  "stops listening without a connection": Effect.gen(function*() {
     const { serving } = yield* serve
     yield* Fiber.interrupt(serving)
   })

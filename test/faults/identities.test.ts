@@ -118,7 +118,7 @@ describe("a client that has proved who it is", () => {
         )
       ]))
       const endpoint = yield* serve(({ certificate }) =>
-        maps.get(String(certificate?.subject.CN)) ?? assert.fail("nobody else has a certificate")
+        maps.get(String(certificate?.subject.CN)) ?? assert.fail("no other client has a certificate")
       )
       yield* Effect.forEach(names, (name, i) =>
         Effect.gen(function*() {

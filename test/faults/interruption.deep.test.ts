@@ -145,7 +145,7 @@ describe("a call that waits for a dial", () => {
     })
   }, [Networks.tcp, Networks.unix, Networks.memory])
 
-  eachPace("of one of several connections is interrupted, and so it is while another is dialed beside it", 50, {
+  eachPace("of one of several connections is interrupted, and so it is while an additional one is dialed", 50, {
     around: served(Networks.tcp),
     attempt: Effect.fnUntraced(function*({ endpoint, idle }) {
       const connection = yield* Networks.connect([endpoint], { connectionsPerEndpoint: 3, dialTimeout: "1 hour" })

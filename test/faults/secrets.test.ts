@@ -15,7 +15,7 @@ import { type Identity, makeAuthority } from "../../examples/support/certificate
 const passphrase = "correct horse battery staple"
 /** What only a program without types has for a passphrase. */
 const number = 8_675_309_172
-const ticketKey = "tickets that nobody else may write"
+const ticketKey = "a secret key for tickets"
 
 interface Keys {
   readonly ca: string

@@ -195,7 +195,7 @@ describe("an option of a call that is wrong", () => {
     ["dies before its first step", Schedule.fromStep(Effect.die(new Error("boom"))), /boom/],
     ["waits for a negative time", step(() => Effect.succeed([0, Duration.millis(-5)])), /Unreachable/],
     ["waits for NaN", step(() => Effect.succeed([0, Duration.millis(Number.NaN)])), /Unreachable/],
-    ["waits for ever", step(() => Effect.succeed([0, Duration.infinity])), /Unreachable/],
+    ["waits without end", step(() => Effect.succeed([0, Duration.infinity])), /Unreachable/],
     ["says what is no duration", step(() => Effect.succeed([0, "soon"])), /expected an output and a duration/]
   ]
   for (const [how, retry, reason] of schedules) {

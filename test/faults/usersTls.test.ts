@@ -131,7 +131,7 @@ const rows: ReadonlyArray<readonly [what: string, reason: RegExp, wrong: Paramet
   ["a minVersion that is a number", /minVersion is 1/, having({ minVersion: 1 })],
   ["a cert that throws", /the options of tls.connect cannot be read: boom/, throwingAt("cert")],
   ["a checkServerIdentity that is a getter that throws", /cannot be read: boom/, throwingAt("checkServerIdentity")],
-  ["an option that nobody knows and that throws", /cannot be read: boom/, throwingAt("colour")],
+  ["an unknown option that throws", /cannot be read: boom/, throwingAt("colour")],
   ...dies.filter(({ how }) => !how.includes("gives a promise")).map(({ give, how }) =>
     [
       `an Effect of them that ${how}`,

@@ -156,7 +156,7 @@ describe("a span of a caller's, whose", () => {
             Tracer.ParentSpan,
             wrong<Tracer.AnySpan>(span)
           )
-          const [answer] = yield* Effect.all([call, works(connection, "beside")], { concurrency: "unbounded" })
+          const [answer] = yield* Effect.all([call, works(connection, "concurrent")], { concurrency: "unbounded" })
           assert.equal(textOf(answer), seen)
           yield* works(connection)
         })

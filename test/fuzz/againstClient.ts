@@ -203,7 +203,7 @@ class Visit {
       this.fail(`${made.args.bytes.toString("latin1", 0, 20)} ended with ${end} ${why}: ${String(error)}`)
     const [place] = places
     if (places.length > 1) return wrong("and was sent twice")
-    if (end === "interrupted") return call.givenUp === "no" ? wrong("and nobody gave it up") : undefined
+    if (end === "interrupted") return call.givenUp === "no" ? wrong("and was not given up") : undefined
     if (call.givenUp === "early") return wrong("and was given up before")
     if (end === "DeadlineExceeded" && call.timeout === "short") return
     if (place === undefined) {
@@ -285,7 +285,7 @@ const inMemory = (options: Connection.ClientOptions) =>
     const place: Place = { accept: undefined, slow: false }
     const dial = Effect.suspend(() => {
       const server = place.accept?.()
-      if (server === undefined) return Effect.die(new Error("dialed, and nobody calls"))
+      if (server === undefined) return Effect.die(new Error("dialed without a call"))
       const peer = new MemoryPeer(server, place.slow)
       server.peer = peer
       return Effect.succeed(peer.duplex)

@@ -145,7 +145,7 @@ class Run {
     }
     if (this.admission.tryStart(connection)) {
       assert.ok(this.free > 0 && connection.runs < maxConcurrentCallsPerConnection, "started past a limit")
-      assert.equal(connection.waits.length, 0, "started before those that wait")
+      assert.equal(connection.waits.length, 0, "started before the waiting calls")
       this.note(call)
     } else if (this.admission.tryQueue(call)) {
       assert.equal(this.displaced === undefined ? "waits" : "displaces", expected)
