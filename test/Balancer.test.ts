@@ -73,7 +73,7 @@ describe("roundRobin", () => {
       assert.deepStrictEqual(yield* picks(balancer, 3), addresses(e4, e1, e3))
     }))
 
-  it.effect("starves no endpoint, however the list is reordered, shortened and emptied between picks", () =>
+  it.effect("starves no endpoint while the list is reordered, shortened and emptied between picks", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       const counts = new Map<string, number>()
@@ -297,7 +297,7 @@ describe("the immediate pick", () => {
       assert.isUndefined(shards[pickNow]({ avoid: noneExcluded, shardKey: 2n ** 64n }, context))
     }))
 
-  it.effect("is not offered by a balancer of the user's, nor by one made from a built-in one", () =>
+  it.effect("is not offered by a user's own balancer, or by one that is made from a built-in one", () =>
     Effect.gen(function*() {
       const builtIn = yield* Balancer.roundRobin
       const pick = () => Effect.succeed(e4)

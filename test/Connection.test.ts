@@ -63,7 +63,7 @@ describe("echo", () => {
         assert.deepEqual(results.map(textOf), args.map(textOf))
       }).pipe(Effect.scoped))
 
-    it.live("answers come in whatever order the handlers end", () =>
+    it.live("answers come in the order in which the handlers end", () =>
       Effect.gen(function*() {
         const count = 16
         const turns = yield* Effect.all(Array.from({ length: count }, () => Deferred.make<void>()))
@@ -149,7 +149,7 @@ describe("more than fits", () => {
 
 describe("the bytes that a caller gets are its own", () => {
   eachWay((way) => {
-    it.live("results and arguments stay as they are while other calls go on, whatever others do to theirs", () =>
+    it.live("results and arguments do not change while other calls go on and change theirs", () =>
       Effect.gen(function*() {
         const keep = MethodKey.make(component, "keep")
         const received = new Map<number, Uint8Array>()
@@ -245,7 +245,7 @@ describe("the bytes that a caller passes", () => {
         }).pipe(Effect.scoped))
     }
 
-    it.live("are not changed, whatever their size and whatever part of a buffer they are", () =>
+    it.live("are not changed, with any size and in any part of a buffer", () =>
       Effect.gen(function*() {
         const connection = yield* way.open(handlers)
         for (const size of [1, 16_383, 16_384, 200_000]) {
@@ -372,7 +372,7 @@ describe("withOptions", () => {
       assert.deepEqual(keys, [1n, 2n, 3n, 2n, 1n])
     }).pipe(Effect.scoped))
 
-  it.effect("options add up: what one region leaves open another may say", () =>
+  it.effect("options are merged: what the inner region does not set, the outer one sets", () =>
     Effect.gen(function*() {
       const { call, keys } = yield* noting
       const limited = yield* call({ shardKey: 5n }).pipe(

@@ -202,7 +202,7 @@ describe("an answer that is too large", () => {
 
 describe("a handler's Scope", () => {
   eachNetwork((network) => {
-    it.live("is its own, and closed before the call is answered", () =>
+    it.live("belongs to the call, and is closed before the call is answered", () =>
       Effect.gen(function*() {
         const events: Array<string> = []
         const { endpoint } = yield* network.serve(

@@ -113,7 +113,7 @@ describe("consistentHash", () => {
     assert.notStrictEqual(owner(7n), home)
   })
 
-  it("sends a key home where all others are excluded, however much it has to do", () => {
+  it("sends a key home where all others are excluded, even under high load", () => {
     const { endpoints, owner, pick } = setUp(5)
     const home = owner(7n)
     home.callsPending = 1000

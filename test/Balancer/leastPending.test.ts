@@ -49,7 +49,7 @@ describe("leastPending", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick()).keys()], [endpoints[0]!.address])
   })
 
-  it("never takes the one with the most calls pending, whatever the others have", () => {
+  it("never takes the one with the most pending calls", () => {
     fc.assert(
       fc.property(fc.array(fc.nat(50), { minLength: 2, maxLength: 12 }), fc.nat(), (pending, seed) => {
         const endpoints = endpointsOf(pending.length)

@@ -28,7 +28,7 @@ const subsetOf = (client: string, size: number, endpoints: Endpoints): ReadonlyS
 }
 
 describe("subset", () => {
-  it("uses as many endpoints as it is told, the same ones in whatever order they are listed", () => {
+  it("uses as many endpoints as configured, the same ones in any order of the list", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 60 }), fc.string({ minLength: 1 }), (
         size,

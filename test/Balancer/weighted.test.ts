@@ -69,7 +69,7 @@ describe("weighted", () => {
     assert.include(names(Array.from({ length: 4 }, () => pick())), "d")
   })
 
-  it("starves no endpoint, however the list changes between picks", () => {
+  it("starves no endpoint while the list changes between picks", () => {
     const balancer = makeBalancer(Balancer.weighted)
     const all = endpointsOf(3)
     const lists = [all, [...all].reverse(), [], all.slice(0, 2), [all[1]!, all[2]!, all[0]!]]

@@ -105,7 +105,7 @@ describe("a handler's client", () => {
 })
 
 describe("a handler's Scope", () => {
-  it.effect("has closed before the answer is there, however its call ends", () =>
+  it.effect("has closed before the answer is there, in whichever way the call ends", () =>
     Effect.gen(function*() {
       const events: Array<string> = []
       const { client } = yield* open(

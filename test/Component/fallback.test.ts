@@ -66,7 +66,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(ran, { handler: 1, middleware: 1 })
     }).pipe(Effect.scoped))
 
-  it.effect("is told of in one line for its connection and method, however many are made at once", () =>
+  it.effect("is logged in one line for its connection and method, with any number of concurrent calls", () =>
     Effect.gen(function*() {
       const log = makeLog()
       const started = yield* Deferred.make<void>()
@@ -179,7 +179,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(log.lines.map(({ message }) => message), [differ])
     }).pipe(Effect.scoped))
 
-  it.effect("is what it was when it was made, whatever its caller does to its payload", () =>
+  it.effect("has the payload that it was made with, even if its caller changes that later", () =>
     Effect.gen(function*() {
       const contract = <Success extends Schema.Codec<number>>(success: Success) =>
         Component.make(

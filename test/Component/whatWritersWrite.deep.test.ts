@@ -141,7 +141,7 @@ const asJson = (value: unknown): unknown => {
   )
 }
 
-describe("whatever the value", () => {
+describe("any value", () => {
   /** Checks that values arrive as they are, or are refused, and that there are some of both. */
   const checkAll = (schema: AnySchema, format: Format, value: fc.Arbitrary<unknown>, expected = (v: unknown) => v) => {
     const codec = new Codec.MethodCodecs(Rpc.make("Do", { payload: schema })).payload(format)
@@ -165,7 +165,7 @@ describe("whatever the value", () => {
 
   for (const format of formats) {
     for (const [name, hole] of [["Unknown", Schema.Unknown], ["Any", Schema.Any]] as const) {
-      it(`${name} arrives in ${format} as it is, or is refused by its writer`, () => {
+      it(`${name} arrives in ${format} unchanged, or is refused by its writer`, () => {
         const { arrived, refused } = checkAll(hole, format, anything, asJson)
         assert.ok(arrived > 100 && refused > 100, JSON.stringify({ arrived, refused }))
         const field = checkAll(
@@ -178,7 +178,7 @@ describe("whatever the value", () => {
       })
     }
 
-    it(`text arrives in ${format} as it is, or is refused by its writer`, () => {
+    it(`text arrives in ${format} unchanged, or is refused by its writer`, () => {
       const Texts = Schema.Struct({
         text: Schema.String,
         checked: Schema.String.check(Schema.isMaxLength(100)),

@@ -130,7 +130,7 @@ describe("interrupting a call", () => {
       }).pipe(Effect.scoped))
   })
 
-  it.effect("ends it at once even where nothing gets through any more", () =>
+  it.effect("ends it at once even where no bytes get through any more", () =>
     Effect.gen(function*() {
       const { counts, handlers, until } = counting()
       yield* TestNetwork.listen("server", handlers, { shutdownGrace: 0 })

@@ -72,7 +72,7 @@ describe("calls", () => {
       })
   )
 
-  it.effect("go over them in turn also where the balancer takes its time to pick, and with a balancer of their own", () =>
+  it.effect("go over them in turn also with an asynchronous balancer, and with a balancer of their own", () =>
     Effect.gen(function*() {
       const servers = yield* startAll("a", "b", "c")
       const pensive = Balancer.make(([first]) => Effect.as(settle, first!))

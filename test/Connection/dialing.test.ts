@@ -40,7 +40,7 @@ describe("a dial", () => {
     }).pipe(onNetwork))
 
   eachNetwork((network) => {
-    it.live("is one connection for its server, however many calls share it", () =>
+    it.live("is one connection for its server, which any number of calls share", () =>
       Effect.gen(function*() {
         const a = yield* startOn(network)("a")
         const connection = yield* connectTo([a.endpoint])

@@ -368,6 +368,6 @@ describe("of three replicas one stands still for three minutes", () => {
         onNetwork
       ))
 
-  it.effect("nor where calls are so large that they wait for room", () =>
+  it.effect("and no more where calls are so large that they wait for room", () =>
     simulate(new Uint8Array(100_000), narrow).pipe(onNetwork))
 })

@@ -62,7 +62,7 @@ describe("a client whose server goes away", () => {
       assert.equal((yield* stateOf(connection))?.state, "Idle")
     }).pipe(onNetwork))
 
-  it.effect("sends it no call any more, but elsewhere", () =>
+  it.effect("sends no more calls to it, and sends them elsewhere", () =>
     Effect.gen(function*() {
       const b = yield* startInMemory("b")
       const { a, connection, endpoints, raw, sent } = yield* withTwoCalls()
@@ -103,7 +103,7 @@ describe("a client whose server goes away", () => {
       yield* raw.closed
     }).pipe(onNetwork))
 
-  it.effect("says it once, however often it is told", () =>
+  it.effect("says it once, even if the server says it several times", () =>
     Effect.gen(function*() {
       const { a, one, raw, sent, two } = yield* withTwoCalls()
       yield* a.leave(raw)

@@ -76,7 +76,7 @@ describe("keepAlive", () => {
       yield* Fiber.join(call)
     }))
 
-  it.effect("asks at once, however long the turn of the event loop takes", () =>
+  it.effect("sends its probe at once, even in a long turn of the event loop", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
       const { endpoint, raw } = yield* ownEndpoint

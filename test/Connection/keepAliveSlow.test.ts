@@ -91,7 +91,7 @@ describe("a server that is slow to take a large message, and says nothing meanwh
 })
 
 describe("a server that is dead, while its system takes what comes", () => {
-  it.effect("is given up anyway, however much it is sent", () =>
+  it.effect("is given up anyway, even if much is sent to it", () =>
     Effect.gen(function*() {
       const socket = new Duplex({
         writableHighWaterMark: 1024,

@@ -49,7 +49,7 @@ const inWorld = async (ways: Ways, f: (world: World) => Promise<void>) => {
 
 // Each takes a second: what goes wrong here takes several things to happen together.
 describe("a Connection", () => {
-  it("is as its model is, whatever happens to it", async () => {
+  it("is in the state of its model after any steps", async () => {
     const happened = new Map<string, number>()
     await fc.assert(
       fc.asyncProperty(

@@ -53,7 +53,7 @@ const cut = Effect.fnUntraced(function*(name: string) {
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
-describe("a call that asks for it is made again", () => {
+describe("a call with a retry schedule is made again", () => {
   it.effect("when no endpoint could be reached, after the delays of its schedule", () =>
     Effect.gen(function*() {
       const { gate } = yield* serve("a")
@@ -114,7 +114,7 @@ describe("a call that asks for it is made again", () => {
       assert.equal(server.runs, 1)
     }).pipe(onNetwork))
 
-  it.effect("and not without a schedule, whatever its method is", () =>
+  it.effect("and not without a schedule, for any method", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -159,7 +159,7 @@ describe("a call that asks for it is made again", () => {
       assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
     }).pipe(onNetwork))
 
-  it.effect("never past its deadline, however long its schedule takes", () =>
+  it.effect("never past its deadline, even with a schedule that takes long", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["absent"])
       const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sleep("1 hour")))
@@ -202,7 +202,7 @@ describe("a call that asks for it is made again", () => {
       assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Closed")
     }).pipe(onNetwork))
 
-  it.effect("with the arguments that it was given, whatever has become of them since", () =>
+  it.effect("with the arguments that it was given, even if they were changed since", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -359,7 +359,7 @@ describe("a call of which one try may have run and the next one cannot", () => {
     }).pipe(onNetwork))
 })
 
-describe("a call that asks for it is not made again", () => {
+describe("a call with a retry schedule is not made again", () => {
   it.effect("where its shard key is none", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["a"])

@@ -61,7 +61,7 @@ describe("an answer that does not become whole", () => {
       assert.deepEqual(log.lines.map(({ level, message }) => [level, message]), [["Warn", "a connection was lost"]])
     }).pipe(onNetwork))
 
-  it.effect("costs it after the time that the options say, however many of its bytes come in between", () =>
+  it.effect("costs it after the time in the options, even if some of its bytes come in between", () =>
     Effect.gen(function*() {
       const { call, raw } = yield* calling({ messageTimeout: "10 seconds" })
       const answer = message(1, 2, bytesOf("hello"))

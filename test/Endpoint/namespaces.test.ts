@@ -30,7 +30,7 @@ describe.skipIf(!hasNamespaces)("in a network of its own", () => {
     ])))
   }, 60_000)
 
-  it("there is one lookup a name, and nothing else, however many dials are given up while name servers are silent", () => {
+  it("there is one lookup for each name, and no more, even if many dials are given up while name servers are silent", () => {
     assert.deepStrictEqual(found["silentDns"], {
       lookups: 2,
       sockets: 0,

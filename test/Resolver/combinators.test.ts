@@ -161,7 +161,7 @@ describe("merge", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("says once in a row that one fails, however often others change and however many wait", () => {
+  it.effect("logs once in a row that one fails, with any number of changes of others and of callers", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       let answer: Effect.Effect<Resolver.Resolution, Resolver.ResolverError> = Effect.succeed({

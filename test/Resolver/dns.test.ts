@@ -157,7 +157,7 @@ describe("dns", () => {
       assert.deepStrictEqual(addresses(first), ["tcp://10.0.0.9:7000"])
     }))
 
-  it.effect("believes DNS when it has no addresses any more, and says so", () => {
+  it.effect("believes DNS when it no longer has addresses, and says so", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const dns = makeDns()
@@ -177,7 +177,7 @@ describe("dns", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("keeps the last addresses when DNS has none any more, where it is to", () =>
+  it.effect("keeps the last addresses when DNS has none any more, where the options ask for it", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       const { first: empty, resolver } = yield* started(dns, { onEmpty: "keep" })
@@ -409,7 +409,7 @@ describe("layerDns", () => {
       }
     }).pipe(Effect.provide(Resolver.layerDns())))
 
-  it.live("asks the system for one name once at a time, however many want to know it", () =>
+  it.live("asks the system for one name once at a time, for any number of callers", () =>
     Effect.gen(function*() {
       const underWay = () => process.getActiveResourcesInfo().filter((resource) => /getaddrinfo/i.test(resource)).length
       const before = underWay()
@@ -423,7 +423,7 @@ describe("layerDns", () => {
       assert.isNotEmpty(yield* dns.lookup("localhost"))
     }).pipe(Effect.provide(Resolver.layerDns())))
 
-  it.live("waits for a name server that does not answer for as long as it is to, or until it is interrupted", () =>
+  it.live("waits for a silent name server for its configured time, or until it is interrupted", () =>
     Effect.gen(function*() {
       const silent = yield* Effect.acquireRelease(
         Effect.callback<Socket>((resume) => {

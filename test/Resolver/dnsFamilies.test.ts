@@ -69,7 +69,7 @@ describe("a family of addresses", () => {
       assert.isUndefined(both.problem)
     }))
 
-  it.effect("is no problem while it is late, where DNS has said before that there is nothing of it", () =>
+  it.effect("is no problem while it is late, where DNS has said before that it has no records", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = four
@@ -80,7 +80,7 @@ describe("a family of addresses", () => {
       assert.isTrue(waits(watching))
     }))
 
-  it.effect("that fails at last is a problem, and no loss of the other", () =>
+  it.effect("that fails in the end is a problem, and the other family is kept", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = four

@@ -59,7 +59,7 @@ const failed = (resolver: Resolver.Resolver, version: Resolver.Version | undefin
   Effect.map(Effect.flip(resolver.resolve(version)), ({ message }) => message)
 
 describe("a watch", () => {
-  it.effect("understands events however their bytes are cut, also within a character", () =>
+  it.effect("understands events in any pieces, also cut within a character", () =>
     Effect.gen(function*() {
       const { first, resolver, write } = yield* watching
       const zones = ["zürich-1", "東京-1", "🏔️-1"]
@@ -116,7 +116,7 @@ describe("a watch", () => {
       assert.deepStrictEqual(asked(api), ["list", "watch 1001", "watch 5000"])
     }).pipe(Effect.provide(environment())))
 
-  it.effect("that was there for a second is followed by another at once, however it ends and however often", () => {
+  it.effect("that was there for a second is followed by another at once, each time and in any way it ends", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const begun = yield* answersBegun

@@ -119,7 +119,7 @@ describe("a server that stops", () => {
       }).pipe(Effect.scoped))
   })
 
-  it.effect("waits for the last word of one client, and not for what the others are told", () =>
+  it.effect("waits for the last word of one client, and not for other clients", () =>
     Effect.gen(function*() {
       const { calls, endpoint, gate, stop } = yield* stoppable()
       const clients = yield* Effect.replicateEffect(greeted(endpoint), 3)

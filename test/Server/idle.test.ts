@@ -132,7 +132,7 @@ describe("a connection without calls", () => {
 })
 
 describe("a client that is told so", () => {
-  it.effect("has what it had sent before served, however long that takes", () =>
+  it.effect("has its earlier requests served, even if that takes long", () =>
     Effect.gen(function*() {
       const { calls, gate, raw, toldAfter } = yield* idling()
       yield* toldAfter("10 seconds", understood)

@@ -101,7 +101,7 @@ describe("a client that says nothing", () => {
       assert.equal(calls.interrupted, 1)
     }).pipe(Effect.scoped))
 
-  it.effect("is not asked, nor given up, once the server has ended its side", () => {
+  it.effect("is neither probed nor given up once the server has ended its side", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { endpoint, stop } = yield* stoppable({ keepAlive }, tcp.listen)
@@ -162,7 +162,7 @@ describe("a client that says nothing", () => {
     )
   )
 
-  it.effect("takes no place of the calls that the server runs at once any more", () =>
+  it.effect("no longer takes a place among the calls that the server runs at once", () =>
     Effect.gen(function*() {
       const { calls, endpoint, raw } = yield* greeted({ maxConcurrentCalls: 1 })
       raw.write(request(1, hold, nothing))
@@ -175,7 +175,7 @@ describe("a client that says nothing", () => {
       yield* Fiber.join(waiting)
     }).pipe(Effect.scoped))
 
-  it.effect("takes no place among the connections of its address any more", () =>
+  it.effect("no longer takes a place among the connections of its address", () =>
     Effect.gen(function*() {
       const listener = yield* Listener.tcp("127.0.0.1:0", handlers, { maxConnectionsPerPeer: 1 })
       yield* Effect.forkScoped(Server.serve(listener, { keepAlive, shutdownGrace: 0 }))
@@ -209,7 +209,7 @@ describe("a client that is there", () => {
       yield* receives(raw, understood, ...times(50, there), answer(1, "one"))
     }).pipe(Effect.scoped))
 
-  it.effect("may answer with whatever it has to say", () =>
+  it.effect("may answer with any message", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       const sent = [understood]
@@ -245,7 +245,7 @@ describe("a client that is there", () => {
       yield* receives(raw, understood, there, answer(1, "one"), answer(2, "two"))
     }).pipe(Effect.scoped))
 
-  it.effect("is answered whatever its flags say, where it was not asked", () =>
+  it.effect("is answered with any flags, where it was not probed", () =>
     Effect.gen(function*() {
       const garbage = message(0, 0, Buffer.alloc(12, 0xff))
       const { raw } = yield* greeted({ greeting: garbage })

@@ -45,7 +45,7 @@ describe("a client that says nothing", () => {
       assert.equal(raw.received().length, 0)
     }).pipe(Effect.scoped))
 
-  it.effect("has it closed after the time that the server's options say", () =>
+  it.effect("has it closed after the time in the server's options", () =>
     Effect.gen(function*() {
       const { closedAfter } = yield* serving({ firstMessageTimeout: "1 minute" })
       yield* closedAfter(60_000, "no message within 1m")

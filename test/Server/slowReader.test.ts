@@ -164,7 +164,7 @@ describe("a client that does not read its answers", () => {
       assert.deepEqual(made, [200_000, 20])
     }).pipe(Effect.scoped, onNetwork))
 
-  it.effect("takes no place of others' calls, neither to run nor to wait", () =>
+  it.effect("takes no places from other clients' calls, neither to run nor to wait", () =>
     Effect.gen(function*() {
       const { endpoint, made, send, state } = yield* open({
         maxUnsentBytes: 100_000,

@@ -27,7 +27,7 @@ const peaks = (clientBytes: number, serverBytes: number) => ({
 const ratiosOf = (row: Row) => Object.entries(row).filter(([name]) => /ratio/i.test(name))
 
 describe("a median", () => {
-  it("is the middle one, in whatever order the values are", () => {
+  it("is the middle one, in any order of the values", () => {
     assert.equal(median([30, 10, 20]), 20)
     assert.equal(median([10, 9, 100]), 10)
     assert.equal(median([7]), 7)

@@ -3,7 +3,7 @@ import * as assert from "node:assert/strict"
 import { FairClock } from "./fairClock.ts"
 
 describe("a fair clock", () => {
-  it("goes like any other, as long as it is looked at", () => {
+  it("shows the time as another clock does, as long as it is read often", () => {
     const clock = new FairClock(1000)
     for (let now = 1000; now <= 3000; now += 50) clock.look(now)
     assert.equal(clock.now, 2000)

@@ -27,7 +27,7 @@ const deadAddress = "tcp://127.0.0.1:1"
 
 // Side by side: some wait for processes of their own.
 layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call call", (it) => {
-  it.effect("sends a text as bytes and writes the answer as it is", () =>
+  it.effect("sends a text as bytes and writes the answer unchanged", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(handlers)
       const ended = yield* effectCall("call", endpoint.address, "test/Echo.echo", "héllo")
@@ -157,7 +157,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.equal(ended.text, "{\"until\":\"2030-01-01T00:00:00.000Z\",\"left\":\"7\"}\n")
     }))
 
-  it.effect("needs no arguments where a method has none, nor the component's name where an export is chosen", () =>
+  it.effect("needs no arguments where a method has none, and no component's name where an export is chosen", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(yield* Component.handlers(Stock, StockHandlers))
       const stdout = makeStdout()

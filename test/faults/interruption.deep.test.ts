@@ -84,7 +84,7 @@ describe("a call on an open connection", () => {
 
   const slowly = Balancer.make(([first]) => Effect.as(Effect.repeat(Effect.yieldNow, { times: 2 }), first!))
 
-  eachPace("is interrupted while its balancer takes its time, and while its Connection's does", 50, {
+  eachPace("is interrupted while its balancer, or its Connection's, is slow", 50, {
     around: Effect.gen(function*() {
       return { ...(yield* served(Networks.memory, { balancer: slowly })), own: yield* slowly }
     }),

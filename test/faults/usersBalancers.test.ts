@@ -140,7 +140,7 @@ describe("a balancer whose pick", () => {
     }
   }
 
-  it.live("is never done waits for no longer than the call wants to, nor than the Connection is open", () =>
+  it.live("is never done waits no longer than the call does, or than the Connection is open", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const connection = yield* Connection.make(Resolver.constant(a.endpoint))

@@ -190,7 +190,7 @@ describe("a Health of one's own, whose changes", () => {
     "are no statuses": () => Stream.make("nonsense")
   }
   for (const [name, give] of Object.entries(changes)) {
-    it.live(`${name}: calls are served, however many ask`, () =>
+    it.live(`${name}: calls are served, with any number of clients`, () =>
       inLog(() =>
         Effect.gen(function*() {
           const health: Health.Health = {

@@ -167,7 +167,7 @@ describe("the dial of an endpoint that", () => {
       ]
     ] as const
   ) {
-    it.live(`${what} does not keep its endpoint from being dialed again, nor the Connection from closing`, () =>
+    it.live(`${what} does not keep its endpoint from being dialed again, or the Connection from closing`, () =>
       Effect.gen(function*() {
         const a = yield* startOn(tcp)("a")
         const next = wrongAtFirst<Endpoint.Endpoint["dial"]>(

@@ -13,7 +13,7 @@ const defectOf = (effect: Effect.Effect<unknown, unknown>) =>
   Effect.map(Effect.exit(effect), (exit) => Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "no defect")
 
 describe("a value in the text of an error", () => {
-  it("is shown as it is where it is short", () => {
+  it("is shown in full where it is short", () => {
     assert.strictEqual(shown(7), "7")
     assert.strictEqual(shown(Effect.void), "an Effect, which has to be run first")
     assert.strictEqual(shown(new Uint8Array(3)), "a Uint8Array of 3 bytes")
@@ -26,7 +26,7 @@ describe("a value in the text of an error", () => {
 })
 
 describe("an effect of a user's code", () => {
-  it.effect("is passed on as it is", () =>
+  it.effect("is passed on unchanged", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* effectOf("the dial", () => Effect.succeed(1)), 1)
       assert.strictEqual(yield* asEffect("the dial", Effect.succeed(2)), 2)

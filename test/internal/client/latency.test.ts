@@ -21,7 +21,7 @@ describe("Latency", () => {
     assert.strictEqual(latency.at(1000), 800)
   })
 
-  it("comes down with time, however many fast answers there are", () => {
+  it("comes down with time, for any number of fast answers", () => {
     const few = new Latency()
     const many = new Latency()
     for (const latency of [few, many]) latency.observe(1000, 0)

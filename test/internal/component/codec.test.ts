@@ -106,7 +106,7 @@ describe("what is wrong with a value", () => {
     )
   })
 
-  it("is a text of a thousand characters at most, however long the value or its path", () => {
+  it("is a text of a thousand characters at most, even if the value or its path is long", () => {
     const refused = Schema.decodeUnknownExit(Schema.Record(Schema.String, Schema.Int))({ ["k".repeat(100_000)]: "x" })
     assert.ok(Exit.isFailure(refused))
     const problem = Codec.refusalOf(refused.cause) ?? ""

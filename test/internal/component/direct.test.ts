@@ -114,7 +114,7 @@ describe("values without the pass of their schema", () => {
   })
 })
 
-describe("a payload is sent as it is given", () => {
+describe("a payload is sent unchanged", () => {
   const { Boolean, Literal, Number, Record, String, Struct, Uint8Array, Union } = Schema
 
   it("where its schema has nothing to make of it", () => {

@@ -202,7 +202,7 @@ users:
       }
     }))
 
-  it.effect("has no password in its server, however it is written, and none is told", () =>
+  it.effect("has no password in its server, in any notation, and none is printed", () =>
     Effect.gen(function*() {
       for (const server of ["https://:secret@a", "https:me:secret@a", "https:/me:secret@a", "https:///me:secret@a"]) {
         const message = yield* problemOf({ kubeconfig: "/config" }, machine({ "/config": kubeconfig({ server }) }))

@@ -30,7 +30,7 @@ describe("merging EndpointSlices", () => {
     assert.deepStrictEqual(merge([], undefined), { endpoints: [], problems: [] })
   })
 
-  it("puts all slices together in one order, whatever the order of the slices", () => {
+  it("puts all slices together in one order, for any order of the slices", () => {
     const all = slices(
       slice("cart-b", [ready("10.0.0.3"), ready("10.0.0.10")]),
       slice("cart-a", [ready("10.0.0.2")])

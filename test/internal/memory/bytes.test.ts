@@ -22,7 +22,7 @@ describe("a copy", () => {
     }
   })
 
-  it("shares no byte with another copy, whatever their sizes", () => {
+  it("shares no byte with another copy, of any size", () => {
     fc.assert(fc.property(fc.array(fc.integer({ min: 0, max: 5000 }), { maxLength: 60 }), (lengths) => {
       const copies = lengths.map((length, i) => ownCopy(new Uint8Array(length).fill(i), 0, length))
       copies.forEach((copy, i) => assert.ok(copy.every((byte) => byte === i)))

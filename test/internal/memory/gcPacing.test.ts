@@ -24,7 +24,7 @@ describe("fresh buffers", () => {
     assert.ok(pacing.small <= 40_000, `${pacing.small}`)
   })
 
-  it("fill it once, however large they are", () => {
+  it("fill it once, even if they are very large", () => {
     assert.ok(pacing.largest < 500_000, `${pacing.largest} µs`)
   })
 

@@ -133,7 +133,7 @@ describe("the request header", () => {
     })
   }
 
-  it("has no trace context where either id is zero, whatever the flags say", () => {
+  it("has no trace context where either id is zero, with any flags", () => {
     for (const [from, to] of [[24, 40], [40, 48]] as const) {
       const header = write(0, { traceId, spanId, sampled: true })
       header.fill(0, from, to)

@@ -245,7 +245,7 @@ describe("a connection that is paused", () => {
     assert.deepEqual(a.asks(6), { started: 0, waiting: 4, refused: 2 })
   })
 
-  it.effect("goes on within the limits, be it that its calls have ended meanwhile, were given up, or wait for others'", () =>
+  it.effect("goes on within the limits, where its calls have ended meanwhile, were given up, or wait for others'", () =>
     Effect.gen(function*() {
       const { admission, connect, started } = limited({ maxConcurrentCalls: 3, maxConcurrentCallsPerConnection: 2 })
       const [a, b] = [connect("a"), connect("b")]

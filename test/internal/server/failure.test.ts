@@ -181,7 +181,7 @@ describe("what the end of a handler's fiber becomes", () => {
       assert.deepStrictEqual(chainOfCause(cause), plain("boom", "why"))
     }))
 
-  it("is the chain of its first failure, whatever else went wrong", () => {
+  it("is the chain of its first failure, without regard to other failures", () => {
     const failed = Cause.combine(Cause.fail("boom"), Cause.fail("bang"))
     assert.deepStrictEqual(chainOfCause(Cause.combine(Cause.die("secret"), failed)), plain("boom"))
     assert.deepStrictEqual(chainOfCause(Cause.combine(Cause.interrupt(1), failed)), plain("boom"))

@@ -249,7 +249,7 @@ describe("endpoints that no Connection has any more", () => {
     assert.deepEqual(values("rpc.client.dial.failures", { "server.address": "memory://a" }), [2])
   })
 
-  it("show nothing of a call that ends after they were forgotten, nor take anything from who is there now", () => {
+  it("do not show a call that ends after they were forgotten, or change what a new endpoint counts", () => {
     const client = makeClient()
     const { endpoints, values } = client
     const source = peer()
@@ -371,7 +371,7 @@ describe("the ambient attributes", () => {
     assert.deepEqual(a.values("rpc.client.dial.failures", { tenant: "b" }), [2])
   })
 
-  it("are the same where they say the same, in whatever order", () => {
+  it("are the same where their entries are, in any order", () => {
     const a = makeRegistry({ tenant: "a", zone: "1" })
     const b = makeRegistry({ zone: "1", tenant: "a" }, a.registry)
     clientMetrics(a.context).endpoints.acquire("memory://a", peer()).dialFailures += 1

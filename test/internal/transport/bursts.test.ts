@@ -127,7 +127,7 @@ describe("a connection that is flooded", () => {
 })
 
 describe("a large chunk", () => {
-  it.effect("is handed out as a whole, however long that takes", () =>
+  it.effect("is handed out as a whole, even if that takes long", () =>
     Effect.gen(function*() {
       const { duplex, seen } = flooded(0)
       duplex.push(Buffer.concat([version, ...inOrder(50).map((id) => message(id, 4))]))
@@ -137,7 +137,7 @@ describe("a large chunk", () => {
 })
 
 describe("a connection that has something to be read now and then", () => {
-  it.effect("is not paused, however long all of it takes together", () =>
+  it.effect("is not paused, even if all of it takes long together", () =>
     Effect.gen(function*() {
       const { duplex, seen } = flooded(0)
       let pauses = 0

@@ -10,7 +10,7 @@ interface Entry {
 const byId = (a: Entry, b: Entry) => a.id - b.id
 
 describe("Slots", () => {
-  it("finds, removes and lists what a Map would, whatever stays for how long", () => {
+  it("finds, removes and lists the calls that a Map would, for any order of ids", () => {
     // Each step adds the next id, removes one that is there (by its rank), or looks for one that may have gone.
     const step = fc.oneof(
       {

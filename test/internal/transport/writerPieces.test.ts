@@ -369,7 +369,7 @@ describe("a request behind a large one", () => {
     }))
 })
 
-describe("whatever is queued, dropped, late and taken in whatever order", () => {
+describe("messages that are queued, dropped, late and taken in any order", () => {
   type Command =
     | { readonly _tag: "Request"; readonly size: number; readonly late: boolean }
     | { readonly _tag: "Drop"; readonly pick: number }
