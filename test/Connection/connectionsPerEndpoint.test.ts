@@ -293,7 +293,7 @@ describe("close", () => {
       yield* until(() => a.open === 0)
     }).pipe(onNetwork))
 
-  it.effect("by a logger that hears of an additional dial ends the call that caused it as closed", () =>
+  it.effect("by a logger that hears of a dial beside a call ends that call as closed", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       let dialed = 0

@@ -141,7 +141,7 @@ describe("a Connection that is eager", () => {
       assert.equal(down.dials, dials)
     }).pipe(onNetwork))
 
-  it.effect("dials no more when it is closed by a logger that hears of the first dial", () =>
+  it.effect("dials nothing any more when it is closed by a logger that hears of the first dial", () =>
     Effect.gen(function*() {
       const heard: Array<string> = []
       let close = Effect.void

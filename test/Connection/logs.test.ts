@@ -403,7 +403,7 @@ describe("a logger", () => {
       }).pipe(Effect.provide(calls), Effect.provideService(References.MinimumLogLevel, "Debug"))
     }))
 
-  it.effect("may change the endpoints when an additional connection is dialed: the call goes to one that is listed", () =>
+  it.effect("may change the endpoints when a connection is dialed beside a call: the call goes to one that is listed", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
       let change: Effect.Effect<void> = Effect.void

@@ -3,7 +3,7 @@ import { Effect, Fiber } from "effect"
 import * as assert from "node:assert/strict"
 import { Changes } from "../../../src/internal/client/changes.ts"
 
-/** A caller that waits for another change than the ones it has seen, and how often that has come. */
+/** Somebody who waits for another change than those that were seen, and how often that has come. */
 const waiting = (changes: Changes) => {
   const seen = { woken: 0 }
   const wait = Effect.suspend(() => changes.after(changes.count)).pipe(
@@ -22,7 +22,7 @@ describe("changes", () => {
       yield* changes.after(before)
     }))
 
-  it.effect("wake the callers that wait at once", () =>
+  it.effect("wake those who wait at once", () =>
     Effect.gen(function*() {
       const changes = new Changes()
       const { seen } = yield* waiting(changes)
@@ -30,7 +30,7 @@ describe("changes", () => {
       assert.equal(seen.woken, 1)
     }))
 
-  it.effect("in the middle of a change wake the callers that wait after it, and once", () =>
+  it.effect("in the middle of something wake those who wait after it, and once", () =>
     Effect.gen(function*() {
       const changes = new Changes()
       const { seen } = yield* waiting(changes)
@@ -41,7 +41,7 @@ describe("changes", () => {
       assert.equal(seen.woken, 1)
     }))
 
-  it.effect("have no effect on callers that no longer wait", () =>
+  it.effect("are nothing to those who wait no more", () =>
     Effect.gen(function*() {
       const changes = new Changes()
       const { fiber, seen } = yield* waiting(changes)

@@ -19,7 +19,7 @@ class World {
   now = 0
   /** How many are listed: the first ones. */
   listed = this.pools.length
-  /** The excluded endpoints, asked for again only where something is said to have changed, as a client does it. */
+  /** What is to be avoided, asked for again only where something is said to have changed, as a client does it. */
   private avoided: Set<string> | undefined = undefined
 
   /** It looks at the address, the failures and the state of a Pool, and at nothing else. */
@@ -77,7 +77,7 @@ class World {
   }
 }
 
-/** What is known of an endpoint that is ejected, or on trial. */
+/** What is known of an endpoint that is left alone, or on trial. */
 interface Known {
   duration: number
   until: number
@@ -91,7 +91,7 @@ const which = fc.nat(4)
 const step = fc.oneof(
   { weight: 8, arbitrary: fc.record({ _tag: fc.constant("fail" as const), which, isDialing: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constant("answer" as const), which }) },
-  // One that is called though it is ejected, where a balancer has no other, or one that is not ejected.
+  // One that is called though it is left alone, where a balancer has no other, or one that is not.
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("send" as const), which, isForced: fc.boolean() }) },
   { weight: 4, arbitrary: fc.record({ _tag: fc.constant("dial" as const), which }) },
   { weight: 2, arbitrary: fc.record({ _tag: fc.constantFrom("connect" as const, "goDown" as const), which }) },
@@ -99,7 +99,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("list" as const), count: fc.integer({ min: 1, max: 5 }) }) }
 )
 
-describe("endpoints that are ejected", () => {
+describe("endpoints that are left alone", () => {
   it("are no more than half, get one call or dial at a time, are used again when they answer, and wait twice as long up to the longest", () => {
     const seen = { trials: 0, dials: 0, connected: 0, down: 0, doubled: 0, longest: 0, limited: 0, full: 0 }
     fc.assert(
@@ -140,7 +140,7 @@ describe("endpoints that are ejected", () => {
               before.isDialed = false
               if (!isTrial) break
               seen.trials++
-              // No other until it has had as much time as it was ejected for.
+              // No other until it has had as much time as it was left alone for.
               before.until = world.now + before.duration
               break
             }
@@ -180,7 +180,7 @@ describe("endpoints that are ejected", () => {
               break
             case "list": {
               for (let index = step.count; index < world.listed; index++) known.delete(world.pool(index))
-              // The ejected ones first.
+              // Those that were left alone first.
               for (const pool of known.keys()) {
                 if (known.size * 2 <= step.count) break
                 known.delete(pool)

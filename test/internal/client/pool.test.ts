@@ -65,7 +65,7 @@ const full = Effect.gen(function*() {
   const dialed = yield* pool.acquire()
   assert.ok(dialed._tag === "Ready")
   const { session } = dialed
-  // Counts how often a call looks for room.
+  // Counts how often somebody looks for room.
   const seen = { looks: 0 }
   const hasRoom = session.hasRoom.bind(session)
   session.hasRoom = () => {
@@ -91,7 +91,7 @@ const full = Effect.gen(function*() {
 })
 
 describe("a pool that is full", () => {
-  it.live("lets waiting calls go on in their order, and no more of them than there is room for", () =>
+  it.live("lets those who wait go on in their order, and no more of them than there is room for", () =>
     Effect.gen(function*() {
       const { drain, pool, send } = yield* full
       const order: Array<number> = []
@@ -127,12 +127,12 @@ describe("a pool that is full", () => {
       assert.ok(seen.looks < 10, `${seen.looks} looks`)
     }).pipe(Effect.scoped))
 
-  it.live("forgets calls that are interrupted while they wait", () =>
+  it.live("forgets those who are interrupted while they wait", () =>
     Effect.gen(function*() {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
         Effect.forkChild(pool.whenRoom(), { startImmediately: true }))
-      // This cannot be seen from outside: they would only be kept, and be woken for nothing.
+      // Nobody else can see it: they would only be kept, and be woken for nothing.
       assert.equal(pool["roomWaiters"]?.size, 3)
       yield* Fiber.interruptAll(waiters)
       assert.equal(pool["roomWaiters"]?.size, 0)

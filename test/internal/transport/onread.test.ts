@@ -27,7 +27,7 @@ describe("what a client reads into", () => {
       yield* until(() => size() === 65_536)
     }))
 
-  it.live("takes all bytes in their order, also when many come at first", () =>
+  it.live("takes all bytes in their order, however many come at first", () =>
     Effect.gen(function*() {
       const server = yield* plainServer({ port: 0, host: "127.0.0.1" })
       const endpoint = Endpoint.tcp(`127.0.0.1:${server.port}`)
