@@ -106,7 +106,7 @@ describe("what is wrong with a value", () => {
     )
   })
 
-  it("is a text of a thousand characters at most, even if the value or its path is long", () => {
+  it("is a text of a thousand characters at most, however long the value or its path", () => {
     const refused = Schema.decodeUnknownExit(Schema.Record(Schema.String, Schema.Int))({ ["k".repeat(100_000)]: "x" })
     assert.ok(Exit.isFailure(refused))
     const problem = Codec.refusalOf(refused.cause) ?? ""
@@ -114,13 +114,13 @@ describe("what is wrong with a value", () => {
     assert.equal(problem.length, 1001)
   })
 
-  it("is the error that was thrown, where that was no issue of a schema", () => {
+  it("is what somebody threw, where that was no issue of a schema", () => {
     assert.equal(Codec.problemOf(new Error("not utf-8")), "not utf-8")
     assert.equal(Codec.problemOf("text"), "text")
     assert.equal(Codec.problemOf(undefined), "undefined")
   })
 
-  it("says nothing of a transformation that has died", () => {
+  it("is nobody's business where a transformation has died", () => {
     assert.equal(Codec.refusalOf(Cause.die(new Error("dead"))), undefined)
     assert.equal(Codec.refusalOf(Cause.die(new RangeError("Invalid time value"))), undefined)
     assert.equal(Codec.problemOf(Object.create(null)), "{}")

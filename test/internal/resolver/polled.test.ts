@@ -274,7 +274,7 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
     }))
 
-  it.effect("runs its background work while a caller waits, and ends it then", () =>
+  it.effect("runs what is beside it while somebody waits, and ends it then", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       let lookSoon = () => {}
