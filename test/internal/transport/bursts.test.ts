@@ -73,8 +73,7 @@ describe("a connection that is flooded", () => {
         yield* turn
         turns.push(seen.length - before)
       }
-      // With the one that is under way when the time is up. A slow machine reads fewer, but hardly ever so few in all
-      // of them.
+      // With the one that is under way when the time is up. A slow machine reads fewer, but hardly ever so few in all of them.
       assert.ok(Math.max(...turns) <= 10, turns.join(" "))
       assert.ok(Math.max(...turns.slice(1)) >= 3, turns.join(" "))
       assert.deepEqual(seen, inOrder(200))
@@ -127,7 +126,7 @@ describe("a connection that is flooded", () => {
 })
 
 describe("a large chunk", () => {
-  it.effect("is handed out as a whole, even if that takes long", () =>
+  it.effect("is handed out as a whole, however long that takes", () =>
     Effect.gen(function*() {
       const { duplex, seen } = flooded(0)
       duplex.push(Buffer.concat([version, ...inOrder(50).map((id) => message(id, 4))]))
@@ -137,7 +136,7 @@ describe("a large chunk", () => {
 })
 
 describe("a connection that has something to be read now and then", () => {
-  it.effect("is not paused, even if all of it takes long together", () =>
+  it.effect("is not paused, however long all of it takes together", () =>
     Effect.gen(function*() {
       const { duplex, seen } = flooded(0)
       let pauses = 0
