@@ -46,6 +46,8 @@ const call = Effect.fnUntraced(function*(args: Uint8Array, timeout: number) {
   replica.signal("SIGSTOP")
   const callers = yield* Effect.forEach([1, 2, 3, 4], () => Effect.forkChild(Effect.forever(caller)))
   yield* Effect.sleep(millis)
+  // On a busy machine it takes longer until there are enough calls to tell.
+  while (seen.ok <= 300 && seen.failed < 30) yield* Effect.sleep(5)
   yield* Fiber.interruptAll(callers)
   assert.ok(seen.everEjected)
   // Its connection was given up, and it was dialed.
