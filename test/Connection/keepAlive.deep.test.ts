@@ -2,6 +2,6 @@
 import { it } from "@effect/vitest"
 import { standsStill } from "./standstill.ts"
 
-// Each time takes 100 ms.
+// Each time takes 200 ms.
 it.live("no server is given up because this process has stood still twenty times, with the answer in the kernel", () =>
   standsStill(20))

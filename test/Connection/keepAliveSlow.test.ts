@@ -146,7 +146,7 @@ describe("over real sockets", () => {
       }).pipe(Effect.scoped))
   }, [tcp, unix, mtlsOverTcp])
 
-  // Five times 100 ms; twenty times in the deep tests.
+  // Three times 200 ms; twenty times in the deep tests.
   it.live("no server is given up because this process has stood still, with the answer in the kernel", () =>
-    standsStill(5))
+    standsStill(3))
 })

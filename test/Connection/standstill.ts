@@ -56,6 +56,9 @@ const beforeProbes = (socket: Socket, f: () => void): Socket => {
   return socket
 }
 
+/** In milliseconds: far more than a busy machine keeps the process from running between a probe and its standstill. */
+const timeout = 150
+
 /** Stands still so many times while a server's answer to a probe comes: its connection and the call on it are kept. */
 export const standsStill = Effect.fnUntraced(function*(times: number) {
   const { answer, answered, port } = yield* answeringThread
@@ -66,7 +69,7 @@ export const standsStill = Effect.fnUntraced(function*(times: number) {
     const begun = performance.now()
     answer(true)
     // Nothing is read meanwhile, and the server's time is over by then.
-    while (performance.now() < begun + 100 || answered() === before);
+    while (performance.now() < begun + timeout + 50 || answered() === before);
     stalls++
   }
   const stallSoon = () => {
@@ -82,7 +85,7 @@ export const standsStill = Effect.fnUntraced(function*(times: number) {
     dial: inner.dial,
     [dialOnread]: (onread) => Effect.map(inner[dialOnread](onread), (socket) => beforeProbes(socket, stallSoon))
   }
-  const connection = yield* connect([endpoint], { keepAlive: { interval: 20, timeout: 50 } })
+  const connection = yield* connect([endpoint], { keepAlive: { interval: 20, timeout } })
   const call = yield* fork(Effect.flip(connection.call(put, nothing)))
   yield* until(() => stalls === times || call.pollUnsafe() !== undefined)
   yield* settle
