@@ -16,8 +16,8 @@
  * | {@link zoneAware}        | the client's own zone, while its endpoints can take the calls             | traffic between zones is slow or has a price        |
  * | {@link subset}           | a few of many                                                             | there are many clients and many endpoints           |
  *
- * A Connection excludes an endpoint from a pick by its address in `PickOptions.avoid`. This module does not know how the
- * Connection finds out which ones to exclude, nor how it sends a call.
+ * A Connection excludes an endpoint from a pick by its address in `PickOptions.avoid`. This module does not know how
+ * the Connection finds out which ones to exclude, nor how it sends a call.
  *
  * @since 0.1.0
  */

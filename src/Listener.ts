@@ -263,7 +263,10 @@ export interface MtlsOptions {
  * const program = Effect.scoped(Effect.gen(function*() {
  *   const listener = yield* Listener.mtls(
  *     certificates, // renewed ones are in use after a minute
- *     yield* Listener.tcp(":4443", ({ certificate }) => certificate?.subject.CN === "admin" ? forAdmins : HandlerMap.empty)
+ *     yield* Listener.tcp(
+ *       ":4443",
+ *       ({ certificate }) => certificate?.subject.CN === "admin" ? forAdmins : HandlerMap.empty
+ *     )
  *   )
  *   yield* Server.serve(listener)
  * }))

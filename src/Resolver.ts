@@ -462,7 +462,10 @@ export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combin
  * import { Balancer, Connection, Resolver } from "effect-call"
  *
  * const Cart = Connection.layer().pipe(
- *   Layer.provide([Resolver.layer(Resolver.kubernetes({ service: "cart", port: "calls" })), Balancer.layer(Balancer.roundRobin)]),
+ *   Layer.provide([
+ *     Resolver.layer(Resolver.kubernetes({ service: "cart", port: "calls" })),
+ *     Balancer.layer(Balancer.roundRobin)
+ *   ]),
  *   Layer.provide(NodeFileSystem.layer)
  * )
  * ```
@@ -494,7 +497,9 @@ export const kubernetes = (
  * const region: Resolver.Scheme = (name) => {
  *   const addresses = regions.get(name)
  *   return addresses === undefined
- *     ? Effect.fail(new Resolver.InvalidResolver({ message: `"${name}" is not a region: expected eu or us`, text: name }))
+ *     ? Effect.fail(
+ *       new Resolver.InvalidResolver({ message: `"${name}" is not a region: expected eu or us`, text: name })
+ *     )
  *     : Effect.succeed(Resolver.constant(...addresses.map(Endpoint.tcp)))
  * }
  *

@@ -8,11 +8,11 @@ const e1 = endpoint(7001)
 const e2 = endpoint(7002)
 const e3 = endpoint(7003)
 const e4 = endpoint(7004)
-const nobody: ReadonlySet<string> = new Set()
+const noneExcluded: ReadonlySet<string> = new Set()
 const avoiding = (...avoided: ReadonlyArray<Endpoint.Endpoint>): Balancer.PickOptions => ({
   avoid: new Set(avoided.map(({ address }) => address))
 })
-const picks = (balancer: Balancer.Balancer, times: number, options: Balancer.PickOptions = { avoid: nobody }) =>
+const picks = (balancer: Balancer.Balancer, times: number, options: Balancer.PickOptions = { avoid: noneExcluded }) =>
   Effect.map(
     Effect.all(Array.from({ length: times }, () => balancer.pick(options))),
     (picked) => picked.map(({ address }) => address)
@@ -30,16 +30,16 @@ describe("roundRobin", () => {
   it.effect("has nothing to pick before the first update and after an empty one", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
-      const before = yield* Effect.flip(balancer.pick({ avoid: nobody }))
+      const before = yield* Effect.flip(balancer.pick({ avoid: noneExcluded }))
       assert.deepStrictEqual(before, new CallError.Unreachable({ message: "no endpoints", attempts: [] }))
       balancer.update([e1])
       balancer.update([])
-      assert.strictEqual((yield* Effect.flip(balancer.pick({ avoid: nobody }))).message, "no endpoints")
+      assert.strictEqual((yield* Effect.flip(balancer.pick({ avoid: noneExcluded }))).message, "no endpoints")
       balancer.update([e2])
       assert.deepStrictEqual(yield* picks(balancer, 2), addresses(e2, e2))
     }))
 
-  it.effect("passes over the endpoints to be avoided, and says when none is left", () =>
+  it.effect("passes over excluded endpoints, and fails when none is left", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       balancer.update([e1, e2, e3])
@@ -73,7 +73,7 @@ describe("roundRobin", () => {
       assert.deepStrictEqual(yield* picks(balancer, 3), addresses(e4, e1, e3))
     }))
 
-  it.effect("starves no endpoint, however the list is reordered, shortened and emptied between picks", () =>
+  it.effect("starves no endpoint while the list is reordered, shortened and emptied between picks", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       const counts = new Map<string, number>()
@@ -87,7 +87,7 @@ describe("roundRobin", () => {
       for (const address of addresses(e1, e2, e3)) assert.isAtLeast(counts.get(address) ?? 0, 60, address)
     }))
 
-  it.effect("remembers whose turn it was among endpoints that were gone for a while, but not for ever", () =>
+  it.effect("remembers whose turn it was among endpoints that were gone for a while, but not without limit", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       balancer.update([e1, e2])
@@ -114,8 +114,8 @@ describe("roundRobin", () => {
     Effect.gen(function*() {
       const balancer = yield* Balancer.roundRobin
       balancer.update([e1, e2, e3])
-      const pick = balancer.pick({ avoid: nobody })
-      balancer.pick({ avoid: nobody })
+      const pick = balancer.pick({ avoid: noneExcluded })
+      balancer.pick({ avoid: noneExcluded })
       assert.strictEqual((yield* pick).address, e1.address)
       assert.strictEqual((yield* pick).address, e2.address)
     }))
@@ -178,7 +178,7 @@ describe("sharded", () => {
       }
     }))
 
-  it.effect("never sends a key to another endpoint when its own is to be avoided", () =>
+  it.effect("never sends a key to another endpoint when its own is excluded", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.sharded
       balancer.update([e1, e2, e3])
@@ -205,7 +205,7 @@ describe("sharded", () => {
       assert.sameMembers([...new Set(picked)], addresses(e1, e2, e3, e4))
     }))
 
-  it.effect("picks at random among those not to be avoided, evenly", () =>
+  it.effect("picks at random among the eligible endpoints, evenly", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.sharded
       balancer.update([e1, e2, e3, e4])
@@ -219,7 +219,7 @@ describe("sharded", () => {
   it.effect("has nothing to pick without endpoints, with and without a key", () =>
     Effect.gen(function*() {
       const balancer = yield* Balancer.sharded
-      assert.strictEqual((yield* Effect.flip(balancer.pick({ avoid: nobody }))).message, "no endpoints")
+      assert.strictEqual((yield* Effect.flip(balancer.pick({ avoid: noneExcluded }))).message, "no endpoints")
       assert.strictEqual((yield* Effect.flip(balancer.pick(withKey(0n)))).message, "no endpoints")
     }))
 })
@@ -232,7 +232,7 @@ describe("make", () => {
       )
       balancer.update([e1, e2])
       assert.deepStrictEqual(yield* picks(balancer, 2), addresses(e2, e2))
-      assert.deepStrictEqual(yield* picks(balancer, 1, { avoid: nobody, shardKey: 5n }), addresses(e1))
+      assert.deepStrictEqual(yield* picks(balancer, 1, { avoid: noneExcluded, shardKey: 5n }), addresses(e1))
       balancer.update([e1, e2, e3])
       assert.deepStrictEqual(yield* picks(balancer, 1), addresses(e3))
     }))
@@ -246,7 +246,7 @@ describe("make", () => {
           return list[0]!
         })
       )
-      assert.strictEqual((yield* Effect.flip(balancer.pick({ avoid: nobody }))).message, "no endpoints")
+      assert.strictEqual((yield* Effect.flip(balancer.pick({ avoid: noneExcluded }))).message, "no endpoints")
       assert.strictEqual(asked, 0)
     }))
 
@@ -255,7 +255,7 @@ describe("make", () => {
       const none = new CallError.Unreachable({ message: "none in this zone", attempts: [] })
       const balancer = yield* Balancer.make(() => Effect.fail(none))
       balancer.update([e1])
-      assert.strictEqual(yield* Effect.flip(balancer.pick({ avoid: nobody })), none)
+      assert.strictEqual(yield* Effect.flip(balancer.pick({ avoid: noneExcluded })), none)
     }))
 })
 
@@ -285,19 +285,19 @@ describe("the immediate pick", () => {
     Effect.gen(function*() {
       const context = yield* Effect.context<never>()
       const balancer = immediate(yield* Balancer.roundRobin)
-      assert.isUndefined(balancer[pickNow]({ avoid: nobody }, context))
+      assert.isUndefined(balancer[pickNow]({ avoid: noneExcluded }, context))
       balancer.update([e1, e2])
-      assert.strictEqual(balancer[pickNow]({ avoid: nobody }, context), e1)
-      assert.strictEqual(yield* balancer.pick({ avoid: nobody }), e2)
+      assert.strictEqual(balancer[pickNow]({ avoid: noneExcluded }, context), e1)
+      assert.strictEqual(yield* balancer.pick({ avoid: noneExcluded }), e2)
       assert.isUndefined(balancer[pickNow](avoiding(e1, e2), context))
 
       const shards = immediate(yield* Balancer.sharded)
       shards.update([e1, e2])
-      assert.strictEqual(shards[pickNow]({ avoid: nobody, shardKey: 2n ** 64n - 1n }, context), e2)
-      assert.isUndefined(shards[pickNow]({ avoid: nobody, shardKey: 2n ** 64n }, context))
+      assert.strictEqual(shards[pickNow]({ avoid: noneExcluded, shardKey: 2n ** 64n - 1n }, context), e2)
+      assert.isUndefined(shards[pickNow]({ avoid: noneExcluded, shardKey: 2n ** 64n }, context))
     }))
 
-  it.effect("is not offered by a balancer of the user's, nor by one made from a built-in one", () =>
+  it.effect("is not offered by a user's own balancer, or by one that is made from a built-in one", () =>
     Effect.gen(function*() {
       const builtIn = yield* Balancer.roundRobin
       const pick = () => Effect.succeed(e4)

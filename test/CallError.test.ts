@@ -95,7 +95,7 @@ describe("CallError", () => {
     }
   })
 
-  it("is made without a stack, and leaves the stacks of other errors alone", () => {
+  it("is made without a stack, and does not change the stacks of other errors", () => {
     const limit = Error.stackTraceLimit
     const error = new CallError.DeadlineExceeded({ message: "late" })
     assert.notInclude(error.stack, "\n")

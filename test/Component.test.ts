@@ -107,7 +107,7 @@ describe("a component", () => {
         const component = Component.make("test/Unsendable", group)
         const expected = new RegExp(`the ${part} of test/Unsendable\\.Do cannot be sent in binary: .*union members`)
         assert.match(yield* defectOf(clientOver(connection, component)), expected)
-        // It can be sent in JSON, and served to those who do.
+        // It can be sent in JSON, and served to peers that send JSON.
         const { client, connection: own } = yield* open(component, layer, { format: "json" })
         assert.ok("Do" in client)
         const refused = yield* Effect.flip(

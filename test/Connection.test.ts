@@ -63,7 +63,7 @@ describe("echo", () => {
         assert.deepEqual(results.map(textOf), args.map(textOf))
       }).pipe(Effect.scoped))
 
-    it.live("answers come in whatever order the handlers end", () =>
+    it.live("answers come in the order in which the handlers end", () =>
       Effect.gen(function*() {
         const count = 16
         const turns = yield* Effect.all(Array.from({ length: count }, () => Deferred.make<void>()))
@@ -125,10 +125,12 @@ describe("sizes", () => {
 
   it.live("by default the largest arguments are 100 MiB less the request's header", () =>
     Effect.gen(function*() {
+      // That so large arguments are sent and answered is one of the deep tests.
       const connection = yield* connect([(yield* tcp.serve(handlers)).endpoint])
-      const largest = Buffer.alloc(104_857_600 - 49, "0123456789abcdef!")
-      assertBytes(yield* connection.call(echo, largest), largest)
-      tooLarge(yield* Effect.flip(connection.call(echo, new Uint8Array(104_857_600 - 48))))
+      assert.equal(
+        tooLarge(yield* Effect.flip(connection.call(echo, new Uint8Array(104_857_600 - 48)))),
+        "the arguments of test/Echo.echo are 104857552 bytes, expected at most 104857551"
+      )
     }).pipe(Effect.scoped))
 })
 
@@ -147,7 +149,7 @@ describe("more than fits", () => {
 
 describe("the bytes that a caller gets are its own", () => {
   eachWay((way) => {
-    it.live("results and arguments stay as they are while other calls go on, whatever others do to theirs", () =>
+    it.live("results and arguments do not change while other calls go on and change theirs", () =>
       Effect.gen(function*() {
         const keep = MethodKey.make(component, "keep")
         const received = new Map<number, Uint8Array>()
@@ -159,7 +161,7 @@ describe("the bytes that a caller gets are its own", () => {
         )
         // All kinds of sizes: in V8's heap, pooled, of their own, several chunks of a socket.
         const sizes = [2, 15, 33, 64, 65, 500, 4096, 4097, 9000, 16_383, 16_384, 70_000]
-        const sent = Array.from({ length: 1000 }, (_, i) => {
+        const sent = Array.from({ length: 480 }, (_, i) => {
           const bytes = pattern(sizes[i % sizes.length]!, i)
           new DataView(bytes.buffer).setUint16(0, i)
           return bytes
@@ -179,7 +181,7 @@ describe("the bytes that a caller gets are its own", () => {
       }).pipe(Effect.scoped))
   }, someWays)
 
-  it.live("results that share their memory with others' cannot be transferred to another thread, and others move alone", () =>
+  it.live("results that share their memory with others' cannot be transferred to another thread, and other results can", () =>
     Effect.gen(function*() {
       const connection = yield* connect([(yield* tcp.serve(handlers)).endpoint])
       const sizes = [10, 64, 65, 66, 1000, 4096, 4097, 9000]
@@ -243,7 +245,7 @@ describe("the bytes that a caller passes", () => {
         }).pipe(Effect.scoped))
     }
 
-    it.live("are not changed, whatever their size and whatever part of a buffer they are", () =>
+    it.live("are not changed, with any size and in any part of a buffer", () =>
       Effect.gen(function*() {
         const connection = yield* way.open(handlers)
         for (const size of [1, 16_383, 16_384, 200_000]) {
@@ -291,7 +293,7 @@ describe("a call that was given what the types do not allow", () => {
       ["a text for a key", "test/Echo.echo", new Uint8Array(), "the key of a call is a MethodKey, got string"]
     ] as const
   ) {
-    it.effect(`(${what}) dies and says so, sends nothing, and leaves other calls alone`, () =>
+    it.effect(`(${what}) dies with a clear message, sends nothing, and does not disturb other calls`, () =>
       Effect.gen(function*() {
         const { endpoint } = yield* memory.serve(handlers)
         const connection = yield* connect([endpoint])
@@ -370,7 +372,7 @@ describe("withOptions", () => {
       assert.deepEqual(keys, [1n, 2n, 3n, 2n, 1n])
     }).pipe(Effect.scoped))
 
-  it.effect("options add up: what one region leaves open another may say", () =>
+  it.effect("options are merged: what the inner region does not set, the outer one sets", () =>
     Effect.gen(function*() {
       const { call, keys } = yield* noting
       const limited = yield* call({ shardKey: 5n }).pipe(

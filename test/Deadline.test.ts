@@ -7,7 +7,7 @@ import { nowMillis } from "../src/internal/time/clock.ts"
 const millisLeft = Effect.map(Deadline.remaining, Option.map(Duration.toMillis))
 
 describe("within", () => {
-  it.effect("fails with DeadlineExceeded when the time is over, whatever the effect is waiting for", () =>
+  it.effect("fails with DeadlineExceeded when the time is over, wherever the effect waits", () =>
     Effect.gen(function*() {
       const fiber = yield* Effect.never.pipe(Deadline.within("2 seconds"), Effect.flip, Effect.forkChild)
       yield* TestClock.adjust("1999 millis")

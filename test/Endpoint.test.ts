@@ -124,7 +124,7 @@ describe("Endpoint.net, tcp and unix", () => {
       assert.strictEqual(sockets(), before)
     }))
 
-  it.effect("say where nobody listens", () =>
+  it.effect("say where no server listens", () =>
     Effect.gen(function*() {
       const { port } = yield* Effect.scoped(plainServer({ port: 0, host: "127.0.0.1" }))
       const error = yield* Effect.flip(Endpoint.tcp(`127.0.0.1:${port}`).dial)

@@ -43,7 +43,7 @@ describe("HandlerMap", () => {
       assert.deepEqual(yield* served(HandlerMap.empty), {})
     }))
 
-  it.effect("stays as it is whatever is made of it, and of what was made of it", () =>
+  it.effect("is immutable, and so are the maps that are made from it", () =>
     Effect.gen(function*() {
       const set = (map: HandlerMap.HandlerMap<never>, method: string, n: number) =>
         HandlerMap.set(map, component, method, answers(n))

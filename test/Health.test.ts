@@ -87,11 +87,11 @@ const asked = askedOf()
 
 describe("the handlers of a Health", () => {
   const answers: ReadonlyArray<readonly [what: string, args: Uint8Array, answer: number]> = [
-    ["somebody who knows nothing", question(255), 1],
-    ["somebody who takes it for not serving", question(0), 1],
-    ["somebody who knows nothing of a component that serves", question(255, "stock"), 1],
-    ["somebody who knows nothing of a component that does not", question(255, "cart"), 0],
-    ["somebody who takes such a component for serving", question(1, "cart"), 0]
+    ["a caller that knows nothing", question(255), 1],
+    ["a caller that takes it for not serving", question(0), 1],
+    ["a caller that knows nothing of a component that serves", question(255, "stock"), 1],
+    ["a caller that knows nothing of a component that does not", question(255, "cart"), 0],
+    ["a caller that takes such a component for serving", question(1, "cart"), 0]
   ]
   for (const [what, args, answer] of answers) {
     it.live(`answer ${what} at once`, () =>
@@ -102,7 +102,7 @@ describe("the handlers of a Health", () => {
       }).pipe(Effect.provide(Health.layer())))
   }
 
-  it.live("answer somebody who knows the status when there is another", () =>
+  it.live("answer a peer that knows the status when there is another", () =>
     Effect.gen(function*() {
       const connection = yield* asked
       const answer = yield* Effect.forkChild(connection.call(watch, question(1, "cart")))

@@ -70,7 +70,8 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         const dead = yield* dial(listener)
         dead.destroy()
         yield* closed(dead)
-        // What goes back and forth on another connection takes the server through turn after turn, in which it hears of the end.
+        // What goes back and forth on another connection takes the server through turn after turn, in which it hears of
+        // the end.
         for (let i = 0; i < 10; i++) yield* exchange(other.client, other.connection)
         const { client, connection } = yield* connect(listener)
         yield* exchange(client, connection)
@@ -153,7 +154,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         assert.match((yield* Effect.flip(dial(listener))).message, kind === "tcp" ? /ECONNREFUSED/ : /ENOENT/)
       }))
 
-    it.effect("closes what nobody has accepted, and leaves alone what somebody has", () =>
+    it.effect("closes the connections that are not accepted yet, and keeps the accepted ones", () =>
       Effect.gen(function*() {
         const listener = yield* listen(handlers)
         const accepted = yield* connect(listener)

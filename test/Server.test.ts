@@ -112,7 +112,7 @@ describe("a handler that fails", () => {
   eachWay((way) => {
     const fail = failOver(way)
 
-    it.live("with causes: they are the rest of the chain", () =>
+    it.live("with causes: the causes are the rest of the chain", () =>
       Effect.gen(function*() {
         const { error } = yield* fail("wrapped")
         assert.equal(error.message, "cannot load the cart")
@@ -202,7 +202,7 @@ describe("an answer that is too large", () => {
 
 describe("a handler's Scope", () => {
   eachNetwork((network) => {
-    it.live("is its own, and closed before the call is answered", () =>
+    it.live("belongs to the call, and is closed before the call is answered", () =>
       Effect.gen(function*() {
         const events: Array<string> = []
         const { endpoint } = yield* network.serve(
@@ -356,7 +356,7 @@ describe("overload", () => {
       assert.deepEqual(order, names)
     }).pipe(Effect.scoped))
 
-  it.live("never more than maxConcurrentCalls run at once, and all of those that may wait get their turn", () =>
+  it.live("never more than maxConcurrentCalls run at once, and all queued calls get their turn", () =>
     Effect.gen(function*() {
       let running = 0
       let most = 0

@@ -1,6 +1,6 @@
 /**
- * Both ends against the bytes that the reference wrote: our server answers its client's bytes with its server's, and our client writes
- * what its client wrote.
+ * Both ends against the bytes that the reference wrote: our server answers its client's bytes with its server's, and
+ * our client writes what its client wrote.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Tracer } from "effect"
@@ -123,7 +123,10 @@ describe("our client", () => {
   const call = (connection: Connection.Connection, name: string, args: string, options?: Connection.CallOptions) =>
     Effect.map(connection.call(method(name), bytesOf(args), options), textOf)
 
-  /** What we write where the reference's client wrote this: the same, but for flags in the version message, which it does not have. */
+  /**
+   * What we write where the reference's client wrote this: the same, but for flags in the version message, which it
+   * does not have.
+   */
   const oursFor = ({ client }: Exchange) => Buffer.concat([clientVersion, client.subarray(version.length)])
 
   /** A server that writes what the reference's did, as far as it has been asked, and keeps what it is sent. */

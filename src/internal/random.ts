@@ -8,6 +8,7 @@ import { attempt } from "./userError.ts"
  * A number from 0 to 1, exclusive. It is 0.5 if a user's own `Random` throws or gives another value.
  */
 export const uniform = (random: typeof Random.Random.Service): number => {
-  const drawn = attempt(() => random.nextDoubleUnsafe(), Number.NaN)
-  return drawn >= 0 && drawn < 1 ? drawn : 0.5
+  // Its type may be wrong.
+  const drawn: unknown = attempt(() => random.nextDoubleUnsafe(), undefined)
+  return typeof drawn === "number" && drawn >= 0 && drawn < 1 ? drawn : 0.5
 }

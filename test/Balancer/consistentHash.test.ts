@@ -30,7 +30,7 @@ const setUp = (count: number) => {
 }
 
 describe("consistentHash", () => {
-  it("sends a key to the same endpoint each time, for every client, in whatever order they are listed", () => {
+  it("sends a key to the same endpoint each time, for every client, in any order of the list", () => {
     const { endpoints, pick } = setUp(10)
     const other = makeBalancer(Balancer.consistentHash)
     other.update([...endpoints].reverse())
@@ -44,7 +44,7 @@ describe("consistentHash", () => {
     )
   })
 
-  it("moves no key but those of the endpoint that leaves, and gives them back when it returns", () => {
+  it("moves only the keys of the endpoint that leaves, and gives them back when it returns", () => {
     const { balancer, endpoints, pick } = setUp(10)
     const keys = Array.from({ length: 2000 }, (_, key) => BigInt(key))
     const owners = () => keys.map((shardKey) => pick({ shardKey }))
@@ -58,7 +58,7 @@ describe("consistentHash", () => {
     assert.deepStrictEqual(owners(), before)
   })
 
-  it("passes over an endpoint to be avoided, and spreads its keys over all others", () => {
+  it("passes over an excluded endpoint, and spreads its keys over all others", () => {
     const { balancer, endpoints, pick } = setUp(10)
     const avoid = addressesOf([endpoints[0]!])
     const keys = Array.from({ length: 5000 }, (_, key) => BigInt(key))
@@ -113,7 +113,7 @@ describe("consistentHash", () => {
     assert.notStrictEqual(owner(7n), home)
   })
 
-  it("sends a key home where all others are to be avoided, however much it has to do", () => {
+  it("sends a key home where all others are excluded, even under high load", () => {
     const { endpoints, owner, pick } = setUp(5)
     const home = owner(7n)
     home.callsPending = 1000

@@ -49,7 +49,7 @@ describe("leastPending", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick()).keys()], [endpoints[0]!.address])
   })
 
-  it("never takes the one with the most calls pending, whatever the others have", () => {
+  it("never takes the one with the most pending calls", () => {
     fc.assert(
       fc.property(fc.array(fc.nat(50), { minLength: 2, maxLength: 12 }), fc.nat(), (pending, seed) => {
         const endpoints = endpointsOf(pending.length)
@@ -114,7 +114,7 @@ describe("leastPending", () => {
     for (const count of countPicks(4000, () => pick()).values()) assert.closeTo(count, 1000, 120)
   })
 
-  it("picks among those not to be avoided, by weight, also when others are to be avoided next", () => {
+  it("picks among the eligible endpoints, by weight, also when others are excluded next", () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.integer({ min: 1, max: 9 }), fc.boolean()), { minLength: 1, maxLength: 10 }),

@@ -70,7 +70,7 @@ describe("peakEwma", () => {
     assert.isAtMost(fresh.callsPending, 5)
   })
 
-  it("goes by the calls pending where nobody has answered yet, and where the clock shows no time", () => {
+  it("compares pending calls where no endpoint has answered yet, and where the clock shows no time", () => {
     const { endpoints, views, who } = setUp(2)
     views[0]!.callsPending = 3
     assert.deepStrictEqual(who(), [endpoints[1]!.address])
@@ -86,7 +86,7 @@ describe("peakEwma", () => {
     assert.closeTo(countPicks(4000, () => pick()).get(endpoints[1]!.address)!, 3000, 150)
   })
 
-  it("takes a slow one rather than one to be avoided", () => {
+  it("takes a slow endpoint rather than an excluded one", () => {
     const { balancer, endpoints, pick, views } = setUp(3)
     views.forEach((view, index) => view.latency = 10 ** index)
     const avoid = addressesOf(endpoints.slice(0, 2))

@@ -28,7 +28,7 @@ const subsetOf = (client: string, size: number, endpoints: Endpoints): ReadonlyS
 }
 
 describe("subset", () => {
-  it("uses as many endpoints as it is told, the same ones in whatever order they are listed", () => {
+  it("uses as many endpoints as configured, the same ones in any order of the list", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 60 }), fc.string({ minLength: 1 }), (
         size,
@@ -84,7 +84,7 @@ describe("subset", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick()).keys()], [other])
   })
 
-  it("lets as many others stand in while all of it is to be avoided", () => {
+  it("lets as many others stand in while all of it is excluded", () => {
     const endpoints = endpointsOf(20)
     const balancer = makeBalancer(Balancer.subset(4, { client: "c" }))
     balancer.update(endpoints, viewsOf(endpoints))
@@ -105,7 +105,7 @@ describe("subset", () => {
     )
   })
 
-  it("prefers those of a lower priority number", () => {
+  it("prefers endpoints of a lower priority number", () => {
     const endpoints = Array.from({ length: 20 }, (_, index) => endpoint(index, { priority: index < 5 ? 0 : 1 }))
     const first = addressesOf(endpoints.slice(0, 5))
     for (const client of ["a", "b", "c"]) {

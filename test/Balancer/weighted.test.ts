@@ -46,7 +46,7 @@ describe("weighted", () => {
             endpoints.forEach(({ address }, index) => {
               const share = weights[index]! / total
               const off = Math.abs((counts.get(address) ?? 0) - picks * share)
-              // To assert each of them takes longer than all the rest.
+              // To assert each of them takes longer than all else here.
               if (off > 1 + share * weights.length / 2) assert.fail(`${address} is off by ${off} after ${picks} picks`)
             })
           }
@@ -69,7 +69,7 @@ describe("weighted", () => {
     assert.include(names(Array.from({ length: 4 }, () => pick())), "d")
   })
 
-  it("starves no endpoint, however the list changes between picks", () => {
+  it("starves no endpoint while the list changes between picks", () => {
     const balancer = makeBalancer(Balancer.weighted)
     const all = endpointsOf(3)
     const lists = [all, [...all].reverse(), [], all.slice(0, 2), [all[1]!, all[2]!, all[0]!]]
@@ -118,7 +118,7 @@ describe("weighted", () => {
     for (const count of countPicks(400, () => pick()).values()) assert.closeTo(count, 100, 12)
   })
 
-  it("passes over those to be avoided, which then lose their turns and get no more than their shares", () => {
+  it("passes over excluded endpoints, which then lose their turns and get no more than their shares", () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.constantFrom(1, 2, 5, 1000), fc.boolean()), { minLength: 1, maxLength: 10 }),

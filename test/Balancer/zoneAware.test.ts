@@ -14,7 +14,7 @@ import {
   whyNone
 } from "../support/views.ts"
 
-/** `near` endpoints in the zone "a", and `far` ones elsewhere, one of them nobody knows where. */
+/** `near` endpoints in the zone "a", and `far` ones elsewhere, one of them without a zone. */
 const setUp = (near: number, far: number, inner?: Effect.Effect<Balancer.Balancer>) => {
   const endpoints = Array.from(
     { length: near + far },
@@ -112,7 +112,7 @@ describe("zoneAware", () => {
     assert.strictEqual(staying(), 0)
   })
 
-  it("does not take those that wait behind others for ill", () => {
+  it("stays in its zone although the endpoints of a later priority are excluded", () => {
     const endpoints = [
       endpoint(0, { zone: "a" }),
       ...[1, 2, 3].map((index) => endpoint(index, { zone: "a", priority: 1 })),

@@ -1,6 +1,6 @@
 /**
- * Client middleware is around the whole call: `next` ends when the call does, and fails as it fails. (With effect/rpc's own clients `next`
- * ends when the request has been sent, and the rest passes the middleware by.)
+ * Client middleware is around the whole call: `next` ends when the call does, and fails as it fails. (With effect/rpc's
+ * own clients `next` ends when the request has been sent, and the middleware does not see the answer.)
  */
 import { it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schema } from "effect"

@@ -1,4 +1,7 @@
-/** Components without what is usually below them: clients over any object that is a Connection, and handlers that are called by hand. */
+/**
+ * Components without what is usually below them: clients over any object that is a Connection, and handlers that are
+ * called by hand.
+ */
 import { describe, it } from "@effect/vitest"
 import { Context, Deferred, Duration, Effect, Fiber, Layer, Option, Schema, Stream, type Tracer } from "effect"
 import { CallError, Component, type Connection, Deadline, HandlerMap } from "effect-call"
@@ -56,7 +59,7 @@ describe("a client over an object that is a Connection", () => {
       assert.deepEqual(yield* Effect.flip(client.Get({ id: 7 })), new NotFound({ id: 7 }))
       const undecodable = yield* Effect.flip(client.Get({ id: 7 }))
       assert.ok(undecodable._tag === "CommunicationError" && undecodable.reason._tag === "Protocol")
-      // Nobody knows who has answered.
+      // It is unknown who has answered.
       assert.equal(undecodable.endpoint, undefined)
       assert.equal((yield* Effect.flip(client.Get({ id: 7 })))._tag, "DeadlineExceeded")
       assert.equal((yield* Effect.flip(Effect.sandbox(client.Get({ id: 7 })))).reasons[0]?._tag, "Die")
@@ -166,7 +169,7 @@ describe("a component's handler that is called by hand", () => {
       assert.equal((yield* handler(text(0x02, "{\"id\":7}"))).length, 500_003)
     }).pipe(Effect.scoped))
 
-  it.effect("may be anybody's way to serve it", () =>
+  it.effect("may be the way of any user to serve it", () =>
     Effect.gen(function*() {
       const handler = handlerIn(yield* Component.handlers(Items, getting))
       for (const format of formats) {

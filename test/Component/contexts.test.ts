@@ -1,4 +1,7 @@
-/** What a handler runs in: the services of its layer, and of its call the Scope, the span and the deadline, wherever the layer was built. */
+/**
+ * What a handler runs in: the services of its layer, and of its call the Scope, the span and the deadline, wherever the
+ * layer was built.
+ */
 import { describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Queue, Schema, Scope } from "effect"
 import { Component, Connection, Deadline, HandlerMap, MethodKey } from "effect-call"
@@ -16,7 +19,7 @@ const group = RpcGroup.make(Rpc.make("Do", { payload: Schema.String, success: Sc
 const Things = Component.make("test/Things", group)
 
 describe("a handler's services", () => {
-  it.effect("are those of its layer, also where the server has others", () =>
+  it.effect("are the services of its layer, also where the server has others", () =>
     Effect.gen(function*() {
       const map = yield* Component.handlers(
         Things,
@@ -60,7 +63,7 @@ describe("a handler's services", () => {
 })
 
 describe("the headers of the region that handlers were built in", () => {
-  it.effect("are not those of the calls that they make", () =>
+  it.effect("are not the services of the calls that they make", () =>
     Effect.gen(function*() {
       const seen: Array<unknown> = []
       const inner = yield* open(
@@ -75,7 +78,7 @@ describe("the headers of the region that handlers were built in", () => {
       )
       const map = yield* Component.handlers(Things, group.toLayer({ Do: () => Effect.orDie(inner.client.Do("")) }))
         .pipe(
-          RpcClient.withHeaders({ authorization: "of whoever started the server" })
+          RpcClient.withHeaders({ authorization: "of the fiber that started the server" })
         )
       const { endpoint } = yield* memory.serve(map)
       const client = yield* clientOver(yield* connect([endpoint]), Things)
@@ -102,7 +105,7 @@ describe("a handler's client", () => {
 })
 
 describe("a handler's Scope", () => {
-  it.effect("has closed before the answer is there, however its call ends", () =>
+  it.effect("has closed before the answer is there, in whichever way the call ends", () =>
     Effect.gen(function*() {
       const events: Array<string> = []
       const { client } = yield* open(

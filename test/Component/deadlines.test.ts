@@ -1,4 +1,7 @@
-/** Typed calls under deadlines: the caller ends in time, the handler knows how much there is left, and both are those of the call. */
+/**
+ * Typed calls under deadlines: the caller ends in time, the handler knows how much there is left, and both are those of
+ * the call.
+ */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber, Option, Schema } from "effect"
 import { Component, Connection, Deadline } from "effect-call"

@@ -124,7 +124,7 @@ describe("a call that is discarded", () => {
       assert.equal((yield* Fiber.join(calling))._tag, "DeadlineExceeded")
     }).pipe(Effect.scoped))
 
-  it.effect("is answered once, whatever becomes of its handler", () =>
+  it.effect("is answered once, however its handler ends", () =>
     Effect.gen(function*() {
       const { endpoint, expect, gate } = yield* working()
       const raw = yield* rawClient(endpoint)

@@ -48,7 +48,7 @@ const layer = group.toLayer({
 const all = knowing("Ada", "Bob", "Mallory", "Eve")
 
 for (const format of formats) {
-  describe(`in ${format}, a schema that takes its time`, () => {
+  describe(`in ${format}, a schema with asynchronous steps`, () => {
     /** A client whose server knows these names. */
     const served = (names: Names["Service"]) =>
       open(Greeter, layer, { format }).pipe(Effect.provideService(Names, names))

@@ -22,7 +22,7 @@ for (const format of formats) {
   describe(`a method that comes to have one more kind of failure, in ${format}`, () => {
     const failing = { Do: () => Effect.fail("sold out") }
 
-    it.effect("is still understood by those who know only the first", () =>
+    it.effect("is still understood by peers that know only the first", () =>
       Effect.gen(function*() {
         const { connection } = yield* open(Guarded, Guarded.group.toLayer(failing)).pipe(
           Effect.provideService(Guard, (effect) => effect)
@@ -31,7 +31,7 @@ for (const format of formats) {
         assert.equal(yield* Effect.flip(client.Do()), "sold out")
       }).pipe(Effect.scoped))
 
-    it.effect("understands those who know only the first", () =>
+    it.effect("understands peers that know only the first", () =>
       Effect.gen(function*() {
         const { connection } = yield* open(Untagged, Untagged.group.toLayer(failing))
         const client = yield* clientOver(connection, Guarded, { format })
@@ -51,7 +51,7 @@ const Old = Component.make(
   )
 )
 
-/** It has a field that older ones leave out, one that anybody may leave out, one more error and one more method. */
+/** It has a field that older peers leave out, an optional one, one more error and one more method. */
 const New = Component.make(
   "test/Orders",
   RpcGroup.make(

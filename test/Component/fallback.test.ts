@@ -1,4 +1,7 @@
-/** What becomes of calls whose contract the server does not share: they go in JSON, on that connection, and nothing else changes. */
+/**
+ * What becomes of calls whose contract the server does not share: they go in JSON, on that connection, and nothing else
+ * changes.
+ */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Logger, Schedule, Schema, SchemaGetter, Stream } from "effect"
 import { Component, Connection } from "effect-call"
@@ -63,7 +66,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(ran, { handler: 1, middleware: 1 })
     }).pipe(Effect.scoped))
 
-  it.effect("is told of in one line for its connection and method, however many are made at once", () =>
+  it.effect("is logged in one line for its connection and method, with any number of concurrent calls", () =>
     Effect.gen(function*() {
       const log = makeLog()
       const started = yield* Deferred.make<void>()
@@ -138,7 +141,10 @@ describe("a call whose contract the server does not share", () => {
       assert.equal(yield* Fiber.join(tried), 1)
     }).pipe(Effect.scoped))
 
-  /** A server by hand, with this contract or another one: it says of each request in what it came, and ends after an answer in JSON. */
+  /**
+   * A server by hand, with this contract or another one: it says of each request in what it came, and ends after an
+   * answer in JSON.
+   */
   const scripted = (shares: boolean, formats: Array<string>) =>
     rawRequests((raw, id, args) => {
       const isBinary = args[0] === 1
@@ -160,7 +166,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(formats, ["binary", "json", "binary", "json", "binary", "json"])
     }).pipe(Effect.scoped))
 
-  it.live("goes in binary to the servers that share its contract, beside those that do not", () =>
+  it.live("goes in binary to the servers that share its contract, and in JSON to the others", () =>
     Effect.gen(function*() {
       const shared = yield* open(New, New.group.toLayer({ Buy: () => Effect.succeed(1), Ping: () => Effect.void }))
       const other = yield* open(Old, buying(() => Effect.succeed(2)), { network: tcp })
@@ -173,7 +179,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(log.lines.map(({ message }) => message), [differ])
     }).pipe(Effect.scoped))
 
-  it.effect("is what it was when it was made, whatever its caller does to its payload", () =>
+  it.effect("has the payload that it was made with, even if its caller changes that later", () =>
     Effect.gen(function*() {
       const contract = <Success extends Schema.Codec<number>>(success: Success) =>
         Component.make(

@@ -1,4 +1,7 @@
-/** Bytes that mean nothing, to a server with schemas and to a client with schemas: each costs its own call, and nothing more. */
+/**
+ * Bytes that mean nothing, to a server with schemas and to a client with schemas: each costs its own call, and nothing
+ * more.
+ */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Option, Schema } from "effect"
 import { Component, HandlerMap } from "effect-call"

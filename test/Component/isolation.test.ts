@@ -65,7 +65,7 @@ describe("one component", () => {
       assert.equal(yield* (yield* clientOver(connection, Users)).Get(), "last")
     }).pipe(Effect.scoped))
 
-  it.effect("stands beside handlers of bytes", () =>
+  it.effect("can be served together with handlers of bytes", () =>
     Effect.gen(function*() {
       const users = yield* Component.handlers(Users, getting("a user"))
       const map = HandlerMap.set(users, "test/Bytes", "Get", (args) => Effect.succeed(args))

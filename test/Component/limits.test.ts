@@ -34,7 +34,7 @@ it.effect("a method waits while as many run as may", () =>
     yield* Fiber.joinAll([calling, ping])
   }).pipe(Effect.scoped))
 
-it.effect("but not for one that asks to run beside the others (Rpc.fork)", () =>
+it.effect("but not for a method that may run concurrently (Rpc.fork)", () =>
   Effect.gen(function*() {
     const { calling, client, done } = yield* wait(true)
     yield* client.Ping()

@@ -1,6 +1,6 @@
 /**
- * Values that outlive the call that brought them. What is decoded lies in the buffer that a socket reads into, and is overwritten by what
- * comes next: nothing that a handler or a caller keeps may change with it.
+ * Values that outlive the call that brought them. What is decoded lies in the buffer that a socket reads into, and is
+ * overwritten by what comes next: nothing that a handler or a caller keeps may change with it.
  */
 import { it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Latch, Schema, SchemaGetter } from "effect"
@@ -40,7 +40,7 @@ const rounds = 5
 
 eachNetwork((network) => {
   for (const format of formats) {
-    it.live(`what was decoded stays as it is, on both sides, in ${format}`, () =>
+    it.live(`what was decoded does not change, on both sides, in ${format}`, () =>
       Effect.gen(function*() {
         const received: Array<typeof Blob.Type> = []
         const results: Array<typeof Blob.Type> = []
@@ -107,7 +107,7 @@ const Secrets = Component.make(
 
 eachNetwork((network) => {
   for (const format of formats) {
-    it.live(`what a schema takes its time to decode is not overwritten meanwhile, in ${format}`, () =>
+    it.live(`a payload with a slow schema is not overwritten while it is decoded, in ${format}`, () =>
       Effect.gen(function*() {
         // The server waits at its gate, and so does the client at its own.
         const gates = { server: yield* Latch.make(), client: yield* Latch.make() }

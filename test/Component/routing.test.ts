@@ -86,7 +86,7 @@ describe("a call whose method is sharded", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("by a text goes where the text's hash belongs, whichever client calls", () =>
+  it.effect("by a text goes to the endpoint of the text's hash, from every client", () =>
     Effect.gen(function*() {
       const { client } = yield* replicas()
       const { client: other } = yield* replicas()

@@ -44,21 +44,21 @@ const tenth = BigDecimal.fromStringUnsafe("0.1")
 
 const X = Schema.Struct({ x: Schema.Int })
 
-/** Numbers under keys that begin with one text, texts under those that begin with another. */
+/** Numbers under keys that begin with one text, texts under keys that begin with another. */
 const records = (numbers: string, texts: string): Codec =>
   Schema.StructWithRest(Schema.Struct({}), [
     Schema.Record(Schema.TemplateLiteral([numbers, Schema.String]), Schema.Number),
     Schema.Record(Schema.TemplateLiteral([texts, Schema.String]), Schema.String)
   ])
 
-/** Keys that begin with one text have texts, those that begin with the other have bytes. */
+/** Keys that begin with one text have texts, keys that begin with the other have bytes. */
 const keyed = (text: string, bytes: string): Codec =>
   Schema.StructWithRest(Schema.Struct({}), [
     Schema.Record(Schema.TemplateLiteral([text, Schema.String]), Schema.String),
     Schema.Record(Schema.TemplateLiteral([bytes, Schema.String]), Schema.Uint8Array)
   ])
 
-/** What two schemas are to each other: the same on the wire, or apart. What comes of those that are apart, JSON says. */
+/** What two schemas are to each other: the same on the wire, or apart. What comes of two that are apart, JSON says. */
 export type Relation = "equal" | "apart"
 
 /** Pairs of schemas, with what each writes. Both directions are tried. */

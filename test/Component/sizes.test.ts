@@ -52,12 +52,15 @@ for (const side of ["server", "connection"] as const) {
       const { client } = yield* open(Sized, layer, { format: "json", [side]: { maxMessageSize } })
       const largest = maxMessageSize - around
       assert.equal((yield* client.Repeat(largest)).length, largest)
-      const [error, beside] = yield* Effect.all([Effect.flip(client.Repeat(largest + 1)), client.Length("beside")], {
+      const [error, concurrent] = yield* Effect.all([
+        Effect.flip(client.Repeat(largest + 1)),
+        client.Length("concurrent")
+      ], {
         concurrency: 2
       })
       assert.ok(error._tag === "CommunicationError" && error.reason._tag === "TooLarge")
       assert.equal(error.maybeExecuted, true)
       assert.equal(error.message, "the result of test/Sized.Repeat is 2001 bytes, expected at most 2000")
-      assert.equal(beside, 6)
+      assert.equal(concurrent, 10)
     }).pipe(Effect.scoped))
 }

@@ -1,7 +1,9 @@
 /**
- * What the types of components promise: what a call gives and fails with, what clients and handlers need, and what is no program.
+ * What the types of components promise: what a call gives and fails with, what clients and handlers need, and what is
+ * no program.
  *
- * They are checked by the compiler (`npm run typecheck`), which also complains where a line that is marked as an error is none.
+ * They are checked by the compiler (`npm run typecheck`), which also complains where a line that is marked as an error
+ * is none.
  */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Layer, Schema, SchemaGetter, type Scope } from "effect"
@@ -60,7 +62,7 @@ const compiles = (program: () => unknown) => expectTypeOf(program).toBeFunction(
 const handlers = { Get: () => Effect.succeed({ id: 1, name: "tea" }), Ping: () => Effect.void }
 
 describe("a component's types", () => {
-  it("are those of its group", () => {
+  it("are the methods of its group", () => {
     expectTypeOf(Items).toEqualTypeOf<Component.Component<typeof Get | typeof Ping>>()
     expectTypeOf(Items.group).toEqualTypeOf(items)
     expectTypeOf<Component.Client<typeof Items>>().toEqualTypeOf<
@@ -117,7 +119,7 @@ describe("a client's method", () => {
     })
   })
 
-  it("takes what the payload's constructor takes: its fields, and not those that have a default", () => {
+  it("takes what the payload's constructor takes: its fields, where fields with a default may be missing", () => {
     expectTypeOf<Rpc.PayloadConstructor<typeof Get>>().toEqualTypeOf<{ readonly id: number; readonly note?: string }>()
     expectTypeOf<Parameters<typeof client.Get>[0]>().toEqualTypeOf<Rpc.PayloadConstructor<typeof Get>>()
     compiles(() => {
@@ -210,7 +212,7 @@ describe("handlers", () => {
     >()
   })
 
-  it("are those of all methods, and keep to their types", () => {
+  it("are the services of all methods, and keep their types", () => {
     compiles(() => {
       // @ts-expect-error one is missing
       items.toLayer({ Get: handlers.Get })
@@ -227,7 +229,7 @@ describe("handlers", () => {
 })
 
 describe("shardBy", () => {
-  it("is given the method's payload, and leaves the method's type alone", () => {
+  it("is given the method's payload, and does not change the method's type", () => {
     const key = Component.shardBy(Get, (payload) => {
       expectTypeOf(payload).toEqualTypeOf<{ readonly id: number; readonly note: string }>()
       return BigInt(payload.id)

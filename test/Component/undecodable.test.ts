@@ -1,4 +1,7 @@
-/** What a schema refuses: on the way in and out, on both sides. It says what was expected, and where, and never prints what it got. */
+/**
+ * What a schema refuses: on the way in and out, on both sides. It says what was expected, and where, and never prints
+ * what it got.
+ */
 import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Schema, SchemaTransformation } from "effect"
 import { Component } from "effect-call"
@@ -24,7 +27,7 @@ const Loose = componentOf(Schema.Int, LooselyFailed)
 
 const basket = { lines: [{ count: 1 }, { count: 2 }], extra: {} }
 const refused = { lines: [{ count: 1 }, { count: -2 }], extra: {} }
-/** A path that nobody wants to see whole. */
+/** A path that is too long to print. */
 const deep = { lines: [], extra: { ["k".repeat(100_000)]: -1 } }
 
 const expected = "Expected a value greater than 0 at [\"lines\"][1][\"count\"]"
@@ -125,7 +128,7 @@ for (const format of formats) {
         assert.equal(calls, 0)
       }).pipe(Effect.scoped))
 
-    it.effect("a result, or a failure, against the server's own schema is a defect: logged there, and nobody else's business", () =>
+    it.effect("a result or a failure that does not fit the server's own schema is a defect: it is logged at the server only", () =>
       Effect.gen(function*() {
         const log = makeLog()
         const { client } = yield* open(

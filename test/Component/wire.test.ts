@@ -203,7 +203,7 @@ describe("a server's answer", () => {
       assert.deepEqual([1, 2, 3, 4].map((id) => types.get(id)), [2, 2, 3, 3])
     }).pipe(Effect.scoped))
 
-  it.effect("to a call that is discarded is a byte, whatever the handler returns", () =>
+  it.effect("to a call that is discarded is one byte, for every result of the handler", () =>
     Effect.gen(function*() {
       const { connection } = yield* served
       const { client, requests } = yield* scripted("binary", Uint8Array.of(0x01))

@@ -9,7 +9,7 @@ import { ask, settle, turn } from "./support.ts"
 interface Counts {
   dials: number
   /**
-   * How often anybody has looked at the address of an endpoint, as a balancer does to see whether it is to be avoided.
+   * How often the address of an endpoint has been read, as a balancer does to see whether it is excluded.
    */
   looks: number
 }
@@ -60,7 +60,7 @@ describe("where all endpoints are down", () => {
       )
     })
   ) {
-    it.live(`a call fails when each has failed once since it began, whoever has dialed it, with ${name}`, () =>
+    it.live(`a call fails when each endpoint has failed once since it began, even if another call has dialed it, with ${name}`, () =>
       Effect.gen(function*() {
         const { counts, endpoints } = downOf(40)
         // With no backoff nothing but this keeps calls from dialing again and again.
@@ -138,7 +138,7 @@ describe("where all endpoints are down", () => {
         counts.looks = 0
         const errors = yield* callAll(connection, callers)
         const failing = counts.looks
-        // And so it is for those that fail at once, since all are in backoff.
+        // And so it is for calls that fail at once, since all are in backoff.
         yield* callAll(connection, callers)
         return { failing, atOnce: counts.looks - failing, errors }
       })

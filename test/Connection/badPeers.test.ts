@@ -30,7 +30,10 @@ const afterVersion = (raw: Raw, then: () => void) => {
   })
 }
 
-/** What is said of a peer that says nothing, after the time that only its case cuts short: the others need theirs on a busy machine. */
+/**
+ * What is said of a peer that says nothing, after the time that only its case cuts short: the others need theirs on a
+ * busy machine.
+ */
 const silence = /no connection and version message within 200ms/
 
 describe("a peer that is none", () => {
@@ -67,7 +70,7 @@ describe("a peer that is none", () => {
     ]
   ]
   for (const [what, behave, expected, dials = 1] of cases) {
-    it.live(`which ${what}, is Unreachable, and left alone for its backoff`, () =>
+    it.live(`which ${what}, is Unreachable, and then in backoff`, () =>
       Effect.gen(function*() {
         const closed: Array<Effect.Effect<void>> = []
         const peer = yield* misbehaving((raw) => {
@@ -143,7 +146,7 @@ describe("a peer that breaks the protocol later", () => {
     ]
   ]
   for (const [what, answer, reason, expected] of onlyItsOwn) {
-    it.live(`which answers one call with ${what}, fails that call, and those beside it go on`, () =>
+    it.live(`which answers one call with ${what}, fails that call, and concurrent calls go on`, () =>
       Effect.gen(function*() {
         const answered = { first: false }
         const peer = yield* misbehaving((raw) => {
@@ -170,7 +173,7 @@ describe("a peer that breaks the protocol later", () => {
       }))
   }
 
-  it.live("an answer to a call that nobody made is ignored, and so is another version message", () =>
+  it.live("an answer to a call that was never made is ignored, and so is another version message", () =>
     Effect.gen(function*() {
       const peer = yield* misbehaving((raw) =>
         afterVersion(raw, () => {

@@ -168,7 +168,7 @@ describe("a call's own balancer", () => {
   eachNetwork((network) => {
     const startReplica = startOn(network)
 
-    it.live("is given the current endpoints before its pick, and leaves the Connection's alone", () =>
+    it.live("is given the current endpoints before its pick, and does not change the Connection's", () =>
       Effect.gen(function*() {
         const [a, b, c] = endpointsOf(yield* Effect.forEach(["a", "b", "c"], startReplica))
         const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([a!, b!])
@@ -219,7 +219,7 @@ describe("a call's own balancer", () => {
 })
 
 describe("a user's balancer", () => {
-  it.effect("made from a function picks for every call, and sees the key and what is to be avoided", () =>
+  it.effect("made from a function picks for every call, and sees the key and the excluded endpoints", () =>
     Effect.gen(function*() {
       const seen: Array<readonly [bigint | undefined, ReadonlyArray<string>]> = []
       const balancer = Balancer.make((endpoints, { avoid, shardKey }) => {

@@ -22,7 +22,7 @@ import { cancel, messagesOf, rawClient, request, version } from "../support/raw.
 const wait = MethodKey.make(component, "wait")
 const nothing = new Uint8Array()
 
-/** Handlers whose "wait" waits for ever, and counts how often it was started and interrupted. */
+/** Handlers whose "wait" never ends, and counts how often it was started and interrupted. */
 const counting = () => {
   const counts = { started: 0, interrupted: 0 }
   let changed = () => {}
@@ -105,7 +105,7 @@ describe("interrupting a call", () => {
         assert.deepEqual(counts, { started: 0, interrupted: 0 })
       }).pipe(Effect.scoped))
 
-    it.live("does not wait for a handler that cannot be interrupted, whose answer is nobody's", () =>
+    it.live("does not wait for a handler that cannot be interrupted, whose answer is dropped", () =>
       Effect.gen(function*() {
         const started = yield* Deferred.make<void>()
         const ended = yield* Deferred.make<void>()
@@ -130,7 +130,7 @@ describe("interrupting a call", () => {
       }).pipe(Effect.scoped))
   })
 
-  it.effect("ends it at once even where nothing gets through any more", () =>
+  it.effect("ends it at once even where no bytes get through any more", () =>
     Effect.gen(function*() {
       const { counts, handlers, until } = counting()
       yield* TestNetwork.listen("server", handlers, { shutdownGrace: 0 })

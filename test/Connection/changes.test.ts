@@ -22,7 +22,7 @@ const follow = Effect.fnUntraced(function*(connection: Connection.Connection) {
 })
 
 describe("the changes of a Connection", () => {
-  it.effect("begin with the state as it is", () =>
+  it.effect("begin with the current state", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const { connection } = yield* connectToListed([a])
@@ -72,7 +72,7 @@ describe("the changes of a Connection", () => {
       assert.deepEqual(after.seen, ["closed"])
     }).pipe(onNetwork))
 
-  it.effect("are told to all who listen, and cost one that has gone nothing", () =>
+  it.effect("go to all listeners, and cost nothing for one that has gone", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const { connection } = yield* connectToListed([a])

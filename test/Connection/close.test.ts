@@ -22,7 +22,7 @@ const isClosed = (error: CallError.CallError, maybeExecuted: boolean) => {
   assert.equal(error.maybeExecuted, maybeExecuted)
 }
 
-/** A handler that waits for ever, with what became of it. */
+/** A handler that never ends, with what became of it. */
 const waiting = Effect.gen(function*() {
   const started = yield* Deferred.make<void>()
   const interrupted = yield* Deferred.make<void>()
@@ -173,7 +173,7 @@ describe("close", () => {
   it.effect("fails calls that wait for endpoints, or for the end of a backoff", () =>
     Effect.gen(function*() {
       const empty = yield* connect([], { resolver: "changing" })
-      const backingOff = yield* connect([yield* TestNetwork.endpoint("nobody")])
+      const backingOff = yield* connect([yield* TestNetwork.endpoint("absent")])
       yield* Effect.flip(backingOff.call(echo, nothing))
       for (const connection of [empty, backingOff]) {
         const calling = yield* Effect.forkChild(connection.call(echo, nothing, { waitForReady: true }), {
@@ -203,7 +203,7 @@ describe("close", () => {
       yield* Deferred.await(stopped)
     }).pipe(Effect.scoped))
 
-  it.effect("by a fiber that is interrupted closes all the same, and so do several at once", () =>
+  it.effect("by a fiber that is interrupted closes anyway, and so do several closes at once", () =>
     Effect.gen(function*() {
       const { calledOff, dialing, endpoint } = yield* hanging
       const connection = yield* connect([endpoint])

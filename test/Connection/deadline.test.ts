@@ -23,7 +23,7 @@ const telling = HandlerMap.set(handlers, component, "remaining", () => remaining
 const ask = (connection: Connection.Connection, options?: Connection.CallOptions) =>
   Effect.map(connection.call(method("remaining"), nothing, options), textOf)
 
-/** A handler that waits for ever, with what became of it. */
+/** A handler that never ends, with what became of it. */
 const waiting = Effect.gen(function*() {
   const started = yield* Deferred.make<void>()
   const interrupted = yield* Deferred.make<void>()
@@ -164,7 +164,7 @@ describe("at the deadline", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("the answer of a handler that cannot be interrupted comes too late, and is nobody's", () =>
+  it.effect("the answer of a handler that cannot be interrupted comes too late, and is dropped", () =>
     Effect.gen(function*() {
       const started = yield* Deferred.make<void>()
       const { endpoint } = yield* memory.serve(
@@ -228,7 +228,7 @@ describe("at the deadline", () => {
       )
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
-  it.effect("a caller that cannot be interrupted gets it all the same, whatever its call waits for", () =>
+  it.effect("a caller that cannot be interrupted gets it anyway, at each point where a call can wait", () =>
     Effect.gen(function*() {
       const call = Effect.fnUntraced(function*(
         name: string,
@@ -281,7 +281,7 @@ describe("a call that has no time left", () => {
       const error = yield* Effect.flip(count)
       isExceeded(error)
       assert.equal(error.message, "deadline exceeded: test/Echo.count was not sent, since no time was left")
-      // A region whose deadline passes while nobody can interrupt it.
+      // A region that cannot be interrupted, and whose deadline passes.
       const late = yield* Effect.sleep("2 seconds").pipe(
         Effect.andThen(Effect.exit(connection.call(method("count"), nothing))),
         Effect.uninterruptible,
@@ -355,7 +355,7 @@ describe("nested calls", () => {
       discard: true
     })
 
-  it.effect("inherit what is left, without anybody passing it on", () =>
+  it.effect("inherit the time that is left, without any code that passes it on", () =>
     Effect.gen(function*() {
       const { a } = yield* chain
       const calling = yield* a.call(method("go"), bytesOf("remaining")).pipe(

@@ -40,7 +40,7 @@ describe("a dial", () => {
     }).pipe(onNetwork))
 
   eachNetwork((network) => {
-    it.live("is one connection for its server, however many calls share it", () =>
+    it.live("is one connection for its server, which any number of calls share", () =>
       Effect.gen(function*() {
         const a = yield* startOn(network)("a")
         const connection = yield* connectTo([a.endpoint])
@@ -50,7 +50,7 @@ describe("a dial", () => {
       }))
   })
 
-  it.effect("that hangs delays nobody who picks another endpoint", () =>
+  it.effect("that hangs delays no call that picks another endpoint", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll("a", "b")
       yield* TestNetwork.fault("a", { dial: "hang" })
@@ -101,7 +101,7 @@ describe("a dial", () => {
       assert.match(error.attempts[0]!.message, /within 70ms/)
     }).pipe(onNetwork))
 
-  it.effect("goes on for the calls to come when those that wait for it are interrupted, or have no time left", () =>
+  it.effect("goes on for later calls when the calls that wait for it are interrupted, or have no time left", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const endpoint = counted(a.endpoint)
@@ -121,13 +121,13 @@ describe("a dial", () => {
       assert.equal((yield* connection.state).endpoints[0]!.state, "Dialing")
       yield* TestNetwork.heal("a")
       yield* settle
-      // Nobody waited for it, and it is there.
+      // No call waited for it, and it is there.
       assert.equal((yield* connection.state).endpoints[0]!.state, "Active")
       assert.equal(yield* ask(connection, { timeout: "100 millis" }), "a")
       assert.deepEqual([endpoint.dials, a.accepted], [1, 1])
     }).pipe(onNetwork))
 
-  it.effect("ends at dialTimeout also when nobody waits for it, and counts for the backoff", () =>
+  it.effect("ends at dialTimeout also when no call waits for it, and counts for the backoff", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const endpoint = counted(a.endpoint)
@@ -215,7 +215,7 @@ describe("a dial", () => {
       }
     }))
 
-  it.live("that is cut short is not made again for ever: the call goes on to the next endpoint", () =>
+  it.live("that is cut short is not repeated without limit: the call goes on to the next endpoint", () =>
     Effect.gen(function*() {
       const b = yield* startOn(tcp)("b")
       let accepted = 0
@@ -225,7 +225,7 @@ describe("a dial", () => {
       })
       const connection = yield* connectTo([endpoint, b.endpoint], { backoff: { initial: 0 } })
       for (let i = 0; i < 5; i++) assert.equal(yield* ask(connection), "b")
-      // Once more at first. From then on it is one that fails, and is dialed once in its turn.
+      // Once more at first. From then on the endpoint fails, and is dialed once in its turn.
       assert.equal(accepted, 2 + 4)
     }))
 

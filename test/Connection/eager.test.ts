@@ -92,7 +92,7 @@ describe("a Connection that is eager", () => {
       assert.equal(down.dials, 3)
     }).pipe(onNetwork))
 
-  it.effect("does not dial for ever in one turn where there is no backoff", () =>
+  it.effect("does not dial again and again in one turn where there is no backoff", () =>
     Effect.gen(function*() {
       const down = counted({
         address: "test://down",
@@ -171,7 +171,7 @@ describe("a Connection that is eager", () => {
       ])
     }).pipe(onNetwork))
 
-  it.effect("dials nothing any more when it is closed", () =>
+  it.effect("dials no more when it is closed", () =>
     Effect.gen(function*() {
       const down = counted({
         address: "test://down",

@@ -1,5 +1,5 @@
 /**
- * Replicas that stand still: their system accepts connections and takes some bytes, and nobody answers. Calls whose
+ * Replicas that stand still: their system accepts connections and takes some bytes, and never answers. Calls whose
  * time is up count against them wherever they wait: for an answer, for the connection, or for room on it.
  */
 import { describe, it } from "@effect/vitest"
@@ -368,6 +368,6 @@ describe("of three replicas one stands still for three minutes", () => {
         onNetwork
       ))
 
-  it.effect("nor where calls are so large that they wait for room", () =>
+  it.effect("and no more where calls are so large that they wait for room", () =>
     simulate(new Uint8Array(100_000), narrow).pipe(onNetwork))
 })

@@ -258,7 +258,7 @@ describe("a list of endpoints", () => {
       yield* until(() => a!.open === 0)
     }).pipe(onNetwork))
 
-  it.effect("that drops an endpoint abandons its dial also when nobody waits for it", () =>
+  it.effect("that drops an endpoint ends its dial also when no call waits for it", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
       yield* TestNetwork.fault("a", { blackHole: true })
@@ -286,7 +286,7 @@ describe("a list of endpoints", () => {
       assert.match(error.message, /no endpoints/)
     }).pipe(onNetwork))
 
-  it.effect("that changes between a balancer's pick and its use is nobody's fault", () =>
+  it.effect("that changes between a balancer's pick and its use costs no call", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)
       const { connection, endpoints } = yield* connectToListed([a!])

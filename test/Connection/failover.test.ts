@@ -118,7 +118,7 @@ describe("a replica that is down", () => {
     Effect.gen(function*() {
       const endpoints = [
         yield* deadTcp,
-        Endpoint.unix(join(yield* temporaryDirectory, "nobody")),
+        Endpoint.unix(join(yield* temporaryDirectory, "absent")),
         Endpoint.tcp("no port")
       ]
       const connection = yield* connectTo(endpoints, { backoff: { initial: "1 minute", max: "1 minute" } })

@@ -1,5 +1,5 @@
 /**
- * Replicas that stand still: their system goes on accepting connections and taking bytes, and nobody answers.
+ * Replicas that stand still: their system goes on accepting connections and taking bytes, and never answers.
  * `ejectionOfFrozen.test.ts` has the single steps of what happens to calls with less time than a dial, and three
  * minutes on a clock of its own; `test/chaos/silence.ts` does the same under load.
  */
@@ -46,6 +46,8 @@ const call = Effect.fnUntraced(function*(args: Uint8Array, timeout: number) {
   replica.signal("SIGSTOP")
   const callers = yield* Effect.forEach([1, 2, 3, 4], () => Effect.forkChild(Effect.forever(caller)))
   yield* Effect.sleep(millis)
+  // On a busy machine it takes longer until there are enough calls to tell.
+  while (seen.ok <= 300 && seen.failed < 30) yield* Effect.sleep(5)
   yield* Fiber.interruptAll(callers)
   assert.ok(seen.everEjected)
   // Its connection was given up, and it was dialed.
@@ -100,7 +102,7 @@ describe("a replica whose process stands still", () => {
       while ((yield* connection.state).endpoints.some(({ state }) => state !== "Active")) yield* callAll
       assert.deepEqual(reasons(yield* callAll), [])
       replica.signal("SIGSTOP")
-      // Those that were sent to it in good faith, every other one.
+      // Every other call, which was sent to it before it was known to fail.
       assert.deepEqual(reasons(yield* callAll), new Array(10).fill("Lost"))
       assert.deepEqual(reasons(yield* callAll), [])
       replica.signal("SIGCONT")

@@ -1,4 +1,7 @@
-/** Servers that do nothing by themselves: a test decides each dial, and says each word of theirs. They keep what they are told. */
+/**
+ * Servers that do nothing by themselves: a test decides each dial, and says each word of theirs. They keep what they
+ * are told.
+ */
 import { Effect } from "effect"
 import { Endpoint } from "effect-call"
 import * as assert from "node:assert/strict"
@@ -9,7 +12,9 @@ import { bytesOf } from "../support/networks.ts"
 import { clientVersion, message, messagesOf, version, versionWith } from "../support/raw.ts"
 import { turn } from "./support.ts"
 
-/** One message of a server: its version, which may say that it goes away; how a call ends; or what no server may send. */
+/**
+ * One message of a server: its version, which may say that it goes away; how a call ends; or what no server may send.
+ */
 export type Word =
   | { readonly _tag: "Version" | "GoingAway" | "GoingAwayUnflagged" | "Nonsense" }
   | { readonly _tag: "Answer" | "Failure" | "TimeIsUp"; readonly call: number }

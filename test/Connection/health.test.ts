@@ -95,14 +95,14 @@ describe("a Connection that asks for the health of servers", () => {
       assert.equal(yield* whoAnswers(connection), "a b c")
     }).pipe(onNetwork))
 
-  it.effect("calls its only server whatever it says", () =>
+  it.effect("calls its only server in any state of health", () =>
     Effect.gen(function*() {
       const { connection } = yield* connectToListed([yield* start("a", "NotServing")], options)
       yield* serving(connection, false)
       assert.equal(yield* ask(connection), "a")
     }).pipe(onNetwork))
 
-  it.effect("sends calls with a shard key to their server whatever it says", () =>
+  it.effect("sends calls with a shard key to their server in any state of health", () =>
     Effect.gen(function*() {
       const [a, b] = [yield* start("a", "NotServing"), yield* start("b")]
       const { connection } = yield* connectToListed([a, b], { ...options, balancer: Balancer.sharded })

@@ -52,8 +52,8 @@ const ways: Record<string, (connection: Connection.Connection) => Effect.Effect<
 }
 
 /**
- * A Connection to a server that is written by hand, on a clock on which nobody wakes: all that ends a call is what that
- * server says. Calls all go there; there is another endpoint, so that it can be left alone.
+ * A Connection to a server that is written by hand, on a clock on which no sleeper wakes: all that ends a call is what
+ * that server says. All calls go there; there is another endpoint, so that this one can be ejected.
  */
 const open = Effect.gen(function*() {
   const time = { now: 0 }

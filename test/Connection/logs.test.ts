@@ -240,7 +240,7 @@ describe("what a client does itself is no warning", () => {
       assert.equal(yield* Fiber.join(call), "b")
     }))
 
-  quiet("when nobody waits for a dial any more", () =>
+  quiet("when no call waits for a dial any more", () =>
     Effect.gen(function*() {
       yield* TestNetwork.fault("a", { dial: "hang" })
       const connection = yield* connectTo(yield* TestNetwork.endpoint("a"))
@@ -372,7 +372,7 @@ describe("a logger", () => {
       assert.ok(answers.every((answer) => answer === "a"))
     }).pipe(Effect.provide(TestNetwork.layer)))
 
-  it.effect("may call when a connection that was to go is lost: what is dialed for it is there to be seen, and to be closed", () =>
+  it.effect("may call when a draining connection is lost: the new connection is in the state, and is closed with the Connection", () =>
     Effect.gen(function*() {
       const network = new HandNetwork(false)
       let calling: Fiber.Fiber<string, CallError.CallError> | undefined

@@ -1,5 +1,5 @@
 /**
- * What a Connection counts of its calls: each once, whatever becomes of it. What else it counts is in the files beside this one.
+ * What a Connection counts of its calls: each once, however it ends. metricsOf*.test.ts are for what else it counts.
  */
 import { describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Schema, SchemaGetter } from "effect"
@@ -234,7 +234,7 @@ describe("a call that fails is counted once", () => {
 })
 
 describe("a call that is tried more than once is counted once, with all the time it took", () => {
-  /** The first endpoint that is not to be avoided. */
+  /** The first eligible endpoint. */
   const inOrder = Balancer.make((endpoints, { avoid }) =>
     Effect.succeed(endpoints.find(({ address }) => !avoid.has(address)) ?? endpoints[0]!)
   )

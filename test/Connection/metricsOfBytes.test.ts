@@ -32,7 +32,7 @@ const assertBytes = (metrics: Metrics, client: number, server: number) =>
     { client: { sent: client, received: server }, server: { sent: server, received: client } }
   )
 
-describe("the bytes that one end sends are those that the other end receives", () => {
+describe("the bytes that one end sends are the bytes that the other end receives", () => {
   eachNetwork((network) => {
     it.live(
       "with the version messages, and the large payloads that are sent from where they are",
@@ -238,21 +238,21 @@ describe("what a peer sends is counted as it comes", () => {
   )
 
   it.live(
-    "by a client, also where it is for nobody",
+    "by a client, also where no call waits for it",
     metered((metrics) =>
       Effect.gen(function*() {
         let received = (): Buffer => Buffer.alloc(0)
-        const toNobody = message(7, 2, new Uint8Array(100))
+        const unasked = message(7, 2, new Uint8Array(100))
         const endpoint = yield* rawServer((raw) => {
           received = raw.received
-          raw.write(Buffer.concat([version, toNobody, message(1, 2)]))
+          raw.write(Buffer.concat([version, unasked, message(1, 2)]))
         })
         const connection = yield* connect([endpoint])
         const call = yield* fork(connection.call(hang, nothing))
         yield* until(() => received().length === ofVersion + ofRequest(0))
         assert.deepEqual(bytesOf(metrics, "client"), {
           sent: ofVersion + ofRequest(0),
-          received: ofPlainVersion + toNobody.length + header
+          received: ofPlainVersion + unasked.length + header
         })
         yield* Fiber.interrupt(call)
       })

@@ -152,7 +152,7 @@ describe("Connections to one endpoint", () => {
   )
 
   it.effect(
-    "count apart from those that were made with other attributes for all metrics",
+    "count apart from Connections that were made with other attributes for all metrics",
     meteredInMemory(({ values }) =>
       Effect.gen(function*() {
         yield* serve

@@ -1,4 +1,7 @@
-/** What a Connection shows of its endpoints: calls and connections at the moment and dials; and what is left of that in the end. */
+/**
+ * What a Connection shows of its endpoints: calls and connections at the moment and dials; and what is left of that in
+ * the end.
+ */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger, References } from "effect"
 import type { Connection } from "effect-call"
@@ -18,7 +21,7 @@ const statesOf = ({ series }: Metrics): ReadonlyArray<string> =>
 
 const inFlight = ({ values }: Metrics) => values("rpc.client.active_requests")
 
-/** Waits until somebody dials. */
+/** Waits until the endpoint is dialed. */
 const untilDialing = (connection: Connection.Connection) =>
   untilState(connection, ({ endpoints }) => endpoints.some(({ state }) => state === "Dialing"))
 
@@ -43,7 +46,7 @@ describe("calls in flight", () => {
   )
 
   it.effect(
-    "are those of all Connections to an endpoint together",
+    "are the calls of all Connections to an endpoint together",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const [one, another] = [yield* open(), yield* toA()]
@@ -200,7 +203,7 @@ describe("dials that fail are counted", () => {
   )
 
   it.effect(
-    "those that take too long, and those that get no version message",
+    "dials that take too long, and dials that get no version message",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* serve
@@ -217,7 +220,7 @@ describe("dials that fail are counted", () => {
   )
 
   it.effect(
-    "also those that nobody waits for any more, when they have failed",
+    "also dials that no call waits for any more, when they have failed",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* TestNetwork.fault("a", { dial: "hang" })

@@ -1,5 +1,6 @@
 /**
- * Calls that are given up are counted, too: each once, at its deadline or when it is interrupted, wherever it is by then.
+ * Calls that are given up are counted, too: each once, at its deadline or when it is interrupted, wherever it is by
+ * then.
  */
 import { describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"

@@ -1,4 +1,7 @@
-/** What the tests of a Connection's metrics share: a server in memory, and Connections to it in the states that calls may find them in. */
+/**
+ * What the tests of a Connection's metrics share: a server in memory, and Connections to it in the states that calls
+ * may find them in.
+ */
 import { Effect } from "effect"
 import { type Connection, HandlerMap, MethodKey } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
@@ -23,7 +26,7 @@ export const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChil
 /** Serves at `memory://a`. */
 export const serve = TestNetwork.listen("a", served, { shutdownGrace: 0 })
 
-/** A Connection to `memory://a`, where nobody need listen. */
+/** A Connection to `memory://a`, where no server need listen. */
 export const toA = (options?: Connection.ClientOptions) =>
   Effect.flatMap(TestNetwork.endpoint("a"), (endpoint) => connect([endpoint], options))
 
@@ -35,7 +38,7 @@ export const open = Effect.fnUntraced(function*(options?: Connection.ClientOptio
   return connection
 })
 
-/** More than the network takes while nobody reads: what comes after it has not left yet. */
+/** More than the network takes while no peer reads: what comes after it has not left yet. */
 export const plug = Effect.fnUntraced(function*(connection: Connection.Connection) {
   yield* TestNetwork.fault("a", { blackHole: "toServer" })
   const call = yield* fork(Effect.exit(connection.call(hang, new Uint8Array(512 * kibibyte))))

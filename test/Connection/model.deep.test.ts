@@ -1,14 +1,16 @@
 /**
  * Whatever happens to a Connection, in whatever order: its endpoints, connections and calls are where they must be.
  *
- * Steps are drawn at random. What they do to a Connection is done to a small {@link Model}, too, and both must be the same all along. Where
- * there is no model of it, there is what must always hold. A failure prints what was done, and the seed to draw the steps again with.
+ * Steps are drawn at random. What they do to a Connection is done to a small {@link Model}, too, and both must be the
+ * same all along. Where there is no model of it, there is what must always hold. A failure prints what was done, and
+ * the seed to draw the steps again with.
  */
 import { describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import { Model } from "./model.ts"
-import { addresses, anyStep, type Step, steps, type Ways, World } from "./modelWorld.ts"
+import { addresses, anyStep, type Step, steps } from "./modelSteps.ts"
+import { type Ways, World } from "./modelWorld.ts"
 
 const listAll: Step = { _tag: "List", addresses: [...addresses] }
 const close: Step = { _tag: "Close" }
@@ -22,7 +24,10 @@ const call: Step = {
   retries: false
 }
 
-/** Whether a step loses a connection and, with it, what was sent in the same turn: which of the two is first is not to matter. */
+/**
+ * Whether a step loses a connection and, with it, what was sent in the same turn: which of the two is first is not to
+ * matter.
+ */
 const isAlone = (step: Step) => {
   if (step._tag === "Hangup") return true
   const words = step._tag === "Connect" || step._tag === "Say" ? step.words : []
@@ -44,7 +49,7 @@ const inWorld = async (ways: Ways, f: (world: World) => Promise<void>) => {
 
 // Each takes a second: what goes wrong here takes several things to happen together.
 describe("a Connection", () => {
-  it("is as its model is, whatever happens to it", async () => {
+  it("is in the state of its model after any steps", async () => {
     const happened = new Map<string, number>()
     await fc.assert(
       fc.asyncProperty(
@@ -88,7 +93,7 @@ describe("a Connection", () => {
     async () => {
       const step = fc.record({
         step: anyStep,
-        /** How many turns pass then; undefined for until all is at rest. */
+        /** How many turns pass then; undefined for until nothing happens any more. */
         turns: fc.constantFrom(0, 1, 2, 3, undefined),
         reaction: fc.oneof(
           { weight: 15, arbitrary: fc.constant(undefined) },

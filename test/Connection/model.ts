@@ -1,121 +1,21 @@
 /**
- * What a Connection is to do, as plain data: which endpoints it has, what connection there is to each, and where each call is.
+ * What a Connection is to do, as plain data: which endpoints it has, what connection there is to each, and where each
+ * call is.
  *
- * It has one connection to an endpoint, no backoff and no outlier ejection. What is sent in one turn of the event loop arrives at its end
- * ({@link Model.rest}); all else happens at once.
+ * It has one connection to an endpoint, no backoff and no outlier ejection. What is sent in one turn of the event loop
+ * arrives at its end ({@link Model.rest}); all else happens at once.
  */
-import type { Refusal, Word } from "./handNetwork.ts"
-
-/** Milliseconds. Its fraction keeps it apart from deadlines, which are whole. */
-export const dialTimeout = 20 + 1 / 64
-
-export type Preset = { readonly words: ReadonlyArray<Word> } | { readonly how: Refusal }
-
-/** What happens to a Connection. */
-export type Action =
-  | { readonly _tag: "List"; readonly addresses: ReadonlyArray<string>; readonly edition: number }
-  | {
-    readonly _tag: "Call"
-    readonly call: number
-    /** The only endpoint for it; without one it goes to the first that is listed. */
-    readonly only: string | undefined
-    readonly waitForReady: boolean
-    readonly timeout: number | undefined
-  }
-  | { readonly _tag: "Interrupt"; readonly call: number }
-  | { readonly _tag: "Connect"; readonly line: string; readonly words: ReadonlyArray<Word> }
-  | { readonly _tag: "Refuse"; readonly line: string; readonly how: Refusal }
-  /** The next dial of an address ends as soon as it is begun: with a connection, or without. */
-  | { readonly _tag: "Preset"; readonly address: string; readonly as: Preset }
-  | { readonly _tag: "Say"; readonly line: string; readonly words: ReadonlyArray<Word> }
-  | { readonly _tag: "Cut"; readonly line: string }
-  | { readonly _tag: "Hangup"; readonly line: string; readonly how: "end" | "reset" }
-  | { readonly _tag: "Pass"; readonly millis: number }
-  | { readonly _tag: "Close" }
-
-interface Call {
-  readonly number: number
-  readonly only: string | undefined
-  readonly waitForReady: boolean
-  readonly deadlineAt: number
-  /** The dial that it waits for, or the connection that it is in flight on; neither where it waits for a change. */
-  line: Line | undefined
-  /** Whether its request has not left. */
-  isQueued: boolean
-  /** How it has ended. */
-  end: string | undefined
-  /**
-   * The number of the last failed dial before it began; those that have failed since count as tried, whoever has
-   * dialed.
-   */
-  readonly since: number
-  readonly tried: Set<string>
-  /** The endpoints that an `Unreachable` names. */
-  readonly failed: Set<string>
-  readonly losses: Map<string, number>
-}
-
-/** A dial, and the connection that it may become. */
-interface Line {
-  readonly name: string
-  readonly address: string
-  readonly edition: number
-  readonly failsAt: number
-  state: "Dialing" | "Greeting" | "Open" | "Closed"
-  isGoingAway: boolean
-  /** Those that wait for it, or are in flight on it, in their order. */
-  calls: Array<Call>
-  /** The calls whose requests were sent, and those whose cancels were. */
-  readonly requests: Array<number>
-  readonly cancels: Array<number>
-}
-
-/** What there is at an address. */
-interface Entry {
-  readonly address: string
-  edition: number
-  isListed: boolean
-  /** Whether its last dial failed, or its last connection was lost. */
-  hasFailed: boolean
-  /**
-   * The number of its last failed dial, 0 where it was connected since; and whether one was repeated that was cut
-   * short.
-   */
-  failure: number
-  hasRepeated: boolean
-  /** What is being dialed or used. */
-  current: Line | undefined
-  /** Connections that only finish their calls. */
-  draining: Array<Line>
-}
-
-/** What can be seen of it at any time. */
-export interface Glance {
-  readonly closed: boolean
-  readonly endpoints: ReadonlyArray<{
-    readonly address: string
-    readonly state: string
-    readonly callsInFlight: number
-    readonly hasFailed: boolean
-  }>
-  /** How the calls have ended, by number. */
-  readonly ends: ReadonlyArray<string | undefined>
-}
-
-/** What can be seen of it at rest. */
-export interface Snapshot extends Glance {
-  /** What is being dialed, and the sockets that are open. */
-  readonly lines: ReadonlyArray<{
-    readonly name: string
-    readonly edition: number
-    readonly isDialing: boolean
-    readonly requests: ReadonlyArray<number>
-    readonly cancels: ReadonlyArray<number>
-    readonly saidLast: boolean
-  }>
-  /** Where the calls are in flight, by number. */
-  readonly inFlight: ReadonlyArray<string | undefined>
-}
+import type { Word } from "./handNetwork.ts"
+import {
+  type Action,
+  type Call,
+  dialTimeout,
+  type Entry,
+  type Glance,
+  type Line,
+  type Preset,
+  type Snapshot
+} from "./modelParts.ts"
 
 export class Model {
   /** How often what happened that a test is for. */
@@ -256,7 +156,7 @@ export class Model {
       entry.isListed = true
       entry.current = entry.draining.find(({ isGoingAway }) => !isGoingAway)
       if (entry.current !== undefined) this.note("a draining connection is used again")
-      else this.note("listed again beside a connection that goes away")
+      else this.note("listed again while a connection goes away")
       entry.draining = entry.draining.filter((line) => line !== entry.current)
     }
     const withdrawn: Array<Call> = []
@@ -446,7 +346,7 @@ export class Model {
     line.calls = line.calls.filter((other) => other !== call)
     if (line.calls.length > 0) return
     const entry = this.entry(line.address)
-    if (line.state !== "Open") return this.note("a dial goes on though nobody waits for it")
+    if (line.state !== "Open") return this.note("a dial goes on though no call waits for it")
     if (entry.current === line) return
     this.note("drained")
     this.shut(line)

@@ -14,18 +14,18 @@ import {
   Scope
 } from "effect"
 import { Balancer, CallError, Connection, type Endpoint, MethodKey, Resolver } from "effect-call"
-import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import { handClock } from "../support/clock.ts"
-import { answerOf, argsOf, HandNetwork, type Line, type Refusal, type Word } from "./handNetwork.ts"
-import { type Action, dialTimeout, type Glance, type Snapshot } from "./model.ts"
+import { answerOf, argsOf, HandNetwork, type Line, type Word } from "./handNetwork.ts"
+import { type Action, dialTimeout, type Glance, type Snapshot } from "./modelParts.ts"
+import { addresses, type Step } from "./modelSteps.ts"
 
 const key = MethodKey.make("test/Model", "call")
-export const addresses: ReadonlyArray<string> = ["a", "b", "c"]
+
 /** From so many bytes on arguments are sent from where they are. */
 const large = 32
 
-/** The turns of the event loop after which all has come to rest; half of them would do. */
+/** The turns of the event loop after which nothing happens any more; half of them would do. */
 const restTurns = { strict: 10, loose: 40 }
 
 const turns = (count: number) =>
@@ -36,7 +36,7 @@ const turns = (count: number) =>
 
 type PickFunction = Parameters<typeof Balancer.make>[0]
 
-/** The first endpoint that is listed and not to be avoided, or the only one that will do. */
+/** The first eligible endpoint, or the only one that is allowed. */
 const first = (only?: string): PickFunction => (endpoints, { avoid }) => {
   const found = endpoints.find(({ address }) => !avoid.has(address) && (only === undefined || address === only))
   return found === undefined
@@ -64,74 +64,6 @@ const late = (pick: PickFunction): PickFunction => (endpoints, options) => {
   })
 }
 
-const tag = <T extends string>(tag: T) => fc.constant(tag)
-const draw = <A>(weight: number, arbitrary: fc.Arbitrary<A>) => ({ weight, arbitrary })
-/** Which of those that there are by then. */
-const which = fc.nat(9)
-const word = fc.oneof(
-  draw(6, tag("Answer")),
-  draw(2, fc.constantFrom<"Failure" | "TimeIsUp">("Failure", "TimeIsUp")),
-  draw(2, fc.constantFrom<"Version" | "GoingAwayUnflagged">("Version", "GoingAwayUnflagged")),
-  draw(2, tag("GoingAway")),
-  draw(1, tag("Nonsense"))
-)
-
-/** What a server may say as soon as it is connected to. */
-const greetings = ["V", "V", "V", "V", "V", "V", "V", "VG", "VN", "G", ""].map((greeting) =>
-  greeting.split("").map((letter): Word => ({
-    _tag: letter === "V" ? "Version" : letter === "G" ? "GoingAway" : "Nonsense"
-  }))
-)
-
-const refusal = fc.constantFrom<Refusal>("fails", "dies", "is interrupted", "gives a closed socket")
-
-/** Anything that can happen. */
-export const anyStep = fc.oneof(
-  draw(6, fc.record({ _tag: tag("List"), addresses: fc.array(fc.constantFrom(...addresses), { maxLength: 5 }) })),
-  draw(16, fc.record({ _tag: tag("Unlist"), which })),
-  draw(30, fc.record({ _tag: tag("Relist"), which })),
-  draw(
-    60,
-    fc.record({
-      _tag: tag("Call"),
-      only: fc.constantFrom(undefined, undefined, undefined, ...addresses),
-      waitForReady: fc.boolean(),
-      timeout: fc.constantFrom(undefined, undefined, 5, 30),
-      isLarge: fc.boolean(),
-      retries: fc.boolean(),
-      isFast: fc.boolean()
-    })
-  ),
-  draw(20, fc.record({ _tag: tag("Interrupt"), which: fc.nat(3) })),
-  draw(60, fc.record({ _tag: tag("Connect"), which, words: fc.constantFrom(...greetings) })),
-  draw(8, fc.record({ _tag: tag("Refuse"), which, how: refusal })),
-  draw(
-    8,
-    fc.record({
-      _tag: tag("Preset"),
-      address: fc.constantFrom(...addresses),
-      as: fc.oneof(fc.record({ words: fc.constantFrom(...greetings) }), fc.record({ how: refusal }))
-    })
-  ),
-  draw(
-    60,
-    fc.record({
-      _tag: tag("Say"),
-      which,
-      words: fc.array(fc.record({ _tag: word, which }), { minLength: 1, maxLength: 3 })
-    })
-  ),
-  draw(10, fc.record({ _tag: tag("Cut"), which })),
-  draw(4, fc.record({ _tag: tag("Hangup"), which, how: fc.constantFrom<"end" | "reset">("end", "reset") })),
-  draw(12, fc.record({ _tag: tag("Pass"), millis: fc.integer({ min: 1, max: 25 }) })),
-  draw(1, fc.record({ _tag: tag("Close") }))
-)
-export type Step = typeof anyStep extends fc.Arbitrary<infer A> ? A : never
-
-/** So many steps that 40 of them find something to be done to. Left to itself, fast-check would draw few. */
-export const steps = <A>(step: fc.Arbitrary<A>): fc.Arbitrary<ReadonlyArray<A>> =>
-  fc.noBias(fc.array(step, { maxLength: 80, size: "max" }))
-
 /** A call that was made. */
 interface Called {
   /** Undefined while it is being started. */
@@ -146,8 +78,8 @@ const neither = { isFast: true, isLarge: false, retries: false }
 export interface Ways {
   readonly connections: number
   /**
-   * For what there is no model of: endpoints are taken in turn, or left alone where calls fail; some calls are made again, some picks come a
-   * turn late, and some dials take a turn to clean up.
+   * For what there is no model of: endpoints are taken in turn, or ejected where calls fail; some calls are made again,
+   * some picks come a turn late, and some dials take a turn to clean up.
    */
   readonly isLoose: boolean
 }
@@ -214,8 +146,8 @@ export class World {
   }
 
   /**
-   * Does a step, and says what that was; undefined where there was nothing to do it to. Its `reaction` is done in the midst of what the
-   * Connection does: where a call ends, or else where something is logged.
+   * Does a step, and says what that was; undefined where there was nothing to do it to. Its `reaction` is done in the
+   * midst of what the Connection does: where a call ends, or else where something is logged.
    */
   do(step: Step, reaction?: Step): Action | undefined {
     const action = this.actionOf(step)
@@ -288,7 +220,7 @@ export class World {
     return action
   }
 
-  /** Lets so many turns pass, or those that it takes to come to rest. */
+  /** Lets that many turns pass, or as many as it takes until nothing happens any more. */
   async rest(count = this.ways.isLoose ? restTurns.loose : restTurns.strict): Promise<void> {
     await turns(count)
     this.speakers.clear()
@@ -331,7 +263,7 @@ export class World {
     }
   }
 
-  /** What holds whenever everything is at rest, whatever has happened. */
+  /** What holds whenever nothing is going on, whatever has happened. */
   assertInvariants(): void {
     if (this.network.wrong !== undefined) {
       throw new Error("something threw in a callback of a socket", { cause: this.network.wrong })
@@ -362,7 +294,7 @@ export class World {
         : "Idle"
       if (table.has(address)) assert.equal(table.get(address)?.state, expected, `the state of ${address}`)
       assert.equal(table.get(address)?.callsInFlight ?? 0, calls.length, `calls in flight to ${address}`)
-      // No more sockets than there are to be, but for those that have calls to finish.
+      // No more sockets than expected, except for connections that have calls to finish.
       assert.ok(
         (isListed ? used.length : 0) + dialed.length <= (isListed ? this.ways.connections : 0),
         `sockets of ${address}`
@@ -381,7 +313,7 @@ export class World {
     }
     assert.ok(
       endpoints.filter(({ isEjected }) => isEjected).length * 2 <= this.listed.length,
-      "too many are left alone"
+      "too many are ejected"
     )
     assert.equal(this.network.scopes, this.lines.filter(({ isDialing, isOpen }) => isDialing || isOpen).length)
     if (this.isClosed) this.assertNothingIsLeft()

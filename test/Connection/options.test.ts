@@ -65,7 +65,7 @@ describe("maxMessageSize", () => {
   const retry = Schedule.recurs(3)
 
   eachNetwork((network) => {
-    it.live("of a client: a larger result fails its call, once, and the calls beside it go on", () =>
+    it.live("of a client: a larger result fails its call, once, and concurrent calls go on", () =>
       Effect.gen(function*() {
         let calls = 0
         const gate = yield* Latch.make(false)
@@ -77,7 +77,7 @@ describe("maxMessageSize", () => {
           HandlerMap.set(component, "wait", (args) => Effect.as(gate.await, args))
         ))
         const connection = yield* connect([endpoint], { maxMessageSize })
-        const beside = yield* Effect.forkChild(
+        const concurrent = yield* Effect.forkChild(
           Effect.forEach(
             Array.from({ length: 50 }, (_, i) => bytesOf(`${i}`)),
             (args) => connection.call(MethodKey.make(component, "wait"), args),
@@ -106,7 +106,7 @@ describe("maxMessageSize", () => {
         )
         assert.equal(textOf(next), "next")
         yield* gate.open
-        assert.deepEqual((yield* Fiber.join(beside)).map(textOf), Array.from({ length: 50 }, (_, i) => `${i}`))
+        assert.deepEqual((yield* Fiber.join(concurrent)).map(textOf), Array.from({ length: 50 }, (_, i) => `${i}`))
         assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
       }).pipe(Effect.scoped))
 
@@ -126,7 +126,7 @@ describe("maxMessageSize", () => {
         assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
       }).pipe(Effect.scoped))
 
-    it.live("of a server: larger arguments fail their call, once, nobody sees them, and the calls beside it go on", () =>
+    it.live("of a server: larger arguments fail their call, once, no handler sees them, and concurrent calls go on", () =>
       Effect.gen(function*() {
         let executed = 0
         const gate = yield* Latch.make(false)
@@ -141,8 +141,8 @@ describe("maxMessageSize", () => {
           { maxMessageSize }
         )
         const connection = yield* connect([endpoint])
-        const beside = yield* Effect.forkChild(
-          connection.call(MethodKey.make(component, "wait"), bytesOf("beside")),
+        const concurrent = yield* Effect.forkChild(
+          connection.call(MethodKey.make(component, "wait"), bytesOf("concurrent")),
           { startImmediately: true }
         )
         assert.equal((yield* connection.call(make, new Uint8Array(2000 - 49))).length, 2000 - 49)
@@ -164,7 +164,7 @@ describe("maxMessageSize", () => {
         }
         assert.equal(executed, 1)
         yield* gate.open
-        assert.equal(textOf(yield* Fiber.join(beside)), "beside")
+        assert.equal(textOf(yield* Fiber.join(concurrent)), "concurrent")
         assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
       }).pipe(Effect.scoped))
   })

@@ -1,5 +1,6 @@
 /**
- * Endpoints that can be connected to and whose calls keep failing: they are left alone for a while, and then tried with single calls.
+ * Endpoints that can be connected to and whose calls keep failing: they are ejected for a while, and then tried with
+ * single calls.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -41,7 +42,7 @@ const ejected = (connection: Connection.Connection) =>
     ({ endpoints }) => endpoints.filter(({ isEjected }) => isEjected).map(({ address }) => address)
   )
 
-/** Calls until the endpoint, which answers nothing any more, is left alone. */
+/** Calls until the endpoint, which answers nothing any more, is ejected. */
 const ejectA = Effect.fnUntraced(function*(connection: Connection.Connection) {
   // Connected to: an endpoint that cannot be is another matter.
   yield* askTimes(connection, 2)
@@ -52,7 +53,7 @@ const ejectA = Effect.fnUntraced(function*(connection: Connection.Connection) {
 })
 
 describe("an endpoint whose calls keep failing", () => {
-  it.effect("is left alone after five in a row that were not answered in time", () =>
+  it.effect("is ejected after five calls in a row that were not answered in time", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"))
       yield* askTimes(connection, 2)
@@ -63,7 +64,7 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual(yield* ejected(connection), ["memory://a"])
     }).pipe(onNetwork))
 
-  it.effect("is left alone after its connections were lost so often under calls", () =>
+  it.effect("is ejected after its connections were lost so often under calls", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 3 } })
       // It connects, and breaks with the answer.
@@ -94,7 +95,7 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual(yield* ejected(connection), [])
     }).pipe(onNetwork))
 
-  it.effect("is not left alone where an answer comes between its failures", () =>
+  it.effect("is not ejected where an answer comes between its failures", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: { failures: 2 } })
       for (let round = 0; round < 5; round++) {
@@ -106,7 +107,7 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual(yield* ejected(connection), [])
     }).pipe(onNetwork))
 
-  it.effect("is not left alone where an answer comes between its failures, however wrong that is", () =>
+  it.effect("is not ejected where an answer comes between its failures, even an answer that is wrong", () =>
     Effect.gen(function*() {
       const bad = [message(2, 2, new Uint8Array(2000)), message(2, 3, new Uint8Array(2000)), message(2, 3, nothing)]
       for (const answer of bad) {
@@ -195,7 +196,7 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual((yield* answers).filter((answer) => answer === "-"), ["-"])
     }).pipe(onNetwork))
 
-  it.effect("is left alone for no longer than the longest time", () =>
+  it.effect("is ejected for no longer than the longest time", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), {
         outlierEjection: { duration: "5 seconds", maxDuration: "8 seconds" }
@@ -227,7 +228,7 @@ describe("an endpoint whose calls keep failing", () => {
       assert.equal((yield* ejected(connection)).length, 2)
     }).pipe(onNetwork))
 
-  it.effect("is called all the same where it is the only one", () =>
+  it.effect("is called anyway where it is the only one", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a"), { outlierEjection: { failures: 1 } })
       yield* askTimes(connection, 1)
@@ -238,7 +239,7 @@ describe("an endpoint whose calls keep failing", () => {
       assert.deepEqual(yield* askTimes(connection, 1), ["a"])
     }).pipe(onNetwork))
 
-  it.effect("is called all the same where no other can be reached", () =>
+  it.effect("is called anyway where no other can be reached", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll("a", "b")
       const connection = yield* connectTo([a!, b!])
@@ -287,7 +288,7 @@ describe("an endpoint whose calls keep failing", () => {
       yield* Fiber.interruptAll(calls)
     }).pipe(onNetwork))
 
-  it.effect("is not left alone for failures before it was listed again, where it has answered since", () =>
+  it.effect("is not ejected for failures before it was listed again, where it has answered since", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll("a", "b")
       const { connection, list } = yield* connectToListed([a!, b!], { outlierEjection: { failures: 2 } })
@@ -307,7 +308,7 @@ describe("an endpoint whose calls keep failing", () => {
       yield* Fiber.interruptAll(calls)
     }).pipe(onNetwork))
 
-  it.effect("is not left alone where that is turned off", () =>
+  it.effect("is not ejected where that is turned off", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), { outlierEjection: false })
       yield* askTimes(connection, 2)
@@ -350,7 +351,7 @@ describe("a sharded endpoint whose calls keep failing", () => {
     return tags
   })
 
-  it.effect("is called all the same, since its keys have no other", () =>
+  it.effect("is called anyway, since its keys have no other", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), { balancer: Balancer.sharded })
       assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
@@ -360,7 +361,7 @@ describe("a sharded endpoint whose calls keep failing", () => {
       assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
     }).pipe(onNetwork))
 
-  it.effect("is not said to be left alone either", () => {
+  it.effect("is not reported as ejected either", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), { balancer: Balancer.sharded })
@@ -372,7 +373,7 @@ describe("a sharded endpoint whose calls keep failing", () => {
     }).pipe(Effect.provide(log.layer), onNetwork)
   })
 
-  it.effect("is left alone where that is asked for: its calls fail at once", () =>
+  it.effect("is ejected where the options ask for it: its calls fail at once", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b"), {
         balancer: Balancer.sharded,

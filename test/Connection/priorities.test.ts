@@ -59,7 +59,7 @@ describe("calls", () => {
       assert.equal(yield* whoAnswers(connection), "b")
     }).pipe(onNetwork))
 
-  it.effect("with a shard key go to its endpoint, whatever its priority", () =>
+  it.effect("with a shard key go to its endpoint, with any priority", () =>
     Effect.gen(function*() {
       const [a, b] = yield* startAll
       const { connection } = yield* connectToListed([withPriority(a!, 0), withPriority(b!, 1)], {

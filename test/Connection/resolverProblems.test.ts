@@ -46,7 +46,7 @@ const nextMessage = (connection: Connection.Connection, before: string) =>
   Effect.repeat(messageOf(connection), { until: (message) => message !== before, schedule: Schedule.spaced(5) })
 
 describe("a call that has no endpoint", () => {
-  it.effect("says why the resolver has none, whatever the balancer", () =>
+  it.effect("says why the resolver has none, with any balancer", () =>
     Effect.gen(function*() {
       const { resolver } = scripted(answer([], "\"cart\" is not in DNS (ENOTFOUND)"))
       const connection = yield* Connection.make(resolver)
@@ -320,7 +320,7 @@ describe("a Connection", () => {
       assert.equal(yield* ask(connection, { waitForReady: true }), "a")
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
-  it.live("to the sockets of a directory says that it does not exist, is empty, or that nobody listens", () =>
+  it.live("to the sockets of a directory says that it does not exist, is empty, or that no server listens", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const path = join(directory, "cart")

@@ -1,5 +1,6 @@
 /**
- * Calls that are made again: what surely has not run, and where the method is idempotent what may have; within the deadline and a budget.
+ * Calls that are made again: what surely has not run, and where the method is idempotent what may have; within the
+ * deadline and a budget.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Schedule, Schema } from "effect"
@@ -52,8 +53,8 @@ const cut = Effect.fnUntraced(function*(name: string) {
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
-describe("a call that asks for it is made again", () => {
-  it.effect("when nobody could be reached, after the delays that its schedule says", () =>
+describe("a call with a retry schedule is made again", () => {
+  it.effect("when no endpoint could be reached, after the delays of its schedule", () =>
     Effect.gen(function*() {
       const { gate } = yield* serve("a")
       yield* gate.open
@@ -113,7 +114,7 @@ describe("a call that asks for it is made again", () => {
       assert.equal(server.runs, 1)
     }).pipe(onNetwork))
 
-  it.effect("and not without a schedule, whatever its method is", () =>
+  it.effect("and not without a schedule, for any method", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -139,7 +140,7 @@ describe("a call that asks for it is made again", () => {
 
   it.live("by a schedule that goes by the time of day", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const before = Date.now()
       let told = 0
       const retry = Schedule.recurs(1).pipe(Schedule.tap(({ now }) => Effect.sync(() => told = now)))
@@ -149,17 +150,18 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("never past its deadline, which is that of all tries together", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"], { backoff: { initial: 0 } })
+      const connection = yield* connect(["absent"], { backoff: { initial: 0 } })
       const options = { timeout: 1000, retry: Schedule.spaced(300) }
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, options)))
-      // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is up.
+      // Tries at 0, 300, 600 and 900: there is no time for another, and why they failed says more than that the time is
+      // up.
       assert.equal(yield* elapse(calling, 100), 900)
       assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
     }).pipe(onNetwork))
 
-  it.effect("never past its deadline, however long its schedule takes", () =>
+  it.effect("never past its deadline, even with a schedule that takes long", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const retry = Schedule.recurs(3).pipe(Schedule.tap(() => Effect.sleep("1 hour")))
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, { timeout: 1000, retry })))
       assert.equal(yield* elapse(calling, 100), 1000)
@@ -182,7 +184,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("until it is interrupted, also between two tries", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const calling = yield* fork(connection.call(work, nothing, { retry: Schedule.spaced(1000) }))
       yield* settle
       yield* TestClock.adjust(2500)
@@ -193,14 +195,14 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("until its Connection is closed, also between two tries", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"])
+      const connection = yield* connect(["absent"])
       const calling = yield* fork(Effect.flip(connection.call(work, nothing, { retry: Schedule.spaced("1 hour") })))
       yield* settle
       yield* connection.close
       assert.equal(tagOf(yield* Fiber.join(calling)), "CommunicationError Closed")
     }).pipe(onNetwork))
 
-  it.effect("with the arguments that it was given, whatever has become of them since", () =>
+  it.effect("with the arguments that it was given, even if they were changed since", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -216,7 +218,7 @@ describe("a call that asks for it is made again", () => {
 
   it.effect("only as far as the budget of its Connection goes, to which calls add and which is limited", () =>
     Effect.gen(function*() {
-      const connection = yield* connect(["nobody"], {
+      const connection = yield* connect(["absent"], {
         backoff: { initial: 0 },
         retryBudget: { ratio: 0.5, burst: 2 }
       })
@@ -307,7 +309,10 @@ describe("a call that asks for it is made again", () => {
 })
 
 describe("a call of which one try may have run", () => {
-  /** Fails a call with that schedule once it has run, by a server that is gone from then on; what goes on meanwhile is told that. */
+  /**
+   * Fails a call with that schedule once it has run, by a server that is gone from then on; what goes on meanwhile is
+   * told that.
+   */
   const lose = Effect.fnUntraced(function*(
     retry: NonNullable<Connection.CallOptions["retry"]>,
     meanwhile: (connection: Connection.Connection) => Effect.Effect<void>
@@ -354,7 +359,7 @@ describe("a call of which one try may have run and the next one cannot", () => {
     }).pipe(onNetwork))
 })
 
-describe("a call that asks for it is not made again", () => {
+describe("a call with a retry schedule is not made again", () => {
   it.effect("where its shard key is none", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["a"])

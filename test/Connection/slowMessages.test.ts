@@ -61,7 +61,7 @@ describe("an answer that does not become whole", () => {
       assert.deepEqual(log.lines.map(({ level, message }) => [level, message]), [["Warn", "a connection was lost"]])
     }).pipe(onNetwork))
 
-  it.effect("costs it after the time that the options say, however many of its bytes come in between", () =>
+  it.effect("costs it after the time in the options, even if some of its bytes come in between", () =>
     Effect.gen(function*() {
       const { call, raw } = yield* calling({ messageTimeout: "10 seconds" })
       const answer = message(1, 2, bytesOf("hello"))
@@ -77,7 +77,7 @@ describe("an answer that does not become whole", () => {
   it.effect("costs it also where it is too large: its own call has its end by then, and the others are lost", () =>
     Effect.gen(function*() {
       const { call, connection, raw } = yield* calling({ maxMessageSize: 1024 })
-      const beside = yield* fork(connection.call(get, nothing))
+      const concurrent = yield* fork(connection.call(get, nothing))
       const answer = message(1, 2, new Uint8Array(60_000))
       raw.write(answer.subarray(0, 1000))
       const error = yield* Effect.flip(Fiber.join(call))
@@ -88,9 +88,9 @@ describe("an answer that does not become whole", () => {
         raw.write(answer.subarray(i * 1000, (i + 1) * 1000))
       }
       yield* settle
-      assert.equal(beside.pollUnsafe(), undefined)
+      assert.equal(concurrent.pollUnsafe(), undefined)
       yield* TestClock.adjust(1000)
-      isLost(yield* Effect.flip(Fiber.join(beside)), "memory://a", "1m")
+      isLost(yield* Effect.flip(Fiber.join(concurrent)), "memory://a", "1m")
     }).pipe(onNetwork))
 
   it.effect("costs nothing where it is whole just in time, and the next one has as long again", () =>

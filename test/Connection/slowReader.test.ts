@@ -97,7 +97,7 @@ describe("a server that stops reading", () => {
       }).pipe(onNetwork))
   }
 
-  it.effect("never gets what was given up or expired before it was sent, and the rest with the time that is left", () =>
+  it.effect("never gets requests that were given up or expired before they were sent, and gets the others with the time that is left", () =>
     Effect.gen(function*() {
       const { connection, got, left } = yield* serve
       yield* TestNetwork.fault("a", { blackHole: "toServer" })
@@ -173,7 +173,7 @@ describe("a server that stops reading", () => {
       yield* until(() => chunks.length > 0)
       socket.pause()
       socket.write(version)
-      // More than the system takes: the rest of the first call holds up all others.
+      // More than the system takes: the last part of the first call holds up all others.
       yield* untilState(connection, ({ endpoints }) => endpoints[0]!.callsInFlight === 1)
       yield* settle
       const full = yield* Effect.forEach([2, 3], (n) => fork(connection.call(put, numbered(n, 100_000))))

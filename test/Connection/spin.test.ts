@@ -18,7 +18,10 @@ const slept = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return Effect.map(effect, () => performance.eventLoopUtilization(before).idle)
   })
 
-/** Whether the loop sleeps for more than `least` ms meanwhile. On a busy machine it may be kept from it, so it is looked at more than once. */
+/**
+ * Whether the loop sleeps for more than `least` ms meanwhile. On a busy machine it may be kept from it, so it is looked
+ * at more than once.
+ */
 const sleeps = <A, E, R>(effect: Effect.Effect<A, E, R>, least: number) =>
   slept(effect).pipe(
     Effect.repeat({ until: (idle) => idle > least, times: 20 }),

@@ -1,4 +1,7 @@
-/** Replicas that say who they are and count their connections, endpoints that count their dials, and waiting for what happens by itself. */
+/**
+ * Replicas that say who they are and count their connections, endpoints that count their dials, and waiting for what
+ * happens by itself.
+ */
 import { Effect, Exit, type Fiber, Latch, Scope, SubscriptionRef } from "effect"
 import { Connection, type Endpoint, HandlerMap, type Listener, MethodKey, Resolver, Server } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
@@ -146,7 +149,7 @@ export const turn = Effect.callback<void>((resume) => {
   return Effect.sync(() => clearImmediate(immediate))
 })
 
-/** Enough turns for what has been set going in memory to come to rest. */
+/** Enough turns for all that was started in memory to end. */
 export const settle = Effect.repeat(turn, { times: 20 })
 
 /** Waits for what is going to be true by itself. */

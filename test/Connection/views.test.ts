@@ -64,7 +64,7 @@ describe("a balancer sees", () => {
       assert.equal(seen.views[0]!.state, "Active")
     }).pipe(onNetwork))
 
-  it.effect("calls in flight, and those that wait for a connection, as pending", () =>
+  it.effect("calls in flight, and calls that wait for a connection, as pending", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       yield* TestNetwork.fault("a", { dial: "hang" })

@@ -137,7 +137,7 @@ describe("a resolver that fails", () => {
       ["interrupts itself", () => Effect.interrupt]
     ] satisfies ReadonlyArray<readonly [string, () => Answer]>
   ) {
-    it.effect(`because it ${how} is asked again all the same`, () =>
+    it.effect(`because it ${how} is asked again anyway`, () =>
       Effect.gen(function*() {
         const [a, b] = [yield* startInMemory("a"), yield* startInMemory("b")]
         const { resolver, waits } = scripted((n) =>

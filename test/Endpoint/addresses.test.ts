@@ -29,7 +29,7 @@ describe.skipIf(!hasIPv6 || process.platform !== "linux")("the dial of a host wi
       yield* until(() => slow.counts().accepted === 1)
     }))
 
-  it.effect("tries the second beside the first after 250 ms, takes the one that connects, and drops the other", () =>
+  it.effect("tries the second address 250 ms after the first, takes the one that connects, and drops the other", () =>
     Effect.gen(function*() {
       const silent = yield* fullQueue({ host: "127.0.0.1" })
       const server = yield* plainServer({ port: silent.port, host: "::1" })

@@ -19,7 +19,7 @@ export interface Full {
   readonly port: number
   /** Lets it accept. */
   readonly goOn: Effect.Effect<void>
-  /** How many connections it has accepted and how many have ended, of others than those that fill its queue. */
+  /** How many connections it has accepted and how many have ended, without the connections that fill its queue. */
   readonly counts: () => { readonly accepted: number; readonly ended: number }
 }
 

@@ -151,7 +151,8 @@ describe("Endpoint.mtls", () => {
         yield* failure({ ...client, rejectUnauthorized: false }),
         "the server always has to prove who it is"
       )
-      // Node would take an empty text for no option at all: for every public authority, and for nobody who is revoked.
+      // Node would take an empty text for no option at all: for every public authority, and for an empty revocation
+      // list.
       assert.include(yield* failure({ ...client, ca: "" }), ": ca is empty")
       assert.include(yield* failure({ ...client, ca: [ca, Buffer.alloc(0)] }), ": ca is empty")
       assert.include(yield* failure({ ...client, crl: "" }), ": crl is empty")
@@ -239,7 +240,7 @@ describe("Endpoint.mtls", () => {
       )
     }))
 
-  it.effect("fails where a duplex below is closed already, also with an error that nobody listens to", () =>
+  it.effect("fails where a duplex below is closed already, even with an error that has no listener", () =>
     Effect.gen(function*() {
       const { client } = yield* setUp
       const inner = {

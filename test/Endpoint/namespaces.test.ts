@@ -25,12 +25,12 @@ describe.skipIf(!hasNamespaces)("in a network of its own", () => {
       "2001:db8::5 two.test",
       "192.0.2.9 two.test"
     ], [
-      // It has an IPv4 address, and no IPv6 address but those that do not leave it.
+      // It has an IPv4 address, and no IPv6 address except link-local ones.
       "ip addr add 192.0.2.9/24 dev lo"
     ])))
   }, 60_000)
 
-  it("there is one lookup a name, and nothing else, however many dials are given up while name servers are silent", () => {
+  it("there is one lookup for each name, and no more, even if many dials are given up while name servers are silent", () => {
     assert.deepStrictEqual(found["silentDns"], {
       lookups: 2,
       sockets: 0,
@@ -50,7 +50,7 @@ describe.skipIf(!hasNamespaces)("in a network of its own", () => {
     assert.sameMembers(addresses, ["::1", "127.0.0.1", "2001:db8::1", "127.0.0.2"], String(found["order"]))
   })
 
-  it("a socket that is connected to itself is taken for nobody, and leaves its port free", () => {
+  it("a socket that is connected to itself is not taken for a server, and its port is freed", () => {
     const refused = (where: string) =>
       `connect ECONNREFUSED ${where}:40000 - the socket was connected to itself, so there is no listener`
     assert.deepStrictEqual(found["toItself"], {

@@ -93,14 +93,15 @@ describe.each([
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("include those that nobody has accepted, for as long as they are there", () =>
+  it.effect("include connections that are not accepted yet, for as long as they are there", () =>
     Effect.gen(function*() {
       const listener = yield* listen(handlers, { maxConnections: 2 })
       const accepted = yield* connect(listener)
       const waiting = yield* dialSocket(listener)
       yield* isRefused(yield* dialSocket(listener))
       waiting.destroy()
-      // What goes back and forth on another connection takes the server through turn after turn, in which it hears of the end.
+      // What goes back and forth on another connection takes the server through turn after turn, in which it hears of
+      // the end.
       for (let i = 0; i < 10; i++) yield* exchange(accepted.client, accepted.connection)
       const { client, connection } = yield* connect(listener)
       yield* exchange(client, connection)
@@ -146,7 +147,7 @@ describe.each([
 
 // On other systems than Linux, 127.0.0.1 is the only loopback address.
 describe.skipIf(process.platform !== "linux")("a listener's maxConnectionsPerPeer", () => {
-  it.effect("may be open from one address; the next is closed at once, and those of other addresses are not", () => {
+  it.effect("may be open from one address; the next is closed at once, and connections of other addresses are not", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const listener = yield* Listener.tcp("127.0.0.1:0", handlers, { maxConnectionsPerPeer: 2 })
@@ -183,7 +184,7 @@ describe.skipIf(process.platform !== "linux")("a listener's maxConnectionsPerPee
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("do not include those that maxConnections refuses", () => {
+  it.effect("do not include connections that maxConnections refuses", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const listener = yield* Listener.tcp("127.0.0.1:0", handlers, { maxConnections: 2, maxConnectionsPerPeer: 2 })

@@ -239,7 +239,7 @@ describe("Listener.mtls", () => {
       )
   )
 
-  /** A client that says hello for ever, one byte after the other. */
+  /** A client that says hello without end, one byte after the other. */
   const trickle = function*() {
     yield* Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03])
     while (true) yield 0
@@ -250,7 +250,7 @@ describe("Listener.mtls", () => {
       ["ten seconds", undefined, 10],
       ["as long as it is told", { handshakeTimeout: "3 seconds" }, 3]
     ] as const
-  )("gives a handshake %s, which delay nobody else", ([, options, seconds]) => {
+  )("gives a handshake %s, and others are not delayed", ([, options, seconds]) => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { client, server } = yield* setUp
@@ -304,7 +304,7 @@ describe("Listener.mtls", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("closes the listener below, the handshakes under way and what nobody has accepted", () =>
+  it.effect("closes the listener below, the handshakes in progress and the connections that are not accepted yet", () =>
     Effect.gen(function*() {
       const { client, server } = yield* setUp
       const inner = yield* Listener.tcp("127.0.0.1:0", handlers)

@@ -71,7 +71,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
       assert.strictEqual(state.runs, 12)
     }))
 
-  it.effect("runs it as often as it is told, and with Infinity only once", () =>
+  it.effect("runs it at the configured interval, and with Infinity only once", () =>
     Effect.gen(function*() {
       const often = yield* listen({ reload: "2 seconds" })
       const once = yield* listen({ reload: Infinity })

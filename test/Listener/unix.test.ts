@@ -61,7 +61,7 @@ describe("Listener.unix", () => {
         yield* failure(Listener.unix(path, handlers)),
         `cannot listen on unix://${path}: another server listens on ${path}`
       )
-      // The one connection that asked whether somebody is there is gone.
+      // The one connection that asked whether a server is there is gone.
       const { client, connection } = yield* connect(live)
       yield* write(client, "hi")
       assert.strictEqual(yield* read(connection, 2), "hi")
@@ -186,7 +186,7 @@ describe("Listener.unix", () => {
       for (let i = 0; i < 100; i++) yield* Effect.scoped(Listener.unix("s.sock", handlers))
       const listener = yield* Listener.unix("s.sock", handlers)
       yield* connect(listener)
-      // It asks whether somebody is there by the short path, too.
+      // It asks whether a server is there by the short path, too.
       assert.include(yield* failure(Listener.unix("s.sock", handlers)), "another server listens on s.sock")
     }))
 

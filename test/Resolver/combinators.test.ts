@@ -78,7 +78,7 @@ describe("merge", () => {
       assert.deepStrictEqual(yield* Resolver.merge().resolve(), { endpoints: [] })
     }))
 
-  it.effect("waits until one of them changes, whichever it is", () =>
+  it.effect("waits until any one of them changes", () =>
     Effect.gen(function*() {
       const one = yield* changing(a)
       const other = yield* changing(b)
@@ -161,7 +161,7 @@ describe("merge", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("says once in a row that one fails, however often others change and however many wait", () => {
+  it.effect("logs once in a row that one fails, with any number of changes of others and of callers", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       let answer: Effect.Effect<Resolver.Resolution, Resolver.ResolverError> = Effect.succeed({
@@ -200,7 +200,7 @@ describe("merge", () => {
       assert.deepStrictEqual(addresses(yield* merged.resolve()), [b.address, a.address])
     }))
 
-  it.effect("leaves nobody waiting when the wait is interrupted, and does not interrupt a slow one for nothing", () =>
+  it.effect("leaves no fiber waiting when the wait is interrupted, and does not interrupt a slow one for nothing", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       const slow: Resolver.Resolver = {

@@ -29,11 +29,11 @@ const close = (server: NetServer) =>
     server.close(() => resume(Effect.void))
   })
 
-/** Binds a socket on which nobody listens yet, which Node does in one step otherwise. */
+/** Binds a socket without listening on it, which Node does in one step otherwise. */
 const bind = (path: string) =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      // Not in the types, as it is not for everybody.
+      // It is not in the types, as it is an internal one.
       const { binding } = process as unknown as { readonly binding: (name: string) => PipeWrap }
       const { Pipe, constants } = binding("pipe_wrap")
       const pipe = new Pipe(constants.SERVER)
@@ -56,7 +56,10 @@ interface PipeWrap {
   readonly constants: { readonly SERVER: number }
 }
 
-/** A directory, and a resolver of it that finds changes by being told of them, unless they come to be looked for after `interval`. */
+/**
+ * A directory, and a resolver of it that finds changes by being told of them, unless they come to be looked for after
+ * `interval`.
+ */
 const start = Effect.fnUntraced(function*(options?: Resolver.DirectoryOptions) {
   const path = join(yield* temporaryDirectory, "cart")
   mkdirSync(path)
@@ -234,7 +237,7 @@ describe("directory", () => {
   )
 
   live(
-    "watches only while somebody waits",
+    "watches only while a caller waits",
     Effect.gen(function*() {
       const path = yield* temporaryDirectory
       const fs = yield* FileSystem.FileSystem
@@ -260,7 +263,7 @@ describe("directory", () => {
   )
 
   live(
-    "brings calls to new replicas, and away from those that were stopped or killed",
+    "brings calls to new replicas, and away from replicas that were stopped or killed",
     Effect.gen(function*() {
       const { found, resolver, socket } = yield* start()
       const name = MethodKey.make("test/Names", "name")

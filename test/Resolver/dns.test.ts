@@ -62,7 +62,7 @@ describe("dns", () => {
       }
     }).pipe(Effect.provide(makeDns().layer)))
 
-  it.effect("asks again when the records' time is over, within bounds, and after 5 seconds where nobody knows it", () =>
+  it.effect("asks again when the records' time is over, within bounds, and after 5 seconds where that time is unknown", () =>
     Effect.gen(function*() {
       const after: ReadonlyArray<readonly [Duration.Input | undefined, Resolver.DnsOptions | undefined, number]> = [
         [undefined, undefined, 5000],
@@ -129,7 +129,7 @@ describe("dns", () => {
       assert.deepStrictEqual(dns.asked, ["A cart", "AAAA cart"])
     }))
 
-  it.effect("asks the system for names that DNS does not have, and for localhost nobody else", () =>
+  it.effect("asks the system for names that DNS does not have, and only the system for localhost", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.system["cart"] = ["10.0.0.9"]
@@ -157,7 +157,7 @@ describe("dns", () => {
       assert.deepStrictEqual(addresses(first), ["tcp://10.0.0.9:7000"])
     }))
 
-  it.effect("believes DNS when it has no addresses any more, and says so", () => {
+  it.effect("believes DNS when it no longer has addresses, and says so", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const dns = makeDns()
@@ -177,7 +177,7 @@ describe("dns", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("keeps the last addresses when DNS has none any more, where it is to", () =>
+  it.effect("keeps the last addresses when DNS has none any more, where the options ask for it", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       const { first: empty, resolver } = yield* started(dns, { onEmpty: "keep" })
@@ -371,7 +371,7 @@ describe("dnsSrv", () => {
       assert.include((yield* Effect.flip(startedSrv(dns, name))).message, "Timeout")
     }))
 
-  it.effect("is as good as the addresses of its targets, and for 5 seconds at most where nobody knows", () =>
+  it.effect("is as good as the addresses of its targets, and for 5 seconds at most where that is unknown", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]
@@ -409,7 +409,7 @@ describe("layerDns", () => {
       }
     }).pipe(Effect.provide(Resolver.layerDns())))
 
-  it.live("asks the system for one name once at a time, however many want to know it", () =>
+  it.live("asks the system for one name once at a time, for any number of callers", () =>
     Effect.gen(function*() {
       const underWay = () => process.getActiveResourcesInfo().filter((resource) => /getaddrinfo/i.test(resource)).length
       const before = underWay()
@@ -423,7 +423,7 @@ describe("layerDns", () => {
       assert.isNotEmpty(yield* dns.lookup("localhost"))
     }).pipe(Effect.provide(Resolver.layerDns())))
 
-  it.live("waits for a name server that does not answer for as long as it is to, or until it is interrupted", () =>
+  it.live("waits for a silent name server for its configured time, or until it is interrupted", () =>
     Effect.gen(function*() {
       const silent = yield* Effect.acquireRelease(
         Effect.callback<Socket>((resume) => {

@@ -69,7 +69,7 @@ describe("a family of addresses", () => {
       assert.isUndefined(both.problem)
     }))
 
-  it.effect("is no problem while it is late, where DNS has said before that there is nothing of it", () =>
+  it.effect("is no problem while it is late, where DNS has said before that it has no records", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = four
@@ -80,7 +80,7 @@ describe("a family of addresses", () => {
       assert.isTrue(waits(watching))
     }))
 
-  it.effect("that fails at last is a problem, and no loss of the other", () =>
+  it.effect("that fails in the end is a problem, and the other family is kept", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = four
@@ -89,7 +89,7 @@ describe("a family of addresses", () => {
       yield* TestClock.adjust(50)
       const first = yield* Fiber.join(waiting)
       const watching = yield* next(resolver, first)
-      // It is asked for again after a second, since nobody waited for it any more.
+      // It is asked for again after a second, since no caller waited for it any more.
       yield* TestClock.adjust("4 seconds")
       const second = yield* Fiber.join(watching)
       assert.isTrue(Equal.equals(second.version, first.version))
@@ -183,7 +183,7 @@ describe("a family of addresses", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(again)), ["tcp://10.0.0.2:7000"])
     }))
 
-  it.effect("is asked for no longer than somebody waits, and again after a second where somebody does", () =>
+  it.effect("is asked for no longer than a caller waits, and again after a second where a caller does", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = four
@@ -231,7 +231,7 @@ describe("a target of SRV records", () => {
       assert.deepStrictEqual(addresses(first), [asFour])
       assert.strictEqual(first.problem, `the addresses of "b." are not known yet: DNS has not answered`)
       const watching = yield* next(resolver, first)
-      // The next look is at once, since nobody waited for it any more.
+      // The next look is at once, since no caller waited for it any more.
       yield* TestClock.adjust("4 seconds")
       assert.isTrue(waits(watching))
       yield* TestClock.adjust(50)
@@ -275,7 +275,7 @@ describe("a target of SRV records", () => {
 describe("a name server that answers some questions only", () => {
   const setUp = Effect.fnUntraced(function*(answers: Answers) {
     const server = yield* startNameServer(answers)
-    // Whoever waits for what it does not answer waits for longer than a test may take.
+    // A caller that waits for what it does not answer waits for longer than a test may take.
     const resolver = yield* Resolver.dns("cart.internal:7000", { interval: { min: "1 millis", max: "100 millis" } })
       .pipe(Effect.provide(Resolver.layerDns({ nameServers: [server.address], timeout: "10 minutes" })))
     return { resolver, server }

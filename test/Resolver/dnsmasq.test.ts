@@ -169,7 +169,7 @@ describe.skipIf(!isInstalled)("against dnsmasq", () => {
       })
     }))
 
-  it.live("brings calls to new replicas, and away from those that have gone", () =>
+  it.live("brings calls to new replicas, and away from replicas that have gone", () =>
     Effect.gen(function*() {
       const name = MethodKey.make("test/Names", "name")
       const serve = Effect.fnUntraced(function*(host: string, port: number) {

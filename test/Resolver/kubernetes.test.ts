@@ -291,7 +291,7 @@ describe("the resolver", () => {
       assert.strictEqual((yield* Effect.flip(resolver.resolve())).message, expected)
     }).pipe(Effect.provide(environment())))
 
-  it.effect("drops a request that nobody has answered with the Scope, too", () =>
+  it.effect("drops a request without an answer with the Scope, too", () =>
     Effect.gen(function*() {
       const { api, follow } = yield* setUp()
       api.answer(() => {})
@@ -302,7 +302,7 @@ describe("the resolver", () => {
       yield* closed(api.requests[0]!.socket)
     }).pipe(Effect.provide(environment())))
 
-  it.effect("keeps its endpoints while the API cannot be reached, and tells those who wait", () =>
+  it.effect("keeps its endpoints while the API cannot be reached, and fails the calls that wait", () =>
     Effect.gen(function*() {
       const { api, follow } = yield* setUp()
       api.put(slice("cart-a", [ready("10.0.0.1")]))
@@ -319,7 +319,7 @@ describe("the resolver", () => {
         /^cannot watch the EndpointSlices of the Service cart in the namespace shop \(GET http:\/\/127\.0\.0\.1:\d+\/apis\/discovery\.k8s\.io\/v1\/namespaces\/shop\/endpointslices\): (socket hang up|read ECONNRESET)$/
       )
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), ["10.0.0.1:7000"])
-      // Back again: those who wait hear of that, without a new version.
+      // Back again: the calls that wait hear of that, without a new version.
       const again = yield* Effect.forkChild(
         Effect.retry(resolver.resolve(version), { times: 5 }),
         { startImmediately: true }

@@ -1,5 +1,6 @@
 /**
- * `Resolver.kubernetes` and who asks whom: TLS, client certificates, tokens that are replaced, and what the API refuses.
+ * `Resolver.kubernetes` and who asks whom: TLS, client certificates, tokens that are replaced, and what the API
+ * refuses.
  */
 import { assert, describe, it, vi } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
@@ -38,7 +39,7 @@ const tokens = (api: { readonly requests: ReadonlyArray<ApiRequest> }) =>
   api.requests.map(({ authorization }) => authorization)
 
 describe("a kubeconfig", () => {
-  it.effect("names the authority to trust, as a file beside it or in itself, and a token", () =>
+  it.effect("names the authority to trust, in a file or in itself, and a token", () =>
     Effect.gen(function*() {
       const { api, authority } = yield* secured({ token: "secret" })
       const { write } = yield* directory
@@ -118,8 +119,16 @@ describe("a kubeconfig", () => {
   it.effect("has its authority asked for even where the environment tells Node to trust everyone", () =>
     Effect.gen(function*() {
       yield* Effect.acquireRelease(
-        Effect.sync(() => vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0")),
-        () => Effect.sync(() => vi.unstubAllEnvs())
+        Effect.sync(() => {
+          vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0")
+          // Node warns of it, once in each process.
+          return vi.spyOn(process, "emitWarning").mockImplementation(() => {})
+        }),
+        (warning) =>
+          Effect.sync(() => {
+            vi.unstubAllEnvs()
+            warning.mockRestore()
+          })
       )
       const { api } = yield* secured({ token: "secret" })
       const resolver = yield* followCart({ server: api.url }, { token: "secret" })
@@ -224,7 +233,7 @@ describe("a pod", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), ["10.0.0.1:7000"])
     }).pipe(Effect.provide(environment())))
 
-  it.effect("without a token, or with an empty one, asks nobody", () =>
+  it.effect("without a token, or with an empty one, sends no request", () =>
     Effect.gen(function*() {
       const { api, authority } = yield* secured({ token: "first" })
       for (

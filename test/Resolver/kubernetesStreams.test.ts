@@ -59,7 +59,7 @@ const failed = (resolver: Resolver.Resolver, version: Resolver.Version | undefin
   Effect.map(Effect.flip(resolver.resolve(version)), ({ message }) => message)
 
 describe("a watch", () => {
-  it.effect("understands events however their bytes are cut, also within a character", () =>
+  it.effect("understands events in any pieces, also cut within a character", () =>
     Effect.gen(function*() {
       const { first, resolver, write } = yield* watching
       const zones = ["zürich-1", "東京-1", "🏔️-1"]
@@ -116,7 +116,7 @@ describe("a watch", () => {
       assert.deepStrictEqual(asked(api), ["list", "watch 1001", "watch 5000"])
     }).pipe(Effect.provide(environment())))
 
-  it.effect("that was there for a second is followed by another at once, however it ends and however often", () => {
+  it.effect("that was there for a second is followed by another at once, each time and in any way it ends", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const begun = yield* answersBegun
@@ -131,11 +131,11 @@ describe("a watch", () => {
         if (watches % 3 === 0) response.end()
         else if (watches % 3 === 1) response.socket?.resetAndDestroy()
         else response.socket?.end("ff\r\n{\"type\":")
-        // Time stands still: nobody waits for it to pass.
+        // Time stands still: nothing here waits for it to pass.
         yield* api.received(2 + watches)
       }
       assert.deepStrictEqual(new Set(asked(api).slice(1)), new Set(["watch 1001"]))
-      // No failure: nobody is told, and nothing is warned of.
+      // This is no failure: no call hears of it, and nothing is logged as a warning.
       assert.isTrue(waits(waiting))
       assert.deepStrictEqual(new Set(log.lines.map(({ level }) => level)), new Set(["Debug"]))
       assert.match(

@@ -48,7 +48,7 @@ describe.skipIf(!isPossible)("the name servers of the system", () => {
     for (const [step, addresses] of Object.entries(expected)) assert.equal(found.get(step), addresses, printed)
   }
 
-  it("are those of now, whether their file was written anew or another one took its place", () =>
+  it("are the current ones, whether their file was written anew or another one took its place", () =>
     check({ "at first": "10.0.0.3", "a link to another file": "10.0.0.4", "written anew": "10.0.0.3" }))
 
   it("stay in use while their file is empty or away for a moment", () =>

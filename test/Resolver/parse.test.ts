@@ -139,7 +139,7 @@ describe("layerSchemes", () => {
       assert.include((yield* Effect.flip(Resolver.parse("registry://cart"))).message, "is not the scheme")
     }).pipe(Effect.provide(services)))
 
-  it.effect("adds to those of an outer layer, and replaces one that is there", () =>
+  it.effect("adds to the schemes of an outer layer, and replaces one that is there", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(addresses(yield* parsed("one://x")), ["tcp://one:1"])
       assert.deepStrictEqual(addresses(yield* parsed("dns://x")), ["tcp://other:1"])

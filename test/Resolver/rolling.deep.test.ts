@@ -1,4 +1,7 @@
-/** Five replicas are replaced one by one while callers call: what `examples/rolling` shows with processes, with fewer calls. */
+/**
+ * Five replicas are replaced one by one while callers call: what `examples/rolling` shows with processes, with fewer
+ * calls.
+ */
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, FileSystem } from "effect"

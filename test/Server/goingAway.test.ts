@@ -54,7 +54,7 @@ describe("a server that stops", () => {
         yield* Fiber.join(stopping)
       }).pipe(Effect.scoped))
 
-    it.live("tells a client that does not understand nothing, and ends the connection all the same", () =>
+    it.live("sends no message to a client that does not understand it, and ends the connection anyway", () =>
       Effect.gen(function*() {
         const { calls, endpoint, gate, stop } = yield* stoppable({}, network.listen)
         const raw = yield* greeted(endpoint, version)
@@ -119,7 +119,7 @@ describe("a server that stops", () => {
       }).pipe(Effect.scoped))
   })
 
-  it.effect("waits for the last word of one client, and not for what the others are told", () =>
+  it.effect("waits for the last word of one client, and not for other clients", () =>
     Effect.gen(function*() {
       const { calls, endpoint, gate, stop } = yield* stoppable()
       const clients = yield* Effect.replicateEffect(greeted(endpoint), 3)
@@ -176,7 +176,7 @@ describe("a server that stops", () => {
       other.write(request(1, hold, bytesOf("other")))
       yield* until(() => calls.running === 2)
       const stopping = yield* stop
-      // As a client asks whether somebody is there, before its last word and after it.
+      // As a client sends a probe, before its last word and after it.
       one.write(Buffer.concat([version, noMoreRequests, version]))
       other.write(Buffer.concat([version, version]))
       yield* receives(one, understood, goingAway, goingAway, goingAway, goingAway)
@@ -197,7 +197,7 @@ describe("a server that stops", () => {
       yield* TestClock.adjust(99)
       raw.write(understood)
       yield* receives(raw, goingAway)
-      // It is one that understands, by now: there is no quiet period.
+      // By now the client understands flags: there is no quiet period.
       yield* TestClock.adjust("30 seconds")
       assert.equal(isOpen(raw), true)
       raw.write(Buffer.concat([request(1, echo, bytesOf("first")), noMoreRequests]))

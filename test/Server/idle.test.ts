@@ -1,5 +1,5 @@
 /**
- * `idleTimeout`: connections without calls are closed by going away, and nobody loses a call by it.
+ * `idleTimeout`: connections without calls are closed by going away, and no call is lost by it.
  */
 import { describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Logger } from "effect"
@@ -132,7 +132,7 @@ describe("a connection without calls", () => {
 })
 
 describe("a client that is told so", () => {
-  it.effect("has what it had sent before served, however long that takes", () =>
+  it.effect("has its earlier requests served, even if that takes long", () =>
     Effect.gen(function*() {
       const { calls, gate, raw, toldAfter } = yield* idling()
       yield* toldAfter("10 seconds", understood)
@@ -216,7 +216,7 @@ describe("a Connection whose server closes what is idle", () => {
       }))
   })
 
-  it.effect("keeps it for as long as the server says, and with calls for ever", () =>
+  it.effect("keeps it for the time in the server's options, and without limit while it has calls", () =>
     Effect.gen(function*() {
       const { calls, endpoint, gate } = yield* stoppable({ idleTimeout: "10 seconds" })
       const connection = yield* connect([endpoint])

@@ -1,5 +1,5 @@
 /**
- * `keepAlive` of a server: clients that vanish without a word are found, those that are alive are left alone, and those
+ * `keepAlive` of a server: clients that vanish are found, clients that are alive keep their connections, and clients
  * that know no flags see nothing of it.
  */
 import { describe, it } from "@effect/vitest"
@@ -32,7 +32,7 @@ import { hold, stoppable } from "../support/stoppable.ts"
 
 const nothing = new Uint8Array()
 const understood = versionWith(0)
-/** Asks, or answers, whether somebody is there. */
+/** A probe, or the answer to one. */
 const there = versionWith(16)
 const keepAlive = { interval: "10 seconds", timeout: "5 seconds" } as const
 
@@ -101,7 +101,7 @@ describe("a client that says nothing", () => {
       assert.equal(calls.interrupted, 1)
     }).pipe(Effect.scoped))
 
-  it.effect("is not asked, nor given up, once the server has ended its side", () => {
+  it.effect("is neither probed nor given up once the server has ended its side", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { endpoint, stop } = yield* stoppable({ keepAlive }, tcp.listen)
@@ -162,7 +162,7 @@ describe("a client that says nothing", () => {
     )
   )
 
-  it.effect("takes no place of the calls that the server runs at once any more", () =>
+  it.effect("no longer takes a place among the calls that the server runs at once", () =>
     Effect.gen(function*() {
       const { calls, endpoint, raw } = yield* greeted({ maxConcurrentCalls: 1 })
       raw.write(request(1, hold, nothing))
@@ -175,7 +175,7 @@ describe("a client that says nothing", () => {
       yield* Fiber.join(waiting)
     }).pipe(Effect.scoped))
 
-  it.effect("takes no place among the connections of its address any more", () =>
+  it.effect("no longer takes a place among the connections of its address", () =>
     Effect.gen(function*() {
       const listener = yield* Listener.tcp("127.0.0.1:0", handlers, { maxConnectionsPerPeer: 1 })
       yield* Effect.forkScoped(Server.serve(listener, { keepAlive, shutdownGrace: 0 }))
@@ -193,7 +193,7 @@ describe("a client that says nothing", () => {
 })
 
 describe("a client that is there", () => {
-  it.effect("is asked for ever, as long as it answers, and gets no answer to its answers", () =>
+  it.effect("is probed again and again as long as it answers, and gets no answer to its answers", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       for (let asked = 1; asked <= 50; asked++) {
@@ -209,7 +209,7 @@ describe("a client that is there", () => {
       yield* receives(raw, understood, ...times(50, there), answer(1, "one"))
     }).pipe(Effect.scoped))
 
-  it.effect("may answer with whatever it has to say", () =>
+  it.effect("may answer with any message", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       const sent = [understood]
@@ -245,7 +245,7 @@ describe("a client that is there", () => {
       yield* receives(raw, understood, there, answer(1, "one"), answer(2, "two"))
     }).pipe(Effect.scoped))
 
-  it.effect("is answered whatever its flags say, where it was not asked", () =>
+  it.effect("is answered with any flags, where it was not probed", () =>
     Effect.gen(function*() {
       const garbage = message(0, 0, Buffer.alloc(12, 0xff))
       const { raw } = yield* greeted({ greeting: garbage })
@@ -300,7 +300,7 @@ describe("a client that is there", () => {
 
 describe("a client that knows no flags", () => {
   eachNetwork((network) => {
-    it.effect("sees nothing of it, and is left alone", () =>
+    it.effect("is never probed and never given up", () =>
       Effect.gen(function*() {
         const { calls, gate, raw } = yield* greeted({ greeting: version, network })
         raw.write(request(1, hold, bytesOf("one")))
@@ -348,7 +348,7 @@ describe("a client that knows no flags", () => {
           }
         }).pipe(Effect.scoped))
 
-      it.live("is asked by nobody where it is false, or the interval never ends", () =>
+      it.live("is not probed where it is false, or the interval never ends", () =>
         Effect.gen(function*() {
           for (const keepAlive of [false, { interval: Infinity }] as const) {
             const { endpoint, raw } = yield* greeted({ keepAlive, greeting: version, network })
@@ -406,7 +406,7 @@ describe("keepAlive", () => {
     assert.throws(() => serverSettings({ keepAlive: { timeout: NaN } }), /option keepAlive\.timeout: .* got NaN/)
   })
 
-  it.effect("asks nobody where the interval never ends", () =>
+  it.effect("sends no probes where the interval never ends", () =>
     askedWithin(memory, { keepAlive: { interval: Infinity } }).pipe(Effect.scoped))
 
   it.effect("also finds what has vanished where nothing is counted", () =>
@@ -428,10 +428,12 @@ describe("keepAlive", () => {
 describe("one of our clients", () => {
   eachNetwork((network) => {
     for (
-      const [who, client] of [["that asks, too,", { keepAlive }], ["that asks nobody", { keepAlive: false }]] as const
+      const [who, client] of [["that sends probes, too,", { keepAlive }], ["that sends no probes", {
+        keepAlive: false
+      }]] as const
     ) {
       it.effect(
-        `${who} is there for ever, idle or with a call in flight`,
+        `${who} keeps its connection, idle or with a call in flight`,
         metered((metrics) => {
           const log = makeLog()
           return Effect.gen(function*() {

@@ -16,7 +16,7 @@ import { request, versionWith } from "../support/raw.ts"
 const nothing = new Uint8Array()
 const mebibyte = 1_048_576
 const understood = versionWith(0)
-/** Asks, or answers, whether somebody is there. */
+/** A probe, or the answer to one. */
 const there = versionWith(16)
 const keepAlive = { interval: "10 seconds", timeout: "5 seconds" } as const
 

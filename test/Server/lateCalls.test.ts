@@ -16,7 +16,7 @@ const nothing = new Uint8Array()
 
 describe("a call that has waited until its time was up", () => {
   it.live("is not started also where no timer has fired by then, and the next one is", () => {
-    // On this clock nobody ever wakes: all that is known of the time is what it says.
+    // On this clock no sleeper ever wakes: all that is known of the time is what it says.
     let now = 0
     return Effect.gen(function*() {
       const started = yield* Deferred.make<void>()

@@ -1,5 +1,6 @@
 /**
- * How many calls a server runs and lets wait, in all and of one connection: each limit as it is reached, and one call past it.
+ * How many calls a server runs and lets wait, in all and of one connection: each limit as it is reached, and one call
+ * past it.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
@@ -53,7 +54,7 @@ const isOverloaded = (error: CallError.CallError) => {
   assert.equal(error.message, "overloaded")
 }
 
-/** The call is refused, and at once: nobody else's has ended. */
+/** The call is refused at once: no other call has ended. */
 const refused = (connection: Connection.Connection, name: string) =>
   Effect.map(Effect.flip(connection.call(work, bytesOf(name))), isOverloaded)
 
@@ -63,7 +64,7 @@ const passed = (connection: Connection.Connection) =>
 
 describe("at the limit, and one call past it", () => {
   Networks.eachNetwork((network) => {
-    it.live("maxConcurrentCalls: they run, and the one past them is refused where none may wait, whichever connection it is from", () =>
+    it.live("maxConcurrentCalls: that many run, and the next call is refused where none may wait, from the same connection or another", () =>
       Effect.gen(function*() {
         const { end, endpoint, running, started } = yield* open(network, { maxConcurrentCalls: 3, maxQueuedCalls: 0 })
         const [a, b] = [yield* connect([endpoint]), yield* connect([endpoint])]
@@ -196,7 +197,7 @@ describe("while as many run and wait as may", () => {
         assert.match(String(unknown!.payload), /unknown function/)
         assert.match(String(late!.payload), /context deadline exceeded/)
         assert.match(String(refused!.payload), /overloaded/)
-        // And somebody new is heard.
+        // And a new client is heard.
         const other = yield* rawClient(endpoint)
         other.write(version)
         yield* other.until((bytes) => messagesOf(bytes).length === 1)

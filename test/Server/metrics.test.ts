@@ -1,4 +1,6 @@
-/** What a server counts of its calls: each once, whatever becomes of it. What else it counts is in the file beside this one. */
+/**
+ * What a server counts of its calls: each once, however it ends. metricsOfServers.test.ts is for what else it counts.
+ */
 import { describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Schema, Scope } from "effect"
 import { HandlerMap, MethodKey, type Server } from "effect-call"
@@ -20,7 +22,10 @@ const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effec
 
 class SoldOut extends Schema.TaggedError<SoldOut>()("SoldOut", {}) {}
 
-/** "sleep" sleeps for as many milliseconds as its arguments are long, and so does "stubborn", which cannot be interrupted. */
+/**
+ * "sleep" sleeps for as many milliseconds as its arguments are long, and so does "stubborn", which cannot be
+ * interrupted.
+ */
 const served = handlers.pipe(
   HandlerMap.set(component, "sleep", (args) => Effect.as(Effect.sleep(args.length), nothing)),
   HandlerMap.set(

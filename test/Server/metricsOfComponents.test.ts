@@ -1,4 +1,7 @@
-/** What a server counts of calls of typed methods, which may fail in an answer, or be answered before their handlers have ended. */
+/**
+ * What a server counts of calls of typed methods, which may fail in an answer, or be answered before their handlers
+ * have ended.
+ */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Schema } from "effect"
 import { Component, Connection, MethodKey } from "effect-call"
@@ -132,7 +135,7 @@ describe("a call whose result is discarded is counted once, at the end of its ha
   )
 
   it.effect(
-    "with the failure that nobody hears of",
+    "with the failure, although no caller waits for it",
     metered((metrics) =>
       Effect.gen(function*() {
         const { shop } = yield* open

@@ -1,5 +1,6 @@
 /**
- * Replicas that are restarted one after the other, under load. `test/chaos/rolling.ts` does the same at length, with processes.
+ * Replicas that are restarted one after the other, under load. `test/chaos/rolling.ts` does the same at length, with
+ * processes.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Logger, Scope } from "effect"

@@ -46,7 +46,7 @@ const isLost = (error: CallError.CallError) => {
 
 describe("interrupting serve", () => {
   eachNetwork((network) => {
-    it.live("accepts nobody any more, and lets calls in flight end", () =>
+    it.live("accepts no new connections, and lets calls in flight end", () =>
       Effect.gen(function*() {
         const { handlers, isInterrupted, release, started } = yield* working
         const { endpoint, serving } = yield* network.serve(handlers, { shutdownGrace: "1 minute" })
@@ -84,7 +84,7 @@ describe("interrupting serve", () => {
         const { handlers, interrupted, started } = yield* working
         const { endpoint, serving } = yield* network.serve(handlers, { shutdownGrace: 10 })
         const connection = yield* connect([endpoint])
-        // One that says nothing, and is in nobody's way.
+        // A client that says nothing, and delays no other.
         const idle = yield* rawClient(endpoint)
         idle.write(version)
         yield* idle.until((received) => received.length >= version.length)
@@ -145,7 +145,7 @@ describe("interrupting serve", () => {
 
 describe("a connection that is lost", () => {
   eachNetwork((network) => {
-    it.live("interrupts the handlers of its calls, and nobody else's", () =>
+    it.live("interrupts the handlers of its own calls only", () =>
       Effect.gen(function*() {
         const lost = yield* working
         const { endpoint } = yield* network.serve(
@@ -242,7 +242,10 @@ describe("layer", () => {
 })
 
 describe("serveOn", () => {
-  /** Both ends of a connection that is there already. Not Node's `duplexPair`: in 22.19 its ends do not hear of each other's end. */
+  /**
+   * Both ends of a connection that is there already. Not Node's `duplexPair`: in 22.19 its ends do not hear of each
+   * other's end.
+   */
   const connected = Effect.gen(function*() {
     const { client: near, server: far } = DuplexPair.make()
     yield* Effect.addFinalizer(() => Effect.sync(() => void near.destroy()))

@@ -21,7 +21,10 @@ const onNetwork = Effect.provide(TestNetwork.layer)
 const ask = (id: number, size: number, key = make, deadlineMicros = 0) =>
   request(id, key, bytesOf(String(size)), deadlineMicros)
 
-/** In memory so many bytes of answers are on their way to a client that does not read, and the socket holds one write besides. */
+/**
+ * In memory so many bytes of answers are on their way to a client that does not read, and the socket holds one write
+ * besides.
+ */
 const window = 65_536
 
 /** A server whose clients' network takes nothing until it is healed, and one of these clients, which has said hello. */
@@ -161,7 +164,7 @@ describe("a client that does not read its answers", () => {
       assert.deepEqual(made, [200_000, 20])
     }).pipe(Effect.scoped, onNetwork))
 
-  it.effect("takes no place of others' calls, neither to run nor to wait", () =>
+  it.effect("takes no places from other clients' calls, neither to run nor to wait", () =>
     Effect.gen(function*() {
       const { endpoint, made, send, state } = yield* open({
         maxUnsentBytes: 100_000,

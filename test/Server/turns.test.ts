@@ -1,5 +1,6 @@
 /**
- * `inlineHandlerDuration`: how many handlers of one batch a turn of the event loop starts; and deadlines that pass within a turn.
+ * `inlineHandlerDuration`: how many handlers of one batch a turn of the event loop starts; and deadlines that pass
+ * within a turn.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -95,7 +95,7 @@ describe("a client that takes nothing of what waits for it", () => {
       }).pipe(Effect.scoped))
   }
 
-  it.effect("is served for ever where unsentTimeout is Infinity", () =>
+  it.effect("keeps its connection where unsentTimeout is Infinity", () =>
     Effect.gen(function*() {
       const { client, send, state, take, warnings } = yield* open({ unsentTimeout: Infinity })
       yield* send(request(1, hang, new Uint8Array()), ask(2, size))
@@ -105,7 +105,7 @@ describe("a client that takes nothing of what waits for it", () => {
       assert.equal(messagesOf(client.received())[1]?.payload.length, size)
     }).pipe(Effect.scoped))
 
-  it.effect("is told apart from one that is slow: that gets its answer, however long it takes", () =>
+  it.effect("is distinguished from one that is slow: that gets its answer, even if it takes long", () =>
     Effect.gen(function*() {
       const { client, send, state, take, warnings } = yield* open({})
       yield* send(request(1, hang, new Uint8Array()), ask(2, size))

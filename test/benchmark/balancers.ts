@@ -1,10 +1,11 @@
 /**
  * Which balancer is best when replicas differ, stall and restart: a simulation in virtual time (`simulation.ts`).
  *
- * `node test/benchmark/balancers.ts [--clients 1,10,100,1000] [--load 0.7] [--seconds 40] [--seed 1] [--svg balancers.svg] [--json]`
+ * `node test/benchmark/balancers.ts [--clients 1,10,100,1000] [--load 0.7] [--seconds 40] [--seed 1] [--svg
+ * balancers.svg] [--json]`
  *
- * Ten replicas, or two; all clients together ask for `--load` of what they can do. What comes in the first five seconds is not counted. The same seed gives the
- * same figures on every machine.
+ * Ten replicas, or two; all clients together ask for `--load` of what they can do. What comes in the first five seconds
+ * is not counted. The same seed gives the same figures on every machine.
  */
 import { writeFile } from "node:fs/promises"
 import { type BalancerRow, balancersChart } from "./balancersChart.ts"
@@ -35,7 +36,7 @@ const main = async () => {
     }
   }
   if (values.svg !== undefined) {
-    // Of those that fail it matters how many did, and not how long the others took.
+    // Of calls that fail it matters how many did, and not how long the others took.
     const failing = Object.values<Scenario>(scenarios).filter(({ fails }) => fails !== undefined).map(({ title }) =>
       title
     )

@@ -1,6 +1,6 @@
 /**
- * A chart of the simulation of balancers: p99 of each, a panel for each scenario and number of clients, with a logarithmic scale that all panels
- * share.
+ * A chart of the simulation of balancers: p99 of each, a panel for each scenario and number of clients, with a
+ * logarithmic scale that all panels share.
  */
 import { box, margin, page, text, width } from "./chart.ts"
 import type { Figures } from "./simulation.ts"

@@ -1,12 +1,14 @@
 /**
- * The echo benchmark: effect-call beside raw `node:net` and its peers. What the figures say, and what not, is in README.md beside this.
+ * The echo benchmark: effect-call compared with raw `node:net` and its peers. README.md in this folder explains the
+ * figures.
  *
- * `npm run bench -- [--systems raw,bytes,…] [--concurrency 1,16,64,256] [--payload 16,4096,65536] [--rounds 5] [--seconds 1] [--quick]
- * [--json] [--svg FILE]`
+ * `npm run bench -- [--systems raw,bytes,…] [--concurrency 1,16,64,256] [--payload 16,4096,65536] [--rounds 5]
+ * [--seconds 1] [--quick] [--json] [--svg FILE]`
  *
- * Client and server are processes of their own, fresh ones for each concurrency and payload. Callers call again when they are answered.
- * Rounds go from system to system, so that a noisy machine hits all alike; figures are medians of the rounds, and ratios medians of the
- * ratios within a round. A system whose answers are not what was sent is not timed, and the benchmark fails.
+ * Client and server are processes of their own, fresh ones for each concurrency and payload. Callers call again when
+ * they are answered. Rounds go from system to system, so that a noisy machine hits all alike; figures are medians of
+ * the rounds, and ratios medians of the ratios within a round. A system whose answers are not what was sent is not
+ * timed, and the benchmark fails.
  */
 import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"

@@ -104,7 +104,7 @@ describe("the chart of the benchmark", () => {
     nothing: []
   }
 
-  it("is well-formed, at most 960 pixels wide, and has nothing outside of it, whatever rows there are", () => {
+  it("is well-formed, at most 960 pixels wide, and has nothing outside of it, with any rows", () => {
     for (const rows of Object.values(kinds)) {
       const shapes = parse(chart(rows))
       const svg = shapes.at(-1) ?? assert.fail()
@@ -126,7 +126,7 @@ describe("the chart of the benchmark", () => {
     }
   })
 
-  it("needs neither scripts nor anything from elsewhere", () => {
+  it("needs no scripts and no other files", () => {
     for (const rows of Object.values(kinds)) {
       const names = new Set(parse(chart(rows)).map(({ name }) => name))
       assert.deepEqual([...names].filter((name) => !["svg", "title", "style", "rect", "text"].includes(name)), [])
@@ -191,7 +191,7 @@ describe("the chart of the benchmark", () => {
     assert.equal(contents(shapes, "note").filter((note) => note === "no figure").length, 3)
   })
 
-  it("has raw first, then effect-call, then its peers, in whatever order they were measured", () => {
+  it("has raw first, then effect-call, then its peers, in any order of measurement", () => {
     const rows = (["undici", "typed", "bytes-unix", "effect-rpc", "raw-loaded", "bytes", "grpc-js", "raw"] as const)
       .map((system) => row(system, 1))
     assert.deepEqual(contents(parse(chart(rows)), "name"), [

@@ -1,9 +1,9 @@
 /**
  * A chart of the echo benchmark's rates for the README: an SVG without scripts or fonts of its own.
  *
- * There is one panel for each payload, all at one concurrency, and each has a scale of its own that begins at 0: bars can be compared within
- * a panel, and not between two. It is drawn on white. GitHub shows it on light and on dark pages, and what an SVG can ask for is the
- * browser's preference, not the theme that GitHub was set to.
+ * There is one panel for each payload, all at one concurrency, and each has a scale of its own that begins at 0: bars
+ * can be compared within a panel, and not between two. It is drawn on white. GitHub shows it on light and on dark
+ * pages, and what an SVG can ask for is the browser's preference, not the theme that GitHub was set to.
  */
 import type { Row } from "./report.ts"
 import { sizeName } from "./support.ts"
@@ -43,7 +43,10 @@ const looks: Record<Family, { readonly color: string; readonly label: string }> 
   peer: { color: "#d4691e", label: "others" }
 }
 
-/** All in pixels. Texts are not measured: a character is taken for as wide as the widest fonts for pages have it on average. */
+/**
+ * All in pixels. Texts are not measured: a character is taken for as wide as the widest fonts for pages have it on
+ * average.
+ */
 export const width = 960
 export const margin = 20
 const charWidth = 7
@@ -91,7 +94,7 @@ export const page = (title: string, height: number, drawn: ReadonlyArray<string>
 
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((total, number) => total + number, 0)
 
-/** What the colours mean, one beside the other. */
+/** The legend: what the colours mean. */
 const legend = (shown: ReadonlyArray<Family>, y: number): ReadonlyArray<string> => {
   const widths = shown.map((family) => 18 + looks[family].label.length * charWidth + 20)
   return shown.flatMap((family, index) => {
@@ -120,7 +123,7 @@ const bar = (row: Row | undefined, x: number, y: number, widthOf: (rate: number)
   return [box(x, y, length, barHeight, color), text(x + length + 6, y + 11, `${rate}${ratio}`, "figure")]
 }
 
-/** The rates of all systems at 64 callers, or at the most that there were, beside the raw loop's. */
+/** The rates of all systems at 64 callers, or at the most that there were, compared with the raw loop's. */
 export const chart = (rows: ReadonlyArray<Row>): string => {
   const concurrencies = rows.map(({ concurrency }) => concurrency)
   if (concurrencies.length === 0) {

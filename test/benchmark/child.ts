@@ -68,7 +68,7 @@ if (!isSystemName(name)) throw new Error(`there is no system ${name}`)
 const system = await systems[name](JSON.parse(options) as BytesOptions)
 const client = role === "server" ? undefined : await system.connect(address)
 const reply = (answer: number | Uint32Array | Report) => process.send?.(answer)
-// One that nobody waits for any more would go on.
+// Otherwise one would go on after the driver has gone.
 process.on("disconnect", () => process.exit())
 process.on("message", (message: Command | Question) => {
   if (message._tag === "Usage") process.send?.(usage())

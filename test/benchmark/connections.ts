@@ -1,12 +1,14 @@
 /**
- * What an idle connection costs a server: its memory, and the time to accept it, beside a `node:net` server that does nothing else.
+ * What an idle connection costs a server: its memory, and the time to accept it, compared with a `node:net` server that
+ * does nothing else.
  *
  * `node test/benchmark/connections.ts [--connections 5000] [--rounds 3] [--json]`
  *
- * The clients are plain sockets of one process. Each exchanges version messages and is then idle. In each round both servers are started
- * anew; medians are printed. Memory is what the server has grown by, after garbage collection and divided by the connections; what the
- * kernel holds for a socket is not part of it. The time is from the first `connect` until the last client has its version message, with
- * some hundred underway at once; the clients have a share in it, the CPU is the server's alone.
+ * The clients are plain sockets of one process. Each exchanges version messages and is then idle. In each round both
+ * servers are started anew; medians are printed. Memory is what the server has grown by, after garbage collection and
+ * divided by the connections; what the kernel holds for a socket is not part of it. The time is from the first
+ * `connect` until the last client has its version message, with some hundred underway at once; the clients have a share
+ * in it, the CPU is the server's alone.
  *
  * Target: heap and RSS together at most 16 KiB a connection.
  */
@@ -18,7 +20,7 @@ import { answerParent, count, cpuMicros, fail, liveMemory, median, type Memory, 
 
 type System = "raw" | "effect-call"
 
-/** What the children are asked. A server tells its memory and CPU; the clients do the rest. */
+/** What the children are asked. A server tells its memory and CPU; the clients do all else. */
 type Question =
   | { readonly _tag: "Usage" }
   | { readonly _tag: "Open"; readonly connections: number }
@@ -44,13 +46,22 @@ interface Cost {
 const versionMessage = new Uint8Array(20)
 versionMessage[9] = 4
 
-/** Connects that are underway at once: fewer than a server's queue takes, since what does not fit is only tried again after a second. */
+/**
+ * Connects that are underway at once: fewer than a server's queue takes, since what does not fit is only tried again
+ * after a second.
+ */
 const mostUnderway = 256
 
-/** The system has some 28 000 ports for connections from one address to one server, and takes ever longer to find one as they get fewer. */
+/**
+ * The system has some 28 000 ports for connections from one address to one server, and takes ever longer to find one as
+ * they get fewer.
+ */
 const connectionsPerAddress = 10_000
 
-/** Where a connection comes from. Past the first address the port is given, too: to find one that is free takes the system milliseconds. */
+/**
+ * Where a connection comes from. Past the first address the port is given, too: to find one that is free takes the
+ * system milliseconds.
+ */
 const sourceOf = (index: number) => {
   const address = Math.floor(index / connectionsPerAddress)
   return address === 0

@@ -1,15 +1,17 @@
 /**
- * What more server processes on one port are good for: calls per second of the bytes API, over several connections to each.
+ * What more server processes on one port are good for: calls per second of the bytes API, over several connections to
+ * each.
  *
  * `node test/benchmark/cores.ts [--processes 1,2,4] [--clients 1,2] [--callers 64,256] [--bytes 16] [--work 0,50]
  * [--connections-per-process 4] [--seconds 0.5] [--rounds 5] [--json]`
  *
- * The servers listen with `reusePort`, and each client has `--connections-per-process` connections for each of them. The callers are spread
- * over the clients, since a client process is one core, too. `--work` is how many µs of CPU a handler takes before it answers with its
- * arguments: so many turns of a loop, as many on a busy machine as on an idle one. Rounds go from one setup to the next, so that a noisy
- * machine hits all alike; medians are printed, and ratios are those within a round: to the first number of processes. Each round has
- * connections of its own, since the system spreads them over the processes by a hash: "busiest" is the calls of the process that had the most
- * ÷ those of the average one. With fewer free cores than there are processes, they wait for each other.
+ * The servers listen with `reusePort`, and each client has `--connections-per-process` connections for each of them.
+ * The callers are spread over the clients, since a client process is one core, too. `--work` is how many µs of CPU a
+ * handler takes before it answers with its arguments: so many turns of a loop, as many on a busy machine as on an idle
+ * one. Rounds go from one setup to the next, so that a noisy machine hits all alike; medians are printed, and ratios
+ * are those within a round: to the first number of processes. Each round has connections of its own, since the system
+ * spreads them over the processes by a hash: "busiest" is the calls of the process that had the most ÷ those of the
+ * average one. With fewer free cores than there are processes, they wait for each other.
  */
 import { Effect, Exit, Scope } from "effect"
 import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"

@@ -1,12 +1,14 @@
 /**
- * Many endpoints: what a balancer's pick costs, and what it costs to change the endpoints. All in one process; nothing is dialed.
+ * Many endpoints: what a balancer's pick costs, and what it costs to change the endpoints. All in one process; nothing
+ * is dialed.
  *
  * `node test/benchmark/endpoints.ts [--endpoints 10,1000,10000] [--millis 100] [--rounds 5] [--json]`
  *
- * Picks are made one after the other through Effect, as a program makes them; `Effect.succeed` picks nothing, and shows what is Effect's
- * own. There may be an endpoint to avoid, as there is while one of them is in backoff. As for changes, one endpoint goes and comes back: in
- * a balancer alone (`update`), and in a Connection over `Resolver.fromSubscriptionRef`, from setting the ref until `Connection.state` shows
- * it. To read that state is part of it, and listed alone, too. Each figure is measured for `--millis` in every round; medians are printed.
+ * Picks are made one after the other through Effect, as a program makes them; `Effect.succeed` picks nothing, and shows
+ * what is Effect's own. There may be an endpoint to avoid, as there is while one of them is in backoff. As for changes,
+ * one endpoint goes and comes back: in a balancer alone (`update`), and in a Connection over
+ * `Resolver.fromSubscriptionRef`, from setting the ref until `Connection.state` shows it. To read that state is part of
+ * it, and listed alone, too. Each figure is measured for `--millis` in every round; medians are printed.
  */
 import { Deferred, Effect, SubscriptionRef } from "effect"
 import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
@@ -136,7 +138,8 @@ const updateConnection = (make: Effect.Effect<Balancer.Balancer>, endpoints: End
     let stateMillis = 0
     let updates = 0
     while (updateMillis < millis) {
-      // The Connection listens for the next change by then. It also lets changes wait that come without a turn of the event loop in between.
+      // The Connection listens for the next change by then. It also lets changes wait that come without a turn of the
+      // event loop in between.
       yield* Effect.promise(() => turn())
       yield* Effect.promise(() => turn())
       const next = updates++ % 2 === 0 ? fewer : endpoints

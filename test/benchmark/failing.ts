@@ -21,7 +21,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import { setImmediate as turn } from "node:timers/promises"
 import { count, counts, cpuMicros, fail, median, parse, table } from "./support.ts"
 
-const method = MethodKey.make("benchmark", "nobody answers")
+const method = MethodKey.make("benchmark", "unanswered")
 const args = new Uint8Array(16)
 
 const balancers: Readonly<Record<string, Effect.Effect<Balancer.Balancer>>> = {
@@ -36,7 +36,7 @@ interface Dials {
 }
 
 const refused = (index: number, dials: Dials): Endpoint.Endpoint => {
-  // Nobody listens at the discard port.
+  // No server listens at the discard port.
   const endpoint = Endpoint.tcp(`127.${1 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}:9`)
   return {
     address: endpoint.address,

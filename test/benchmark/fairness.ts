@@ -1,13 +1,15 @@
 /**
  * Whether one busy client leaves room for others, and for what else the server's process does.
  *
- * `node test/benchmark/fairness.ts [--systems raw,bytes] [--callers 256] [--bytes 16] [--seconds 2] [--rounds 5] [--json]`
+ * `node test/benchmark/fairness.ts [--systems raw,bytes] [--callers 256] [--bytes 16] [--seconds 2] [--rounds 5]
+ * [--json]`
  *
- * One client floods a server on one connection. Another, in a process and on a connection of its own, makes one call after the other: how
- * long those take is measured, and at the same time how late a timer of 1 ms fires in the server's process, with and without the flood.
- * Medians of the rounds' percentiles are printed. `raw` shows what is Node's. Its timers count in whole milliseconds, so that what is below
- * one says little of them. A call may take longer without the flood than with it, where cores that have fallen asleep have to wake up; with
- * fewer than three free cores the processes also wait for each other.
+ * One client floods a server on one connection. Another, in a process and on a connection of its own, makes one call
+ * after the other: how long those take is measured, and at the same time how late a timer of 1 ms fires in the server's
+ * process, with and without the flood. Medians of the rounds' percentiles are printed. `raw` shows what is Node's. Its
+ * timers count in whole milliseconds, so that what is below one says little of them. A call may take longer without the
+ * flood than with it, where cores that have fallen asleep have to wake up; with fewer than three free cores the
+ * processes also wait for each other.
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "./meter.ts"

@@ -1,11 +1,13 @@
 /**
- * Whether processes grow while calls go on: RSS of client and server after each minute, and at the end against the first.
+ * Whether processes grow while calls go on: RSS of client and server after each minute, and at the end against the
+ * first.
  *
- * `node test/benchmark/growth.ts [--system bytes] [--callers 64] [--bytes 65536] [--minutes 10] [--seconds-per-sample 60] [--samples 10]
- * [--json]`
+ * `node test/benchmark/growth.ts [--system bytes] [--callers 64] [--bytes 65536] [--minutes 10] [--seconds-per-sample
+ * 60] [--samples 10] [--json]`
  *
- * A sample is the median of RSS as read every few seconds, since it goes up and down with garbage collection. There are as many samples as
- * fit into `--minutes`, unless `--samples` says how many: `--seconds-per-sample 5 --samples 4` is a short run.
+ * A sample is the median of RSS as read every few seconds, since it goes up and down with garbage collection. There are
+ * as many samples as fit into `--minutes`, unless `--samples` says how many: `--seconds-per-sample 5 --samples 4` is a
+ * short run.
  */
 import { Pair } from "./pair.ts"
 import { count, median, number, parse, systemName } from "./support.ts"

@@ -1,10 +1,12 @@
 /**
  * What a large application heap in both processes does to the rate of calls.
  *
- * `node test/benchmark/heap.ts [--systems raw,bytes] [--heap-mb 200] [--callers 64] [--bytes 65536] [--seconds 2] [--rounds 5] [--json]`
+ * `node test/benchmark/heap.ts [--systems raw,bytes] [--heap-mb 200] [--callers 64] [--bytes 65536] [--seconds 2]
+ * [--rounds 5] [--json]`
  *
- * Each system runs twice, with and without so many megabytes of live objects in its client and its server. Rounds go from one to the other,
- * so that a noisy machine hits all alike. What is printed are medians; the ratios are those within a round: with the heap ÷ without.
+ * Each system runs twice, with and without so many megabytes of live objects in its client and its server. Rounds go
+ * from one to the other, so that a noisy machine hits all alike. What is printed are medians; the ratios are those
+ * within a round: with the heap ÷ without.
  *
  * Target: the rate of `bytes` falls by at most 10 %, to a ratio of 0.90.
  */

@@ -1,27 +1,29 @@
 /**
  * The curves behind the defaults of three options: what the bytes API does at several values of each.
  *
- * `node test/benchmark/options.ts [--option writeFlattenLimit|inlineHandlerDuration|optimisticSpinDuration] [--rounds 5] [--seconds 0.5]
- * [--json]`
+ * `node test/benchmark/options.ts [--option writeFlattenLimit|inlineHandlerDuration|optimisticSpinDuration] [--rounds
+ * 5] [--seconds 0.5] [--json]`
  *
- * Each value has processes of its own, some twenty at a time. Every round goes from value to value, and the next one in the opposite
- * direction; the first warms up and is not counted. Medians of the others are printed.
+ * Each value has processes of its own, some twenty at a time. Every round goes from value to value, and the next one in
+ * the opposite direction; the first warms up and is not counted. Medians of the others are printed.
  *
- * `writeFlattenLimit`, the same on both sides: payloads below it are copied, the others are queued by reference. To copy takes the longer
- * the more bytes there are; a reference takes a buffer and two writes of its own, however many there are. A payload is treated alike by all
- * limits above it, and alike by all others. What these differ by among themselves is noise; the last table has one kind beside the other.
+ * `writeFlattenLimit`, the same on both sides: payloads below it are copied, the others are queued by reference. To
+ * copy takes the longer the more bytes there are; a reference takes a buffer and two writes of its own, however many
+ * there are. A payload is treated alike by all limits above it, and alike by all others. Their differences among
+ * themselves are noise; the last table compares the two kinds.
  *
- * `inlineHandlerDuration`: one connection floods the server, and its handlers answer at once, but keep the event loop for 20 µs each.
- * Another, in a process of its own, makes one call after the other: how long do those take, how late does a timer of 1 ms fire in the
- * server's process, and what does it cost the flood? The last column is the rate of handlers that take no time, without another connection:
- * there a limit has nothing to give, and should cost nothing.
+ * `inlineHandlerDuration`: one connection floods the server, and its handlers answer at once, but keep the event loop
+ * for 20 µs each. Another, in a process of its own, makes one call after the other: how long do those take, how late
+ * does a timer of 1 ms fire in the server's process, and what does it cost the flood? The last column is the rate of
+ * handlers that take no time, without another connection: there a limit has nothing to give, and should cost nothing.
  *
- * `optimisticSpinDuration`: a client with calls in flight goes round its event loop in place of sleeping. It gains the time that it takes to
- * wake a process up. It pays with CPU: a whole core, for as long as it spins. Where there is no core to spare, that is taken from others,
- * the server included if it runs on the same machine, and calls get slower. What is gained depends on how deeply the machine's cores sleep,
- * so the figures of one machine say little of another. They are also those of a client that does nothing but call a server that answers at
- * once, where what is longer than an answer takes is hardly ever used up: a client that makes a call now and then, to a server that takes
- * its time, spins for all of the duration after each, for nothing.
+ * `optimisticSpinDuration`: a client with calls in flight goes round its event loop in place of sleeping. It gains the
+ * time that it takes to wake a process up. It pays with CPU: a whole core, for as long as it spins. Where there is no
+ * core to spare, that is taken from others, the server included if it runs on the same machine, and calls get slower.
+ * What is gained depends on how deeply the machine's cores sleep, so the figures of one machine say little of another.
+ * They are also those of a client that does nothing but call a server that answers at once, where what is longer than
+ * an answer takes is hardly ever used up: a client that makes a call now and then, to a server that takes its time,
+ * spins for all of the duration after each, for nothing.
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "./meter.ts"
@@ -65,7 +67,7 @@ const roundOf = ({ calls, clientCpuMicros, latencies, seconds, serverCpuMicros }
 const medianOf = <Name extends string>(rounds: ReadonlyArray<Readonly<Record<Name, number>>>, name: Name): number =>
   median(rounds.map((round) => round[name]))
 
-/** Runs each in every round, and gives what came of it in those that count. Not always the same one comes after the same other. */
+/** Runs each in every round, and gives the results of the rounds that count. The order changes from round to round. */
 const interleave = async <A, B>(
   all: ReadonlyArray<A>,
   { rounds }: Extent,
@@ -111,7 +113,10 @@ const limits = [0, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576]
 const payloads = [1024, 4096, 16_384, 32_768, 65_536, 262_144]
 const limitCallers = 64
 
-/** The median of what copying comes to ÷ what references do, within a round, and of all limits that do the one or the other. */
+/**
+ * The median of what copying comes to ÷ what references do, within a round, and of all limits that do the one or the
+ * other.
+ */
 const copiedToReferenced = (
   bytes: number,
   ofLimits: ReadonlyArray<ReadonlyArray<Round>>,

@@ -21,7 +21,10 @@ export type Report =
 /** What either half is asked. */
 export type Question =
   | { readonly _tag: "Usage" }
-  /** To hold so many megabytes of live objects until it ends; the answer is how many bytes they take. Needs `--expose-gc`. */
+  /**
+   * To hold so many megabytes of live objects until it ends; the answer is how many bytes they take. Needs
+   * `--expose-gc`.
+   */
   | { readonly _tag: "FillHeap"; readonly megabytes: number }
   /** How late a timer of 1 ms fires while it does what else it does: the answer is the counts of {@link Latencies}. */
   | { readonly _tag: "TimerLateness"; readonly seconds: number }

@@ -1,14 +1,15 @@
 /**
- * Many calls in flight on one connection, each in a fiber: the CPU of starting and ending them, and the memory of each while it waits.
+ * Many calls in flight on one connection, each in a fiber: the CPU of starting and ending them, and the memory of each
+ * while it waits.
  *
  * `node test/benchmark/pending.ts [--calls 10000] [--rounds 5] [--json]`
  *
- * The handlers wait for a signal, and another method gives it. As a fiber takes memory itself, the same number of fibers is also measured
- * waiting for nothing: in an `Effect.callback` whose `resume` is kept and that has something to do when it is interrupted, which is what a
- * call is to its fiber; in one that has not; and in `Effect.never`. What a call takes beyond the first is the Connection's own share. What
- * it takes beyond the others is Effect's, too. Memory is `heapUsed` after
- * garbage collection; the server's is for information, with its handler and its fiber. Each round has a connection of its own, whose
- * tables have to grow; the kinds take turns, and medians are printed.
+ * The handlers wait for a signal, and another method gives it. As a fiber takes memory itself, the same number of
+ * fibers is also measured waiting for nothing: in an `Effect.callback` whose `resume` is kept and that has something to
+ * do when it is interrupted, which is what a call is to its fiber; in one that has not; and in `Effect.never`. What a
+ * call takes beyond the first is the Connection's own share. What it takes beyond the others is Effect's, too. Memory
+ * is `heapUsed` after garbage collection; the server's is for information, with its handler and its fiber. Each round
+ * has a connection of its own, whose tables have to grow; the kinds take turns, and medians are printed.
  *
  * Target: the Connection's own share is at most 500 bytes a call.
  */
@@ -61,7 +62,7 @@ const startedPerTurn = 1000
 const answerCommon = async (question: Question): Promise<object> => {
   if (question._tag === "Cpu") return { micros: cpuMicros() }
   if (question._tag === "Memory") return { bytes: (await liveMemory()).heapUsed }
-  throw new Error(`nobody here answers ${question._tag}`)
+  throw new Error(`this process does not answer ${question._tag}`)
 }
 
 const runServer = async () => {

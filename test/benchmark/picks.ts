@@ -1,12 +1,14 @@
 /**
- * What a pick of each balancer costs, as a call on an open connection makes it: at once, without an Effect. All in one process; nothing is dialed.
+ * What a pick of each balancer costs, as a call on an open connection makes it: at once, without an Effect. All in one
+ * process; nothing is dialed.
  *
  * `node test/benchmark/picks.ts [--endpoints 2,10,100,1000] [--millis 5] [--rounds 40] [--json]`
  *
- * The views are a Connection's as far as it matters: calls pending that change with every pick, and latencies that decay as they are read. There
- * may be an endpoint to avoid, as there is while one of them is in backoff. Keys are made before: to make a `bigint` costs about as much as a pick.
- * Each figure is measured for `--millis` in every round, beside the same without a pick. The least of each is printed, in ns: what other processes take
- * from a core only ever adds to it. The last columns are the time of an update in which one endpoint goes or comes back, in µs.
+ * The views are a Connection's as far as it matters: calls pending that change with every pick, and latencies that
+ * decay as they are read. There may be an endpoint to avoid, as there is while one of them is in backoff. Keys are made
+ * before: to make a `bigint` costs about as much as a pick. Each figure is measured for `--millis` in every round,
+ * compared with the same without a pick. The least of each is printed, in ns: what other processes take from a core
+ * only ever adds to it. The last columns are the time of an update in which one endpoint goes or comes back, in µs.
  *
  * It is the code in `src` that is measured, since `dist` does not export how to pick at once.
  */
@@ -82,7 +84,8 @@ const picking = (make: Effect.Effect<Balancer.Balancer>, keyed: boolean, size: n
   balancer.update(endpoints, views)
   const context = Context.make(Random.Random, { nextIntUnsafe: () => 0, nextDoubleUnsafe: () => Math.random() })
   const options = keyed ? keys.map((shardKey) => ({ shardKey, avoid })) : [{ avoid }]
-  // The calls that are pending: a ring of twice as many as there are endpoints, of which the oldest ends with each pick.
+  // The calls that are pending: a ring of twice as many as there are endpoints, of which the oldest ends with each
+  // pick.
   const pending = new Array<View | undefined>(2 * size).fill(undefined)
   let at = 0
   const pickAll = (pick: (options: Balancer.PickOptions) => Endpoint.Endpoint | undefined) => () => {

@@ -27,7 +27,7 @@ const peaks = (clientBytes: number, serverBytes: number) => ({
 const ratiosOf = (row: Row) => Object.entries(row).filter(([name]) => /ratio/i.test(name))
 
 describe("a median", () => {
-  it("is the middle one, in whatever order the values are", () => {
+  it("is the middle one, in any order of the values", () => {
     assert.equal(median([30, 10, 20]), 20)
     assert.equal(median([10, 9, 100]), 10)
     assert.equal(median([7]), 7)
@@ -83,7 +83,7 @@ describe("a row of the benchmark", () => {
     assert.deepEqual([row.clientPeakRssRatio, row.serverPeakRssRatio], [2, 0.5])
   })
 
-  it("is 1 everywhere beside itself", () => {
+  it("is 1 everywhere compared with itself", () => {
     const rounds = [round(100, 10), round(200, 20)]
     for (const [name, ratio] of ratiosOf(rowOf("raw", 64, 16, rounds, peaks(1, 1), rounds, peaks(1, 1)))) {
       assert.equal(ratio, 1, name)
@@ -116,7 +116,7 @@ describe("the table of rows", () => {
     assert.ok(!alone.includes("×") && !alone.includes("null"))
   })
 
-  it("has its heads alone where there are no rows", () => {
+  it("has only its heads where there are no rows", () => {
     assert.match(text([]), /^system +callers +bytes/)
   })
 })

@@ -1,5 +1,5 @@
 /**
- * What a benchmark says at the end: medians of its rounds, beside the baseline's.
+ * What a benchmark says at the end: medians of its rounds, compared with the baseline's.
  */
 import { Latencies } from "./meter.ts"
 import type { Figures, Usage } from "./pair.ts"
@@ -46,7 +46,7 @@ const figuresOf = {
   serverCpu: ({ calls, serverCpuMicros }: Figures) => serverCpuMicros / calls
 }
 
-/** Sums up the rounds of a system beside those of the baseline. */
+/** Sums up the rounds of a system and compares them with those of the baseline. */
 export const rowOf = (
   system: SystemName,
   concurrency: number,
@@ -91,18 +91,18 @@ export const rowOf = (
 const columns: ReadonlyArray<readonly [title: string, cell: (row: Row) => string]> = [
   ["callers", (row) => String(row.concurrency)],
   ["bytes", (row) => String(row.payloadBytes)],
-  ["calls/s", (row) => beside(row.callsPerSecond, 0, row.ratioToRaw)],
-  ["p50 µs", (row) => beside(row.p50Us, 0, row.p50Ratio)],
-  ["p99 µs", (row) => beside(row.p99Us, 0, row.p99Ratio)],
-  ["p99.9 µs", (row) => beside(row.p999Us, 0, row.p999Ratio)],
-  ["client CPU µs", (row) => beside(row.clientCpuUs, 2, row.clientCpuRatio)],
-  ["server CPU µs", (row) => beside(row.serverCpuUs, 2, row.serverCpuRatio)],
-  ["client MB", (row) => beside(row.clientPeakRssBytes / 1e6, 0, row.clientPeakRssRatio)],
-  ["server MB", (row) => beside(row.serverPeakRssBytes / 1e6, 0, row.serverPeakRssRatio)]
+  ["calls/s", (row) => withRatio(row.callsPerSecond, 0, row.ratioToRaw)],
+  ["p50 µs", (row) => withRatio(row.p50Us, 0, row.p50Ratio)],
+  ["p99 µs", (row) => withRatio(row.p99Us, 0, row.p99Ratio)],
+  ["p99.9 µs", (row) => withRatio(row.p999Us, 0, row.p999Ratio)],
+  ["client CPU µs", (row) => withRatio(row.clientCpuUs, 2, row.clientCpuRatio)],
+  ["server CPU µs", (row) => withRatio(row.serverCpuUs, 2, row.serverCpuRatio)],
+  ["client MB", (row) => withRatio(row.clientPeakRssBytes / 1e6, 0, row.clientPeakRssRatio)],
+  ["server MB", (row) => withRatio(row.serverPeakRssBytes / 1e6, 0, row.serverPeakRssRatio)]
 ]
 
 /** A figure and, behind it, its ratio to the baseline's. */
-const beside = (figure: number, digits: number, ratio: number | null): string =>
+const withRatio = (figure: number, digits: number, ratio: number | null): string =>
   `${figure.toFixed(digits)} ${(ratio === null ? "" : `×${ratio.toFixed(2)}`).padStart(6)}`
 
 /** Rows for people. */

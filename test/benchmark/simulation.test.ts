@@ -58,7 +58,7 @@ describe("the simulation", () => {
     assert.isBelow(others.peakEwma.spread, 1.25)
   })
 
-  it("shows that those that look at what is pending leave a replica that stalls", () => {
+  it("shows that balancers that count pending calls leave a replica that stalls", () => {
     const { leastPending, peakEwma, roundRobin } = figuresOf({ speeds: alike, stalls: { from: 4000, to: 6000 } })
     // 1400 calls come each second, and a fifth of them goes there.
     assert.closeTo(roundRobin.wasted, 560, 60)

@@ -1,5 +1,6 @@
 /**
- * Clients that call replicas through balancers, in virtual time: nothing is dialed, nothing waits, and the same seed gives the same figures.
+ * Clients that call replicas through balancers, in virtual time: nothing is dialed, nothing waits, and the same seed
+ * gives the same figures.
  *
  * ```
  * arrivals (Poisson) ──▶ a client ──▶ its balancer ──▶ a replica: a queue before 4 workers ──▶ answered
@@ -7,9 +8,9 @@
  *                           └─────────────────────────────────────────────────────────────────────┘
  * ```
  *
- * The load is open: calls come however slowly they are answered. A replica answers `workers` calls at a time, first come first served, each in a
- * time that is distributed exponentially. A client knows what a Connection knows: of its own calls only. There is no network, no call is lost and none is given
- * up.
+ * The load is open: calls come however slowly they are answered. A replica answers `workers` calls at a time, first
+ * come first served, each in a time that is distributed exponentially. A client knows what a Connection knows: of its
+ * own calls only. There is no network, no call is lost and none is given up.
  *
  * It is the code in `src` that runs here, since `dist` does not export how to pick at once.
  */
@@ -76,7 +77,7 @@ export interface Figures {
   readonly calls: number
   readonly p50: number
   readonly p99: number
-  /** The most calls that a replica got, for its speed, to the mean; without those that failed. */
+  /** The most calls that a replica got, for its speed, relative to the mean; without the calls that failed. */
   readonly spread: number
   /** How many calls were sent to a replica while it stalled or failed. */
   readonly wasted: number

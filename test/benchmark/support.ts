@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises"
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util"
 import { isSystemName, type SystemName, systems } from "./systems.ts"
 
-/** Ends the program with a message for whoever has started it. */
+/** Ends the program with a message for its user. */
 export const fail = (message: string): never => {
   console.error(message)
   process.exit(1)
@@ -95,13 +95,14 @@ const readMemory = (): Memory => {
 /** Changes that small are the measurement's own. */
 const unchanged = 16_384
 
-/** After so many collections what still changes does so by itself. */
+/** After that many garbage collections what still changes does so by itself. */
 const mostCollections = 30
 
 /**
- * What is alive. The process needs `--expose-gc`. What one collection finds dead may have to run finalizers before the next one finds more,
- * and pages are given back by other threads: it is done when the figures no longer change. `shrink` also gives back the room that the heap
- * keeps for what is to come, without which RSS says more about what was than about what is.
+ * What is alive. The process needs `--expose-gc`. What one collection finds dead may have to run finalizers before the
+ * next one finds more, and pages are given back by other threads: it is done when the figures no longer change.
+ * `shrink` also gives back the room that the heap keeps for what is to come, without which RSS says more about what was
+ * than about what is.
  */
 export const liveMemory = async ({ shrink = false }: { readonly shrink?: boolean } = {}): Promise<Memory> => {
   const { gc } = globalThis
@@ -126,14 +127,14 @@ export const liveMemory = async ({ shrink = false }: { readonly shrink?: boolean
 const held: Array<unknown> = []
 
 /**
- * Fills the heap with what an application may hold: records with texts, lists and records in them, as they come from JSON, all alive until
- * the process ends. The process needs `--expose-gc`. Gives the bytes that have been added.
+ * Fills the heap with what an application may hold: records with texts, lists and records in them, as they come from
+ * JSON, all alive until the process ends. The process needs `--expose-gc`. Gives the bytes that have been added.
  */
 export const fillHeap = async (megabytes: number): Promise<number> => {
   const before = (await liveMemory()).heapUsed
   const grown = async () => (await liveMemory()).heapUsed - before
   let bytes = 0
-  // A first part shows how much a record takes; the rest is then made in one go or two.
+  // A first part shows how much a record takes; all others are then made in one or two steps.
   let missing = 1000
   while (bytes < megabytes * 1e6) {
     for (let i = 0; i < missing; i++) {

@@ -5,7 +5,9 @@ import type { Meter } from "./meter.ts"
 
 /** One way to call an echo server. Each of its halves runs in a process of its own. */
 export interface System {
-  /** Starts an echo server on this machine, and gives what `connect` needs to know. It serves until the process ends. */
+  /**
+   * Starts an echo server on this machine, and gives what `connect` needs to know. It serves until the process ends.
+   */
   readonly serve: () => Promise<string>
   readonly connect: (address: string) => Promise<Client>
 }

@@ -1,5 +1,5 @@
 /**
- * The systems by name. Each is loaded by the processes that run it, and by nobody else.
+ * The systems by name. Each is loaded only by the processes that run it.
  */
 import type { System } from "./system.ts"
 import type { BytesOptions } from "./systems/effectCall.ts"
@@ -7,7 +7,8 @@ import type { BytesOptions } from "./systems/effectCall.ts"
 export const systems = {
   raw: async () => (await import("./systems/raw.ts")).raw,
   "raw-tls": async () => (await import("./systems/rawTls.ts")).rawTls,
-  // The same in a process that has loaded what an Effect application does: full collections take the longer the more is there.
+  // The same in a process that has loaded what an Effect application does: full collections take the longer the larger
+  // the heap is.
   "raw-loaded": async () => {
     await Promise.all([import("effect"), import("effect-call")])
     return (await import("./systems/raw.ts")).raw

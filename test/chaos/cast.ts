@@ -8,12 +8,13 @@ import { makeAuthority } from "../../examples/support/certificates.ts"
 import { FairClock } from "./fairClock.ts"
 import type { Journal } from "./journal.ts"
 import { Ledger } from "./ledger.ts"
+import { limits } from "./limits.ts"
 import type { Question } from "./network.ts"
 import { addressOf, type Place } from "./place.ts"
 import { Child } from "./process.ts"
 import { Recovery } from "./recovery.ts"
 import { Replica } from "./replicas.ts"
-import { limits, replicas as replicaSpecs, slots as slotSpecs } from "./settings.ts"
+import { replicas as replicaSpecs, slots as slotSpecs } from "./settings.ts"
 import { Slot } from "./slots.ts"
 import type { Violations } from "./violations.ts"
 import type { World } from "./world.ts"
@@ -24,7 +25,7 @@ export interface Cast {
   readonly recovery: Recovery
   readonly replicas: ReadonlyArray<Replica>
   readonly slots: ReadonlyArray<Slot>
-  /** Endpoints that nobody is behind. */
+  /** Endpoints without a server. */
   readonly dead: ReadonlyArray<Endpoint.Endpoint>
 }
 

@@ -1,8 +1,8 @@
 import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
 import { checkMemory } from "./checks.ts"
+import { limits } from "./limits.ts"
 import { Resident } from "./resident.ts"
-import { limits } from "./settings.ts"
 import { Violations } from "./violations.ts"
 
 const mebibyte = 2 ** 20

@@ -8,11 +8,11 @@ import type { Cast } from "./cast.ts"
 import { eventually } from "./eventually.ts"
 import type { Ledger } from "./ledger.ts"
 import { activeResources, added } from "./leftovers.ts"
+import { limits } from "./limits.ts"
 import { headerSize } from "./payload.ts"
 import type { Plan } from "./plan.ts"
 import { Random } from "./random.ts"
 import type { Resident } from "./resident.ts"
-import { limits } from "./settings.ts"
 import type { Slot } from "./slots.ts"
 import type { Violations } from "./violations.ts"
 
@@ -66,7 +66,10 @@ const endlessCalls = 20
 /** A deadline that is not going to come, in ms. */
 const farAway = 3_600_000
 
-/** Makes calls that nobody answers, with no deadline or one that is far away. They go on when this has ended, until they are closed. */
+/**
+ * Makes calls that no server answers, with no deadline or one that is far away. They go on when this has ended, until
+ * they are closed.
+ */
 export const callEndlessly = Effect.fnUntraced(function*({ ledger, recovery, slots, world }: Cast) {
   const calls = slots.flatMap((slot) => {
     const random = new Random(world.seed, `endless calls of ${slot.spec.name}`)

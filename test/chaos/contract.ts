@@ -1,8 +1,8 @@
 /**
  * What the replicas of the soak serve: methods of bytes, and the same ones typed.
  *
- * All take a payload (see `payload.ts`). `echo` answers at once and `slow` after a while; `never` waits until it is interrupted; `fail` fails
- * with its call's id, and `die` dies. `note` is for calls that are discarded.
+ * All take a payload (see `payload.ts`). `echo` answers at once and `slow` after a while; `never` waits until it is
+ * interrupted; `fail` fails with its call's id, and `die` dies. `note` is for calls that are discarded.
  */
 import { Schema } from "effect"
 import { Component, MethodKey } from "effect-call"

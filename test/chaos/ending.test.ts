@@ -92,7 +92,7 @@ describe("the end of a call", () => {
     ["a close of a Connection that is open", end(communication("Closed", false))],
     ["a breach of the protocol", end(communication("Protocol", true))],
     ["a size that is none too large", end(communication("TooLarge", false))],
-    ["an interruption by nobody", end(Exit.interrupt())],
+    ["an interruption without a cause", end(Exit.interrupt())],
     ["a defect", end(Exit.failCause(Cause.die("oops")))]
   ]
   for (const [name, ending] of impossible) {

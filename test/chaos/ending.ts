@@ -1,5 +1,6 @@
 /**
- * How a call ended: what is counted, what it says about its execution, and whether it is an end that such a call can have.
+ * How a call ended: what is counted, what it says about its execution, and whether it is an end that such a call can
+ * have.
  */
 import { Cause, Exit, Option } from "effect"
 import type { CallError } from "effect-call"
@@ -8,7 +9,7 @@ import type { Ending } from "./ledger.ts"
 import { readAnswer } from "./payload.ts"
 import type { Plan } from "./plan.ts"
 
-/** What is known of a call beside its plan when it ends. */
+/** What is known of a call when it ends, in addition to its plan. */
 export interface Circumstances {
   readonly id: number
   /** How long it has taken, in ms. */
@@ -36,7 +37,7 @@ export const endingOf = (
   const ending = Exit.isSuccess(exit)
     ? answered(exit.value, plan, circumstances)
     : failed(exit.cause, plan, circumstances)
-  // Of a call without bytes nobody knows whether it was executed.
+  // Of a call without bytes it is unknown whether it was executed.
   return plan.size === 0 ? { ...ending, executed: "unknown" } : ending
 }
 
@@ -66,7 +67,7 @@ const failed = (
   return {
     kind: "given up",
     executed: "perhaps",
-    problem: circumstances.interrupted ? undefined : "nobody has interrupted it"
+    problem: circumstances.interrupted ? undefined : "it was not interrupted"
   }
 }
 

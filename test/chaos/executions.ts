@@ -1,8 +1,9 @@
 /**
- * Which calls were executed: each replica's process appends the id of every call that its handlers see to a file of its own.
+ * Which calls were executed: each replica's process appends the id of every call that its handlers see to a file of its
+ * own.
  *
- * What was written outlives a process that is killed in the next moment, since the system has it. So nothing that was executed is missing,
- * whoever executed it.
+ * What was written outlives a process that is killed in the next moment, since the system has it. So no executed call
+ * is missing, of any replica.
  */
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs"
 import { join } from "node:path"

@@ -1,6 +1,6 @@
 /**
- * Time as this process gets it. Where the machine has none for it, as where others need all of its cores, a turn of the event loop may take a
- * second, and whatever takes some turns is late by seconds: that is nobody's fault. So each look at the clock counts for a moment at most.
+ * The time that this process gets. On a busy machine a turn of the event loop may take a second, and work of some turns
+ * is late by seconds, without any fault. So each look at the clock counts for a moment at most.
  */
 
 /** In ms. It is looked at more often than that, where there is time for it. */

@@ -2,6 +2,7 @@
  * What befalls a replica: one fault after the other, until it is over; then it is left in good health.
  */
 import { Effect } from "effect"
+import type { FaultName } from "./faultName.ts"
 import type { Fault } from "./proxy.ts"
 import type { Random } from "./random.ts"
 import type { Recovery } from "./recovery.ts"
@@ -9,15 +10,6 @@ import type { Replica } from "./replicas.ts"
 import { faultWeights, proxyFaultWeights, respite } from "./settings.ts"
 import type { Phase, World } from "./world.ts"
 
-export type FaultName =
-  | "kill"
-  | "stop"
-  | "freeze"
-  | "move"
-  | "cut"
-  | "delay"
-  | "split"
-  | "blackHole"
   | "refuse"
   | "vanish"
 

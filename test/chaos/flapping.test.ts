@@ -14,7 +14,7 @@ describe("a resolver that flaps", () => {
     assert.ok([...seen].some((view) => view.includes("dead")))
   })
 
-  it("says nothing of anybody else, and that there is nobody only for a moment", () => {
+  it("lists no unknown replica, and is empty only for a moment", () => {
     for (const { items, millis } of views) {
       assert.ok(items.every((item) => item === "dead" || truth.includes(item)))
       assert.ok(millis > 0 && millis <= (items.length === 0 ? 100 : 1000))

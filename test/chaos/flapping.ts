@@ -14,7 +14,7 @@ export interface View<A> {
   readonly millis: number
 }
 
-/** Changes the truth in one way or another, or not at all. `dead` is what nobody is behind. */
+/** Changes the truth in one way or another, or not at all. `dead` is an endpoint without a server. */
 export const viewOf = <A>(random: Random, truth: ReadonlyArray<A>, dead: ReadonlyArray<A>): View<A> => {
   const shuffled = random.shuffled(truth)
   const millis = random.magnitude(20, 1000)

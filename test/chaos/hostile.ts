@@ -3,11 +3,12 @@
  *
  * `node test/chaos/hostile.ts [--attacks garbage,versions] [--seconds 5] [--scale 1] [--json]`
  *
- * A well-behaved client makes one call after the other, with a pause of 1 ms in between, before, during and after each attack: how long those
- * take is what the attack does to others. The server, with its defaults, is looked at as well: its memory (RSS, and what is alive in and
- * outside of its heap), before and after the attack once all garbage is collected, and at its worst in between; and how late its event loop was.
- * All three are processes of their own, new ones for each attack: with less than four free cores they also wait for each other. For comparison
- * there is a flood of calls that are all well and good.
+ * A well-behaved client makes one call after the other, with a pause of 1 ms in between, before, during and after each
+ * attack: how long those take is what the attack does to others. The server, with its defaults, is looked at as well:
+ * its memory (RSS, and what is alive in and outside of its heap), before and after the attack once all garbage is
+ * collected, and at its worst in between; and how late its event loop was. All three are processes of their own, new
+ * ones for each attack: with less than four free cores they also wait for each other. For comparison there is a flood
+ * of calls that are all well and good.
  *
  * Floods last for `--seconds`; attacks of a number last until it is reached, which `--scale` multiplies.
  */

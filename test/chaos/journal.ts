@@ -1,5 +1,6 @@
 /**
- * What has happened, line by line in a file: faults, and calls that were not answered. It is what a violation is looked into with.
+ * What has happened, line by line in a file: faults, and calls that were not answered. It is what a violation is looked
+ * into with.
  */
 import { appendFileSync, closeSync, openSync, readSync } from "node:fs"
 import { join } from "node:path"

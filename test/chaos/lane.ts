@@ -58,7 +58,8 @@ export class Lane {
       this.pump()
     })
     from.on("close", () => {
-      // What was lost with a connection that broke is lost behind it, too; one that has ended in order may still have bytes on their way.
+      // What was lost with a connection that broke is lost behind it, too; one that has ended in order may still have
+      // bytes on their way.
       this.lost = !from.readableEnded
       this.pump()
     })
@@ -107,7 +108,7 @@ export class Lane {
     this.waiting = 0
     clearTimeout(this.timer)
     clearImmediate(this.turn)
-    // What still comes has nowhere to go, but whoever sends it must be able to end.
+    // What still comes is dropped, but its sender must be able to end.
     this.from.resume()
   }
 

@@ -81,7 +81,7 @@ describe("the account of calls", () => {
     assert.deepEqual(found().slice(2), [["neverEnded", 2]])
   })
 
-  it("gives calls a limit that had none: those of a Connection that closes, or all when everything is healed", () => {
+  it("gives calls a limit that had none: the calls of a Connection that closes, or all when everything is healed", () => {
     const { begin, checkLateAt, found, ledger } = make()
     begin(1, Infinity)
     begin(2, Infinity)

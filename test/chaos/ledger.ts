@@ -1,5 +1,6 @@
 /**
- * The account of all calls: which are open and until when they have to end, how they ended, and what that says about their execution.
+ * The account of all calls: which are open and until when they have to end, how they ended, and what that says about
+ * their execution.
  *
  * It keeps a byte for each call that has ended, so that millions of them are no matter.
  */
@@ -117,7 +118,7 @@ export class Ledger {
         this.violations.add("executedAfterAll", `call ${id} was executed ${by(id)}`, id)
       }
       if (told === codes.once && count === 0) {
-        this.violations.add("answeredUnexecuted", `call ${id} was executed by nobody`, id)
+        this.violations.add("answeredUnexecuted", `call ${id} was not executed`, id)
       }
     }
   }

@@ -6,7 +6,7 @@ import { until } from "../faults/wire.ts"
 import { activeResources, added, FiberCount } from "./leftovers.ts"
 
 describe("what is left", () => {
-  it("is what there was not before, as often as it is more", () => {
+  it("is each resource that was not there before, as often as it was added", () => {
     assert.deepEqual(added(["a", "b"], ["b", "a"]), [])
     assert.deepEqual(added(["a", "b"], ["b"]), [])
     assert.deepEqual(added(["a"], ["a", "a", "b"]), ["a", "b"])
@@ -24,7 +24,7 @@ describe("what is left", () => {
       yield* until("nothing to be left", () => added(before, activeResources()).length === 0)
     }))
 
-  it("are fibers, also those that nobody waits for", async () => {
+  it("are fibers, even fibers that nothing awaits", async () => {
     const fibers = new FiberCount()
     const program = Effect.gen(function*() {
       yield* Effect.forkDetach(Effect.never)

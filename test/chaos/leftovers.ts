@@ -3,7 +3,10 @@
  */
 import type { Metric } from "effect"
 
-/** What keeps the event loop alive: sockets, servers, timers, requests to the system. (An immediate is whoever asks.) */
+/**
+ * What keeps the event loop alive: sockets, servers, timers, requests to the system. (An immediate is the caller's
+ * own.)
+ */
 export const activeResources = (): ReadonlyArray<string> =>
   process.getActiveResourcesInfo().filter((name) => name !== "Immediate")
 
@@ -17,7 +20,7 @@ export const added = (before: ReadonlyArray<string>, now: ReadonlyArray<string>)
   })
 }
 
-/** Counts all fibers of those that have it as their `Metric.FiberRuntimeMetrics`: callers', and those of Connections. */
+/** Counts all fibers that have it as their `Metric.FiberRuntimeMetrics`: callers' fibers, and those of Connections. */
 export class FiberCount implements Metric.FiberRuntimeMetricsService {
   active = 0
   started = 0

@@ -1,5 +1,6 @@
 /**
- * The process of the soak's network: proxies with faults, and a peer that says nothing. `node network.ts SEED`, with an IPC channel.
+ * The process of the soak's network: proxies with faults, and a peer that says nothing. `node network.ts SEED`, with an
+ * IPC channel.
  */
 import * as net from "node:net"
 import { localhost, type Place } from "./place.ts"

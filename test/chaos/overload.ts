@@ -3,13 +3,15 @@
  *
  * `node test/chaos/overload.ts [--kinds wait,burn] [--loads 0.5,1,2,3] [--seconds 4] [--connections 4] [--json]`
  *
- * The load is open: calls are made at a fixed rate, however many are still to be answered, and each has a timeout of 500 ms. First it is
- * measured how many calls per second the server can serve, with callers that wait for their answers; the loads are multiples of that. The
- * handlers of `wait` wait for 10 ms, and 20 of them may run at once; those of `burn` keep the event loop busy for 1 ms. Each is measured with
- * the defaults of everything else, and with limits that suit it. A call's latency counts from when it was due, so that a client that is late
- * does not make it shorter; p50 and p99 are those of the calls that were answered. Work in vain is that of handlers which have run for calls
- * that were not answered in time. At last the server gets three times what it can serve for a while, and then half of it: recovery is how
- * long after that change it takes until answers are as fast as they were at half the load, and nothing is refused.
+ * The load is open: calls are made at a fixed rate, however many are still to be answered, and each has a timeout of
+ * 500 ms. First it is measured how many calls per second the server can serve, with callers that wait for their
+ * answers; the loads are multiples of that. The handlers of `wait` wait for 10 ms, and 20 of them may run at once;
+ * those of `burn` keep the event loop busy for 1 ms. Each is measured with the defaults of everything else, and with
+ * limits that suit it. A call's latency counts from when it was due, so that a client that is late does not make it
+ * shorter; p50 and p99 are those of the calls that were answered. Wasted work is the work of handlers whose calls were
+ * not answered in time. In the end the server gets three times what it can serve for a while, and then half of it:
+ * recovery is how long after that change it takes until answers are as fast as they were at half the load, and nothing
+ * is refused.
  *
  * Client and server are processes of their own: with less than three free cores they also wait for each other.
  */
@@ -212,7 +214,10 @@ const percentiles = (calls: Calls, from = 0, to = Infinity) => {
 
 /** Windows of so many ms are looked at, each by itself. */
 const windowMillis = 50
-/** A load that is half of what can be served is as it should be where its p50 is no higher than this multiple of what it is undisturbed. */
+/**
+ * A load that is half of what can be served is as it should be where its p50 is no higher than this multiple of what it
+ * is undisturbed.
+ */
 const tolerance = 2
 
 const recoveryOf = (calls: Calls, overloadMillis: number, endMillis: number, normal: number): number | undefined => {

@@ -9,8 +9,8 @@
  * | 12–15 | CRC-32 of what is before and behind this                 |
  * | 16–   | anything                                                 |
  *
- * A payload of no bytes has no fields either: of such a call only its answer is checked. An answer is the number of the process that gives
- * it (4 bytes), and the payload.
+ * A payload of no bytes has no fields either: of such a call only its answer is checked. An answer is the number of the
+ * process that gives it (4 bytes), and the payload.
  */
 import { randomFillSync } from "node:crypto"
 import { crc32 } from "node:zlib"

@@ -28,7 +28,7 @@ describe("plans of calls", () => {
     assert.ok(plans.every(({ size }) => size === 0 || size >= headerSize))
   })
 
-  it("end by themselves where nobody answers", () => {
+  it("end by themselves where no server answers", () => {
     const never = plans.filter(({ method }) => method === "never")
     assert.ok(never.some(({ timeout }) => timeout === undefined))
     assert.ok(never.every(({ interruptAfter, timeout }) => timeout !== undefined || interruptAfter !== undefined))

@@ -85,7 +85,7 @@ export const planOf = (random: Random, habits: Habits): Plan => {
     method,
     size: sizeOf(random),
     work: method === "slow" || method === "note" ? random.magnitude(1, 300) : 0,
-    // What nobody answers has to be given up.
+    // A call without an answer has to be given up.
     timeout: untimed && (interrupted || method !== "never") ? undefined : timeoutOf(random, method),
     within: random.chance(0.2),
     interruptAfter: interrupted ? interruptionOf(random) : undefined,

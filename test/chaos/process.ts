@@ -116,7 +116,7 @@ const goWithDriver = () => process.exit(1)
 export const tellDriver = (message: object): Promise<void> =>
   new Promise((resolve) => void process.send?.(message, () => resolve()))
 
-/** Lets go of the driver: nothing but what the process itself has left keeps it alive any more. */
+/** Closes the channel to the driver: only what the process itself has left keeps it alive from then on. */
 export const leaveDriver = (): void => {
   process.off("disconnect", goWithDriver)
   process.disconnect()

@@ -4,6 +4,7 @@ import * as assert from "node:assert/strict"
 import { randomBytes } from "node:crypto"
 import * as net from "node:net"
 import { join } from "node:path"
+import { settle } from "../Connection/support.ts"
 import { until } from "../faults/wire.ts"
 import { temporaryDirectory } from "../support/networks.ts"
 import { localhost, type Place } from "./place.ts"
@@ -211,20 +212,20 @@ describe("a proxy", () => {
       proxy.apply(blackHole("release"))
       sendBoth(ends)
       ends.client.socket.end()
-      yield* Effect.sleep(50)
+      yield* settle
       assert.deepEqual([ends.client.received.length, ends.server.received.length], [0, 0])
       proxy.heal()
       yield* arrivedBoth(ends)
       yield* ends.server.over
     }).pipe(Effect.scoped))
 
-  it.live("tells nobody of a reset in a black hole until that is healed", () =>
+  it.live("passes on no reset in a black hole until that is healed", () =>
     Effect.gen(function*() {
       const { connect, proxy } = yield* setUp()
       const { client, server } = yield* connect
       proxy.apply(blackHole("release"))
       server.socket.resetAndDestroy()
-      yield* Effect.sleep(50)
+      yield* settle
       assert.equal(client.socket.closed, false)
       proxy.heal()
       yield* client.closed
@@ -257,11 +258,11 @@ describe("a proxy", () => {
       yield* arrivedBoth(ends)
       proxy.apply({ _tag: "Delay", millis: 1 })
       proxy.heal()
-      yield* Effect.sleep(50)
+      yield* settle
       assert.deepEqual([gone.client.received.length, gone.client.socket.closed], [0, false])
     }).pipe(Effect.scoped))
 
-  it.live("refuses connections, and leaves those alone that there are", () =>
+  it.live("refuses connections, and keeps the connections that are open", () =>
     Effect.gen(function*() {
       const { connect, dial, proxy } = yield* setUp()
       const ends = yield* connect

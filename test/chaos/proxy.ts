@@ -1,6 +1,6 @@
 /**
- * A proxy that does to connections what networks do: it cuts, delays, splits, half-closes and silences them. It never changes, reorders or
- * leaves out bytes on a connection that goes on.
+ * A proxy that does to connections what networks do: it cuts, delays, splits, half-closes and silences them. It never
+ * changes, reorders or leaves out bytes on a connection that goes on.
  */
 import * as net from "node:net"
 import { Lane, reset, type Weather } from "./lane.ts"
@@ -10,7 +10,9 @@ import type { Random } from "./random.ts"
 export type Direction = "toServer" | "toClient"
 
 export type Fault =
-  /** Each connection ends after so many more bytes in a direction: with a reset, in order, or in that direction only. */
+  /**
+   * Each connection ends after so many more bytes in a direction: with a reset, in order, or in that direction only.
+   */
   | {
     readonly _tag: "Cut"
     readonly direction: Direction
@@ -21,13 +23,18 @@ export type Fault =
   | { readonly _tag: "Delay"; readonly millis: number }
   /** What arrives together arrives in pieces, of so many bytes at most. */
   | { readonly _tag: "Split"; readonly largest: number }
-  /** Nothing arrives in these directions. When it is healed, what was sent arrives after all, or the connections are reset. */
+  /**
+   * Nothing arrives in these directions. When it is healed, what was sent arrives after all, or the connections are
+   * reset.
+   */
   | {
     readonly _tag: "BlackHole"
     readonly directions: ReadonlyArray<Direction>
     readonly healedBy: "release" | "reset"
   }
-  /** As a black hole, but the connections of that time are never healed and never reset: only whoever asks for a sign of life notices. */
+  /**
+   * As a black hole, but the connections of that time are never healed and never reset: only a keepalive probe notices.
+   */
   | { readonly _tag: "Vanish" }
   /** Connections are accepted and reset. */
   | { readonly _tag: "Refuse" }
@@ -136,7 +143,7 @@ export class Proxy {
     this.target = target
   }
 
-  /** Connections get into trouble: those that there are, and those that come before it is healed. */
+  /** Connections get into trouble: the open ones, and later ones, until it is healed. */
   apply(fault: Fault): void {
     this.fault = fault
     for (const link of this.links) link.apply(fault)

@@ -1,6 +1,6 @@
 /**
- * Chance that can be had again: what is drawn depends on a seed and a name alone. Whoever draws has a source of their own, so that none
- * disturbs what the others draw.
+ * Random numbers that can be repeated: each depends on a seed and a name alone. Every user has a source of its own, so
+ * that none disturbs what the others draw.
  */
 import { crc32 } from "node:zlib"
 
@@ -46,7 +46,7 @@ export class Random {
 
   /** One of the names, by their weights. */
   weighted<Name extends string>(weights: Readonly<Partial<Record<Name, number>>>): Name {
-    // The keys of a record are of its type, unless somebody has got round that.
+    // The keys of a record are of its type, unless a cast has changed that.
     const entries = Object.entries(weights) as Array<[Name, number]>
     let left = this.next() * entries.reduce((sum, [, weight]) => sum + weight, 0)
     for (const [name, weight] of entries) {

@@ -45,7 +45,7 @@ describe("how soon a replica is used again", () => {
     assert.deepEqual([first?.millis, any?.millis], [30, 200])
   })
 
-  it("is not known of one that nobody has called, or that answers after its end", () => {
+  it("is unknown for a replica that has had no call, or that answers after its end", () => {
     const recovery = new Recovery()
     recovery.started(1, "a", 1000)
     recovery.started(2, "a", 2000)

@@ -1,6 +1,6 @@
 /**
- * How soon replicas that were down are used again: the time from when a process could be called, by the Connections of a slot, until it has
- * answered one of their calls for the first time.
+ * How soon replicas that were down are used again: the time from when a process could be called, by the Connections of
+ * a slot, until it has answered one of their calls for the first time.
  */
 
 /** How long it took until the process was used. */

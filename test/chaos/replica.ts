@@ -1,7 +1,9 @@
 /**
- * A replica of the soak: `node replica.ts SETTINGS`, with an IPC channel; the settings are a {@link ReplicaSettings} as JSON.
+ * A replica of the soak: `node replica.ts SETTINGS`, with an IPC channel; the settings are a {@link ReplicaSettings} as
+ * JSON.
  *
- * It serves until it is told to stop with SIGTERM. Then its process has to end by itself: nothing holds it but what the server may have left.
+ * It serves until it is told to stop with SIGTERM. Then its process has to end by itself: nothing holds it but what the
+ * server may have left.
  */
 import { Deferred, Effect } from "effect"
 import { Component, Endpoint, HandlerMap, Listener, Server } from "effect-call"

@@ -5,13 +5,13 @@ import { Deferred, Effect, Option } from "effect"
 import { Endpoint, type Server } from "effect-call"
 import { join } from "node:path"
 import { eventually } from "./eventually.ts"
+import { limits } from "./limits.ts"
 import type { Question } from "./network.ts"
 import { addressOf, type Place, placeOf } from "./place.ts"
 import { Child } from "./process.ts"
 import type { Fault } from "./proxy.ts"
 import type { Recovery } from "./recovery.ts"
 import type { Greeting, ReplicaSettings, State } from "./replica.ts"
-import { limits } from "./settings.ts"
 import type { Check } from "./violations.ts"
 import type { World } from "./world.ts"
 
@@ -73,7 +73,7 @@ export class Replica {
     this.child = child
     const greeting = yield* child.receiveNext<Greeting>()
     if (greeting._tag === "CannotListen") {
-      // Somebody has taken the port in the meantime.
+      // Another process has taken the port in the meantime.
       journal.add("cannot listen", { replica: name, stamp, message: greeting.message })
       yield* Deferred.await(child.ended)
       this.places.delete(this.home)

@@ -2,7 +2,7 @@
  * What came of a soak, for programs and for people.
  */
 import { type Memory, table } from "../benchmark/support.ts"
-import type { FaultName } from "./faults.ts"
+import type { FaultName } from "./faultName.ts"
 import type { Recovered } from "./recovery.ts"
 import { type Check, checks, type Violations } from "./violations.ts"
 

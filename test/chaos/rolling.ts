@@ -1,12 +1,14 @@
 /**
  * Rolling restarts under load: no call may fail.
  *
- * `node test/chaos/rolling.ts [--transports tcp,unix] [--rounds 10] [--callers 64] [--seconds-per-restart 1] [--min-calls 200000] [--json]`
+ * `node test/chaos/rolling.ts [--transports tcp,unix] [--rounds 10] [--callers 64] [--seconds-per-restart 1]
+ * [--min-calls 200000] [--json]`
  *
- * Three replicas, each a process, at addresses that stay the same. One after the other is told to stop with SIGTERM, and another process is
- * started at its address as soon as it has ended; so often per round as there are replicas. All the while callers call at full load, with
- * payloads of 16 B to 3 MiB, a fifth of which take up to 20 ms to answer; each answer has to be that call's own, with the right checksum.
- * From one restart to the next there are at least so many seconds.
+ * Three replicas, each a process, at addresses that stay the same. One after the other is told to stop with SIGTERM,
+ * and another process is started at its address as soon as it has ended; so often per round as there are replicas. All
+ * the while callers call at full load, with payloads of 16 B to 3 MiB, a fifth of which take up to 20 ms to answer;
+ * each answer has to be that call's own, with the right checksum. From one restart to the next there are at least so
+ * many seconds.
  *
  * It ends with 1 where a call has failed, or there were too few of them, or a replica did not end in an orderly way.
  */

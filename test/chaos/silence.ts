@@ -1,13 +1,16 @@
 /**
- * Replicas that fall silent under load: how long it takes until their calls fail and others are called, and until they are used again.
+ * Replicas that fall silent under load: how long it takes until their calls fail and others are called, and until they
+ * are used again.
  *
- * `node test/chaos/silence.ts [--how frozen,proxy,network] [--keep-alive default,short] [--callers 64] [--seconds 10] [--json]`
+ * `node test/chaos/silence.ts [--how frozen,proxy,network] [--keep-alive default,short] [--callers 64] [--seconds 10]
+ * [--json]`
  *
- * Of three replicas, each a process, that are called in turn at full load, one falls silent: `frozen`, its process is stopped with SIGSTOP;
- * `proxy`, a proxy before it goes on accepting connections, and neither reads nor writes; `network`, the cable is cut between its network
- * and ours, which are namespaces of their own (with `unshare`, `nsenter` and `ip`; it needs a system that lets its users have namespaces,
- * and no other privileges). So many seconds after the first call has failed it is there again. `default` is `keepAlive` as it is where
- * nothing is given, 10 and 10 seconds; `short` is 1 and 1, with a `dialTimeout` of 1 second.
+ * Of three replicas, each a process, that are called in turn at full load, one falls silent: `frozen`, its process is
+ * stopped with SIGSTOP; `proxy`, a proxy before it goes on accepting connections, and neither reads nor writes;
+ * `network`, the cable is cut between its network and ours, which are namespaces of their own (with `unshare`,
+ * `nsenter` and `ip`; it needs a system that lets its users have namespaces, and no other privileges). So many seconds
+ * after the first call has failed it is there again. `default` is `keepAlive` as it is where nothing is given, 10 and
+ * 10 seconds; `short` is 1 and 1, with a `dialTimeout` of 1 second.
  *
  * It ends with 1 where a call fails with anything but `Lost`, none does, or the replica is not used again.
  */
@@ -22,7 +25,8 @@ import { freePorts, startReplica } from "./restarts/process.ts"
 
 const ways = ["frozen", "proxy", "network"] as const
 type Way = typeof ways[number]
-const isWay = (text: string): text is Way => (ways as ReadonlyArray<string>).includes(text) // any text may be looked for
+// any text may be looked for
+const isWay = (text: string): text is Way => (ways as ReadonlyArray<string>).includes(text)
 
 const keepAlives = {
   default: {},
@@ -50,7 +54,10 @@ const frozen = Effect.gen(function*() {
   return victim
 })
 
-/** A proxy that carries bytes as long as it is told to. What it does not carry stays where it is, as on a network that will be back. */
+/**
+ * A proxy that carries bytes as long as it is told to. What it does not carry stays where it is, as on a network that
+ * will be back.
+ */
 const proxied = Effect.gen(function*() {
   const replica = yield* Endpoint.parse((yield* startReplica("tcp://127.0.0.1:0")).address)
   const [host, port] = replica.addr.split(":")

@@ -5,11 +5,11 @@ import { Effect, Exit, Scope, SubscriptionRef } from "effect"
 import { Component, Connection, type Endpoint, Resolver } from "effect-call"
 import { Typed } from "./contract.ts"
 import type { Ledger } from "./ledger.ts"
+import { limits } from "./limits.ts"
 import type { Habits } from "./plan.ts"
 import type { Random } from "./random.ts"
 import type { Recovery } from "./recovery.ts"
 import type { Replica } from "./replicas.ts"
-import { limits } from "./settings.ts"
 import type { Phase, World } from "./world.ts"
 
 export interface SlotSpec {

@@ -1,9 +1,10 @@
 /**
- * The soak: hundreds of callers, replicas that come and go, a network that fails in every way, and an account of every call.
+ * The soak: hundreds of callers, replicas that come and go, a network that fails in every way, and an account of every
+ * call.
  *
  * `npm run soak -- [--seconds 30] [--seed S] [--callers 300] [--json]`
  *
- * What it does and what it checks is in README.md beside this. It ends with code 1 where anything was found that must not be.
+ * What it does and what it checks is in README.md in this folder. It ends with code 1 where it has found a violation.
  */
 import { Cause, Context, Effect, Exit, Logger, Metric, References } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -13,10 +14,10 @@ import * as v8 from "node:v8"
 import * as vm from "node:vm"
 import { Journal } from "./journal.ts"
 import { activeResources, FiberCount } from "./leftovers.ts"
+import { limits } from "./limits.ts"
 import { parseOptions, type SoakOptions } from "./options.ts"
 import { countsOf, type Figures, type Report, textOf } from "./report.ts"
 import { run } from "./run.ts"
-import { limits } from "./settings.ts"
 import { Violations } from "./violations.ts"
 
 const readOptions = (): SoakOptions => {
@@ -28,7 +29,7 @@ const readOptions = (): SoakOptions => {
   }
 }
 
-// Memory is measured after collections. (A process that was started with the option would be another one.)
+// Memory is measured after garbage collections. (A process that was started with the option would be another one.)
 v8.setFlagsFromString("--expose-gc")
 globalThis.gc = vm.runInNewContext("gc")
 

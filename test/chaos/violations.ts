@@ -10,7 +10,7 @@ export const checks = {
   notCounted: "calls that the client's metrics count more or less than once",
   executedAfterAll: "calls that were executed, though their error says they were not",
   executedTwice: "calls that were executed more than once",
-  answeredUnexecuted: "calls that were answered, and executed by nobody",
+  answeredUnexecuted: "calls that were answered, and were not executed",
   handlersLeft: "handlers left running",
   socketsLeft: "sockets left in replicas",
   notStopped: "replicas that did not stop by themselves",

@@ -18,7 +18,7 @@ export interface World {
   readonly certificates: { readonly ca: string; readonly server: Identity; readonly client: Identity }
 }
 
-/** What goes on until somebody says that it is over. */
+/** Work that goes on until it is told to end. */
 export class Phase {
   isOver = false
   private readonly over = Deferred.makeUnsafe<void>()

@@ -23,11 +23,11 @@ const handlers = HandlerMap.empty.pipe(
 )
 
 const module = ["--module", contract]
-const nobody = "tcp://127.0.0.1:1"
+const deadAddress = "tcp://127.0.0.1:1"
 
 // Side by side: some wait for processes of their own.
 layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call call", (it) => {
-  it.effect("sends a text as bytes and writes the answer as it is", () =>
+  it.effect("sends a text as bytes and writes the answer unchanged", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(handlers)
       const ended = yield* effectCall("call", endpoint.address, "test/Echo.echo", "héllo")
@@ -120,7 +120,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.match(message, /^DeadlineExceeded: .*test\/Echo\.never/)
     }))
 
-  it.effect("names each endpoint that could not be reached, and logs no warnings beside", () =>
+  it.effect("names each endpoint that could not be reached, and logs no warnings besides", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const { logged, services } = makeWarning(
@@ -157,7 +157,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.equal(ended.text, "{\"until\":\"2030-01-01T00:00:00.000Z\",\"left\":\"7\"}\n")
     }))
 
-  it.effect("needs no arguments where a method has none, nor the component's name where an export is chosen", () =>
+  it.effect("needs no arguments where a method has none, and no component's name where an export is chosen", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(yield* Component.handlers(Stock, StockHandlers))
       const stdout = makeStdout()
@@ -184,7 +184,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("shows a bug on stderr", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("call", nobody, "test/Awkward.Throw", "\"a\"", "--module", awkward)
+      const ended = yield* effectCall("call", deadAddress, "test/Awkward.Throw", "\"a\"", "--module", awkward)
       assert.deepEqual([ended.code, ended.text], [1, ""])
       assert.match(ended.stderr, /Error: no such luck\n +at /)
     }))
@@ -202,7 +202,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
 
   it.effect("ends with 2, and its help on stderr, where a flag is none", () =>
     Effect.gen(function*() {
-      const ended = yield* effectCall("call", nobody, "a.b", "--tiemout", "1s")
+      const ended = yield* effectCall("call", deadAddress, "a.b", "--tiemout", "1s")
       assert.equal(ended.code, 2)
       assert.equal(ended.text, "")
       assert.match(ended.stderr, /^DESCRIPTION/)

@@ -1,4 +1,7 @@
-/** The command as users run it, the built program in a process of its own; and in this process, for what it makes of its arguments. */
+/**
+ * The command as users run it, the built program in a process of its own; and in this process, for what it makes of its
+ * arguments.
+ */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer, Logger, Runtime, type Scope, Sink, Stdio, Stream } from "effect"
 import { Resolver } from "effect-call"
@@ -48,7 +51,9 @@ export const run = (
     return { code, stdout, text: stdout.toString(), stderr: stderr.toString() }
   }).pipe(Effect.scoped, Effect.orDie)
 
-/** Runs the command to its end. What {@link runHere} and {@link failure} can show, they show in a hundredth of the time. */
+/**
+ * Runs the command to its end. What {@link runHere} and {@link failure} can show, they show in a hundredth of the time.
+ */
 export const effectCall = (
   ...args: ReadonlyArray<string>
 ): Effect.Effect<Ended, never, ChildProcessSpawner.ChildProcessSpawner> => run(process.execPath, [program, ...args])

@@ -94,7 +94,7 @@ describe("the table", () => {
 })
 
 describe("a state in JSON", () => {
-  it("has every field in every line, and those of calls where calls are made", () => {
+  it("has every field in every line, and the fields of calls where calls are made", () => {
     const state = snapshot({ endpoints: [endpoint("tcp://a:1")] })
     assert.equal(
       jsonOf(state),

@@ -25,7 +25,7 @@ describe("JSON for a terminal", () => {
     assert.deepEqual(JSON.parse(text), value)
   })
 
-  it("is null where there is nothing", () => {
+  it("is null where there is no value", () => {
     assert.equal(json(undefined), "null")
   })
 })

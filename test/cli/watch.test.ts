@@ -38,9 +38,9 @@ const makeTerminal = (columns: number, rows: number) => {
   const terminal = Terminal.make({
     columns: Effect.succeed(columns),
     rows: Effect.succeed(rows),
-    size: Effect.die("nobody asks"),
-    readInput: Effect.die("nobody asks"),
-    readLine: Effect.die("nobody asks"),
+    size: Effect.die("it is not asked"),
+    readInput: Effect.die("it is not asked"),
+    readLine: Effect.die("it is not asked"),
     display: (text) =>
       Effect.sync(() => {
         shown.push(text)
@@ -90,7 +90,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       yield* Fiber.interrupt(watching)
     }))
 
-  it.effect("ends when nobody reads it any more", () =>
+  it.effect("ends when its reader is gone", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* tcp.serve(handlers)
       const piped = "set -o pipefail; \"$@\" | head -n 1"

@@ -1,4 +1,7 @@
-/** A receiver of OTLP over HTTP, in JSON: it keeps the spans, and the histograms of each process as it has sent them last. */
+/**
+ * A receiver of OTLP over HTTP, in JSON: it keeps the spans, and the histograms of each process as it has sent them
+ * last.
+ */
 import { Effect, Schema } from "effect"
 import { createServer } from "node:http"
 

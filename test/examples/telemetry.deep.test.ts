@@ -1,5 +1,6 @@
 /**
- * The telemetry of the shop from end to end: its services as processes, which export by OTLP and are scraped as by Prometheus.
+ * The telemetry of the shop from end to end: its services as processes, which export by OTLP and are scraped as by
+ * Prometheus.
  *
  * It takes some seconds: five processes start, and are told to stop, since that is when an exporter sends what it has.
  */

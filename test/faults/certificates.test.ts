@@ -1,5 +1,6 @@
 /**
- * Certificates that must not be taken, on either side and with both versions of TLS: who refuses says why, and nothing is executed.
+ * Certificates that must not be taken, on either side and with both versions of TLS: who refuses says why, and nothing
+ * is executed.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -120,7 +121,10 @@ const byClient: ReadonlyArray<Refusal> = [
   }
 ]
 
-/** What a client can know of why a server has refused it: an alert, where it had no certificate; otherwise only that it was closed. */
+/**
+ * What a client can know of why a server has refused it: an alert, where it had no certificate; otherwise only that it
+ * was closed.
+ */
 const mayBeTheCertificate = /may have refused this client's certificate|alert (certificate required|handshake failure)/
 
 const get = MethodKey.make("test/Secret", "get")

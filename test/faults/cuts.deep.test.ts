@@ -1,7 +1,9 @@
 /**
- * Connections that break: after every number of bytes, in both directions, in memory and through a proxy on real sockets.
+ * Connections that break: after every number of bytes, in both directions, in memory and through a proxy on real
+ * sockets.
  *
- * What a caller is told is held against what the handlers saw: nothing ran twice, nothing that was called unexecuted ran at all.
+ * What a caller is told is held against what the handlers saw: nothing ran twice, nothing that was called unexecuted
+ * ran at all.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger, type Scope } from "effect"
@@ -75,7 +77,10 @@ const outcomeOf = (
     })
   })
 
-/** The next call is answered. One that is made before the break has been noticed may still be lost with it, but not a second one. */
+/**
+ * The next call is answered. One that is made before the break has been noticed may still be lost with it, but not a
+ * second one.
+ */
 const worksAgain = Effect.fnUntraced(function*(
   connection: Connection.Connection,
   runsOf: (tag: number) => number
@@ -154,7 +159,10 @@ const versionSize = 24
 const messageSize = (direction: CutPlan["direction"], size: number): number =>
   direction === "toServer" ? 16 + 49 + size : 16 + size
 
-/** What two calls in a row must have come to on a connection that is cut after `after` bytes; undefined where it is a race. */
+/**
+ * What two calls in a row must have come to on a connection that is cut after `after` bytes; undefined where it is a
+ * race.
+ */
 const expected = (direction: CutPlan["direction"], after: number, size: number): [Outcome?, Outcome?] => {
   const message = messageSize(direction, size)
   if (after < versionSize) return ["Unreachable"]

@@ -1,6 +1,7 @@
 /**
- * A program that uses the package in one way after another, and says after each how long the event loop was kept alive by what it left
- * behind. Node emits "beforeExit" when nothing holds the loop any more: the next scenario begins there, and the last ends the process.
+ * A program that uses the package in one way after another, and says after each how long the event loop was kept alive
+ * by what it left behind. Node emits "beforeExit" when nothing holds the loop any more: the next scenario begins there,
+ * and the last ends the process.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -184,7 +185,7 @@ const scenarios: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = 
     yield* until(() => socket.closed)
   }),
 
-  "stops listening with nobody there": Effect.gen(function*() {
+  "stops listening without a connection": Effect.gen(function*() {
     const { serving } = yield* serve
     yield* Fiber.interrupt(serving)
   })

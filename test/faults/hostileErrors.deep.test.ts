@@ -146,7 +146,7 @@ for (const tracing of [true, false]) {
             for (const type of labels(scrape, "error_type")) {
               assert.ok(type.length > 0 && type.length < 500, `a type of ${type.length}`)
             }
-            // Each defect was logged, and so was the end of what nobody waited for.
+            // Each defect was logged, and so was the end of each task that no fiber waited for.
             const logged = log.lines.map(({ message }) => message)
             assert.ok(logged.filter((message) => message === "a handler died").length >= 6, String(logged))
             assert.equal(logged.filter((message) => message === "the handler of a discarded call failed").length, 2)

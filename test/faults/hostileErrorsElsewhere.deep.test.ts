@@ -1,6 +1,6 @@
 /**
- * Errors that throw when they are looked at, from the rest of a user's code: endpoints, balancers, resolvers, listeners,
- * sockets and schemas.
+ * Errors that throw when they are looked at, from other parts of a user's code: endpoints, balancers, resolvers,
+ * listeners, sockets and schemas.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, References, Schedule, Schema, SchemaGetter, Stream } from "effect"
@@ -231,7 +231,7 @@ describe("a schema", () => {
           let made: unknown
           make = () => made = makeError()
           const { client } = yield* open(Transforming, layer, { format, network: tcp })
-          // Of a server's defect nobody is told more than that it was one.
+          // Of a server's defect a caller is only told that it was one.
           for (const call of [client.DecodeArguments("it"), client.ThrowAtArguments("it"), client.EncodeResult()]) {
             const error = yield* Effect.flip(call)
             assert.deepEqual([error._tag, error.message], ["RemoteError", "internal error: the handler died"])

@@ -1,5 +1,6 @@
 /**
- * Clients that fail in their TLS handshake, or break it. Each costs its own connection, and a client that behaves does not notice.
+ * Clients that fail in their TLS handshake, or break it. Each costs its own connection, and a client that behaves does
+ * not notice.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"

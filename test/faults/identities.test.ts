@@ -103,7 +103,7 @@ describe("a client that has proved who it is", () => {
       assert.deepEqual(executed, { list: 0, stop: 0 })
     }).pipe(Effect.scoped, quiet))
 
-  it.live("is served as itself, and as nobody else, while many others are", () =>
+  it.live("is served under its own name, and no other, while many others are served", () =>
     Effect.gen(function*() {
       const names = Array.from({ length: 8 }, (_, i) => `client-${i}`)
       const component = (name: string) => `test/Of-${name}`
@@ -118,7 +118,7 @@ describe("a client that has proved who it is", () => {
         )
       ]))
       const endpoint = yield* serve(({ certificate }) =>
-        maps.get(String(certificate?.subject.CN)) ?? assert.fail("nobody else has a certificate")
+        maps.get(String(certificate?.subject.CN)) ?? assert.fail("no other client has a certificate")
       )
       yield* Effect.forEach(names, (name, i) =>
         Effect.gen(function*() {

@@ -1,9 +1,9 @@
 /**
  * Interrupts an operation at every point that it goes through, and looks for what it has left behind each time.
  *
- * A point is a step of any fiber that takes part (it may be made to yield there, so that something else happens first), or a callback that the
- * event loop makes: of a socket, a timer, an immediate, a tick. The operation is run again and again, each time anew, and is struck one
- * point later, until it has ended before it was struck.
+ * A point is a step of any fiber that takes part (it may be made to yield there, so that something else happens first),
+ * or a callback that the event loop makes: of a socket, a timer, an immediate, a tick. The operation is run again and
+ * again, each time anew, and is struck one point later, until it has ended before it was struck.
  */
 import { it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, type Fiber, Layer, Scheduler, type Scope } from "effect"
@@ -19,8 +19,9 @@ import { bytesOf, component, textOf } from "../support/networks.ts"
 import { makePatience, patience as longest } from "../support/patience.ts"
 
 /**
- * How the fibers go: as they always do, but that one has to yield where the point is a step of it; each of them in steps, with a turn of the
- * event loop between any two, in which sockets, timers and other fibers have their say; or as they always do, and only callbacks are points.
+ * How the fibers go: as they always do, but that one has to yield where the point is a step of it; each of them in
+ * steps, with a turn of the event loop between any two, in which sockets, timers and other fibers have their say; or as
+ * they always do, and only callbacks are points.
  */
 export type Pace = "at its own pace" | "step by step" | "without a stop"
 
@@ -35,7 +36,7 @@ class Points implements Scheduler.Scheduler {
   struckAt: string | undefined = undefined
   private readonly pace: Pace
   private readonly scheduler = new Scheduler.MixedScheduler()
-  /** Those that were seen and had not ended when they were last looked at. */
+  /** The objects that were seen and had not ended when they were last looked at. */
   private readonly running = new Set<AnyFiber>()
   /** At how many operations since it was resumed a fiber yields, step by step. */
   private readonly limits = new WeakMap<AnyFiber, number>()
@@ -92,7 +93,8 @@ class Points implements Scheduler.Scheduler {
     this.running.add(fiber)
     if (this.pace === "without a stop") return false
     if (this.pace === "at its own pace") return this.isHere(() => `a step of fiber ${fiber.id}`)
-    // The first operation is what it was resumed with. Where it had yielded that is nothing, and what it has yet to do comes second.
+    // The first operation is what it was resumed with. Where it had yielded that is nothing, and what it has yet to do
+    // comes second.
     if (fiber.currentOpCount === 1) this.limits.set(fiber, this.yielded.delete(fiber) ? 3 : 2)
     if (fiber.currentOpCount < (this.limits.get(fiber) ?? 2)) return false
     this.yielded.add(fiber)
@@ -113,7 +115,10 @@ export interface Attempt<A, E> {
   readonly run: Effect.Effect<A, E>
   /** Ends when the operation has come to where it stays until it is struck: the last point. */
   readonly stays?: Effect.Effect<unknown, unknown> | undefined
-  /** What is done at the point. Where this is left out, `run` is interrupted, and ends so unless it had succeeded by then. */
+  /**
+   * What is done at the point. Where this is left out, `run` is interrupted, and ends so unless it had succeeded by
+   * then.
+   */
   readonly strike?: (() => void) | undefined
   /** What else has to hold when it has ended. */
   readonly check?: ((exit: Exit.Exit<A, E>) => Effect.Effect<void, unknown>) | undefined
@@ -137,8 +142,8 @@ export interface Operation<S, A, E> {
  * Strikes at every point of the operation, and gives their number.
  *
  * After each attempt there are no more fibers than before, nothing more keeps the event loop alive than before, no more
- * calls and connections are counted, and nothing has been logged that is worth a warning. At last none of the fibers
- * that ran the operation is held by anybody.
+ * calls and connections are counted, and nothing has been logged that is worth a warning. In the end no reference to
+ * the fibers that ran the operation is left.
  */
 export const atEveryPoint = Effect.fnUntraced(function*<S, A, E>(
   pace: Pace,
@@ -251,7 +256,10 @@ const heldByLoop = (): Census => {
   return counts
 }
 
-/** What gauges show of calls, and of connections but those of clients that are open: such a one may have been what the operation was to make. */
+/**
+ * What gauges show of calls, and of connections but those of clients that are open: such a one may have been what the
+ * operation was to make.
+ */
 const counted = (metrics: ReturnType<typeof makeRegistry>): Census => {
   const counts: Record<string, number> = {}
   for (const { attributes, name, value } of metrics.series()) {
@@ -268,7 +276,10 @@ const more = (before: Census, now: Census): ReadonlyArray<string> =>
     return now[name]! > had ? [`${now[name]} ${name}, not ${had}`] : []
   })
 
-/** Waits until nothing is left, looking again at each turn of the event loop; a defect that says what is left when that takes too long. */
+/**
+ * Waits until nothing is left, looking again at each turn of the event loop; a defect that says what is left when that
+ * takes too long.
+ */
 export const untilNothing = (left: () => string, patience?: number, fewestTurns?: number): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     const isTooLong = makePatience(patience, fewestTurns)

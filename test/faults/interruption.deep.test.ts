@@ -84,7 +84,7 @@ describe("a call on an open connection", () => {
 
   const slowly = Balancer.make(([first]) => Effect.as(Effect.repeat(Effect.yieldNow, { times: 2 }), first!))
 
-  eachPace("is interrupted while its balancer takes its time, and while its Connection's does", 50, {
+  eachPace("is interrupted while its balancer, or its Connection's, is slow", 50, {
     around: Effect.gen(function*() {
       return { ...(yield* served(Networks.memory, { balancer: slowly })), own: yield* slowly }
     }),
@@ -145,7 +145,7 @@ describe("a call that waits for a dial", () => {
     })
   }, [Networks.tcp, Networks.unix, Networks.memory])
 
-  eachPace("of one of several connections is interrupted, and so it is while another is dialed beside it", 50, {
+  eachPace("of one of several connections is interrupted, and so it is while an additional one is dialed", 50, {
     around: served(Networks.tcp),
     attempt: Effect.fnUntraced(function*({ endpoint, idle }) {
       const connection = yield* Networks.connect([endpoint], { connectionsPerEndpoint: 3, dialTimeout: "1 hour" })
@@ -159,7 +159,7 @@ describe("a call that waits for a dial", () => {
 
 describe("a call that waits for room", () => {
   const swallow = MethodKey.make(Networks.component, "swallow")
-  // More than the system's buffers take for a server that does not read, and more than a writer takes beside those.
+  // More than the system's buffers take for a server that does not read, and more than a writer takes in addition.
   const tooMuch = new Uint8Array(1_500_000)
 
   /** A Connection whose writer is full, and how to let it drain. */
@@ -175,7 +175,7 @@ describe("a call that waits for room", () => {
     yield* Effect.orDie(connection.call(swallow, args))
     const fill = Effect.suspend(() => {
       server!.pause()
-      // Whoever had just stopped to let others have their turn goes on by itself.
+      // A call that had just yielded to others goes on by itself.
       server!.resume = () => server!
       return Effect.tap(
         Effect.forkScoped(connection.call(swallow, tooMuch), { startImmediately: true }),
@@ -377,7 +377,10 @@ describe("a typed call", () => {
 })
 
 describe("the search for what is left", () => {
-  /** What it says of an operation. What is left is left for good, and need not be waited for as long as what is only late. */
+  /**
+   * What it says of an operation. What is left is left for good, and need not be waited for as long as what is only
+   * late.
+   */
   const found = <S, A, E>(operation: Operation<S, A, E>, patience?: number) =>
     Effect.map(
       Effect.exit(atEveryPoint("at its own pace", { ...operation, patience })),

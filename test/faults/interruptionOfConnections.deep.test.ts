@@ -1,6 +1,6 @@
 /**
- * Dials, TLS handshakes, and Connections that are made and closed, interrupted at every point; and calls that are ended so by something else
- * than their caller.
+ * Dials, TLS handshakes, and Connections that are made and closed, interrupted at every point; and calls that are ended
+ * so by something else than their caller.
  */
 import { describe } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope, SubscriptionRef } from "effect"
@@ -130,14 +130,14 @@ describe("a Connection that is made", () => {
 const busy = Effect.fnUntraced(function*(network: Networks.Network) {
   const { handlers, idle } = workers()
   const { endpoint } = yield* network.serve(handlers)
-  return { endpoint, idle, nobody: yield* silent(network) }
+  return { endpoint, idle, silent: yield* silent(network) }
 })
 
 describe("a Connection that is closed", () => {
   const opened = Effect.fnUntraced(
-    function*({ endpoint, nobody }: { readonly endpoint: Endpoint.Endpoint; readonly nobody: Endpoint.Endpoint }) {
+    function*({ endpoint, silent }: { readonly endpoint: Endpoint.Endpoint; readonly silent: Endpoint.Endpoint }) {
       const scope = yield* Scope.make()
-      const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([endpoint, nobody])
+      const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([endpoint, silent])
       const connection = yield* Scope.provide(
         Effect.orDie(Connection.make(Resolver.fromSubscriptionRef(endpoints), { dialTimeout: "1 hour" })),
         scope
@@ -173,7 +173,7 @@ describe("a Connection that is closed", () => {
   )
 
   Networks.eachNetwork((network) => {
-    eachPace("is interrupted in that, and is closed all the same", 3, {
+    eachPace("is interrupted in that, and is closed anyway", 3, {
       around: busy(network),
       attempt: Effect.fnUntraced(function*(around) {
         const made = yield* opened(around)
@@ -184,7 +184,7 @@ describe("a Connection that is closed", () => {
       })
     })
 
-    eachPace("with its Scope is interrupted in that, and is closed all the same", 3, {
+    eachPace("with its Scope is interrupted in that, and is closed anyway", 3, {
       around: busy(network),
       attempt: Effect.fnUntraced(function*(around) {
         const made = yield* opened(around)
@@ -231,7 +231,7 @@ describe("a TLS handshake", () => {
         run: Scope.provide(endpoint.dial, scope),
         strike: () => void Effect.runFork(listener.close),
         check: Effect.fnUntraced(function*(exit: Exit.Exit<Duplex, unknown>) {
-          // Nobody has taken the connection, so it is closed with the listener.
+          // The connection was not accepted, so it is closed with the listener.
           yield* listener.close
           if (Exit.isSuccess(exit)) {
             exit.value.resume()

@@ -1,6 +1,6 @@
 /**
- * Handlers that are ended at every point: by a caller that gives up, a connection that is lost, a deadline; while they run, wait for their turn,
- * or go on after their call was answered.
+ * Handlers that are ended at every point: by a caller that gives up, a connection that is lost, a deadline; while they
+ * run, wait for their turn, or go on after their call was answered.
  */
 import { describe } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Schema } from "effect"
@@ -95,7 +95,7 @@ describe("a call that waits for its turn", () => {
       HandlerMap.set(handlers, block.component, block.method, () => Effect.as(gate.await, args)),
       { maxConcurrentCalls: 1, maxQueuedCalls: 1 }
     )
-    // Somebody else's call runs.
+    // The call of another client runs.
     const blocked = Effect.gen(function*() {
       yield* gate.close
       const blocking = yield* Effect.forkScoped(other.call(block, args), { startImmediately: true })

@@ -19,7 +19,7 @@ const opening = <E>(
 ) => Effect.succeed({ run: Effect.scoped(Effect.andThen(open, turns)), check: () => isFree })
 
 describe("a listener that is opened", () => {
-  /** An address of its own to listen on: nobody else uses this host. */
+  /** An address of its own to listen on: no other program uses this host. */
   const freePort = Effect.map(
     Effect.scoped(Effect.orDie(Listener.tcp("127.0.0.77:0", HandlerMap.empty))),
     ({ address }) => address.slice("tcp://".length)
@@ -91,7 +91,8 @@ describe("a listener that is opened", () => {
 
 describe("accepting", () => {
   Networks.eachNetwork((network) => {
-    // As for anything that gives something to be released: between its end and what its caller does with that, a fiber must not yield.
+    // As for anything that gives something to be released: between its end and what its caller does with that, a fiber
+    // must not yield.
     it.live("is interrupted, and no connection is lost", () =>
       atEveryPoint("without a stop", {
         around: network.listen(HandlerMap.empty),
@@ -128,7 +129,7 @@ describe("accepting", () => {
   })
 })
 
-/** A client that works, and then hangs until somebody ends that. */
+/** A client that works, and then hangs until it is told to end. */
 const client = Effect.fnUntraced(function*(endpoint: Endpoint.Endpoint) {
   const connection = yield* Networks.connect([endpoint])
   const worked = yield* Effect.forkScoped(Effect.exit(connection.call(work, args)))
@@ -231,7 +232,7 @@ describe("a server that stops", () => {
 
   Networks.eachNetwork((network) => {
     eachPace(
-      "is interrupted once more, and its calls in flight are answered all the same",
+      "is interrupted once more, and its calls in flight are answered anyway",
       10,
       {
         around: Effect.void,

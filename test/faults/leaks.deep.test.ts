@@ -128,7 +128,7 @@ describe("nothing is left", () => {
       }).pipe(Effect.provide(Logger.layer([]))))
   })
 
-  it.live("that keeps a process alive, whichever way it ends", () =>
+  it.live("that keeps a process alive, however the process ends", () =>
     Effect.gen(function*() {
       const program = fileURLToPath(new URL("endings.ts", import.meta.url))
       const { code, output } = yield* Effect.callback<{ readonly code: number | null; readonly output: string }>(

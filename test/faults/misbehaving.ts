@@ -1,5 +1,6 @@
 /**
- * How code that a user gives us may go wrong, whatever its type says. Each way ends by itself, or is told by its name that it does not.
+ * How code that a user gives us may go wrong, whatever its type says. Each way ends by itself, or is told by its name
+ * that it does not.
  */
 import { Cause, Effect } from "effect"
 import { Duplex } from "node:stream"

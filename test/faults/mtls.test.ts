@@ -198,7 +198,7 @@ for (const kind of ["tcp", "unix"] as const) {
         )
       }).pipe(Effect.scoped, Effect.provide(quiet)))
 
-    it.live("a peer may call what it is served by who it is, and the rest is an unknown method to it", () =>
+    it.live("a peer may call the components of the identity that it has, and other methods are unknown to it", () =>
       Effect.gen(function*() {
         const authority = yield* makeAuthority()
         const { ca } = authority

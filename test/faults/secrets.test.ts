@@ -1,5 +1,6 @@
 /**
- * Private keys and passphrases stay where they are: whatever goes wrong with them, no piece of one is in a log, an error or a span.
+ * Private keys and passphrases stay where they are: whatever goes wrong with them, no piece of one is in a log, an
+ * error or a span.
  */
 import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Logger, References, Tracer } from "effect"
@@ -14,7 +15,7 @@ import { type Identity, makeAuthority } from "../../examples/support/certificate
 const passphrase = "correct horse battery staple"
 /** What only a program without types has for a passphrase. */
 const number = 8_675_309_172
-const ticketKey = "tickets that nobody else may write"
+const ticketKey = "a secret key for tickets"
 
 interface Keys {
   readonly ca: string
@@ -35,7 +36,10 @@ const piecesOf = (text: string): Array<string> =>
 
 const bodyOf = (pem: string): string => pem.replaceAll(/-----[^-]+-----|\n/g, "")
 
-/** What is secret of a key on P-256: 30 of the 32 bytes of its number. Its head is that of every such key, and its end is the public key. */
+/**
+ * What is secret of a key on P-256: 30 of the 32 bytes of its number. Its head is that of every such key, and its end
+ * is the public key.
+ */
 const secretOf = (pem: string): string => bodyOf(pem).slice(48, 88)
 
 /** Base64 as it could be shown: the text, the bytes that it stands for, and the text as bytes. */

@@ -1,5 +1,6 @@
 /**
- * Sessions that are taken up again: TLS would let a peer in on what was checked when the session began, and not on what holds now.
+ * Sessions that are taken up again: TLS would let a peer in on what was checked when the session began, and not on what
+ * holds now.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"

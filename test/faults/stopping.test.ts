@@ -16,7 +16,7 @@ const size = 8_000_000
 
 describe("a server that stops", () => {
   Networks.eachNetwork((network) => {
-    it.live("delivers an answer that is on its way, whatever else its client still sends", () =>
+    it.live("delivers an answer that is being sent, while its client sends more requests", () =>
       Effect.gen(function*() {
         let runs = 0
         let late = 0

@@ -1,5 +1,5 @@
 /**
- * The versions of TLS: 1.3 unless it is asked for 1.2, and nothing older, whoever asks for it.
+ * The versions of TLS: 1.3 unless 1.2 is asked for, and nothing older, from any peer.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"

@@ -1,5 +1,6 @@
 /**
- * Balancers and options of calls that go wrong: it is a defect, or a typed failure, of that one call, and the next one is answered.
+ * Balancers and options of calls that go wrong: it is a defect, or a typed failure, of that one call, and the next one
+ * is answered.
  */
 import { describe, it } from "@effect/vitest"
 import { Duration, Effect, type Exit, Fiber, Layer, Random, Schedule, Schema, SubscriptionRef } from "effect"
@@ -139,7 +140,7 @@ describe("a balancer whose pick", () => {
     }
   }
 
-  it.live("is never done waits for no longer than the call wants to, nor than the Connection is open", () =>
+  it.live("is never done waits no longer than the call does, or than the Connection is open", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const connection = yield* Connection.make(Resolver.constant(a.endpoint))
@@ -194,7 +195,7 @@ describe("an option of a call that is wrong", () => {
     ["dies before its first step", Schedule.fromStep(Effect.die(new Error("boom"))), /boom/],
     ["waits for a negative time", step(() => Effect.succeed([0, Duration.millis(-5)])), /Unreachable/],
     ["waits for NaN", step(() => Effect.succeed([0, Duration.millis(Number.NaN)])), /Unreachable/],
-    ["waits for ever", step(() => Effect.succeed([0, Duration.infinity])), /Unreachable/],
+    ["waits without end", step(() => Effect.succeed([0, Duration.infinity])), /Unreachable/],
     ["says what is no duration", step(() => Effect.succeed([0, "soon"])), /expected an output and a duration/]
   ]
   for (const [how, retry, reason] of schedules) {

@@ -26,14 +26,17 @@ export const hostile: object = new Proxy({}, {
   getOwnPropertyDescriptor: boom
 })
 
-/** A promise that is rejected, as an async function that throws gives it. Nobody else is to hear of it. */
+/** A promise that is rejected, as an async function that throws gives it. Its rejection is handled here. */
 export const rejected = (): Promise<never> => Promise.reject(new Error("boom"))
 
 const turn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
-/** Runs an effect, and fails where an exception or a rejection was left to the process meanwhile, which would have ended it. */
+/**
+ * Runs an effect, and fails where an exception or a rejection was left to the process meanwhile, which would have ended
+ * it.
+ */
 export const unharmed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.acquireUseRelease(
     Effect.sync(() => {

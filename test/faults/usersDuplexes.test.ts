@@ -1,6 +1,6 @@
 /**
- * Duplexes of users' own that go wrong while calls are made over them: the connection is lost at most, its calls end, and the next call has
- * another one. What a Duplex throws out of the event loop would end the process.
+ * Duplexes of users' own that go wrong while calls are made over them: the connection is lost at most, its calls end,
+ * and the next call has another one. What a Duplex throws out of the event loop would end the process.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit } from "effect"
@@ -141,11 +141,11 @@ describe("a Duplex whose", () => {
       const shared = new Uint8Array(100_000)
       const dial = Effect.map(endpoint.dial, (below) => {
         const duplex = passing(below)
-        const { push } = duplex
+        const push = duplex.push.bind(duplex)
         duplex.push = (chunk: Uint8Array | null) => {
-          if (chunk === null) return push.call(duplex, null)
+          if (chunk === null) return push(null)
           shared.set(chunk)
-          return push.call(duplex, shared.subarray(0, chunk.length))
+          return push(shared.subarray(0, chunk.length))
         }
         return duplex
       })

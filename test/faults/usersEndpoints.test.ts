@@ -1,6 +1,6 @@
 /**
- * Endpoints of users' own that go wrong, at first: the dial has failed, with a reason and a backoff as any that fails, and the next one is
- * made. Nothing of that harms another endpoint.
+ * Endpoints of users' own that go wrong, at first: the dial has failed, with a reason and a backoff as any that fails,
+ * and the next one is made. Nothing of that harms another endpoint.
  */
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
@@ -104,7 +104,7 @@ describe("the dial of an endpoint that", () => {
           assert.deepEqual(log.lines.map(({ message }) => message), ["an endpoint could not be dialed"])
           failures.push(String(log.lines[0]!.annotations["reason"]))
           for (const failure of failures) assert.match(failure!, reason)
-          // Nobody has to ask an eager one.
+          // An eager one is dialed without a call.
           if (eager) yield* untilState(connection, ({ endpoints }) => endpoints[0]!.state === "Active")
           assert.equal(yield* ask(connection, { waitForReady: true }), "a")
           assert.equal((yield* connection.state).endpoints[0]!.lastFailure, undefined)
@@ -124,7 +124,7 @@ describe("the dial of an endpoint that", () => {
     }
   }
 
-  it.live("fails when it is read in passing is a failed dial all the same", () =>
+  it.live("fails when it is read in passing is a failed dial anyway", () =>
     Effect.gen(function*() {
       const a = yield* startOn(tcp)("a")
       // By the key under which endpoints of this package are dialed.
@@ -167,7 +167,7 @@ describe("the dial of an endpoint that", () => {
       ]
     ] as const
   ) {
-    it.live(`${what} does not keep its endpoint from being dialed again, nor the Connection from closing`, () =>
+    it.live(`${what} does not keep its endpoint from being dialed again, or the Connection from closing`, () =>
       Effect.gen(function*() {
         const a = yield* startOn(tcp)("a")
         const next = wrongAtFirst<Endpoint.Endpoint["dial"]>(

@@ -1,6 +1,6 @@
 /**
- * Resolvers of users' own that go wrong: `Connection.make` ends with a defect, and a Connection that is there keeps its endpoints, logs it
- * once, and goes on asking.
+ * Resolvers of users' own that go wrong: `Connection.make` ends with a defect, and a Connection that is there keeps its
+ * endpoints, logs it once, and goes on asking.
  */
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
@@ -128,7 +128,7 @@ describe("a resolver whose resolve", () => {
       yield* connection.close
     }).pipe(onNetwork))
 
-  it.live("gives versions of any type is followed all the same", () =>
+  it.live("gives versions of any type is followed anyway", () =>
     Effect.gen(function*() {
       const [a, b] = [yield* startInMemory("a"), yield* startInMemory("b")]
       const evil: Equal.Equal = { [Equal.symbol]: throws, [Hash.symbol]: throws }
@@ -177,7 +177,7 @@ describe("the refresh of a resolver that", () => {
   ]
   for (const { give, how } of rows) {
     for (const merged of [false, true]) {
-      it.live(`${how} is asked for again the next time${merged ? ", as are those that it is merged with" : ""}`, () =>
+      it.live(`${how} is asked for again the next time${merged ? ", and so are the resolvers that it is merged with" : ""}`, () =>
         Effect.gen(function*() {
           const a = yield* startInMemory("a")
           const gone = yield* TestNetwork.endpoint("gone")
@@ -370,7 +370,7 @@ describe("a source of endpoints that", () => {
   const system = Effect.provide(FileSystem.FileSystem, NodeFileSystem.layer)
 
   for (const { give, how } of dies) {
-    it.live(`is a directory of a FileSystem whose watch ${how} is looked at all the same`, () =>
+    it.live(`is a directory of a FileSystem whose watch ${how} is read again anyway`, () =>
       Effect.gen(function*() {
         const fs = { ...(yield* system), watch: give }
         const resolver = yield* Effect.provideService(Resolver.directory("/nowhere"), FileSystem.FileSystem, fs)

@@ -1,6 +1,7 @@
 /**
- * Options of TLS that are not as they should be, and callbacks in them that go wrong: the handshake fails, and the next one, with good ones,
- * succeeds. Node calls such callbacks out of the event loop, where what they throw would end the process.
+ * Options of TLS that are not as they should be, and callbacks in them that go wrong: the handshake fails, and the next
+ * one, with good ones, succeeds. Node calls such callbacks out of the event loop, where what they throw would end the
+ * process.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -38,7 +39,10 @@ const serve = Effect.gen(function*() {
   return { endpoint: yield* Endpoint.parse(listener.address), tls }
 })
 
-/** The first dial fails for this reason, and not as a defect; the second, with good options, succeeds, also where nobody asks for it. */
+/**
+ * The first dial fails for this reason, and not as a defect; the second, with good options, succeeds, even without a
+ * caller.
+ */
 const failsOnce = Effect.fnUntraced(function*(
   reason: RegExp,
   wrong: (tls: ConnectionOptions) => Effect.Effect<ConnectionOptions, Endpoint.DialError>
@@ -127,7 +131,7 @@ const rows: ReadonlyArray<readonly [what: string, reason: RegExp, wrong: Paramet
   ["a minVersion that is a number", /minVersion is 1/, having({ minVersion: 1 })],
   ["a cert that throws", /the options of tls.connect cannot be read: boom/, throwingAt("cert")],
   ["a checkServerIdentity that is a getter that throws", /cannot be read: boom/, throwingAt("checkServerIdentity")],
-  ["an option that nobody knows and that throws", /cannot be read: boom/, throwingAt("colour")],
+  ["an unknown option that throws", /cannot be read: boom/, throwingAt("colour")],
   ...dies.filter(({ how }) => !how.includes("gives a promise")).map(({ give, how }) =>
     [
       `an Effect of them that ${how}`,
@@ -258,7 +262,8 @@ describe("mTLS over a Duplex of a user's own", () => {
         Object.assign(duplexes[0]!, { [name]: throws })
         const exit = yield* Effect.exit(connection.call(echo, large, { timeout: "5 seconds" }))
         if (exit._tag === "Failure") assert.match(String(exit), /connection was lost: .*boom/)
-        // Some of them are called only where the machine is busy: then it is this call that the connection is lost under.
+        // Some of them are called only where the machine is busy: then it is this call that the connection is lost
+        // under.
         const again = Effect.retry(connection.call(echo, large, { waitForReady: true }), { times: 1 })
         assert.equal((yield* again).length, large.length)
         yield* connection.close

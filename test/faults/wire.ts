@@ -1,5 +1,6 @@
 /**
- * Peers that do as they like: the protocol's bytes written by hand, a client that sends any bytes, and a proxy that cuts connections.
+ * Peers that do as they like: the protocol's bytes written by hand, a client that sends any bytes, and a proxy that
+ * cuts connections.
  */
 import { Effect, type Scope } from "effect"
 import type { Endpoint, MethodKey } from "effect-call"
@@ -146,7 +147,10 @@ export class RawPeer {
 export const rawPeer = (endpoint: Endpoint.Endpoint): Effect.Effect<RawPeer, never, Scope.Scope> =>
   Effect.map(Effect.orDie(endpoint.dial), (duplex) => new RawPeer(duplex))
 
-/** How a proxy cuts a connection: with a reset of both sides, an end in order of both, or an end of the one direction only. */
+/**
+ * How a proxy cuts a connection: with a reset of both sides, an end in order of both, or an end of the one direction
+ * only.
+ */
 export type Cut = "reset" | "end" | "half-close"
 
 /** Where a connection is cut: after so many bytes in a direction. */

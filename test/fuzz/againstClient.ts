@@ -1,12 +1,15 @@
 /**
- * Hostile servers against clients: a Connection calls, each server sends its stream, and how the calls end is held against the model of it.
+ * Hostile servers against clients: a Connection calls, each server sends its stream, and how the calls end is held
+ * against the model of it.
  */
-import { Cause, type Context, Effect, Exit, type Fiber, Metric, type Scope } from "effect"
-import { type CallError, Component, Connection, Endpoint, MethodKey, Resolver } from "effect-call"
+import { Effect, Metric, type Scope } from "effect"
+import { type CallError, Component, Connection, Endpoint, Resolver } from "effect-call"
 import * as net from "node:net"
+import { Made, type Place, type Slot } from "./clientCall.ts"
+import { Server } from "./clientServer.ts"
 import { sendPieces } from "./conversation.ts"
 import { count, countCalls, Log, neighbourHandlers, serveBoth, type Target, until, Violation } from "./harness.ts"
-import { inOnePiece, MemoryPeer, type Peer, type PeerOwner, SocketPeer, turn } from "./peer.ts"
+import { inOnePiece, MemoryPeer, SocketPeer, turn } from "./peer.ts"
 import {
   type Arguments,
   argumentsOf,
@@ -18,215 +21,10 @@ import {
   type Model,
   modelOf,
   type Sent,
-  sentBy,
-  versionMessage
+  sentBy
 } from "./toClient.ts"
 import * as Typed from "./typed.ts"
-import {
-  answerTooLarge,
-  argumentsTooLarge,
-  clientTypes,
-  describeStream,
-  type Frame,
-  known,
-  message,
-  Reader,
-  readErrorChain,
-  readRequest,
-  readVersion,
-  type Request,
-  serverTypes,
-  type
-} from "./wire.ts"
-
-const key = MethodKey.make("fuzz/Bytes", "echo")
-
-/** A call that was made. */
-class Made {
-  readonly call: Call
-  readonly args: Arguments
-  /** How it has ended. */
-  exit: Exit.Exit<unknown, unknown> | undefined = undefined
-  /** Where its request came, and with which id. */
-  readonly places: Array<{ readonly server: Server; readonly id: bigint }> = []
-  private readonly fiber: Fiber.Fiber<unknown, unknown>
-
-  constructor(call: Call, args: Arguments, { clients, connection, context }: Slot) {
-    this.call = call
-    this.args = args
-    const given = Uint8Array.from(args.bytes)
-    const { payload } = args
-    const timeout = call.timeout === "none" ? undefined : call.timeout === "long" ? "1 hour" : "1 millis"
-    const calling: Effect.Effect<unknown, unknown> = payload === undefined
-      ? connection.call(key, given)
-      : payload.method === "Plain"
-      ? clients.plain(payload.payload)
-      : clients.checked(payload.payload)
-    this.fiber = Effect.runForkWith(context)(Connection.withOptions(calling, { timeout }))
-    this.fiber.addObserver((exit) => {
-      this.exit = exit
-    })
-    // They were copied, where they are small.
-    if (given.length < limits.writeFlattenLimit) given.fill(0xa5)
-  }
-
-  giveUp(): void {
-    this.fiber.interruptUnsafe()
-  }
-
-  /** Whether a request is that of this call. */
-  isIn({ args, deadline, key }: Request): boolean {
-    if ((deadline > 0n) !== (this.call.timeout !== "none") || !key.equals(this.args.key)) return false
-    return this.args.payload === undefined ? args.equals(this.args.bytes) : Typed.isCallOf(this.args.payload, args)
-  }
-
-  /** How it has ended, in a word. */
-  get end(): string {
-    const { error, exit } = this
-    if (exit === undefined) return "open"
-    if (Exit.isSuccess(exit)) return "success"
-    if (Cause.hasInterruptsOnly(exit.cause)) return "interrupted"
-    if (!(error instanceof Error) || !("_tag" in error)) return "died"
-    // All errors with a tag are these.
-    const known = error as CallError.CallError | Typed.Refused
-    return known._tag === "CommunicationError" ? known.reason._tag : known._tag
-  }
-
-  get error(): unknown {
-    return this.exit !== undefined && Exit.isFailure(this.exit) ? Cause.squash(this.exit.cause) : undefined
-  }
-
-  /** Whether a call of bytes was answered with its arguments. */
-  get isEchoed(): boolean {
-    const { args, exit } = this
-    return exit !== undefined && Exit.isSuccess(exit) && args.bytes.equals(exit.value as Uint8Array) // bytes they are
-  }
-
-  /** Whether it has ended because something of it was too large, as this text says. */
-  private isTooLarge(maybeExecuted: boolean, text: string): boolean {
-    if (this.end !== "TooLarge") return false
-    const error = this.error as CallError.CommunicationError // by its end
-    return error.maybeExecuted === maybeExecuted && error.message.includes(text)
-  }
-
-  /** Whether it has ended as an answer says. */
-  endsWith(answer: Frame): boolean {
-    const { end, error, exit } = this
-    if (exit === undefined) return false
-    const { tooLarge } = answer
-    if (tooLarge !== undefined) return this.isTooLarge(true, `${tooLarge} bytes, expected at most `)
-    if (answer.type === type.responseError) {
-      const chain = readErrorChain(answer.payload)
-      const [only] = chain?.length === 1 ? chain : []
-      if (only?.identity === argumentsTooLarge(0, 0).identity) return this.isTooLarge(false, only.message)
-      if (only?.identity === answerTooLarge("", 0, 0).identity) return this.isTooLarge(true, only.message)
-      const isDeadline = chain?.length === 1 && chain[0]?.identity === known.deadlineExceeded.identity
-      if (isDeadline && this.call.timeout !== "none") return end === "DeadlineExceeded"
-      if (chain === undefined) return isUndecodable(this)
-      if (end !== "RemoteError") return false
-      const links = (error as CallError.RemoteError).chain // by its tag
-      return links.length === chain.length &&
-        chain.every(({ identity, message }, i) => links[i]?.identity === identity && links[i]?.message === message)
-    }
-    const { payload } = this.args
-    // Bytes, where nobody has asked for anything else.
-    if (payload === undefined) return Exit.isSuccess(exit) && answer.payload.equals(exit.value as Uint8Array)
-    const outcome = Typed.outcomeOf(payload.method, answer.payload)
-    return outcome === undefined ? isUndecodable(this) : Typed.isSameOutcome(outcome, exit)
-  }
-}
-
-/** Whether it was only a call's answer that could not be decoded. */
-const isUndecodable = ({ end, error }: Made): boolean =>
-  end === "Protocol" && error instanceof Error && error.message.startsWith("cannot decode the ")
-
-/** A server's end of a connection. It looks at what a client sends, and answers by itself only where it is to be a good one. */
-class Server implements PeerOwner {
-  peer: Peer | undefined = undefined
-  closed = false
-  problem: string | undefined = undefined
-  private good: boolean
-  private greeted = false
-  private lastId = 0n
-  /** The requests that were not canceled. */
-  readonly open = new Set<bigint>()
-  private readonly reader = new Reader(serverTypes, (frame) => this.onFrame(frame))
-  private readonly calls: ReadonlyArray<Made>
-  private readonly isLossless: boolean
-
-  /** `calls` are those that its requests may be of, and grow; without losses, no message may be cut. */
-  constructor(calls: ReadonlyArray<Made>, good: boolean, isLossless: boolean) {
-    this.calls = calls
-    this.good = good
-    this.isLossless = isLossless
-  }
-
-  onBytes(bytes: Buffer): void {
-    this.reader.read(bytes)
-    if (this.reader.refused) this.fail("sent what a server never gets")
-  }
-
-  onClosed(): void {
-    this.closed = true
-    const { partial } = this.reader
-    if (this.isLossless && partial > 0 && partial < inOnePiece) this.fail("broke off amid a message")
-  }
-
-  /** From now on it is a good one. */
-  improve(): void {
-    this.good = true
-  }
-
-  private fail(problem: string): void {
-    this.problem ??= `the client ${problem}`
-  }
-
-  private onFrame(frame: Frame): void {
-    if (frame.type === type.version) return this.onVersion(frame)
-    if (!this.greeted) this.fail("began without a version message")
-    if (frame.type === type.cancel) {
-      if (!this.open.delete(frame.id) || frame.payload.length > 0) this.fail(`canceled ${frame.id}`)
-      return
-    }
-    const request = readRequest(frame.payload)
-    const made = request === undefined ? undefined : this.calls.find((made) => made.isIn(request))
-    // Ids may be missing, of calls that were given up before they were sent.
-    if (request === undefined || made === undefined || frame.id <= this.lastId) {
-      return this.fail(`sent request ${frame.id}, which is no call's: ${frame.payload.toString("hex", 0, 100)}`)
-    }
-    this.lastId = frame.id
-    this.open.add(frame.id)
-    made.places.push({ server: this, id: frame.id })
-    if (this.good) this.peer?.send(message(frame.id, type.response, request.args))
-  }
-
-  private onVersion(frame: Frame): void {
-    const version = readVersion(frame)
-    if (version?.version !== 0 || (frame.payload.length !== 4 && frame.payload.length !== 8)) {
-      this.fail(`sent the version ${frame.payload.toString("hex")}`)
-    }
-    this.greeted = true
-    if (this.good) this.peer?.send(versionMessage({ extra: 0, flags: 0 }))
-  }
-}
-
-/** What the endpoint of a Connection is, for the case that is run on it. */
-interface Place {
-  /** A server for each connection that is made; undefined where nobody should connect. */
-  accept: (() => Server) | undefined
-  slow: boolean
-}
-
-/** A Connection, on which one case is run after the other. */
-interface Slot {
-  readonly place: Place
-  readonly connection: Connection.Connection
-  readonly clients: {
-    readonly plain: Component.Client<typeof Typed.Typed>["Plain"]
-    readonly checked: Component.Client<typeof Typed.Traced>["Checked"]
-  }
-  readonly context: Context.Context<never>
-}
+import { clientTypes, describeStream } from "./wire.ts"
 
 /** How many calls have been made, all in all. */
 let made = 0
@@ -239,7 +37,7 @@ class Visit {
   private readonly args: ReadonlyArray<Arguments>
   private readonly sent: Sent
   private readonly servers: Array<Server> = []
-  /** The calls of the case, and those that try the connections. */
+  /** The calls of the case, and the calls that try the connections. */
   private readonly calls: Array<Made> = []
   private problem: string | undefined = undefined
 
@@ -308,7 +106,10 @@ class Visit {
     await this.leave()
   }
 
-  /** Waits until the server has the requests of all calls that go on, and gives up those that are to be given up then. */
+  /**
+   * Waits until the server has the requests of all calls that go on, and gives up the calls that are to be given up
+   * then.
+   */
   private async requested(server: Server, calls: ReadonlyArray<Made>): Promise<void> {
     const isThere = ({ exit, places }: Made) => exit !== undefined || places.length > 0
     if (!await until(() => server.closed || calls.every(isThere))) this.fail("a request was not sent")
@@ -380,7 +181,8 @@ class Visit {
     const left = new Set<Server>()
     const endpoint = () => Effect.runSync(this.slot.connection.state).endpoints[0]
     const isLeft = () => {
-      // A dial that was cut short is made once more, also where nobody waits for it any more: its server may come late.
+      // A dial that was cut short is made once more, also where no call waits for it any more: its server may come
+      // late.
       for (const server of this.servers.slice(1)) {
         if (server.peer === undefined || left.has(server)) continue
         left.add(server)
@@ -401,7 +203,7 @@ class Visit {
       this.fail(`${made.args.bytes.toString("latin1", 0, 20)} ended with ${end} ${why}: ${String(error)}`)
     const [place] = places
     if (places.length > 1) return wrong("and was sent twice")
-    if (end === "interrupted") return call.givenUp === "no" ? wrong("and nobody gave it up") : undefined
+    if (end === "interrupted") return call.givenUp === "no" ? wrong("and was not given up") : undefined
     if (call.givenUp === "early") return wrong("and was given up before")
     if (end === "DeadlineExceeded" && call.timeout === "short") return
     if (place === undefined) {
@@ -458,7 +260,7 @@ class Visit {
 /** A Connection to the servers of a place. */
 const makeSlot = Effect.fnUntraced(
   function*(place: Place, endpoint: Endpoint.Endpoint, options: Connection.ClientOptions) {
-    // It does not rest after a failed dial, which every second case comes to.
+    // It has no backoff after a failed dial, which every second case comes to.
     const connection = yield* Effect.orDie(
       Connection.make(Resolver.constant(endpoint), { ...options, backoff: { initial: 0 } })
     )
@@ -483,7 +285,7 @@ const inMemory = (options: Connection.ClientOptions) =>
     const place: Place = { accept: undefined, slow: false }
     const dial = Effect.suspend(() => {
       const server = place.accept?.()
-      if (server === undefined) return Effect.die(new Error("dialed, and nobody calls"))
+      if (server === undefined) return Effect.die(new Error("dialed without a call"))
       const peer = new MemoryPeer(server, place.slow)
       server.peer = peer
       return Effect.succeed(peer.duplex)

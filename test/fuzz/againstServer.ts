@@ -36,7 +36,7 @@ import {
   typeName
 } from "./wire.ts"
 
-/** How many handlers of each kind have been called, and how many run of those that take their time. */
+/** How many handlers of each kind have been called, and how many of the slow ones run. */
 class Handlers {
   readonly called = new Map<string, number>()
   running = 0
@@ -144,7 +144,7 @@ class Visit implements PeerOwner {
   /** Whether all answers that are certain will come. */
   private get isCertain(): boolean {
     if (this.model.closes !== "no") return false
-    // Where there are few places, calls that run for ever keep others from theirs.
+    // Where there are few places, calls that never end keep others from theirs.
     return this.input.over !== "limited" || [...this.requests()].every(({ kind }) => kind !== "never")
   }
 

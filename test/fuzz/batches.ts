@@ -18,7 +18,10 @@ export interface BatchOptions {
   readonly onBatch?: (cases: number) => void
 }
 
-/** That batches of cases run without a {@link Violation}, and that the neighbours and the process have nothing to say either. */
+/**
+ * That batches of cases run without a {@link Violation}, and that the neighbours and the process have nothing to say
+ * either.
+ */
 export const batchesOf = <Case>(
   target: Target<Case>,
   watch: ProcessWatch,

@@ -58,17 +58,20 @@ const warmUp = 20_000
 const pooled = 16 * 256 * 1024
 
 /**
- * How many more bytes there may be than when it was warm. What compilers add is less than 3 MB, and what each case leaves
- * would be more: 90 bytes a case, of 80 000.
+ * How many more bytes there may be than when it was warm. What compilers add is less than 3 MB, and what each case
+ * leaves would be more: 90 bytes a case, of 80 000.
  */
 const slack = 3_000_000 + pooled
 
-/** Sockets that keep the event loop alive; those that listen, too, or only the others. */
+/** Sockets that keep the event loop alive: with the listening ones, or without them. */
 const sockets = (which: RegExp): number => process.getActiveResourcesInfo().filter((name) => which.test(name)).length
 const connected = /^TCPSocketWrap$/
 const any = /^TCP/
 
-/** After a collection that finds nothing more: what one finds dead may have to be finalized before the next one finds what it held. */
+/**
+ * After a collection that finds nothing more: what one finds dead may have to be finalized before the next one finds
+ * what it held.
+ */
 const held = async (): Promise<Held> => {
   const { gc } = globalThis
   if (gc === undefined) throw new Error("memory can only be measured with --expose-gc")

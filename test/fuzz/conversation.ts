@@ -1,11 +1,14 @@
 /**
- * Conversations that begin as valid ones, and what is done to them: fields that lie, bits that flip, pieces that go, come twice, or come
- * elsewhere; and how the bytes are cut into what arrives at a time.
+ * Conversations that begin as valid ones, and what is done to them: fields that lie, bits that flip, pieces that go,
+ * come twice, or come elsewhere; and how the bytes are cut into what arrives at a time.
  */
 import * as fc from "fast-check"
 import { type Peer, turn } from "./peer.ts"
 
-/** Something that is done to a message before it is one of many. Which message it is counts from 0, modulo how many there are. */
+/**
+ * Something that is done to a message before it is one of many. Which message it is counts from 0, modulo how many
+ * there are.
+ */
 type MessageChange =
   | { readonly change: "id"; readonly message: number; readonly to: bigint }
   | { readonly change: "type"; readonly message: number; readonly to: number }
@@ -53,7 +56,10 @@ export const mostly = <A, B>(often: fc.Arbitrary<A>, times: number, seldom: fc.A
 
 export const seed = fc.nat(0xffff)
 
-/** How large arguments and results are: small, but for some that take other ways. The largest arrives in pieces and outgrows first buffers. */
+/**
+ * How large arguments and results are: small, but for some that take other ways. The largest arrives in pieces and
+ * outgrows first buffers.
+ */
 export const payloadSize = mostly(
   mostly(fc.nat(100), 40, fc.constantFrom(1000, 5000, 20_000, 70_000)),
   1000,
@@ -242,7 +248,7 @@ export const mutate = (messages: Array<Buffer>, { changes }: Mutation): Buffer =
   return bytes
 }
 
-/** Of a stream that arrives byte by byte, the rest comes in one piece. */
+/** Of a stream that arrives byte by byte, the last part comes in one piece. */
 const mostSingle = 1000
 
 /** A part of a stream in the pieces that it arrives in, each with memory of its own. */

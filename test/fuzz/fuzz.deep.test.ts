@@ -1,6 +1,7 @@
 /**
  * A short run of what `npm run fuzz` does for longer. Each run is another one; what a failure prints is run again by
- * `npm run fuzz -- --direction server --seed N --path P` (or `client`), with the seed and the path of fast-check's report.
+ * `npm run fuzz -- --direction server --seed N --path P` (or `client`), with the seed and the path of fast-check's
+ * report.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"

@@ -1,10 +1,10 @@
 /**
- * Mutated conversations against servers and against clients. What is checked is in README.md beside this.
+ * Mutated conversations against servers and against clients. What is checked is in README.md in this folder.
  *
  * `npm run fuzz -- [--cases 200000] [--seconds N] [--seed N] [--direction server|client] [--path P] [--json]`
  *
- * Each direction has a process of its own and half of the cases. The first violation of either ends it; what has failed is made smaller, and
- * printed with the command that repeats it.
+ * Each direction has a process of its own and half of the cases. The first violation of either ends it; what has failed
+ * is made smaller, and printed with the command that repeats it.
  */
 import { fork } from "node:child_process"
 import { parseArgs } from "node:util"

@@ -1,5 +1,6 @@
 /**
- * What both directions have in common: waiting, what may be logged, what the process says of itself, and the well-behaved neighbours.
+ * What both directions have in common: waiting, what may be logged, what the process says of itself, and the
+ * well-behaved neighbours.
  */
 import { Cause, type Context, Effect, Fiber, Logger, Metric, type Scope } from "effect"
 import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
@@ -33,7 +34,10 @@ export class Violation extends Error {
 /** For how long something that must happen may take, in milliseconds. */
 let patience = 3000
 
-/** From now on it may take no longer than this: what fails is made smaller by many runs that wait in vain. */
+/**
+ * From now on a wait may take no longer than this: a failing case is made smaller by many runs that each wait to their
+ * end.
+ */
 export const hurry = (): void => {
   patience = 500
 }
@@ -85,7 +89,7 @@ export class Log {
   }
 }
 
-/** What Node says of the process: warnings, such as of too many listeners, and failures that nobody has caught. */
+/** What Node says of the process: warnings, such as of too many listeners, and failures that were not caught. */
 export class ProcessWatch {
   private readonly problems: Array<string> = []
   private readonly onWarning = (warning: Error) => this.note("a warning of Node", warning)
@@ -137,7 +141,9 @@ export class Neighbour {
     this.name = name
   }
 
-  /** Calls until it is interrupted: one call after the other, some of them large, and never two within a millisecond. */
+  /**
+   * Calls until it is interrupted: one call after the other, some of them large, and never two within a millisecond.
+   */
   callForever(connection: Connection.Connection): Effect.Effect<never> {
     return Effect.forever(Effect.gen({ self: this }, function*() {
       const n = this.calls++

@@ -1,6 +1,6 @@
 /**
- * The other end of a connection, which sends whatever bytes it is told to: in memory, where every piece arrives as it was sent, or over a
- * socket.
+ * The other end of a connection, which sends whatever bytes it is told to: in memory, where every piece arrives as it
+ * was sent, or over a socket.
  */
 import type * as net from "node:net"
 import { Duplex } from "node:stream"
@@ -8,7 +8,7 @@ import { Duplex } from "node:stream"
 /** Who is told what happens at the other end. */
 export interface PeerOwner {
   onBytes(bytes: Buffer): void
-  /** The connection is closed, by whichever side. */
+  /** The connection is closed, by either side. */
   onClosed(): void
 }
 
@@ -30,8 +30,8 @@ const ignore = () => {}
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /**
- * A connection that is only one Duplex: what the package writes to it comes out at its owner, and what is sent is pushed to the package. A
- * slow one has taken what it is given only in a later turn, so that a writer has to wait.
+ * A connection that is only one Duplex: what the package writes to it comes out at its owner, and what is sent is
+ * pushed to the package. A slow one has taken what it is given only in a later turn, so that a writer has to wait.
  */
 export class MemoryPeer implements Peer {
   /** The package's end. */
@@ -57,7 +57,7 @@ export class MemoryPeer implements Peer {
   send(bytes: Buffer): void {
     if (this.duplex.destroyed) return
     this.duplex.push(bytes)
-    // Whoever has read it has copied what is to stay: a Duplex may pass on bytes that its writer uses again.
+    // The reader has copied what is to stay: a Duplex may pass on bytes that its writer uses again.
     if (this.duplex.readableLength === 0) bytes.fill(0xa5)
   }
 

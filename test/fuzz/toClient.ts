@@ -1,6 +1,6 @@
 /**
- * What is sent to a client, and what it must make of it: calls, a conversation of the server that answers them, changed somewhere, and a
- * model of a client that says of its bytes how the calls have to end.
+ * What is sent to a client, and what it must make of it: calls, a conversation of the server that answers them, changed
+ * somewhere, and a model of a client that says of its bytes how the calls have to end.
  */
 import * as fc from "fast-check"
 import { bytesOf, mostly, mutate, type Mutation, mutation, payloadSize, record, seed } from "./conversation.ts"
@@ -58,7 +58,7 @@ interface ResponseError {
 export interface Case {
   readonly calls: ReadonlyArray<Call>
   readonly greeting: Version
-  /** Those that are for calls go to one after the other, beginning with the first. */
+  /** Items for calls go to one call after the other, beginning with the first. */
   readonly answers: ReadonlyArray<VersionAnswer | Response | ResponseError>
   readonly first: number
   readonly mutation: Mutation
@@ -225,7 +225,10 @@ export interface Model {
   readonly answers: ReadonlyMap<bigint, ReadonlyArray<Frame>>
   /** Whether the client closes the connection. */
   readonly closes: boolean
-  /** Whether the server says that it goes away: a client may then call elsewhere, and close the connection when it needs it no longer. */
+  /**
+   * Whether the server says that it goes away: a client may then call elsewhere, and close the connection when it needs
+   * it no longer.
+   */
   readonly leaving: boolean
 }
 
@@ -247,7 +250,7 @@ export const modelOf = (
     // Before the version message there are no requests.
     if (readyAt === undefined || frame.end < readyAt) continue
     const sameId = answers.get(frame.id)
-    // Nobody waits for it.
+    // No call waits for it.
     if (!blind && (sameId !== undefined || !pending.has(frame.id))) continue
     if (sameId === undefined) answers.set(frame.id, [frame])
     else sameId.push(frame)

@@ -1,6 +1,6 @@
 /**
- * What is sent to a server, and what it must make of it: a conversation of a client, changed somewhere, and a model of a server that says of
- * its bytes which answers they have to get.
+ * What is sent to a server, and what it must make of it: a conversation of a client, changed somewhere, and a model of
+ * a server that says of its bytes which answers they have to get.
  */
 import * as fc from "fast-check"
 import { crc32 } from "node:zlib"
@@ -210,7 +210,9 @@ export interface Expected {
 export interface Model {
   /** The version messages that are answered: whether the client has shown by then that it understands flags. */
   readonly versions: ReadonlyArray<{ readonly flags: boolean }>
-  /** By their ids, each in the order in which they are answered: one id can only be used again when it has its answer. */
+  /**
+   * By their ids, each in the order in which they are answered: one id can only be used again when it has its answer.
+   */
   readonly requests: ReadonlyMap<bigint, ReadonlyArray<Expected>>
   /** Whether the server closes the connection. */
   readonly closes: "yes" | "maybe" | "no"

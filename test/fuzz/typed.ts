@@ -1,5 +1,6 @@
 /**
- * A component to be fuzzed, and what its bytes mean, read with Effect's own schemas and not with what the package makes of them.
+ * A component to be fuzzed, and what its bytes mean, read with Effect's own schemas and not with what the package makes
+ * of them.
  */
 import { Cause, Effect, Exit, type Layer, Schema } from "effect"
 import { Component } from "effect-call"

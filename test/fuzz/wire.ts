@@ -1,6 +1,6 @@
 /**
- * The wire as its page has it, read and written as simply as can be. This is what the package is held against, so nothing here is the
- * package's own.
+ * The wire as its page has it, read and written as simply as can be. This is what the package is held against, so
+ * nothing here is the package's own.
  */
 import { createHash } from "node:crypto"
 
@@ -56,7 +56,10 @@ export interface Stream {
   readonly missing: number
 }
 
-/** Reads what a side gets that takes these types and sizes. A header is looked at as soon as it is there, whatever its payload does. */
+/**
+ * Reads what a side gets that takes these types and sizes. A header is looked at as soon as it is there, whatever its
+ * payload does.
+ */
 export const readStream = (bytes: Buffer, types: ReadonlyArray<number>, largest = largestPayload): Stream => {
   const frames: Array<Frame> = []
   let at = 0
@@ -117,7 +120,7 @@ export interface Version {
 
 export const flag = { understood: 1, goingAway: 2, noMoreRequests: 4 } as const
 
-/** What a version message says; undefined where it is one that must be refused. */
+/** What a version message says; undefined where it must be refused. */
 export const readVersion = ({ id, payload }: Frame): Version | undefined =>
   id !== 0n || payload.length < 4
     ? undefined
@@ -159,7 +162,7 @@ export interface Link {
   readonly identity: string
 }
 
-/** An error that is nothing but its text, which is one that Go quotes as it is. */
+/** An error that is only its text, which Go quotes as it is. */
 export const plainError = (text: string): Link => ({
   message: text,
   identity: `(:&errors.errorString{s:"${text}"})`

@@ -7,7 +7,7 @@ import { hostileErrors } from "../support/hostileErrors.ts"
 
 class NotFound extends Data.TaggedError("NotFound")<{ readonly id: number }> {}
 
-describe("whatever an error is", () => {
+describe("any error", () => {
   for (const [what, make] of Object.entries(hostileErrors)) {
     it(`it has a text and a type of bounded length: ${what}`, () => {
       const text = UserError.textOf(make())
@@ -127,7 +127,7 @@ describe("a cause that is to be read by loggers and tracers", () => {
     "the logger of lines": Logger.consoleLogFmt
   }
   for (const [name, logger] of Object.entries(loggers)) {
-    it.effect(`is written by ${name}, whatever the error`, () =>
+    it.effect(`is written by ${name}, for any error`, () =>
       Effect.gen(function*() {
         for (const [what, make] of Object.entries(hostileErrors)) {
           const written: Array<unknown> = []
@@ -164,7 +164,7 @@ describe("a cause that is to be read by loggers and tracers", () => {
 
   // Before Node 24 it is a field, and to ask what kind of property it is reads it.
   const isField = Object.getOwnPropertyDescriptor(new Error(), "stack")?.get === undefined
-  it.skipIf(isField)("does not make a text of a stack that nobody may want to read", () => {
+  it.skipIf(isField)("does not make a text of a stack before it is read", () => {
     let formatted = 0
     const prepare: unknown = Reflect.get(Error, "prepareStackTrace")
     Error.prepareStackTrace = (error) => {

@@ -1,7 +1,7 @@
 /** Clocks that a test makes itself. */
 import { type Clock, Duration, Effect } from "effect"
 
-/** A clock whose time in milliseconds is what is read, and on which nobody wakes. */
+/** A clock whose time in milliseconds is what is read, and on which no sleeper wakes. */
 export const clockThat = (read: () => number): Clock.Clock => {
   const nanos = () => BigInt(Math.round(read() * 1e6))
   return {
@@ -17,7 +17,10 @@ export const clockThat = (read: () => number): Clock.Clock => {
 
 /** A clock that stands still until it is put forward. */
 export interface HandClock extends Clock.Clock {
-  /** Lets so many milliseconds pass. Those whose time comes are woken one after the other, and go on before this returns. */
+  /**
+   * Lets that many milliseconds pass. Sleepers whose time comes are woken one after the other, and go on before this
+   * returns.
+   */
   readonly pass: (millis: number) => void
   /** How many sleep. */
   readonly sleepers: () => number

@@ -1,7 +1,7 @@
 /**
- * A program that serves and calls over every kind of socket, with calls in flight and dials under way, and closes it all. It does so three
- * times: the Connections first (with `close`), everything at once (with its Scopes), the servers first. It prints "closed" each time, and
- * then has nothing left to do: its process must end by itself.
+ * A program that serves and calls over every kind of socket, with calls in flight and dials under way, and closes it
+ * all. It does so three times: the Connections first (with `close`), everything at once (with its Scopes), the servers
+ * first. It prints "closed" each time, and then has nothing left to do: its process must end by itself.
  */
 import { Effect, Exit, Fiber, Logger, Scope, SubscriptionRef } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -17,8 +17,8 @@ const echo = MethodKey.make(component, "echo")
 const hang = MethodKey.make(component, "hang")
 const nothing = new Uint8Array()
 /**
- * A timer of these that is left keeps the process alive for longer than anybody waits for its end, on a busy machine
- * too.
+ * A timer of these that is left keeps the process alive for longer than the test waits for its end, even on a busy
+ * machine.
  */
 const keepAlive = { interval: "1 hour", timeout: "1 hour" } as const
 
@@ -72,7 +72,7 @@ const program = Effect.fnUntraced(function*(first: "connections" | "scopes" | "s
   yield* Effect.callback<void>((resume) => void silent.listen(0, "127.0.0.1", () => resume(Effect.void)))
   const address = silent.address()
   const silentEndpoint = Endpoint.tcp(`127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`)
-  // Nobody listens there: it is in backoff.
+  // No server listens there: it is in backoff.
   const deadEndpoint = Endpoint.unix(join(directory, "nobody"))
 
   const connect = (endpoints: ReadonlyArray<Endpoint.Endpoint>) =>

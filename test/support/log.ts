@@ -9,7 +9,10 @@ export interface Line {
   readonly annotations: Readonly<Record<string, unknown>>
 }
 
-/** A log of its own: provide `layer` to whatever is to be written to it in place of the console. It throws where `show` does. */
+/**
+ * A log of its own: provide `layer` to whatever is to be written to it in place of the console. It throws where `show`
+ * does.
+ */
 export const makeLog = (show: (cause: Cause.Cause<unknown>) => string = Cause.pretty) => {
   const lines: Array<Line> = []
   const waiting: Array<() => void> = []

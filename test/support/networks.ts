@@ -116,7 +116,7 @@ export const mtlsOverUnix: Network = makeNetwork("mtls over unix", withMtls(onUn
 export const memory: Network = makeNetwork("memory", inMemory)
 export const mtlsOverMemory: Network = makeNetwork("mtls over memory", withMtls(inMemory))
 
-/** All of them but TLS in memory, which nobody needs but to see that it is one. */
+/** All of them but TLS in memory, which only the tests of TLS itself need. */
 const networks: ReadonlyArray<Network> = [tcp, unix, mtlsOverTcp, mtlsOverUnix, memory]
 
 /** A `describe` for each network. */
@@ -142,7 +142,9 @@ export const connect = Effect.fnUntraced(function*(
 export interface Way {
   readonly network: Network
   readonly resolver: "constant" | "changing"
-  /** A connection that nobody has called on and that has no socket yet, or one on which somebody else's call is in flight all the time. */
+  /**
+   * A connection without a call so far and without a socket, or one on which another call is in flight all the time.
+   */
   readonly use: "fresh" | "shared"
   /** Serves `handlers` and connects to them, both for the ambient Scope. */
   readonly open: <R>(

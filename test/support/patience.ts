@@ -2,9 +2,8 @@
  * For how long a test waits for what has to happen by itself, in milliseconds, and for how many turns of the event loop
  * at the least.
  *
- * It is a limit against waiting for ever, not a measure: it makes a test say what it waits for before the runner ends
- * it. On a machine that has other things to do, what takes a moment may take seconds, and a few turns all of the time
- * that there is.
+ * It is a limit against endless waits, not a measure: it makes a test say what it waits for before the runner ends it.
+ * On a busy machine, what takes a moment may take seconds, and a few turns may take all of the time.
  */
 export const patience = 30_000
 

@@ -1,4 +1,7 @@
-/** The other end of the wire, written by hand: plain sockets and hand-made messages, for what no peer of ours would send. */
+/**
+ * The other end of the wire, written by hand: plain sockets and hand-made messages, for what no peer of ours would
+ * send.
+ */
 import { Effect, type Scope } from "effect"
 import { Endpoint, type Listener, type MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
@@ -23,7 +26,10 @@ export const versionWith = (flags: number): Buffer => message(0, 0, Buffer.from(
 /** The first message of our clients. */
 export const clientVersion = versionWith(0)
 
-/** A request with the header that follows from its key, without a deadline unless one is given, and without a trace context. */
+/**
+ * A request with the header that follows from its key, without a deadline unless one is given, and without a trace
+ * context.
+ */
 export const request = (id: number, key: MethodKey.MethodKey, args: Uint8Array, deadlineMicros = 0): Buffer => {
   const header = Buffer.alloc(49)
   header.set(key.bytes)
@@ -68,16 +74,23 @@ export interface Raw {
   readonly closed: Effect.Effect<void>
 }
 
-/** A socket, from now on: nobody else is to read from it. */
+/** A socket, from now on read by this only. */
 export const rawOf = (socket: Duplex): Raw => {
-  const chunks: Array<Buffer> = []
+  // It grows by doubling: to join all pieces at each look would take most of the time of tests with large messages.
+  let buffer = Buffer.alloc(1024)
+  let length = 0
   const watchers = new Set<() => void>()
   const look = () => {
     for (const watcher of watchers) watcher()
   }
-  const received = () => Buffer.concat(chunks)
+  const received = () => buffer.subarray(0, length)
   socket.on("data", (chunk: Buffer) => {
-    chunks.push(Buffer.from(chunk))
+    if (length + chunk.length > buffer.length) {
+      const larger = Buffer.alloc(2 * (length + chunk.length))
+      buffer.copy(larger, 0, 0, length)
+      buffer = larger
+    }
+    length += chunk.copy(buffer, length)
     look()
   })
   socket.on("error", () => {})
@@ -108,7 +121,7 @@ export const rawOf = (socket: Duplex): Raw => {
   }
 }
 
-/** The next connection to a listener, which nobody else serves. */
+/** The next connection to a listener, which no server serves. */
 export const rawAccepted = <R>(listener: Listener.Listener<R>): Effect.Effect<Raw> =>
   Effect.map(Effect.orDie(listener.accept), ({ connection }) => rawOf(connection))
 
@@ -147,7 +160,9 @@ export const receives = (raw: Raw, ...messages: ReadonlyArray<Uint8Array>): Effe
   )
 }
 
-/** A plain TCP server that answers version messages with its own, as the reference does; `serve` is given each request. */
+/**
+ * A plain TCP server that answers version messages with its own, as the reference does; `serve` is given each request.
+ */
 export const rawRequests = (
   serve: (raw: Raw, id: number, args: Buffer) => void
 ): Effect.Effect<Endpoint.Endpoint, never, Scope.Scope> =>

@@ -15,7 +15,9 @@ export interface Block {
   readonly code: string
 }
 
-/** Finds the blocks that begin with "```ts"; `margin` is what stands before each line, such as the star of a comment. */
+/**
+ * Finds the blocks that begin with "```ts"; `margin` is what stands before each line, such as the star of a comment.
+ */
 const blocksIn = (file: string, margin: RegExp): ReadonlyArray<Block> => {
   const lines = readFileSync(root + file, "utf8").split("\n").map((line) => line.replace(margin, ""))
   const blocks: Array<Block> = []

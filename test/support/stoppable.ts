@@ -17,7 +17,7 @@ export interface Stoppable {
   readonly stop: Effect.Effect<Fiber.Fiber<void>, never, Scope.Scope>
 }
 
-/** Serves {@link hold} beside the usual handlers. The grace is a minute, unless the options say otherwise. */
+/** Serves {@link hold} together with the usual handlers. The grace is a minute, unless the options say otherwise. */
 export const stoppable = Effect.fnUntraced(function*(
   options?: Server.ServerOptions,
   listen: Network["listen"] = memory.listen

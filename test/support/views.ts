@@ -42,7 +42,7 @@ const seededRandom = (seed: number): Random.Random => {
 
 export const makeBalancer = (make: Effect.Effect<Balancer.Balancer>): Balancer.Balancer => Effect.runSync(make)
 
-const nobody: ReadonlySet<string> = new Set()
+const noneExcluded: ReadonlySet<string> = new Set()
 
 export const addressesOf = (endpoints: ReadonlyArray<Endpoint.Endpoint>): ReadonlySet<string> =>
   new Set(endpoints.map(({ address }) => address))
@@ -52,7 +52,7 @@ export const picker = (balancer: Balancer.Balancer, seed = 1) => {
   const random = seededRandom(seed)
   return (options: Partial<Balancer.PickOptions> = {}): string =>
     Effect.runSync(
-      Effect.provideService(balancer.pick({ avoid: nobody, ...options }), Random.Random, random)
+      Effect.provideService(balancer.pick({ avoid: noneExcluded, ...options }), Random.Random, random)
     ).address
 }
 
@@ -71,4 +71,4 @@ export const countPicks = (
 
 /** The message with which there is nothing to pick. */
 export const whyNone = (balancer: Balancer.Balancer, options: Partial<Balancer.PickOptions> = {}): string =>
-  Effect.runSync(Effect.flip(balancer.pick({ avoid: nobody, ...options }))).message
+  Effect.runSync(Effect.flip(balancer.pick({ avoid: noneExcluded, ...options }))).message

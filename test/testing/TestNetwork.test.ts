@@ -6,7 +6,7 @@ import * as assert from "node:assert/strict"
 import { connect, observe, onNetwork, settle } from "./support.ts"
 
 describe("names", () => {
-  it.effect("a name that nobody listens on refuses dials, and says so", () =>
+  it.effect("a name without a listener refuses dials, and says so", () =>
     Effect.gen(function*() {
       const endpoint = yield* TestNetwork.endpoint("orders")
       assert.equal(endpoint.address, "memory://orders")

@@ -49,7 +49,7 @@ const inTime = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, 
 })
 
 describe("calls on the in-memory network", () => {
-  it.effect("are answered without anybody advancing the clock", () =>
+  it.effect("are answered although the clock does not move", () =>
     Effect.gen(function*() {
       yield* TestNetwork.listen("a", server("a"))
       yield* TestNetwork.listen("b", server("b"))

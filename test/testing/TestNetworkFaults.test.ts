@@ -31,7 +31,7 @@ describe("faults of dials", () => {
       for (const _ of dials) yield* listener.accept
     }).pipe(onNetwork))
 
-  it.effect("hang, then refuse: those that hang are refused", () =>
+  it.effect("hang, then refuse: the dials that hang are refused", () =>
     Effect.gen(function*() {
       yield* TestNetwork.fault("orders", { dial: "hang" })
       const endpoint = yield* TestNetwork.endpoint("orders")
@@ -159,7 +159,7 @@ describe("a black hole", () => {
     }).pipe(onNetwork))
 
   for (const direction of ["toServer", "toClient"] as const) {
-    it.effect(`${direction} leaves the other direction alone`, () =>
+    it.effect(`${direction} does not change the other direction`, () =>
       Effect.gen(function*() {
         const { client, server } = yield* connect("orders", yield* TestNetwork.listener("orders", HandlerMap.empty))
         const [held, free] = direction === "toServer" ? [server, client] : [client, server]
@@ -231,7 +231,7 @@ describe("a cut", () => {
       const fresh = observe(yield* (yield* TestNetwork.endpoint("orders")).dial)
       yield* fresh.closed
       assert.deepEqual([existing.state.events, fresh.state.events], [["ECONNRESET", "close"], ["ECONNRESET", "close"]])
-      // Nobody accepts what is already broken.
+      // A connection that is already broken is not accepted.
       yield* TestNetwork.heal("orders")
       const { client, server } = yield* connect("orders", listener)
       client.write("whole")

@@ -24,10 +24,10 @@ export interface PickOptions {
    * **Details**
    *
    * Some are excluded because they cannot be called: the call has tried them, or they are in backoff after a failed
-   * dial. The others are excluded only while there are better ones: they are ejected because their calls kept failing, say
-   * that they do not serve, have a higher `priority` number, or are not connected yet where the Connection is `eager`.
-   * If the pick fails, the Connection asks again without the latter, unless the call has a shard key and the balancer
-   * has a {@link Balancer.stickiness}.
+   * dial. The others are excluded only while there are better ones: they are ejected because their calls kept failing,
+   * say that they do not serve, have a higher `priority` number, or are not connected yet where the Connection is
+   * `eager`. If the pick fails, the Connection asks again without the latter, unless the call has a shard key and the
+   * balancer has a {@link Balancer.stickiness}.
    */
   readonly avoid: ReadonlySet<string>
 }

@@ -81,7 +81,9 @@ export class Dialing {
     return this.current
   }
 
-  /** Until when it is in backoff unless it is connected or being dialed, in milliseconds of the clock; 0 if it is not. */
+  /**
+   * Until when it is in backoff unless it is connected or being dialed, in milliseconds of the clock; 0 if it is not.
+   */
   get backoffUntil(): number {
     return this.until
   }

@@ -33,7 +33,7 @@ eachHarness((harness) => {
       assert.equal(yield* Deferred.await(done), "result")
     }).pipe(Effect.scoped))
 
-  it.effect("the end of a handler is not told, be it a result, a failure or a defect", () =>
+  it.effect("the end of a handler is not reported: a result, a failure or a defect", () =>
     Effect.gen(function*() {
       assert.deepEqual(yield* call(() => Effect.succeed("result")), { success: undefined })
       assert.deepEqual(yield* call(() => Effect.fail(new Failed())), { success: undefined })

@@ -1,8 +1,8 @@
 /**
  * What the same contract is run through: effect/rpc's own `RpcTest`, and a Component in each of its formats.
  *
- * The tests in this folder are written once, against {@link Harness}. They hold what Component promises of effect/rpc's semantics against
- * effect/rpc itself.
+ * The tests in this folder are written once, against {@link Harness}. They hold what Component promises of effect/rpc's
+ * semantics against effect/rpc itself.
  */
 import { describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Option, type Scope } from "effect"
@@ -55,9 +55,9 @@ export const defect: Ended = { _tag: "Defect" }
 export const interrupted: Ended = { _tag: "Interrupted" }
 
 /**
- * The one place where the two are not held to the same. `RpcTest` never leaves the process: it gives a handler's whole Cause to the caller.
- * Over a wire, a defect's details are nobody else's business, and the interruption of a handler must not pass for one of the caller: both
- * are RemoteErrors, and made into what they stand for here.
+ * The one place where the two are not held to the same. `RpcTest` never leaves the process: it gives a handler's whole
+ * Cause to the caller. Over a wire, a defect's details stay at the server, and the interruption of a handler must not
+ * look like one of the caller: both are RemoteErrors, which are turned back here.
  */
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>): Outcome => {
   if (Exit.isSuccess(exit)) return { success: exit.value }

@@ -21,7 +21,7 @@ eachHarness((harness) => {
     const handlers = group.toLayer({ Do: (_, { headers }) => Effect.sync(() => see("handler", headers)) })
     const context = yield* Layer.build(middleware)
     const client = yield* Effect.provideContext(harness.client(group, handlers), context)
-    /** Both of them saw these, and nobody anything else. */
+    /** Both of them saw these headers, and no others. */
     const saw = (expected: Readonly<Record<string, string>>) => {
       assert.deepEqual(seen.splice(0), [["middleware", expected], ["handler", expected]])
     }
@@ -37,7 +37,7 @@ eachHarness((harness) => {
       saw({})
     }).pipe(Effect.scoped))
 
-  it.effect("those of the region go along with every call in it, the inner ones first", () =>
+  it.effect("headers of the region go along with every call in it, the inner ones first", () =>
     Effect.gen(function*() {
       const { client, saw } = yield* seeing
       yield* client.Do().pipe(RpcClient.withHeaders({ a: "1" }))
@@ -51,7 +51,7 @@ eachHarness((harness) => {
       saw({})
     }).pipe(Effect.scoped))
 
-  it.effect("those of the call itself come before the region's", () =>
+  it.effect("headers of the call itself come before the region's", () =>
     Effect.gen(function*() {
       const { client, saw } = yield* seeing
       yield* client.Do(undefined, { headers: { a: "call" } }).pipe(RpcClient.withHeaders({ a: "region", b: "2" }))

@@ -107,7 +107,7 @@ eachHarness((harness) => {
       assert.deepEqual(yield* Queue.takeN(events, 3), ["done", "middleware done", "scope closed after Success"])
     }).pipe(Effect.scoped))
 
-  it.effect("what a handler acquires in its Scope is released when its call ends, however it does", () =>
+  it.effect("the resources of a handler's Scope are released when its call ends, in any way", () =>
     Effect.gen(function*() {
       const group = RpcGroup.make(Rpc.make("Do", { payload: Schema.String, error: Failed }))
       const events = yield* Queue.unbounded<string>()

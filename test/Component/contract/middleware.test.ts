@@ -73,7 +73,7 @@ eachHarness((harness) => {
       assert.deepEqual(through, ["Before"])
     }).pipe(Effect.scoped))
 
-  it.effect("middleware and handler are told the same of a call", () =>
+  it.effect("middleware and handler get the same information about a call", () =>
     Effect.gen(function*() {
       const group = RpcGroup.make(
         Rpc.make("Do", { payload: { n: Schema.Int } }).middleware(First),

@@ -79,7 +79,7 @@ eachHarness((harness) => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("a handler may ask to be run beside others, or without interruption", () =>
+  it.effect("a handler may run concurrently with others, or without interruption", () =>
     Effect.gen(function*() {
       for (const wrap of [Rpc.fork, Rpc.uninterruptible]) {
         const client = yield* harness.client(group, group.toLayer({ Do: () => wrap(Effect.succeed(item)) }))
@@ -92,7 +92,7 @@ eachHarness((harness) => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("one call that dies leaves the others alone", () =>
+  it.effect("a call that dies does not disturb other calls", () =>
     Effect.gen(function*() {
       const release = yield* Deferred.make<void>()
       const pair = RpcGroup.make(Rpc.make("Wait", { success: Schema.String }), Rpc.make("Die"))

@@ -23,7 +23,7 @@ const serializations = {
   ndjson: RpcSerialization.layerNdjson
 }
 
-/** With and without spans on both sides. The rest is as it comes: the server runs all calls at once that there are. */
+/** With and without spans on both sides. All else is the default: the server runs all calls at once that there are. */
 export const effectRpc = (
   format: keyof typeof serializations,
   { tracing }: { readonly tracing: boolean }

@@ -4,7 +4,10 @@
 import { Effect, Fiber } from "effect"
 import { checkLength, type Client } from "../system.ts"
 
-/** One fiber for each caller. What has come back is read off the answer by plain code: an effect more would be the benchmark's own. */
+/**
+ * One fiber for each caller. What has come back is read off the answer by plain code: an effect more would be the
+ * benchmark's own.
+ */
 export const effectClient = <A, E>(
   call: (payload: Uint8Array) => Effect.Effect<A, E>,
   bytesOf: (answer: A) => Uint8Array

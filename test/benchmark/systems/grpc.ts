@@ -1,5 +1,5 @@
 /**
- * gRPC as grpc-js does it: one channel, and a unary method whose messages are the bytes themselves, so that nobody's
+ * gRPC as grpc-js does it: one channel, and a unary method whose messages are the bytes themselves, so that no
  * serialization is measured. HTTP/2 sets `noDelay` on both ends by itself.
  */
 import {

@@ -1,5 +1,6 @@
 /**
- * The baseline: `node:net` with the same frames and nothing around them, `"data"` events and one coalesced write per turn.
+ * The baseline: `node:net` with the same frames and nothing around them, `"data"` events and one coalesced write per
+ * turn.
  */
 import * as net from "node:net"
 import type { System } from "../system.ts"

@@ -1,6 +1,6 @@
 /**
- * The same frames with nothing around them: a minimal parser, `"data"` events, one coalesced write per turn of the event loop, callers as
- * callbacks. What the baselines have in common.
+ * The same frames with nothing around them: a minimal parser, `"data"` events, one coalesced write per turn of the
+ * event loop, callers as callbacks. What the baselines have in common.
  */
 import type { Duplex } from "node:stream"
 import { type Client, runCallbacks } from "../system.ts"

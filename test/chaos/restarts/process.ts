@@ -74,8 +74,8 @@ export const startReplica = Effect.fnUntraced(function*(
 })
 
 /**
- * Ports that are free, below those that the system gives to clients: a client that dials a port where nobody listens may else be given that
- * very port, and be connected to itself.
+ * Free ports, below the range that the system gives to clients: otherwise a client that dials a port without a listener
+ * may be given that very port, and be connected to itself.
  */
 export const freePorts = (count: number): Effect.Effect<ReadonlyArray<number>> =>
   Effect.gen(function*() {

@@ -1,10 +1,10 @@
 /**
  * A replica in a process of its own: `node replica.ts ADDRESS [SHUTDOWN_GRACE]`.
  *
- * It listens on ADDRESS, says so on its standard output, and serves until it is told to stop with SIGTERM, or until its standard input ends:
- * it does not outlive whoever started it.
+ * It listens on ADDRESS, says so on its standard output, and serves until it is told to stop with SIGTERM, or until its
+ * standard input ends: it does not outlive the process that started it.
  */
-// By its own path, since all of @effect/platform-node takes longer to load than the rest of this program.
+// By its own path: all of @effect/platform-node takes longer to load than all else in this program.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Effect, Layer } from "effect"
 // The sources, not what was built of them at some time.

@@ -7,7 +7,7 @@ import { Region } from "../../../src/internal/ambient/turn.ts"
 const contextWith = (timeout: number) => Context.make(CurrentOptions, { timeout })
 
 describe("the region of calls", () => {
-  it("is each context's own, whichever was kept", () => {
+  it("has the options of the context that was entered last, although another one was kept", () => {
     const region = new Region()
     const [one, other] = [contextWith(1), contextWith(2)]
     region.enter(one)

@@ -38,13 +38,13 @@ describe("hashes", () => {
 })
 
 describe("Ring", () => {
-  it("finds nobody where there is nobody, and where nobody is accepted", () => {
+  it("finds no endpoint where there is none, and where none is accepted", () => {
     assert.strictEqual(ringOf([]).find(7, all), -1)
     assert.strictEqual(ringOf([1, 2, 3]).find(7, () => false), -1)
     assert.strictEqual(ringOf([1, 2, 3], [1, 2, 3]).find(7, () => false), -1)
   })
 
-  it("is the same whatever it was before, and in whatever order its members are listed", () => {
+  it("depends on its members only, in any order of their list, and not on earlier ones", () => {
     fc.assert(
       fc.property(
         fc.array(members, { minLength: 1, maxLength: 4 }),

@@ -21,7 +21,7 @@ describe("Latency", () => {
     assert.strictEqual(latency.at(1000), 800)
   })
 
-  it("comes down with time, however many fast answers there are", () => {
+  it("comes down with time, for any number of fast answers", () => {
     const few = new Latency()
     const many = new Latency()
     for (const latency of [few, many]) latency.observe(1000, 0)
@@ -53,7 +53,7 @@ describe("Latency", () => {
     assert.isBelow(latency.at(2005, true) ?? NaN, 10)
     assert.strictEqual(latency.at(2700, true), 700)
     assert.isBelow(latency.at(2700) ?? NaN, 10)
-    // Another call was answered, and how long the rest has waited is not known.
+    // Another call was answered, and how long the others have waited is not known.
     latency.observe(12, 2710)
     assert.isBelow(latency.at(2715, true) ?? NaN, 13)
     assert.strictEqual(latency.at(3710, true), 1000)

@@ -69,7 +69,7 @@ describe("a contract", () => {
     assert.deepEqual(JSON.parse(JSON.stringify(contract)), contract)
   })
 
-  it("has one form, however a recursive schema was put together", () => {
+  it("has one form, in any way a recursive schema was put together", () => {
     const Unrolled = Schema.Struct({ name: Schema.String, next: Schema.NullOr(Node) })
     const Twice = Schema.Struct({ name: Schema.String, next: Schema.NullOr(Unrolled) })
     assert.ok(same(Node, Unrolled))

@@ -129,7 +129,7 @@ contexts:
 - context:
     cluster: kind
     user: ""
-  name: nobody
+  name: anonymous
 clusters:
 - cluster:
     certificate-authority-data: dGhlIENB
@@ -162,8 +162,8 @@ users:
       const robot = yield* findCluster({ ...asked, context: "robot" })
       assert.strictEqual(robot.namespace, "default")
       assert.deepStrictEqual(yield* robot.credentials, { tls: { ca: "the CA" }, authorization: "Bearer beep" })
-      const nobody = yield* findCluster({ ...asked, context: "nobody" })
-      assert.deepStrictEqual(yield* nobody.credentials, { tls: { ca: "the CA" }, authorization: undefined })
+      const anonymous = yield* findCluster({ ...asked, context: "anonymous" })
+      assert.deepStrictEqual(yield* anonymous.credentials, { tls: { ca: "the CA" }, authorization: undefined })
     }).pipe(Effect.provide(machine(files))))
 
   it.effect("may be several files, of which the first to say something counts, and some may not exist", () =>
@@ -213,7 +213,7 @@ users:
       }
     }))
 
-  it.effect("has no password in its server, however it is written, and none is told", () =>
+  it.effect("has no password in its server, in any notation, and none is printed", () =>
     Effect.gen(function*() {
       for (const server of ["https://:secret@a", "https:me:secret@a", "https:/me:secret@a", "https:///me:secret@a"]) {
         const message = yield* problemOf({ kubeconfig: "/config" }, machine({ "/config": kubeconfig({ server }) }))

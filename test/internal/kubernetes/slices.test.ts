@@ -30,7 +30,7 @@ describe("merging EndpointSlices", () => {
     assert.deepStrictEqual(merge([], undefined), { endpoints: [], problems: [] })
   })
 
-  it("puts all slices together in one order, whatever the order of the slices", () => {
+  it("puts all slices together in one order, for any order of the slices", () => {
     const all = slices(
       slice("cart-b", [ready("10.0.0.3"), ready("10.0.0.10")]),
       slice("cart-a", [ready("10.0.0.2")])
@@ -73,7 +73,7 @@ describe("merging EndpointSlices", () => {
       assert.deepStrictEqual(near([a, ready("10.0.0.2", { hints: { forZones: null } })], "a"), all)
     })
 
-    it("goes by the hints of those that are ready", () => {
+    it("uses the hints of the endpoints that are ready", () => {
       assert.deepStrictEqual(near([a, b, unready("10.0.0.3")], "a"), ["10.0.0.1:7000"])
     })
 
@@ -93,12 +93,12 @@ describe("merging EndpointSlices", () => {
     assert.deepStrictEqual(addressesOf(all), ["10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000", "10.0.0.4:7000"])
   })
 
-  it("leaves out those that terminate while another is ready", () => {
+  it("leaves out endpoints that terminate while another is ready", () => {
     const all = slices(slice("cart-a", [terminating("10.0.0.1", true)]), slice("cart-b", [ready("10.0.0.2")]))
     assert.deepStrictEqual(addressesOf(all), ["10.0.0.2:7000"])
   })
 
-  it("has those that terminate and still serve where none is ready", () => {
+  it("keeps endpoints that terminate and still serve where none is ready", () => {
     const all = slices(
       slice("cart-a", [terminating("10.0.0.1", true), terminating("10.0.0.2", false), unready("10.0.0.3")]),
       slice("cart-b", [{ addresses: ["10.0.0.4"], conditions: { ready: false, terminating: true } }])

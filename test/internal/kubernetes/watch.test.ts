@@ -113,7 +113,7 @@ describe("following the slices", () => {
       assert.deepStrictEqual(heard, ["a", "watching", "a b", "watching"])
     }))
 
-  it.effect("waits twice as long each time that nothing comes of it, up to half a minute", () =>
+  it.effect("waits twice as long after each failure, up to half a minute", () =>
     Effect.gen(function*() {
       const { at, heard } = yield* scripted({ lists: [failure("Unreachable")], watches: [{}] })
       yield* TestClock.adjust("2 minutes")
@@ -296,7 +296,7 @@ describe("following the slices", () => {
       assert.deepStrictEqual(at, [0, 0, 4000])
     }))
 
-  it.effect("does not wait for longer than half a minute, whatever a server says", () =>
+  it.effect("does not wait for longer than half a minute, even if a server asks for it", () =>
     Effect.gen(function*() {
       const { at } = yield* scripted({
         watches: [failure("Refused", { status: 429, retryAfterMillis: 86_400_000 }), { after: "go on" }]

@@ -4,7 +4,7 @@ import { describe as textOf } from "../../../src/internal/net/connect.ts"
 import { hostileErrors } from "../../support/hostileErrors.ts"
 
 describe("what an error of a connection says", () => {
-  it("is its message, or those of the attempts that it sums up", () => {
+  it("is its message, or the messages of the attempts that it sums up", () => {
     assert.equal(textOf(new Error("connect ECONNREFUSED 127.0.0.1:80")), "connect ECONNREFUSED 127.0.0.1:80")
     assert.equal(textOf(new AggregateError([new Error("no v6"), new Error("no v4")])), "no v6; no v4")
     assert.equal(textOf(new AggregateError([new Error("no v6")], "no address")), "no address")

@@ -15,7 +15,7 @@ const noLookups = until(() => lookups() === 0)
 const start = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
 describe("lookup", () => {
-  it.effect("asks the system once for all who want the same name, and again for those who come later", () =>
+  it.effect("asks the system once for all callers that want the same name, and again for later callers", () =>
     Effect.gen(function*() {
       yield* noLookups
       const sockets = yield* dialedSockets
@@ -36,7 +36,7 @@ describe("lookup", () => {
       assert.isNotEmpty(yield* Fiber.join(later))
     }))
 
-  it.effect("goes on for those who still wait, and is joined also when nobody did for a while", () =>
+  it.effect("goes on for the callers that still wait, and is joined also when no caller waited for a while", () =>
     Effect.gen(function*() {
       yield* noLookups
       const first = yield* start(lookup("localhost", 0))

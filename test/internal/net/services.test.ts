@@ -10,7 +10,7 @@ describe("servicePort", () => {
     assert.strictEqual(servicePort("HTTP"), 80)
   })
 
-  it("does not know a name that nobody has given to a service", () => {
+  it("does not know a name that no service has", () => {
     assert.isUndefined(servicePort("no-such-service"))
     assert.isUndefined(servicePort("constructor"))
   })

@@ -48,7 +48,7 @@ export const plainServer = Effect.fnUntraced(function*(where: net.ListenOptions)
   }
 })
 
-/** Waits until a stream is closed, whichever way. */
+/** Waits until a stream is closed, in any way. */
 export const closed = (stream: Duplex) =>
   Effect.callback<void>((resume) => {
     if (stream.closed) return resume(Effect.void)
@@ -85,7 +85,10 @@ export const read = (stream: Duplex, length: number) =>
     return Effect.sync(off)
   })
 
-/** Whether a TCP socket sends small writes at once. Node keeps that under a symbol of its own; there is no other way to see it in time. */
+/**
+ * Whether a TCP socket sends small writes at once. Node keeps that under a symbol of its own; there is no other way to
+ * see it in time.
+ */
 export const hasNoDelay = (socket: net.Socket): boolean => {
   const key = Object.getOwnPropertySymbols(socket).find(({ description }) => description === "kSetNoDelay")
   return key !== undefined && Reflect.get(socket, key) === true
@@ -96,7 +99,9 @@ export const echo = (stream: Duplex) => {
   stream.on("data", (chunk: Buffer) => stream.write(chunk))
 }
 
-/** What is logged while an effect runs, each line with its level and annotations, and a way to wait for the next line. */
+/**
+ * What is logged while an effect runs, each line with its level and annotations, and a way to wait for the next line.
+ */
 export const makeLog = () => {
   const lines: Array<{ level: string; message: string; annotations: Readonly<Record<string, unknown>> }> = []
   const waiting: Array<() => void> = []

@@ -54,7 +54,7 @@ interface Options {
 const collect = (options: Options = {}) => {
   const frames: Array<Frame> = []
   const owned: Array<Uint8Array> = []
-  /** The messages and those that were too large, in the order in which they were heard of. */
+  /** The messages and the too large ones, in the order in which they came. */
   const heard: Array<Frame | TooLarge> = []
   /** How many bytes were allocated each time. */
   const allocated: Array<number> = []

@@ -85,7 +85,7 @@ describe("the request header", () => {
     assert.strictEqual(readDeadlineOf(-(2n ** 63n)), -Number.MAX_SAFE_INTEGER)
   })
 
-  it("lets the deadline be written again without touching the rest", () => {
+  it("lets the deadline be written again without changing other bytes", () => {
     const header = write(1000, { traceId, spanId, sampled: true })
     const expected = write(900, { traceId, spanId, sampled: true })
     writeDeadline(dataView(header), 0, 900)
@@ -133,7 +133,7 @@ describe("the request header", () => {
     })
   }
 
-  it("has no trace context where either id is zero, whatever the flags say", () => {
+  it("has no trace context where either id is zero, with any flags", () => {
     for (const [from, to] of [[24, 40], [40, 48]] as const) {
       const header = write(0, { traceId, spanId, sampled: true })
       header.fill(0, from, to)

@@ -92,7 +92,7 @@ describe("polled", () => {
       assert.strictEqual(state.looks, 2)
     }))
 
-  it.effect("answers nobody with what was known before nobody waited, while that is looked for anew", () =>
+  it.effect("gives no caller a value from before the time without callers, while it looks anew", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       yield* resolver.resolve()
@@ -106,7 +106,7 @@ describe("polled", () => {
       for (const answer of yield* Fiber.join(asking)) assert.deepStrictEqual(addresses(answer), [b.address])
     }))
 
-  it.effect("does not look while nobody waits", () =>
+  it.effect("does not look while no caller waits", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       const waiting = yield* next(resolver, yield* resolver.resolve())
@@ -115,7 +115,7 @@ describe("polled", () => {
       assert.strictEqual(state.looks, 1)
     }))
 
-  it.effect("looks again for those who still wait when one is interrupted in the middle of a look", () =>
+  it.effect("looks again for the callers that still wait when one is interrupted in the middle of a look", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       let interrupted = 0
@@ -130,7 +130,7 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), [b.address])
     }))
 
-  it.effect("looks no more often when those who wait come and go during a look", () =>
+  it.effect("looks no more often when callers come and go during a look", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       const first = yield* resolver.resolve()
@@ -148,7 +148,7 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(waiting)), [b.address])
     }))
 
-  it.effect("fails those who wait when a look fails, keeps what it knows, and tells when it is up to date again", () =>
+  it.effect("fails the callers that wait when a look fails, keeps what it knows, and tells when it is up to date again", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       const first = yield* resolver.resolve()
@@ -170,7 +170,7 @@ describe("polled", () => {
       assert.isTrue(waits(quiet))
     }))
 
-  it.effect("tells also those who were not waiting then that it is up to date again", () =>
+  it.effect("tells also callers that were not waiting then that it is up to date again", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       const first = yield* resolver.resolve()
@@ -300,7 +300,7 @@ describe("polled", () => {
       assert.strictEqual(log.at(-1), "ends")
     }))
 
-  it.effect("tells those who wait what has come after a look, and looks when that is no longer good", () =>
+  it.effect("tells the callers that wait what has come after a look, and looks when that is no longer good", () =>
     Effect.gen(function*() {
       let looks = 0
       const { resolver } = yield* make({
@@ -332,7 +332,7 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(again)), [a.address])
     }))
 
-  it.effect("ends what comes later when nobody waits any more, and begins no look before it has ended", () =>
+  it.effect("ends what comes later when no caller waits any more, and begins no look before it has ended", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       const gate = yield* Deferred.make<void>()

@@ -1,5 +1,6 @@
 /**
- * Admission against a model of it: lists of what runs and of what waits, from which everything that it counts is worked out anew.
+ * Admission against a model of it: lists of what runs and of what waits, from which everything that it counts is worked
+ * out anew.
  */
 import { it } from "@effect/vitest"
 import * as fc from "fast-check"
@@ -62,7 +63,7 @@ class Run {
   readonly connections: ReadonlyArray<Connection>
   private readonly limits: AdmissionLimits
   private readonly hasTime: boolean
-  /** Whose call has given up its place, of those that were asked for last. */
+  /** Whose call has given up its place, of the calls that were asked for last. */
   private displaced: Connection | undefined = undefined
 
   constructor(limits: AdmissionLimits, turnMillis: number, connections: number) {
@@ -77,7 +78,10 @@ class Run {
     return Math.min(waits.length, this.limits.maxConcurrentCallsPerConnection - runs)
   }
 
-  /** So many more could run if all did that could by their connections' limits; less than 0 where some of those have to wait. */
+  /**
+   * So many more could run if all did that could by their connections' limits; less than 0 where some of those have to
+   * wait.
+   */
   private get free(): number {
     const counted = this.connections.map((connection) =>
       connection.runs + (connection.paused ? 0 : this.placed(connection))
@@ -141,7 +145,7 @@ class Run {
     }
     if (this.admission.tryStart(connection)) {
       assert.ok(this.free > 0 && connection.runs < maxConcurrentCallsPerConnection, "started past a limit")
-      assert.equal(connection.waits.length, 0, "started before those that wait")
+      assert.equal(connection.waits.length, 0, "started before the waiting calls")
       this.note(call)
     } else if (this.admission.tryQueue(call)) {
       assert.equal(this.displaced === undefined ? "waits" : "displaces", expected)
@@ -197,7 +201,7 @@ class Run {
     assert.ok(this.connections.reduce((sum, { runs }) => sum + runs, 0) <= maxConcurrentCalls, "more run than may")
   }
 
-  /** Nobody waits for nothing: whatever could start has been started by now. */
+  /** No call waits without a reason: whatever could start has been started by now. */
   checkIdle(): void {
     const { maxConcurrentCalls, maxConcurrentCallsPerConnection } = this.limits
     if (this.connections.reduce((sum, { runs }) => sum + runs, 0) >= maxConcurrentCalls) return

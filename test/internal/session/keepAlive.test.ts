@@ -280,7 +280,7 @@ describe("a peer that is asked behind bytes that it has yet to take", () => {
   })
 })
 
-it("a peer that is lost stays so, whatever is read", () => {
+it("a peer that is lost stays lost, even if something is read", () => {
   const { keepAlive, pass, peer, read } = heard()
   pass(15 * second)
   assert.equal(keepAlive.state, "Lost")

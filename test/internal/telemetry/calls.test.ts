@@ -31,7 +31,7 @@ describe("the calls of a method", () => {
     }])
   })
 
-  it.effect("can be scraped, whatever their names are", () => {
+  it.effect("can be scraped, with any names", () => {
     const { calls, context } = makeCalls()
     const names: ReadonlyArray<unknown> = [
       404,
@@ -57,7 +57,7 @@ describe("the calls of a method", () => {
     }).pipe(Effect.provideContext(context))
   })
 
-  it("are told from those of another, in whatever order they come", () => {
+  it("are counted apart from the calls of another, in any order", () => {
     const { calls, values } = makeCalls()
     for (const key of [get, put, put, get, put]) calls.method(key).record(0.1, undefined)
     assert.deepEqual(values(name, { "rpc.method": "get" }), [2])
@@ -77,7 +77,7 @@ describe("the calls of a method", () => {
     assert.deepEqual(series(), [])
   })
 
-  it("are told apart by their outcome", () => {
+  it("are counted by their outcome", () => {
     const { calls, histograms } = makeCalls()
     calls.method(get).record(0.1, undefined)
     calls.method(get).record(0.2, "canceled")
@@ -130,7 +130,7 @@ describe("the durations of calls", () => {
 })
 
 describe("the types of errors", () => {
-  it("are told apart up to 32, and are one from there on", () => {
+  it("are counted apart up to 32, and together from there on", () => {
     const { calls, histograms, values } = makeCalls()
     for (let i = 0; i < 40; i++) calls.method(get).record(0.1, `error ${i}`)
     assert.equal(maxErrorTypes, 32)
@@ -154,7 +154,7 @@ describe("the types of errors", () => {
     assert.deepEqual(values(name, { "error.type": "another" }), [1])
   })
 
-  it("may be called as the rest of them is", () => {
+  it("may be called as the others are", () => {
     const { calls, values } = makeCalls()
     for (let i = 0; i < 40; i++) calls.method(get).record(0.1, i === 0 ? "_OTHER" : `error ${i}`)
     assert.deepEqual(values(name, { "error.type": "_OTHER" }), [1 + 40 - 32])
@@ -164,7 +164,7 @@ describe("the types of errors", () => {
 describe("methods", () => {
   const keys = Array.from({ length: maxMethods + 5 }, (_, i) => MethodKey.make("test/Store", `${i}`))
 
-  it("are told apart up to 1000, and are one without a component from there on", () => {
+  it("are counted apart up to 1000, and together and without a component from there on", () => {
     const { calls, histograms, values } = makeCalls()
     for (const key of keys) calls.method(key).record(0.1, undefined)
     assert.equal(maxMethods, 1000)
@@ -222,7 +222,7 @@ describe("calls that end in one turn", () => {
     )
   })
 
-  it("are told apart by their method, when they were made, and how they ended", () => {
+  it("are counted by their method, when they were made, and how they ended", () => {
     const { calls, histograms } = makeCalls()
     const tally = new Tally(calls, () => 300_000)
     tally.add(get, 0, undefined)
@@ -233,7 +233,7 @@ describe("calls that end in one turn", () => {
     assert.deepEqual(histograms(name).map(({ state }) => [state.count, state.sum]), [[2, 5], [1, 2], [1, 2]])
   })
 
-  it("are there for whoever looks before the turn is over, and are not counted again", () => {
+  it("can be read before the turn is over, and are not counted again", () => {
     const { calls, values } = makeCalls()
     const tally = new Tally(calls, () => 0)
     tally.add(get, 0, undefined)

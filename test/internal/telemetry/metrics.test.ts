@@ -190,7 +190,7 @@ describe("an endpoint that Connections let go", () => {
   })
 })
 
-describe("endpoints that nobody has any more", () => {
+describe("endpoints that no Connection has any more", () => {
   /** Uses and leaves endpoints, one after the other. */
   const visit = ({ endpoints }: ReturnType<typeof makeClient>, ...names: ReadonlyArray<string>) => {
     for (const name of names) {
@@ -220,7 +220,7 @@ describe("endpoints that nobody has any more", () => {
     assert.ok(!remembered(client).includes("1"))
   })
 
-  it("do not take the place of one that somebody has", () => {
+  it("do not take the place of one that a Connection has", () => {
     const client = makeClient()
     visit(client, "used")
     client.endpoints.acquire("memory://used", peer())
@@ -249,7 +249,7 @@ describe("endpoints that nobody has any more", () => {
     assert.deepEqual(values("rpc.client.dial.failures", { "server.address": "memory://a" }), [2])
   })
 
-  it("show nothing of a call that ends after they were forgotten, nor take anything from who is there now", () => {
+  it("do not show a call that ends after they were forgotten, or change what a new endpoint counts", () => {
     const client = makeClient()
     const { endpoints, values } = client
     const source = peer()
@@ -371,7 +371,7 @@ describe("the ambient attributes", () => {
     assert.deepEqual(a.values("rpc.client.dial.failures", { tenant: "b" }), [2])
   })
 
-  it("are the same where they say the same, in whatever order", () => {
+  it("are the same where their entries are, in any order", () => {
     const a = makeRegistry({ tenant: "a", zone: "1" })
     const b = makeRegistry({ zone: "1", tenant: "a" }, a.registry)
     clientMetrics(a.context).endpoints.acquire("memory://a", peer()).dialFailures += 1

@@ -110,7 +110,7 @@ describe("an in-memory pair of sockets", () => {
       assert.equal((yield* atServer.received(6)).toString(), "before")
     }))
 
-  it.live("gives the reader memory that it shares with nobody", () =>
+  it.live("gives the reader memory of its own", () =>
     Effect.gen(function*() {
       const { client, server } = DuplexPair.make()
       client.write("a")
@@ -183,7 +183,7 @@ describe("an in-memory pair of sockets", () => {
         assert.deepEqual(serverLife, ["end", "finish", "close"])
       }))
 
-    it.live(`${name}: the end is seen also where nobody reads, if there is nothing to read`, () =>
+    it.live(`${name}: the end is seen also without a reader, if there is nothing to read`, () =>
       Effect.gen(function*() {
         const { client, server } = yield* connect
         server.pause()
@@ -268,7 +268,7 @@ describe("an in-memory pair of sockets", () => {
       assert.deepEqual(serverLife, ["error ECONNRESET", "close"])
     }))
 
-  it.live("errors that nobody listens to are dropped", () =>
+  it.live("errors without a listener are dropped", () =>
     Effect.gen(function*() {
       const pair = DuplexPair.make()
       const uncaught: Array<unknown> = []

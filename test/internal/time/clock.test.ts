@@ -24,7 +24,7 @@ describe("a clock that is read once for what happens together", () => {
     return { clock, readings: () => readings }
   }
 
-  it("is not read before anybody asks", () => {
+  it("is not read before it is needed", () => {
     assert.equal(make().readings(), 0)
   })
 
@@ -46,7 +46,7 @@ describe("a clock that is read once for what happens together", () => {
     assert.deepEqual(after.map((time) => secondsBetween(before, time)), Array.from({ length: 16 }, () => 1))
   })
 
-  it("is not read for being told to forget, however often", () => {
+  it("is not read when it is told to forget, even many times", () => {
     const { clock, readings } = make()
     for (let i = 0; i < 100; i++) clock.forget()
     assert.equal(readings(), 0)
@@ -74,7 +74,7 @@ describe("the time in ticks", () => {
     assert.equal(secondsBetween(at(0), at(0.009)), 0)
   })
 
-  it("is a small integer, however long the process has run", () => {
+  it("is a small integer, even after the process has run for long", () => {
     for (const millis of [0, 0.005, 1e7 + 0.3, week, 500 * week]) {
       assert.ok(Number.isInteger(at(millis)) && at(millis) >= 0 && at(millis) < 2 ** 31, `${at(millis)}`)
     }

@@ -34,7 +34,7 @@ const makeTimer = Effect.gen(function*() {
 })
 
 describe("a timer for deadlines", () => {
-  it.effect("ends each at its time, in whatever order they came", () =>
+  it.effect("ends each at its time, in any order of arrival", () =>
     Effect.gen(function*() {
       const { add, ended } = yield* makeTimer
       for (const at of [300, 100, 500, 100, 200, 400]) add(at)
@@ -44,7 +44,7 @@ describe("a timer for deadlines", () => {
       assert.deepEqual(ended, [[100, 100], [100, 100], [200, 200], [300, 300], [400, 400], [500, 500]])
     }))
 
-  it.effect("wakes once for the earliest, however many there are, and not at all for none", () =>
+  it.effect("wakes once for the earliest of any number, and not at all for none", () =>
     Effect.gen(function*() {
       const { add, timer, wakes } = yield* makeTimer
       for (let at = 1000; at > 100; at--) add(at)

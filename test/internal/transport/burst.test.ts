@@ -2,7 +2,9 @@ import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
 import { Burst } from "../../../src/internal/transport/burst.ts"
 
-/** Handles chunks that each come `gap` milliseconds after the one before and take `work`; after which ones it is over. */
+/**
+ * Handles chunks that each come `gap` milliseconds after the one before and take `work`; after which ones it is over.
+ */
 const overAfter = (chunks: number, gap: number, work: number): ReadonlyArray<number> => {
   const burst = new Burst()
   const over: Array<number> = []

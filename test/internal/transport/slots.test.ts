@@ -10,8 +10,8 @@ interface Entry {
 const byId = (a: Entry, b: Entry) => a.id - b.id
 
 describe("Slots", () => {
-  it("finds, removes and lists what a Map would, whatever stays for how long", () => {
-    // Each step adds the next id, removes one of those that are there (by its rank), or looks for one that may have gone.
+  it("finds, removes and lists the calls that a Map would, for any order of ids", () => {
+    // Each step adds the next id, removes one that is there (by its rank), or looks for one that may have gone.
     const step = fc.oneof(
       {
         weight: 5,
@@ -67,7 +67,7 @@ describe("Slots", () => {
     )
   })
 
-  it("keeps a call that outlasts a hundred thousand others, and those that find its slot taken", () => {
+  it("keeps a call that outlasts a hundred thousand others, and calls that find its slot taken", () => {
     const slots = new Slots<Entry>()
     const old = { id: 1 }
     slots.add(old)

@@ -78,7 +78,7 @@ describe("a writer", () => {
       assert.deepEqual(ids(duplex), [1])
     }))
 
-  it.effect("does not send what was dropped, and moves the rest together", () =>
+  it.effect("does not send what was dropped, and moves the other messages together", () =>
     Effect.gen(function*() {
       const duplex = new Slow(false)
       const { request, writer } = makeWriter(duplex)

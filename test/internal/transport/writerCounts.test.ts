@@ -6,7 +6,7 @@ import { headerSize, MessageType } from "../../../src/internal/protocol/frame.ts
 import { drain, makeWriter, Slow, turn } from "./support.ts"
 
 describe("a writer", () => {
-  it.effect("counts the bytes that it hands to the socket, when it does, and not those that are dropped", () =>
+  it.effect("counts the bytes that it hands to the socket, when it does, and not the bytes that are dropped", () =>
     Effect.gen(function*() {
       const duplex = new Slow(true, { writableHighWaterMark: 100 })
       const { request, traffic, writer } = makeWriter(duplex)

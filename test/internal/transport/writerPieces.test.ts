@@ -367,7 +367,7 @@ describe("a request behind a large one", () => {
       for (const { payload } of duplex.messages) assert.equal(payload.subarray(0, 2).toString("hex"), "eeee")
     }))
 
-  it.effect("comes before what is queued by somebody who is resumed as the large one leaves", () =>
+  it.effect("comes before messages of a caller that is resumed as the large one leaves", () =>
     Effect.gen(function*() {
       const duplex = slow()
       const late = { request: () => {} }
@@ -386,7 +386,7 @@ describe("a request behind a large one", () => {
     }))
 })
 
-describe("whatever is queued, dropped, late and taken in whatever order", () => {
+describe("messages that are queued, dropped, late and taken in any order", () => {
   type Command =
     | { readonly _tag: "Request"; readonly size: number; readonly late: boolean }
     | { readonly _tag: "Drop"; readonly pick: number }

@@ -5,10 +5,10 @@ import { TestClock } from "effect/testing"
 import { spawnSync } from "node:child_process"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { CurrentObstacles, Obstacles } from "../../src/internal/net/obstacles.ts"
-import { ask, until } from "../Connection/support.ts"
-import { temporaryDirectory } from "../internal/net/sockets.ts"
-import { fullQueue } from "./fullQueue.ts"
+import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
+import { ask, until } from "../../Connection/support.ts"
+import { fullQueue } from "../../Endpoint/fullQueue.ts"
+import { temporaryDirectory } from "./sockets.ts"
 
 describe.skipIf(process.platform !== "linux")("the dial of a Unix socket whose queue is full", () => {
   const full = Effect.flatMap(temporaryDirectory, (directory) => {

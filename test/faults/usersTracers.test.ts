@@ -1,229 +1,16 @@
 /**
- * What is ambient and a user's own, on both sides: loggers, tracers and their spans, registries and attributes of metrics, call options. The
- * place × how it misbehaves → that calls end as they would without it, or one call dies of it; and the next one goes well.
+ * Tracers, spans, metrics, call options and clocks of users' own, on both sides: the place × how it misbehaves → calls
+ * end as they would without it, or one call dies of it; and the next one goes well.
  */
 import { describe, it } from "@effect/vitest"
-import {
-  Cause,
-  Clock,
-  Context,
-  Effect,
-  Exit,
-  Fiber,
-  Logger,
-  Metric,
-  Option,
-  References,
-  Schema,
-  type Scope,
-  Stream,
-  SubscriptionRef,
-  Tracer
-} from "effect"
-import { Component, Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
+import { Cause, Clock, Context, Effect, Exit, Fiber, Metric, Option, Schema, type Scope, Tracer } from "effect"
+import { Component, Connection, HandlerMap, MethodKey } from "effect-call"
 import { Rpc, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { makeLog } from "../support/log.ts"
-import {
-  bytesOf,
-  certificates,
-  component,
-  connect,
-  echo,
-  handlers,
-  type Served,
-  tcp,
-  textOf
-} from "../support/networks.ts"
-import { boom, errorsIn, hostile, inLog, isDeath, rejected, throwing, unharmed, works, wrong } from "./usersCode.ts"
-
-const die = MethodKey.make(component, "die")
-const dying = HandlerMap.set(handlers, component, "die", () => Effect.die(new Error("the handler's own")))
-
-/** Everything that is logged, with a logger and nothing else. */
-const withLogger = (log: (options: Logger.Options<unknown>) => unknown) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  effect.pipe(
-    Effect.provideService(Logger.CurrentLoggers, new Set([Logger.make(log)])),
-    Effect.provideService(References.MinimumLogLevel, "All")
-  )
-
-/** What a call ends with; where nothing ends it, its time is up, which is a failure of the test. */
-const ends = <A, E>(call: Effect.Effect<A, E>) =>
-  Effect.map(Effect.exit(Connection.withOptions(call, { timeout: "10 seconds" })), (exit) => {
-    const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
-    assert.ok(!(error instanceof Error) || error.name !== "DeadlineExceeded", "nothing has ended it")
-    return exit
-  })
-
-/** What may be done from outside in the middle of a scenario. */
-interface Reach {
-  connection?: Connection.Connection
-  servers: Array<Fiber.Fiber<unknown, unknown>>
-  endpoints?: SubscriptionRef.SubscriptionRef<ReadonlyArray<Endpoint.Endpoint>>
-  all?: ReadonlyArray<Endpoint.Endpoint>
-}
-
-/** Serves for the ambient Scope, in a fiber that is kept. */
-const served = Effect.fnUntraced(function*(reach: Reach, how: Listener.Handlers) {
-  const listener = yield* Listener.tcp("127.0.0.1:0", how)
-  const serving = yield* Effect.forkScoped(Server.serve(listener, { shutdownGrace: "10 millis" }), {
-    startImmediately: true
-  })
-  reach.servers.push(serving)
-  return { endpoint: yield* Endpoint.parse(listener.address), serving }
-})
-
-/** Dials, calls, dies, loses connections and endpoints, and closes: all that a Connection and its servers log of. */
-const life = Effect.fnUntraced(function*(reach: Reach) {
-  const one = yield* served(reach, dying)
-  const two = yield* served(reach, dying)
-  const all = [one.endpoint, two.endpoint]
-  const endpoints = yield* SubscriptionRef.make<ReadonlyArray<Endpoint.Endpoint>>([one.endpoint])
-  const connection = yield* Effect.orDie(
-    Connection.make(Resolver.fromSubscriptionRef(endpoints), { backoff: { initial: 1 }, health: "" })
-  )
-  Object.assign(reach, { connection, endpoints, all })
-  yield* ends(connection.call(echo, bytesOf("one")))
-  yield* ends(connection.call(die, bytesOf("one")))
-  yield* SubscriptionRef.set(endpoints, all)
-  yield* Effect.forEach([1, 2, 3, 4], () => ends(connection.call(echo, bytesOf("two"))), { concurrency: "unbounded" })
-  yield* Fiber.interrupt(one.serving)
-  yield* ends(connection.call(echo, bytesOf("three")))
-  yield* SubscriptionRef.set(endpoints, [two.endpoint])
-  yield* ends(connection.call(echo, bytesOf("four")))
-  yield* Fiber.interrupt(two.serving)
-  yield* ends(connection.call(echo, bytesOf("five")))
-  yield* connection.close
-  const closed = yield* ends(connection.call(echo, bytesOf("six")))
-  assert.ok(Exit.isFailure(closed))
-})
-
-describe("a logger that", () => {
-  const loggers: Readonly<Record<string, (options: Logger.Options<unknown>) => unknown>> = {
-    "throws": boom,
-    "throws what is hostile": throwing(hostile),
-    "throws nothing": throwing(undefined),
-    "is async, and throws": rejected,
-    "gives what is hostile": () => hostile,
-    "logs itself": ({ fiber }) =>
-      Effect.runForkWith(fiber.context)(
-        Effect.provideService(Effect.log("more"), Logger.CurrentLoggers, new Set([Logger.make(boom)]))
-      )
-  }
-
-  for (const [name, logger] of Object.entries(loggers)) {
-    it.live(`${name}: nothing else is harmed in the life of a Connection and its servers`, () =>
-      unharmed(withLogger(logger)(Effect.scoped(life({ servers: [] })))))
-
-    it.live(`${name}: other loggers have their lines`, () => {
-      const lines: Array<string> = []
-      return unharmed(
-        Effect.scoped(Effect.gen(function*() {
-          const { endpoint } = yield* tcp.serve(dying)
-          const connection = yield* connect([endpoint])
-          isDeath(yield* Effect.flip(connection.call(die, bytesOf(""))))
-          yield* works(connection)
-          assert.ok(lines.includes("a handler died"), lines.join(", "))
-        })).pipe(
-          Effect.provideService(
-            Logger.CurrentLoggers,
-            new Set([Logger.make(logger), Logger.make(({ message }) => void lines.push(String(message)))])
-          )
-        )
-      )
-    })
-
-    it.live(`${name}: handlers that cannot be picked cost one connection`, () =>
-      unharmed(
-        withLogger(logger)(Effect.scoped(Effect.gen(function*() {
-          let first = true
-          const { endpoint } = yield* tcp.serve(() => {
-            if (!first) return handlers
-            first = false
-            return boom()
-          })
-          // It is closed before its version message: a dial that is made once more.
-          const connection = yield* connect([endpoint])
-          yield* connection.call(echo, bytesOf(""))
-          yield* works(connection)
-        })))
-      ))
-
-    it.live(`${name}: a resolver that fails is asked again, and its endpoints are taken over`, () =>
-      unharmed(
-        withLogger(logger)(Effect.scoped(Effect.gen(function*() {
-          const { endpoint } = yield* tcp.serve(handlers)
-          let asked = 0
-          const resolver: Resolver.Resolver = {
-            isConstant: false,
-            resolve: () =>
-              Effect.suspend(() => {
-                asked++
-                if (asked === 1) return Effect.succeed({ endpoints: [], version: wrong("0") })
-                if (asked < 4) return Effect.fail(new Resolver.ResolverError({ message: "boom" }))
-                return asked === 4 ? Effect.succeed({ endpoints: [endpoint], version: wrong("1") }) : Effect.never
-              })
-          }
-          const connection = yield* Effect.orDie(Connection.make(resolver))
-          yield* connection.call(echo, bytesOf(""), { waitForReady: true })
-          yield* works(connection)
-        })))
-      ))
-
-    it.live(`${name}: TLS options that cannot be renewed are asked for again, and a handshake that fails costs itself`, () =>
-      unharmed(
-        withLogger(logger)(Effect.scoped(Effect.gen(function*() {
-          const { ca, client, server } = yield* certificates
-          let asked = 0
-          const times = yield* SubscriptionRef.make(0)
-          const tls = Effect.gen(function*() {
-            asked++
-            yield* SubscriptionRef.set(times, asked)
-            return asked === 2 ? yield* new Listener.ListenerError({ message: "boom" }) : { ca, ...server }
-          })
-          const below = yield* Listener.tcp("127.0.0.1:0", handlers)
-          const listener = yield* Listener.mtls(tls, below, { reload: "1 millis" })
-          yield* Effect.forkScoped(Server.serve(listener, { shutdownGrace: 0 }))
-          const dialed = yield* Endpoint.parse(below.address)
-          // Without TLS, the client's first bytes are no handshake.
-          const wrongly = yield* connect([dialed])
-          assert.equal((yield* Effect.flip(wrongly.call(echo, bytesOf(""))))._tag, "Unreachable")
-          yield* Stream.runHead(Stream.filter(SubscriptionRef.changes(times), (n) => n >= 4))
-          yield* works(yield* connect([Endpoint.mtls({ ca, ...client, servername: "localhost" }, dialed)]))
-        })))
-      ))
-  }
-
-  const acts: Readonly<Record<string, (reach: Reach) => Effect.Effect<unknown, unknown> | undefined>> = {
-    "closes the Connection": ({ connection }) => connection?.close,
-    "calls": ({ connection }) => connection?.call(echo, bytesOf("of a logger")),
-    "stops a server": ({ servers: [first] }) => first === undefined ? undefined : Fiber.interrupt(first),
-    "stops all servers": ({ servers }) => Effect.forEach(servers, Fiber.interrupt, { concurrency: "unbounded" }),
-    "takes away all endpoints": ({ endpoints }) =>
-      endpoints === undefined ? undefined : SubscriptionRef.set(endpoints, []),
-    "lists all endpoints": ({ all, endpoints }) =>
-      endpoints === undefined || all === undefined ? undefined : SubscriptionRef.set(endpoints, all)
-  }
-  for (const [name, act] of Object.entries(acts)) {
-    it.live(`${name} at any line: every call ends, and nothing is thrown`, () =>
-      unharmed(Effect.gen(function*() {
-        // At first at none, to know how many there are.
-        let lines = 0
-        for (let at = -1; at < lines; at++) {
-          const reach: Reach = { servers: [] }
-          let line = 0
-          const log = ({ fiber }: Logger.Options<unknown>) => {
-            if (line++ !== at) return
-            const effect = act(reach)
-            if (effect !== undefined) Effect.runForkWith(fiber.context)(Effect.ignoreCause(effect))
-          }
-          yield* withLogger(log)(Effect.scoped(life(reach)))
-          if (at === -1) lines = line
-          assert.ok(lines > 15, `${lines} lines`)
-        }
-      })))
-  }
-})
+import { bytesOf, component, connect, echo, handlers, type Served, tcp, textOf } from "../support/networks.ts"
+import { die, dying } from "./ambientSupport.ts"
+import { boom, errorsIn, hostile, inLog, isDeath, throwing, works, wrong } from "./usersCode.ts"
 
 const Traced = Component.make(
   "test/Traced",
@@ -348,7 +135,7 @@ describe("a span of a caller's, whose", () => {
   const served = HandlerMap.set(handlers, component, "parent", () => Effect.map(parent, bytesOf))
 
   for (const [name, [members, seen]] of Object.entries(ids)) {
-    it.live(`${name}: the call is made, with what can be told of it, and so are those beside it`, () =>
+    it.live(`${name}: the call is made, with the context that can be sent, and so are concurrent calls`, () =>
       inLog(() =>
         Effect.gen(function*() {
           const { endpoint } = yield* tcp.serve(served)
@@ -369,7 +156,7 @@ describe("a span of a caller's, whose", () => {
             Tracer.ParentSpan,
             wrong<Tracer.AnySpan>(span)
           )
-          const [answer] = yield* Effect.all([call, works(connection, "beside")], { concurrency: "unbounded" })
+          const [answer] = yield* Effect.all([call, works(connection, "concurrent")], { concurrency: "unbounded" })
           assert.equal(textOf(answer), seen)
           yield* works(connection)
         })

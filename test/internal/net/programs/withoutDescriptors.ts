@@ -5,8 +5,8 @@ import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 // The sources, not what was built of them at some time.
-import { Endpoint } from "../../../src/index.ts"
-import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
+import { Endpoint } from "../../../../src/index.ts"
+import { CurrentObstacles, Obstacles } from "../../../../src/internal/net/obstacles.ts"
 
 const turn = Effect.promise(() => new Promise(setImmediate))
 

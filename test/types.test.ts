@@ -1,6 +1,6 @@
 /**
- * What users can rely on: the names that the package exports, and their types. The types are checked by the compiler (`npm run typecheck`);
- * what is run here shows that the values are there.
+ * What users can rely on: the types of the package. The compiler checks them (`npm run typecheck`); what is run here
+ * shows that the values are there.
  */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import {
@@ -16,7 +16,6 @@ import {
   Stream,
   SubscriptionRef
 } from "effect"
-import * as Package from "effect-call"
 import {
   Balancer,
   CallError,
@@ -30,106 +29,41 @@ import {
   Resolver,
   Server
 } from "effect-call"
-import * as Testing from "effect-call/testing"
 import { CallTest, TestNetwork } from "effect-call/testing"
 import type { Dns, NetAddress } from "effect/net"
 import { Rpc, type RpcClient, RpcGroup } from "effect/rpc"
 import * as assert from "node:assert/strict"
-import { readFileSync } from "node:fs"
 import { type Duplex, PassThrough } from "node:stream"
 import type { ConnectionOptions, PeerCertificate, TlsOptions } from "node:tls"
 
-const namesOf = (modules: Readonly<Record<string, object>>) =>
-  Object.fromEntries(Object.entries(modules).map(([name, module]) => [name, Object.keys(module).toSorted()]))
-
-describe("the package exports", () => {
-  it("effect-call, effect-call/testing and its package.json", () => {
-    const { exports } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
-    assert.deepEqual(Object.keys(exports), [".", "./testing", "./package.json"])
-  })
-
-  it("these names from effect-call", () => {
-    assert.deepEqual(namesOf(Package), {
-      Balancer: [
-        "Factory",
-        "consistentHash",
-        "layer",
-        "leastPending",
-        "make",
-        "peakEwma",
-        "roundRobin",
-        "sharded",
-        "subset",
-        "weighted",
-        "zoneAware"
-      ],
-      CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
-      Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "isComponent", "make", "shardBy"],
-      Connection: ["Connection", "layer", "make", "withOptions"],
-      Deadline: ["none", "remaining", "within"],
-      Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],
-      HandlerMap: ["empty", "merge", "set"],
-      Health: ["Health", "handlers", "layer", "make", "readiness", "set", "status"],
-      Listener: ["ListenerError", "mtls", "tcp", "unix"],
-      MethodKey: ["idempotent", "isMethodKey", "make"],
-      Resolver: [
-        "DnsTimeToLive",
-        "InvalidResolver",
-        "Resolver",
-        "ResolverError",
-        "Schemes",
-        "config",
-        "constant",
-        "directory",
-        "dns",
-        "dnsSrv",
-        "file",
-        "filter",
-        "fromStream",
-        "fromSubscriptionRef",
-        "kubernetes",
-        "layer",
-        "layerDns",
-        "layerSchemes",
-        "map",
-        "merge",
-        "missing",
-        "parse",
-        "version"
-      ],
-      Server: ["Server", "layer", "serve", "serveOn"]
-    })
-  })
-
-  it("these names from effect-call/testing", () => {
-    assert.deepEqual(namesOf(Testing), {
-      CallTest: ["layer"],
-      TestNetwork: ["InvalidFaults", "TestNetwork", "endpoint", "fault", "heal", "layer", "listen", "listener", "make"]
-    })
-  })
-})
-
-// What the types below are made of: an effect and handlers that need and fail with something to tell them by, and things of users' own.
+// What the types below are made of: an effect and handlers that need and fail with something to tell them by, and
+// things of users' own.
 const effect: Effect.Effect<number, "E", "R"> = Effect.succeed(1)
+
 const handler: HandlerMap.Handler<"S"> = (args) => Effect.succeed(args)
-const handlers: HandlerMap.HandlerMap<"S"> = HandlerMap.empty.pipe(HandlerMap.set("component", "method", handler))
+const handlers: HandlerMap.HandlerMap<"S"> = HandlerMap.empty.pipe(
+  HandlerMap.set("component", "method", handler)
+)
 const others: HandlerMap.HandlerMap<"T"> = HandlerMap.empty
 const nothing = new Uint8Array()
 const key = MethodKey.make("component", "method")
 const duplex: Duplex = new PassThrough()
-
 const endpoint: Endpoint.Endpoint = { address: "own://endpoint", dial: Effect.succeed(duplex) }
+
 const resolver: Resolver.Resolver = {
   isConstant: false,
   resolve: (version) =>
     Effect.succeed({ endpoints: [endpoint], ...(version === undefined ? {} : { version: Resolver.version("1") }) })
 }
+
 const balancer: Balancer.Balancer = { update: () => {}, pick: () => Effect.succeed(endpoint) }
+
 const listener: Listener.Listener<"S"> = {
   address: "own://listener",
   accept: Effect.succeed({ connection: duplex, handlers }),
   close: Effect.void
 }
+
 const connection: Connection.Connection = {
   call: (_key, args) => Effect.succeed(args),
   close: Effect.void,
