@@ -36,6 +36,7 @@
  * Effect's CircuitBreaker wraps an effect, refuses the calls, and counts on its own; here calls go to other endpoints,
  * and are counted where they end.
  */
+import { checkTransition, type Transitions } from "../session/transitions.ts"
 import type { Pool } from "./pool.ts"
 
 /** When endpoints are ejected; times in milliseconds. */
@@ -60,13 +61,12 @@ interface Ejection {
   last: "Ejected" | "Called" | "Dialed"
 }
 
-/** From which states an endpoint comes to a state. */
-const transitions: { readonly [To in OutlierState]: ReadonlyArray<OutlierState> } = {
-  Used: ["Used", "Ejected", "Due", "Called", "Dialed"],
-  Ejected: ["Used", "Due", "Called", "Dialed"],
-  Due: ["Due", "Dialed"],
-  Called: ["Ejected", "Due", "Called", "Dialed"],
-  Dialed: ["Used", "Due"]
+const allowed: Transitions<OutlierState> = {
+  Used: ["Ejected", "Dialed"],
+  Ejected: ["Called", "Used"],
+  Due: ["Called", "Dialed", "Ejected", "Due", "Used"],
+  Called: ["Called", "Ejected", "Used"],
+  Dialed: ["Due", "Ejected", "Called", "Used"]
 }
 
 /** The outliers among a client's endpoints. */
@@ -188,7 +188,7 @@ export class Outliers {
    */
   private transition(pool: Pool, to: OutlierState, now: number): void {
     const from = this.state(pool, now)
-    if (!transitions[to].includes(from)) throw new Error(`an outlier cannot go from ${from} to ${to}`)
+    checkTransition("the ejection of an endpoint", allowed, from, to)
     if (to === "Used") {
       this.ejections.delete(pool)
       return
