@@ -9,3 +9,5 @@ export type FaultName =
   | "delay"
   | "split"
   | "blackHole"
+  | "refuse"
+  | "vanish"

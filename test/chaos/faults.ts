@@ -10,9 +10,6 @@ import type { Replica } from "./replicas.ts"
 import { faultWeights, proxyFaultWeights, respite } from "./settings.ts"
 import type { Phase, World } from "./world.ts"
 
-  | "refuse"
-  | "vanish"
-
 /** What a fate has at hand. */
 interface Fate {
   readonly replica: Replica
