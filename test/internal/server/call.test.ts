@@ -45,7 +45,7 @@ const overloaded = { chain: [Identities.overloaded] }
 const canceled = { chain: [Identities.canceled] }
 
 describe("a call", () => {
-  it.effect("whose handler has its result at once is over when it was received, and gives its place back", () =>
+  it.effect("whose handler has its result at once is over as soon as it was received, and no longer counted", () =>
     Effect.gen(function*() {
       const { answered, receive, session } = yield* serving(Effect.succeed)
       receive(1)
@@ -67,7 +67,7 @@ describe("a call", () => {
       assert.deepEqual((yield* answered(1)).map(textsOf), [["internal error: the handler died"]])
     }).pipe(Effect.scoped))
 
-  it.effect("tells its handler how much time is left, and ends as late when that is over", () =>
+  it.effect("tells its handler how much time is left, and is answered with DeadlineExceeded when it is over", () =>
     Effect.gen(function*() {
       const left: Array<Option.Option<Duration.Duration>> = []
       const { answered, receive, session } = yield* serving(() =>
@@ -81,15 +81,18 @@ describe("a call", () => {
       assert.deepEqual(left, [Option.some(Duration.seconds(5))])
     }).pipe(Effect.scoped))
 
-  it.effect("is interrupted when it is stopped, and answered once", () =>
+  it.effect("is interrupted when it is stopped, and answered once, for the first reason", () =>
     Effect.gen(function*() {
-      const { handler, state } = yield* held
-      const { answered, receive, session } = yield* serving(handler)
+      const gate = yield* Deferred.make<void>()
+      const { answered, receive, session } = yield* serving(() =>
+        Effect.onInterrupt(Effect.never, () => Deferred.await(gate))
+      )
       const call = receive(1)
-      assert.deepEqual([session.callsInFlight, session.running], [1, 1])
       call.stop("canceled")
       call.stop("deadline")
-      assert.equal(state.interrupted, 1)
+      assert.deepEqual([session.callsInFlight, session.running], [1, 1])
+      yield* Deferred.succeed(gate, undefined)
+      yield* answered(1)
       receive(2).stop("canceled")
       assert.deepEqual(yield* answered(2), [[1, canceled], [2, canceled]])
       assert.deepEqual([session.callsInFlight, session.running], [0, 0])
@@ -141,7 +144,7 @@ describe("a call that cannot be started yet", () => {
       assert.deepEqual(state.started, [1, 2])
     }).pipe(Effect.scoped))
 
-  it.effect("is never started when it was stopped, and its place is free", () =>
+  it.effect("is never started after it was stopped, and frees its place in the queue", () =>
     Effect.gen(function*() {
       const { goOn, handler, state } = yield* held
       const { answered, receive } = yield* serving(handler, one)
@@ -153,7 +156,7 @@ describe("a call that cannot be started yet", () => {
       assert.deepEqual(state.started, [1, 3])
     }).pipe(Effect.scoped))
 
-  it.effect("is pressed for time when half of it is gone, and never where it has no deadline", () =>
+  it.effect("is pressed for time when half of its time is gone, and never without a deadline", () =>
     Effect.gen(function*() {
       const { handler } = yield* held
       const { receive } = yield* serving(handler, { maxConcurrentCalls: 1 })

@@ -67,7 +67,7 @@ describe("the answer to a call", () => {
       assert.match(errors[0]!.cause, /secret/)
     }).pipe(Effect.scoped))
 
-  it.effect("is that the deadline has passed where a handler has failed late, and a late result all the same", () =>
+  it.effect("is DeadlineExceeded where the handler fails after its deadline, and its result where it succeeds", () =>
     Effect.gen(function*() {
       const { answered, call } = yield* calling()
       assert.equal(answer(call, undefined, Exit.fail("boom"), true), "DeadlineExceeded")

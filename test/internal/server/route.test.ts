@@ -25,7 +25,7 @@ const callOn = (connection: object) => {
 }
 
 describe("the route of a handler of bytes", () => {
-  it.effect("hands over the arguments of its request only, in bytes that nobody else writes to", () =>
+  it.effect("hands over the arguments of its request only, in bytes that no other code writes to", () =>
     Effect.gen(function*() {
       const route = bytesRoute(Effect.succeed)
       const buffer = Uint8Array.of(9, 1, 2, 9)
@@ -63,7 +63,7 @@ describe("the route of a handler of bytes", () => {
 describe("the route of a handler that waits", () => {
   const route = (handler: HandlerMap.Handler) => bytesRoute(waiting(key, handler))
 
-  it("does not count one call of each connection, and counts the others", () => {
+  it("does not count one call of each connection, and counts its other calls", () => {
     const waits = route(() => Effect.never)
     const read = () => waits.read(new Uint8Array(), 0, 0, true)
     const connection = {}

@@ -51,7 +51,7 @@ describe("the server span of a call", () => {
       assert.deepEqual([...spans[0]!.attributes.keys()], ["rpc.system.name", "rpc.service", "rpc.method"])
     }))
 
-  it.effect("names the method of each call, also where there were calls of others before", () =>
+  it.effect("names the method of each call, also when calls of another method came before", () =>
     Effect.gen(function*() {
       const { record, spans } = recorder()
       const own = new Spans(remote)

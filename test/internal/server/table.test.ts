@@ -20,7 +20,7 @@ describe("the table of a handler map", () => {
     assert.equal(table.get(message, 3)?.key.method, "put")
   })
 
-  it("has no route for a method that nobody serves", () => {
+  it("has no route for a method that has no handler", () => {
     assert.equal(tableOf(handlers).get(MethodKey.make("test/Store", "delete").bytes, 0), undefined)
     assert.equal(tableOf(HandlerMap.empty).get(get.bytes, 0), undefined)
   })
