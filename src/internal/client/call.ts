@@ -12,6 +12,7 @@ import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import type { CallOptions } from "../ambient/callOptions.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
 import { MessageType } from "../protocol/frame.ts"
+import { methodName } from "../protocol/methodName.ts"
 import type { TraceContext } from "../protocol/request.ts"
 import { noLead } from "../session/messages.ts"
 import type { Latency } from "./latency.ts"
@@ -119,7 +120,7 @@ export class Call extends Effectable.Class<void> implements Pending {
   }
 
   get method(): string {
-    return `${this.key.component}.${this.key.method}`
+    return methodName(this.key)
   }
 
   get lead(): Uint8Array {
@@ -162,7 +163,7 @@ export class Call extends Effectable.Class<void> implements Pending {
 export const misuse = (key: unknown, args: unknown): TypeError | undefined => {
   if (!isMethodKey(key)) return new TypeError(`the key of a call is a MethodKey, got ${typeof key}`)
   if (!isBytes(args)) {
-    return new TypeError(`the arguments of ${key.component}.${key.method} are a Uint8Array, got ${typeof args}`)
+    return new TypeError(`the arguments of ${methodName(key)} are a Uint8Array, got ${typeof args}`)
   }
   return undefined
 }

@@ -12,8 +12,8 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
 import { nowMillis, sleepMillis } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /** How long an endpoint is in backoff, in milliseconds. */
 export interface BackoffTimes {

@@ -25,8 +25,8 @@ export interface ClientSettings {
   readonly health: string | undefined
   readonly dialTimeout: Duration.Duration
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether keepalive is on for the in-memory network, too. */
-  readonly keepAliveInMemory: boolean
+  /** Whether servers are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
   readonly retryBudget: RetryBudget
   readonly outlierEjection: OutlierEjection | undefined
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }

@@ -36,7 +36,7 @@
  * Effect's CircuitBreaker wraps an effect, refuses the calls, and counts on its own; here calls go to other endpoints,
  * and are counted where they end.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Pool } from "./pool.ts"
 
 /** When endpoints are ejected; times in milliseconds. */

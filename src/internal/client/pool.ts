@@ -14,8 +14,8 @@ import * as Effect from "effect/Effect"
 import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { LogQueue } from "../log.ts"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
 import { nowMillis } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Warnings } from "../warnings.ts"
 import { Dialing, type DialingSettings } from "./dialing.ts"
 import { EndpointLog } from "./endpointLog.ts"
@@ -71,11 +71,21 @@ export interface PoolOwner {
   onCallFailed(pool: Pool): void
 }
 
-/** Whether the client's endpoints contain it. In `Unlisted` its connections drain; in `Gone` it is over. */
+/**
+ * Whether the client's endpoints contain it:
+ *
+ * ```
+ *        ┌────────┐  no longer listed   ┌──────────┐  its last link is gone,   ┌──────┐
+ *   ───▶ │ Listed │ ──────────────────▶ │ Unlisted │ ────────────────────────▶ │ Gone │
+ *        └────────┘ ◀────────────────── └──────────┘  or it is closed          └──────┘
+ *                      listed again
+ * ```
+ * In `Unlisted` its connections drain. In `Gone` it is over, and its links are gone or being closed.
+ */
 type Membership = "Listed" | "Unlisted" | "Gone"
 
 const allowed: Transitions<Membership> = {
-  Listed: ["Unlisted", "Gone"],
+  Listed: ["Unlisted"],
   Unlisted: ["Listed", "Gone"],
   Gone: []
 }

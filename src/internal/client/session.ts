@@ -11,7 +11,7 @@ import type * as Context from "effect/Context"
 import * as Exit from "effect/Exit"
 import type { Duplex } from "node:stream"
 import { CommunicationError } from "../../CallError.ts"
-import type { Region } from "../ambient/turn.ts"
+import type { Turn } from "../ambient/turn.ts"
 import { clientTypes, MessageType } from "../protocol/frame.ts"
 import { requestHeaderSize, writeDeadline } from "../protocol/request.ts"
 import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
@@ -37,16 +37,16 @@ export interface SessionSettings {
   /** The context of fibers that serve several callers. */
   readonly context: Context.Context<never>
   /** What the calls of one turn of the event loop share. */
-  readonly turn: Region
+  readonly turn: Turn
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
   readonly messageTimeoutMillis: number
   readonly optimisticSpinMillis: number
-  /** Undefined if peers are not asked whether they are there. */
+  /** Undefined if servers are not probed. */
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether peers are asked, too, that cannot vanish without a word. */
-  readonly keepAliveInMemory: boolean
+  /** Whether servers are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
 }
 
 /** Hears of a session's life. */
@@ -105,8 +105,8 @@ export class ClientSession implements TransportOwner, Watched {
     this.writer = this.transport.writer
     this.messages = new Messages(this.writer, settings.writeFlattenLimit)
     this.stalled = new StalledMessage(settings.messageTimeoutMillis)
-    const { keepAlive, keepAliveInMemory } = settings
-    this.keepAlive = keepAlive !== undefined && (keepAliveInMemory || this.transport.capabilities.mayVanish)
+    const { keepAlive, probesAlways } = settings
+    this.keepAlive = keepAlive !== undefined && (probesAlways || this.transport.capabilities.mayVanish)
       ? new KeepAlive(settings.clock, keepAlive, 0, this.transport.progress())
       : undefined
     this.spin = settings.optimisticSpinMillis > 0

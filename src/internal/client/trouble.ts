@@ -3,7 +3,7 @@
  *
  * It must not know how an endpoint is dialed, and it logs nothing.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import { lostTogether } from "./dialing.ts"
 
 /**

@@ -5,7 +5,7 @@
  * Its session tells it what happens, looks at it when it has said so, and does what it decides. It must not know
  * messages, handlers or a socket, and it has no timer.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 
 /**

@@ -184,8 +184,8 @@ export interface ServerSettings {
   readonly unsentMillis: number
   readonly messageTimeoutMillis: number
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether clients of the in-memory network are probed, too. */
-  readonly keepAliveInMemory: boolean
+  /** Whether clients are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
   readonly firstMessageMillis: number
   readonly idleMillis: number
   readonly maxConcurrentCalls: number

@@ -3,7 +3,7 @@
  *
  * It is one decision of a session's, with a name. It must not know what waits, nor how reading stops.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /**
  * ```

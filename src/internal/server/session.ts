@@ -85,7 +85,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     // Each has a progress of its own: a progress shows what the client has taken since it was last looked at.
     this.drain = new Drain(settings, transport.progress())
     this.unsent = new UnsentAnswers(transport.writer, transport.progress(), maxUnsentBytes, unsentMillis)
-    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.keepAliveInMemory)
+    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.probesAlways)
       ? undefined
       : new KeepAlive(clock, keepAlive, messageTimeoutMillis, transport.progress())
     this.timer = new DeadlineTimer(clock, context, (now) => this.expire(now))

@@ -5,7 +5,7 @@
  * It must not know answers, only how many bytes wait. It has no timer: its session looks at it when it has said so.
  */
 import * as Duration from "effect/Duration"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
 

@@ -7,9 +7,9 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import { millisBetween, nowTicks } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
-import { checkTransition, type Transitions } from "./transitions.ts"
 
 /** How long a peer may be silent before it is asked whether it is there, and how long it has for its answer, in ms. */
 export interface KeepAliveTimes {

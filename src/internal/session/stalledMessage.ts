@@ -5,7 +5,7 @@
  * has said so.
  */
 import * as Duration from "effect/Duration"
-import { checkTransition, type Transitions } from "./transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /**
  * ```

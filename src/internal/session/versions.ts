@@ -12,7 +12,7 @@ import {
   flagNoMoreRequests,
   flagUnderstood
 } from "../protocol/version.ts"
-import { checkTransition, type Transitions } from "./transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /** The flags of a client's first version message. */
 export const clientHello = flagUnderstood
