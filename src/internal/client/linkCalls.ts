@@ -180,7 +180,12 @@ export class LinkCalls implements CallLink {
 
   /** The connection is over: what was noted of its calls is counted. */
   over(): void {
-    this.tally?.count()
+    const { tally } = this
+    if (tally === undefined) return
+    tally.count()
+    // A draining connection is closed by the answer of its last call, which is noted after that. A tally that is not
+    // counted would keep the connection in memory until the metrics are read.
+    queueMicrotask(() => tally.count())
   }
 
   /** Ends a call with an answer that is an error. */

@@ -347,7 +347,6 @@ export class Pool implements LinkOwner, EndpointView {
   }
 
   onAnswered(): void {
-    if (!this.listed) return
     this.failuresInARow = 0
     this.owner.onAnswered(this)
   }
