@@ -10,7 +10,7 @@ import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { byHand } from "../support/byHand.ts"
 import { makeLog } from "../support/log.ts"
-import { message } from "../support/raw.ts"
+import { message, versionWith } from "../support/raw.ts"
 import { served, sleep } from "./metricsSupport.ts"
 import { ask, askSlowly, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
 
@@ -133,6 +133,34 @@ describe("an endpoint whose calls keep failing", () => {
       yield* failOnce
       assert.deepEqual(yield* ejected(connection), ["memory://a"])
     }).pipe(onNetwork))
+
+  it.effect("is not ejected where an answer comes between its failures, from a server that goes away", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const b = Endpoint.withAttributes(yield* TestNetwork.endpoint("b"), { priority: 1 })
+      const connection = yield* Connection.make(Resolver.constant(a.endpoint, b), { outlierEjection: { failures: 2 } })
+      const fork = (options?: Connection.CallOptions) =>
+        Effect.forkChild(Effect.exit(ask(connection, options)), { startImmediately: true })
+      const failOnce = Effect.flatMap(fork({ timeout: "1 second" }), (call) => elapse(call, 100))
+      const accepting = yield* Effect.forkChild(a.accepted(), { startImmediately: true })
+      const answered = yield* fork()
+      const old = yield* Fiber.join(accepting)
+      // It keeps the connection open.
+      yield* fork()
+      yield* settle
+      yield* failOnce
+      old.write(versionWith(2))
+      yield* settle
+      old.write(message(1, 2))
+      yield* Fiber.join(answered)
+      yield* Effect.forkChild(a.accepted(), { startImmediately: true })
+      yield* failOnce
+      assert.deepEqual(yield* ejected(connection), [])
+      // This answer is of the old server, and says nothing of the new one.
+      old.write(message(2, 2))
+      yield* failOnce
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+    }).pipe(Effect.scoped, onNetwork))
 
   it.effect("is not ejected where an answer comes between its failures, even an answer that is wrong", () =>
     Effect.gen(function*() {

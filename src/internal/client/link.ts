@@ -292,6 +292,7 @@ export class Link {
   private goingAway(calls: LinkCalls): void {
     if (!this.has(calls)) return
     this.become({ state: "Draining", calls, isGoingAway: true })
+    calls.goingAway()
     this.owner.onGoingAway()
     this.leaveIfIdle(calls)
   }

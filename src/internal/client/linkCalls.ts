@@ -41,6 +41,8 @@ export class LinkCalls implements CallLink {
    */
   private measuredAt = -1
   private measuredReadAt = -1
+  /** How many calls to the endpoint had failed in a row when the server of this connection said that it goes away. */
+  private failuresBefore = 0
   /** The methods, by their keys in hex, of which the server has another contract: calls of them go in JSON. */
   private differing: Set<string> | undefined = undefined
   /** What spans say of the server. */
@@ -178,6 +180,11 @@ export class LinkCalls implements CallLink {
     }
   }
 
+  /** The server of the connection goes away. */
+  goingAway(): void {
+    this.failuresBefore = this.endpoint.failuresInARow
+  }
+
   /** The connection is over: what was noted of its calls is counted. */
   over(): void {
     const { tally } = this
@@ -208,9 +215,15 @@ export class LinkCalls implements CallLink {
     call.owner.onRefused(call)
   }
 
-  /** An answer of a connection that drains says nothing of the others. */
+  /**
+   * A call was answered, after others to this endpoint had failed. Where the server of this connection goes away, its
+   * answers count only until a call has failed since: they say nothing of the server that takes its place.
+   */
   private answersAgain(): void {
-    if (this.session.isOpen) this.endpoint.onAnswered()
+    const { endpoint } = this
+    if (!this.session.isOpen && endpoint.failuresInARow !== this.failuresBefore) return
+    this.failuresBefore = 0
+    endpoint.onAnswered()
   }
 
   private deadlineExceeded(call: Call): DeadlineExceeded {
