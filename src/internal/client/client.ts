@@ -47,7 +47,7 @@ import { refusal } from "./refusal.ts"
 import { Retries } from "./retry.ts"
 import type { Resume, TypedRequest } from "./typed.ts"
 
-/** What a Connection is made of. */
+/** The entry of a Connection: it starts calls, and sends them at once where possible. */
 export class Client {
   readonly endpoints: Endpoints
   /** What {@link Endpoints.exclusions} is, without a step on the way of each call. */
@@ -107,7 +107,7 @@ export class Client {
 
   /** Makes a call. `args` are copied before it suspends, unless they have `writeFlattenLimit` bytes or more. */
   call(key: MethodKey, args: Uint8Array, options: CallOptions | undefined): Effect.Effect<Uint8Array, CallError> {
-    // The type of `resume`: the answer of a call that is not typed is bytes.
+    // The cast: the answer of a call that is not typed is bytes.
     return Effect.callback<Uint8Array, CallError>((resume) =>
       this.start(key, args, options, undefined, resume as Resume)
     )
@@ -115,7 +115,7 @@ export class Client {
 
   /** Starts a typed call. It is to be called where `Effect.callback` registers. */
   startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
-    // The type of `resume`: it gets what `decode` makes of the answer, or a CallError.
+    // The cast: `resume` gets what `decode` makes of the answer, or a CallError.
     return this.start(request.method.key, request.args, request.options, request, resume as Resume)
   }
 
@@ -136,7 +136,7 @@ export class Client {
     return this.endpoints.states
   }
 
-  /** Everything that is known of a call when it is made; then it is submitted. */
+  /** Makes a call of what is known when it starts, and submits it. */
   private start(
     key: MethodKey,
     args: Uint8Array,
@@ -204,7 +204,7 @@ export class Client {
     if (immediate !== undefined) {
       endpoint = immediate[pickNow](this.pickOptions(balancer, options?.shardKey), context)
     } else {
-      // Whatever its type says, it may be nothing.
+      // A user's balancer may return undefined, whatever its type says.
       picked = balancer.pick(this.pickOptions(balancer, options?.shardKey)) ??
         Effect.die(notAnEffect("the pick of the balancer", undefined))
       // What has succeeded already need not be run. `isExit` forgets the type of the value.

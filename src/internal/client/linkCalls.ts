@@ -23,7 +23,7 @@ import { faulty, readErrorAnswer } from "./errorAnswer.ts"
 import type { End } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
-/** What becomes of calls if contracts differ. */
+/** What happens to calls where contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
 
 export class LinkCalls implements CallLink {
@@ -90,7 +90,7 @@ export class LinkCalls implements CallLink {
   send(call: Call, args: Uint8Array): void {
     const { session } = this
     call.link = this
-    // If it was begun elsewhere, that may be later than the clock was last read.
+    // A call that comes from elsewhere may have been made after this clock was last read.
     call.sentAt = session.now(call.startedAt !== -1)
     if (call.startedAt === -1) call.startedAt = call.sentAt
     if (session.callsInFlight === 0) this.endpoint.onBusy()
@@ -101,7 +101,7 @@ export class LinkCalls implements CallLink {
   cancel(call: Call): void {
     // A fiber that waits for the deadline may be earlier than the timer of the session.
     const isLate = this.isLate(call)
-    // Read first: what is written to the peer would say that it is the same turn.
+    // Read before the cancel is queued: with a flush due, the clock would give the time that it gave last.
     const now = this.session.now(false)
     // At the deadline the server ends the call by itself.
     if (!this.session.giveUp(call, !isLate)) return
@@ -243,22 +243,20 @@ export class LinkCalls implements CallLink {
     this.stats.calls.method(call.key).record(secondsBetween(call.startedAt, now), failure)
   }
 
-  /** The time of a call is up that was sent, or was to be. */
+  /** The time of a call is up, which was sent or was about to be. */
   private late(call: Call): void {
     this.measureAtLeast(call)
     this.endpoint.onCallFailed()
   }
 
-  /**
-   * For what does not say how fast the endpoint is, as a refusal, which may come at once; but may say how slow it is.
-   */
+  /** Measures an end that can only show that the endpoint is slow. A refusal, for example, may come at once. */
   private measureAtLeast({ sentAt }: Call): void {
     const { clock } = this
     this.endpoint.latencies.observeAtLeast(millisBetween(sentAt, nowTicks(clock)), nowMillis(clock))
   }
 
   /**
-   * Whether the time of a call is up, or may be for its server.
+   * Whether the time of a call is up, or may be up by the server's clock.
    *
    * The server is told whole microseconds, so that its deadline may be one earlier than ours. And the clocks of two
    * machines run at different speeds: one that is being set right may be off by 0.05 %, so two are 0.1 % apart at most.

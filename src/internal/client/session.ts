@@ -211,7 +211,7 @@ export class ClientSession implements TransportOwner, Watched {
     this.timer.arm(this.stalled.begin(nowMillis(this.settings.clock)))
   }
 
-  /** Whether the server takes what it is sent is up to the keepalive. */
+  /** The keepalive watches whether the server reads. */
   onBlocked(): void {}
 
   onFlush(): void {
@@ -222,7 +222,7 @@ export class ClientSession implements TransportOwner, Watched {
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
     const entry = this.table.remove(id)
-    // Otherwise the answer to an entry that was given up.
+    // Without an entry, it is the answer to one that was given up.
     if (entry === undefined) return
     this.settle(entry)
     entry.onMessage(type, bytes, start, end, owned)
@@ -233,7 +233,7 @@ export class ClientSession implements TransportOwner, Watched {
   }
 
   onTooLarge(id: number, type: number, length: number): void {
-    // To nothing: a peer that begins like this is no server of ours, and its dial need not take longer.
+    // No request was sent yet: the peer is no server of ours, and the dial fails at once.
     if (!this.versions.isReady) {
       return this.transport.refuse(`an answer of ${length} bytes before its version message`)
     }
@@ -312,7 +312,7 @@ export class ClientSession implements TransportOwner, Watched {
         break
       case "Nothing":
     }
-    // Without room, it does not take what it has been sent: as soon as it does, that is an answer.
+    // Without room, the server is not reading. As soon as it reads again, it sees that the client is there.
     if (said.isQuestion && !this.isOver && this.hasRoom()) this.messages.version(clientIsThere)
   }
 
@@ -347,7 +347,7 @@ export class ClientSession implements TransportOwner, Watched {
     })
   }
 
-  /** Why it is over, for people. */
+  /** Why it is over, as a text. */
   private textOf(over: Over): string {
     const { address } = this
     if (over._tag === "Refused") return `${address} sent ${over.problem}`
@@ -373,7 +373,8 @@ export class ClientSession implements TransportOwner, Watched {
     let next = Infinity
     for (const entry of this.table.values()) {
       if (entry.deadlineAt > now) next = Math.min(next, entry.deadlineAt)
-      // A caller that was resumed may have ended others. One that has not left waits for a peer that takes no more.
+      // `giveUp` is false where a caller that was resumed has ended this one. The server is not told: its deadline is
+      // the same.
       else if (this.giveUp(entry, false)) entry.onEnd(timeUp)
     }
     return next

@@ -1,5 +1,5 @@
 /**
- * Decides when a client is cut off that does not take its answers. Handlers that run already make their answers however
+ * Decides when to cut off a client that does not take its answers. Handlers that run already make their answers however
  * much waits for the client, so a client that requests much and takes nothing would keep all of it in memory.
  *
  * It must not know answers, only how many bytes wait. It has no timer: its session looks at it when it has said so.

@@ -1,5 +1,5 @@
 /**
- * Decides when a peer is refused whose message began to arrive and does not become whole. Both ends use it.
+ * Decides when to refuse a peer whose message has begun to arrive and does not become complete. Both ends use it.
  *
  * It must not know what a message says, and it has no timer: its session tells it what happens, and looks at it when it
  * has said so.

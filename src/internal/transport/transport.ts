@@ -249,7 +249,8 @@ export class Transport {
 
   private readonly onData = (chunk: Uint8Array): void => {
     if (!isBytes(chunk)) return this.onBroken(unexpected("the data of a connection", "bytes", chunk))
-    // Several receivers get views of it: none may move it to another thread, away from the others and from the decoder.
+    // Several receivers get views of this buffer. None may transfer it to another thread: the others, and the decoder,
+    // still need it.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
     this.burst.begin(performance.now())

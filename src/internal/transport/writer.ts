@@ -284,7 +284,7 @@ export class Writer {
 
   /** Hands everything that waits to the socket, unless that has yet to drain. */
   readonly flush = (): void => {
-    // The flush at the end of a read comes also where there was one within it.
+    // A flush within a read does not replace the flush at its end.
     if (this.due === "EndOfTurn") this.due = "Nothing"
     this.owner.onFlush()
     if (this.blocked || this.state === "Held" || this.state === "Closed" || this.isEmpty) return
