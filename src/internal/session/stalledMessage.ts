@@ -63,6 +63,8 @@ export class StalledMessage {
    */
   look(now: number, isPartial: boolean, isRead: boolean): number {
     if (this.current === "Stalled") return Infinity
+    // What was just read may be looked at before `begin` is called.
+    if (isPartial && this.current === "Whole") this.transition("Arriving", now)
     if (!isPartial) this.transition("Whole", now)
     else if (!isRead) this.transition("Suspended", now)
     else if (this.current === "Suspended") this.transition("Arriving", now)
@@ -70,7 +72,7 @@ export class StalledMessage {
     return this.current === "Arriving" ? this.due : Infinity
   }
 
-  /** What is wrong with a peer that is refused, for people. */
+  /** What is wrong with a peer that is refused, as a text. */
   get problem(): string {
     return `a message that was not whole after ${Duration.format(Duration.millis(this.timeoutMillis))}`
   }
