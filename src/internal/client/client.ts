@@ -113,7 +113,7 @@ export class Client {
     )
   }
 
-  /** Starts a typed call. It is to be called where `Effect.callback` registers. */
+  /** Starts a typed call. Call it only in the register function of an `Effect.callback`. */
   startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
     // The cast: `resume` gets what `decode` makes of the answer, or a CallError.
     return this.start(request.method.key, request.args, request.options, request, resume as Resume)

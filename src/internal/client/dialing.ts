@@ -57,7 +57,7 @@ export const lostTogether = 1000
 
 export class Dialing {
   private readonly settings: DialingSettings
-  /** How many connections there are to be. */
+  /** How many connections there should be. */
   private readonly size: number
   private current: DialingState = "Sound"
   /** Until when no more is dialed, in milliseconds of the clock; 0 in `Sound`. */

@@ -75,7 +75,7 @@ export class Exclusions {
   /** The listed endpoints, in their order. */
   private pools: ReadonlyArray<Pool> = []
   private hasPriorities = false
-  /** What is excluded for calls that begin now; undefined where it is to be looked up. */
+  /** What is excluded for calls that begin now; undefined where that must be looked up. */
   private current: Exclusion | undefined = nothingExcluded
   /** The last look, where others may have the same result. */
   private lastLook: Look | undefined = undefined
@@ -95,7 +95,7 @@ export class Exclusions {
     return this.settings.eager || this.settings.health !== undefined || this.hasPriorities
   }
 
-  /** What was found out last; nothing where that is to be looked up. */
+  /** What was looked up last; nothing excluded where that does not hold any more. */
   get known(): Exclusion {
     return this.current ?? nothingExcluded
   }
@@ -107,7 +107,7 @@ export class Exclusions {
     this.current = undefined
   }
 
-  /** Something has changed: what is excluded is to be looked up again. */
+  /** Something has changed: what is excluded must be looked up again. */
   forget(): void {
     this.current = undefined
   }

@@ -185,7 +185,7 @@ export class Failover implements CallOwner {
   }
 
   /**
-   * The endpoint for the next attempt; undefined where the balancer is to be asked again. It fails where no endpoint is
+   * The endpoint for the next attempt; undefined where the balancer must be asked again. It fails where no endpoint is
    * left, unless the call waits for one.
    */
   private readonly choose = Effect.fnUntraced({ self: this }, function*(

@@ -69,7 +69,7 @@ const gone: Phase = { state: "Gone" }
 /** What links of one client share. */
 export interface LinkSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
-  /** Undefined if nothing is to be counted. */
+  /** Undefined if nothing is counted. */
   readonly metrics: ClientMetrics | undefined
   /** The Scope of everything that a link holds. */
   readonly scope: Scope.Scope

@@ -81,7 +81,7 @@ export class LinkCalls implements CallLink {
     return this.session.hasRoom()
   }
 
-  /** Whether a call is to be put into JSON before it can be sent here. */
+  /** Whether a call must be put into JSON before it can be sent here. */
   needsJson({ key, typed }: Call): boolean {
     return this.differing !== undefined && typed?.method.inJson !== undefined && this.differing.has(key.hex)
   }

@@ -65,7 +65,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
 
 const slowStart = (value: ClientOptions["slowStart"]): number => {
   const parsed = duration("slowStart", value, 0)
-  // A slow start that never ends has no end to go by.
+  // The share of an endpoint grows until the end of its slow start, so there must be an end.
   return Duration.isFinite(parsed) ? Duration.toMillis(parsed) : invalid("slowStart", value, "a duration that ends")
 }
 

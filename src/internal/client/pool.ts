@@ -52,7 +52,7 @@ export interface PoolSettings extends LinkSettings, DialingSettings {
 
 /** Hears what happens to a pool. */
 export interface PoolOwner {
-  /** Its state, or what is wrong with it, is another. */
+  /** Its state or its last failure has changed. */
   onChange(pool: Pool): void
   /** It has a connection, and the calls that waited for one have gone on. */
   onOpen(pool: Pool): void
@@ -102,7 +102,7 @@ export class Pool implements LinkOwner, EndpointView {
   private membership: Membership = "Listed"
   /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
   lastFailure: string | undefined = undefined
-  /** How many connections there are to be. */
+  /** How many connections there should be. */
   readonly size: number
   /** A link is made when it is first dialed: with many endpoints, most may never be dialed. */
   private readonly links: Array<Link> = []

@@ -53,11 +53,11 @@ export interface SessionSettings {
 export interface SessionOwner {
   /** The peer's version message has come: requests can be sent. */
   onReady(): void
-  /** The peer is going away: it is to be sent no more calls. Comes once, and after `onReady`. */
+  /** The peer goes away: no more calls may be sent to it. Called once, and after `onReady`. */
   onGoingAway(): void
-  /** No call is in flight any more. Comes before the last one hears of its end. */
+  /** No call is in flight any more. Called before the last call hears of its end. */
   onIdle(): void
-  /** The session is over, while so many calls were in flight. Comes once, before any of them hears of its end. */
+  /** The session is over, while `calls` calls were in flight. Called once, before any of them hears of its end. */
   onOver(why: string, calls: number): void
 }
 
@@ -363,7 +363,7 @@ export class ClientSession implements TransportOwner, Watched {
       : ""
   }
 
-  /** Does what is due, and returns when the next is. */
+  /** Does what is due. Returns when to look again. */
   private expire(now: number): number {
     return Math.min(this.expireEntries(now), this.expirePeer(now), this.expireMessage(now))
   }

@@ -56,10 +56,9 @@ export interface ServerOptions {
    *
    * **Details**
    *
-   * Handlers that run already make their answers all the same. When more than 16 times as much waits, the largest
-   * answer not counted, the client has to take them. Its connection is closed, and its handlers are interrupted, when
-   * it takes nothing for 2 seconds, takes nothing while as much again comes, or has not come below that within
-   * `unsentTimeout`.
+   * Handlers that run already still make their answers. When more than 16 times as much waits, the largest answer not
+   * counted, the client has to take them. Its connection is closed, and its handlers are interrupted, when it takes
+   * nothing for 2 seconds, takes nothing while as much again comes, or has not come below that within `unsentTimeout`.
    *
    * **Gotchas**
    *

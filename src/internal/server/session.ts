@@ -360,7 +360,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
         this.endWriting()
         return this.stopAll()
       case "Destroy":
-        // Answers that are there go out as far as the socket takes them.
+        // Answers that are queued are sent as far as the socket takes them.
         writer.flush()
         this.transport.destroy()
         return this.stopAll()
@@ -389,7 +389,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
 
   // What is due.
 
-  /** Does what is due, and returns when the next is. */
+  /** Does what is due. Returns when to look again. */
   private expire(now: number): number {
     return Math.min(
       this.expireSilence(now),

@@ -83,7 +83,7 @@ export class UnsentAnswers {
     return this.current
   }
 
-  /** Whether {@link watch} is to be called, now that the socket is behind. */
+  /** Whether to call {@link watch}, now that the socket is behind. */
   get needsWatch(): boolean {
     return this.current === "Free" && this.timeoutMillis !== Infinity
   }
@@ -98,13 +98,16 @@ export class UnsentAnswers {
     this.largest = 0
   }
 
-  /** An answer of this size was queued without room for it. Returns whether {@link press} is to be called. */
+  /** An answer of this size was queued without room for it. Returns whether to call {@link press}. */
   add(size: number): boolean {
     if (size > this.largest) this.largest = size
     return this.current !== "CutOff" && this.excess > this.allowed
   }
 
-  /** Too much waits, or as much again. Returns when to look again; Infinity where the client is to be cut off. */
+  /**
+   * Too much waits, or as much again. Returns when to look again. The client must be cut off if the state is `CutOff`
+   * then.
+   */
   press(now: number): number {
     this.allowed = this.excess + this.maxBytes
     if (this.current !== "TooMuch") {
@@ -116,7 +119,9 @@ export class UnsentAnswers {
     return Infinity
   }
 
-  /** Looks. Returns when to look again; Infinity where that is not needed, or the client is to be cut off. */
+  /**
+   * Looks. Returns when to look again; Infinity for never. The client must be cut off if the state is `CutOff` then.
+   */
   expire(now: number): number {
     if (this.current === "Free" || this.current === "CutOff") return Infinity
     if (!this.writer.isBlocked) {

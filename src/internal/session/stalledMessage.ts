@@ -58,8 +58,7 @@ export class StalledMessage {
 
   /**
    * Looks at the message. `isPartial` says whether a message is not whole now; `isRead` whether its peer is read from.
-   * Returns when to look again; Infinity where that is not needed, or where the peer is to be refused: then the state
-   * is `Stalled`.
+   * Returns when to look again; Infinity for never. The peer must be refused if the state is `Stalled` then.
    */
   look(now: number, isPartial: boolean, isRead: boolean): number {
     if (this.current === "Stalled") return Infinity
