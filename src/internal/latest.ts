@@ -17,8 +17,8 @@ interface Waiter<A, E> {
 }
 
 /**
- * A value that changes, and the fibers that wait for the next one. `E` is the failure that they can be told instead of
- * a value. `Initial` is the type of the value before the first `set`.
+ * A value that changes, and those who wait for it to. `E` is what they can be told in place of a value, and `Initial`
+ * is there until the first value is set.
  */
 export class Latest<A, E = never, Initial = A> {
   private current: A | Initial
@@ -53,8 +53,8 @@ export class Latest<A, E = never, Initial = A> {
   }
 
   /**
-   * Sets the value in the middle of a change of state. Waiters may run any code, so they go on when that change is
-   * over: in a microtask, and once for all values that are set before it.
+   * Sets the value in the middle of something. Waiters can do anything, so they go on after it: in a microtask, and
+   * once for all values that are set before that.
    */
   setAndResumeLater(value: A): void {
     this.current = value

@@ -53,7 +53,7 @@ const guardedSet = (loggers: Loggers): Loggers => {
   return set
 }
 
-/** A line of the log that never fails, for fibers that must go on. */
+/** A line of the log that never fails, for fibers that are to go on. */
 export const logged = (line: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.catchDefect(
     Effect.updateService(line, Logger.CurrentLoggers, guardedSet),
@@ -81,7 +81,7 @@ export class LogQueue {
   private lines: Array<Effect.Effect<void>> = []
   private isFlushing = false
 
-  /** The lines are logged in `context`, which has the loggers. */
+  /** `context` is what the lines are logged in: it has the loggers. */
   constructor(context: Context.Context<never>) {
     this.context = context
   }

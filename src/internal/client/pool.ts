@@ -247,7 +247,7 @@ export class Pool implements LinkOwner, EndpointView {
   /** The endpoint is listed, for the first time or again, maybe with other attributes. */
   list(endpoint: Endpoint): void {
     this.endpoint = endpoint
-    // Most endpoints are listed already, and there may be many.
+    // Most are, and there may be many.
     if (this.listed) return this.connect()
     this.become("Listed")
     const again = this.links.filter((link) => link.list())
@@ -413,7 +413,7 @@ export class Pool implements LinkOwner, EndpointView {
     if (this.listed && this.missing > 0) this.dialOne()
   }
 
-  /** Where the client is eager, dials what is missing: after `least` ms, or after the backoff if that is later. */
+  /** If connections are opened ahead of need, dials what is missing: after `least` ms, or after the backoff. */
   private connect(least = 0): void {
     if (this.settings.eager && this.listed) this.dialing.whenDue(least, this.dialAll)
   }
