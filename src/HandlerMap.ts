@@ -11,6 +11,7 @@ import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { isMap } from "node:util/types"
 import { unexpected } from "./internal/guard.ts"
+import { methodName } from "./internal/protocol/methodName.ts"
 import { attempt } from "./internal/userError.ts"
 import * as MethodKey from "./MethodKey.ts"
 
@@ -157,7 +158,7 @@ export const set: {
   <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: Handler<R2>): HandlerMap<R | R2> => {
     const key = MethodKey.make(component, method)
     if (typeof handler !== "function") {
-      throw unexpected(`the handler of ${component}.${method}`, "a function that gives an Effect", handler)
+      throw unexpected(`the handler of ${methodName(key)}`, "a function that gives an Effect", handler)
     }
     const entry = { key, handler }
     return self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(entriesOf(self))).with(entry)

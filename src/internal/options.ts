@@ -137,5 +137,6 @@ export const connectionOptions = (
   ),
   messageTimeoutMillis: positiveMillis("messageTimeout", options?.messageTimeout, defaultMessageTimeout),
   keepAlive: keepAlive(options?.keepAlive),
-  keepAliveInMemory: options?.keepAlive !== undefined
+  // Where the option is given, it holds for every connection. The default leaves out those whose peer cannot vanish.
+  probesAlways: options?.keepAlive !== undefined
 })

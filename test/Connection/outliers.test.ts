@@ -4,13 +4,14 @@
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { Balancer, type CallError, Connection, Resolver } from "effect-call"
+import { Balancer, type CallError, Connection, Endpoint, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { byHand } from "../support/byHand.ts"
 import { makeLog } from "../support/log.ts"
-import { message } from "../support/raw.ts"
+import { message, versionWith } from "../support/raw.ts"
+import { served, sleep } from "./metricsSupport.ts"
 import { ask, askSlowly, connectToListed, elapse, settle, startInMemory, untilState } from "./support.ts"
 
 const nothing = new Uint8Array()
@@ -106,6 +107,60 @@ describe("an endpoint whose calls keep failing", () => {
       }
       assert.deepEqual(yield* ejected(connection), [])
     }).pipe(onNetwork))
+
+  it.effect("is not ejected where an answer comes between its failures, while its connection drains", () =>
+    Effect.gen(function*() {
+      yield* TestNetwork.listen("a", served)
+      const a = yield* TestNetwork.endpoint("a")
+      // It is used only where the other one cannot be.
+      const b = Endpoint.withAttributes(yield* TestNetwork.endpoint("b"), { priority: 1 })
+      const { connection, list } = yield* connectToListed([{ endpoint: a }], { outlierEjection: { failures: 2 } })
+      const sleeping = (millis: number, options?: Connection.CallOptions) =>
+        Effect.forkChild(Effect.exit(connection.call(sleep, new Uint8Array(millis), options)), {
+          startImmediately: true
+        })
+      const failOnce = Effect.flatMap(sleeping(20_000, { timeout: "1 second" }), (call) => elapse(call, 100))
+      const answered = yield* sleeping(3000)
+      // It keeps the connection open.
+      yield* sleeping(30_000)
+      yield* settle
+      yield* failOnce
+      yield* list({ endpoint: b })
+      yield* elapse(answered, 100)
+      yield* list({ endpoint: a }, { endpoint: b })
+      yield* failOnce
+      assert.deepEqual(yield* ejected(connection), [])
+      yield* failOnce
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+    }).pipe(onNetwork))
+
+  it.effect("is not ejected where an answer comes between its failures, from a server that goes away", () =>
+    Effect.gen(function*() {
+      const a = yield* byHand("a")
+      const b = Endpoint.withAttributes(yield* TestNetwork.endpoint("b"), { priority: 1 })
+      const connection = yield* Connection.make(Resolver.constant(a.endpoint, b), { outlierEjection: { failures: 2 } })
+      const fork = (options?: Connection.CallOptions) =>
+        Effect.forkChild(Effect.exit(ask(connection, options)), { startImmediately: true })
+      const failOnce = Effect.flatMap(fork({ timeout: "1 second" }), (call) => elapse(call, 100))
+      const accepting = yield* Effect.forkChild(a.accepted(), { startImmediately: true })
+      const answered = yield* fork()
+      const old = yield* Fiber.join(accepting)
+      // It keeps the connection open.
+      yield* fork()
+      yield* settle
+      yield* failOnce
+      old.write(versionWith(2))
+      yield* settle
+      old.write(message(1, 2))
+      yield* Fiber.join(answered)
+      yield* Effect.forkChild(a.accepted(), { startImmediately: true })
+      yield* failOnce
+      assert.deepEqual(yield* ejected(connection), [])
+      // This answer is of the old server, and says nothing of the new one.
+      old.write(message(2, 2))
+      yield* failOnce
+      assert.deepEqual(yield* ejected(connection), ["memory://a"])
+    }).pipe(Effect.scoped, onNetwork))
 
   it.effect("is not ejected where an answer comes between its failures, even an answer that is wrong", () =>
     Effect.gen(function*() {

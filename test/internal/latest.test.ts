@@ -45,6 +45,18 @@ describe("the latest value", () => {
       assert.equal(latest.waiting, 2)
     }))
 
+  it.effect("is not missed where it is set after a fiber has read the version, and before it waits", () =>
+    Effect.gen(function*() {
+      const latest = new Latest<string>("a")
+      // The effect is made first, and run when the value is another one already.
+      const waiting = latest.after(latest.version)
+      latest.set("b")
+      assert.equal(yield* waiting, "b")
+      const waitingLater = latest.after(latest.version)
+      latest.setAndResumeLater("c")
+      assert.equal(yield* waitingLater, "c")
+    }))
+
   it.effect("that is set in the middle of something reaches those who wait after it, once for all that were set", () =>
     Effect.gen(function*() {
       const latest = new Latest<string>("a")

@@ -105,7 +105,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     from: "if (context === this.kept) return",
     to: "if (context === this.kept || this.kept !== undefined) return",
     tests: [
-      "test/internal/client/region.test.ts",
+      "test/internal/ambient/turn.test.ts",
       "test/Connection/deadline.test.ts",
       "test/Connection/options.test.ts"
     ]

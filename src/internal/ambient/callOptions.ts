@@ -49,10 +49,10 @@ export interface CallOptions {
    *
    * A call is made again where it has surely not run: it is `Unreachable`, or its server `isOverloaded`. Where it may
    * have run, since its connection was lost, it is made again only if its method is declared idempotent
-   * (`Component.idempotent`, `MethodKey.idempotent`). It is never made again after the deadline, which counts for all
-   * tries together, and only as far as the `retryBudget` of the Connection goes.
+   * (`Component.idempotent`, `MethodKey.idempotent`). It is never made again after its deadline, which counts for all
+   * tries together, or when the `retryBudget` of the Connection is used up.
    *
-   * Also without this option a call goes to another endpoint where one cannot be dialed, or where its connection is
+   * Without this option, too, a call goes to another endpoint if its endpoint cannot be dialed, or if its connection is
    * lost before the request was sent.
    */
   readonly retry?: Schedule.Schedule<unknown, CallError> | undefined

@@ -8,16 +8,17 @@ import { type CallOptions, CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline, type Value as Deadline } from "./deadline.ts"
 
 /**
- * The region of the calls that are being made. The calls of one fiber, and of the fibers that it has forked, have the
- * same context, which is read once for all of them: these reads cost some 40 ns, a large part of a call.
+ * The options and the deadline of the calls that are being made. The calls of one fiber, and of the fibers that it has
+ * forked, have the same context, which is read once for all of them: these reads cost some 40 ns, a large part of a
+ * call.
  */
-export class Region {
+export class Turn {
   options: CallOptions | undefined = undefined
   deadline: Deadline | undefined = undefined
   /** The context that was read, where it may be asked for again. */
   private kept: Context.Context<never> | undefined = undefined
 
-  /** Reads the region of a context. */
+  /** Reads the options and the deadline of a context. */
   enter(context: Context.Context<never>): void {
     if (context === this.kept) return
     this.kept = undefined
@@ -25,7 +26,7 @@ export class Region {
     this.deadline = Context.get(context, CurrentDeadline)
   }
 
-  /** Keeps the region of a context, since further calls of this turn may ask for it. `leave` has to follow. */
+  /** Keeps what was read of a context, since further calls of this turn may ask for it. `leave` has to follow. */
   keep(context: Context.Context<never>, options: CallOptions | undefined, deadline: Deadline | undefined): void {
     this.kept = context
     this.options = options

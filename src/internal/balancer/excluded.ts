@@ -6,7 +6,7 @@
  */
 
 /** The empty set, for the usual case that nothing is excluded. It is recognised by its identity. */
-export const nothing: ReadonlySet<string> = new Set()
+export const noAddresses: ReadonlySet<string> = new Set()
 
 /**
  * The key of a method that lists all addresses outside the set, in any order. The list may contain some of the set,

@@ -2,7 +2,7 @@
  * Round robin: each endpoint in turn.
  */
 import type { Endpoint } from "../../Endpoint.ts"
-import { eligibleOf, listsEligible, nothing } from "./excluded.ts"
+import { eligibleOf, listsEligible, noAddresses } from "./excluded.ts"
 import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 
 /**
@@ -80,7 +80,7 @@ export const roundRobin = (): ImmediateBalancer => {
     ({ avoid }) => {
       const count = endpoints.length
       if (count === 0) return undefined
-      if (avoid === nothing) return take(next)
+      if (avoid === noAddresses) return take(next)
       const listing = listsEligible(avoid) ? avoid : undefined
       if (listing === undefined && avoid.size === 0) return take(next)
       const search = listing === undefined ? count : Math.min(count, longestSearch)

@@ -35,7 +35,7 @@ export class Attempts {
 
   /** The attempts of a call that has only been tried on the fast path. */
   static of({ options, since }: Call): Attempts {
-    // A call that waits for endpoints goes by their backoffs only.
+    // For a call that waits for endpoints, only backoffs count.
     return new Attempts(options?.waitForReady === true ? Infinity : since)
   }
 

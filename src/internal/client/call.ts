@@ -12,6 +12,7 @@ import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import type { CallOptions } from "../ambient/callOptions.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
 import { MessageType } from "../protocol/frame.ts"
+import { methodName } from "../protocol/methodName.ts"
 import type { TraceContext } from "../protocol/request.ts"
 import { noLead } from "../session/messages.ts"
 import type { Latency } from "./latency.ts"
@@ -21,7 +22,7 @@ import type { Resume, TypedRequest } from "./typed.ts"
 /** The endpoint of a call, as its calls see it: it hears at once what happens to them. */
 export interface CalledEndpoint {
   readonly address: string
-  /** How many connections there are to be. */
+  /** How many connections there should be. */
   readonly size: number
   /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
   readonly lastFailure: string | undefined
@@ -71,7 +72,7 @@ export class Call extends Effectable.Class<void> implements Pending {
   readonly options: CallOptions | undefined
   readonly deadlineAt: number
   readonly trace: TraceContext | undefined
-  /** What there is only for a typed call. It may come to be in another format. */
+  /** The request of a typed call; undefined for a call of bytes. It may be replaced by one in JSON. */
   typed: TypedRequest<unknown, unknown> | undefined
   resume: Resume
   owner: CallOwner
@@ -119,7 +120,7 @@ export class Call extends Effectable.Class<void> implements Pending {
   }
 
   get method(): string {
-    return `${this.key.component}.${this.key.method}`
+    return methodName(this.key)
   }
 
   get lead(): Uint8Array {
@@ -156,13 +157,14 @@ export class Call extends Effectable.Class<void> implements Pending {
 }
 
 /**
- * What is wrong with what a call was given, if the types were got round. It has to be found before anything is queued:
- * a text would be sent as zeros, and what throws half-way leaves a message in the batch that is not written.
+ * The error of a call whose key or arguments have a wrong type, as code without types may give. It has to be found
+ * before anything is queued: a text would be sent as zeros, and an exception would leave an unfinished message in the
+ * batch.
  */
 export const misuse = (key: unknown, args: unknown): TypeError | undefined => {
   if (!isMethodKey(key)) return new TypeError(`the key of a call is a MethodKey, got ${typeof key}`)
   if (!isBytes(args)) {
-    return new TypeError(`the arguments of ${key.component}.${key.method} are a Uint8Array, got ${typeof args}`)
+    return new TypeError(`the arguments of ${methodName(key)} are a Uint8Array, got ${typeof args}`)
   }
   return undefined
 }

@@ -23,9 +23,9 @@ import type { Endpoint } from "../../Endpoint.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { type CallOptions, mergeOptions } from "../ambient/callOptions.ts"
 import { Timeouts } from "../ambient/timeout.ts"
-import { Region } from "../ambient/turn.ts"
+import { Turn } from "../ambient/turn.ts"
 import { checkedBalancer } from "../balancer/checks.ts"
-import { nothing } from "../balancer/excluded.ts"
+import { noAddresses } from "../balancer/excluded.ts"
 import { type ImmediateBalancer, isImmediate, pickNow } from "../balancer/immediate.ts"
 import { notAnEffect } from "../guard.ts"
 import { LogQueue } from "../log.ts"
@@ -47,7 +47,7 @@ import { refusal } from "./refusal.ts"
 import { Retries } from "./retry.ts"
 import type { Resume, TypedRequest } from "./typed.ts"
 
-/** What a Connection is made of. */
+/** The entry of a Connection: it starts calls, and sends them at once where possible. */
 export class Client {
   readonly endpoints: Endpoints
   /** What {@link Endpoints.exclusions} is, without a step on the way of each call. */
@@ -59,8 +59,8 @@ export class Client {
   private readonly balancer: Balancer
   /** The Connection's own balancer, where it can pick at once: to ask whether it can took 14 ns of each call. */
   private readonly immediate: ImmediateBalancer | undefined
-  private readonly plainPick: PickOptions = { avoid: nothing }
-  private readonly region = new Region()
+  private readonly plainPick: PickOptions = { avoid: noAddresses }
+  private readonly turn = new Turn()
   private readonly logs: LogQueue
   private readonly timeouts: Timeouts
   /** The size of the largest arguments, in bytes. */
@@ -89,7 +89,7 @@ export class Client {
       scope,
       metrics,
       onTrouble,
-      turn: this.region,
+      turn: this.turn,
       logs: this.logs,
       warnings: new Warnings(clock),
       random: () => uniform(random)
@@ -107,15 +107,15 @@ export class Client {
 
   /** Makes a call. `args` are copied before it suspends, unless they have `writeFlattenLimit` bytes or more. */
   call(key: MethodKey, args: Uint8Array, options: CallOptions | undefined): Effect.Effect<Uint8Array, CallError> {
-    // The type of `resume`: the answer of a call that is not typed is bytes.
+    // The cast: the answer of a call that is not typed is bytes.
     return Effect.callback<Uint8Array, CallError>((resume) =>
       this.start(key, args, options, undefined, resume as Resume)
     )
   }
 
-  /** Starts a typed call. It is to be called where `Effect.callback` registers. */
+  /** Starts a typed call. Call it only in the register function of an `Effect.callback`. */
   startTyped<A, E>(request: TypedRequest<A, E>, resume: Resume<A, E | CallError>): Effect.Effect<void> | void {
-    // The type of `resume`: it gets what `decode` makes of the answer, or a CallError.
+    // The cast: `resume` gets what `decode` makes of the answer, or a CallError.
     return this.start(request.method.key, request.args, request.options, request, resume as Resume)
   }
 
@@ -136,7 +136,7 @@ export class Client {
     return this.endpoints.states
   }
 
-  /** Everything that is known of a call when it is made; then it is submitted. */
+  /** Makes a call of what is known when it starts, and submits it. */
   private start(
     key: MethodKey,
     args: Uint8Array,
@@ -148,10 +148,10 @@ export class Client {
     if (misused !== undefined) return resume(Effect.die(misused))
     // A callback runs inside a fiber.
     const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
-    const region = this.region
-    region.enter(fiber.context)
-    const outer = region.options
-    const ambient = region.deadline
+    const turn = this.turn
+    turn.enter(fiber.context)
+    const outer = turn.options
+    const ambient = turn.deadline
     const options = outer === undefined ? given : given === undefined ? outer : mergeOptions(outer, given)
     const timeout = options?.timeout
     // Read once, and only where there is a deadline.
@@ -171,7 +171,7 @@ export class Client {
     }
     const sent = this.submit(call, args, fiber.context, now)
     // The context is forgotten with the flush that follows, or when the connection is lost before that.
-    if (sent !== undefined) region.keep(fiber.context, outer, ambient)
+    if (sent !== undefined) turn.keep(fiber.context, outer, ambient)
     return sent
   }
 
@@ -204,7 +204,7 @@ export class Client {
     if (immediate !== undefined) {
       endpoint = immediate[pickNow](this.pickOptions(balancer, options?.shardKey), context)
     } else {
-      // Whatever its type says, it may be nothing.
+      // A user's balancer may return undefined, whatever its type says.
       picked = balancer.pick(this.pickOptions(balancer, options?.shardKey)) ??
         Effect.die(notAnEffect("the pick of the balancer", undefined))
       // What has succeeded already need not be run. `isExit` forgets the type of the value.
@@ -233,7 +233,7 @@ export class Client {
   private pickOptions(balancer: Balancer, shardKey: bigint | undefined): PickOptions {
     const avoid = excludedFor(this.exclusions.now(), balancer, shardKey)
     if (shardKey !== undefined) return { shardKey, avoid }
-    return avoid === nothing ? this.plainPick : { avoid }
+    return avoid === noAddresses ? this.plainPick : { avoid }
   }
 
   /** Arguments that outlast the turn: a copy, unless they are so large that they are ours. */

@@ -12,8 +12,8 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
 import { nowMillis, sleepMillis } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /** How long an endpoint is in backoff, in milliseconds. */
 export interface BackoffTimes {
@@ -57,7 +57,7 @@ export const lostTogether = 1000
 
 export class Dialing {
   private readonly settings: DialingSettings
-  /** How many connections there are to be. */
+  /** How many connections there should be. */
   private readonly size: number
   private current: DialingState = "Sound"
   /** Until when no more is dialed, in milliseconds of the clock; 0 in `Sound`. */
@@ -69,7 +69,7 @@ export class Dialing {
   /** How many connections were lost of late, or went away, and since when that is counted. */
   private losses = 0
   private lossesSince = -Infinity
-  /** Waits for the time of the next dial, if one waits. */
+  /** The fiber that waits for the next dial; undefined where none waits. */
   private redial: Fiber.Fiber<void> | undefined = undefined
 
   constructor(settings: DialingSettings, size: number) {
@@ -96,8 +96,8 @@ export class Dialing {
   /**
    * A dial was cut short. A server that goes away does that to a client that connects to it just then, while others
    * that share its address take the next dial, or the one that is started in its place. Nothing was sent, so calls that
-   * wait for it can wait for another. Says whether it is to be repeated: a peer that closes every connection must not
-   * be dialed for ever.
+   * wait for it can wait for another. Returns whether to repeat it: a peer that closes every connection must not be
+   * dialed for ever.
    */
   repeat(): boolean {
     if (this.current !== "Sound" || this.repeats >= this.size) return false
@@ -145,7 +145,7 @@ export class Dialing {
     this.redial = Fiber.runIn(Effect.runForkWith(context)(later), scope)
   }
 
-  /** Dials no more by itself. */
+  /** No more dials are started by it. */
   stop(): void {
     this.redial?.interruptUnsafe()
     this.redial = undefined

@@ -7,6 +7,7 @@ import { CommunicationError, RemoteError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { decodeErrorChain } from "../protocol/errorChain.ts"
 import * as Identities from "../protocol/identities.ts"
+import { methodName } from "../protocol/methodName.ts"
 
 /** What a server has answered. */
 export type ErrorAnswer =
@@ -27,7 +28,7 @@ export const faulty = (
 
 /** Reads the payload of a response error, to a call of a method on an endpoint. */
 export const readErrorAnswer = (payload: Uint8Array, key: MethodKey, endpoint: string): ErrorAnswer => {
-  const method = `${key.component}.${key.method}`
+  const method = methodName(key)
   const decoded = decodeErrorChain(payload)
   if (!decoded.ok) {
     const problem = `cannot decode the error of ${method}: ${decoded.reason}`

@@ -15,7 +15,7 @@
  */
 import type * as Clock from "effect/Clock"
 import type { Balancer } from "../../Balancer.ts"
-import { nothing } from "../balancer/excluded.ts"
+import { noAddresses } from "../balancer/excluded.ts"
 import { isImmediate } from "../balancer/immediate.ts"
 import { isSticky } from "../balancer/model.ts"
 import { nowMillis } from "../time/clock.ts"
@@ -37,7 +37,7 @@ export interface Exclusion {
   readonly until: number
 }
 
-const nothingExcluded: Exclusion = { unavailable: nothing, forKeys: nothing, all: nothing, until: Infinity }
+const nothingExcluded: Exclusion = { unavailable: noAddresses, forKeys: noAddresses, all: noAddresses, until: Infinity }
 
 /** What decides which endpoints are better than others. */
 type ExclusionSettings = Pick<ClientSettings, "eager" | "health" | "outlierEjection">
@@ -57,7 +57,7 @@ export const excludedFor = (
   balancer: Balancer,
   shardKey: bigint | undefined
 ): ReadonlySet<string> => {
-  if (exclusion === nothingExcluded) return nothing
+  if (exclusion === nothingExcluded) return noAddresses
   const { all, forKeys } = exclusion
   return stableFor(balancer, all === forKeys || shardKey === undefined || !isSticky(balancer) ? all : forKeys)
 }
@@ -75,7 +75,7 @@ export class Exclusions {
   /** The listed endpoints, in their order. */
   private pools: ReadonlyArray<Pool> = []
   private hasPriorities = false
-  /** What is excluded for calls that begin now; undefined where it is to be looked up. */
+  /** What is excluded for calls that begin now; undefined where that must be looked up. */
   private current: Exclusion | undefined = nothingExcluded
   /** The last look, where others may have the same result. */
   private lastLook: Look | undefined = undefined
@@ -95,7 +95,7 @@ export class Exclusions {
     return this.settings.eager || this.settings.health !== undefined || this.hasPriorities
   }
 
-  /** What was found out last; nothing where that is to be looked up. */
+  /** What was looked up last; nothing excluded where that does not hold any more. */
   get known(): Exclusion {
     return this.current ?? nothingExcluded
   }
@@ -107,7 +107,7 @@ export class Exclusions {
     this.current = undefined
   }
 
-  /** Something has changed: what is excluded is to be looked up again. */
+  /** Something has changed: what is excluded must be looked up again. */
   forget(): void {
     this.current = undefined
   }
@@ -116,7 +116,7 @@ export class Exclusions {
   now(): Exclusion {
     const { current } = this
     if (current !== undefined && (current.until === Infinity || current.until > nowMillis(this.clock))) return current
-    return this.current = this.look(Infinity, nothing)
+    return this.current = this.look(Infinity, noAddresses)
   }
 
   /** What is excluded for a call that has begun after the failure `since`, and has tried some endpoints itself. */
@@ -136,12 +136,12 @@ export class Exclusions {
   private lookAt(now: number, since: number, tried: ReadonlySet<string>): Exclusion {
     const { outliers, roster, settings } = this
     const unavailable = since >= roster.failures && tried.size === 0 && !roster.hasBackoff
-      ? nothing
+      ? noAddresses
       : new Unavailable(roster, since, tried, now)
     const ejected = new Set<string>()
     let { until } = roster
     if (outliers !== undefined && outliers.size > 0) until = Math.min(until, outliers.addTo(ejected, now))
-    if (unavailable === nothing && ejected.size === 0 && !this.hasChoice) return nothingExcluded
+    if (unavailable === noAddresses && ejected.size === 0 && !this.hasChoice) return nothingExcluded
     const forKeys = ejected.size === 0 || settings.outlierEjection?.ejectsShards !== true
       ? unavailable
       : new Set([...unavailable, ...ejected])

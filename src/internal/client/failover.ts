@@ -64,7 +64,7 @@ class Unsent {
   }
 }
 
-/** Takes calls to their end that could not be sent at once. */
+/** Takes calls to their end, if they could not be sent at once. */
 export class Failover implements CallOwner {
   private readonly endpoints: Endpoints
   private readonly balancer: Balancer
@@ -91,7 +91,7 @@ export class Failover implements CallOwner {
     this.shutdown = shutdown
   }
 
-  /** Goes on with a call that could not be sent at once, with the pick of its balancer, where there was one. */
+  /** Goes on with a call that could not be sent at once. `first` is the pick of its balancer, if there was one. */
   start(call: Call, args: Uint8Array, first: Pick | undefined): void {
     call.resume(this.run(call, args, first, Attempts.of(call)))
   }
@@ -170,7 +170,7 @@ export class Failover implements CallOwner {
     }
   })
 
-  /** Asks the balancer; `any` is whether it may pick endpoints that have better alternatives, too. */
+  /** Asks the balancer. With `any` it may also pick endpoints that have better alternatives. */
   private pick(call: Call, attempts: Attempts, any = false): Pick {
     const { endpoints } = this
     const balancer = call.options?.balancer ?? this.balancer
@@ -185,7 +185,7 @@ export class Failover implements CallOwner {
   }
 
   /**
-   * The endpoint for the next attempt; undefined where the balancer is to be asked again. It fails where no endpoint is
+   * The endpoint for the next attempt; undefined where the balancer must be asked again. It fails where no endpoint is
    * left, unless the call waits for one.
    */
   private readonly choose = Effect.fnUntraced({ self: this }, function*(
@@ -337,7 +337,7 @@ export class Failover implements CallOwner {
       if (!calls.isOpen) return resume(Effect.succeed(new Unsent(args, true)))
       attempts.wasSent = true
       call.resume = resume
-      // The loop of its attempts has it: it comes back there, and not here.
+      // From now on the call comes back to this loop.
       call.owner = {
         onUnsent: (_call, _endpoint, args) => resume(Effect.succeed(new Unsent(args, true))),
         onRefused: ({ typed }) => resume(Effect.succeed(new Unsent(typed?.args ?? args, false)))

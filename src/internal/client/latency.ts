@@ -17,7 +17,7 @@ const memory = 10_000
  * read, after t ms:        average × e^(−t/10000), and no less than t while calls are pending
  * ```
  *
- * The last is what makes an endpoint that has stalled slow before it answers: one of its calls has waited that long.
+ * The last line makes a stalled endpoint slow before it answers: one of its calls has waited for t.
  */
 export class Latency {
   /** Negative: there was no answer yet. */

@@ -33,8 +33,8 @@ import type { DialError, Endpoint } from "../../Endpoint.ts"
 import { effectOf, isolated } from "../guard.ts"
 import { logged } from "../log.ts"
 import { CurrentObstacles, Obstacles } from "../net/obstacles.ts"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
 import type { ClientMetrics, EndpointStats } from "../telemetry/metrics.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import { take } from "../transport/given.ts"
 import { dialOf } from "../transport/onread.ts"
 import { isReset, textOf } from "../userError.ts"
@@ -69,7 +69,7 @@ const gone: Phase = { state: "Gone" }
 /** What links of one client share. */
 export interface LinkSettings extends SessionSettings {
   readonly dialTimeout: Duration.Duration
-  /** Undefined if nothing is to be counted. */
+  /** Undefined if nothing is counted. */
   readonly metrics: ClientMetrics | undefined
   /** The Scope of everything that a link holds. */
   readonly scope: Scope.Scope
@@ -85,7 +85,7 @@ export interface LinkOwner extends CalledEndpoint {
   /** A dial has succeeded: it is Active. */
   onOpen(calls: LinkCalls): void
   /**
-   * A dial has failed: it is Idle again. `wasCutShort` says that a peer was there, and has ended it without a reason.
+   * A dial has failed: it is Idle again. `wasCutShort` says that the peer has ended the connection without a reason.
    */
   onDialFailed(message: string, wasCutShort: boolean): void
   /** Its connection was lost: it is Idle again, or Gone. */
@@ -95,7 +95,7 @@ export interface LinkOwner extends CalledEndpoint {
   onGone(link: Link): void
 }
 
-/** Why an endpoint goes that is healthy. */
+/** Why a healthy endpoint is removed. */
 export const notListed = "it is no longer listed"
 
 /** Why a dial has failed. */
@@ -111,7 +111,7 @@ const failure = (message: string, wasCutShort = false): DialFailure => ({ messag
 
 interface Dial {
   fiber: Fiber.Fiber<void> | undefined
-  /** Whether it was called off, which may be while its fiber is only being started. */
+  /** Whether it was abandoned. That may happen while its fiber is being started. */
   abandoned: boolean
 }
 
@@ -120,7 +120,7 @@ const isGoingAway = (phase: Phase): boolean => phase.state === "Draining" && pha
 export class Link {
   private readonly address: string
   private phase: Phase = idle
-  /** What is counted of its endpoint; there once this has been dialed. */
+  /** The counters of its endpoint; undefined until the first dial. */
   private stats: EndpointStats | undefined = undefined
   private readonly settings: LinkSettings
   private readonly owner: LinkOwner
@@ -135,7 +135,7 @@ export class Link {
     return this.phase.state
   }
 
-  /** What calls may be sent on: there iff it is Active. */
+  /** The calls of its connection, where new ones may be sent: there iff it is Active. */
   get calls(): LinkCalls | undefined {
     return this.phase.state === "Active" ? this.phase.calls : undefined
   }
@@ -156,7 +156,7 @@ export class Link {
     this.startDial(dial)
   }
 
-  /** Its endpoint is listed again. Says whether a connection that was draining is used again. */
+  /** Its endpoint is listed again. Returns whether a draining connection is used again. */
   list(): boolean {
     const { phase } = this
     if (phase.state !== "Draining" || phase.isGoingAway) return false
@@ -164,7 +164,7 @@ export class Link {
     return true
   }
 
-  /** Its endpoint is listed no longer: no new calls; it goes as soon as it has none. */
+  /** Its endpoint is no longer listed: it gets no new calls, and is Gone as soon as none is in flight. */
   unlist(): void {
     const { phase } = this
     if (phase.state === "Active") {
@@ -197,7 +197,7 @@ export class Link {
             Effect.raceFirst(Effect.flatMap(Effect.sleep(dialTimeout), () => {
               const within = Duration.format(dialTimeout)
               const late = failure(`no connection and version message within ${within}${obstacles.text}`)
-              // Before it is interrupted: it may take its time to clean up, or never be done.
+              // Before the dial is interrupted: its cleanup may take long, or never end.
               this.dialFailed(dial, Cause.fail(late))
               return Effect.fail(late)
             })),
@@ -211,14 +211,14 @@ export class Link {
             Effect.exit,
             Effect.flatMap((exit) => {
               if (Exit.isSuccess(exit)) return Effect.void
-              // Before what it has opened is closed, for the same reason.
+              // Before its Scope is closed, for the same reason.
               this.dialFailed(dial, exit.cause)
               return this.release(own)
             })
           ))
       )
     )
-    // The Connection's Scope waits for it: an endpoint's `dial` may have something to clean up.
+    // The Connection's Scope waits for this fiber: an endpoint's `dial` may have finalizers.
     dial.fiber = Fiber.runIn(fiber, scope)
     if (dial.abandoned) fiber.interruptUnsafe()
   }
@@ -265,7 +265,7 @@ export class Link {
     return new LinkCalls(session, owner, owner.log, settings.clock, stats)
   }
 
-  /** What reports a failure names the endpoint itself. */
+  /** The message without its address: the error that lists such messages names the endpoint itself. */
   private withoutAddress(message: string): string {
     const prefix = `cannot dial ${this.address}: `
     return message.startsWith(prefix) ? message.slice(prefix.length) : message
@@ -292,6 +292,7 @@ export class Link {
   private goingAway(calls: LinkCalls): void {
     if (!this.has(calls)) return
     this.become({ state: "Draining", calls, isGoingAway: true })
+    calls.goingAway()
     this.owner.onGoingAway()
     this.leaveIfIdle(calls)
   }
@@ -302,7 +303,7 @@ export class Link {
       const { isGoingAway, state } = this
       if (state === "Draining") this.leave()
       else this.become(idle)
-      // One that goes away may be faster to close than we are.
+      // A server that goes away may close the connection before we do: without calls in flight that is no loss.
       if (!isGoingAway || inFlight > 0) this.owner.onLost(why)
       if (inFlight > 0) this.owner.onCallFailed()
     }

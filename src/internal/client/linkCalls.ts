@@ -23,7 +23,7 @@ import { faulty, readErrorAnswer } from "./errorAnswer.ts"
 import type { End } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
-/** What becomes of calls if contracts differ. */
+/** What happens to calls where contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
 
 export class LinkCalls implements CallLink {
@@ -41,6 +41,8 @@ export class LinkCalls implements CallLink {
    */
   private measuredAt = -1
   private measuredReadAt = -1
+  /** How many calls to the endpoint had failed in a row when the server of this connection said that it goes away. */
+  private failuresBefore = 0
   /** The methods, by their keys in hex, of which the server has another contract: calls of them go in JSON. */
   private differing: Set<string> | undefined = undefined
   /** What spans say of the server. */
@@ -79,7 +81,7 @@ export class LinkCalls implements CallLink {
     return this.session.hasRoom()
   }
 
-  /** Whether a call is to be put into JSON before it can be sent here. */
+  /** Whether a call must be put into JSON before it can be sent here. */
   needsJson({ key, typed }: Call): boolean {
     return this.differing !== undefined && typed?.method.inJson !== undefined && this.differing.has(key.hex)
   }
@@ -88,7 +90,7 @@ export class LinkCalls implements CallLink {
   send(call: Call, args: Uint8Array): void {
     const { session } = this
     call.link = this
-    // If it was begun elsewhere, that may be later than the clock was last read.
+    // A call that comes from elsewhere may have been made after this clock was last read.
     call.sentAt = session.now(call.startedAt !== -1)
     if (call.startedAt === -1) call.startedAt = call.sentAt
     if (session.callsInFlight === 0) this.endpoint.onBusy()
@@ -99,7 +101,7 @@ export class LinkCalls implements CallLink {
   cancel(call: Call): void {
     // A fiber that waits for the deadline may be earlier than the timer of the session.
     const isLate = this.isLate(call)
-    // Read first: what is written to the peer would say that it is the same turn.
+    // Read before the cancel is queued: with a flush due, the clock would give the time that it gave last.
     const now = this.session.now(false)
     // At the deadline the server ends the call by itself.
     if (!this.session.giveUp(call, !isLate)) return
@@ -178,9 +180,19 @@ export class LinkCalls implements CallLink {
     }
   }
 
+  /** The server of the connection goes away. */
+  goingAway(): void {
+    this.failuresBefore = this.endpoint.failuresInARow
+  }
+
   /** The connection is over: what was noted of its calls is counted. */
   over(): void {
-    this.tally?.count()
+    const { tally } = this
+    if (tally === undefined) return
+    tally.count()
+    // A draining connection is closed by the answer of its last call, which is noted after that. A tally that is not
+    // counted would keep the connection in memory until the metrics are read.
+    queueMicrotask(() => tally.count())
   }
 
   /** Ends a call with an answer that is an error. */
@@ -203,9 +215,15 @@ export class LinkCalls implements CallLink {
     call.owner.onRefused(call)
   }
 
-  /** An answer of a connection that drains says nothing of the others. */
+  /**
+   * A call was answered, after others to this endpoint had failed. Where the server of this connection goes away, its
+   * answers count only until a call has failed since: they say nothing of the server that takes its place.
+   */
   private answersAgain(): void {
-    if (this.session.isOpen) this.endpoint.onAnswered()
+    const { endpoint } = this
+    if (!this.session.isOpen && endpoint.failuresInARow !== this.failuresBefore) return
+    this.failuresBefore = 0
+    endpoint.onAnswered()
   }
 
   private deadlineExceeded(call: Call): DeadlineExceeded {
@@ -225,22 +243,20 @@ export class LinkCalls implements CallLink {
     this.stats.calls.method(call.key).record(secondsBetween(call.startedAt, now), failure)
   }
 
-  /** The time of a call is up that was sent, or was to be. */
+  /** The time of a call is up, which was sent or was about to be. */
   private late(call: Call): void {
     this.measureAtLeast(call)
     this.endpoint.onCallFailed()
   }
 
-  /**
-   * For what does not say how fast the endpoint is, as a refusal, which may come at once; but may say how slow it is.
-   */
+  /** Measures an end that can only show that the endpoint is slow. A refusal, for example, may come at once. */
   private measureAtLeast({ sentAt }: Call): void {
     const { clock } = this
     this.endpoint.latencies.observeAtLeast(millisBetween(sentAt, nowTicks(clock)), nowMillis(clock))
   }
 
   /**
-   * Whether the time of a call is up, or may be for its server.
+   * Whether the time of a call is up, or may be up by the server's clock.
    *
    * The server is told whole microseconds, so that its deadline may be one earlier than ours. And the clocks of two
    * machines run at different speeds: one that is being set right may be off by 0.05 %, so two are 0.1 % apart at most.

@@ -24,21 +24,21 @@ export interface ClientOptions {
   /** Makes the balancer. Default: `Balancer.roundRobin`; for `Connection.layer`, the ambient `Balancer.Factory`. */
   readonly balancer?: Effect.Effect<Balancer> | undefined
   /**
-   * How long the event loop is kept from sleeping after a call was sent, so that its answer is read without a wake-up.
-   * Default: 0, the loop sleeps as it always does.
+   * How long the event loop does not sleep after a call was sent, so that its answer is read without a wake-up.
+   * Default: 0, the event loop sleeps as usual.
    *
    * **Gotchas**
    *
-   * The process uses a whole core for that time.
+   * The process uses a whole core during that time.
    */
   readonly optimisticSpinDuration?: Duration.Input | undefined
   /**
-   * From how many bytes on arguments are sent without a copy. In bytes. Default: 16384.
+   * The size from which arguments are sent without a copy. In bytes. Default: 16384.
    *
    * **Gotchas**
    *
-   * Smaller arguments are copied before the call suspends, and may be changed as soon as it has. Larger ones belong to
-   * the Connection from the call on, and must not be changed again.
+   * Smaller arguments are copied before the call suspends, and may be changed after that. Larger ones belong to the
+   * Connection as soon as the call is made, and must not be changed any more.
    */
   readonly writeFlattenLimit?: number | undefined
   /**
@@ -52,8 +52,8 @@ export interface ClientOptions {
    */
   readonly maxMessageSize?: number | undefined
   /**
-   * How many bytes of requests may wait on a connection whose server is slow to read them. Further calls to it wait in
-   * their order, and their deadlines count. In bytes. Default: 1048576 (1 MiB).
+   * How many bytes of requests may wait on a connection whose server is slow to read them. Further calls on it wait, in
+   * their order, until their deadlines. In bytes. Default: 1048576 (1 MiB).
    */
   readonly maxUnsentBytes?: number | undefined
   /**
@@ -62,15 +62,15 @@ export interface ClientOptions {
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
-   * How servers are found that are dead but have not closed their connections. Default: 10 seconds, 10 seconds; `false`
-   * turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
+   * How to find servers that are dead but have not closed their connections. Default: `interval` 10 seconds, `timeout`
+   * 10 seconds. `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
    *
    * **Details**
    *
-   * A server from which nothing has come for `interval` is asked whether it is there. Where nothing comes for `timeout`
-   * after that, the connection is closed, and the calls in flight fail with CommunicationError `Lost`. Any byte counts
-   * as a sign of life, also one that the server reads of a large message that is being sent to it. Time in which this
-   * process stands still does not count.
+   * A server that has sent nothing for `interval` is asked whether it is there. If it sends nothing for `timeout` after
+   * that, the connection is closed, and the calls in flight fail with CommunicationError `Lost`. Any byte counts as a
+   * sign of life, also a byte that the server reads of a large message. Time in which this process does not run is not
+   * held against a server.
    */
   readonly keepAlive?:
     | {
@@ -80,33 +80,33 @@ export interface ClientOptions {
     | false
     | undefined
   /**
-   * How many retries the calls of the Connection may make together, so that they do not multiply the load of servers
-   * that have too much of it. Default: 0.1, 100.
+   * How many retries the calls of the Connection may make together, so that they do not multiply the load of overloaded
+   * servers. Default: `ratio` 0.1, `burst` 100.
    *
    * **Details**
    *
-   * Each call with a `retry` adds `ratio` to the budget, up to `burst`, with which the budget begins. Each retry takes
-   * 1 from it.
+   * The budget begins at `burst`, which is also its maximum. Each call with a `retry` adds `ratio` to it, and each
+   * retry takes 1 from it.
    */
   readonly retryBudget?: {
     readonly ratio?: number | undefined
     readonly burst?: number | undefined
   } | undefined
   /**
-   * When an endpoint is ejected, and gets no calls for a while: after `failures` failures in a row, for `duration`.
-   * Default: 5, 5 seconds, 30 seconds; `false` turns it off.
+   * When an endpoint is ejected, that is, gets no calls for a while: after `failures` failures in a row, for
+   * `duration`. Default: `failures` 5, `duration` 5 seconds, `maxDuration` 30 seconds. `false` turns it off.
    *
    * **Details**
    *
    * A failure is a call whose deadline has passed after it was sent, or while it waited for the connection or for room
    * on it; or a connection that was lost while calls were in flight.
    *
-   * After `duration` the endpoint is dialed where it has no connection, and gets single calls, some time apart, until
-   * one is answered. Each of these that fails doubles the time, up to `maxDuration`. Never more than half of the
-   * endpoints are ejected, and no call waits for an ejected one that could go elsewhere.
+   * After `duration` the endpoint is dialed if it has no connection, and gets single calls, some time apart, until one
+   * is answered. Each of these calls that fails doubles the time, up to `maxDuration`. At most half of the endpoints
+   * are ejected at a time. A call that could go elsewhere does not wait for an ejected endpoint.
    *
-   * It is off for balancers with `stickiness`, as `Balancer.sharded`, whose keys have no other endpoint, unless it is
-   * given: then calls to an ejected endpoint fail with `Unreachable` at once.
+   * It is off for balancers with `stickiness`, such as `Balancer.sharded`, since a key has no other endpoint there. If
+   * it is given, calls to an ejected endpoint fail with `Unreachable` at once.
    *
    * **Gotchas**
    *
@@ -127,19 +127,19 @@ export interface ClientOptions {
    *
    * **When to use**
    *
-   * Where an endpoint is several processes or worker threads that listen on one port (`Listener.tcp` with `reusePort`).
-   * A connection is served by one thread, so it uses one core of the server. The system spreads connections over the
-   * threads by a hash, so there should be several for each thread.
+   * Use it where an endpoint is several processes or worker threads that listen on one port (`Listener.tcp` with
+   * `reusePort`). One thread serves a connection, so a connection uses one core of the server. The system spreads
+   * connections over the threads by a hash, so there should be several for each thread.
    *
    * **Details**
    *
    * A call goes over the connection with the fewest calls in flight, in turn among equals. The first call dials the
-   * first connection. The others are dialed with later calls, which do not wait for them. A connection that is lost is
-   * dialed again in the same way. An endpoint is in backoff only while none of its connections is open.
+   * first connection. Later calls dial the others, and do not wait for them. A lost connection is dialed again in the
+   * same way. An endpoint is in backoff only while none of its connections is open.
    *
    * **Gotchas**
    *
-   * With a single server process more connections only cost: less is sent and answered at a time.
+   * With a single server process more connections only cost CPU time: fewer messages are sent and answered together.
    */
   readonly connectionsPerEndpoint?: number | undefined
   /**
@@ -148,32 +148,32 @@ export interface ClientOptions {
    * **Details**
    *
    * Each endpoint is dialed as soon as it is listed, and again as soon as its connection is lost or its `backoff` is
-   * over; one whose connections are lost again and again, once a second. Calls go to endpoints that are connected, as
-   * long as there are any, so no call waits for a dial. It costs a socket for each endpoint, used or not.
+   * over. An endpoint whose connections are lost again and again is dialed once a second. Calls go to connected
+   * endpoints as long as there are any, so no call waits for a dial. It costs a socket for each endpoint, used or not.
    */
   readonly eager?: boolean | undefined
   /**
    * How long an endpoint that has just been connected gets fewer calls than its weight says: a tenth at first, and then
-   * more and more. Default: 0, not at all.
+   * gradually more. Default: 0, that is, its full share at once.
    *
    * **When to use**
    *
-   * Where servers are slow after their start, until their code is compiled and their caches are filled.
+   * Use it where servers are slow after their start, until their code is compiled and their caches are filled.
    *
    * **Details**
    *
-   * It works with balancers that go by weight: `Balancer.leastPending`, `peakEwma`, `weighted`.
+   * It works with balancers that use weights: `Balancer.leastPending`, `peakEwma`, `weighted`.
    */
   readonly slowStart?: Duration.Input | undefined
   /**
-   * The component whose health servers are asked for (see `Health`), or `""` for servers as a whole. Default: none, and
-   * no server is asked.
+   * The component whose health the Connection asks servers for (see `Health`), or `""` for the health of whole servers.
+   * Default: none, no server is asked.
    *
    * **Details**
    *
-   * A server that says that it is not serving gets calls only where fewer than half of the endpoints were left without
-   * it. A server without a `Health` counts as serving; one that has not answered yet does not. It makes no difference
-   * to calls with a key where the balancer has `stickiness`, as `Balancer.sharded`: there is no other endpoint.
+   * Servers that say that they are not serving get no calls, unless fewer than half of the endpoints would be left. A
+   * server without a `Health` counts as serving. A server that has not answered yet does not. It makes no difference to
+   * calls with a key where the balancer has `stickiness`, such as `Balancer.sharded`: there is no other endpoint.
    */
   readonly health?: string | undefined
   /**
@@ -182,13 +182,13 @@ export interface ClientOptions {
    *
    * **Details**
    *
-   * Calls to one endpoint share a dial. It goes on for later calls when the calls that wait for it have run out of time
-   * or are interrupted.
+   * Calls to one endpoint share a dial. When the calls that wait for it are interrupted or have run out of time, the
+   * dial goes on for later calls.
    */
   readonly dialTimeout?: Duration.Input | undefined
   /**
-   * How long an endpoint is in backoff after a failed dial: it is not dialed for that time. Default: 50 ms, 1.6,
-   * 5 seconds, 0.2.
+   * How long an endpoint is in backoff after a failed dial: it is not dialed for that time. Default: `initial` 50 ms,
+   * `factor` 1.6, `max` 5 seconds, `jitter` 0.2.
    *
    * **Details**
    *
@@ -230,11 +230,14 @@ export interface EndpointState {
   readonly inBackoff: boolean
   /** Whether it is ejected: it gets no calls for now, since they kept failing (`ClientOptions.outlierEjection`). */
   readonly isEjected: boolean
-  /** Whether its servers say that they are serving, where the Connection asks them (`ClientOptions.health`). */
+  /**
+   * Whether one of its connected servers says that it is serving. True where none is connected, or none is asked
+   * (`ClientOptions.health`).
+   */
   readonly isServing: boolean
   /** How long its answers take on average, in milliseconds, as balancers see it; undefined before the first one. */
   readonly latency: number | undefined
-  /** Why it could not be dialed, or was lost, the last time; undefined where it has answered since. */
+  /** Why the last dial failed, or the last connection was lost. Undefined if it was connected since. */
   readonly lastFailure: string | undefined
 }
 

@@ -25,8 +25,8 @@ export interface ClientSettings {
   readonly health: string | undefined
   readonly dialTimeout: Duration.Duration
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether keepalive is on for the in-memory network, too. */
-  readonly keepAliveInMemory: boolean
+  /** Whether servers are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
   readonly retryBudget: RetryBudget
   readonly outlierEjection: OutlierEjection | undefined
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }
@@ -65,7 +65,7 @@ export const clientSettings = (options: ClientOptions | undefined): ClientSettin
 
 const slowStart = (value: ClientOptions["slowStart"]): number => {
   const parsed = duration("slowStart", value, 0)
-  // A slow start that never ends has no end to go by.
+  // The share of an endpoint grows until the end of its slow start, so there must be an end.
   return Duration.isFinite(parsed) ? Duration.toMillis(parsed) : invalid("slowStart", value, "a duration that ends")
 }
 

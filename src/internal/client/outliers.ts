@@ -22,8 +22,8 @@
  * goes to an Ejected or Dialed one, too, which then is Called. A trial that takes too long is Due again, and its late
  * end still counts.
  *
- * Each further ejection lasts twice as long. Called and Dialed are the trial of an endpoint, of which there is one at a
- * time: meanwhile it gets no other calls, for as long as it was ejected. Then it is Due again, since a trial may be
+ * Each further ejection lasts twice as long. In Called and Dialed an endpoint is on trial, by one call or dial at a
+ * time. It gets no other calls meanwhile, for as long as it was ejected. Then it is Due again, since a trial may be
  * interrupted, or never end.
  *
  * No call that could go elsewhere waits for the dial of an ejected endpoint. A stopped process still accepts
@@ -36,7 +36,7 @@
  * Effect's CircuitBreaker wraps an effect, refuses the calls, and counts on its own; here calls go to other endpoints,
  * and are counted where they end.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Pool } from "./pool.ts"
 
 /** When endpoints are ejected; times in milliseconds. */

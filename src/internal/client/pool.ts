@@ -4,18 +4,18 @@
  * It must not know which endpoint a call should have, or what becomes of a call. When an endpoint is dialed again is
  * decided in `dialing.ts`.
  *
- * What is wrong with an endpoint is wrong with all connections to it, so they share its backoff and its last failure.
- * If one is open, calls go on those that are, and what is missing is dialed meanwhile, one as each call comes; if none
- * is, calls wait for a dial that they share. A dial goes on for the calls to come, also if all that wait for it are
- * given up: if calls have less time than a dial takes, none would ever be answered otherwise. A pool is in backoff iff
- * it has no open connection, none is being dialed, and a dial has failed a moment ago.
+ * All connections to an endpoint share its backoff and its last failure. While one is open, calls go on the open ones,
+ * and each call starts one dial of a missing connection. While none is open, calls wait for a dial that they share. A
+ * dial goes on for later calls, also if all calls that wait for it are given up: otherwise, if calls have less time
+ * than a dial takes, none would ever be answered. A pool is in backoff iff it has no open connection, none is being
+ * dialed, and the backoff of its last failed dial is not over.
  */
 import * as Effect from "effect/Effect"
 import type { EndpointView } from "../../Balancer.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 import type { LogQueue } from "../log.ts"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
 import { nowMillis } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Warnings } from "../warnings.ts"
 import { Dialing, type DialingSettings } from "./dialing.ts"
 import { EndpointLog } from "./endpointLog.ts"
@@ -26,7 +26,7 @@ import { HealthProbe } from "./probe.ts"
 import { Trouble } from "./trouble.ts"
 import { RoomWaiters, Waiters } from "./waiters.ts"
 
-/** How waiting for a connection may end. */
+/** How a call's wait for a connection may end. */
 export type Dialed =
   | { readonly _tag: "Ready"; readonly calls: LinkCalls }
   | { readonly _tag: "Failed"; readonly message: string }
@@ -37,7 +37,7 @@ export type Dialed =
 /** What pools of one client share. */
 export interface PoolSettings extends LinkSettings, DialingSettings {
   readonly connectionsPerEndpoint: number
-  /** Whether connections are opened before a call wants them. */
+  /** Whether connections are opened before a call needs them. */
   readonly eager: boolean
   /** The component whose health servers are asked for; undefined if they are not asked. */
   readonly health: string | undefined
@@ -52,7 +52,7 @@ export interface PoolSettings extends LinkSettings, DialingSettings {
 
 /** Hears what happens to a pool. */
 export interface PoolOwner {
-  /** Its state, or what is wrong with it, is another. */
+  /** Its state or its last failure has changed. */
   onChange(pool: Pool): void
   /** It has a connection, and the calls that waited for one have gone on. */
   onOpen(pool: Pool): void
@@ -71,11 +71,21 @@ export interface PoolOwner {
   onCallFailed(pool: Pool): void
 }
 
-/** Whether the client's endpoints contain it. In `Unlisted` its connections drain; in `Gone` it is over. */
+/**
+ * Whether the client's endpoints contain it:
+ *
+ * ```
+ *        ┌────────┐  no longer listed   ┌──────────┐  its last link is gone,   ┌──────┐
+ *   ───▶ │ Listed │ ──────────────────▶ │ Unlisted │ ────────────────────────▶ │ Gone │
+ *        └────────┘ ◀────────────────── └──────────┘  or it is closed          └──────┘
+ *                      listed again
+ * ```
+ * In `Unlisted` its connections drain. In `Gone` it is over, and its links are gone or being closed.
+ */
 type Membership = "Listed" | "Unlisted" | "Gone"
 
 const allowed: Transitions<Membership> = {
-  Listed: ["Unlisted", "Gone"],
+  Listed: ["Unlisted"],
   Unlisted: ["Listed", "Gone"],
   Gone: []
 }
@@ -92,15 +102,15 @@ export class Pool implements LinkOwner, EndpointView {
   private membership: Membership = "Listed"
   /** Why it could not be dialed, or was lost, the last time; undefined since it last answered. */
   lastFailure: string | undefined = undefined
-  /** How many connections there are to be. */
+  /** How many connections there should be. */
   readonly size: number
-  /** Made when they are first dialed, since most of many endpoints may never be. */
+  /** A link is made when it is first dialed: with many endpoints, most may never be dialed. */
   private readonly links: Array<Link> = []
-  /** Those that calls may be sent on; another array when they change. */
+  /** The connections that calls may be sent on. It is replaced, and never changed. */
   private open: ReadonlyArray<LinkCalls> = none
-  /** The one of those, if there is to be no other: the usual case, in which a call need not look for one. */
+  /** The open connection where there should be only one. This is the usual case, in which a call need not search. */
   private only: LinkCalls | undefined = undefined
-  /** Whose turn it is of those, if they are equal. */
+  /** The index of the open connection that is next among equals. */
   private turn = 0
   /** The number of its last failed dial among those of all endpoints; 0 if it was connected since. */
   failureNumber = 0
@@ -149,7 +159,7 @@ export class Pool implements LinkOwner, EndpointView {
     return this.links.reduce((sum, { callsInFlight }) => sum + callsInFlight, 0)
   }
 
-  /** Read for each of some endpoints with every call: nothing is made here. */
+  /** Balancers read it for several endpoints with every call, so it allocates nothing. */
   get callsPending(): number {
     return this.callsOut + this.waiters.size + this.room.size
   }
@@ -200,7 +210,9 @@ export class Pool implements LinkOwner, EndpointView {
     return this.links.some(({ state }) => state === "Dialing")
   }
 
-  /** What a call is to be sent on, which has room for it; undefined if none has. What is missing is dialed. */
+  /**
+   * The connection for the next call: open, and with room; undefined if there is none. Missing connections are dialed.
+   */
   take(): LinkCalls | undefined {
     const { only } = this
     return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
@@ -240,7 +252,7 @@ export class Pool implements LinkOwner, EndpointView {
     this.become("Listed")
     const again = this.links.filter((link) => link.list())
     this.refresh()
-    // It may still be, if all that it has left is a connection that drains.
+    // It may still be in backoff, if only draining connections are left.
     this.noteBackoff()
     this.connect()
     for (const _ of again) this.log.debug("a draining connection is used again", "it is listed again")
@@ -321,7 +333,7 @@ export class Pool implements LinkOwner, EndpointView {
     this.noteBackoff()
     this.connect(this.dialing.lost(now))
     this.settings.onTrouble()
-    // Calls that wait for room on it need not any more.
+    // Calls need not wait for room on this connection any more.
     this.room.wake()
   }
 
@@ -332,12 +344,11 @@ export class Pool implements LinkOwner, EndpointView {
   }
 
   onBusy(): void {
-    // A call on another connection may have waited for long.
+    // Calls on other connections may have waited for long: only the first one begins the wait.
     if (this.callsOut === 0) this.latencies.begin(nowMillis(this.settings.clock))
   }
 
   onAnswered(): void {
-    if (!this.listed) return
     this.failuresInARow = 0
     this.owner.onAnswered(this)
   }
@@ -352,9 +363,10 @@ export class Pool implements LinkOwner, EndpointView {
   }
 
   /**
-   * As {@link take}, if there may be several: the one with the fewest calls in flight, in turn among equals. A process
-   * that is slow, or has more of the connections than others, would otherwise be what all callers wait for; and callers
-   * that are answered together by one connection would call over many, each of which then has little to send at a time.
+   * As {@link take}, where there may be several: the one with the fewest calls in flight, in turn among equals.
+   * Otherwise all callers would wait for a process that is slow, or that has more of the connections than others. And
+   * callers that are answered together would spread their next calls over many connections, each of which then has
+   * little to send at a time.
    */
   private takeLeastBusy(): LinkCalls | undefined {
     if (this.open.length < this.size) this.dialMissing()
@@ -373,7 +385,7 @@ export class Pool implements LinkOwner, EndpointView {
     return best
   }
 
-  /** If a connection is open, dials one that is missing and has not failed just now; the next call dials another. */
+  /** Dials one missing connection, if another is open and there is no backoff. The next call dials the next one. */
   private dialMissing(): void {
     if (this.open.length === 0 || nowMillis(this.settings.clock) < this.dialing.backoffUntil) return
     this.dialOne()

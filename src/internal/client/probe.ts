@@ -16,8 +16,8 @@ import { MessageType } from "../protocol/frame.ts"
 import { decodeAnswer, encodeQuestion } from "../protocol/health.ts"
 import { watchKey } from "../session/healthKey.ts"
 import { noLead } from "../session/messages.ts"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
 import { sleepMillis } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Pending } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
@@ -27,7 +27,7 @@ export interface HealthSettings {
   readonly scope: Scope.Scope
 }
 
-/** How long it takes to ask again after what is no answer, and after one that says nothing new, in milliseconds. */
+/** How long to wait before the next question where there was no answer or no news, in milliseconds. */
 const pause = 1000
 
 /**
@@ -85,7 +85,7 @@ export class HealthProbe implements Pending {
     return this.known === true
   }
 
-  /** The connection is to be sent no more calls. */
+  /** No more calls are sent on the connection. */
   stop(): void {
     const { state } = this
     if (state === "Done") return

@@ -47,7 +47,7 @@ export class Retries {
     this.left = budget.burst
   }
 
-  /** From now on a failure of this call does not end it where it can be made again, by `attempt`. */
+  /** From now on, when this call fails and can be made again, `attempt` makes it again. */
   watch(call: Call, schedule: Schedule.Schedule<unknown, CallError>, attempt: Attempt): void {
     const { owner, resume } = call
     this.left = Math.min(this.budget.burst, this.left + this.budget.ratio)
@@ -79,7 +79,7 @@ export class Retries {
     let maybeRun: CommunicationError | undefined
     while (true) {
       if (error instanceof CommunicationError && error.maybeExecuted) maybeRun = error
-      // Schedules get the time of day: some go by nothing else.
+      // Schedules get the time of day, which some depend on.
       const said = effectOf("the schedule of retries", () => step(this.clock.currentTimeMillisUnsafe(), error))
       const next = yield* this.inTime(first, said)
       if (next === "closed") return yield* closedError(maybeRun?.endpoint, maybeRun !== undefined)
@@ -116,7 +116,7 @@ export class Retries {
   }
 }
 
-/** The delay that a schedule says. Whatever its type says, a user's schedule may give anything. */
+/** The delay that a schedule has given. A user's schedule may give anything, whatever its type says. */
 const delayOf = (said: unknown): number => {
   const delay = Array.isArray(said) ? Duration.fromInput(said[1]) : Option.none()
   if (Option.isNone(delay)) {
@@ -126,8 +126,8 @@ const delayOf = (said: unknown): number => {
 }
 
 /**
- * The error of a call whose last try no handler has seen, while one may have seen an earlier try: its Connection was
- * closed, or its arguments are too large for this server.
+ * The error of a call whose last try has not run, while an earlier try may have run. The last try failed since its
+ * Connection was closed, or its arguments are too large for this server.
  */
 const unsure = (
   call: Call,

@@ -26,10 +26,10 @@ import type { Pool } from "./pool.ts"
 /** How many entries of backoffs that are over may be kept, besides as many as there are endpoints in backoff. */
 const spareEnds = 64
 
-/** How a listed endpoint stands; Unlisted is what every other one is. */
+/** The standing of an endpoint; Unlisted where it is not listed. */
 type Standing = "Unlisted" | "Healthy" | "InBackoff" | "Recovered"
 
-/** The listed endpoints by how they stand. */
+/** The listed endpoints, by their standing. */
 export class Roster {
   /** How many dials of endpoints have failed: the number of the last failure. */
   failures = 0

@@ -11,7 +11,7 @@ import type * as Context from "effect/Context"
 import * as Exit from "effect/Exit"
 import type { Duplex } from "node:stream"
 import { CommunicationError } from "../../CallError.ts"
-import type { Region } from "../ambient/turn.ts"
+import type { Turn } from "../ambient/turn.ts"
 import { clientTypes, MessageType } from "../protocol/frame.ts"
 import { requestHeaderSize, writeDeadline } from "../protocol/request.ts"
 import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
@@ -37,27 +37,27 @@ export interface SessionSettings {
   /** The context of fibers that serve several callers. */
   readonly context: Context.Context<never>
   /** What the calls of one turn of the event loop share. */
-  readonly turn: Region
+  readonly turn: Turn
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
   readonly maxUnsentBytes: number
   readonly messageTimeoutMillis: number
   readonly optimisticSpinMillis: number
-  /** Undefined if peers are not asked whether they are there. */
+  /** Undefined if servers are not probed. */
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether peers are asked, too, that cannot vanish without a word. */
-  readonly keepAliveInMemory: boolean
+  /** Whether servers are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
 }
 
 /** Hears of a session's life. */
 export interface SessionOwner {
   /** The peer's version message has come: requests can be sent. */
   onReady(): void
-  /** The peer is going away: it is to be sent no more calls. Comes once, and after `onReady`. */
+  /** The peer goes away: no more calls may be sent to it. Called once, and after `onReady`. */
   onGoingAway(): void
-  /** No call is in flight any more. Comes before the last one hears of its end. */
+  /** No call is in flight any more. Called before the last call hears of its end. */
   onIdle(): void
-  /** The session is over, while so many calls were in flight. Comes once, before any of them hears of its end. */
+  /** The session is over, while `calls` calls were in flight. Called once, before any of them hears of its end. */
   onOver(why: string, calls: number): void
 }
 
@@ -105,8 +105,8 @@ export class ClientSession implements TransportOwner, Watched {
     this.writer = this.transport.writer
     this.messages = new Messages(this.writer, settings.writeFlattenLimit)
     this.stalled = new StalledMessage(settings.messageTimeoutMillis)
-    const { keepAlive, keepAliveInMemory } = settings
-    this.keepAlive = keepAlive !== undefined && (keepAliveInMemory || this.transport.capabilities.mayVanish)
+    const { keepAlive, probesAlways } = settings
+    this.keepAlive = keepAlive !== undefined && (probesAlways || this.transport.capabilities.mayVanish)
       ? new KeepAlive(settings.clock, keepAlive, 0, this.transport.progress())
       : undefined
     this.spin = settings.optimisticSpinMillis > 0
@@ -211,7 +211,7 @@ export class ClientSession implements TransportOwner, Watched {
     this.timer.arm(this.stalled.begin(nowMillis(this.settings.clock)))
   }
 
-  /** Whether the server takes what it is sent is up to the keepalive. */
+  /** The keepalive watches whether the server reads. */
   onBlocked(): void {}
 
   onFlush(): void {
@@ -222,7 +222,7 @@ export class ClientSession implements TransportOwner, Watched {
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
     const entry = this.table.remove(id)
-    // Otherwise the answer to an entry that was given up.
+    // Without an entry, it is the answer to one that was given up.
     if (entry === undefined) return
     this.settle(entry)
     entry.onMessage(type, bytes, start, end, owned)
@@ -233,7 +233,7 @@ export class ClientSession implements TransportOwner, Watched {
   }
 
   onTooLarge(id: number, type: number, length: number): void {
-    // To nothing: a peer that begins like this is no server of ours, and its dial need not take longer.
+    // No request was sent yet: the peer is no server of ours, and the dial fails at once.
     if (!this.versions.isReady) {
       return this.transport.refuse(`an answer of ${length} bytes before its version message`)
     }
@@ -312,7 +312,7 @@ export class ClientSession implements TransportOwner, Watched {
         break
       case "Nothing":
     }
-    // Without room, it does not take what it has been sent: as soon as it does, that is an answer.
+    // Without room, the server is not reading. As soon as it reads again, it sees that the client is there.
     if (said.isQuestion && !this.isOver && this.hasRoom()) this.messages.version(clientIsThere)
   }
 
@@ -347,7 +347,7 @@ export class ClientSession implements TransportOwner, Watched {
     })
   }
 
-  /** Why it is over, for people. */
+  /** Why it is over, as a text. */
   private textOf(over: Over): string {
     const { address } = this
     if (over._tag === "Refused") return `${address} sent ${over.problem}`
@@ -363,7 +363,7 @@ export class ClientSession implements TransportOwner, Watched {
       : ""
   }
 
-  /** Does what is due, and returns when the next is. */
+  /** Does what is due. Returns when to look again. */
   private expire(now: number): number {
     return Math.min(this.expireEntries(now), this.expirePeer(now), this.expireMessage(now))
   }
@@ -373,7 +373,8 @@ export class ClientSession implements TransportOwner, Watched {
     let next = Infinity
     for (const entry of this.table.values()) {
       if (entry.deadlineAt > now) next = Math.min(next, entry.deadlineAt)
-      // A caller that was resumed may have ended others. One that has not left waits for a peer that takes no more.
+      // `giveUp` is false where a caller that was resumed has ended this one. The server is not told: its deadline is
+      // the same.
       else if (this.giveUp(entry, false)) entry.onEnd(timeUp)
     }
     return next

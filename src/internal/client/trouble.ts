@@ -3,12 +3,12 @@
  *
  * It must not know how an endpoint is dialed, and it logs nothing.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import { lostTogether } from "./dialing.ts"
 
 /**
- * For so many milliseconds after a server has said that it goes away it is no news that it is not there: it may be
- * started again.
+ * After a server has said that it goes away, it may be restarting: that it cannot be reached is no news for this long,
+ * in milliseconds.
  */
 const absence = 10_000
 

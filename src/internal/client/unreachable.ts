@@ -8,7 +8,7 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import { Unreachable } from "../../CallError.ts"
 import type { Resolution, ResolverError } from "../../Resolver.ts"
-import { nothing } from "../balancer/excluded.ts"
+import { noAddresses } from "../balancer/excluded.ts"
 import { nowMillis } from "../time/clock.ts"
 import { isInstance, textOf } from "../userError.ts"
 import type { Attempts } from "./attempts.ts"
@@ -90,7 +90,7 @@ export class UnreachableErrors {
     roster.settle(now)
     const isOfAll = !roster.hasAvailable(attempts.since)
     const isOfBackoffs = attempts.since >= roster.failures && attempts.tried.size === 0
-    if (unavailable === nothing || !(isOfAll || isOfBackoffs) || !this.isCommon(attempts)) {
+    if (unavailable === noAddresses || !(isOfAll || isOfBackoffs) || !this.isCommon(attempts)) {
       return this.own(error, attempts, unavailable)
     }
     if (shared !== undefined && (isOfAll ? shared.isOfAll : !shared.isOfAll && now < shared.until)) return shared.error

@@ -74,7 +74,7 @@ export class RoomWaiters {
     }
   }
 
-  /** All go on: there is something better than to wait here. */
+  /** All go on, whether or not there is room: there are better endpoints. */
   wakeAll(): void {
     const { waiting } = this
     this.waiting = undefined

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
 import { logIn } from "../log.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import { checkHandlers, fromArrivals } from "./accept.ts"
 import { ArrivalQueue, type Restore } from "./arrivals.ts"
 import { describe, ignoreError } from "./connect.ts"
@@ -23,14 +24,26 @@ interface Opened {
 
 /**
  * ```
- *   Opening ──▶ Listening ──▶ Closed
- *      └──────────────────────▲
+ *   ┌─────────┐  the server is open   ┌───────────┐
+ *   │ Opening │ ────────────────────▶ │ Listening │
+ *   └─────────┘                       └───────────┘
+ *        │ it could not be opened,          │ its Scope is closed,
+ *        │ or is closed before              │ or `close` is run
+ *        │            ┌────────┐            │
+ *        └──────────▶ │ Closed │ ◀──────────┘
+ *                     └────────┘
  * ```
  */
 type State =
   | { readonly _tag: "Opening" }
   | { readonly _tag: "Listening"; readonly opened: Opened }
   | { readonly _tag: "Closed" }
+
+const allowed: Transitions<State["_tag"]> = {
+  Opening: ["Listening", "Closed"],
+  Listening: ["Closed"],
+  Closed: []
+}
 
 /** Opens a server, and closes it with the Scope. */
 export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
@@ -48,6 +61,10 @@ export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
   const queue = new ArrivalQueue<R>()
   const context = yield* Effect.context<never>()
   let state: State = { _tag: "Opening" }
+  const transition = (to: State): void => {
+    checkTransition("a listener", allowed, state._tag, to._tag)
+    state = to
+  }
   let address = options.address
   const warn = (message: string) =>
     logIn(context, Effect.annotateLogs(Effect.logWarning(message), { listener: address }))
@@ -71,7 +88,7 @@ export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
   const close = Effect.suspend(() => {
     if (state._tag === "Closed") return Effect.void
     const cleanUp = state._tag === "Listening" ? state.opened.cleanUp : Effect.void
-    state = { _tag: "Closed" }
+    transition({ _tag: "Closed" })
     return Effect.andThen(
       cleanUp,
       Effect.sync(() => {
@@ -84,7 +101,8 @@ export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
   yield* Effect.uninterruptibleMask((restore) =>
     Effect.tap(open(server, restore), (opened) =>
       Effect.sync(() => {
-        if (state._tag === "Opening") state = { _tag: "Listening", opened }
+        // It may have been closed meanwhile.
+        if (state._tag === "Opening") transition({ _tag: "Listening", opened })
         address = opened.address
       }))
   )

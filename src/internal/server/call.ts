@@ -312,8 +312,8 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
   }
 
   /**
-   * Whether a moment in milliseconds of the clock is past. A failure past the deadline is one because there is no time
-   * left: the handler's own calls may have met the deadline first.
+   * Whether a moment in milliseconds of the clock is past. A failure after the deadline counts as DeadlineExceeded: the
+   * handler's own calls may have met the deadline first.
    */
   private isPast(moment: number): boolean {
     return moment !== Infinity && moment <= nowMillis(this.connection.settings.clock)

@@ -5,7 +5,7 @@
  * Its session tells it what happens, looks at it when it has said so, and does what it decides. It must not know
  * messages, handlers or a socket, and it has no timer.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 
 /**
@@ -172,7 +172,7 @@ export class Drain {
     if (this.current === "Leaving") this.transition("LastWord", now)
   }
 
-  /** Ends the connection where nothing more is to be served on it. */
+  /** Ends the connection where nothing more will be served on it. */
   endIfServed(now: number, callsInFlight: number): DrainDecision {
     return callsInFlight === 0 ? this.endIfLast(now) : "Wait"
   }
@@ -200,7 +200,7 @@ export class Drain {
     this.graceUntil = Infinity
   }
 
-  /** Decides what is due. To be called again, after what was decided is done, until it says `Wait`. */
+  /** Decides what is due. Do what it decides and call it again, until it says `Wait`. */
   look(now: number, connection: Drained): DrainDecision {
     if (now >= this.graceUntil) {
       const decision = this.graceIsOver(now, connection)
@@ -208,8 +208,8 @@ export class Drain {
     }
     if (this.quietDue(connection) !== Infinity) {
       const { isPartial, paused } = connection
-      // In the middle of a message it is not quiet. What a client has sent that is not read from is not known: it is
-      // to be served.
+      // In the middle of a message it is not quiet. While a client is not read from, its requests are unknown, and must
+      // be served.
       if (isPartial || (this.isGoingAway && paused)) this.quietSince = now
       if (now >= this.quietDue(connection)) return this.quiet(now, connection)
     }
@@ -237,7 +237,7 @@ export class Drain {
   /** Answers are held only on behalf of a server that stops. */
   private holdDue({ paused, understands }: Drained): number {
     if (understands) return Infinity
-    // A client that does not take its answers has none to be held, and what it has sent before is to be served.
+    // While a client does not take its answers there is no need to hold them, and its earlier requests must be served.
     if (this.current === "Leaving") return paused ? Infinity : this.holdAt
     return this.current === "Holding" ? this.heldSince + quietPeriod : Infinity
   }
@@ -301,7 +301,7 @@ export class Drain {
     }
     this.current = state
     if (state === "Holding") this.heldSince = now
-    // An end that comes late leaves the client its time all the same.
+    // Also after a late end the client has its full time.
     if (state === "Ended") this.graceUntil = Math.max(this.graceUntil, now + lingering)
   }
 }

@@ -25,8 +25,8 @@ export interface SessionSettings {
   readonly unsentMillis: number
   readonly messageTimeoutMillis: number
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether clients of the in-memory network are probed, too. */
-  readonly keepAliveInMemory: boolean
+  /** Whether clients are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
   readonly firstMessageMillis: number
   readonly idleMillis: number
   readonly shutdownGraceMillis: number

@@ -23,7 +23,7 @@ import type { KeepAliveTimes } from "../session/keepAlive.ts"
  */
 export interface ServerOptions {
   /**
-   * How long handlers are started right in the read loop, each time bytes have been read. Default: 0.5 ms.
+   * How long handlers are started in the read loop itself, each time bytes have been read. Default: 0.5 ms.
    *
    * **Details**
    *
@@ -32,7 +32,7 @@ export interface ServerOptions {
    */
   readonly inlineHandlerDuration?: Duration.Input | undefined
   /**
-   * From how many bytes on a result is sent without a copy. In bytes. Default: 16384.
+   * The size from which a result is sent without a copy. In bytes. Default: 16384.
    *
    * **Gotchas**
    *
@@ -56,10 +56,9 @@ export interface ServerOptions {
    *
    * **Details**
    *
-   * Handlers that run already make their answers all the same. When more than 16 times as much waits, the largest
-   * answer not counted, the client has to take them. Its connection is closed, and its handlers are interrupted, when
-   * it takes nothing for 2 seconds, takes nothing while as much again comes, or has not come below that within
-   * `unsentTimeout`.
+   * Handlers that run already still make their answers. When more than 16 times as much waits, the largest answer not
+   * counted, the client has to take them. Its connection is closed, and its handlers are interrupted, when it takes
+   * nothing for 2 seconds, takes nothing while as much again comes, or has not come below that within `unsentTimeout`.
    *
    * **Gotchas**
    *
@@ -125,8 +124,8 @@ export interface ServerOptions {
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**
-   * How clients are found that have vanished without a word. Default: `interval` 10 seconds, `timeout` 10 seconds.
-   * `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
+   * How to find clients that have vanished without closing their connections. Default: `interval` 10 seconds, `timeout`
+   * 10 seconds. `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
    *
    * **Details**
    *
@@ -137,11 +136,11 @@ export interface ServerOptions {
    *
    * **Gotchas**
    *
-   * A client that cannot be asked, such as one of the Go package, is not found like that. Over TCP, with TLS or
-   * without, the operating system probes its system instead: after `interval`, in whole seconds, and ten times within
-   * `timeout`, where Node is 24.19 or newer, or else within 10 seconds. That finds hosts that are gone. It does not
-   * find a client that hangs while its system answers, or a client behind a proxy that is there. Where answers are on
-   * their way to a client that has vanished, the system first retransmits them, for a quarter of an hour by default.
+   * A client of the Go package cannot be asked, and is not found like that. Over TCP, with TLS or without, the
+   * operating system probes the client's system instead: after `interval`, in whole seconds, and ten times within
+   * `timeout` (within 10 seconds, where Node is older than 24.19). That finds hosts that are gone. It does not find a
+   * client that hangs while its system answers, or a client behind a proxy that is there. Where answers are on their
+   * way to a client that has vanished, the system first retransmits them, for a quarter of an hour by default.
    */
   readonly keepAlive?:
     | {
@@ -184,8 +183,8 @@ export interface ServerSettings {
   readonly unsentMillis: number
   readonly messageTimeoutMillis: number
   readonly keepAlive: KeepAliveTimes | undefined
-  /** Whether clients of the in-memory network are probed, too. */
-  readonly keepAliveInMemory: boolean
+  /** Whether clients are probed also on connections whose peer cannot vanish without a word. */
+  readonly probesAlways: boolean
   readonly firstMessageMillis: number
   readonly idleMillis: number
   readonly maxConcurrentCalls: number

@@ -1,9 +1,10 @@
 /**
- * Whether a client's requests are read: not while its answers wait in vain, since each request makes one more.
+ * Whether a client's requests are read. They are not while the client does not take its answers, since each request
+ * makes one more.
  *
  * It is one decision of a session's, with a name. It must not know what waits, nor how reading stops.
  */
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /**
  * ```

@@ -13,12 +13,13 @@ import { isBytes } from "../memory/bytes.ts"
 import { encodeErrorChain, type ErrorChain } from "../protocol/errorChain.ts"
 import { MessageType } from "../protocol/frame.ts"
 import * as Identities from "../protocol/identities.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { noLead } from "../session/messages.ts"
 import { errorType } from "../telemetry/span.ts"
 import { clip, readReasons } from "../userError.ts"
 import { chainOfCause } from "./failure.ts"
 import type { ServedConnection } from "./model.ts"
-import { type Incoming, methodName, type Route } from "./route.ts"
+import { type Incoming, type Route } from "./route.ts"
 
 /** A call that is answered. */
 export interface Answerable {
@@ -45,7 +46,7 @@ export const answer = (
   }
   if (cause === undefined) {
     if (isBytes(result)) return answerWith(call, incoming, result)
-    const what = `the result of ${methodName(call.route)}`
+    const what = `the result of ${methodName(call.route.key)}`
     return answerFailure(call, Cause.die(unexpected(what, "a Uint8Array", result)))
   }
   if (!late) return answerFailure(call, cause)
@@ -63,7 +64,7 @@ export const answerWith = (
   const lead = incoming === undefined ? noLead : incoming.replyLead
   const size = sizeOf(result)
   if (size < 0) {
-    const problem = unexpected(`the result of ${methodName(route)}`, "a Uint8Array whose bytes can be read", result)
+    const problem = unexpected(`the result of ${methodName(route.key)}`, "a Uint8Array whose bytes can be read", result)
     return answerFailure(call, Cause.die(problem))
   }
   const length = lead.length + size
@@ -124,7 +125,7 @@ const nothing = new Uint8Array(0)
 const maxNameLength = 200
 
 /** The name of a method, for the text of an error. */
-const nameOf = ({ key: { component, method } }: Route): string => clip(`${component}.${method}`, maxNameLength)
+const nameOf = ({ key }: Route): string => clip(methodName(key), maxNameLength)
 
 /**
  * How many bytes a result has; -1 where they cannot be read: they were transferred to another thread, or the result is

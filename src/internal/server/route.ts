@@ -11,6 +11,7 @@ import type { Entry, Handler } from "../../HandlerMap.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import { effectOf, shown } from "../guard.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
+import { methodName } from "../protocol/methodName.ts"
 import { noLead } from "../session/messages.ts"
 
 /** A method that a server serves. */
@@ -29,11 +30,8 @@ export interface Route {
   read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming
 }
 
-/** The name of a method, for errors and logs. */
-export const methodName = ({ key: { component, method } }: Pick<Route, "key">): string => `${component}.${method}`
-
 /** The name of a method's handler, for errors. */
-export const handlerName = (route: Pick<Route, "key">): string => `the handler of ${methodName(route)}`
+export const handlerName = (route: Pick<Route, "key">): string => `the handler of ${methodName(route.key)}`
 
 /** A request that has been read. */
 export interface Incoming {

@@ -85,7 +85,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     // Each has a progress of its own: a progress shows what the client has taken since it was last looked at.
     this.drain = new Drain(settings, transport.progress())
     this.unsent = new UnsentAnswers(transport.writer, transport.progress(), maxUnsentBytes, unsentMillis)
-    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.keepAliveInMemory)
+    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.probesAlways)
       ? undefined
       : new KeepAlive(clock, keepAlive, messageTimeoutMillis, transport.progress())
     this.timer = new DeadlineTimer(clock, context, (now) => this.expire(now))
@@ -274,10 +274,10 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     if (this.unsent.needsWatch) this.timer.arm(this.unsent.watch(this.now()))
   }
 
-  /** A message of this size was queued, and is one more than there is room for. */
+  /** A message of this size was queued, and there is no room for more. */
   private onFull(size: number): void {
     if (this.reading.pause()) {
-      // A client that is slow to take its answers gets no more of them made, except by handlers that run already.
+      // While a client is slow to take its answers, no more handlers are started for it. Those that run go on.
       this.unsent.fill()
       this.transport.pause()
       this.settings.admission.pause(this)
@@ -292,12 +292,12 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   onRoom(): void {
     if (this.transport.isOver || !this.reading.resume()) return
     const now = this.now()
-    // What it has taken says that it is there, as what it said meanwhile would have.
+    // It has taken something, so it is there. Nothing that it has sent meanwhile was read.
     this.readAt = nowTicks(this.settings.clock)
-    // It was not its sender's fault that the message did not become whole.
+    // The message is incomplete because we did not read: its time begins anew.
     if (this.transport.isPartial) this.timer.arm(this.stalled.begin(now))
     this.drain.resumed(now)
-    // Now: a client that asks for much may be without room whenever the timer looks, until the grace is over.
+    // Now, and not by the timer: a client that asks for much may be paused whenever the timer looks.
     if (this.drain.state === "Leaving") this.timer.arm(this.expireDrain(now))
     this.transport.resume()
     this.settings.admission.resume(this)
@@ -360,7 +360,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
         this.endWriting()
         return this.stopAll()
       case "Destroy":
-        // Answers that are there go out as far as the socket takes them.
+        // Answers that are queued are sent as far as the socket takes them.
         writer.flush()
         this.transport.destroy()
         return this.stopAll()
@@ -389,7 +389,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
 
   // What is due.
 
-  /** Does what is due, and returns when the next is. */
+  /** Does what is due. Returns when to look again. */
   private expire(now: number): number {
     return Math.min(
       this.expireSilence(now),

@@ -1,11 +1,11 @@
 /**
- * Decides when a client is cut off that does not take its answers. Handlers that run already make their answers however
+ * Decides when to cut off a client that does not take its answers. Handlers that run already make their answers however
  * much waits for the client, so a client that requests much and takes nothing would keep all of it in memory.
  *
  * It must not know answers, only how many bytes wait. It has no timer: its session looks at it when it has said so.
  */
 import * as Duration from "effect/Duration"
-import { checkTransition, type Transitions } from "../session/transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
 
@@ -83,7 +83,7 @@ export class UnsentAnswers {
     return this.current
   }
 
-  /** Whether {@link watch} is to be called, now that the socket is behind. */
+  /** Whether to call {@link watch}, now that the socket is behind. */
   get needsWatch(): boolean {
     return this.current === "Free" && this.timeoutMillis !== Infinity
   }
@@ -98,13 +98,16 @@ export class UnsentAnswers {
     this.largest = 0
   }
 
-  /** An answer of this size was queued without room for it. Returns whether {@link press} is to be called. */
+  /** An answer of this size was queued without room for it. Returns whether to call {@link press}. */
   add(size: number): boolean {
     if (size > this.largest) this.largest = size
     return this.current !== "CutOff" && this.excess > this.allowed
   }
 
-  /** Too much waits, or as much again. Returns when to look again; Infinity where the client is to be cut off. */
+  /**
+   * Too much waits, or as much again. Returns when to look again. The client must be cut off if the state is `CutOff`
+   * then.
+   */
   press(now: number): number {
     this.allowed = this.excess + this.maxBytes
     if (this.current !== "TooMuch") {
@@ -116,7 +119,9 @@ export class UnsentAnswers {
     return Infinity
   }
 
-  /** Looks. Returns when to look again; Infinity where that is not needed, or the client is to be cut off. */
+  /**
+   * Looks. Returns when to look again; Infinity for never. The client must be cut off if the state is `CutOff` then.
+   */
   expire(now: number): number {
     if (this.current === "Free" || this.current === "CutOff") return Infinity
     if (!this.writer.isBlocked) {

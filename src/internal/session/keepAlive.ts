@@ -7,9 +7,9 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import { millisBetween, nowTicks } from "../time/clock.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
 import type { Writer } from "../transport/writer.ts"
-import { checkTransition, type Transitions } from "./transitions.ts"
 
 /** How long a peer may be silent before it is asked whether it is there, and how long it has for its answer, in ms. */
 export interface KeepAliveTimes {
@@ -70,7 +70,7 @@ export class KeepAlive {
   /** What the peer takes. Nothing else may look at it: it shows what was taken since the last look. */
   private readonly progress: Pick<Progress, "look">
   private current: KeepAliveState = "Heard"
-  /** When bytes were last read, as far as that was noticed: in milliseconds of the clock, and in ticks. */
+  /** When bytes were last read, as of the last look: in milliseconds of the clock, and in ticks. */
   private heardAt = 0
   private heardTicks = -1
   /** When the state was entered, in milliseconds of the clock. */
@@ -159,7 +159,7 @@ export class KeepAlive {
     if (state === "Asked" && isDeaf) throw new Error("a peer is expected to answer that is not read from")
     this.current = state
     this.since = now
-    // What counts is what it takes from now on.
+    // Only what it takes from now on counts.
     if (state === "Behind") this.progress.look()
   }
 }

@@ -1,11 +1,11 @@
 /**
- * Decides when a peer is refused whose message began to arrive and does not become whole. Both ends use it.
+ * Decides when to refuse a peer whose message has begun to arrive and does not become complete. Both ends use it.
  *
  * It must not know what a message says, and it has no timer: its session tells it what happens, and looks at it when it
  * has said so.
  */
 import * as Duration from "effect/Duration"
-import { checkTransition, type Transitions } from "./transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /**
  * ```
@@ -58,11 +58,12 @@ export class StalledMessage {
 
   /**
    * Looks at the message. `isPartial` says whether a message is not whole now; `isRead` whether its peer is read from.
-   * Returns when to look again; Infinity where that is not needed, or where the peer is to be refused: then the state
-   * is `Stalled`.
+   * Returns when to look again; Infinity for never. The peer must be refused if the state is `Stalled` then.
    */
   look(now: number, isPartial: boolean, isRead: boolean): number {
     if (this.current === "Stalled") return Infinity
+    // What was just read may be looked at before `begin` is called.
+    if (isPartial && this.current === "Whole") this.transition("Arriving", now)
     if (!isPartial) this.transition("Whole", now)
     else if (!isRead) this.transition("Suspended", now)
     else if (this.current === "Suspended") this.transition("Arriving", now)
@@ -70,7 +71,7 @@ export class StalledMessage {
     return this.current === "Arriving" ? this.due : Infinity
   }
 
-  /** What is wrong with a peer that is refused, for people. */
+  /** What is wrong with a peer that is refused, as a text. */
   get problem(): string {
     return `a message that was not whole after ${Duration.format(Duration.millis(this.timeoutMillis))}`
   }

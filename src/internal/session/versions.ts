@@ -12,7 +12,7 @@ import {
   flagNoMoreRequests,
   flagUnderstood
 } from "../protocol/version.ts"
-import { checkTransition, type Transitions } from "./transitions.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 
 /** The flags of a client's first version message. */
 export const clientHello = flagUnderstood
@@ -23,7 +23,7 @@ export const clientLastWord = flagUnderstood | flagNoMoreRequests
 /** The flags of a client's answer to a server that asks whether it is there. */
 export const clientIsThere = flagUnderstood | flagAreYouThere
 
-/** What is wrong with a version message: its sender is to be refused. */
+/** What is wrong with a version message. Its sender must be refused. */
 export interface BadVersion {
   readonly _tag: "Bad"
   readonly problem: string

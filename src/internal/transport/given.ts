@@ -28,7 +28,7 @@ export const isTaken = (connection: Duplex): boolean => taken.has(connection)
 /** Notes that a connection is in use from now on. */
 export const markTaken = (connection: Duplex): void => void taken.add(connection)
 
-/** Takes what a dial has given for one use. Returns what is wrong where it is no Duplex, or is in use. */
+/** Marks what a dial has given as in use. Returns what is wrong with it, if it is no Duplex or is in use already. */
 export const take = (given: unknown): string | undefined => {
   if (!isDuplex(given)) {
     discard(given)

@@ -12,7 +12,7 @@ import type { Duplex } from "node:stream"
 import { describe } from "./capabilities.ts"
 import { OnreadReceiver } from "./receiver.ts"
 
-/** What can be dialed: an endpoint, as far as it matters here. */
+/** What can be dialed: the part of an endpoint that is used here. */
 export interface Dialable<E> {
   readonly dial: Effect.Effect<Duplex, E, Scope.Scope>
 }

@@ -11,6 +11,7 @@ import { freshBytes, isBytes } from "../memory/bytes.ts"
 import { noteFreshShared } from "../memory/gcPacing.ts"
 import { FrameDecoder, type FrameReceiver } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import { attempt, readable } from "../userError.ts"
 import { Burst } from "./burst.ts"
 import { type Capabilities, capabilitiesOf } from "./capabilities.ts"
@@ -68,7 +69,7 @@ export interface TransportOwner extends FrameReceiver, WriterOwner {
  */
 type ReadState = "Reading" | "Paused" | "Yielding" | "PausedYielding" | "Over"
 
-const next: { readonly [State in ReadState]: ReadonlyArray<ReadState> } = {
+const allowed: Transitions<ReadState> = {
   Reading: ["Paused", "Yielding", "Over"],
   Paused: ["Reading", "PausedYielding", "Over"],
   Yielding: ["Reading", "PausedYielding", "Over"],
@@ -202,7 +203,7 @@ export class Transport {
 
   private transition(state: ReadState): void {
     const before = this.state
-    if (!next[before].includes(state)) throw new Error(`transport: ${state} after ${before}`)
+    checkTransition("the reading half of a transport", allowed, before, state)
     this.state = state
     if (state === "Reading") this.resumeDuplex()
     else if (before === "Reading" && state !== "Over") this.pauseDuplex()
@@ -248,7 +249,8 @@ export class Transport {
 
   private readonly onData = (chunk: Uint8Array): void => {
     if (!isBytes(chunk)) return this.onBroken(unexpected("the data of a connection", "bytes", chunk))
-    // Several receivers get views of it: none may move it to another thread, away from the others and from the decoder.
+    // Several receivers get views of this buffer. None may transfer it to another thread: the others, and the decoder,
+    // still need it.
     if (this.ownsChunks) markAsUntransferable(chunk.buffer)
     noteFreshShared(chunk.length)
     this.burst.begin(performance.now())

@@ -8,6 +8,7 @@
 import type { Duplex } from "node:stream"
 import { headerSize, writeHeader } from "../protocol/frame.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
+import { checkTransition, type Transitions } from "../transitions.ts"
 import { attempt } from "../userError.ts"
 import { acquireBatch, Batch } from "./batch.ts"
 import type { Capabilities } from "./capabilities.ts"
@@ -59,7 +60,7 @@ export interface WriterOwner {
  */
 export type WriterState = "Open" | "Held" | "Ending" | "Closed"
 
-const next: { readonly [State in WriterState]: ReadonlyArray<WriterState> } = {
+const allowed: Transitions<WriterState> = {
   Open: ["Held", "Ending", "Closed"],
   Held: ["Open", "Ending", "Closed"],
   Ending: ["Closed"],
@@ -283,7 +284,7 @@ export class Writer {
 
   /** Hands everything that waits to the socket, unless that has yet to drain. */
   readonly flush = (): void => {
-    // The flush at the end of a read comes also where there was one within it.
+    // A flush within a read does not replace the flush at its end.
     if (this.due === "EndOfTurn") this.due = "Nothing"
     this.owner.onFlush()
     if (this.blocked || this.state === "Held" || this.state === "Closed" || this.isEmpty) return
@@ -309,7 +310,7 @@ export class Writer {
   }
 
   private transition(state: WriterState): void {
-    if (!next[this.state].includes(state)) throw new Error(`writer: ${state} after ${this.state}`)
+    checkTransition("the writer of a transport", allowed, this.state, state)
     this.state = state
     if (state !== "Closed") return
     attempt(() => this.duplex.off("drain", this.onDrain), undefined)

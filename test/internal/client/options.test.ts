@@ -13,7 +13,7 @@ describe("a client's options", () => {
       maxUnsentBytes: 1_048_576,
       messageTimeoutMillis: 60_000,
       keepAlive: { interval: 10_000, timeout: 10_000 },
-      keepAliveInMemory: false,
+      probesAlways: false,
       retryBudget: { ratio: 0.1, burst: 100 },
       outlierEjection: { failures: 5, duration: 5000, maxDuration: 30_000, ejectsShards: false },
       metrics: true,

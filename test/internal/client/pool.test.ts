@@ -5,7 +5,7 @@ import { describe, it } from "@effect/vitest"
 import { Clock, Context, Duration, Effect, Fiber } from "effect"
 import * as assert from "node:assert/strict"
 import { Duplex } from "node:stream"
-import { Region } from "../../../src/internal/ambient/turn.ts"
+import { Turn } from "../../../src/internal/ambient/turn.ts"
 import { Call, type CallOwner } from "../../../src/internal/client/call.ts"
 import { Pool } from "../../../src/internal/client/pool.ts"
 import { LogQueue } from "../../../src/internal/log.ts"
@@ -37,7 +37,7 @@ const full = Effect.gen(function*() {
     scope: yield* Effect.scope,
     metrics: undefined,
     random: () => 0.5,
-    turn: new Region(),
+    turn: new Turn(),
     logs: new LogQueue(Context.empty()),
     onTrouble: () => {},
     connectionsPerEndpoint: 1,
@@ -51,7 +51,7 @@ const full = Effect.gen(function*() {
     maxUnsentBytes: 1024 * kibibyte,
     messageTimeoutMillis: 60_000,
     keepAlive: undefined,
-    keepAliveInMemory: false,
+    probesAlways: false,
     optimisticSpinMillis: 0
   }, {
     onChange: () => {},

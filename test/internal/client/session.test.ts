@@ -6,7 +6,7 @@ import { Clock, Context, Effect } from "effect"
 import { MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
 import { Duplex } from "node:stream"
-import { Region } from "../../../src/internal/ambient/turn.ts"
+import { Turn } from "../../../src/internal/ambient/turn.ts"
 import type { End, Pending } from "../../../src/internal/client/pending.ts"
 import { ClientSession } from "../../../src/internal/client/session.ts"
 import { RoomWaiters } from "../../../src/internal/client/waiters.ts"
@@ -69,14 +69,14 @@ const open = Effect.gen(function*() {
     {
       clock: yield* Clock.Clock,
       context: Context.empty(),
-      turn: new Region(),
+      turn: new Turn(),
       writeFlattenLimit: 1024,
       maxMessageSize: 100,
       maxUnsentBytes: 1024,
       messageTimeoutMillis: 60_000,
       optimisticSpinMillis: 0,
       keepAlive: undefined,
-      keepAliveInMemory: false
+      probesAlways: false
     },
     undefined
   )

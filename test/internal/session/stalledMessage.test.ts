@@ -27,6 +27,13 @@ describe("a message that arrives", () => {
     assert.equal(message.state, "Stalled")
   })
 
+  it("is looked at before it has begun, in the middle of a read, and has its whole time from then on", () => {
+    const message = new StalledMessage(1000)
+    assert.deepEqual([message.look(5000, true, true), message.state], [6000, "Arriving"])
+    const other = new StalledMessage(1000)
+    assert.deepEqual([other.look(5000, true, false), other.state], [Infinity, "Suspended"])
+  })
+
   it("begins its time anew when the next message begins to arrive", () => {
     const message = new StalledMessage(1000)
     message.begin(0)
