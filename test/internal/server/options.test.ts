@@ -14,7 +14,7 @@ describe("a server's options", () => {
       unsentMillis: 30_000,
       messageTimeoutMillis: 60_000,
       keepAlive: { interval: 10_000, timeout: 10_000 },
-      keepAliveInMemory: false,
+      probesAlways: false,
       firstMessageMillis: 10_000,
       idleMillis: Infinity,
       maxConcurrentCalls: 10_000,
@@ -59,8 +59,8 @@ describe("a server's options", () => {
   })
 
   it("probe clients in memory only where keepAlive is given", () => {
-    const { keepAlive, keepAliveInMemory } = serverSettings({ keepAlive: { interval: "1 minute" } })
-    assert.deepEqual([keepAlive, keepAliveInMemory], [{ interval: 60_000, timeout: 10_000 }, true])
+    const { keepAlive, probesAlways } = serverSettings({ keepAlive: { interval: "1 minute" } })
+    assert.deepEqual([keepAlive, probesAlways], [{ interval: 60_000, timeout: 10_000 }, true])
     assert.equal(serverSettings({ keepAlive: false }).keepAlive, undefined)
   })
 
