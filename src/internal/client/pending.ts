@@ -12,8 +12,8 @@ import type { TraceContext } from "../protocol/request.ts"
 /**
  * One entry of the table. The kinds are few, and each is one class: a session handles every message through them.
  *
- * An entry ends once: with its answer (`onMessage`), without one (`onEnd`), or when its owner gives it up. By then it
- * is no longer in the table, and its session is done with it.
+ * An entry ends once: with a message that ends its exchange (`onMessage`), without one (`onEnd`), or when its owner
+ * gives it up. By then it is no longer in the table, and its session is done with it.
  */
 export interface Pending {
   /** Its id on the connection that it was sent on. The session sets it. */
@@ -29,7 +29,7 @@ export interface Pending {
   /** Whether it keeps the bytes of its answer: they are then put into memory of their own as they come. */
   readonly keepsAnswer: boolean
   /**
-   * A message with its id has come: a response or a response error. Its payload is `bytes` from `start` to `end`.
+   * A message with its id has come. If the type ends an exchange, the entry is no longer in the table. Its payload is `bytes` from `start` to `end`.
    * If it is not `owned`, the bytes are overwritten after this call.
    */
   onMessage(type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void

@@ -12,7 +12,7 @@ import * as Exit from "effect/Exit"
 import type { Duplex } from "node:stream"
 import { CommunicationError } from "../../CallError.ts"
 import type { Turn } from "../ambient/turn.ts"
-import { clientTypes, MessageType } from "../protocol/frame.ts"
+import { clientTypes, endsExchange, MessageType } from "../protocol/frame.ts"
 import { requestHeaderSize, writeDeadline } from "../protocol/request.ts"
 import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
 import { Messages } from "../session/messages.ts"
@@ -221,10 +221,11 @@ export class ClientSession implements TransportOwner, Watched {
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
-    const entry = this.table.remove(id)
-    // Without an entry, it is the answer to one that was given up.
+    const isEnd = endsExchange(type)
+    const entry = isEnd ? this.table.remove(id) : this.table.get(id)
+    // Without an entry, it belongs to one that was given up.
     if (entry === undefined) return
-    this.settle(entry)
+    if (isEnd) this.settle(entry)
     entry.onMessage(type, bytes, start, end, owned)
   }
 

@@ -38,6 +38,10 @@ export const serverTypes = typeBit(MessageType.version) | typeBit(MessageType.re
 export const clientTypes = typeBit(MessageType.version) | typeBit(MessageType.response) |
   typeBit(MessageType.responseError)
 
+/** Whether a message that a client receives ends the exchange with its id. */
+export const endsExchange = (type: number): boolean =>
+  type === MessageType.response || type === MessageType.responseError
+
 /** The types whose messages are skipped when they are too large: each belongs to one call, and ends only that call. */
 const skippedTypes = typeBit(MessageType.request) | typeBit(MessageType.response) | typeBit(MessageType.responseError)
 

@@ -128,6 +128,11 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
     this.concluded = exit
   }
 
+  /** The only message that a call gets after its request is a cancel. */
+  onMessage(): void {
+    this.stop("canceled")
+  }
+
   stop(why: StopReason): void {
     // An answered call need not end with its connection.
     if (this.stopped !== undefined || (why === "lost" && this.acknowledged)) return

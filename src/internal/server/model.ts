@@ -50,6 +50,11 @@ export interface Exchange {
   readonly id: number
   /** When its time is up, in milliseconds of the clock; Infinity for never. */
   readonly deadlineAt: number
+  /**
+   * A further message with its id has come. Its payload is `bytes` from `start` to `end`, which are overwritten after
+   * this call.
+   */
+  onMessage(type: number, bytes: Uint8Array, start: number, end: number): void
   /** Ends it. It may end, and leave the table, at once or later. */
   stop(why: StopReason): void
 }

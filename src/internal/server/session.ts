@@ -173,7 +173,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
     this.versions.spoke()
     if (type === MessageType.request) this.onRequest(id, bytes, start, end, owned)
-    else this.exchanges.get(id)?.stop("canceled")
+    else this.exchanges.get(id)?.onMessage(type, bytes, start, end)
   }
 
   keepsPayload(_id: number, type: number): boolean {
