@@ -45,7 +45,7 @@ export const width = (text: string): number => {
   return columns
 }
 
-/** A printable text, cut where it is wider than so many columns. */
+/** A printable text, cut where it is wider than this many columns. */
 export const clip = (text: string, columns: number): string => {
   if (width(text) <= columns) return text
   let clipped = ""

@@ -2,7 +2,7 @@
  * Writes the failures of several endpoints as one text, for error messages.
  */
 
-/** At most so many failures are named: a text about a thousand endpoints would not be read. */
+/** At most this many failures are named: a text about a thousand endpoints would not be read. */
 const mostNamed = 20
 
 export const listFailures = (

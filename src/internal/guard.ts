@@ -1,5 +1,5 @@
 /**
- * Checks what a user's code hands us, where it enters: it may throw, or be another value than its type says.
+ * Checks what user code hands us, where it enters: it may throw, or be another value than its type says.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -7,7 +7,7 @@ import { format } from "effect/Formatter"
 import { isPromise } from "node:util/types"
 import { attempt, clip } from "./userError.ts"
 
-/** An error shows at most so many characters of a value that was not expected. */
+/** An error shows at most this many characters of a value that was not expected. */
 const maxShownLength = 200
 
 /** A value in the text of an error. It does not throw, whatever the value. */
@@ -21,8 +21,8 @@ const textOf = (value: unknown): string => {
 }
 
 /**
- * The effect that a user's code gives. If that code throws, or gives another value, the result is an effect that dies
- * with an error that says so. `what` names the effect in that error, such as `the dial of tcp://localhost:80`.
+ * The effect that user code gives. If that code throws, or gives another value, the result is an effect that dies with
+ * an error that says so. `what` names the effect in that error, such as `the dial of tcp://localhost:80`.
  */
 export const effectOf = <A, E, R>(what: string, give: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   try {
@@ -32,7 +32,7 @@ export const effectOf = <A, E, R>(what: string, give: () => Effect.Effect<A, E, 
   }
 }
 
-/** A value that a user's code gave where we asked for an effect, checked as by {@link effectOf}. */
+/** A value that user code gave where we asked for an effect, checked as by {@link effectOf}. */
 export const asEffect = <A, E, R>(what: string, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   // Without `attempt`, which would cost a closure: this runs for each call's handler.
   try {
@@ -63,10 +63,10 @@ export const isolated = <A, E, R>(
       Effect.flatMap(() => fiber.pollUnsafe() ?? Effect.interrupt)
     ))
 
-/** The defect of a user's code that should have given an effect. */
+/** The defect of user code that should have given an effect. */
 export const notAnEffect = (what: string, given: unknown): TypeError => unexpected(what, "an Effect", given)
 
-/** The defect of a user's code that gave another value than was expected. The value is not used. */
+/** The defect of user code that gave another value than was expected. The value is not used. */
 export const unexpected = (what: string, expected: string, given: unknown): TypeError => {
   discard(given)
   return new TypeError(`${what}: expected ${expected}, got ${shown(given)}`)

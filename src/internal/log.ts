@@ -1,5 +1,5 @@
 /**
- * Logging that does no harm: a logger is a user's code, may throw, and may call back into this library.
+ * Logging that does no harm: a logger is user code, may throw, and may call back into this library.
  *
  * It must not know what is logged. A logger runs at once, in the middle of the code that logs. So plain code that
  * changes a state puts its lines into a {@link LogQueue}, and they leave when the change is over.
@@ -22,7 +22,7 @@ const toStderr = (line: Effect.Effect<void>): Effect.Effect<void> =>
     Effect.provideService(Logger.LogToStderr, true)
   )
 
-/** A logger that does not throw. Where it would, its line is written to stderr, with what it threw: neither is lost. */
+/** A logger that does not throw. If it would, its line is written to stderr, with what it threw: neither is lost. */
 const guarded = (logger: Logger.Logger<unknown, unknown>): Logger.Logger<unknown, void> =>
   Logger.make((options) => {
     try {

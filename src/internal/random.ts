@@ -5,7 +5,7 @@ import type * as Random from "effect/Random"
 import { attempt } from "./userError.ts"
 
 /**
- * A number from 0 to 1, exclusive. It is 0.5 if a user's own `Random` throws or gives another value.
+ * A number from 0 to 1, exclusive. It is 0.5 if a custom `Random` throws or gives another value.
  */
 export const uniform = (random: typeof Random.Random.Service): number => {
   // Its type may be wrong.

@@ -1,5 +1,5 @@
 /**
- * Reads the errors that a user's code throws or fails with: their text, their type, their causes.
+ * Reads the errors that user code throws or fails with: their text, their type, their causes.
  *
  * Such a value may be anything: a text, an object whose getters throw, a revoked proxy, an error whose name is a
  * number. Nothing here throws unless it says so, and all texts have a bounded length. No other module looks into a
@@ -15,7 +15,7 @@ const maxTextLength = 65_536
 /** Longer types are cut and get a mark at the end: they are labels of metrics and attributes of spans. */
 const maxTypeLength = 128
 
-/** At most so many errors are followed along the causes of one error. */
+/** At most this many errors are followed along the causes of one error. */
 const maxLinks = 32
 
 /** The text of an error that throws when it is read. */

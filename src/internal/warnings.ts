@@ -4,7 +4,7 @@
 import type * as Clock from "effect/Clock"
 import { nowMillis } from "./time/clock.ts"
 
-/** So many warnings may come at once, and after that one in so many milliseconds. */
+/** This many warnings may come at once, and after that one in this many milliseconds. */
 const atOnce = 100
 const interval = 100
 

@@ -1,5 +1,5 @@
 /**
- * Checks of a user's own balancers where they enter: they may throw, or give another value than their type says.
+ * Checks of a custom balancers where they enter: they may throw, or give another value than their type says.
  *
  * It knows no Connection: the callers decide what a defect ends.
  */
@@ -28,6 +28,6 @@ export const checkedBalancer = (given: unknown): Balancer => {
 export const balancerOf = (make: () => Effect.Effect<Balancer>): Effect.Effect<Balancer> =>
   Effect.map(effectOf("what makes the balancer", make), checkedBalancer)
 
-/** The pick of any balancer. Where a user's `pick` throws or gives no effect, the pick dies. */
+/** The pick of any balancer. If a user's `pick` throws or gives no effect, the pick dies. */
 export const pickOf = (balancer: Balancer, options: PickOptions): Effect.Effect<Endpoint, Unreachable> =>
   effectOf("the pick of the balancer", () => balancer.pick(options))

@@ -16,8 +16,8 @@ const areSame = <A>(one: ReadonlyArray<A>, other: ReadonlyArray<A>): boolean =>
   one.length === other.length && one.every((element, index) => element === other[index])
 
 /**
- * Copies of what an update gives; undefined where nothing has changed. A balancer of a single call is updated before
- * each pick, and usually nothing has changed.
+ * Copies of what an update gives; undefined if nothing has changed. A balancer of a single call is updated before each
+ * pick, and usually nothing has changed.
  */
 export const changed = (
   known: Known,

@@ -13,9 +13,9 @@ import type { Balancer, EndpointView, PickOptions } from "./model.ts"
 /** The key of a balancer's immediate pick. */
 export const pickNow: unique symbol = Symbol("effect-call/Balancer/pickNow")
 
-/** A balancer that can also pick without an Effect. Where there is nothing to pick, its `pick` says why. */
+/** A balancer that can also pick without an Effect. If there is nothing to pick, its `pick` says why. */
 export interface ImmediateBalancer extends Balancer {
-  /** The endpoint for a call, or undefined where `pick` would fail. It shares its state with `pick`. */
+  /** The endpoint for a call, or undefined if `pick` would fail. It shares its state with `pick`. */
   [pickNow](options: PickOptions, context: Context.Context<never>): Endpoint | undefined
 }
 

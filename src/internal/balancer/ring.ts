@@ -36,7 +36,7 @@ export class Ring {
   private shift = 31
   private addresses: ReadonlyArray<string> = []
   private weights = new Float64Array(0)
-  /** The largest weight; undefined where all are equal. */
+  /** The largest weight; undefined if all are equal. */
   private heaviest: number | undefined
 
   update(endpoints: ReadonlyArray<Endpoint>, weights: Float64Array<ArrayBuffer>): void {

@@ -6,10 +6,10 @@
  */
 
 export class Sampler {
-  /** The indices, in the whole list, of those that can be drawn; undefined where all can. */
+  /** The indices, in the whole list, of those that can be drawn; undefined if all can. */
   private readonly indices: Int32Array | undefined
   readonly size: number
-  /** The part of each column that is its own, and the owner of the rest; undefined where all weights are equal. */
+  /** The part of each column that is its own, and the owner of the rest; undefined if all weights are equal. */
   private readonly own: Float64Array | undefined
   private readonly alias: Int32Array | undefined
 

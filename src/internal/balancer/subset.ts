@@ -71,7 +71,7 @@ export const subset = (size: number, client: string, own: Balancer, spare: Balan
       give(own, order.slice(0, size))
       standIns = []
       give(spare, standIns)
-      // Only now that both have taken it: the balancers may be a user's own, and throw.
+      // Only now that both have taken it: the balancers may be custom ones, and throw.
       known = update
     },
     pick: (options) =>

@@ -13,7 +13,7 @@ import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immedi
 import type { EndpointView, PickOptions } from "./model.ts"
 import { Sampler } from "./sampler.ts"
 
-/** An endpoint that starts slowly is passed over at most this often: where all of them start, none is preferred. */
+/** An endpoint that starts slowly is passed over at most this often: if all of them start, none is preferred. */
 const mostDraws = 16
 
 /** Whether the second endpoint should get the call rather than the first. */

@@ -93,7 +93,7 @@ export const weighted = (): ImmediateBalancer => {
       if (turn > now) now = turn
       turns[index] = turn + 1 / (weights[index] ?? 1)
       sink(0)
-      // Where all of them start, none is preferred.
+      // If all of them start, none is preferred.
       if (takesTurn(index) || ++skipped > 2 * size) return endpoint
     }
     return undefined

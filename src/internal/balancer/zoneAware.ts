@@ -49,7 +49,7 @@ class Side {
     return last
   }
 
-  /** The mean latency in milliseconds; undefined where none is known. */
+  /** The mean latency in milliseconds; undefined if none is known. */
   latency(avoid: ReadonlySet<string>): number | undefined {
     let sum = 0
     let count = 0
@@ -80,7 +80,7 @@ type Belongs = (endpoint: Endpoint) => boolean
 
 const isCrowded = ({ callsPending, latency, weight }: EndpointView, otherLatency: number | undefined): boolean =>
   callsPending > crowdedPending * weight &&
-  // Where one side has never answered, the pending calls decide.
+  // If one side has never answered, the pending calls decide.
   (latency === undefined || otherLatency === undefined || latency > crowdedLatency * otherLatency)
 
 export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balancer => {
@@ -100,7 +100,7 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
     const lastPriority = Math.max(near.lastPriority(avoid), far.lastPriority(avoid))
     const nearShare = near.wellShare(avoid, lastPriority, far.latency(avoid))
     const farShare = far.wellShare(avoid, lastPriority, near.latency(avoid))
-    // Where the others are no better, there is nothing to gain.
+    // If the others are no better, there is nothing to gain.
     return nearShare >= farShare ? 1 : Math.min(1, overprovision * nearShare)
   }
 
@@ -121,7 +121,7 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
       if (update === undefined) return
       near.update(endpoints, views, (endpoint) => endpoint.zone === zone)
       far.update(endpoints, views, (endpoint) => endpoint.zone !== zone)
-      // Only now that both have taken it: the balancers may be a user's own, and throw.
+      // Only now that both have taken it: the balancers may be custom ones, and throw.
       known = update
       picksLeft = 0
       computedFor = new Set()

@@ -303,7 +303,7 @@ export class ClientMethod {
     })
   }
 
-  /** The shard key that the method makes of its payload; none where one is set around the call. */
+  /** The shard key that the method makes of its payload; none if one is set around the call. */
   private optionsOf(payload: unknown): CallOptions | undefined {
     if (this.shardKeyOf === none || Fiber.getCurrent()?.getRef(CurrentOptions)?.shardKey !== undefined) return undefined
     const shardKey = this.shardKeyOf(payload)

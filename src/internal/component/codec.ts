@@ -24,12 +24,12 @@ export interface Codec {
   readonly encode: (value: unknown) => Effect.Effect<Uint8Array, Schema.SchemaError>
   /** No value that it gives is a view of the bytes. */
   readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError | SyntaxError>
-  /** The same without an effect; undefined where the schema has no such way. */
+  /** The same without an effect; undefined if the schema has no such way. */
   readonly direct: Direct | undefined
 }
 
 /**
- * Values to bytes and back, at once. Where it fails, the codec that it belongs to is asked, which says what is wrong.
+ * Values to bytes and back, at once. If it fails, the codec that it belongs to is asked, which says what is wrong.
  */
 export interface Direct {
   readonly encode: (value: unknown) => Uint8Array | undefined
@@ -240,8 +240,8 @@ export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
 
 /**
- * A failure that never happens. Where a method has one kind of failure only, SchemaBinary does not write which one it
- * is. If a second kind were added, with a middleware for example, older bytes could not be read any more.
+ * A failure that never happens. If a method has one kind of failure only, SchemaBinary does not write which one it is.
+ * If a second kind were added, with a middleware for example, older bytes could not be read any more.
  */
 const NoFailure = Schema.TaggedStruct("effect-call/NoFailure", {})
 
@@ -254,7 +254,7 @@ export class MethodCodecs {
   readonly error: (format: Format) => Codec
   /** The codec of encoded payloads: it leaves out the transformations of the schema. */
   private readonly encodedPayload: (format: Format) => Codec
-  /** The fingerprint of the contract; undefined where the method has no binary form. */
+  /** The fingerprint of the contract; undefined if the method has no binary form. */
   readonly fingerprint: () => Fingerprint | undefined
 
   constructor(rpc: Rpc.AnyWithProps) {
@@ -310,7 +310,7 @@ export class MethodCodecs {
     throw new TypeError(problems.join("; "))
   }
 
-  /** Why a schema cannot be written in a format; undefined where all can. */
+  /** Why a schema cannot be written in a format; undefined if all can. */
   problemIn(format: Format): Unsendable | undefined {
     try {
       this.payload(format)

@@ -59,7 +59,7 @@ export type LeafType =
   | "never"
   | NativeLeaf
 
-/** A named field. `id` is the number that stands for the name in binary; null where the schema gives none. */
+/** A named field. `id` is the number that stands for the name in binary; null if the schema gives none. */
 export interface Field {
   readonly name: string
   readonly id: number | null
@@ -312,7 +312,7 @@ const behindSuspended = (ast: SchemaAST.AST): SchemaAST.AST =>
   ast._tag === "Suspend" ? behindSuspended(ast.thunk()) : ast
 
 /**
- * What a declared type is encoded as; undefined where the binary format has a form for it, or where it has no encoding.
+ * What a declared type is encoded as; undefined if the binary format has a form for it, or where it has no encoding.
  */
 const encodedAs = (ast: SchemaAST.Declaration): SchemaAST.AST | undefined => {
   const id = idOf(ast.annotations)

@@ -38,7 +38,7 @@ export const nativeGenerics: ReadonlySet<string> = new Set([
   "effect/schema/CauseReason"
 ])
 
-/** The id that Effect gives to its types and checks; undefined where there is none. */
+/** The id that Effect gives to its types and checks; undefined if there is none. */
 export const idOf = (annotations: Schema.Annotations.Annotations | undefined): string | undefined => {
   const representation: unknown = annotations?.["representation"]
   return Predicate.hasProperty(representation, "id") && typeof representation.id === "string"

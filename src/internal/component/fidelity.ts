@@ -40,7 +40,7 @@ export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Sch
       return checked(any, isOptional && isField ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
     if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
-    // JSON has null for undefined. Where anything is allowed, null would be read as null.
+    // JSON has null for undefined. If anything is allowed, null would be read as null.
     return format === "json" && isOptional && part._tag === "Union" &&
         part.types.some((type) => isJson(SchemaAST.toEncoded(type)))
       ? SchemaAST.decodeTo(SchemaAST.toEncoded(part), part, withoutUndefined)

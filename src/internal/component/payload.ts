@@ -55,7 +55,7 @@ export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
 
 const utf8 = new TextEncoder()
 
-/** The block of headers that goes before the arguments. Throws a TypeError where a value is no text. */
+/** The block of headers that goes before the arguments. Throws a TypeError if a value is no text. */
 export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
   // Code without types may give any value.
   const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
@@ -77,7 +77,7 @@ const HeaderPairs = Schema.decodeUnknownExit(
 export const endOfHeaders = (bytes: Uint8Array, start: number): number =>
   start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
 
-/** Reads the block of headers at `start`, and where the arguments begin; undefined where it cannot be read. */
+/** Reads the block of headers at `start`, and if the arguments begin; undefined if it cannot be read. */
 export const decodeHeaders = (
   bytes: Uint8Array,
   start: number,

@@ -93,7 +93,7 @@ class ComponentRoute implements Route {
   /** The names of the handler and the middleware in errors. */
   readonly handlerName: string
   readonly middlewareName: string
-  /** The fingerprint that a binary request must have; undefined where the method has no binary form. */
+  /** The fingerprint that a binary request must have; undefined if the method has no binary form. */
   private readonly fingerprint: Fingerprint | undefined
   private readonly context: Context.Context<never>
   private readonly contexts = new WeakMap<Context.Context<never>, Context.Context<never>>()
@@ -218,7 +218,7 @@ class IncomingRpc implements Incoming {
   private readonly format: Payload.Format
   private readonly headers: Headers.Headers
   private readonly payload: unknown
-  /** Reads the payload, where that needs an effect or has failed; undefined where `payload` has it. */
+  /** Reads the payload, where that needs an effect or has failed; undefined if `payload` has it. */
   private readonly reading: Effect.Effect<unknown, Undecodable | Refused> | undefined
 
   constructor(
@@ -253,7 +253,7 @@ class IncomingRpc implements Incoming {
       const result = handler(payload, info)
       // Only objects are asked, since a handler may give any value.
       if (typeof result === "object" && result !== null && Rpc.isWrapper(result)) {
-        // Streams are refused where the component is made.
+        // Streams are refused if the component is made.
         effect = asEffect(handlerName, result.value as Effect.Effect<unknown, unknown>)
         uninterruptible = result.uninterruptible
         if (result.fork) call.exempt()

@@ -30,8 +30,7 @@ export interface Api {
     Failure
   >
   /**
-   * The events after a version. Where one cannot be read, those after it are of no use. The socket closes with the
-   * Scope.
+   * The events after a version. If one cannot be read, those after it are of no use. The socket closes with the Scope.
    */
   readonly watch: (
     resourceVersion: string
@@ -162,7 +161,7 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
 
   const refused = Effect.fnUntraced(function*(verb: "list" | "watch", response: Response) {
     const { retryAfterMillis, status, statusText } = response
-    // Where the reason cannot be read, the failure is still that of the request.
+    // If the reason cannot be read, the failure is still that of the request.
     const said = yield* Effect.orElseSucceed(text(response.body, maxErrorBytes), () => "")
     const message = Result.match(readStatusText(said), {
       onSuccess: ({ message, reason }) => message ?? reason ?? "",

@@ -66,7 +66,7 @@ export const findCluster = Effect.fnUntraced(function*(options: {
   const host = yield* variable("KUBERNETES_SERVICE_HOST")
   const port = yield* variable("KUBERNETES_SERVICE_PORT")
   if (host !== undefined && port !== undefined) return yield* inCluster(host, port)
-  // Where this cannot be found out, reading the file fails with the reason.
+  // If this cannot be found out, reading the file fails with the reason.
   if (yield* Effect.orElseSucceed(effectOf("the exists of FileSystem", () => fs.exists(own)), () => true)) {
     return yield* readKubeconfig([own], undefined)
   }

@@ -33,7 +33,7 @@ export interface Response {
   readonly statusText: string
   /** How long the server wants no further request, where it says so. */
   readonly retryAfterMillis: number | undefined
-  /** It fails where it ends too early. */
+  /** It fails if it ends too early. */
   readonly body: Stream.Stream<Uint8Array, Failure>
   /** Closes the socket before the Scope does. */
   readonly close: Effect.Effect<void>
@@ -155,7 +155,7 @@ export const get = Effect.fnUntraced(function*(
   }
 })
 
-/** The body as text. It fails where the body has more than `maxBytes`. */
+/** The body as text. It fails if the body has more than `maxBytes`. */
 export const text = (body: Response["body"], maxBytes: number): Effect.Effect<string, Failure> =>
   Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []

@@ -145,7 +145,7 @@ const toResolverError = ({ cause, message }: Failure): ResolverError =>
   new ResolverError(cause === undefined ? { message } : { message, cause })
 
 /**
- * Follows the Service for as long as the Scope is open. It fails where the configuration of the cluster cannot be read.
+ * Follows the Service for as long as the Scope is open. It fails if the configuration of the cluster cannot be read.
  */
 export const make = Effect.fnUntraced(function*(
   options: KubernetesOptions

@@ -63,7 +63,7 @@ export interface Merged {
 /** How good an endpoint is. An endpoint without a rank gets no calls. */
 type Rank = "ready" | "terminating"
 
-/** The rank, as for kube-proxy: where conditions are missing, an endpoint is ready, serving and not terminating. */
+/** The rank, as for kube-proxy: if conditions are missing, an endpoint is ready, serving and not terminating. */
 const rankOf = (conditions: typeof SliceEndpoint.Type.conditions): Rank | undefined => {
   if (conditions?.ready ?? true) return "ready"
   return (conditions?.terminating ?? false) && (conditions?.serving ?? true) ? "terminating" : undefined
@@ -101,7 +101,7 @@ const portIn = (slice: Slice, wanted: string | number | undefined): Result.Resul
 }
 
 interface Candidate extends Found {
-  /** The zones whose clients call it; undefined where it has no hints. */
+  /** The zones whose clients call it; undefined if it has no hints. */
   readonly forZones: ReadonlyArray<string> | undefined
   readonly rank: Rank
   readonly addressType: string
@@ -109,8 +109,8 @@ interface Candidate extends Found {
 }
 
 /**
- * The endpoints for clients of a zone. Where some have no hints, the cluster has not decided on all of them yet, and
- * the hints do not count.
+ * The endpoints for clients of a zone. If some have no hints, the cluster has not decided on all of them yet, and the
+ * hints do not count.
  */
 const forZone = (all: ReadonlyArray<Candidate>, zone: string | undefined): ReadonlyArray<Candidate> => {
   if (zone === undefined || all.some(({ forZones }) => forZones === undefined)) return all
@@ -126,8 +126,8 @@ const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
  *
  * - Terminating endpoints count only where none is ready, as with kube-proxy.
  * - The first address of an endpoint counts. Kubernetes defines no meaning for others.
- * - With a zone, the cluster's hints choose the endpoints, as with kube-proxy: where all endpoints have hints, and one
- *   at least is for this zone.
+ * - With a zone, the cluster's hints choose the endpoints, as with kube-proxy: if all endpoints have hints, and one at
+ *   least is for this zone.
  * - A pod of a dual-stack Service is in two slices, one for each family. It is one endpoint, with the IPv4 address.
  */
 export const merge = (

@@ -39,7 +39,7 @@ export interface Audience {
 
 const tooManyRequests = 429
 
-/** Whether the slices have to be listed again after a failure. Where no answer came, or it was cut, they do not. */
+/** Whether the slices have to be listed again after a failure. If no answer came, or it was cut, they do not. */
 const needsList = ({ kind, status }: Failure): boolean =>
   kind === "Expired" || kind === "Garbled" || (kind === "Refused" && status !== tooManyRequests)
 
@@ -55,7 +55,7 @@ const needsList = ({ kind, status }: Failure): boolean =>
 export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience): Effect.fn.Return<never> {
   const clock = yield* Clock.Clock
   let slices: ReadonlyMap<string, Slice> = new Map()
-  /** The version of what is known; undefined where it has to be listed. */
+  /** The version of what is known; undefined if it has to be listed. */
   let position: string | undefined
   /** Whether the last watch has brought an event, and when it began. */
   let hasEvents = false

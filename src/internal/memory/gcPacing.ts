@@ -14,13 +14,14 @@
  */
 import { getHeapSpaceStatistics } from "node:v8"
 
-/** A young generation of so many bytes fills up in time if each byte of a new buffer adds one byte to it. */
+/** A young generation of this many bytes fills up in time if each byte of a new buffer adds one byte to it. */
 const timelySize = 25_165_824
 /** A smaller share lets full collections through again; a larger one costs more than they do. */
 const leastShare = 0.75
 const mostShare = 2
 /**
- * The young generation grows while the application runs: its size is read again after so many bytes, which takes 4 µs.
+ * The young generation grows while the application runs: its size is read again after this many bytes, which takes 4
+ * µs.
  */
 const lookAgainAfter = 67_108_864
 
@@ -39,7 +40,7 @@ let youngSize = 16_777_216
 /** Holds the last array, so that it is not optimized away. */
 const filler: { last: ReadonlyArray<undefined> } = { last: [] }
 
-/** Notes that a buffer of so many bytes was made for one message, and may be dead soon. */
+/** Notes that a buffer of this many bytes was made for one message, and may be dead soon. */
 export const noteFresh = (bytes: number): void => {
   due = Math.min(due + bytes * share, youngSize)
   while (due >= stepSize) {
@@ -51,7 +52,7 @@ export const noteFresh = (bytes: number): void => {
 }
 
 /**
- * Notes that a buffer of so many bytes was made that several messages share: a chunk that was read, or a block for
+ * Notes that a buffer of this many bytes was made that several messages share: a chunk that was read, or a block for
  * copies. Half of its bytes are counted: messages are so small then that the living ones take little of the memory
  * outside.
  */

@@ -33,7 +33,7 @@ type ArrivalAccept<R> = Accept<R> & {
 
 const isArrivalAccept = <R>(accept: Accept<R>): accept is ArrivalAccept<R> => acceptArrival in accept
 
-/** The accept of any listener. Where it is no Effect, or its getter throws, it is an Effect that dies. */
+/** The accept of any listener. If it is no Effect, or its getter throws, it is an Effect that dies. */
 const acceptOf = <R>(listener: Listener<R>, address: string): Accept<R> =>
   effectOf(`the accept of the listener ${address}`, () => listener.accept)
 
@@ -96,7 +96,7 @@ const checked = <R>(handlers: HandlerMap<R>): HandlerMap<R> => {
   throw new TypeError("it gave no HandlerMap")
 }
 
-/** Checks the handlers of a listener when it is made. It throws where they are none. */
+/** Checks the handlers of a listener when it is made. It throws if they are none. */
 export const checkHandlers = (handlers: Handlers<unknown>): void => {
   if (typeof handlers === "function" || attempt(() => isHandlerMap(handlers), false)) return
   throw unexpected("the handlers of a listener", "a HandlerMap, or a function that gives one", handlers)

@@ -34,7 +34,7 @@ export class ArrivalQueue<R> {
     return this.#waiting.size
   }
 
-  /** Adds a connection. It is destroyed where the queue is closed. */
+  /** Adds a connection. It is destroyed if the queue is closed. */
   offer(arrival: Arrival<R>): void {
     const { connection } = arrival
     if (this.#end !== undefined) return void connection.destroy()

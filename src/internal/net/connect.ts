@@ -7,8 +7,8 @@ import { attempt, clip, textOf } from "../userError.ts"
 export const ignoreError = (): void => {}
 
 /**
- * The text of an error of `node:net` or `node:tls`, or of a user's endpoint or options. Where it sums up several
- * attempts, it has no message of its own: the text is that of the attempts.
+ * The text of an error of `node:net` or `node:tls`, or of a user's endpoint or options. If it sums up several attempts,
+ * it has no message of its own: the text is that of the attempts.
  */
 export const describe = (error: unknown): string => {
   const attempts = attempt(

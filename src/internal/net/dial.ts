@@ -71,7 +71,7 @@ const candidatesOf = (target: Target, obstacles: Obstacles): Effect.Effect<Reado
       })))
 
 /**
- * Whether a socket is connected to itself. Where a port has no listener, and is in the range of local ports, the system
+ * Whether a socket is connected to itself. If a port has no listener, and is in the range of local ports, the system
  * may pick that very port for the socket. It then takes the two SYNs that cross for a connection (simultaneous open).
  */
 const isToItself = (socket: net.Socket, options: net.NetConnectOpts): boolean =>
@@ -181,8 +181,8 @@ const compete = Effect.fnUntraced(function*(
       hasFailed = true
     })
   })
-  // Flipped: `forEach` ends the others at the first failure, and here that is a success. They must be interruptible
-  // for that, also where the dial is not.
+  // Flipped: `forEach` ends the others at the first failure, and here that is a success. They must be interruptible for
+  // that, even if the dial is not.
   yield* Effect.flip(
     Effect.forEach(candidates, (candidate, i) => Effect.interruptible(Effect.flip(tryOne(candidate, i))), {
       concurrency: "unbounded"

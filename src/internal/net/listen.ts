@@ -14,7 +14,7 @@ const attempt = <A>(f: () => A): Effect.Effect<A, unknown> => Effect.try({ try: 
 
 const close = (server: net.Server): Effect.Effect<void> => Effect.sync(() => void server.close())
 
-/** Begins to listen. Where that fails, it can be tried again. */
+/** Begins to listen. If that fails, it can be tried again. */
 const begin = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
   Effect.callback<void, unknown>((resume) => {
     const onListening = () => {
@@ -43,8 +43,8 @@ const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<v
 const notOfThisMachine: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
 
 /**
- * Listens on TCP, on the first address of a name that is this machine's. Where that is in use, the next one is not
- * tried: if two servers get the same name, the second one must fail.
+ * Listens on TCP, on the first address of a name that is this machine's. If that is in use, the next one is not tried:
+ * if two servers get the same name, the second one must fail.
  */
 export const listenOnTcp = (
   server: net.Server,
@@ -107,8 +107,8 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
 const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
 
 /**
- * A name that no other file has or gets, of `longest` bytes at most. Where that is few, it has rare characters: a
- * server may be told to listen at `/run/a`, and Node removes a file of this name once more when its server closes.
+ * A name that no other file has or gets, of `longest` bytes at most. If that is few, it has rare characters: a server
+ * may be told to listen at `/run/a`, and Node removes a file of this name once more when its server closes.
  */
 const randomName = (longest: number): string =>
   longest >= 5

@@ -62,7 +62,7 @@ const ask = (host: string, family: Family, tell: (answer: Answer) => void): void
   })
 }
 
-/** Whether this process can open a file. Where not, the system's resolver reads no hosts file, and finds nothing. */
+/** Whether this process can open a file. If not, the system's resolver reads no hosts file, and finds nothing. */
 const hasDescriptor = (): boolean => {
   try {
     closeSync(openSync(devNull, "r"))

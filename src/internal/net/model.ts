@@ -35,8 +35,8 @@ export interface Peer {
  *
  * **Gotchas**
  *
- * Where the function throws, or gives no `HandlerMap`, that connection is closed and an error is logged. Handlers that
- * are neither a `HandlerMap` nor a function are a defect when the listener is made, a TypeError.
+ * If the function throws, or gives no `HandlerMap`, that connection is closed and an error is logged. Handlers that are
+ * neither a `HandlerMap` nor a function are a defect when the listener is made, a TypeError.
  *
  * @category models
  * @since 0.1.0
@@ -64,8 +64,7 @@ export interface Accepted<out R = never> {
  *
  * **Details**
  *
- * - `address`: where it listens, `network://address`, with the port that the system has picked. `Endpoint.parse` reads
- *   it.
+ * - `address`: if it listens, `network://address`, with the port that the system has picked. `Endpoint.parse` reads it.
  * - `accept`: waits for the next connection. It fails only when the listener is closed or broken, and then always. If
  *   it is interrupted, no connection is lost.
  * - `close`: stops listening, ends `accept`, and destroys the connections that were not accepted yet. Accepted ones go
@@ -74,9 +73,9 @@ export interface Accepted<out R = never> {
  * **Gotchas**
  *
  * A server checks what a listener of your own gives. An `accept` that dies, or is no Effect, ends the server with that
- * defect. Where it gives no connection, no handlers, or a connection that is served already, that is logged as an
- * error, and the next one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server
- * ends without it.
+ * defect. If it gives no connection, no handlers, or a connection that is served already, that is logged as an error,
+ * and the next one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server ends
+ * without it.
  *
  * Source: `type Listener` of the Go package.
  *

@@ -18,7 +18,7 @@ export class Obstacles {
     this.problems.clear()
   }
 
-  /** The problems, as the end of a sentence; empty where there is none. */
+  /** The problems, as the end of a sentence; empty if there is none. */
   get text(): string {
     return this.problems.size === 0 ? "" : clip(` (up to now: ${[...this.problems.values()].map(textOf).join("; ")})`)
   }

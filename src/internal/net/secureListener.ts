@@ -63,7 +63,7 @@ class Current {
     this.handshake = handshake
   }
 
-  /** Asks for the options again. Where they cannot be used, the last good ones stay, and that is logged once. */
+  /** Asks for the options again. If they cannot be used, the last good ones stay, and that is logged once. */
   renew(tls: Effect.Effect<TlsOptions, ListenerError>): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       const next = copyOf(yield* ask(tls))
@@ -131,7 +131,7 @@ export const listenSecurely = Effect.fnUntraced(function*<R>(
         const log = error.hungUp ? Effect.logDebug : Effect.logWarning
         return logged(log(`TLS handshake failed: ${error.message}${others}`))
       }),
-      // The connection may be a user's own.
+      // The connection may be a custom one.
       Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", Cause.die(defect)))),
       Effect.annotateLogs({ listener: address, peer: peer.address })
     )

@@ -158,7 +158,7 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
 
 /**
  * Gives a TLS socket after its handshake, over a Duplex that belongs to the caller. The TLS socket is destroyed with
- * the Scope, also where this fails.
+ * the Scope, even if this fails.
  */
 export const connectTls = Effect.fnUntraced(function*(
   raw: Duplex,
@@ -169,7 +169,7 @@ export const connectTls = Effect.fnUntraced(function*(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => {
-        // Where the Duplex has closed already, the TLS socket would never say anything. It may close while this yields.
+        // If the Duplex has closed already, the TLS socket would never say anything. It may close while this yields.
         if (raw.destroyed) throw closedEarly()
         const socket = tls.connect({ ...options, socket: belowTls(raw) }).on("error", ignoreError)
         return { socket, handshake: handshakeOf(socket) }

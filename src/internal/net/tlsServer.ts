@@ -29,7 +29,7 @@ const longest = 2 ** 31 - 1
 
 /**
  * The user's callbacks, which may be async functions: Node does not wait for those, and their failure would end the
- * process. Where a callback throws at once, Node ends the handshake.
+ * process. If a callback throws at once, Node ends the handshake.
  */
 const guardedCallbacks = ({ ALPNCallback, SNICallback, pskCallback }: tls.TlsOptions): tls.TlsOptions => ({
   ...(typeof SNICallback !== "function" ? {} : {
@@ -97,7 +97,7 @@ export class HandshakeFailed extends Error {
 }
 
 const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): HandshakeFailed => {
-  // Where a certificate was refused, the error does not say so. The socket does.
+  // If a certificate was refused, the error does not say so. The socket does.
   const refusal: unknown = socket.authorizationError
   return refusal === null || refusal === undefined
     ? new HandshakeFailed(describe(error), attempt(() => error.code === "ECONNRESET", false))
@@ -127,7 +127,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
   return (raw) =>
     Effect.callback((resume) => {
       raw.on("error", ignoreError)
-      // Where the Duplex has closed already, the TLS server would never say anything.
+      // If the Duplex has closed already, the TLS server would never say anything.
       if (raw.destroyed) return resume(Effect.fail(new HandshakeFailed("the connection was already closed", true)))
       const below = belowTls(raw)
       const server = idle.pop() ?? tls.createServer(options)

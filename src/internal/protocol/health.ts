@@ -40,6 +40,6 @@ export const decodeQuestion = (bytes: Uint8Array): Question | string => {
 
 export const encodeAnswer = (isServing: boolean): Uint8Array => Uint8Array.of(statusOf(isServing))
 
-/** Whether the component serves; undefined where the bytes are no answer. */
+/** Whether the component serves; undefined if the bytes are no answer. */
 export const decodeAnswer = (bytes: Uint8Array): boolean | undefined =>
   bytes.length === 1 && (bytes[0] === 0 || bytes[0] === 1) ? bytes[0] === 1 : undefined

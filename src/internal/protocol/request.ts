@@ -64,7 +64,7 @@ const wholeMicros = (micros: number): number => {
   return micros < 0 ? Math.max(-Number.MAX_SAFE_INTEGER, Math.floor(micros)) : 0
 }
 
-/** The trace context of the request whose header is at `offset`; undefined where it has none. */
+/** The trace context of the request whose header is at `offset`; undefined if it has none. */
 export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContext | undefined => {
   if (isZero(bytes, offset + traceIdOffset, 16) || isZero(bytes, offset + spanIdOffset, 8)) return undefined
   return {

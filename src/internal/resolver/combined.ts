@@ -16,7 +16,7 @@ const concurrently = { concurrency: "unbounded" } as const
 
 export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
   const isConstant = resolvers.every((resolver) => resolver.isConstant)
-  // Each by itself: where one dies, the others are told all the same.
+  // Each by itself: if one dies, the others are told all the same.
   const refreshes = resolvers.flatMap(({ refresh }) => refresh === undefined ? [] : refreshed(refresh))
   const nextVersion = versions("merge")
   /** The last answer of each resolver. */

@@ -147,8 +147,8 @@ export const directory = Effect.fnUntraced(function*(
   )
 
   /**
-   * Watches the directory, anew each interval: where the directory was removed and made again, a watch follows the one
-   * that is gone, and where there is no directory, there is no watch.
+   * Watches the directory, anew each interval: if the directory was removed and made again, a watch follows the one
+   * that is gone, and if there is no directory, there is no watch.
    */
   const watch = (lookSoon: () => void): Effect.Effect<void> =>
     effectOf("the watch of FileSystem", () => {

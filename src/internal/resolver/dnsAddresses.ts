@@ -58,7 +58,7 @@ class Family extends Query<Addresses> {
 export type Finder = (later: Later, tell: (found: Addresses) => void) => Effect.Effect<Addresses, Dns.DnsError>
 
 /**
- * Who has ever known addresses of the name. Where both have, it is the name servers.
+ * Who has ever known addresses of the name. If both have, it is the name servers.
  *
  *     none ──▶ system ──▶ nameServers
  *       └────────────────────▲
@@ -66,11 +66,11 @@ export type Finder = (later: Later, tell: (found: Addresses) => void) => Effect.
 type KnownBy = "none" | "system" | "nameServers"
 
 /**
- * Finds the addresses of a name, each time that it is asked. It fails where they cannot be found out; that there are
- * none is an answer.
+ * Finds the addresses of a name, each time that it is asked. It fails if they cannot be found out; that there are none
+ * is an answer.
  *
- * Both families are asked for at once. Where only one is answered, its addresses and the last ones of the other family
- * are the result. The system, which has a hosts file and search domains, is asked only until the name servers have once
+ * Both families are asked for at once. If only one is answered, its addresses and the last ones of the other family are
+ * the result. The system, which has a hosts file and search domains, is asked only until the name servers have once
  * known addresses. After that an answer of theirs without addresses is taken for true.
  */
 export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
@@ -150,7 +150,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
     if (late !== undefined) return late
     if (Result.isSuccess(system)) return system.success
     if (failure !== undefined) return yield* failure
-    // Where the system cannot reach its name servers, it has no answer about a name that it never knew.
+    // If the system cannot reach its name servers, it has no answer about a name that it never knew.
     return knownBy !== "none" && !isNotFound(system.failure) ? yield* system.failure : known()
   })
 

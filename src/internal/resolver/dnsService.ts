@@ -20,11 +20,11 @@ export interface Services {
  */
 const longestQuery = "1 minute"
 
-/** How errors name what `Dns` was asked for. It can be the code of a user. */
+/** How errors name what `Dns` was asked for. It can be user code. */
 const theResolve = "the resolve of Dns"
 const theLookup = "the lookup of Dns"
 
-/** Checks an answer: the types promise more than the code of a user may keep. */
+/** Checks an answer: the types promise more than user code may keep. */
 const listed = <A>(what: string, given: ReadonlyArray<A>): ReadonlyArray<A> => {
   if (!Array.isArray(given)) throw unexpected(what, "an array", given)
   return given

@@ -124,7 +124,7 @@ const looksFor = (name: string) => (services: Services): Looks => {
     yield* waitFor(all, old, isUsable, targetWaits)
     const defect = all.find(({ defect }) => defect !== undefined)?.defect
     if (defect !== undefined) return yield* Effect.failCause(defect)
-    // Targets without addresses are left out. Where none was ever found, the look fails.
+    // Targets without addresses are left out. If none was ever found, the look fails.
     const failed = all.find(({ failure }) => failure !== undefined)
     if (failed?.failure !== undefined && all.every(({ last }) => last === undefined)) return yield* failed.failure
     const found = known()

@@ -15,10 +15,10 @@ import type { Version } from "./version.ts"
 
 const isObject = (u: unknown): u is object => typeof u === "object" && u !== null
 
-/** Throws where an endpoint is invalid: that is a bug of the resolver. */
+/** Throws if an endpoint is invalid: that is a bug of the resolver. */
 const checkEndpoint = (given: unknown): void => {
   if (!isObject(given)) throw unexpected("what the resolver lists", "an Endpoint", given)
-  // The types promise more than the code of a user may keep.
+  // The types promise more than user code may keep.
   const { address, priority = 0, weight = 1, zone }: { readonly [K in keyof Endpoint]?: unknown } = given
   if (typeof address !== "string") {
     throw unexpected("the address of an endpoint", "a text", address)
@@ -38,7 +38,7 @@ const checkEndpoint = (given: unknown): void => {
 const checkedResolution = (given: unknown): Resolution => {
   if (!isObject(given)) throw unexpected("the answer of the resolver", "endpoints and a version", given)
   discard(given)
-  // The types promise more than the code of a user may keep.
+  // The types promise more than user code may keep.
   const { endpoints, problem, version }: {
     readonly endpoints?: unknown
     readonly problem?: unknown
@@ -53,7 +53,7 @@ const checkedResolution = (given: unknown): Resolution => {
   return problem === undefined ? { endpoints: list, version } : { endpoints: list, version, problem: textOf(problem) }
 }
 
-/** A user's resolver. It throws where the value is none. */
+/** A user's resolver. It throws if the value is none. */
 export const checkedResolver = (given: unknown): Resolver => {
   if (!isObject(given) || !("resolve" in given) || typeof given.resolve !== "function") {
     throw unexpected("the resolver", "an object with resolve", given)

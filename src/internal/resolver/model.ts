@@ -142,6 +142,6 @@ export const resolution = (
 export const problemOf = ({ problem }: Resolution): ReadonlyArray<string> =>
   problem === undefined ? [] : [textOf(problem)]
 
-/** Several problems as one; undefined where there are none. */
+/** Several problems as one; undefined if there are none. */
 export const joined = (problems: ReadonlyArray<string>): string | undefined =>
   problems.length === 0 ? undefined : problems.join("; ")

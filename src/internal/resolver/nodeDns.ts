@@ -128,7 +128,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     const now = nowMillis(clock)
     if (isFixed || now - lookedAt < serversMillis) return resolver
     lookedAt = now
-    // Where they cannot be found out, the known ones stay.
+    // If they cannot be found out, the known ones stay.
     const fresh = attempt(makeResolver, resolver)
     const found = serversOf(fresh)
     const hasNone = found === noServers

@@ -132,8 +132,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   const mayBeOutdated = () => isOutdated || nowMillis(clock) >= dueAt
 
   /**
-   * What is known after a look. Where the endpoints are the same, a new problem gets their version as a new object, and
-   * so does the first success after failures.
+   * What is known after a look. If the endpoints are the same, a new problem gets their version as a new object, and so
+   * does the first success after failures.
    */
   const after = (last: Resolution | undefined, { endpoints, problem }: Look): Resolution => {
     if (last?.version === undefined || !sameEndpoints(last.endpoints, endpoints)) {
@@ -193,7 +193,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     if (before !== undefined) yield* Fiber.await(before)
     const later = laterIn(yield* Effect.scope)
     const { watch } = source
-    // In a fiber of its own: it can be the code of a user, and must not keep those who wait from their answer.
+    // In a fiber of its own: it can be user code, and must not keep those who wait from their answer.
     if (watch !== undefined) yield* Effect.forkChild(Effect.suspend(() => watch(lookSoon)))
     while (latest.waiting > 0) {
       const wait = dueAt - nowMillis(clock)

@@ -85,7 +85,7 @@ export const Schemes: Context.Reference<ReadonlyMap<string, Scheme>> = Context.R
   }
 )
 
-/** The resolver that a scheme makes of an address. The scheme can be the code of a user. */
+/** The resolver that a scheme makes of an address. The scheme can be user code. */
 const madeBy = <R>(scheme: string, make: Scheme<R>, address: string): ReturnType<Scheme<R>> =>
   Effect.map(effectOf(`the scheme ${scheme}`, () => make(address)), checkedResolver)
 

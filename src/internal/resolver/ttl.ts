@@ -10,7 +10,7 @@ import { effectOf } from "../guard.ts"
 /** The types of records that are asked for. */
 export type RecordType = "A" | "AAAA" | "SRV"
 
-/** The time to live of the last answer to a question; none where it is not known. */
+/** The time to live of the last answer to a question; none if it is not known. */
 export type TimeToLive = (name: string, type: RecordType) => Effect.Effect<Option.Option<Duration.Duration>>
 
 /**

@@ -16,7 +16,7 @@ import type { Resolution, Resolver, ResolverError } from "./model.ts"
 const waits = backoff({ firstMillis: 10, factor: 1.3, longestMillis: 1000, jitter: 0.4 })
 
 /**
- * So many changes in a row are taken without a wait where the event loop has not turned between them. A resolver that
+ * This many changes in a row are taken without a wait where the event loop has not turned between them. A resolver that
  * always has a new version at once would otherwise block the loop.
  */
 const freeChanges = 64
@@ -62,7 +62,7 @@ export const watch = Effect.fnUntraced(function*(
     return false
   })
 
-  /** Gives an answer to the audience; true where it has new endpoints. */
+  /** Gives an answer to the audience; true if it has new endpoints. */
   const take = (resolution: Resolution): Effect.Effect<boolean> => {
     // The version can be the object of a user.
     const isNew = resolution.version !== undefined && !Equal.equals(resolution.version, version)
@@ -91,7 +91,7 @@ export const watch = Effect.fnUntraced(function*(
     return Exit.isSuccess(taken) && taken.value
   })
 
-  /** Asks once. It gives true where the next question needs no wait. */
+  /** Asks once. It gives true if the next question needs no wait. */
   const askOnce = Effect.gen(function*() {
     let atOnce = true
     const turned = setImmediate(() => {

@@ -76,8 +76,8 @@ export class SeriesSet {
     try {
       this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
     } catch (defect) {
-      // A registry and the ambient attributes may be a user's own, and throw. A series is added in the middle of a
-      // call, which must go on.
+      // A registry and the ambient attributes may be custom ones, and throw. A series is added in the middle of a call,
+      // which must go on.
       if (this.failed) return
       this.failed = true
       const cause = Cause.die(defect)

@@ -46,7 +46,7 @@ export const peerAttributes = (
   remote === undefined ? {} : { "network.peer.address": remote.address, "network.peer.port": remote.port }
 
 /**
- * Sets an attribute of a span during a call. The span may be a user's own, and what it throws must not fail the call.
+ * Sets an attribute of a span during a call. The span may be a custom one, and what it throws must not fail the call.
  */
 export const annotate = (span: Tracer.Span | undefined, name: string, value: unknown): void => {
   try {

@@ -143,7 +143,7 @@ export class Wire {
     this.#stopTimer()
   }
 
-  /** Enters a state. Returns false where that is not possible any more: an end after a reset, for one, is not seen. */
+  /** Enters a state. Returns false if that is not possible any more: an end after a reset, for one, is not seen. */
   #transition(state: WireState): boolean {
     if (!next[this.#state].includes(state)) return false
     this.#state = state
@@ -153,7 +153,7 @@ export class Wire {
   #nextDue(): number {
     const delay = this.#conditions.delay
     if (delay === undefined) return 0
-    // Not before what was sent earlier, also where the clock has been set back.
+    // Not before what was sent earlier, even if the clock has been set back.
     return Math.max(this.#items.at(-1)?.due ?? 0, delay.timer.now() + delay.millis)
   }
 

@@ -39,7 +39,7 @@ export const millisBetween = (start: number, end: number): number => ((end - sta
 export const secondsBetween = (start: number, end: number): number =>
   ((end - start) & tickMask) / (ticksPerMilli * 1000)
 
-/** So many readings in a row may give the same time. */
+/** This many readings in a row may give the same time. */
 const sharedReadings = 16
 
 /**
