@@ -109,7 +109,7 @@ export const call = Command.make("call", {
   ))
 )
 
-/** A call that gives what is to be written to stdout. */
+/** A call. Its result is the output for stdout. */
 type Prepared = Effect.Effect<string | Uint8Array, CallError | Failure, Connection.Connection>
 
 /** A call with bytes. */

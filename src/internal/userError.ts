@@ -97,7 +97,7 @@ export const isInstance = <A>(error: unknown, of: abstract new(...args: never) =
 
 /**
  * A cause that loggers and tracers can read. It is the same cause, unless an error in it throws when it is read: that
- * error is replaced with one that says what is known of it.
+ * error is replaced with one that has the parts that could be read.
  */
 export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
   cause.reasons.every((reason) => Cause.isInterruptReason(reason) || isReadable(errorOf(reason)))
@@ -125,14 +125,14 @@ const standInFor = (error: unknown, links: number): Error => {
   const standIn = new Error(textOf(error), cause === undefined ? {} : { cause: readableOrStandIn(cause, links - 1) })
   standIn.name = typeOf(error)
   const stack = attempt(() => isError(error) ? error.stack : undefined, undefined)
-  // The stack of this error would name this place.
+  // The stand-in's own stack would name this place.
   standIn.stack = typeof stack === "string" ? clip(stack) : `${standIn.name}: ${standIn.message}`
   return standIn
 }
 
 /**
  * Whether loggers and tracers can read an error. They read it as Effect does: along all its causes. Nearly all errors
- * are made by V8: their stacks are not turned into text here, since that takes longer than all the rest.
+ * are made by V8: their stacks are not turned into text here, since that takes longer than everything else.
  */
 const isReadable = (error: unknown): boolean =>
   attempt(() => {
@@ -168,7 +168,7 @@ const stackGetterOf = (error: object): unknown => {
 /** How V8 reads the stack of its own errors. Before Node 24 it is a field. */
 const stackGetter = stackGetterOf(new Error())
 
-/** The error if it can be read, or else an error that says what is known of it. */
+/** The error if it can be read. Otherwise an error with the parts that could be read. */
 export const readable = (error: unknown): Error =>
   isInstance(error, Error) && isReadable(error) ? error : standInFor(error, maxLinks)
 

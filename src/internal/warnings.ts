@@ -1,10 +1,11 @@
 /**
- * Limits the warnings that peers can cause: a peer that floods a server must not flood its log.
+ * Limits the warnings that peers can cause: a peer that floods a server must not flood its log. It does not know what
+ * is warned of.
  */
 import type * as Clock from "effect/Clock"
 import { nowMillis } from "./time/clock.ts"
 
-/** This many warnings may come at once, and after that one in this many milliseconds. */
+/** This many warnings may be logged at once, and after that one in each `interval` of milliseconds. */
 const atOnce = 100
 const interval = 100
 
@@ -19,8 +20,8 @@ export class Warnings {
   }
 
   /**
-   * The end of the next warning's text, which says how many warnings were left out before it. Undefined if the next
-   * warning is to be left out, too.
+   * The end of the next warning's text: it says how many warnings were left out before. Undefined if the next warning
+   * must be left out, too.
    */
   next(): string | undefined {
     const now = nowMillis(this.clock)

@@ -265,7 +265,7 @@ describe("Listener.mtls", () => {
       yield* closed(silent)
       yield* log.until(1)
       assert.deepStrictEqual(log.lines.map(({ level, message }) => [level, message]), [
-        ["Warn", `TLS handshake failed: it was not done after ${seconds}s`]
+        ["Warn", `TLS handshake failed: it took longer than ${seconds}s`]
       ])
     }).pipe(Effect.provide(log.layer))
   })
@@ -299,7 +299,7 @@ describe("Listener.mtls", () => {
       }
       yield* closed(slow)
       assert.deepStrictEqual(log.lines.map(({ message }) => message), [
-        "TLS handshake failed: it was not done after 10s"
+        "TLS handshake failed: it took longer than 10s"
       ])
     }).pipe(Effect.provide(log.layer))
   })

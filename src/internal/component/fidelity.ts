@@ -165,7 +165,7 @@ const jsonProblem = (value: unknown): Problem | undefined => {
       next = key === undefined ? last.value[last.at] : last.value[key] ?? null
     }
   } catch {
-    return notCarried([], "one that throws where it is read")
+    return notCarried([], "one that throws when it is read")
   }
 }
 

@@ -47,7 +47,7 @@ const splitHostPort = (text: string): Result.Result<{ readonly host: string; rea
     if (host.includes(":")) return Result.fail(tooManyColons)
   }
   if (/[[\]]/.test(host) || /[[\]]/.test(text.slice(colon))) {
-    return Result.fail(`${quote(text)} has a bracket where none belongs: expected "host:port" or "[host]:port"`)
+    return Result.fail(`${quote(text)} has a misplaced bracket: expected "host:port" or "[host]:port"`)
   }
   const port = text.slice(colon + 1)
   return port === "" ? Result.fail(missingPort) : Result.succeed({ host, port })
@@ -94,7 +94,7 @@ export const parseUnix = (text: string): Result.Result<UnixTarget, string> => {
   const longest = isAbstract(target) && process.platform === "linux" ? longestAbstract : longestPath
   if (length > longest) {
     return Result.fail(
-      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, and ${longest} are possible`
+      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, expected at most ${longest}`
     )
   }
   return Result.succeed(target)

@@ -72,14 +72,14 @@ export class Gate {
    */
   admits(connection: Duplex, peer: string | undefined): boolean {
     if (this.#open >= this.#maxConnections) {
-      this.#limit.refuse(`maxConnections is ${this.#maxConnections}, and as many are open`)
+      this.#limit.refuse(`maxConnections is ${this.#maxConnections}, and that many connections are open`)
       return false
     }
     if (peer !== undefined) {
       const open = this.#perPeer.get(peer) ?? 0
       if (open >= this.#maxConnectionsPerPeer) {
         this.#limitPerPeer.refuse(
-          `maxConnectionsPerPeer is ${this.#maxConnectionsPerPeer}, and ${peer} has as many open`
+          `maxConnectionsPerPeer is ${this.#maxConnectionsPerPeer}, and ${peer} has that many connections open`
         )
         return false
       }

@@ -118,7 +118,7 @@ export const listenSecurely = Effect.fnUntraced(function*<R>(
       Effect.timeoutOrElse({
         duration: handshakeTimeout,
         orElse: () =>
-          Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
+          Effect.fail(new HandshakeFailed(`it took longer than ${Duration.format(handshakeTimeout)}`, false))
       }),
       Effect.interruptible,
       Effect.map((secured) =>

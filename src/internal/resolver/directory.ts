@@ -82,7 +82,7 @@ export const directory = Effect.fnUntraced(function*(
     effectOf("the stat of FileSystem", () => fs.stat(`${path}/${name}`)).pipe(
       Effect.map((info) => info.type === "Socket" ? identityOf(info) : undefined),
       Effect.catch((error) => {
-        if (!isMissing(error)) note(`${path}/${name} cannot be looked at: ${error.message}`)
+        if (!isMissing(error)) note(`${path}/${name} cannot be checked: ${error.message}`)
         return Effect.succeed(undefined)
       })
     )

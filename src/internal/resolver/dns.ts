@@ -103,7 +103,7 @@ export const makeResolver = Effect.fnUntraced(
       look: (later) =>
         look({ ...later, tell: (found) => later.tell(accept(found)) }).pipe(
           Effect.mapError((cause) =>
-            new ResolverError({ message: `the ${what} cannot be found out: ${cause.message}`, cause })
+            new ResolverError({ message: `the ${what} cannot be looked up: ${cause.message}`, cause })
           ),
           Effect.flatMap(check)
         ),

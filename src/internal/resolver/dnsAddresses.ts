@@ -119,7 +119,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
     if (missing.failure !== undefined) {
       return {
         ...found,
-        problem: `the ${missing.type} records of "${name}" cannot be found out: ${textOf(missing.failure)}`
+        problem: `the ${missing.type} records of "${name}" cannot be looked up: ${textOf(missing.failure)}`
       }
     }
     if (missing.last !== undefined) return found

@@ -70,7 +70,7 @@ const endpointsOf = (
 const problemsOf = (targets: ReadonlyMap<string, Target>): ReadonlyArray<string> =>
   [...targets].flatMap(([name, { failure, isUnderWay, last }]) => {
     if (last !== undefined && last.addresses.length > 0) return []
-    if (failure !== undefined) return `the addresses of "${name}" cannot be found out: ${textOf(failure)}`
+    if (failure !== undefined) return `the addresses of "${name}" cannot be looked up: ${textOf(failure)}`
     if (isUnderWay) return `the addresses of "${name}" are not known yet: DNS has not answered`
     return last?.problem ?? []
   })

@@ -55,7 +55,7 @@ export const file = (
           transition("failing")
           return Effect.fail(
             new ResolverError({
-              message: `whether the file "${path}" exists cannot be found out: ${cause.message}`,
+              message: `cannot check whether the file "${path}" exists: ${cause.message}`,
               cause
             })
           )

@@ -27,7 +27,7 @@ const checkEndpoint = (given: unknown): void => {
     throw new RangeError(`the weight of ${address}: expected a number above 0, got ${shown(weight)}`)
   }
   if (typeof priority !== "number" || !Number.isInteger(priority) || priority < 0) {
-    throw new RangeError(`the priority of ${address}: expected a whole number from 0 on, got ${shown(priority)}`)
+    throw new RangeError(`the priority of ${address}: expected a whole number, 0 or more, got ${shown(priority)}`)
   }
   if (zone !== undefined && typeof zone !== "string") {
     throw unexpected(`the zone of ${address}`, "the name of a zone", zone)
@@ -76,7 +76,7 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
     (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : logged(Effect.logWarning("the resolver could not be told to look again", cause))
+        : logged(Effect.logWarning("the resolver could not be refreshed", cause))
   )
 
 /**

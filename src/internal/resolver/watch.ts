@@ -86,7 +86,7 @@ export const watch = Effect.fnUntraced(function*(
     logs.failure = false
     const taken = yield* Effect.exit(Effect.suspend(() => take(resolution)))
     if (Exit.isSuccess(taken)) version = resolution.version
-    else if (!logs.refusal) yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
+    else if (!logs.refusal) yield* logged(Effect.logError("the new endpoints could not be used", taken.cause))
     logs.refusal = Exit.isFailure(taken)
     return Exit.isSuccess(taken) && taken.value
   })

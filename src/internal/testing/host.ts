@@ -61,7 +61,9 @@ export class Host {
     if (this.#closed) return { _tag: "Refused", why: "the network has been closed" }
     if (this.#impairment.dial === "hang") return { _tag: "Hanging" }
     if (this.#impairment.dial === "refuse") return { _tag: "Refused", why: "a fault refuses it" }
-    if (this.#acceptor === undefined) return { _tag: "Refused", why: `nobody listens on ${JSON.stringify(this.name)}` }
+    if (this.#acceptor === undefined) {
+      return { _tag: "Refused", why: `no server listens on ${JSON.stringify(this.name)}` }
+    }
     const pair = DuplexPair.make(() => this.#connections.delete(pair))
     this.#connections.add(pair)
     pair.impair(this.#impairment)
