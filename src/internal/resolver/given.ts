@@ -1,7 +1,7 @@
 /**
- * Asks resolvers that users may have written: their answers are checked before they are used.
+ * Asks resolvers, which may be custom ones: their answers are checked before they are used.
  *
- * It knows no kind of resolver, and nothing of who asks.
+ * It knows no kind of resolver, and does not know who asks.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -53,7 +53,7 @@ const checkedResolution = (given: unknown): Resolution => {
   return problem === undefined ? { endpoints: list, version } : { endpoints: list, version, problem: textOf(problem) }
 }
 
-/** A user's resolver. It throws if the value is none. */
+/** The given value as a resolver. It throws if the value is no resolver. */
 export const checkedResolver = (given: unknown): Resolver => {
   if (!isObject(given) || !("resolve" in given) || typeof given.resolve !== "function") {
     throw unexpected("the resolver", "an object with resolve", given)
@@ -80,7 +80,8 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
   )
 
 /**
- * Runs a resolver's `refresh` whenever it is called, one at a time. Calls while it runs have it run once more after it.
+ * Runs a resolver's `refresh` whenever it is called, one at a time. If it is called while `refresh` runs, `refresh`
+ * runs once more afterwards.
  *
  *     idle ── called ──▶ running ── called ──▶ runningAgain
  *       ▲                │     ▲                    │
