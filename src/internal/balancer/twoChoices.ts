@@ -1,8 +1,8 @@
 /**
- * The power of two choices: one endpoint is drawn by weight, another one evenly from the rest, and the better of the
- * two gets the call.
+ * The power of two choices: one endpoint is drawn by weight, a second one evenly from the others. The better of the two
+ * gets the call.
  *
- * Only the first is drawn by weight. So each endpoint gets its share where neither is better, and light endpoints are
+ * Only the first is drawn by weight. So each endpoint gets its share if neither is better, and light endpoints are
  * compared as often as heavy ones. It does not know what makes an endpoint better.
  */
 import * as Context from "effect/Context"
