@@ -130,8 +130,8 @@ export interface Balancer {
    */
   update(endpoints: ReadonlyArray<Endpoint>, views?: ReadonlyArray<EndpointView>): void
   /**
-   * Picks one of the endpoints of the last update. Fails with `Unreachable` where there are none, or where none outside
-   * `avoid` will do.
+   * Picks one of the endpoints of the last update. Fails with `Unreachable` if there are no endpoints, or no suitable
+   * one outside `avoid`.
    *
    * **Gotchas**
    *
