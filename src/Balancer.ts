@@ -118,7 +118,7 @@ export const sharded: Effect.Effect<Balancer> = Effect.sync(shards.sharded)
  * sets a weight, and so do resolvers, from SRV records for example. An excluded endpoint loses its turn. An update does
  * not start over. A new endpoint gets its first call early: within half of the calls in which it has one turn.
  *
- * **Example** (A server that can take three times as much as the other)
+ * **Example** (A server that can take three times as many calls as the other)
  *
  * ```ts
  * import { Balancer, Connection, Endpoint, Resolver } from "effect-call"

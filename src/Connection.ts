@@ -4,7 +4,7 @@
  * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each endpoint that is
  * used, and sends each call to the endpoint that a {@link Balancer.Balancer} picks. A socket is opened when a call
  * first needs it, shared by all calls, and opened again after it was lost. A Connection belongs to a Scope: when that
- * closes, everything ends.
+ * closes, everything ends. This module does not know how a call is sent, nor how an endpoint is picked.
  *
  * **Example** (Calling a method)
  *

@@ -53,7 +53,7 @@ export interface Attributes {
  *
  * **When to use**
  *
- * {@link tcp}, {@link unix} and {@link mtls} make endpoints. Make one of your own for any other `Duplex`.
+ * {@link tcp}, {@link unix} and {@link mtls} make endpoints. Make a custom endpoint for any other `Duplex`.
  *
  * **Details**
  *
@@ -66,7 +66,7 @@ export interface Attributes {
  * A `Connection` interrupts a `dial` that takes too long, and waits for its finalizers when it closes. A `dial` that
  * throws, is no Effect, dies, or gives no Duplex counts as a failed dial.
  *
- * **Example** (an endpoint of your own: the standard streams of a child process)
+ * **Example** (A custom endpoint: the standard streams of a child process)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -325,7 +325,7 @@ export const parse = (text: string): Effect.Effect<NetEndpoint, InvalidEndpoint>
  *
  * It never throws. A bad attribute, such as a weight of 0, is a defect of the `Connection` that gets the endpoint.
  *
- * **Example** (a server that can take three times as much as others)
+ * **Example** (A server that can take three times as many calls as others)
  *
  * ```ts
  * import { Endpoint } from "effect-call"

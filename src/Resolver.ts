@@ -450,7 +450,7 @@ export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combin
  * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s. Each
  *   further wait is twice as long, up to 30 s, and is shortened by up to half at random. The last endpoints stay. With
  *   each failed attempt, every `resolve` that waits for newer endpoints fails.
- * - It fails if the configuration of the cluster cannot be read, or uses what is not supported: `exec` plugins,
+ * - It fails if the configuration of the cluster cannot be read, or uses an unsupported feature: `exec` plugins,
  *   `auth-provider`, passwords, impersonation, `proxy-url`, `insecure-skip-tls-verify`.
  * - `resolve` fails if the API refuses a request, with its answer, and if the slices do not say clearly which port is
  *   meant. An invalid option is a defect that names the option.

@@ -1,5 +1,5 @@
 /**
- * `effect-call call`: one call.
+ * `effect-call call`: makes one call. It does not know how its arguments are read.
  */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"

@@ -1,7 +1,7 @@
 /**
  * Logging that cannot break the caller: a logger is user code, may throw, and may call back into this library.
  *
- * It must not know what is logged. A logger runs at once, within the code that logs. So plain code that changes a state
+ * It does not know what is logged. A logger runs at once, within the code that logs. So plain code that changes a state
  * puts its lines into a {@link LogQueue}. They are written when the change is over.
  */
 import * as Cause from "effect/Cause"

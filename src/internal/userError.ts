@@ -3,7 +3,7 @@
  *
  * Such a value may be anything: a text, an object whose getters throw, a revoked proxy, an error whose name is a
  * number. Nothing here throws unless it says so, and all texts have a bounded length. No other module looks into a
- * user's error.
+ * user's error. It does not know what failed.
  */
 import * as Cause from "effect/Cause"
 import { format } from "effect/Formatter"

@@ -9,6 +9,7 @@ import { nowMillis } from "./time/clock.ts"
 const atOnce = 100
 const interval = 100
 
+/** Decides for each warning whether it is logged, and counts the others. */
 export class Warnings {
   private readonly clock: Clock.Clock
   private left = atOnce

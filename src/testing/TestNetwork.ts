@@ -1,9 +1,10 @@
 /**
  * An in-memory network for tests: servers with names, endpoints to them, and faults on command.
  *
- * Everything above the socket is real: servers run handler maps behind `Server.serve`, clients are `Connection`s, and
- * the bytes of the protocol go over two Duplexes that behave as the ends of a TCP connection. Only the operating system
- * is missing: there are no ports and no files, and bytes take time only with a {@link Faults.delay}.
+ * It does not know the protocol. Everything above the socket is real: servers run handler maps behind `Server.serve`,
+ * clients are `Connection`s, and the bytes of the protocol go over two Duplexes that behave as the ends of a TCP
+ * connection. Only the operating system is missing: there are no ports and no files, and bytes take time only with a
+ * {@link Faults.delay}.
  *
  * **Example**
  *

@@ -27,6 +27,7 @@ export interface Accepts {
   (index: number): boolean
 }
 
+/** The points of all endpoints, and the search for the endpoint of a key. */
 export class Ring {
   /** The points, in order. */
   private points = new Uint32Array(0)

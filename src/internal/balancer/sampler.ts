@@ -6,6 +6,7 @@
  * column; the rest of the column belongs to a heavy one. A random number names a column and a height in it.
  */
 
+/** Draws from a list of weights. */
 export class Sampler {
   /** The indices, in the whole list, of the endpoints that can be drawn; undefined if all can be drawn. */
   private readonly indices: Int32Array | undefined

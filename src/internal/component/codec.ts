@@ -29,7 +29,7 @@ export interface Codec {
 }
 
 /**
- * Values to bytes and back, without an effect. If it fails, its codec is used, which says what is wrong.
+ * Values to bytes and back, without an effect. If it fails, the codec is used, which reports the problem.
  */
 export interface Direct {
   readonly encode: (value: unknown) => Uint8Array | undefined

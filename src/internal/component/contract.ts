@@ -292,7 +292,7 @@ class Description {
       case "Declaration":
         return this.declared(ast)
       case "Suspend":
-        throw new TypeError("a schema stands for itself and nothing else")
+        throw new TypeError("a recursive schema refers only to itself")
     }
   }
 

@@ -1,5 +1,6 @@
 /**
- * The texts that say why a value cannot be encoded or decoded. It knows the errors of schemas, and no wire.
+ * The texts that say why a value cannot be encoded or decoded. It knows the errors of schemas. It does not know the
+ * wire.
  */
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"

@@ -98,11 +98,11 @@ const unsupported = (
 ): string | undefined => {
   const proxy = "; use \"kubectl proxy\" and a kubeconfig with its address as server"
   if (cluster["insecure-skip-tls-verify"] === true) {
-    return "insecure-skip-tls-verify is set, but credentials are only sent to servers that prove who they are: " +
+    return "insecure-skip-tls-verify is set, but credentials are only sent to servers that prove their identity: " +
       "expected certificate-authority or certificate-authority-data"
   }
   if (server.protocol === "http:" && (user?.token || user?.tokenFile)) {
-    return "its server is not https, but tokens are only sent to servers that prove who they are"
+    return "its server is not https, but tokens are only sent to servers that prove their identity"
   }
   if (cluster["proxy-url"]) return "proxy-url is not supported"
   if (user?.exec) return `exec plugins (${user.exec.command ?? "no command"}) are not supported${proxy}`

@@ -92,8 +92,7 @@ const acceptForeign = <R>(
 /** The user's function may find no handlers for a peer. That must not end the server. */
 const checked = <R>(handlers: HandlerMap<R>): HandlerMap<R> => {
   if (isHandlerMap(handlers)) return handlers
-  discard(handlers)
-  throw new TypeError("it gave no HandlerMap")
+  throw unexpected("the handlers for a connection", "a HandlerMap", handlers)
 }
 
 /**
@@ -113,7 +112,7 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
     Effect.catch((error) =>
       logged(
         Effect.logError(
-          "No handlers for a connection: the function that gives them threw, or gave none",
+          "No handlers for a connection: the function that picks them threw, or gave no HandlerMap",
           Cause.fail(error)
         )
       ).pipe(

@@ -1,8 +1,8 @@
 /**
  * A listener that performs a TLS handshake over each connection of another listener.
  *
- * It knows when handshakes begin and end, and when their options are renewed. The handshake itself is in
- * `tlsServer.ts`.
+ * It knows when handshakes begin and end, and when their options are renewed. It does not know how a handshake works:
+ * see `tlsServer.ts`.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

@@ -86,10 +86,10 @@ const checked = (
     }
   }
   if (options.rejectUnauthorized === false) {
-    return Result.fail("rejectUnauthorized is false, but with mtls the server always has to prove who it is")
+    return Result.fail("rejectUnauthorized is false: expected true, since mtls always checks the server's certificate")
   }
   if (options.pskCallback !== undefined) {
-    return Result.fail("there is a pskCallback, but with mtls both sides prove by certificates who they are")
+    return Result.fail("pskCallback is set: expected no such option, since mtls checks certificates")
   }
   const { checkServerIdentity = tls.checkServerIdentity } = options
   if (typeof checkServerIdentity !== "function") {

@@ -67,7 +67,9 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
     }
   }
   if (options.requestCert === false || options.rejectUnauthorized === false) {
-    return Result.fail("requestCert or rejectUnauthorized is false, but with mtls every client has to prove who it is")
+    return Result.fail(
+      "requestCert or rejectUnauthorized is false: expected true, since mtls always checks the clients' certificates"
+    )
   }
   const checked = checkedOptions(options)
   if (Result.isFailure(checked)) return checked

@@ -197,7 +197,10 @@ export class FrameDecoder {
     return this.problem
   }
 
-  /** Reads a header, and delivers its message if it is whole in this piece. Returns the position after what it took. */
+  /**
+   * Reads a header, and delivers its message if it is whole in this piece. Returns the position after the bytes that it
+   * took.
+   */
   private message(
     header: Uint8Array,
     headerAt: number,

@@ -65,7 +65,7 @@ export interface Polled {
 /**
  * The states of the fiber that looks:
  *
- *     idle ── someone waits ──▶ sleeping ── due ──▶ looking ── lookSoon ──▶ lookingAgain
+ *     idle ─── first waiter ──▶ sleeping ── due ──▶ looking ── lookSoon ──▶ lookingAgain
  *                                  ▲                   │                         │
  *                                  └────── done ───────┴─────────────────────────┘
  *

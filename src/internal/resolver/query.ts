@@ -16,7 +16,7 @@ import type { Later } from "./polled.ts"
  *
  *     settled ── begin ──▶ under way ── answer, failure or defect ──▶ settled
  *                              │
- *                              └── no one waits for endpoints any more ──▶ settled, as it was
+ *                              └── the last waiter has left ──▶ settled, as it was
  */
 export class Query<A> {
   /** The last answer. */

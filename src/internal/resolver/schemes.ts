@@ -98,7 +98,7 @@ export const layerSchemes = <R = never>(
       const context = yield* Effect.context<Exclude<R, SchemeServices>>()
       const known = new Map(yield* Schemes)
       for (const [scheme, make] of Object.entries(schemes)) {
-        if (!isScheme(scheme)) invalid("schemes", scheme, "a scheme in small letters, such as consul")
+        if (!isScheme(scheme)) invalid("schemes", scheme, "a scheme in lower-case letters, such as consul")
         known.set(scheme, (address) =>
           // The services at the call of `parse` take precedence: its Scope is the one that counts.
           Effect.updateContext(
