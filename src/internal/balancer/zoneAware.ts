@@ -14,9 +14,9 @@ import type { Balancer, EndpointView, PickOptions } from "./model.ts"
 const overprovision = 1.4
 
 /** An endpoint is overloaded if more calls than this are pending for its weight … */
-const crowdedPending = 8
+const overloadedPending = 8
 /** … and its latency is more than this many times the mean of the other side. */
-const crowdedLatency = 2
+const overloadedLatency = 2
 
 /** One of the two sides: the own zone, or all others. */
 class Side {
@@ -62,7 +62,7 @@ class Side {
   }
 
   /** The part of its weight that is healthy, from 0 to 1. */
-  wellShare(avoid: ReadonlySet<string>, lastPriority: number, otherLatency: number | undefined): number {
+  healthyShare(avoid: ReadonlySet<string>, lastPriority: number, otherLatency: number | undefined): number {
     let all = 0
     let well = 0
     this.known.endpoints.forEach((endpoint, index) => {
@@ -70,7 +70,7 @@ class Side {
       const view = this.known.views?.[index]
       const weight = fullWeight(endpoint)
       all += weight
-      if (!avoid.has(endpoint.address) && !(view !== undefined && isCrowded(view, otherLatency))) well += weight
+      if (!avoid.has(endpoint.address) && !(view !== undefined && isOverloaded(view, otherLatency))) well += weight
     })
     return all === 0 ? 0 : well / all
   }
@@ -78,10 +78,10 @@ class Side {
 
 type Belongs = (endpoint: Endpoint) => boolean
 
-const isCrowded = ({ callsPending, latency, weight }: EndpointView, otherLatency: number | undefined): boolean =>
-  callsPending > crowdedPending * weight &&
+const isOverloaded = ({ callsPending, latency, weight }: EndpointView, otherLatency: number | undefined): boolean =>
+  callsPending > overloadedPending * weight &&
   // If one side has never answered, the pending calls decide.
-  (latency === undefined || otherLatency === undefined || latency > crowdedLatency * otherLatency)
+  (latency === undefined || otherLatency === undefined || latency > overloadedLatency * otherLatency)
 
 export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balancer => {
   const near = new Side(own)
@@ -98,8 +98,8 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
 
   const computeStaying = (avoid: ReadonlySet<string>): number => {
     const lastPriority = Math.max(near.lastPriority(avoid), far.lastPriority(avoid))
-    const nearShare = near.wellShare(avoid, lastPriority, far.latency(avoid))
-    const farShare = far.wellShare(avoid, lastPriority, near.latency(avoid))
+    const nearShare = near.healthyShare(avoid, lastPriority, far.latency(avoid))
+    const farShare = far.healthyShare(avoid, lastPriority, near.latency(avoid))
     // If the others are no better, there is nothing to gain.
     return nearShare >= farShare ? 1 : Math.min(1, overprovision * nearShare)
   }
