@@ -43,7 +43,7 @@ import { invalid, wholeNumber } from "./internal/options.ts"
 export type { Balancer, EndpointView, PickOptions } from "./internal/balancer/model.ts"
 
 /**
- * Round robin: the endpoints in turn, e1, e2, … en, e1, and so on, without those that are excluded.
+ * Round robin: the endpoints in turn, e1, e2, … en, e1, and so on. Excluded endpoints are skipped.
  *
  * **Details**
  *
@@ -75,15 +75,15 @@ export const roundRobin: Effect.Effect<Balancer> = Effect.sync(turns.roundRobin)
  *
  * **When to use**
  *
- * Use it where each endpoint holds a part of the data, and no other endpoint can answer for it. Where endpoints only
- * hold caches, {@link consistentHash} lets another one answer.
+ * Use it if each endpoint holds a part of the data, and no other endpoint can answer for it. If endpoints only hold
+ * caches, {@link consistentHash} lets another one answer.
  *
  * **Details**
  *
- * A call with a key never goes to another endpoint: the balancer has the {@link Balancer.stickiness} `"key"`. Where the
+ * A call with a key never goes to another endpoint: the balancer has the {@link Balancer.stickiness} `"key"`. If the
  * endpoint of the key is excluded, the call fails with `Unreachable`. So does a call with a key outside u64, and the
- * message names the key. A call without a key goes to an endpoint drawn at random (with Effect's `Random`) from those
- * that are not excluded. Each run makes a new balancer.
+ * message names the key. A call without a key goes to an endpoint that is drawn at random (with Effect's `Random`) and
+ * is not excluded. Each run makes a new balancer.
  *
  * **Gotchas**
  *
@@ -114,11 +114,11 @@ export const sharded: Effect.Effect<Balancer> = Effect.sync(shards.sharded)
  *
  * **Details**
  *
- * The weights are those of the endpoints (`Endpoint.withAttributes`; a resolver takes them from SRV records, for
- * example), or less while an endpoint starts slowly. An excluded endpoint loses its turn. An update does not start
- * over. New endpoints come next, each within half of the calls in which it has one turn.
+ * The weights are the `weight` of the endpoints, or less while an endpoint starts slowly. `Endpoint.withAttributes`
+ * sets a weight, and so do resolvers, from SRV records for example. An excluded endpoint loses its turn. An update does
+ * not start over. A new endpoint gets its first call early: within half of the calls in which it has one turn.
  *
- * **Example** (A server that can take three times as much as the other)
+ * **Example** (A server that can take three times as many calls as the other)
  *
  * ```ts
  * import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
@@ -143,15 +143,15 @@ export const weighted: Effect.Effect<Balancer> = Effect.sync(weights.weighted)
  *
  * **When to use**
  *
- * Use it where a client has many calls at once. With few calls at once, as each of many clients may have,
- * {@link peakEwma} notices more.
+ * Use it if a client has many calls at once. With few calls at once, as each of many clients may have, {@link peakEwma}
+ * notices more.
  *
  * **Details**
  *
- * Only the calls of this Connection count: it notices that an endpoint is slow when its own calls pile up there. To
- * take the better of two, and not the best of all, keeps many clients from choosing the same endpoint at a time. The
- * first endpoint is drawn by weight, and gets the call where both have as much to do. So idle endpoints get their
- * shares, too. Without views, calls are spread at random, by weight.
+ * Only the calls of this Connection count: it notices that an endpoint is slow when its own calls pile up there. A
+ * client takes the better of two, and not the best of all. So many clients do not choose the same endpoint at the same
+ * time. The first endpoint is drawn by weight, and gets the call if both have as much to do. So idle endpoints get
+ * their shares, too. Without views, calls are spread at random, by weight.
  *
  * @category constructors
  * @since 0.1.0
@@ -168,10 +168,10 @@ export const leastPending: Effect.Effect<Balancer> = Effect.sync(least.leastPend
  *
  * **Details**
  *
- * A slow answer raises the cost of its endpoint at once, by as much as it was slow. Within some 10 seconds it is
- * forgotten (`EndpointView.latency`). An endpoint without an answer so far gets its share of the calls while none is
- * pending there, and counts as slower with each call that is. So it is tried with a few calls, and not flooded. Without
- * views, calls are spread at random, by weight.
+ * A slow answer counts in full at once. It is forgotten within some 10 seconds (`EndpointView.latency`). An endpoint
+ * that has not answered yet gets its share of the calls while no call is pending there. Each pending call makes it
+ * count as slower. So it is tried with a few calls, and not flooded. Without views, calls are spread at random, by
+ * weight.
  *
  * **Gotchas**
  *
@@ -200,7 +200,7 @@ export const peakEwma: Effect.Effect<Balancer> = Effect.sync(peak.peakEwma)
  *
  * **When to use**
  *
- * Use it where endpoints hold caches. Where no other endpoint can answer for a key, use {@link sharded}.
+ * Use it if endpoints hold caches. If no other endpoint can answer for a key, use {@link sharded}.
  *
  * **Details**
  *
@@ -211,8 +211,8 @@ export const peakEwma: Effect.Effect<Balancer> = Effect.sync(peak.peakEwma)
  *   others, each key to the same one every time.
  * - So is an endpoint that has too much to do: more than 1.25 times the mean of the calls pending for its weight, and
  *   at least 4. Only the calls of this Connection count, and only with views.
- * - A call without a key goes where {@link leastPending} would send it. A key outside u64 fails with `Unreachable`, and
- *   the message names the key.
+ * - A call without a key goes to the endpoint that {@link leastPending} would pick. A key outside u64 fails with
+ *   `Unreachable`, and the message names the key.
  *
  * **Example** (Replicas with caches: a user's calls go to the one that knows the user)
  *
@@ -244,18 +244,19 @@ export const consistentHash: Effect.Effect<Balancer> = Effect.sync(consistent.co
  *
  * **Details**
  *
- * An endpoint counts as well unless it is excluded or has too much to do: more than 8 calls pending for its weight, and
- * a latency of more than twice the mean of the other side. All calls stay in the zone
+ * An endpoint counts as healthy unless it is excluded or overloaded. It is overloaded with more than 8 calls pending
+ * for its weight and a latency of more than twice the mean of the other side. The two sides are the zone and all
+ * others. All calls stay in the zone
  *
- * - while at least 1/1.4 of its weight is well, some 71 %. Below that, 1.4 times the share that is well stays, and the
+ * - while at least 1/1.4 of its weight is healthy, some 71 %. Below that, 1.4 times the healthy share stays, and the
  *   rest goes to the others;
- * - or where no larger share of the others is well.
+ * - or if no larger share of the others is healthy.
  *
  * So a zone that breaks down loses its calls step by step, and gets them back in the same way. A zone that is too small
- * for its clients keeps as many calls as it can answer without getting slow. Where one side has nothing to pick, the
- * other side is asked. After as many calls as there are endpoints it is checked again which ones have too much to do;
- * that needs views. An endpoint of a higher priority number (`Endpoint.priority`) counts once those of a lower one are
- * not enough.
+ * for its clients keeps as many calls as it can answer without getting slow. If one side has nothing to pick, the other
+ * side is asked. After as many calls as there are endpoints, the balancer checks again which ones are overloaded. That
+ * needs views. Endpoints with a higher priority number (`Endpoint.priority`) count once the endpoints with a lower
+ * number are not enough.
  *
  * **Gotchas**
  *
@@ -293,8 +294,8 @@ export const zoneAware = (zone: string, balancer: Effect.Effect<Balancer> = roun
  */
 export interface SubsetOptions {
   /**
-   * The name of the client, for example of its pod or host. No other client may have it, and it must stay the same when
-   * the client restarts.
+   * The name of the client, such as the name of its pod or host. No other client may have it, and it must stay the same
+   * when the client restarts.
    */
   readonly client: string
 }
@@ -305,8 +306,8 @@ export interface SubsetOptions {
  *
  * **When to use**
  *
- * Use it where many clients call many servers: without it, each server has a connection of every client. With few
- * clients choose a larger size.
+ * Use it if many clients call many servers: without it, each server has a connection of every client. With few clients
+ * choose a larger size.
  *
  * **Details**
  *
@@ -320,8 +321,8 @@ export interface SubsetOptions {
  *
  * **Gotchas**
  *
- * Weights count within a subset, and not for what belongs to it: choose a size at which a subset has endpoints of all
- * kinds. A size below 1, or a client without a name, is a defect.
+ * Weights count within a subset. They do not decide which endpoints belong to it: choose a size at which a subset has
+ * endpoints of all weights. A size below 1, or a client without a name, is a defect.
  *
  * **Example**
  *
@@ -354,8 +355,8 @@ export const subset = (
  *
  * **Details**
  *
- * The function is not called where there are no endpoints: such a pick fails with `Unreachable` by itself. For a
- * balancer whose shard keys have one endpoint each, see {@link Balancer.stickiness}.
+ * The function is not called if there are no endpoints: such a pick fails with `Unreachable` by itself. For a balancer
+ * whose shard keys have one endpoint each, see {@link Balancer.stickiness}.
  *
  * **Example** (The first endpoint that is up)
  *

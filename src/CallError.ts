@@ -33,9 +33,10 @@ import { listFailures } from "./internal/failures.ts"
 import * as Identities from "./internal/protocol/identities.ts"
 import { attempt } from "./internal/userError.ts"
 
-// These errors are made where a socket reported something, thousands at once when a connection with many calls is lost.
-// A stack of that place says nothing about the caller, unlike the cause of the failed effect, and costs more than the
-// rest of the error. `Reflect.set`: where intrinsics are frozen it does nothing, and an assignment would throw.
+// These errors are made in the handlers of a socket's events, thousands at once when a connection with many calls is
+// lost. A stack from there says nothing about the caller, and costs more than the rest of the error. The cause of the
+// failed effect names the caller. `Reflect.set`: if intrinsics are frozen, it does nothing, but an assignment would
+// throw.
 const stacksOff = (): number => {
   const limit = Error.stackTraceLimit
   Reflect.set(Error, "stackTraceLimit", 0)
@@ -63,15 +64,15 @@ const communicationErrorFields = {
  *
  * **Details**
  *
- * - `reason._tag`: `Closed`: the owner of the connection closed it. `Lost`: it broke, or was ended because the server
- *   broke the protocol. `Protocol`: the answer to this call cannot be decoded, or contracts differ and JSON does not
- *   carry the call. `TooLarge`: the arguments, the result, or the error of the handler are larger than the
- *   `maxMessageSize` of either end; `message` gives the size and the limit. `Protocol` and `TooLarge` end this call
- *   only: the connection and its other calls go on.
+ * - `reason._tag`: `Closed`: the owner of the connection closed it. `Lost`: the connection broke, or it was ended
+ *   because the server broke the protocol. `Protocol`: the answer to this call cannot be decoded, or contracts differ
+ *   and JSON does not carry the call. `TooLarge`: the arguments, the result, or the error of the handler are larger
+ *   than the `maxMessageSize` of either end; `message` gives the size and the limit. `Protocol` and `TooLarge` end this
+ *   call only: the connection and its other calls go on.
  * - `endpoint`: the address of the server, if one was picked.
  * - `cause`: the error of the socket, if there is one.
  * - `maybeExecuted`: `false` promises that no handler saw the call: to make it again has no second effect. `true` says
- *   that a handler may have run, in part or to its end. It is `true` for `Lost`, since a request that was not sent yet
+ *   that a handler may have run, in part or completely. It is `true` for `Lost`, since a request that was not sent yet
  *   goes elsewhere, and for `Protocol`, unless contracts differ and JSON does not carry the call. For `TooLarge` it is
  *   `false` if the arguments are too large (unless an earlier attempt of the same call may have run), and `true` if the
  *   answer is.
@@ -146,7 +147,7 @@ const deadlineExceededFields = {
 }
 
 /**
- * The deadline of the call passed before its answer arrived. The handler may have run, in part or to its end; it is
+ * The deadline of the call passed before its answer arrived. The handler may have run, in part or completely. It is
  * interrupted at the deadline, too.
  *
  * **Details**
@@ -219,7 +220,8 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * Makes the error of a chain. Its message is the text of the outermost error, or says that there is none.
+   * Makes the error of a chain. Its message is the text of the outermost error. If that is empty, the message is
+   * "remote error without a message".
    *
    * @since 0.1.0
    */
@@ -237,8 +239,8 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * Whether the server that was called has no handler for the method. It is false if the handler made a call that
-   * failed so.
+   * Whether the called server has no handler for the method. It is false if the handler itself made a call that failed
+   * for this reason.
    *
    * @since 0.1.0
    */
@@ -247,8 +249,8 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * Whether the server refused the call because it had too many. No handler has started, so the call can be made again.
-   * It is false if the handler made a call that failed so.
+   * Whether the server refused the call because it had too many calls. No handler has started, so the call can be made
+   * again. It is false if the handler itself made a call that failed for this reason.
    *
    * @since 0.1.0
    */

@@ -124,14 +124,15 @@ export interface ClientOptions {
    *
    * **When to use**
    *
-   * `"binary"` is SchemaBinary in the mode that is open to evolution: compact and fast. Use `"json"` to read calls on
-   * the wire, or for a schema that has no binary form, such as a union whose members cannot be told apart.
+   * `"binary"` is SchemaBinary in the mode that allows schemas to evolve: compact and fast. Use `"json"` to read calls
+   * on the wire, or for a schema that has no binary form, such as a union whose members cannot be told apart.
    *
    * **Details**
    *
-   * A value arrives as it was, or the side that writes it refuses it: a payload is then a defect of the caller, a
-   * result or a failure is a defect of the handler. The defect names the method and says what was expected, and where.
-   * A method whose schemas cannot be written in the format is a defect of `client`, which says so.
+   * A value arrives unchanged, or the side that writes it refuses it. A refused payload is a defect of the caller. A
+   * refused result or failure is a defect of the handler. The defect names the method, the place in the value, and what
+   * was expected. If the schemas of a method cannot be written in the format, `client` dies with a defect that names
+   * the method.
    *
    * | | `"binary"` | `"json"` |
    * |---|---|---|
@@ -149,13 +150,13 @@ export interface ClientOptions {
    *
    * **Gotchas**
    *
-   * In `"json"` only the JSON tells the members of a union apart. Where a schema allows both null and `undefined`,
-   * `undefined` arrives as null. Where it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"`
-   * tells them apart. `Schema.Defect`, and schemas from JSON text such as `Schema.UnknownFromJsonString`, make JSON of
-   * any value by themselves. What JSON does not carry then arrives as something else.
+   * In `"json"` only the JSON tells the members of a union apart. If a schema allows both null and `undefined`,
+   * `undefined` arrives as null. If it allows both text and bigints, the text `"1"` arrives as `1n`. `"binary"` tells
+   * them apart. `Schema.Defect`, and schemas from JSON text such as `Schema.UnknownFromJsonString`, make JSON of any
+   * value by themselves. A value that JSON does not carry then arrives as another value.
    */
   readonly format?: "binary" | "json" | undefined
-  /** Makes no client span for each call. The trace of the caller is sent all the same. Default: false. */
+  /** Makes no client span for each call. The trace of the caller is still sent. Default: false. */
   readonly disableTracing?: boolean | undefined
 }
 
@@ -207,15 +208,15 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
  * Client and server may have different versions of a method's contract. A binary request begins with a fingerprint of
  * the contract's encoded shape: the names and types of payload, success and error, and which fields are optional.
  * Checks, brands, annotations and the decoded types do not count. A server with another fingerprint runs nothing and
- * says so. The client then sends the method in JSON for as long as the connection lives, and logs one warning for each
- * connection and method. Each side reads the JSON by its own schema. A call that does not fit fails with an error that
- * names the path and what was expected. A call that JSON does not carry fails with a `CommunicationError` `Protocol`
- * which says that the contracts differ; no handler has run.
+ * says so. The client then makes the calls of this method in JSON for as long as the connection lives, and logs one
+ * warning for each connection and method. Each side reads the JSON by its own schema. A call that does not fit fails
+ * with an error that names the path and what was expected. A call that JSON does not carry fails with a
+ * `CommunicationError` `Protocol` which says that the contracts differ; no handler has run.
  *
  * **Gotchas**
  *
- * A payload that its schema refuses is a defect that says what was expected, and where. An answer that cannot be
- * decoded fails with a `CommunicationError` `Protocol` that says the same.
+ * A payload that its schema refuses is a defect. The defect names the place in the payload, and what was expected. An
+ * answer that cannot be decoded fails with a `CommunicationError` `Protocol` that says the same.
  *
  * **Example** (Headers and call options)
  *
@@ -261,7 +262,7 @@ export const client = <Rpcs extends Rpc.Any>(
       for (const rpc of methodsOf(component.group)) {
         methods[rpc._tag] = new ClientMethod(settings, keyOf(component, rpc), rpc).call
       }
-      // One method for each Rpc. It takes and gives values of its schemas.
+      // The cast: there is one method for each Rpc, which takes and gives values of its schemas.
       return methods as unknown as RpcClient.RpcClient<Rpcs, CallError>
     })
   )
@@ -272,15 +273,15 @@ export const client = <Rpcs extends Rpc.Any>(
  *
  * **Details**
  *
- * The layer is built for this component alone, and its services go nowhere else. effect/rpc knows handlers by their
- * tags only, and two components may have methods of the same name. A handler runs in the context that its layer was
- * built in, with the deadline, the span and the Scope of its call. An error of the method's error schema reaches the
- * caller as it is. A defect is logged, and answered without details.
+ * The layer is built for this component alone, and its services are not visible elsewhere: effect/rpc identifies
+ * handlers only by their tags, and two components may have methods of the same name. A handler runs in the context that
+ * its layer was built in, with the deadline, the span and the Scope of its call. An error of the method's error schema
+ * reaches the caller as it is. A defect is logged, and answered without details.
  *
  * **Gotchas**
  *
- * A method without a handler in `layer`, or one whose schemas can be sent neither in binary nor in JSON, is a defect
- * that names it.
+ * It dies with a defect if `layer` has no handler for a method, or if the schemas of a method can be written neither in
+ * binary nor in JSON. The defect names the method.
  *
  * **Example** (Several components on one server)
  *
@@ -318,7 +319,8 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
   let map = HandlerMap.empty
   for (const rpc of methodsOf(component.group)) {
     const key = keyOf(component, rpc)
-    // Only what this layer provides. The context may hold another component's handlers under the same names.
+    // Only handlers that this layer provides count. The context may hold another component's handlers under the same
+    // names.
     const handler = built.mapUnsafe.get(rpc.key) as Rpc.Handler<string> | undefined
     if (handler === undefined) {
       return yield* Effect.die(new TypeError(`the given layer has no handler for ${methodName(key)}`))
@@ -331,7 +333,8 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
         key,
         rpc,
         handler,
-        // Middleware handles its values without a look at them, and the context has the services that it needs.
+        // The cast: middleware does not look at the values that it passes on, and the context has the services that it
+        // needs.
         middlewares: Array.from(
           rpc.middlewares,
           (service) => Context.getUnsafe(context, service) as unknown as Middleware
@@ -359,7 +362,8 @@ export const ShardKey: Context.Reference<((payload: never) => bigint | string | 
  * **Details**
  *
  * A `bigint` from 0 to 2^64 − 1 is the key itself. A text is hashed: the key is the first 8 bytes of its SHA-256,
- * little-endian. `undefined` is no key. A shard key that is set around the call (`Connection.withOptions`) comes first.
+ * little-endian. `undefined` is no key. A shard key that is set around the call (`Connection.withOptions`) takes
+ * precedence.
  *
  * **Example**
  *
@@ -401,8 +405,8 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference<boolean>
  *
  * **Details**
  *
- * If a call of it is lost, and its handler may have run, the call is made again where a `retry` is set around it
- * (`Connection.withOptions`). Without a `retry` nothing changes.
+ * If a call of it is lost after its handler may have run, the call is made again, provided that a `retry` is set around
+ * it (`Connection.withOptions`). Without a `retry` nothing changes.
  *
  * **Example**
  *

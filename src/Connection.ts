@@ -4,7 +4,7 @@
  * A `Connection` asks a {@link Resolver.Resolver} which endpoints there are, keeps a socket to each endpoint that is
  * used, and sends each call to the endpoint that a {@link Balancer.Balancer} picks. A socket is opened when a call
  * first needs it, shared by all calls, and opened again after it was lost. A Connection belongs to a Scope: when that
- * closes, everything ends.
+ * closes, everything ends. This module does not know how a call is sent, nor how an endpoint is picked.
  *
  * **Example** (Calling a method)
  *
@@ -67,7 +67,7 @@ export interface Connection {
    *
    * Interrupting it ends the call at once and interrupts its handler. It fails with
    *
-   * - `Unreachable`: no endpoint could be dialed, or there is none; nothing was sent.
+   * - `Unreachable`: no endpoint could be dialed, or there are no endpoints; nothing was sent.
    * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
    *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
    * - `DeadlineExceeded`: its deadline has passed.
@@ -75,19 +75,20 @@ export interface Connection {
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
   /**
-   * Closes the Connection: calls in flight end with CommunicationError `Closed`, and later calls fail at once. It can
-   * be closed more than once, and is closed with its Scope.
+   * Closes the Connection: calls in flight end with a `CommunicationError` `Closed`, and later calls fail at once. It
+   * can be closed more than once. The end of its Scope closes it, too.
    */
   readonly close: Effect.Effect<void>
   /** The state of the Connection now. */
   readonly state: Effect.Effect<ConnectionState>
   /**
-   * The state of the Connection now, and then whenever an endpoint comes, goes, or changes its state. It ends when the
-   * Connection is closed, which is the last state.
+   * The state of the Connection now, and then a new state whenever an endpoint comes, goes, or changes its state. It
+   * ends when the Connection is closed, which is the last state.
    *
    * **Gotchas**
    *
-   * Changes that come together give one state. Calls alone give none, though each state says how many are in flight.
+   * Changes that happen together give one state. A call that begins or ends gives no new state, though each state says
+   * how many calls are in flight.
    */
   readonly changes: Stream.Stream<ConnectionState>
 }
@@ -105,13 +106,13 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
  *
  * **Details**
  *
- * It asks the resolver once, and fails with the resolver's `ResolverError` or, where the resolver is constant and has
- * no endpoints, with `Unreachable`. It dials nothing yet, unless it is `eager`. While the Connection is open it asks a
- * resolver that is not constant for newer endpoints.
+ * It asks the resolver once, and fails with the resolver's `ResolverError`. If the resolver is constant and has no
+ * endpoints, it fails with `Unreachable`. It dials nothing yet, unless it is `eager`. While the Connection is open, it
+ * asks a resolver that is not constant for newer endpoints.
  *
  * **Gotchas**
  *
- * An option that makes no sense is a defect that names the option.
+ * An invalid option is a defect that names the option.
  *
  * Source: `func Connect` of the Go package.
  *
@@ -139,13 +140,13 @@ export const make = Effect.fnUntraced(function*(
       ? constVoid
       : refresher(refresh, (effect) => void Fiber.runIn(Effect.runForkWith(context)(effect), scope))
     const client = new Client(settings, clock, context, balancer, scope, onTrouble)
-    // Of the two Scopes the outer one closes first, and with it the Connection: calls in flight end as closed before
-    // their sockets are closed.
+    // The outer Scope closes first, and it closes the Connection: so calls in flight end with `Closed` before their
+    // sockets are closed.
     yield* Scope.addFinalizer(outer, client.close)
     client.endpoints.begin(first)
     if (!resolver.isConstant) {
       const watching = watch(resolver, first, client.endpoints)
-      // In place of the fiber's context: to provide one would leave the caller's deadline and span in it.
+      // It replaces the fiber's context. To provide a context would keep the caller's deadline and span in it.
       const apart = Effect.updateContext<never, never, never, never>(Effect.interruptible(watching), () => context)
       yield* Effect.forkIn(apart, scope)
     }
@@ -203,8 +204,8 @@ export const layer = (
  *
  * **Details**
  *
- * For each option, what a call says itself comes first, then what an inner region says, and then what an outer region
- * says.
+ * For each option, the value that the call itself gives takes precedence. Then comes the value of the inner
+ * `withOptions`, and then the value of the outer one.
  *
  * **Example** (Routing by a key)
  *

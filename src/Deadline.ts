@@ -1,12 +1,12 @@
 /**
  * How long the result of some work is of use.
  *
- * A deadline belongs to a piece of work, not to a single call: {@link within} sets it, and everything inside ends at
- * it, calls over any number of connections included. It travels: the handler that serves a call has the time that its
- * caller had left, and so have the calls of that handler. Each step can only bring the deadline forward, never put it
- * off. Work that must outlive it starts with {@link none}.
+ * A deadline belongs to a piece of work, not to a single call: {@link within} sets it. Everything inside ends at the
+ * deadline, including calls over any number of connections. It is sent with each call: the handler has the time that
+ * its caller had left, and so have the calls of that handler. Each step can only make the deadline earlier, never
+ * later. Work that must outlive it starts with {@link none}.
  *
- * Time is that of Effect's `Clock`, so `TestClock` drives deadlines, too. This module does not know how a deadline is
+ * Time comes from Effect's `Clock`, so `TestClock` drives deadlines, too. This module does not know how a deadline is
  * sent.
  *
  * @since 0.1.0
@@ -36,13 +36,13 @@ const hasPassed = (own: Duration.Duration, inherited: boolean): DeadlineExceeded
   })
 
 /**
- * Runs an effect under a deadline: the earlier one of `duration` from now and the deadline that is already set.
+ * Runs an effect under a deadline: the earlier of `duration` from now and the deadline that is already set.
  *
  * **Details**
  *
- * When the deadline passes first, the effect is interrupted, its finalizers are waited for, and the result is a
- * `DeadlineExceeded`, whether or not the effect was waiting for a call. If no time is left (a duration of zero or less,
- * or a deadline that has passed), the effect is not started. An infinite duration sets no deadline of its own.
+ * If the deadline passes first, the effect is interrupted, whether or not it was waiting for a call. When its
+ * finalizers have run, the result is a `DeadlineExceeded`. If no time is left (a duration of zero or less, or a
+ * deadline that has passed), the effect is not started. An infinite duration sets no deadline of its own.
  *
  * **Example** (One deadline for several calls)
  *
@@ -63,7 +63,7 @@ const hasPassed = (own: Duration.Duration, inherited: boolean): DeadlineExceeded
  *
  * Source: `context.WithTimeout`, as callers of the Go package use it.
  *
- * @see {@link none} for work that is to go on after the deadline
+ * @see {@link none} for work that must go on after the deadline
  * @category combinators
  * @since 0.1.0
  */
@@ -126,9 +126,9 @@ export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E
 )
 
 /**
- * The time that is left until the deadline: none without a deadline, zero after it has passed.
+ * The time that is left until the deadline: `None` without a deadline, zero after the deadline has passed.
  *
- * **Example** (Leaving out what there is no time for)
+ * **Example** (Leaving out a part for which no time is left)
  *
  * ```ts
  * import { Duration, Effect, Option } from "effect"

@@ -2,8 +2,9 @@
  * How to reach a server.
  *
  * An {@link Endpoint} is an address and an Effect that dials it. There are endpoints for TCP ({@link tcp}), for Unix
- * sockets ({@link unix}) and for TLS with certificates on both sides over either ({@link mtls}). An endpoint is a plain
- * object: anything that gives a `Duplex` of `node:stream` can be one, too.
+ * sockets ({@link unix}), and for TLS with certificates on both sides over either of them ({@link mtls}). An endpoint
+ * is a plain object: anything that gives a `Duplex` of `node:stream` can be an endpoint, too. This module does not know
+ * who dials, nor what is sent.
  *
  * @since 0.1.0
  */
@@ -30,7 +31,7 @@ import { dialOnread } from "./internal/transport/onread.ts"
 const TypeId = "~effect-call/Endpoint/NetEndpoint"
 
 /**
- * What a balancer may know of an endpoint before the first call. The resolver sets it.
+ * What a balancer can know of an endpoint before the first call. The resolver sets the attributes.
  *
  * @category models
  * @since 0.1.0
@@ -38,11 +39,11 @@ const TypeId = "~effect-call/Endpoint/NetEndpoint"
 export interface Attributes {
   /** Its share of the calls, relative to the other endpoints: a number above 0. Default: 1. */
   readonly weight?: number | undefined
-  /** Where it is: the name of a zone, rack or data center. Default: unknown. */
+  /** Its place: the name of a zone, rack or data center. Default: unknown. */
   readonly zone?: string | undefined
   /**
-   * Endpoints with the lowest number are used, and others only where none of these can be used, as with the SRV records
-   * of DNS. A whole number from 0 on. Default: 0.
+   * Endpoints with the lowest number are used. Others are used only if none of these can be used, as with the SRV
+   * records of DNS. A whole number, 0 or more. Default: 0.
    */
   readonly priority?: number | undefined
 }
@@ -52,20 +53,20 @@ export interface Attributes {
  *
  * **When to use**
  *
- * {@link tcp}, {@link unix} and {@link mtls} make endpoints. Make one of your own for any other `Duplex`.
+ * {@link tcp}, {@link unix} and {@link mtls} make endpoints. Make a custom endpoint for any other `Duplex`.
  *
  * **Details**
  *
  * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
- * - `dial`: opens a connection, which is destroyed with the Scope, and at once where dialing fails or is interrupted.
- *   It can be run any number of times, and gives another Duplex each time.
+ * - `dial`: opens a connection, which is destroyed with the Scope, and at once if dialing fails or is interrupted. It
+ *   can be run any number of times, and gives a new Duplex each time.
  *
  * **Gotchas**
  *
  * A `Connection` interrupts a `dial` that takes too long, and waits for its finalizers when it closes. A `dial` that
- * throws, is no Effect, dies, or gives no Duplex, counts as a dial that has failed.
+ * throws, is no Effect, dies, or gives no Duplex counts as a failed dial.
  *
- * **Example** (an endpoint of your own: the standard streams of a child process)
+ * **Example** (A custom endpoint: the standard streams of a child process)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -124,7 +125,8 @@ export interface NetEndpoint extends Endpoint, Equal.Equal {
 }
 
 /**
- * An endpoint could not be dialed: its address is wrong, there is no listener, or the server did not prove who it is.
+ * An endpoint could not be dialed: its address is invalid, there is no listener, or the server did not prove its
+ * identity.
  *
  * - `message`: what went wrong, with the address.
  * - `endpoint`: the address of the endpoint.
@@ -176,7 +178,7 @@ const isNetEndpoint = (value: unknown): value is NetEndpoint => Predicate.hasPro
 
 const Proto = {
   [TypeId]: TypeId,
-  // In the prototype: a copy of an endpoint with another `dial` does not have it, so that the other `dial` is used.
+  // It is in the prototype: a copy of an endpoint with another `dial` does not have it, so the other `dial` is used.
   [dialOnread](this: NetEndpoint, onread: OnReadOpts) {
     return dialNet(this, { onread })
   },
@@ -227,19 +229,19 @@ export const net = (network: string, addr: string): NetEndpoint => {
  * the same time share one lookup.
  *
  * The addresses of a name are tried at the same time, IPv6 and IPv4 in turn, as in RFC 8305: the next attempt begins
- * 250 ms after the one before, or when one fails. The first that connects is used. `dial` fails when all attempts have
- * failed, and says why each of them did.
+ * 250 ms after the previous one, or when an attempt fails. The first attempt that connects is used. `dial` fails when
+ * all attempts have failed, and says why each of them did.
  *
  * A temporary error does not fail `dial`: it tries again, after 10 ms at first, and after 500 ms at most. Such errors
  * are: no free port, file descriptor or memory (EADDRNOTAVAIL, EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM), name
- * servers that could not be asked (EAI_AGAIN), and a Unix socket whose queue is full (EAGAIN). When the time is up, the
- * `Connection` reports the last such error.
+ * servers that could not be asked (EAI_AGAIN), and a Unix socket whose queue is full (EAGAIN). If `dialTimeout` passes
+ * first, the `Connection` reports the last such error.
  *
  * **Gotchas**
  *
  * `dial` sets no time limit. A `Connection` does, with `dialTimeout`.
  *
- * Where a port has no listener, the system may connect a socket to itself. That counts as refused.
+ * If a port has no listener, the system may connect a socket to itself. That counts as refused.
  *
  * **Example**
  *
@@ -269,8 +271,8 @@ export const tcp = (address: string): NetEndpoint => net("tcp", address)
  *
  * **Gotchas**
  *
- * A path has at most 107 bytes on Linux, and 103 elsewhere. A name in the abstract namespace has at most 108 bytes,
- * with its `@`. Where the server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
+ * A path has at most 107 bytes on Linux, and 103 on other systems. A name in the abstract namespace has at most 108
+ * bytes, including its `@`. If the server's queue of connections is full, `dial` waits for room in it: see {@link tcp}.
  *
  * Source: `Unix` of the Go package.
  *
@@ -285,8 +287,8 @@ export const unix = (path: string): NetEndpoint => net("unix", path)
  *
  * **Gotchas**
  *
- * From the address of an mTLS endpoint or listener it reads the endpoint below: `mtls://tcp://127.0.0.1:4443` gives
- * `tcp://127.0.0.1:4443`. Put {@link mtls} around it, with certificates, which a text cannot hold.
+ * From the address of an mTLS endpoint or listener, it reads the endpoint below: `mtls://tcp://127.0.0.1:4443` gives
+ * `tcp://127.0.0.1:4443`. Wrap the result in {@link mtls}: a text cannot hold certificates.
  *
  * **Example**
  *
@@ -323,7 +325,7 @@ export const parse = (text: string): Effect.Effect<NetEndpoint, InvalidEndpoint>
  *
  * It never throws. A bad attribute, such as a weight of 0, is a defect of the `Connection` that gets the endpoint.
  *
- * **Example** (a server that can take three times as much as others)
+ * **Example** (A server that can take three times as many calls as others)
  *
  * ```ts
  * import { Endpoint } from "effect-call"
@@ -339,7 +341,7 @@ export const withAttributes: {
   <E extends Endpoint>(self: E, attributes: Attributes): E
 } = dual(
   2,
-  // With its prototype: it has the faster way to dial an endpoint of this package.
+  // The prototype is kept: it has the faster way to dial an endpoint of this package.
   <E extends Endpoint>(self: E, attributes: Attributes): E =>
     Object.assign(Object.create(Object.getPrototypeOf(self)), self, attributes)
 )
@@ -357,27 +359,28 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  *
  * **When to use**
  *
- * Where both sides must prove who they are. Pass the TLS options as an Effect where certificates are renewed: it runs
- * at each dial.
+ * Use it if both sides must prove their identity. If certificates are renewed, pass the TLS options as an Effect: it
+ * runs at each dial.
  *
  * **Details**
  *
  * `tls` are the options of `tls.connect`, or an Effect of them:
  *
  * - `cert` and `key` (or `pfx`, or a `secureContext` made with them): the client's certificate. Required.
- * - `ca`: the authorities that sign the server's certificate. Default: those that Node trusts.
+ * - `ca`: the authorities that sign the server's certificate. Default: the authorities that Node trusts.
  * - `crl`: the revocation lists, one of each authority in `ca`. Default: none.
  * - `servername`: the name that the server's certificate must have. Default: `host`, or else the host of the endpoint
- *   below, which is a name or an IP address. Required where that has no host, as with a Unix socket or an endpoint of
- *   your own.
- * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Versions below TLS 1.2 are
- *   refused, also where a `secureContext` allows them.
+ *   below, which is a name or an IP address. It is required if the endpoint below has no host, like a Unix socket or a
+ *   custom endpoint.
+ * - `minVersion`: the lowest version. Default: `TLSv1.3`, or `TLSv1.2` if that is the `maxVersion`. Versions below TLS
+ *   1.2 are refused, even if a `secureContext` allows them.
  * - `checkServerIdentity` refuses a server when it throws, or gives anything but undefined or null.
  * - `rejectUnauthorized` cannot be false, `pskCallback` cannot be given, and `socket`, `host` and `port` do not change
  *   what is dialed. A `session` is not resumed: each server is checked in full.
  *
- * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name and a handshake
- * that fails are a `DialError`. The connection below is destroyed then, and also when dialing is interrupted.
+ * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name, and a failed
+ * handshake are a `DialError`. The connection below is then destroyed. It is also destroyed when dialing is
+ * interrupted.
  *
  * **Gotchas**
  *
@@ -430,8 +433,7 @@ export const mtls = (
     priority,
     weight,
     zone,
-    // The connection below has a Scope of its own: it is closed with a failed handshake, and not only with the
-    // caller's.
+    // The connection below has its own Scope: a failed handshake closes it, and not only the end of the caller's Scope.
     dial: Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const scope = yield* Scope.fork(yield* Effect.scope)

@@ -2,7 +2,8 @@
  * Which handler serves which method.
  *
  * A `HandlerMap` is an immutable value. It is built from {@link empty} with {@link set}, and maps are combined with
- * {@link merge}. A server finds a method by its {@link MethodKey.MethodKey}, which is what the wire carries.
+ * {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries. This module does
+ * not know how calls arrive, nor how a handler is run.
  *
  * @since 0.1.0
  */
@@ -23,13 +24,14 @@ const TypeId = "~effect-call/HandlerMap"
  *
  * **Details**
  *
- * Application errors belong into the returned bytes. A failure says that the handler could not run, and reaches the
- * caller as a `RemoteError`. The effect runs in a fiber and a `Scope` of its own. A cancel, the call's deadline or the
- * loss of the connection interrupts it. The handler may keep and change the bytes that it gets.
+ * Application errors belong in the returned bytes. A failure says that the handler could not run, and reaches the
+ * caller as a `RemoteError`. The effect runs in its own fiber and `Scope`. A cancel, the call's deadline or the loss of
+ * the connection interrupts it. The handler may keep and change the bytes that it gets.
  *
  * **Gotchas**
  *
- * A large result must not be changed after it was returned, see `ServerOptions.writeFlattenLimit`.
+ * Do not change a large result after the handler has returned it: it may be sent without a copy. See
+ * `ServerOptions.writeFlattenLimit`.
  *
  * Source: `type Handler` of the Go package.
  *
@@ -64,8 +66,9 @@ export interface HandlerMap<out R> extends Pipeable {
 }
 
 /**
- * A map that shares its entries with the maps that were made of it: its own are the first `size` of them. Only the
- * latest map, which has all, adds an entry in place. A copy for each map would take n² for n methods.
+ * A map that shares its entries with the maps that were made from it. Its own entries are the first `size` of them.
+ * Only the latest map, which has all of them, adds an entry in place. To copy all entries for each map would take n²
+ * steps for n methods.
  */
 class Shared<out R> implements HandlerMap<R> {
   readonly [TypeId]: typeof TypeId = TypeId
@@ -84,7 +87,7 @@ class Shared<out R> implements HandlerMap<R> {
 
   with<R2>(entry: Entry<R2>): HandlerMap<R | R2> {
     const isLatest = this.#all.size === this.#size
-    // Not into the entries of `empty`, which is never collected: neither would be its first entry.
+    // Nothing is added in place to `empty`: `empty` is never collected, so its first entry would never be, either.
     const inPlace = isLatest && this.#size > 0 && !this.#all.has(entry.key.hex)
     const all: Map<string, Entry<R | R2>> = inPlace ? this.#all : new Map(this.#first())
     add(all, entry)
@@ -105,8 +108,8 @@ class Shared<out R> implements HandlerMap<R> {
 }
 
 /**
- * Adds an entry, or replaces that of the same method. It throws where two methods have names that make the same key, as
- * `a.b` and `c` do, and `a` and `b.c`.
+ * Adds an entry, or replaces the entry of the same method. It throws if a different method has the same key: component
+ * `a.b` with method `c` has the same key as component `a` with method `b.c`.
  */
 const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
   const { component, hex, method } = entry.key
@@ -119,7 +122,7 @@ const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
 }
 
 /**
- * The map that serves nothing.
+ * The map without handlers.
  *
  * @category constructors
  * @since 0.1.0
@@ -127,12 +130,12 @@ const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
 export const empty: HandlerMap<never> = new Shared(new Map())
 
 /**
- * Adds a handler for `method` of `component`, or replaces the one that is there.
+ * Adds a handler for `method` of `component`, or replaces the existing one.
  *
  * **Details**
  *
- * It throws a TypeError where the handler is no function, and where a different method has the same key: a dot joins
- * the names, so that `a.b` with `c` and `a` with `b.c` have one key.
+ * It throws a TypeError if the handler is no function, or if a different method has the same key. A dot joins the
+ * names, so component `a.b` with method `c` and component `a` with method `b.c` have the same key.
  *
  * **Example**
  *
@@ -165,9 +168,9 @@ export const set: {
   }
 )
 
-/** The entries of a map, which may be a user's own. It throws a TypeError where that is none. */
+/** The entries of a map, which may be a custom one. It throws a TypeError if the value is no map. */
 const entriesOf = <R>(map: HandlerMap<R>): ReadonlyMap<string, Entry<R>> => {
-  // Whatever its type says, it may be anything.
+  // Code without types may give any value.
   const entries = attempt(() => map.entries, undefined)
   if (entries === undefined || !isMap(entries)) throw unexpected("what handlers are added to", "a HandlerMap", map)
   return entries
@@ -177,11 +180,11 @@ const entriesOf = <R>(map: HandlerMap<R>): ReadonlyMap<string, Entry<R>> => {
 type RequirementsOf<Map> = Map extends HandlerMap<infer R> ? R : never
 
 /**
- * Combines the handlers of several maps. Where two serve the same method, the later map's handler does.
+ * Combines the handlers of several maps. If two maps serve the same method, the handler of the later map is used.
  *
  * **Details**
  *
- * Like {@link set}, it throws a TypeError where two different methods have the same key.
+ * Like {@link set}, it throws a TypeError if two different methods have the same key.
  *
  * **Example**
  *
@@ -204,6 +207,6 @@ export const merge = <const Maps extends ReadonlyArray<HandlerMap<unknown>>>(
   for (const map of maps) {
     for (const entry of entriesOf(map).values()) add(entries, entry)
   }
-  // The cast: the entries require what any of the maps requires, and the element type is `unknown`.
+  // The cast: the entries require the services that any of the maps requires, and the element type is `unknown`.
   return new Shared(entries) as HandlerMap<RequirementsOf<Maps[number]>>
 }

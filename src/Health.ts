@@ -1,9 +1,9 @@
 /**
- * Whether a server is ready for calls, as it says itself.
+ * Whether a server is ready for calls, as the server reports it.
  *
- * A program that warms up, loses its database or is about to leave says so by the {@link Health} service. A server that
- * serves {@link handlers} tells its clients (`ClientOptions.health`), which then send their calls elsewhere. {@link
- * readiness} tells Kubernetes or another load balancer. Both read the same service.
+ * A program that warms up, loses its database or is about to stop reports that through the {@link Health} service. A
+ * server that serves {@link handlers} tells its clients (`ClientOptions.health`), which then send their calls
+ * elsewhere. {@link readiness} tells Kubernetes or another load balancer. Both read the same service.
  *
  * This module does not know how clients probe, nor what they do with an answer.
  *
@@ -74,7 +74,7 @@ export interface Health {
 export const Health: Context.Service<Health, Health> = Context.Service<Health>("effect-call/Health")
 
 /**
- * Makes a Health. The server as a whole has the given status, and all its components serve.
+ * Makes a `Health`. The server as a whole has the given status. No status is set for its components yet.
  *
  * @category constructors
  * @since 0.1.0
@@ -148,7 +148,7 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
       HandlerMap.empty,
       internal.component,
       internal.method,
-      // It does not count as a call that runs. Otherwise clients that wait for a change would use up a small limit.
+      // It does not count as a running call. Otherwise clients that wait for a change would use up a small limit.
       waiting(watchKey, (args) => {
         const question = internal.decodeQuestion(args)
         if (typeof question === "string") return Effect.fail(question)
@@ -158,7 +158,7 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
           Stream.map((status) => status === "Serving"),
           Stream.filter((isServing) => isServing !== question.known),
           Stream.runHead,
-          // The changes of a user's own Health may end.
+          // The changes of a custom Health may end.
           Effect.flatMap((isServing) => Option.isSome(isServing) ? Effect.succeed(isServing.value) : Effect.never),
           Effect.map(internal.encodeAnswer)
         )

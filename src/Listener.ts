@@ -1,9 +1,10 @@
 /**
  * How clients reach a server.
  *
- * A {@link Listener} gives the connections of clients, one after the other, and the handlers of each of them. There are
- * listeners for TCP ({@link tcp}), for Unix sockets ({@link unix}), and for TLS with certificates on both sides over
- * either ({@link mtls}). `Server.serve` and `Server.layer` take a listener.
+ * A {@link Listener} gives the connections of clients, one after the other, and the handlers for each of them. There
+ * are listeners for TCP ({@link tcp}), for Unix sockets ({@link unix}), and for TLS with certificates on both sides
+ * over either of them ({@link mtls}). `Server.serve` and `Server.layer` take a listener. This module does not know how
+ * calls are served.
  *
  * @since 0.1.0
  */
@@ -31,15 +32,15 @@ export { type Accepted, type Handlers, type Listener, ListenerError, type Peer }
  * Options of {@link tcp}.
  *
  * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections
- *   over them. Default: `false`. Some systems cannot do that: there, listening fails. A client uses several of them
- *   with several connections: see `connectionsPerEndpoint` of `Connection.ClientOptions`.
- * - `maxConnections`: how many connections may be open at the same time, including those that are not accepted yet and
- *   those in a TLS handshake. A whole number from 1 on, or `Infinity`. Default: 10 000.
- * - `maxConnectionsPerPeer`: how many of them may come from one IP address. Raise it where many clients come through
- *   one proxy or one NAT. A whole number from 1 on, or `Infinity`. Default: 1000.
+ *   over them. Default: `false`. Some systems cannot do that: on them, listening fails. A client reaches several of
+ *   these processes only with several connections: see `connectionsPerEndpoint` of `Connection.ClientOptions`.
+ * - `maxConnections`: how many connections may be open at the same time, including connections that are not accepted
+ *   yet or are in a TLS handshake. A whole number, 1 or more, or `Infinity`. Default: 10 000.
+ * - `maxConnectionsPerPeer`: how many of them may come from one IP address. Raise it if many clients come through one
+ *   proxy or one NAT. A whole number, 1 or more, or `Infinity`. Default: 1000.
  *
- * A connection over a limit is closed at once, before anything is read from it. That is logged as a warning, for each
- * limit at most once a second.
+ * A connection over a limit is closed at once, before anything is read from it. A warning is logged, at most once a
+ * second for each limit.
  *
  * @category models
  * @since 0.1.0
@@ -57,19 +58,19 @@ export interface TcpOptions {
  *
  * - The host is a name, an IPv4 address or an IPv6 address in brackets. Without a host, it listens on all addresses of
  *   this host.
- * - The port is a number or the name of a service. With port 0 the system picks a free one, which the listener's
+ * - The port is a number or the name of a service. With port 0 the system picks a free port, which the listener's
  *   `address` shows.
  *
- * The sockets send small writes at once (`noDelay`). A bad address, and one that is in use or not permitted, is a
+ * The sockets send small writes at once (`noDelay`). An address that is invalid, in use or not permitted is a
  * `ListenerError`. The listener is closed with the Scope.
  *
  * **Gotchas**
  *
- * Where a name has several addresses, such as `localhost`, it listens on one of them only: the first one, in the
- * system's order, that is this machine's. The listener's `address` shows which. Clients that dial the name try all
- * addresses; clients that dial an address must know this one.
+ * If a name has several addresses, such as `localhost`, it listens on only one of them: the first one, in the system's
+ * order, that belongs to this machine. The listener's `address` shows which one. Clients that dial the name try all
+ * addresses. Clients that dial an IP address must know this one.
  *
- * A bad option is a defect, a `RangeError` that names it.
+ * An invalid option is a defect: a `RangeError` that names the option.
  *
  * **Example**
  *
@@ -117,7 +118,7 @@ export const tcp = <R>(
         Effect.mapError((error) => listeningFailed(asked, error))
       )
       const bound = server.address()
-      // Only a socket file's address is a text, and none is that of a server which does not listen.
+      // A text is the address of a socket file, and null is that of a server that does not listen.
       if (bound === null || typeof bound === "string") {
         return yield* cannotListen(asked, "the system did not say which port it is")
       }
@@ -134,9 +135,9 @@ export const tcp = <R>(
  * Options of {@link unix}.
  *
  * - `mode`: the permissions of the socket file, such as `0o660`. Users that may write to the file may connect. The file
- *   has them from the start. Default: what the process's umask leaves of `0o777`.
+ *   has these permissions from the start. Default: `0o777` without the bits of the process's umask.
  * - `maxConnections`: how many connections may be open at the same time, as in {@link TcpOptions}. Clients of a Unix
- *   socket have no address, so there is no limit for each of them. A whole number from 1 on, or `Infinity`. Default:
+ *   socket have no address, so there is no limit for each of them. A whole number, 1 or more, or `Infinity`. Default:
  *   10 000.
  *
  * @category models
@@ -152,14 +153,14 @@ export interface UnixOptions {
  *
  * **Details**
  *
- * The socket file of a dead server is replaced. Where a server still accepts connections there, or the file is no
- * socket, it stays as it is, and listening fails with a `ListenerError`. The file is removed when the listener closes,
+ * The socket file of a dead server is replaced. If a server still accepts connections there, or the file is no socket,
+ * the file stays as it is, and listening fails with a `ListenerError`. The file is removed when the listener closes,
  * unless another file has taken its place.
  *
  * **Gotchas**
  *
  * The directory must be writable: the socket is made in it under another name, and then moved. A path has at most 107
- * bytes on Linux, and 103 elsewhere. A name in the abstract namespace has at most 108 bytes, with its `@`.
+ * bytes on Linux, and 103 on other systems. A name in the abstract namespace has at most 108 bytes, including its `@`.
  *
  * @category constructors
  * @since 0.1.0
@@ -207,8 +208,8 @@ export interface MtlsOptions {
  *
  * **When to use**
  *
- * Where both sides must prove who they are. Pass the TLS options as an Effect where certificates are renewed while the
- * server runs.
+ * Use it if both sides must prove their identity. If certificates are renewed while the server runs, pass the TLS
+ * options as an Effect.
  *
  * **Details**
  *
@@ -217,29 +218,28 @@ export interface MtlsOptions {
  * - `cert` and `key`, or `pfx`: the server's certificate. Required.
  * - `ca`: the authorities that sign the clients' certificates. Required, since the default is every public authority.
  * - `crl`: the revocation lists, one of each authority in `ca`. Default: none.
- * - `minVersion`: by default `TLSv1.3`, or `TLSv1.2` where that is the `maxVersion`. Versions below TLS 1.2 are
- *   refused.
+ * - `minVersion`: the lowest version. Default: `TLSv1.3`, or `TLSv1.2` if that is the `maxVersion`. Versions below TLS
+ *   1.2 are refused.
  * - `requestCert` and `rejectUnauthorized` are always true. Sessions are not resumed: each connection is checked in
  *   full.
  *
- * Handshakes run at the same time, so that a slow client delays no other one. Each has `handshakeTimeout`. A handshake
- * that fails costs its own connection. It is logged as a warning with the reason, or at debug level where the client
- * just closed the connection. The handlers of the listener below are picked when the client has proved who it is.
+ * Handshakes run at the same time, so a slow client does not delay others. Each may take `handshakeTimeout`. A failed
+ * handshake ends only its own connection. It is logged as a warning with the reason, or at debug level if the client
+ * only closed the connection. The handlers of the listener below are picked when the client has proved its identity.
  *
  * An Effect runs once before the listener is made, and then again after each `reload`. New handshakes use its last
- * result: renewed certificates, longer revocation lists. Open connections go on. Where the Effect fails, or gives
- * options that cannot be used, the last good ones stay in use. That may be because only one of two files was replaced
- * so far. It is logged as one warning, until the options can be used again.
+ * result, such as renewed certificates and longer revocation lists. Open connections go on. If the Effect fails, or
+ * gives options that cannot be used, the last good ones stay in use. This can happen when only one of two files has
+ * been replaced so far. One warning is logged, and no other until the options can be used again.
  *
  * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. When this listener is closed,
  * the one below is closed, too.
  *
  * **Gotchas**
  *
- * - The contexts of an `SNICallback` have a `ca` and a `crl` of their own. Without them, they trust every public
- *   authority.
- * - An Effect that may hang needs a timeout of its own.
- * - A bad option is a defect, a `RangeError` that names it.
+ * - The contexts of an `SNICallback` have their own `ca` and `crl`. Without a `ca`, they trust every public authority.
+ * - An Effect that may hang needs its own timeout.
+ * - An invalid option is a defect: a `RangeError` that names the option.
  *
  * **Example**
  *

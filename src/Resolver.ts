@@ -1,16 +1,17 @@
 /**
- * Which endpoints there are to call, now and later.
+ * Which endpoints can be called, now and later.
  *
  * A `Resolver` knows a set of endpoints that may change over time: the addresses behind a host name, the pods of a
- * service, the socket files in a directory. A `Connection` asks it for the current set, and then again and again for a
- * newer one. Each set has a {@link Version}, by which a resolver knows what its caller has seen.
+ * service, the socket files in a directory. A `Connection` asks it for the current set, and then repeatedly for a newer
+ * one. Each set has a {@link Version}. It tells a resolver which set its caller has seen.
  *
  * The package has these resolvers: {@link constant}, {@link file}, {@link directory}, {@link dns}, {@link dnsSrv},
  * {@link kubernetes}, {@link fromSubscriptionRef} and {@link fromStream}. {@link map}, {@link filter} and {@link merge}
- * make others of them, and {@link parse} reads one from a text. Any object with `isConstant` and `resolve` is a
- * resolver.
+ * make new resolvers from them, and {@link parse} reads a resolver from a text. Any object with `isConstant` and
+ * `resolve` is a resolver.
  *
- * This module has the names and the documentation. The resolvers themselves are internal modules.
+ * This module has the names and the documentation. It does not know how endpoints are found: that is the task of
+ * internal modules.
  *
  * @since 0.1.0
  */
@@ -78,7 +79,7 @@ export { missing, type Version, version } from "./internal/resolver/version.ts"
 export const constant = (...endpoints: ReadonlyArray<Endpoint>): Resolver => constantOf(endpoints)
 
 /**
- * A resolver that has no endpoints until a file exists, and the given ones from then on.
+ * A resolver that has no endpoints until a file exists, and then has the given ones.
  *
  * **When to use**
  *
@@ -86,13 +87,13 @@ export const constant = (...endpoints: ReadonlyArray<Endpoint>): Resolver => con
  *
  * **Details**
  *
- * The file is noticed within a second of its creation. It is looked for only while someone waits for the endpoints. Its
- * content is not read. Where it cannot be found out whether the file exists, for example in a directory without
- * permission, `resolve` fails with a `ResolverError` that names the path.
+ * The file is noticed within a second after its creation. The resolver checks for it only while a caller waits for the
+ * endpoints. The content of the file is not read. If the check fails, for example because of missing permissions,
+ * `resolve` fails with a `ResolverError` that names the path.
  *
  * **Gotchas**
  *
- * A later removal of the file changes nothing. The file says that the servers have started, not that they still run.
+ * To remove the file later changes nothing. The file says that the servers have started, not that they still run.
  *
  * **Example** (A server that announces itself by a file)
  *
@@ -121,9 +122,9 @@ export const file = (
  *
  * **Details**
  *
- * Each value of the ref is a new version. With the current version, `resolve` waits for the next value. With any other
- * version, or none, it returns the current endpoints at once. Several changes in a row may be seen as one. The last
- * change is never missed.
+ * Each value of the ref is a new version. With the current version, `resolve` waits for the next value. With another
+ * version, or without one, it returns the current endpoints at once. A caller may see several changes in a row as one
+ * change. It never misses the last change.
  *
  * **Example** (Endpoints that the program itself decides on)
  *
@@ -182,26 +183,27 @@ export const fromStream: <E, R>(
  * **Details**
  *
  * - DNS is asked again when the time to live of the records is over. It is asked at once when a `Connection` has lost
- *   an endpoint or cannot dial it. {@link DnsOptions} set the limits. It is asked only while someone waits for news,
- *   and once for all connections that share the resolver.
+ *   an endpoint or cannot dial it. {@link DnsOptions} set the limits. DNS is asked only while a caller waits for newer
+ *   endpoints, and once for all connections that share the resolver.
  * - The endpoints are sorted and without duplicates. The same set has the same version, so `Balancer.sharded` is
  *   stable.
- * - The system looks up a name that DNS has no addresses for: in its hosts file and with its search domains. It always
- *   looks up `localhost`.
- * - A and AAAA records are asked for at the same time. Once there are addresses of one family, the other family is
- *   waited for 50 ms; once one is known to have none, 5 s. Later answers are added when they come. A family without an
- *   answer keeps its last addresses. Where it never had an answer, the `problem` of the {@link Resolution} says so.
- *   There is one query of each type at a time, for at most a minute.
+ * - If DNS has no addresses for a name, the system looks it up, in its hosts file and with its search domains. The
+ *   system always looks up `localhost`.
+ * - A and AAAA records are asked for at the same time. Once one family has addresses, the resolver waits 50 ms for the
+ *   other family. Once one family is known to have no addresses, it waits 5 s for the other. Later answers are added
+ *   when they come. A family without an answer keeps its last addresses. If it never had an answer, the `problem` of
+ *   the {@link Resolution} says so. At most one query of each type runs at a time, for at most a minute.
  * - When DNS fails, the last addresses stay. If there are none yet, `resolve` fails with a `ResolverError`.
- * - A name without addresses is no failure. It is logged as a warning, and is the `problem` of the {@link Resolution}.
+ * - A name without addresses is not a failure. A warning is logged, and the `problem` of the {@link Resolution} says
+ *   so.
  * - An IP address in place of a name makes a constant resolver. The port is a number or the name of a service.
- * - It fails with an {@link InvalidResolver} where the text is not `host:port`. {@link layerDns} provides `Dns`, as
- *   does any other layer for it.
+ * - It fails with an {@link InvalidResolver} if the text is not `host:port`. {@link layerDns} provides `Dns`. Any other
+ *   layer of `Dns` works, too.
  *
  * **Gotchas**
  *
- * Each answer of DNS counts as the complete set. A name server that gives a few of many addresses each time makes
- * endpoints come and go.
+ * Each answer of DNS counts as the complete set. If a name server gives only a few of many addresses each time,
+ * endpoints come and go with each answer.
  *
  * **Example** (A headless service)
  *
@@ -228,15 +230,16 @@ export const dns: (
  *
  * **Details**
  *
- * There is an endpoint for each address of each record's target. Its `priority` is that of the record. The addresses of
- * a target share the record's `weight`. A record of weight 0 counts as one of 0.1 beside others of its priority, so it
- * is hardly ever used (RFC 2782). Where all have weight 0, each counts as 1. The target `.` is no server.
+ * There is an endpoint for each address of each record's target. It has the `priority` of the record. The addresses of
+ * a target share the record's `weight`. A record of weight 0 counts as weight 0.1 if other records of its priority have
+ * a weight, so it is rarely used (RFC 2782). If all records have weight 0, each counts as 1. The target `.` means that
+ * there is no server.
  *
- * The rest is as with {@link dns}, with two differences:
+ * Everything else is as with {@link dns}, with two differences:
  *
  * - A target is a complete name: hosts file and search domains are not used for it, except for `localhost`.
- * - A target whose addresses are not found within a second keeps its last ones. It has no endpoints until it has
- *   addresses.
+ * - A target whose addresses are not found within a second keeps its last addresses. A target has no endpoints until
+ *   its addresses were found once.
  *
  * **Example**
  *
@@ -265,14 +268,15 @@ export const dnsSrv: (
  *
  * **Details**
  *
- * It answers what the resolvers ask: `lookup`, A, AAAA and SRV records. Node does not tell the time to live of SRV
- * records: theirs counts as 5 seconds.
+ * It answers the questions of the resolvers: `lookup`, A, AAAA and SRV records. Node does not tell the time to live of
+ * SRV records: it counts as 5 seconds.
  *
  * **Gotchas**
  *
- * Other queries fail with `Unsupported`. An application that makes them provides this layer to its resolvers only.
+ * Other queries fail with `Unsupported`. If an application makes such queries, provide this layer to its resolvers
+ * only.
  *
- * **Example** (A name server of its own)
+ * **Example** (A given name server)
  *
  * ```ts
  * import { Layer } from "effect"
@@ -294,19 +298,19 @@ export const layerDns = (options?: DnsServerOptions): Layer.Layer<Dns.Dns, NetAd
  *
  * **Details**
  *
- * - The directory is watched, so changes are noticed at once. It is also read each `interval`. Both happen only while
- *   someone waits for news. The directory may be missing, and may be removed and made again.
- * - Files that are not sockets do not count, nor do names that begin with a dot.
- * - A directory that cannot be read fails `resolve` with a `ResolverError`. The last sockets stay.
+ * - The directory is watched, so changes are noticed at once. It is also read once each `interval`. Both happen only
+ *   while a caller waits for newer endpoints. The directory may be missing, and may be removed and made again.
+ * - Files that are not sockets are ignored. So are names that begin with a dot.
+ * - If the directory cannot be read, `resolve` fails with a `ResolverError`. The last sockets stay.
  * - A server that was killed leaves its socket behind, and a server that starts has its socket a moment before it
- *   listens. So each new socket is checked by a connection to it. A socket that refuses it is not listed. It is checked
- *   again soon, and then less and less often, at the end once each `interval`.
+ *   listens. So the resolver connects to each new socket to check it. A socket that refuses the connection is not
+ *   listed. It is checked again soon, and then less and less often, at last once each `interval`.
  * - When a `Connection` has lost an endpoint or cannot dial it, all sockets are checked again, at most once a second.
  *
  * **Gotchas**
  *
- * Servers see the checks as connections that open and close. A call to a socket whose server has just died goes on to
- * another endpoint at once, as after any failed dial.
+ * Servers see the checks as connections that open and close. If the server of a socket has just died, a call to it goes
+ * to another endpoint at once, as after any failed dial.
  *
  * **Example**
  *
@@ -332,7 +336,7 @@ export const directory: (
  *
  * **Gotchas**
  *
- * `f` must depend only on the endpoint. It runs for each answer of the resolver, also for one with the same endpoints.
+ * `f` must depend only on the endpoint. It runs for each answer of the resolver, even if the endpoints are the same.
  *
  * **Example** (mTLS to all replicas; the certificates name the service, and not the replicas' addresses)
  *
@@ -365,7 +369,7 @@ export const map: {
 /**
  * The endpoints of a resolver that meet a condition. The condition must depend only on the endpoint.
  *
- * **Example** (Only those of a zone)
+ * **Example** (Only the endpoints of a zone)
  *
  * ```ts
  * import { Resolver } from "effect-call"
@@ -400,13 +404,15 @@ const withResolutions = (self: Resolver, f: (resolution: Resolution) => Resoluti
 })
 
 /**
- * The endpoints of several resolvers, in the order of the arguments. Of several with one address, the first counts.
+ * The endpoints of several resolvers, in the order of the arguments. If several endpoints have the same address, the
+ * first one counts.
  *
  * **Details**
  *
- * - It is constant where all of them are.
- * - When one fails, its last endpoints stay. A warning is logged, and the `problem` of the {@link Resolution} says so.
- * - While one has never answered, its failure is that of `resolve`. A part of the endpoints would otherwise be taken
+ * - The result is constant if all resolvers are.
+ * - When a resolver fails, its last endpoints stay. A warning is logged, and the `problem` of the {@link Resolution}
+ *   says so.
+ * - If a resolver that has never answered fails, `resolve` fails, too. Otherwise a part of the endpoints would be taken
  *   for all of them.
  *
  * **Example** (Replicas that DNS knows, and one that it does not)
@@ -432,22 +438,22 @@ export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combin
  *
  * **Details**
  *
- * - The endpoints are the ready pods. Where none is ready, they are those that terminate and still serve, as with
- *   kube-proxy. They have the zone of their node. They are sorted by address, so all clients have the same order. Of a
- *   pod with an IPv4 and an IPv6 address, the IPv4 address is used.
- * - The cluster is the first that there is of these: that of `kubeconfig`; that of the `KUBECONFIG` variable; the one
- *   in which this process is a pod; that of `~/.kube/config`. Environment variables are read through `Config`. Tokens,
- *   certificates and keys are read again for each request, the kubeconfig once.
- * - A watch lives for 5 to 10 minutes. It is given up where nothing comes for 150 s, or 25 s after its peer has
- *   vanished. The next one begins at once at the same position, also where a proxy or load balancer has cut the idle
- *   connection. That is no failure, and is logged at debug.
+ * - The endpoints are the ready pods. If no pod is ready, they are the pods that terminate and still serve, as with
+ *   kube-proxy. Each has the zone of its node. The endpoints are sorted by address, so all clients have the same order.
+ *   If a pod has an IPv4 and an IPv6 address, the IPv4 address is used.
+ * - The cluster is the first one that exists of these: the cluster of the option `kubeconfig`; of the `KUBECONFIG`
+ *   variable; the cluster in which this process is a pod; the cluster of `~/.kube/config`. Environment variables are
+ *   read through `Config`. Tokens, certificates and keys are read again for each request, the kubeconfig once.
+ * - A watch lives for 5 to 10 minutes. It is given up if nothing comes for 150 s, or 25 s after its peer has vanished.
+ *   The next watch begins at once at the same position, even if a proxy or load balancer has cut the idle connection.
+ *   That is not a failure, and is logged at debug level.
  * - When the API fails, or ends a watch within a second and without an event, it is asked again after 0.5 s. Each
- *   further wait is twice as long, up to 30 s, and up to half of it is left out at random. The last endpoints stay.
- *   Each failed attempt fails the `resolve` of those who wait for newer endpoints.
- * - It fails where the configuration of the cluster cannot be read, or has what is not supported: `exec` plugins,
+ *   further wait is twice as long, up to 30 s, and is shortened by up to half at random. The last endpoints stay. With
+ *   each failed attempt, every `resolve` that waits for newer endpoints fails.
+ * - It fails if the configuration of the cluster cannot be read, or uses an unsupported feature: `exec` plugins,
  *   `auth-provider`, passwords, impersonation, `proxy-url`, `insecure-skip-tls-verify`.
- * - `resolve` fails with the answer of the API, and where the port is not clear. An invalid option is a defect that
- *   names the option.
+ * - `resolve` fails if the API refuses a request, with its answer, and if the slices do not say clearly which port is
+ *   meant. An invalid option is a defect that names the option.
  *
  * **Gotchas**
  *
@@ -479,12 +485,12 @@ export const kubernetes = (
   Effect.flatMap(loadKubernetes, ({ make }) => make(options))
 
 /**
- * Adds schemes to those that {@link parse} knows where the layer is provided.
+ * Adds schemes to the ones that {@link parse} knows in the code that the layer is provided to.
  *
  * **Details**
  *
- * A scheme that exists already is replaced. What the schemes need beside {@link SchemeServices}, the layer needs. A
- * scheme is in small letters.
+ * A scheme that exists already is replaced. If the schemes need other services than {@link SchemeServices}, the layer
+ * requires them. The name of a scheme is in lower-case letters.
  *
  * **Example** (Replicas by the name of a region)
  *
@@ -528,14 +534,14 @@ export const layerSchemes: <R = never>(
  * | `k8s://shop/cart:calls`                   | {@link kubernetes}: the namespace, which may be empty, the Service, and its port, which may be left out |
  * | `file:///run/cart.ready?unix:///run/cart.sock` | {@link file}, with the endpoints after the `?`                          |
  *
- * {@link layerSchemes} adds others. The resolvers have their default options.
+ * {@link layerSchemes} adds more schemes. The resolvers have their default options.
  *
  * It fails with an {@link InvalidResolver} that says what is wrong with the text. It fails with a {@link ResolverError}
- * where the text is right, but the resolver cannot be made: for example where there is no kubeconfig.
+ * if the text is valid but the resolver cannot be made, for example because there is no kubeconfig.
  *
  * **Gotchas**
  *
- * No text can name certificates. Use {@link map} with `Endpoint.mtls`.
+ * A text cannot name certificates. Use {@link map} with `Endpoint.mtls`.
  *
  * **Example**
  *
@@ -557,7 +563,7 @@ export const parse: (
 ) => Effect.Effect<Resolver, InvalidResolver | ResolverError, SchemeServices> = internalSchemes.parse
 
 /**
- * A resolver that the configuration names, in the texts of {@link parse}.
+ * A resolver that the configuration names, by a text as {@link parse} reads it.
  *
  * **Example** (`CART=dns://cart.internal:7000` in the environment)
  *
@@ -584,7 +590,7 @@ export const config = (
  *
  * **Details**
  *
- * It takes a resolver, or an effect that makes one. The effect may take its time, fail, or acquire what is released
+ * It takes a resolver, or an effect that makes one. The effect may wait, fail, or acquire resources, which are released
  * with the layer.
  *
  * **Example**

@@ -1,9 +1,9 @@
 /**
  * Serves calls on the connections of a {@link Listener.Listener}.
  *
- * The handler of each call runs in a fiber and a Scope of its own. A cancel of the caller, the call's deadline or the
- * loss of the connection interrupts it. A peer that breaks the protocol loses its connection. The other peers notice
- * nothing.
+ * The handler of each call runs in its own fiber and Scope. A cancel of the caller, the call's deadline or the loss of
+ * the connection interrupts it. A peer that breaks the protocol loses its connection. Other peers are not affected.
+ * This module does not know how connections are made, nor how a call is read and answered.
  *
  * **Example** (A server as a layer)
  *
@@ -56,7 +56,7 @@ export type { ServerOptions } from "./internal/server/options.ts"
  * @since 0.1.0
  */
 export interface Server {
-  /** The address that it listens at. `Endpoint.parse` takes it. */
+  /** The address that it listens on. `Endpoint.parse` reads it. */
   readonly address: string
 }
 
@@ -108,8 +108,8 @@ const counting = (
 }
 
 /**
- * Begins to serve a connection. It throws where that is no Duplex or is in use already, and where `handlers` is no
- * HandlerMap. `onDone` is called once, when the connection is gone and no handler runs any more.
+ * Begins to serve a connection. It throws if the connection is no Duplex or is in use already, or if `handlers` is no
+ * `HandlerMap`. `onDone` is called once, when the connection is gone and no handler runs any more.
  */
 const begin = <R>(
   connection: Duplex,
@@ -134,7 +134,7 @@ const drop = (connection: Duplex): void => {
   if (!isTaken(connection)) attempt(() => void connection.on("error", ignoreError).destroy(), undefined)
 }
 
-/** The address of a listener, which may be a user's own. It throws where that is no text. */
+/** The address of a listener, which may be a custom one. It throws if the address is no text. */
 const addressOf = (listener: Listener<unknown>): string => {
   const { address }: { readonly address: unknown } = listener
   if (typeof address === "string") return address
@@ -145,8 +145,7 @@ const addressOf = (listener: Listener<unknown>): string => {
 const closeTimeout = "10 seconds"
 
 /**
- * Closes a listener, and runs `meanwhile` while it closes. A user's own listener may die when it is closed, or never
- * close.
+ * Closes a listener, and runs `meanwhile` while it closes. A custom listener may die when it is closed, or never close.
  */
 const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.gen(function*() {
@@ -154,7 +153,7 @@ const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): E
       startImmediately: true
     })
     yield* meanwhile
-    // In a fiber of its own, too: this fiber is interrupted, and would not wait.
+    // In its own fiber, too: this fiber is interrupted, and would not wait.
     const timed = yield* Effect.forkDetach(Effect.timeoutOption(Fiber.await(close), closeTimeout), {
       startImmediately: true
     })
@@ -168,7 +167,7 @@ const closing = (listener: Listener<unknown>, meanwhile: Effect.Effect<void>): E
   })
 
 /**
- * Lets the calls of a connection end, as long as the grace lasts, and closes it. It is done when all handlers have
+ * Lets the calls of a connection end within the grace, and closes the connection. It is done when all handlers have
  * ended.
  */
 const shutdown = (session: ServerSession): Effect.Effect<void> =>
@@ -182,17 +181,17 @@ const shutdown = (session: ServerSession): Effect.Effect<void> =>
  *
  * **When to use**
  *
- * Use it where the server's fiber is yours to manage, for example to restart it. Otherwise use {@link layer}.
+ * Use it to manage the server's fiber yourself, for example to restart it. Otherwise use {@link layer}.
  *
  * **Details**
  *
  * When it is interrupted it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts the calls that
- * are left, and closes every connection. It always closes the listener. Options that make no sense are a defect, a
- * RangeError.
+ * are left, and closes every connection. It always closes the listener. Invalid options are a defect: a `RangeError`
+ * that names the option.
  *
  * **Gotchas**
  *
- * It ends only when all handlers have ended, also those that cannot be interrupted.
+ * It ends only when all handlers have ended, including handlers that cannot be interrupted.
  *
  * Source: `func Serve` of the Go package.
  *
@@ -237,16 +236,17 @@ export const serve = <R>(
   })
 
 /**
- * Serves one connection that is there already, and succeeds when it is over and its handlers have ended.
+ * Serves one existing connection, and succeeds when the connection is over and its handlers have ended.
  *
  * **When to use**
  *
- * Use it for a Duplex that no listener gives: a pipe to a child process, a stream inside another protocol.
+ * Use it for a Duplex that does not come from a listener, such as a pipe to a child process or a stream inside another
+ * protocol.
  *
  * **Details**
  *
  * When it is interrupted it waits for calls in flight for `shutdownGrace`, interrupts the calls that are left, and
- * closes the connection. It dies where the connection is no Duplex, or is in use already.
+ * closes the connection. It dies if the connection is no Duplex, or is in use already.
  *
  * Source: `func ServeOn` of the Go package.
  *
@@ -290,7 +290,7 @@ export const serveOn = <R>(
  *
  * **Gotchas**
  *
- * A listener that breaks later ends the server, but not the layer: that is logged as an error.
+ * If the listener breaks later, the server ends, but the layer does not. An error is logged.
  *
  * **Example** (Handlers with requirements)
  *
@@ -320,7 +320,7 @@ export const layer = <R, E, R2>(
   Layer.effect(
     Server,
     Effect.gen(function*() {
-      // Options that make no sense are a defect of the layer, not of the fiber that serves.
+      // Invalid options are a defect of the layer, not of the fiber that serves.
       yield* Effect.sync(() => serverSettings(options))
       const listening = yield* listener
       const address = addressOf(listening)

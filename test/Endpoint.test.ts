@@ -65,16 +65,16 @@ describe("Endpoint.parse", () => {
     ["tcp://[::1:80", "\"[::1:80\" has no \"]\" for its \"[\""],
     ["tcp://[:80", "\"[:80\" has no \"]\" for its \"[\""],
     ["tcp://::1]:80", "\"::1]:80\" has too many colons: an IPv6 address is written in brackets, as in \"[::1]:80\""],
-    ["tcp://host]:80", "\"host]:80\" has a bracket where none belongs: expected \"host:port\" or \"[host]:port\""],
+    ["tcp://host]:80", "\"host]:80\" has a misplaced bracket: expected \"host:port\" or \"[host]:port\""],
     ["tcp://::1:80", "\"::1:80\" has too many colons: an IPv6 address is written in brackets, as in \"[::1]:80\""],
     ["tcp4://[::1]:80", "\"::1\" is not an IPv4 address, which tcp4 needs"],
     ["tcp6://127.0.0.1:80", "\"127.0.0.1\" is not an IPv6 address, which tcp6 needs"],
     ["unix://", "the path of the Unix socket is empty"],
     [
       `unix:///${"x".repeat(200)}`,
-      `"/${"x".repeat(200)}" is too long for a Unix socket: it has 201 bytes, and ${
+      `"/${"x".repeat(200)}" is too long for a Unix socket: it has 201 bytes, expected at most ${
         process.platform === "linux" ? 107 : 103
-      } are possible`
+      }`
     ],
     ["unix:///a\0b", "\"/a\\u0000b\" is not a path: it has a NUL in it"]
   ]

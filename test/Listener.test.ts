@@ -125,7 +125,7 @@ describe("a Listener, on TCP and on a Unix socket", () => {
         assert.isFalse(connection.destroyed)
         yield* closed(refused)
         assert.deepStrictEqual(log.lines.map(({ level }) => level), ["Error"])
-        assert.include(log.lines[0]?.cause, "it gave no HandlerMap")
+        assert.include(log.lines[0]?.cause, "the handlers for a connection: expected a HandlerMap, got undefined")
       }).pipe(Effect.provide(log.layer))
     })
 

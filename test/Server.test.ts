@@ -384,8 +384,8 @@ describe("overload", () => {
 describe("a server", () => {
   for (
     const [options, message] of [
-      [{ maxConcurrentCalls: 0 }, "option maxConcurrentCalls: expected a whole number from 1 on, or Infinity, got 0"],
-      [{ maxQueuedCalls: -1 }, "option maxQueuedCalls: expected a whole number from 0 on, or Infinity, got -1"],
+      [{ maxConcurrentCalls: 0 }, "option maxConcurrentCalls: expected a whole number, 1 or more, or Infinity, got 0"],
+      [{ maxQueuedCalls: -1 }, "option maxQueuedCalls: expected a whole number, 0 or more, or Infinity, got -1"],
       [
         { keepAlive: { interval: -1 } },
         "option keepAlive.interval: expected a duration of more than zero, got -1"

@@ -1,5 +1,5 @@
 /**
- * Reads the arguments and prints the answers of calls that are made with bytes.
+ * Reads the arguments and formats the answers of calls with bytes. It does not know how calls are made.
  */
 import * as Argument from "effect/cli/Argument"
 import type * as CliError from "effect/cli/CliError"

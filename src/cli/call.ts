@@ -1,5 +1,5 @@
 /**
- * `effect-call call`: one call.
+ * `effect-call call`: makes one call. It does not know how its arguments are read.
  */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
@@ -109,7 +109,7 @@ export const call = Command.make("call", {
   ))
 )
 
-/** A call that gives what is to be written to stdout. */
+/** A call. Its result is the output for stdout. */
 type Prepared = Effect.Effect<string | Uint8Array, CallError | Failure, Connection.Connection>
 
 /** A call with bytes. */

@@ -1,5 +1,5 @@
 /**
- * The command with its subcommands.
+ * The command with its subcommands. It does not know how a process is run.
  */
 import * as Command from "effect/cli/Command"
 import { call } from "./call.ts"

@@ -1,5 +1,6 @@
 /**
- * Typed calls of the command: loads a component from a module, reads and prints JSON.
+ * Typed calls of the command: loads a component from a module, reads and formats JSON. It does not know which server is
+ * called.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -21,13 +22,13 @@ export interface Method {
   readonly rpc: Rpc.AnyWithProps
 }
 
-/** Where methods are looked for: a file, and one of its exports or all of them. */
+/** The place in which a method is searched: a file, and one of its exports or all of them. */
 export interface Source {
   readonly module: string
   readonly export: Option.Option<string>
 }
 
-/** The exports of a module. Its code is a user's: it may throw, and an export may throw when it is read. */
+/** The exports of a module. It is user code: it may throw, and an export may throw when it is read. */
 const load = Effect.fnUntraced(function*(
   file: string
 ): Effect.fn.Return<ReadonlyArray<readonly [name: string, value: unknown]>, Failure, Path.Path> {
@@ -71,7 +72,7 @@ export const find = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Method, Failure, Path.Path> {
   const components = yield* componentsIn(source)
   const methods = components.flatMap((component) =>
-    // `Rpc.Any` hides what each Rpc has.
+    // `Rpc.Any` hides the properties that each Rpc has.
     Array.from(component.group.requests.values(), (rpc): Method => ({ component, rpc: rpc as Rpc.AnyWithProps }))
   )
   const nameOf = ({ component, rpc }: Method) => `${component.name}.${rpc._tag}`
@@ -89,7 +90,7 @@ export const find = Effect.fnUntraced(function*(
   return method
 })
 
-// A schema that needs services has none here: a defect says so.
+// There are no services for schemas here. A schema that needs one dies with a defect that says so.
 const jsonOf = (schema: Schema.Top) => Schema.toCodecJson(schema as Schema.Codec<unknown, unknown>)
 
 /** The payload in a JSON text. A method without payload takes no text. */
@@ -105,7 +106,7 @@ export const payload = Effect.fnUntraced(function*(
   // A mistyped name of an optional field must be an error.
   return yield* Effect.mapError(
     Schema.decodeUnknownEffect(jsonOf(rpc.payloadSchema), { errors: "all", onExcessProperty: "error" })(value),
-    (error) => unusable(`${where} are not what its schema says: ${problemOf(error)}`)
+    (error) => unusable(`${where} do not fit its schema: ${problemOf(error)}`)
   )
 })
 
@@ -114,7 +115,7 @@ export const call = Effect.fnUntraced(function*(
   { component, rpc }: Method,
   payload: unknown
 ): Effect.fn.Return<string, Failure, Connection> {
-  // In JSON: values without a JSON form could not be given here either.
+  // In JSON: the command line cannot give values without a JSON form anyway.
   const client = yield* Component.client(component, { format: "json", disableTracing: true })
   // It has a function for each method, with the types of the method's schemas.
   const methods = client as unknown as Record<string, (payload: unknown) => Effect.Effect<unknown, unknown>>

@@ -1,4 +1,7 @@
-/** The exit codes of the command beside 0. A command that is interrupted ends with 130. */
+/**
+ * The exit codes of the command other than 0. A command that is interrupted ends with 130. This file does not know when
+ * they are used.
+ */
 export const exitCodes = {
   /** The call failed, or the resolver did. */
   failed: 1,

@@ -1,5 +1,5 @@
 /**
- * Failures of the command: one line for people, and an exit code for scripts.
+ * Failures of the command: one line for people, and an exit code for scripts. It does not write them.
  */
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
@@ -19,7 +19,7 @@ export class Failure extends Schema.TaggedError<Failure>("effect-call/cli/Failur
 /** The command's input is wrong. */
 export const unusable = (message: string): Failure => new Failure({ message, exitCode: exitCodes.usage })
 
-/** The command was carried out, and failed. */
+/** The command ran, and failed. */
 export const failed = (message: string): Failure => new Failure({ message, exitCode: exitCodes.failed })
 
 /** An error in one line: its tag, its message, and its other fields. */
@@ -36,7 +36,7 @@ export const describe = (error: CallError | ResolverError): string => {
       return [
         `RemoteError: ${error.message}${identity}`,
         ...causes.map((cause) => `${cause.message} ${identityOf(cause)}`)
-      ].join(", because of: ")
+      ].join(", caused by: ")
     }
     case "DeadlineExceeded":
     case "ResolverError":

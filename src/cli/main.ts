@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `effect-call`. Except for this file it needs `@effect/platform-node`, which is an optional peer of the
- * package: libraries and servers do not need it. So this file loads the rest, and names the package if it is missing.
+ * The command `effect-call`. All its other files need `@effect/platform-node`. That is an optional peer dependency,
+ * because libraries and servers do not need it. So this file loads the others, and names the package if it is missing.
  */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,6 @@
 /**
- * The options that several commands share: a resolver, certificates, a method, durations.
+ * The options that several commands share: a resolver, certificates, a method, durations. It does not know what a
+ * command does with them.
  */
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
@@ -22,7 +23,7 @@ export const resolver = Argument.String("resolver").pipe(
   )
 )
 
-/** The options of mutual TLS, which go together. */
+/** The options of mutual TLS. `cert` and `key` are both given, or neither is. */
 export const tls = {
   ca: Flag.File("ca", { mustExist: true }).pipe(
     Flag.withDescription(
@@ -124,7 +125,7 @@ export const timeout = duration("timeout").pipe(
 
 /**
  * The key of `component.method`. The last dot separates them: names of components often have dots, names of methods
- * hardly ever. On the wire the place of the dot makes no difference.
+ * hardly ever. On the wire, it does not matter which dot separates them.
  */
 export const methodKey = (text: string): Option.Option<MethodKey.MethodKey> => {
   const dot = text.lastIndexOf(".")

@@ -1,5 +1,5 @@
 /**
- * Writes to stdout, and logs to stderr.
+ * Writes to stdout, and logs to stderr. It does not know what is written.
  */
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
@@ -9,7 +9,7 @@ import { failed, type Failure } from "./failure.ts"
 import { printable } from "./text.ts"
 
 /**
- * Handles an error of stdout. A closed pipe (`| head`) is no failure; others are, such as a full disk.
+ * Handles an error of stdout. A closed pipe (`| head`) is not a failure. Other errors are, such as a full disk.
  */
 export const unwritten = (error: Error): Effect.Effect<void, Failure> =>
   "code" in error && error.code === "EPIPE"
@@ -27,5 +27,7 @@ export const write = (output: string | Uint8Array): Effect.Effect<void, Failure,
 export const writeLines = (...lines: ReadonlyArray<string>): Effect.Effect<void, Failure, Stdio.Stdio> =>
   write(lines.map((line) => `${line}\n`).join(""))
 
-/** Writes each log as one line to stderr. Messages and causes hold texts of peers, so they are made printable. */
+/**
+ * Writes each log as one line to stderr. Messages and causes can contain texts from peers, so they are made printable.
+ */
 export const logger: Logger.Logger<unknown, void> = Logger.withConsoleError(Logger.map(Logger.formatLogFmt, printable))

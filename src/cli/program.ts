@@ -1,5 +1,5 @@
 /**
- * Runs the command on Node: its layers, its exit code, its end.
+ * Runs the command on Node: its layers, its exit code, its end. It does not know what a subcommand does.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -30,7 +30,7 @@ const version = (): string => {
 }
 
 /**
- * Only answers go to stdout. If a command is used wrongly, its help goes to stderr together with the error.
+ * Only answers go to stdout. If a command is invoked wrongly, its help goes to stderr together with the error.
  */
 const presenter = CliOutput.layerPresenter({
   present: (event) =>
@@ -67,7 +67,7 @@ const isWrongInvocation = (error: unknown): boolean =>
   attempt(() => CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0, false)
 
 /**
- * Ends the process when all output is written. Otherwise a resource that a user's module left open would keep it alive.
+ * Ends the process when all output is written. Otherwise a resource that user code left open would keep it alive.
  */
 const end = (): void => {
   process.stdout.on("error", constVoid).write("", () => process.exit())

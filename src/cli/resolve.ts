@@ -1,5 +1,5 @@
 /**
- * `effect-call resolve`: the endpoints that a resolver gives.
+ * `effect-call resolve`: the endpoints that a resolver gives. It connects to none of them.
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -25,7 +25,7 @@ interface Listed {
   readonly priority: number
 }
 
-/** What is shown of one resolution. */
+/** The parts of one resolution that are shown. */
 interface Listing {
   readonly endpoints: ReadonlyArray<Listed>
   readonly problem: string | undefined

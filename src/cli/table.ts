@@ -1,10 +1,10 @@
 /**
- * The table that `watch` shows: pure functions from the state of a Connection to lines.
+ * The table that `watch` shows: pure functions from the state of a Connection to lines. It does not know a terminal.
  */
 import type { ConnectionState, EndpointState } from "../Connection.ts"
 import * as Text from "./text.ts"
 
-/** The calls that an endpoint has got: in total, and per second of late. */
+/** The calls that an endpoint has received: in total, and per second recently. */
 export interface Calls {
   readonly count: number
   readonly perSecond: number
@@ -19,7 +19,7 @@ export interface Made {
   readonly byEndpoint: ReadonlyMap<string, Calls>
 }
 
-/** What the table shows. */
+/** The content of the table. */
 export interface Snapshot {
   /** The text of the resolver. */
   readonly source: string

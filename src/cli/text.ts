@@ -1,6 +1,6 @@
 /**
  * Texts for a terminal: a text from a peer, a name server or a directory must not move the cursor, nor take more than
- * its own line.
+ * one line. It does not know where texts come from.
  */
 
 const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
@@ -45,7 +45,7 @@ export const width = (text: string): number => {
   return columns
 }
 
-/** A printable text, cut where it is wider than so many columns. */
+/** A printable text, cut if it is wider than this many columns. */
 export const clip = (text: string, columns: number): string => {
   if (width(text) <= columns) return text
   let clipped = ""

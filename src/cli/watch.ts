@@ -1,5 +1,5 @@
 /**
- * `effect-call watch`: the endpoints of a resolver as a Connection sees them, live.
+ * `effect-call watch`: the endpoints of a resolver as a Connection sees them, live. The table itself is in `table.ts`.
  */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -70,7 +70,7 @@ export const watch = Command.make("watch", {
           yield* Options.invalid(Options.notAMethod(input.call.value))
         }
       } else if (Option.isSome(input.args) || input.hex || input.base64) {
-        yield* Options.invalid("--args, --hex and --base64 are for --call: expected that, too")
+        yield* Options.invalid("--args, --hex and --base64 are for --call: expected --call, too")
       }
     })
   ),
@@ -115,13 +115,13 @@ export const watch = Command.make("watch", {
           }))
         )
       }).pipe(Effect.scoped)
-      // A log line would break the table, also one of a resolver.
+      // Any log line would break the table, even a line of a resolver.
       yield* inPlace ? Effect.provide(showing, Logger.layer([])) : Options.withoutWarnings(showing)
     })
   )
 )
 
-/** The interval at which calls and latencies are read: nothing reports their changes. */
+/** The interval at which calls and latencies are read, since no event reports their changes. */
 const tick = Duration.seconds(1)
 
 /** Why the resolver's last answer failed, if it did, and the problem that it named last. */
@@ -228,7 +228,7 @@ const clearLine = "\x1b[K"
 const clearBelow = "\x1b[J"
 
 /**
- * Draws each table over the last, on the terminal's second screen: if its size changes, nothing old stays visible. At
+ * Draws each table over the last, on the terminal's second screen: if its size changes, no old text stays visible. At
  * the end of the Scope the cursor and the first screen come back, and the last table is printed there.
  */
 const redrawn = Effect.gen(function*() {

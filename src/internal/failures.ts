@@ -1,8 +1,8 @@
 /**
- * Writes the failures of several endpoints as one text, for error messages.
+ * Formats the failures of several endpoints as one text for error messages. It does not know what failed.
  */
 
-/** At most so many failures are named: a text about a thousand endpoints would not be read. */
+/** At most this many failures are named: a text with a thousand failures would be useless. */
 const mostNamed = 20
 
 export const listFailures = (

@@ -1,5 +1,6 @@
 /**
- * Checks what a user's code hands us, where it enters: it may throw, or be another value than its type says.
+ * Checks values from user code at the place where they enter: user code may throw, or give a value that does not have
+ * its type.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -7,7 +8,7 @@ import { format } from "effect/Formatter"
 import { isPromise } from "node:util/types"
 import { attempt, clip } from "./userError.ts"
 
-/** An error shows at most so many characters of a value that was not expected. */
+/** An error shows at most this many characters of an unexpected value. */
 const maxShownLength = 200
 
 /** A value in the text of an error. It does not throw, whatever the value. */
@@ -21,8 +22,8 @@ const textOf = (value: unknown): string => {
 }
 
 /**
- * The effect that a user's code gives. If that code throws, or gives another value, the result is an effect that dies
- * with an error that says so. `what` names the effect in that error, such as `the dial of tcp://localhost:80`.
+ * The effect that user code gives. If the code throws, or gives no effect, the result is an effect that dies with an
+ * error that says so. `what` names the effect in that error, such as `the dial of tcp://localhost:80`.
  */
 export const effectOf = <A, E, R>(what: string, give: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   try {
@@ -32,11 +33,11 @@ export const effectOf = <A, E, R>(what: string, give: () => Effect.Effect<A, E, 
   }
 }
 
-/** A value that a user's code gave where we asked for an effect, checked as by {@link effectOf}. */
+/** Checks, as {@link effectOf} does, a value that user code gave as an effect. */
 export const asEffect = <A, E, R>(what: string, given: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   // Without `attempt`, which would cost a closure: this runs for each call's handler.
   try {
-    // Its type may be wrong: it may be anything.
+    // Code without types may give any value.
     if (Effect.isEffect(given)) return given
   } catch {
     // A proxy may throw.
@@ -45,9 +46,9 @@ export const asEffect = <A, E, R>(what: string, given: Effect.Effect<A, E, R>): 
 }
 
 /**
- * Runs a user's effect in a fiber of its own, for fibers of ours that hold a resource. If an effect continues with a
+ * Runs a user's effect in its own fiber, for fibers of this package that hold a resource. If an effect continues with a
  * value that is no effect (such as the result of a function that forgot its `return`), Effect ends the fiber at once
- * and runs none of its finalizers. That must not happen to our fiber.
+ * and runs none of its finalizers. That must not happen to the fiber that holds the resource.
  *
  * `restore` comes from the caller's uninterruptible region: only the wait for the effect can be interrupted, and its
  * result is not lost.
@@ -63,10 +64,10 @@ export const isolated = <A, E, R>(
       Effect.flatMap(() => fiber.pollUnsafe() ?? Effect.interrupt)
     ))
 
-/** The defect of a user's code that should have given an effect. */
+/** The defect for a value from user code that is no effect. */
 export const notAnEffect = (what: string, given: unknown): TypeError => unexpected(what, "an Effect", given)
 
-/** The defect of a user's code that gave another value than was expected. The value is not used. */
+/** The defect for an unexpected value from user code. The value is not used. */
 export const unexpected = (what: string, expected: string, given: unknown): TypeError => {
   discard(given)
   return new TypeError(`${what}: expected ${expected}, got ${shown(given)}`)

@@ -1,8 +1,8 @@
 /**
- * Logging that does no harm: a logger is a user's code, may throw, and may call back into this library.
+ * Logging that cannot break the caller: a logger is user code, may throw, and may call back into this library.
  *
- * It must not know what is logged. A logger runs at once, in the middle of the code that logs. So plain code that
- * changes a state puts its lines into a {@link LogQueue}, and they leave when the change is over.
+ * It does not know what is logged. A logger runs at once, within the code that logs. So plain code that changes a state
+ * puts its lines into a {@link LogQueue}. They are written when the change is over.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -15,28 +15,31 @@ type Loggers = ReadonlySet<Logger.Logger<unknown, unknown>>
 
 const plain = new Set([Logger.defaultLogger])
 
-/** Writes a line to stderr, whatever loggers there are. */
+/** Writes a line to stderr, independent of the loggers. */
 const toStderr = (line: Effect.Effect<void>): Effect.Effect<void> =>
   line.pipe(
     Effect.provideService(Logger.CurrentLoggers, plain),
     Effect.provideService(Logger.LogToStderr, true)
   )
 
-/** A logger that does not throw. Where it would, its line is written to stderr, with what it threw: neither is lost. */
+/**
+ * A logger that does not throw. If the given logger throws, its line and the thrown value are written to stderr, so
+ * neither is lost.
+ */
 const guarded = (logger: Logger.Logger<unknown, unknown>): Logger.Logger<unknown, void> =>
   Logger.make((options) => {
     try {
-      // Loggers read the errors that they are given: one that throws when it is read would throw at them.
+      // Loggers read the errors that they are given: an error that throws when it is read would make them throw.
       const cause = readableCause(options.cause)
-      // One that is an async function gives a promise, which is not awaited.
+      // An async logger gives a promise, which is not awaited.
       discard(logger.log(cause === options.cause ? options : { ...options, cause }))
     } catch (defect) {
       const { cause, fiber, logLevel, message } = options
-      // No line has one of these two, which are limits.
+      // These two are limits, and not levels of a line.
       const level = logLevel === "All" || logLevel === "None" ? "Error" : logLevel
       const line = Effect.logWithLevel(level)(...[message].flat(), cause)
       const told = toStderr(Effect.andThen(line, Effect.logError("a logger threw", Cause.die(defect))))
-      // What was logged may be what cannot be shown.
+      // The logged value itself may be unprintable.
       const short = Effect.catchDefect(told, () => toStderr(Effect.logError(`a logger threw: ${textOf(defect)}`)))
       Effect.runForkWith(fiber.context)(short)
     }
@@ -53,11 +56,11 @@ const guardedSet = (loggers: Loggers): Loggers => {
   return set
 }
 
-/** A line of the log that never fails, for fibers that are to go on. */
+/** A line of the log that never fails, for fibers that must continue. */
 export const logged = (line: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.catchDefect(
     Effect.updateService(line, Logger.CurrentLoggers, guardedSet),
-    // The loggers are none: there is nowhere to tell it.
+    // `CurrentLoggers` is no set: the line cannot be written anywhere.
     () => Effect.void
   )
 
@@ -66,15 +69,15 @@ export const logIn = (context: Context.Context<never>, line: Effect.Effect<void>
   try {
     Effect.runForkWith(context)(logged(line))
   } catch {
-    // What else there is of a user's in a fiber's context has thrown.
+    // Other user code in the fiber's context has thrown.
   }
 }
 
 /**
- * The lines of the log of one connection, written after the change of state that they are about.
+ * The lines of one connection for the log. They are written after the change of state that they describe.
  *
- * They leave at the next {@link flush}, or else when the code that runs now has returned to the event loop. It costs
- * nothing where nothing is logged.
+ * They are written at the next {@link flush}, or else when the running code has returned to the event loop. It costs
+ * nothing if nothing is logged.
  */
 export class LogQueue {
   private readonly context: Context.Context<never>
@@ -86,16 +89,16 @@ export class LogQueue {
     this.context = context
   }
 
-  /** Adds a line, as of `Effect.logWarning`. It is not written before this has returned. */
+  /** Adds a line, such as an `Effect.logWarning`. It is not written before this method has returned. */
   add(line: Effect.Effect<void>): void {
     this.lines.push(line)
     if (this.lines.length === 1) queueMicrotask(() => this.flush())
   }
 
-  /** Writes the lines that wait, in their order. To be called where no state is being changed. */
+  /** Writes the queued lines, in order. Call it only when no state is being changed. */
   flush(): void {
     const { lines } = this
-    // A logger may call back into what adds further lines, or flushes: those wait for their own turn.
+    // A logger may call back into code that adds lines or flushes: such lines wait for their own turn.
     if (lines.length === 0 || this.isFlushing) return
     this.lines = []
     this.isFlushing = true

@@ -1,5 +1,6 @@
 /**
- * How the options of clients and servers are checked, and the defaults of the options that both have.
+ * Checks the options of clients and servers, and has the defaults of the options that both have. It does not know what
+ * an option does.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -39,7 +40,7 @@ export const wholeNumber = (name: string, value: number | undefined, otherwise: 
   if (value === undefined) return otherwise
   return Number.isSafeInteger(value) && value >= min
     ? value
-    : invalid(name, value, `a whole number from ${min} on`)
+    : invalid(name, value, `a whole number, ${min} or more`)
 }
 
 /** A count, which may be Infinity. */
@@ -47,7 +48,7 @@ export const count = (name: string, value: number | undefined, otherwise: number
   if (value === undefined) return otherwise
   return value === Infinity || (Number.isInteger(value) && value >= min)
     ? value
-    : invalid(name, value, `a whole number from ${min} on, or Infinity`)
+    : invalid(name, value, `a whole number, ${min} or more, or Infinity`)
 }
 
 /** A boolean. */
@@ -55,8 +56,7 @@ export const flag = (name: string, value: boolean | undefined, otherwise: boolea
   value === undefined || typeof value === "boolean" ? value ?? otherwise : invalid(name, value, "true or false")
 
 /**
- * Checks that an option with several fields is an object. Another value has none of the fields, and so would mean the
- * defaults.
+ * Checks that an option with several fields is an object. A value without the fields would otherwise mean the defaults.
  */
 export const checkParts = (name: string, value: object | false | undefined, mayBeFalse: boolean): void => {
   if (value === undefined || (mayBeFalse && value === false)) return

@@ -1,9 +1,9 @@
 /**
- * Reads the errors that a user's code throws or fails with: their text, their type, their causes.
+ * Reads the errors that user code throws or fails with: their text, their type, their causes.
  *
  * Such a value may be anything: a text, an object whose getters throw, a revoked proxy, an error whose name is a
  * number. Nothing here throws unless it says so, and all texts have a bounded length. No other module looks into a
- * user's error.
+ * user's error. It does not know what failed.
  */
 import * as Cause from "effect/Cause"
 import { format } from "effect/Formatter"
@@ -15,7 +15,7 @@ const maxTextLength = 65_536
 /** Longer types are cut and get a mark at the end: they are labels of metrics and attributes of spans. */
 const maxTypeLength = 128
 
-/** At most so many errors are followed along the causes of one error. */
+/** At most this many errors are followed along the causes of one error. */
 const maxLinks = 32
 
 /** The text of an error that throws when it is read. */
@@ -97,7 +97,7 @@ export const isInstance = <A>(error: unknown, of: abstract new(...args: never) =
 
 /**
  * A cause that loggers and tracers can read. It is the same cause, unless an error in it throws when it is read: that
- * error is replaced with one that says what is known of it.
+ * error is replaced with one that has the parts that could be read.
  */
 export const readableCause = <E>(cause: Cause.Cause<E>): Cause.Cause<unknown> =>
   cause.reasons.every((reason) => Cause.isInterruptReason(reason) || isReadable(errorOf(reason)))
@@ -125,14 +125,14 @@ const standInFor = (error: unknown, links: number): Error => {
   const standIn = new Error(textOf(error), cause === undefined ? {} : { cause: readableOrStandIn(cause, links - 1) })
   standIn.name = typeOf(error)
   const stack = attempt(() => isError(error) ? error.stack : undefined, undefined)
-  // The stack of this error would name this place.
+  // The stand-in's own stack would name this place.
   standIn.stack = typeof stack === "string" ? clip(stack) : `${standIn.name}: ${standIn.message}`
   return standIn
 }
 
 /**
  * Whether loggers and tracers can read an error. They read it as Effect does: along all its causes. Nearly all errors
- * are made by V8: their stacks are not turned into text here, since that takes longer than all the rest.
+ * are made by V8: their stacks are not turned into text here, since that takes longer than everything else.
  */
 const isReadable = (error: unknown): boolean =>
   attempt(() => {
@@ -168,7 +168,7 @@ const stackGetterOf = (error: object): unknown => {
 /** How V8 reads the stack of its own errors. Before Node 24 it is a field. */
 const stackGetter = stackGetterOf(new Error())
 
-/** The error if it can be read, or else an error that says what is known of it. */
+/** The error if it can be read. Otherwise an error with the parts that could be read. */
 export const readable = (error: unknown): Error =>
   isInstance(error, Error) && isReadable(error) ? error : standInFor(error, maxLinks)
 

@@ -1,13 +1,15 @@
 /**
- * Limits the warnings that peers can cause: a peer that floods a server must not flood its log.
+ * Limits the warnings that peers can cause: a peer that floods a server must not flood its log. It does not know what
+ * is warned of.
  */
 import type * as Clock from "effect/Clock"
 import { nowMillis } from "./time/clock.ts"
 
-/** So many warnings may come at once, and after that one in so many milliseconds. */
+/** This many warnings may be logged at once, and after that one in each `interval` of milliseconds. */
 const atOnce = 100
 const interval = 100
 
+/** Decides for each warning whether it is logged, and counts the others. */
 export class Warnings {
   private readonly clock: Clock.Clock
   private left = atOnce
@@ -19,8 +21,8 @@ export class Warnings {
   }
 
   /**
-   * The end of the next warning's text, which says how many warnings were left out before it. Undefined if the next
-   * warning is to be left out, too.
+   * The end of the next warning's text: it says how many warnings were left out before. Undefined if the next warning
+   * must be left out, too.
    */
   next(): string | undefined {
     const now = nowMillis(this.clock)

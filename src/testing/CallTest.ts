@@ -1,5 +1,6 @@
 /**
- * A connection straight to handlers, for unit tests of code that makes calls.
+ * A connection directly to handlers, for unit tests of code that makes calls. It knows no faults: `TestNetwork` has
+ * them.
  *
  * @since 0.1.0
  */
@@ -17,11 +18,11 @@ import * as TestNetwork from "./TestNetwork.ts"
  *
  * **When to use**
  *
- * In unit tests of code that makes calls. For several servers, or for faults, see `TestNetwork`.
+ * Use it in unit tests of code that makes calls. For several servers, or for faults, see `TestNetwork`.
  *
  * **Details**
  *
- * Calls are encoded, sent, decoded and served as over a socket, and so are failures, deadlines and cancellation. If the
+ * Calls, failures, deadlines and cancellation work as over a socket: everything is encoded, sent and decoded. If the
  * connection breaks, it is dialed again.
  *
  * **Example**

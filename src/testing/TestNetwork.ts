@@ -1,9 +1,10 @@
 /**
  * An in-memory network for tests: servers with names, endpoints to them, and faults on command.
  *
- * Everything above the socket is real: servers run handler maps behind `Server.serve`, clients are `Connection`s, and
- * the bytes of the protocol go over two Duplexes that behave as the ends of a TCP connection. Only the operating system
- * is left out: there are no ports and no files, and time passes only with a {@link Faults.delay}.
+ * It does not know the protocol. Everything above the socket is real: servers run handler maps behind `Server.serve`,
+ * clients are `Connection`s, and the bytes of the protocol go over two Duplexes that behave as the ends of a TCP
+ * connection. Only the operating system is missing: there are no ports and no files, and bytes take time only with a
+ * {@link Faults.delay}.
  *
  * **Example**
  *
@@ -61,7 +62,7 @@ import * as Server from "../Server.ts"
 export type Direction = "toServer" | "toClient"
 
 /**
- * The faults between a server and all its clients. Faults that are not named are absent.
+ * The faults between a server and all its clients. A field that is left out means no such fault.
  *
  * **Details**
  *
@@ -73,17 +74,17 @@ export type Direction = "toServer" | "toClient"
  *
  * Connections, open and new ones:
  *
- * - `cutAfter`: when exactly so many bytes were delivered in a direction, the connection breaks: both ends see
- *   `ECONNRESET`, and bytes on their way are lost. A whole number; 0 breaks a connection at once. Each connection is
- *   counted by itself, from the moment when the fault is set or from its start. The version message of each end counts,
+ * - `cutAfter`: when exactly this many bytes were delivered in a direction, the connection breaks: both ends see
+ *   `ECONNRESET`, and bytes in transit are lost. A whole number; 0 breaks a connection at once. Each connection has its
+ *   own count. It starts when the fault is set, or when the connection starts. The version message of each end counts,
  *   too.
  * - `delay`: how long bytes, and the end of a connection, take in each direction. Their order is kept. At most 64 KiB,
- *   and the write that exceeds them, are on their way at a time. The delay passes on the `Clock` of the fiber that sets
- *   the fault, so a `TestClock` drives it. It applies to what is sent after the fault was set. What is on its way
- *   already keeps its time of arrival, if that is earlier.
- * - `blackHole`: in both directions (`true`) or one, bytes are accepted and not delivered, and neither is the end of a
- *   connection, as when a network is partitioned. A writer waits when 64 KiB are on their way. Nothing is lost: when
- *   the fault ends, everything arrives in order.
+ *   and the write that exceeds them, are in transit at a time. The delay passes on the `Clock` of the fiber that sets
+ *   the fault, so a `TestClock` drives it. It applies to bytes that are sent after the fault was set. Bytes in transit
+ *   keep their time of arrival, if that is earlier.
+ * - `blackHole`: in both directions (`true`) or one, bytes are accepted but not delivered, as when a network is
+ *   partitioned. The end of a connection is not delivered either. A writer waits when 64 KiB are in transit. Nothing is
+ *   lost: when the fault ends, everything arrives in order.
  *
  * @category models
  * @since 0.1.0
@@ -96,7 +97,7 @@ export interface Faults {
 }
 
 /**
- * The {@link Faults} are not possible: the message names the value and says what was expected.
+ * A value in {@link Faults} is invalid. The message names the value and says what was expected.
  *
  * @category errors
  * @since 0.1.0
@@ -229,11 +230,11 @@ const listenerOf = Effect.fnUntraced(function*<R>(
 })
 
 /**
- * A new network, whose connections, dials and timers end with its Scope.
+ * Makes a new network. Its connections, dials and timers end with the Scope.
  *
  * **When to use**
  *
- * For two networks in one program. Otherwise see {@link layer}.
+ * Use it for two networks in one program. Otherwise use {@link layer}.
  *
  * @category constructors
  * @since 0.1.0
@@ -271,7 +272,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
   return {
     endpoint: (name) => ({ address: addressOf(name), dial: dial(hostOf(name)) }),
     listener: (name, handlers) => Effect.suspend(() => listenerOf(hostOf(name), handlers)),
-    // The Clock of the test may be another one than that of the layer.
+    // The `Clock` of the test may differ from the `Clock` of the layer.
     fault: (name, faults) =>
       Effect.clockWith((clock) =>
         Effect.map(check(faults, timerOn(clock)), (impairment) => hostOf(name).impair(impairment))
@@ -285,7 +286,7 @@ export const make: Effect.Effect<TestNetwork, never, Scope.Scope> = Effect.gen(f
  *
  * **Gotchas**
  *
- * A layer is built once where it is provided several times. `Layer.fresh(TestNetwork.layer)` is another network.
+ * A layer is built once, even if it is provided several times. `Layer.fresh(TestNetwork.layer)` is another network.
  *
  * @category layers
  * @since 0.1.0
@@ -297,13 +298,13 @@ export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
  *
  * **Details**
  *
- * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. It fails with a
- * `ListenerError` that names the address where the name is empty or taken.
+ * It ends with the Scope: its connections are closed, dials are refused, and the name is free again. If the name is
+ * empty or taken, it fails with a `ListenerError` that names the address.
  *
  * **Gotchas**
  *
- * At the end, calls in flight get the `shutdownGrace` of the options. With a `TestClock` that passes only when the test
- * says so; 0 ends them at once.
+ * At the end, calls in flight get the `shutdownGrace` of the options. With a `TestClock`, that time passes only when
+ * the test adjusts the clock. With 0 they end at once.
  *
  * @category accessors
  * @since 0.1.0
@@ -318,12 +319,12 @@ export const listen = Effect.fnUntraced(function*<R>(
 })
 
 /**
- * The endpoint of a name, also where there is no listener yet. Its address is `memory://name`.
+ * The endpoint of a name. The name needs no listener yet. Its address is `memory://name`.
  *
  * **Gotchas**
  *
- * Without a listener, dialing fails with a `DialError`. The endpoint has no host that a TLS certificate could be for:
- * `Endpoint.mtls` over it needs a `servername`.
+ * Without a listener, dialing fails with a `DialError`. The endpoint has no host name to check a TLS certificate
+ * against, so `Endpoint.mtls` over it needs a `servername`.
  *
  * @category accessors
  * @since 0.1.0
@@ -336,12 +337,12 @@ export const endpoint = (name: string): Effect.Effect<Endpoint, never, TestNetwo
  *
  * **When to use**
  *
- * For `Server.layer`, or for `Listener.mtls` over it. {@link listen} starts a server at once.
+ * Use it for `Server.layer`, or to put `Listener.mtls` over it. {@link listen} starts a server at once.
  *
  * **Details**
  *
  * Dials succeed from now on, and wait until they are accepted. The address of a peer is `memory://name#n`, where n
- * counts the connections. It fails with a `ListenerError` that names the address where the name is empty or taken.
+ * counts the connections. If the name is empty or taken, it fails with a `ListenerError` that names the address.
  *
  * @category accessors
  * @since 0.1.0
@@ -353,18 +354,18 @@ export const listener = <R>(
   TestNetwork.use((network) => network.listener(name, handlers))
 
 /**
- * Sets the faults between a server and its clients, in place of those that were set before. `fault(name, {})` is
- * {@link heal}.
+ * Sets the faults between a server and its clients. They replace the previous faults. `fault(name, {})` is {@link
+ * heal}.
  *
  * **Details**
  *
- * The name needs no listener yet, and its faults stay when its server is replaced by another one.
+ * The name needs no listener yet. Its faults stay when another server takes the place of its server.
  *
  * **Gotchas**
  *
- * With a `TestClock`, time passes only when the test says so, and the bytes of a request are sent in a later turn of
- * the event loop than the call. So advance the clock in steps until what you wait for has happened, and not by the sum
- * of all delays at once.
+ * With a `TestClock`, time passes only when the test adjusts the clock. The bytes of a request are sent in a later turn
+ * of the event loop than the call. So adjust the clock in steps until the expected event has happened, and not by the
+ * sum of all delays at once.
  *
  * @category accessors
  * @since 0.1.0
@@ -373,8 +374,8 @@ export const fault = (name: string, faults: Faults): Effect.Effect<void, Invalid
   TestNetwork.use((network) => network.fault(name, faults))
 
 /**
- * Ends all faults of a name: hanging dials connect, and bytes that were held or delayed arrive at once. Connections
- * that were cut stay closed.
+ * Ends all faults of a name: hanging dials connect, and held or delayed bytes arrive at once. Connections that were cut
+ * stay closed.
  *
  * @category accessors
  * @since 0.1.0

@@ -135,7 +135,7 @@ describe("subset", () => {
         Effect.map(Effect.exit(make), (exit) => Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "none")
       assert.include(
         yield* defect(Balancer.subset(0, { client: "c" })),
-        "option size: expected a whole number from 1 on, got 0"
+        "option size: expected a whole number, 1 or more, got 0"
       )
       assert.include(yield* defect(Balancer.subset(1.5, { client: "c" })), "option size")
       assert.include(

@@ -184,7 +184,7 @@ export const notJson: ReadonlyArray<readonly [unknown, RegExp]> = [
         throw new Error("a secret")
       }
     },
-    /got one that throws where it is read$/
+    /got one that throws when it is read$/
   ]
 ]
 

@@ -76,7 +76,7 @@ describe("a Connection that is eager", () => {
     Effect.gen(function*() {
       const down = counted({
         address: "test://down",
-        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+        dial: Effect.fail(new Endpoint.DialError({ message: "no server listens" }))
       })
       yield* Connection.make(Resolver.constant(down), options)
       yield* settle
@@ -96,7 +96,7 @@ describe("a Connection that is eager", () => {
     Effect.gen(function*() {
       const down = counted({
         address: "test://down",
-        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+        dial: Effect.fail(new Endpoint.DialError({ message: "no server listens" }))
       })
       yield* Connection.make(Resolver.constant(down), { eager: true, backoff: { initial: 0, max: 0 } })
       yield* settle
@@ -129,7 +129,7 @@ describe("a Connection that is eager", () => {
       const a = yield* startInMemory("a")
       const down = counted({
         address: "test://down",
-        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+        dial: Effect.fail(new Endpoint.DialError({ message: "no server listens" }))
       })
       const { endpoints } = yield* connectToListed([a, { endpoint: down }], options)
       yield* settle
@@ -175,7 +175,7 @@ describe("a Connection that is eager", () => {
     Effect.gen(function*() {
       const down = counted({
         address: "test://down",
-        dial: Effect.fail(new Endpoint.DialError({ message: "nobody listens" }))
+        dial: Effect.fail(new Endpoint.DialError({ message: "no server listens" }))
       })
       const connection = yield* Connection.make(Resolver.constant(down), options)
       yield* settle

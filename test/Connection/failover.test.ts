@@ -58,7 +58,7 @@ describe("a replica that is down", () => {
 
   eachNetwork((network) => {
     const startReplica = startOn(network)
-    const refused = { tcp: /ECONNREFUSED/, unix: /ENOENT/, memory: /connection refused: nobody listens/ }
+    const refused = { tcp: /ECONNREFUSED/, unix: /ENOENT/, memory: /connection refused: no server listens/ }
     const reason = refused[network.name.replace("mtls over ", "") as keyof typeof refused] // mTLS is over one of them
 
     it.live("costs no failed call while another is up", () =>

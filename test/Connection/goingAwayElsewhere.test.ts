@@ -244,7 +244,7 @@ describe("an orderly restart", () => {
         yield* Fiber.join(two)
       }).pipe(Effect.provide(log.layer))
       assert.deepEqual(levels(log), [
-        ["Warn", "an endpoint could not be dialed", "connection refused: nobody listens on \"a\""]
+        ["Warn", "an endpoint could not be dialed", "connection refused: no server listens on \"a\""]
       ])
     }).pipe(onNetwork))
 

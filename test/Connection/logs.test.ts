@@ -61,7 +61,7 @@ describe("a replica that is down", () => {
         const connection = yield* connectTo(yield* TestNetwork.endpoint("a"))
         yield* failTimes(connection, 1)
         assert.deepEqual(warnings(log).map(({ annotations }) => annotations), [
-          { endpoint: "memory://a", reason: "connection refused: nobody listens on \"a\"" }
+          { endpoint: "memory://a", reason: "connection refused: no server listens on \"a\"" }
         ])
       })
     )

@@ -75,8 +75,8 @@ describe("calls", () => {
 describe("attributes that make no sense", () => {
   for (
     const [attributes, message] of [
-      [{ priority: -1 }, "the priority of tcp://a:1: expected a whole number from 0 on, got -1"],
-      [{ priority: 0.5 }, "the priority of tcp://a:1: expected a whole number from 0 on, got 0.5"],
+      [{ priority: -1 }, "the priority of tcp://a:1: expected a whole number, 0 or more, got -1"],
+      [{ priority: 0.5 }, "the priority of tcp://a:1: expected a whole number, 0 or more, got 0.5"],
       [{ weight: 0 }, "the weight of tcp://a:1: expected a number above 0, got 0"],
       [{ weight: NaN }, "the weight of tcp://a:1: expected a number above 0, got NaN"],
       [{ weight: Infinity }, "the weight of tcp://a:1: expected a number above 0, got Infinity"]

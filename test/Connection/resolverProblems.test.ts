@@ -307,11 +307,11 @@ describe("a Connection", () => {
       const connection = yield* Connection.make(yield* Resolver.file(path, a.endpoint))
       const absent = `no endpoints: the file "${path}" does not exist yet`
       assert.equal(yield* messageOf(connection), absent)
-      // Where a directory is to be is a file: whether there is another in it cannot be found out.
+      // Where a directory is to be is a file: so it cannot be checked whether the file exists.
       writeFileSync(way, "")
       const failing = yield* nextMessage(connection, absent)
       assert.ok(
-        failing.startsWith(`${absent}; the resolver failed: whether the file "${path}" exists cannot be found out`)
+        failing.startsWith(`${absent}; the resolver failed: cannot check whether the file "${path}" exists: `)
       )
       rmSync(way)
       assert.equal(yield* nextMessage(connection, failing), absent)

@@ -334,7 +334,7 @@ describe("a resolver's watch", () => {
       yield* TestClock.adjust("1 second")
       assert.equal(yield* ask(connection), "a")
       assert.deepEqual(log.lines.map(({ level }) => level), ["Error"])
-      assert.match(log.lines[0]!.message, /the endpoints could not be taken over/)
+      assert.match(log.lines[0]!.message, /the new endpoints could not be used/)
       // It waits a little before it asks again.
       yield* TestClock.adjust("1010 millis")
       assert.equal(yield* ask(connection), "b")

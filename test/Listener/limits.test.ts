@@ -80,7 +80,7 @@ describe.each([
       assert.strictEqual(picked, 3)
       assert.deepStrictEqual(log.lines, [{
         level: "Warn",
-        message: "A connection was refused: maxConnections is 3, and as many are open",
+        message: "A connection was refused: maxConnections is 3, and that many connections are open",
         annotations: { listener: listener.address }
       }])
       const [first] = open
@@ -120,7 +120,7 @@ describe.each([
       yield* TestClock.adjust("1 millis")
       yield* refuse(5)
       assert.deepStrictEqual(log.lines.slice(1).map(({ message }) => message), [
-        "A connection was refused: maxConnections is 1, and as many are open; 20 more were refused since the last such warning"
+        "A connection was refused: maxConnections is 1, and that many connections are open; 20 more were refused since the last such warning"
       ])
     }).pipe(Effect.provide(log.layer))
   })
@@ -133,7 +133,7 @@ describe.each([
       assert.instanceOf(defect, RangeError)
       assert.strictEqual(
         defect.message,
-        `option maxConnections: expected a whole number from 1 on, or Infinity, got ${value}`
+        `option maxConnections: expected a whole number, 1 or more, or Infinity, got ${value}`
       )
     }))
 
@@ -156,7 +156,7 @@ describe.skipIf(process.platform !== "linux")("a listener's maxConnectionsPerPee
       yield* isRefused(yield* dialFrom("127.0.0.2", listener))
       assert.deepStrictEqual(log.lines, [{
         level: "Warn",
-        message: "A connection was refused: maxConnectionsPerPeer is 2, and 127.0.0.2 has as many open",
+        message: "A connection was refused: maxConnectionsPerPeer is 2, and 127.0.0.2 has that many connections open",
         annotations: { listener: listener.address }
       }])
       for (let i = 0; i < 2; i++) {
@@ -177,7 +177,7 @@ describe.skipIf(process.platform !== "linux")("a listener's maxConnectionsPerPee
       const listener = yield* Listener.tcp("[::]:0", handlers, { maxConnectionsPerPeer: 1 })
       yield* connectFrom("127.0.0.2", listener)
       yield* isRefused(yield* dialFrom("127.0.0.2", listener))
-      assert.include(log.lines[0]?.message, "and 127.0.0.2 has as many open")
+      assert.include(log.lines[0]?.message, "and 127.0.0.2 has that many connections open")
       yield* connectFrom("127.0.0.3", listener)
       yield* connectFrom("::1", listener, "::1")
       yield* isRefused(yield* dialFrom("::1", listener, "::1"))
@@ -194,7 +194,7 @@ describe.skipIf(process.platform !== "linux")("a listener's maxConnectionsPerPee
       yield* connectFrom("127.0.0.4", listener)
       yield* connectFrom("127.0.0.4", listener)
       assert.deepStrictEqual(log.lines.map(({ message }) => message), [
-        "A connection was refused: maxConnections is 2, and as many are open"
+        "A connection was refused: maxConnections is 2, and that many connections are open"
       ])
     }).pipe(Effect.provide(log.layer))
   })
@@ -204,7 +204,7 @@ describe.skipIf(process.platform !== "linux")("a listener's maxConnectionsPerPee
       const exit = yield* Effect.exit(Listener.tcp("127.0.0.1:0", handlers, { maxConnectionsPerPeer }))
       const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
       assert.instanceOf(defect, RangeError)
-      assert.include(defect.message, "option maxConnectionsPerPeer: expected a whole number from 1 on, or Infinity")
+      assert.include(defect.message, "option maxConnectionsPerPeer: expected a whole number, 1 or more, or Infinity")
     }))
 })
 
@@ -232,10 +232,10 @@ describe("a listener's limits, below mTLS,", () => {
       }
       yield* Effect.flip(endpoint.dial)
       assert.deepStrictEqual(log.lines.map(({ message }) => message), [
-        "A connection was refused: maxConnections is 2, and as many are open",
-        "TLS handshake failed: it was not done after 10s",
-        "TLS handshake failed: it was not done after 10s",
-        "A connection was refused: maxConnections is 2, and as many are open"
+        "A connection was refused: maxConnections is 2, and that many connections are open",
+        "TLS handshake failed: it took longer than 10s",
+        "TLS handshake failed: it took longer than 10s",
+        "A connection was refused: maxConnections is 2, and that many connections are open"
       ])
     }).pipe(Effect.provide(log.layer))
   })

@@ -139,10 +139,13 @@ describe("Listener.mtls", () => {
       assert.include(yield* message({ ca, key }), "the server has no certificate: mtls needs cert and key, or pfx")
       assert.include(yield* message({ ca, cert }), "the server's certificate has no private key")
       assert.include(yield* message({ ca, cert: "nonsense", key }), `cannot listen on mtls://${inner.address}: error:`)
-      assert.include(yield* message({ ca, cert, key, requestCert: false }), "every client has to prove who it is")
+      assert.include(
+        yield* message({ ca, cert, key, requestCert: false }),
+        "expected true, since mtls always checks the clients' certificates"
+      )
       assert.include(
         yield* message({ ca, cert, key, rejectUnauthorized: false }),
-        "every client has to prove who it is"
+        "expected true, since mtls always checks the clients' certificates"
       )
     }))
 
@@ -265,7 +268,7 @@ describe("Listener.mtls", () => {
       yield* closed(silent)
       yield* log.until(1)
       assert.deepStrictEqual(log.lines.map(({ level, message }) => [level, message]), [
-        ["Warn", `TLS handshake failed: it was not done after ${seconds}s`]
+        ["Warn", `TLS handshake failed: it took longer than ${seconds}s`]
       ])
     }).pipe(Effect.provide(log.layer))
   })
@@ -299,7 +302,7 @@ describe("Listener.mtls", () => {
       }
       yield* closed(slow)
       assert.deepStrictEqual(log.lines.map(({ message }) => message), [
-        "TLS handshake failed: it was not done after 10s"
+        "TLS handshake failed: it took longer than 10s"
       ])
     }).pipe(Effect.provide(log.layer))
   })

@@ -206,7 +206,7 @@ describe("dns", () => {
       dns.records["AAAA cart"] = "Timeout"
       yield* TestClock.adjust("20 seconds")
       const error = yield* Effect.flip(Fiber.join(waiting))
-      assert.include(error.message, `the addresses of "cart" cannot be found out: Timeout`)
+      assert.include(error.message, `the addresses of "cart" cannot be looked up: Timeout`)
       assert.strictEqual((error.cause as Dns.DnsError).reason, "Timeout")
       assert.strictEqual(yield* resolver.resolve(), first)
 
@@ -248,7 +248,7 @@ describe("the problem of a name", () => {
       assert.isFalse("problem" in (yield* started(dns)).first)
     }))
 
-  it.effect("is that one of its families cannot be found out, while nothing was ever known of it", () =>
+  it.effect("is that one of its families cannot be looked up, while nothing was ever known of it", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = [record("10.0.0.1")]
@@ -256,7 +256,7 @@ describe("the problem of a name", () => {
       const { first, resolver } = yield* started(dns)
       assert.strictEqual(
         first.problem,
-        `the AAAA records of "cart" cannot be found out: ServerFailure: Dns.resolve (cart)`
+        `the AAAA records of "cart" cannot be looked up: ServerFailure: Dns.resolve (cart)`
       )
       let waiting = yield* next(resolver, first)
       dns.records["AAAA cart"] = [record("::1")]
@@ -328,7 +328,7 @@ describe("dnsSrv", () => {
       )
     }))
 
-  it.effect("says which targets have no addresses, or cannot be found out", () =>
+  it.effect("says which targets have no addresses, or cannot be looked up", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0), srv("b.", 1, 0, 0), srv("c.", 1, 0, 0)]
@@ -338,7 +338,7 @@ describe("dnsSrv", () => {
       assert.deepStrictEqual(shown(first), ["tcp://10.0.0.3:1 0 1"])
       assert.strictEqual(
         first.problem,
-        `the addresses of "a." cannot be found out: ServerFailure: Dns.resolve (a.); "b." has no addresses in DNS (NotFound)`
+        `the addresses of "a." cannot be looked up: ServerFailure: Dns.resolve (a.); "b." has no addresses in DNS (NotFound)`
       )
     }))
 
@@ -364,7 +364,7 @@ describe("dnsSrv", () => {
       dns.records[`SRV ${name}`] = "Timeout"
       assert.include(
         (yield* Effect.flip(startedSrv(dns, name))).message,
-        `the servers of "${name}" cannot be found out`
+        `the servers of "${name}" cannot be looked up`
       )
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]
       dns.records["A a"] = "Timeout"

@@ -96,7 +96,7 @@ describe("a family of addresses", () => {
       assert.strictEqual(second.endpoints, first.endpoints)
       assert.strictEqual(
         second.problem,
-        `the AAAA records of "cart" cannot be found out: Timeout: Dns.resolve (cart)`
+        `the AAAA records of "cart" cannot be looked up: Timeout: Dns.resolve (cart)`
       )
     }))
 
@@ -139,7 +139,7 @@ describe("a family of addresses", () => {
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(dns.givenUp, ["AAAA cart"])
       const second = yield* Fiber.join(watching)
-      assert.match(second.problem ?? "", /^the AAAA records of "cart" cannot be found out: Timeout/)
+      assert.match(second.problem ?? "", /^the AAAA records of "cart" cannot be looked up: Timeout/)
       dns.records["AAAA cart"] = six
       const again = yield* next(resolver, second)
       yield* TestClock.adjust("5 seconds")
@@ -175,7 +175,7 @@ describe("a family of addresses", () => {
       dns.records["A cart"] = []
       dns.records["AAAA cart"] = silence
       yield* TestClock.adjust("10 seconds")
-      assert.include((yield* Effect.flip(Fiber.join(watching))).message, "cannot be found out: Timeout")
+      assert.include((yield* Effect.flip(Fiber.join(watching))).message, "cannot be looked up: Timeout")
       assert.strictEqual(yield* resolver.resolve(), first)
       const again = yield* next(resolver, first)
       dns.records["A cart"] = [record("10.0.0.2")]

@@ -75,7 +75,7 @@ describe.skipIf(!isInstalled)("against dnsmasq", () => {
       const first = yield* resolver.resolve()
       yield* server.stop
       const error = yield* Effect.flip(resolver.resolve(first.version))
-      assert.include(error.message, `the addresses of "cart.internal" cannot be found out`)
+      assert.include(error.message, `the addresses of "cart.internal" cannot be looked up`)
       assert.strictEqual(yield* resolver.resolve(), first)
       yield* server.start({ hosts: { "cart.internal": ["127.0.0.4"] } })
       const later = yield* Effect.retry(resolver.resolve(first.version), {
@@ -160,7 +160,7 @@ describe.skipIf(!isInstalled)("against dnsmasq", () => {
       })
       assert.match(
         failing,
-        /^no endpoints: .*; the resolver failed: the addresses of "cart.internal" cannot be found out/
+        /^no endpoints: .*; the resolver failed: the addresses of "cart.internal" cannot be looked up/
       )
       yield* server.start({ options })
       yield* Effect.repeat(messageOf(connection), {

@@ -108,7 +108,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.equal(ended.text, "")
       assert.equal(
         ended.stderr,
-        "RemoteError: no \\u{1b}[31mfunds\\nat all [(app:no-funds)], because of: empty [(app:empty)]\n"
+        "RemoteError: no \\u{1b}[31mfunds\\nat all [(app:no-funds)], caused by: empty [(app:empty)]\n"
       )
     }))
 

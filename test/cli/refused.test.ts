@@ -56,7 +56,7 @@ const cases: ReadonlyArray<readonly [name: string, args: ReadonlyArray<string>, 
   [
     "JSON that is not what the schema says, with all that is wrong",
     ["call", deadAddress, "test/Stock.Reserve", "{\"item\":1,\"until\":\"now\",\"cuont\":1}", ...module],
-    /^the arguments of test\/Stock\.Reserve are not what .*no excess property at \["cuont"\]; .*at \["item"\]; .*at \["until"\]$/
+    /^the arguments of test\/Stock\.Reserve do not fit its schema: .*no excess property at \["cuont"\]; .*at \["item"\]; .*at \["until"\]$/
   ],
   [
     "a method that the module does not have",

@@ -87,7 +87,7 @@ describe("a balancer whose update throws", () => {
         state.refused = 0
         yield* SubscriptionRef.set(list, [b.endpoint])
         yield* log.until(1)
-        assert.match(log.lines[0]!.message, /the endpoints could not be taken over/)
+        assert.match(log.lines[0]!.message, /the new endpoints could not be used/)
         // Of what is inside another one, the endpoints may have changed.
         if (place === "itself") assert.equal(yield* ask(connection), "a")
         state.isWrong = false

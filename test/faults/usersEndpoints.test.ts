@@ -225,8 +225,8 @@ describe("an endpoint whose", () => {
     ["weight is null", { weight: null }, /the weight of tcp:.* expected a number above 0, got null/],
     ["weight is NaN", { weight: Number.NaN }, /the weight of tcp:.* expected a number above 0, got NaN/],
     ["weight is a symbol", { weight: Symbol("3") }, /the weight of tcp:.* expected a number above 0/],
-    ["priority is a text", { priority: "1" }, /the priority of tcp:.* expected a whole number from 0 on, got "1"/],
-    ["priority is negative", { priority: -1 }, /the priority of tcp:.* expected a whole number from 0 on, got -1/],
+    ["priority is a text", { priority: "1" }, /the priority of tcp:.* expected a whole number, 0 or more, got "1"/],
+    ["priority is negative", { priority: -1 }, /the priority of tcp:.* expected a whole number, 0 or more, got -1/],
     ["zone is a number", { zone: 5 }, /the zone of tcp:.* expected the name of a zone, got 5/]
   ]
   for (const name of ["address", "weight", "priority", "zone"] as const) {

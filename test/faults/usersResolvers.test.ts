@@ -204,7 +204,7 @@ describe("the refresh of a resolver that", () => {
           yield* until(() => told.wrong > 2 && (!merged || told.other > 2))
           assert.equal(yield* ask(connection), "a")
           if (how !== "is interrupted") {
-            assert.ok(log.lines.some(({ message }) => message === "the resolver could not be told to look again"))
+            assert.ok(log.lines.some(({ message }) => message === "the resolver could not be refreshed"))
           }
         }).pipe(onNetwork))
     }

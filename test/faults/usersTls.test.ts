@@ -118,7 +118,7 @@ const rows: ReadonlyArray<readonly [what: string, reason: RegExp, wrong: Paramet
   ],
   [
     "a pskCallback",
-    /there is a pskCallback, but with mtls both sides prove by certificates who they are/,
+    /pskCallback is set: expected no such option, since mtls checks certificates/,
     having({ pskCallback: throws })
   ],
   ["a secureContext that is empty", /context must be a SecureContext/, having({ secureContext: {} })],

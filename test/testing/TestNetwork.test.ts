@@ -13,7 +13,7 @@ describe("names", () => {
       const error = yield* Effect.flip(endpoint.dial)
       assert.equal(error._tag, "DialError")
       assert.equal(error.endpoint, "memory://orders")
-      assert.equal(error.message, "cannot dial memory://orders: connection refused: nobody listens on \"orders\"")
+      assert.equal(error.message, "cannot dial memory://orders: connection refused: no server listens on \"orders\"")
     }).pipe(onNetwork))
 
   it.effect("a name that is taken or empty cannot be listened on", () =>
@@ -37,7 +37,7 @@ describe("names", () => {
       const first = yield* Scope.provide(TestNetwork.listener("orders", HandlerMap.empty), scope)
       yield* Scope.close(scope, Exit.void)
       assert.equal((yield* Effect.flip(first.accept)).message, "the listener on memory://orders is closed")
-      assert.match((yield* Effect.flip((yield* TestNetwork.endpoint("orders")).dial)).message, /nobody listens/)
+      assert.match((yield* Effect.flip((yield* TestNetwork.endpoint("orders")).dial)).message, /no server listens/)
       yield* connect("orders", yield* TestNetwork.listener("orders", HandlerMap.empty))
     }).pipe(onNetwork))
 
@@ -66,7 +66,7 @@ describe("names", () => {
       const one = yield* TestNetwork.make
       const other = yield* TestNetwork.make
       yield* one.listener("orders", HandlerMap.empty)
-      assert.match((yield* Effect.flip(other.endpoint("orders").dial)).message, /nobody listens/)
+      assert.match((yield* Effect.flip(other.endpoint("orders").dial)).message, /no server listens/)
       yield* other.listener("orders", HandlerMap.empty)
       yield* other.fault("orders", { dial: "refuse" })
       yield* one.endpoint("orders").dial

@@ -110,7 +110,7 @@ describe("calls on the in-memory network", () => {
       yield* Scope.close(scope, Exit.void)
       const error = yield* Effect.flip(ask(yield* connectTo("a")))
       assert.equal(error._tag, "Unreachable")
-      assert.match(JSON.stringify(error), /nobody listens on/)
+      assert.match(JSON.stringify(error), /no server listens on/)
       yield* TestNetwork.listen("a", server("second"))
       // The connection of before, as well as a new one.
       assert.equal(yield* inTime(ask(connection, { waitForReady: true })), "second")

@@ -1,7 +1,7 @@
 /**
- * Checks of a user's own balancers where they enter: they may throw, or give another value than their type says.
+ * Checks custom balancers at the place where they enter: they may throw, or give a value that does not have its type.
  *
- * It knows no Connection: the callers decide what a defect ends.
+ * It knows no Connection: its callers decide what a defect ends.
  */
 import * as Effect from "effect/Effect"
 import type { Unreachable } from "../../CallError.ts"
@@ -13,7 +13,7 @@ const isBalancer = (u: unknown): u is Balancer =>
   typeof u === "object" && u !== null && "update" in u && typeof u.update === "function" && "pick" in u &&
   typeof u.pick === "function"
 
-/** The given value, if it is a balancer. Else it throws a TypeError that names the value and what was expected. */
+/** The given value, if it is a balancer. Otherwise it throws a TypeError that names the value and what was expected. */
 export const checkedBalancer = (given: unknown): Balancer => {
   if (!isBalancer(given)) throw unexpected("the balancer", "an object with update and pick", given)
   // Code without types may give any value.
@@ -24,10 +24,10 @@ export const checkedBalancer = (given: unknown): Balancer => {
   return given
 }
 
-/** Runs a user's effect that makes a balancer, and checks what it makes. */
+/** Runs a user's effect that makes a balancer, and checks the result. */
 export const balancerOf = (make: () => Effect.Effect<Balancer>): Effect.Effect<Balancer> =>
   Effect.map(effectOf("what makes the balancer", make), checkedBalancer)
 
-/** The pick of any balancer. Where a user's `pick` throws or gives no effect, the pick dies. */
+/** The pick of any balancer. If a user's `pick` throws or gives no effect, the pick dies. */
 export const pickOf = (balancer: Balancer, options: PickOptions): Effect.Effect<Endpoint, Unreachable> =>
   effectOf("the pick of the balancer", () => balancer.pick(options))

@@ -9,10 +9,10 @@ import { leastPending } from "./leastPending.ts"
 import { Ring } from "./ring.ts"
 import { isShardKey, notAShardKey } from "./shardKey.ts"
 
-/** How many times as many calls as the mean may be pending at an endpoint. */
+/** The calls that may be pending at an endpoint, as a multiple of the mean. */
 const boundFactor = 1.25
 
-/** This many calls may always be pending at an endpoint: of few calls, the mean says nothing. */
+/** This many calls may always be pending at an endpoint: with few calls, the mean says nothing. */
 const leastBound = 4
 
 export const consistentHash = (): ImmediateBalancer => {
@@ -21,12 +21,15 @@ export const consistentHash = (): ImmediateBalancer => {
   const ring = new Ring()
   const withoutKey = leastPending()
 
-  /** The calls pending at endpoints that are not excluded, the call to pick for included, and the weight of these. */
+  /**
+   * The calls pending at endpoints that are not excluded, including the call to pick for, and the weight of these
+   * endpoints.
+   */
   let pending = 0
   let totalWeight = 0
   /**
-   * Counts down the picks until the next count. There are as many as endpoints, so that counting costs a pick one look
-   * at one endpoint on average.
+   * Counts down the picks until the next count. It starts at the number of endpoints, so that a pick counts one
+   * endpoint on average.
    */
   let picksLeft = 0
   let countedFor = avoid
@@ -61,8 +64,8 @@ export const consistentHash = (): ImmediateBalancer => {
       const update = changed(known, endpoints, views)
       if (update === undefined) return
       known = update
-      // By full weights, not those of the views: an endpoint that starts has its keys from the beginning, and the bound
-      // keeps its load low.
+      // By full weights, not by the weights of the views: an endpoint that starts has its keys from the beginning, and
+      // the bound keeps its load low.
       ring.update(update.endpoints, fullWeights(update))
       withoutKey.update(endpoints, views)
       picksLeft = 0
@@ -74,8 +77,8 @@ export const consistentHash = (): ImmediateBalancer => {
       avoid = options.avoid
       if (known.views !== undefined) {
         if (picksLeft-- <= 0 || countedFor !== avoid) count()
-        // The call to pick for. Calls that have ended since the last count still count, so one endpoint is always below
-        // the bound.
+        // Adds the call to pick for. Calls that have ended since the last count still count, so one endpoint is always
+        // below the bound.
         pending++
       }
       const hash = hashKey(shardKey)

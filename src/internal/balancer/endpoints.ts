@@ -1,10 +1,11 @@
 /**
- * What several balancers need of an update: whether it changed anything, and full weights. It knows no balancer.
+ * Helpers for the updates of several balancers: whether an update changes anything, and full weights. It knows no
+ * balancer.
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import type { EndpointView } from "./model.ts"
 
-/** What a balancer was given at its last update. */
+/** The arguments of a balancer's last update. */
 export interface Known {
   readonly endpoints: ReadonlyArray<Endpoint>
   readonly views: ReadonlyArray<EndpointView> | undefined
@@ -16,7 +17,7 @@ const areSame = <A>(one: ReadonlyArray<A>, other: ReadonlyArray<A>): boolean =>
   one.length === other.length && one.every((element, index) => element === other[index])
 
 /**
- * Copies of what an update gives; undefined where nothing has changed. A balancer of a single call is updated before
+ * Copies of the arguments of an update; undefined if nothing has changed. A balancer of a single call is updated before
  * each pick, and usually nothing has changed.
  */
 export const changed = (

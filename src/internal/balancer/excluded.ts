@@ -1,16 +1,16 @@
 /**
- * Sets of excluded endpoints. One that excludes many can also list the others, so that a balancer need not look at each
- * endpoint to find them.
+ * Sets of excluded endpoints. A set that excludes many endpoints can also list the eligible ones, so that a balancer
+ * need not look at each endpoint to find them.
  *
  * It does not know why an endpoint is excluded.
  */
 
-/** The empty set, for the usual case that nothing is excluded. It is recognised by its identity. */
+/** The empty set, for the usual case that nothing is excluded. It is recognized by its identity. */
 export const noAddresses: ReadonlySet<string> = new Set()
 
 /**
- * The key of a method that lists all addresses outside the set, in any order. The list may contain some of the set,
- * too.
+ * The key of a method that lists all addresses outside the set, in any order. The list may also contain addresses of
+ * the set.
  */
 export const eligibleOf: unique symbol = Symbol("effect-call/Balancer/eligibleOf")
 

@@ -1,8 +1,9 @@
 /**
  * Hashes of 32 bits that are the same in every process: clients that hash the same value must choose the same endpoint.
  *
- * Effect's `Hash.string` is made for hash maps. It gives texts that differ in their last digits, as addresses do,
- * hashes that lie close to each other. A ring needs them spread over all numbers.
+ * Effect's `Hash.string` is made for hash maps. Texts that differ only in their last digits, as addresses do, get
+ * hashes that are close to each other. A ring needs hashes that are spread over all numbers. This file does not know
+ * what is hashed.
  */
 
 /** The last step of MurmurHash3: when one bit changes, every other bit changes with a probability of one half. */
@@ -22,7 +23,7 @@ export const hashText = (text: string): number => {
 
 const bytes = new DataView(new ArrayBuffer(8))
 
-/** The hash of a u64. Of any other number the lowest 64 bits count. */
+/** The hash of a u64. For any other number, the lowest 64 bits count. */
 export const hashKey = (key: bigint): number => {
   bytes.setBigUint64(0, key)
   // Mixed in two steps, so that neither half can cancel the other.

@@ -1,6 +1,6 @@
 /**
- * How this package's own balancers pick: at once, without an Effect, so that a call on an open connection stays plain
- * code.
+ * The immediate pick of this package's own balancers: without an Effect, so that a call on an open connection stays
+ * plain code.
  *
  * It knows none of these balancers, and no Connection.
  */
@@ -13,9 +13,9 @@ import type { Balancer, EndpointView, PickOptions } from "./model.ts"
 /** The key of a balancer's immediate pick. */
 export const pickNow: unique symbol = Symbol("effect-call/Balancer/pickNow")
 
-/** A balancer that can also pick without an Effect. Where there is nothing to pick, its `pick` says why. */
+/** A balancer that can also pick without an Effect. If there is no endpoint to pick, its `pick` says why. */
 export interface ImmediateBalancer extends Balancer {
-  /** The endpoint for a call, or undefined where `pick` would fail. It shares its state with `pick`. */
+  /** The endpoint for a call, or undefined if `pick` would fail. It shares its state with `pick`. */
   [pickNow](options: PickOptions, context: Context.Context<never>): Endpoint | undefined
 }
 
@@ -29,11 +29,11 @@ export const isImmediate = (balancer: Balancer): balancer is ImmediateBalancer =
 /** Adds an immediate pick to a balancer. */
 export const withPickNow = (balancer: Balancer, now: ImmediateBalancer[typeof pickNow]): ImmediateBalancer => {
   Object.defineProperty(balancer, pickNow, { value: now, enumerable: false })
-  // `defineProperty` has added what the type asks for.
+  // `defineProperty` has added the property that the type requires.
   return balancer as ImmediateBalancer
 }
 
-/** Makes a balancer from its immediate pick, and from `why`, which says why there is nothing to pick. */
+/** Makes a balancer from its immediate pick, and from `why`, which says why there is no endpoint to pick. */
 export const make = (
   update: (endpoints: ReadonlyArray<Endpoint>, views: ReadonlyArray<EndpointView> | undefined) => void,
   now: ImmediateBalancer[typeof pickNow],
@@ -52,8 +52,8 @@ export const make = (
       })
   }, now)
 
-/** Why there is nothing to pick where no endpoint is listed. */
+/** Why there is no endpoint to pick if no endpoint is listed. */
 export const noEndpoints = "no endpoints"
 
-/** Why there is nothing to pick where endpoints are listed. */
+/** Why there is no endpoint to pick if endpoints are listed. */
 export const allExcluded = "every endpoint was tried, is in backoff or is ejected"

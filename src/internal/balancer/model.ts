@@ -1,16 +1,16 @@
 /**
- * What a balancer is: the contract between a Connection and its balancer. `Balancer.ts` exports it.
+ * The contract between a Connection and its balancer. `Balancer.ts` exports it.
  *
- * It knows no balancer in particular, and not how a Connection finds out which endpoints to exclude.
+ * It knows no particular balancer. It does not know how a Connection decides which endpoints to exclude.
  */
 import type * as Effect from "effect/Effect"
 import type { Unreachable } from "../../CallError.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 
 /**
- * What a balancer knows of a call when it picks an endpoint for it.
+ * The options of a pick: what a balancer knows of the call.
  *
- * Source: `type CallOptions` of the Go package, where a shard key of 0 means none; here 0n is a key like any other.
+ * Source: `type CallOptions` of the Go package. There a shard key of 0 means no key; here 0n is a key like any other.
  *
  * @category models
  * @since 0.1.0
@@ -25,15 +25,15 @@ export interface PickOptions {
    *
    * Some are excluded because they cannot be called: the call has tried them, or they are in backoff after a failed
    * dial. The others are excluded only while there are better ones: they are ejected because their calls kept failing,
-   * say that they do not serve, have a higher `priority` number, or are not connected yet where the Connection is
-   * `eager`. If the pick fails, the Connection asks again without the latter, unless the call has a shard key and the
-   * balancer has a {@link Balancer.stickiness}.
+   * report that they do not serve, have a higher `priority` number, or are not connected yet although the Connection is
+   * `eager`. If the pick fails, the Connection asks again without excluding these others, unless the call has a shard
+   * key and the balancer has a {@link Balancer.stickiness}.
    */
   readonly avoid: ReadonlySet<string>
 }
 
 /**
- * What a Connection knows of one of its endpoints. It is no snapshot: each property gives the current value.
+ * A view of an endpoint: what a Connection knows of it. It is not a snapshot: each property gives the current value.
  *
  * @category models
  * @since 0.1.0
@@ -43,8 +43,8 @@ export interface EndpointView {
   /** As in `Connection.EndpointState`. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
   /**
-   * The calls that were sent to the endpoint and have not ended, and those that wait to be sent to it. Calls on
-   * connections that drain do not count.
+   * The number of calls that were sent to the endpoint and have not ended, and of calls that wait to be sent to it.
+   * Calls on draining connections do not count.
    */
   readonly callsPending: number
   /**
@@ -52,11 +52,11 @@ export interface EndpointView {
    *
    * **Details**
    *
-   * A slow answer counts in full at once. Later answers bring the average down within some 10 seconds; so does silence.
-   * While calls wait for answers, it is at least the time since the last answer.
+   * A slow answer counts in full at once. Later answers bring the average down within some 10 seconds. It also goes
+   * down if no answers come. While calls wait for answers, it is at least the time since the last answer.
    */
   readonly latency: number | undefined
-  /** How many calls have failed since the last answer. Calls that were lost together count as one. */
+  /** How many calls have failed since the last answer. Calls that were lost together count as one failure. */
   readonly failuresInARow: number
   /**
    * The endpoint's share of the calls: its weight, or less while it starts slowly (`ClientOptions.slowStart`). It is
@@ -84,19 +84,19 @@ export interface EndpointView {
  */
 export interface Balancer {
   /**
-   * Whether a shard key has one endpoint only. Default: undefined, any endpoint may answer any call.
+   * Whether a shard key has only one endpoint. Default: undefined, any endpoint may answer any call.
    *
    * **When to use**
    *
-   * Set it to `"key"` where each shard key belongs to one endpoint and no other endpoint can answer, as with
-   * `Balancer.sharded`. Leave it out where another endpoint can stand in, as with `Balancer.consistentHash`.
+   * Set it to `"key"` if each shard key belongs to one endpoint and no other endpoint can answer, as with
+   * `Balancer.sharded`. Leave it out if another endpoint can stand in, as with `Balancer.consistentHash`.
    *
    * **Details**
    *
    * With `"key"`, a call that has a shard key has no alternative. `PickOptions.avoid` then contains only endpoints that
-   * cannot be called, and none that is excluded because there are better ones. A Connection with such a balancer ejects
-   * no endpoints, unless `ClientOptions.outlierEjection` is given: then a call whose endpoint is ejected fails. Calls
-   * without a shard key are treated as usual.
+   * cannot be called, and no endpoint that is excluded because there are better ones. A Connection with such a balancer
+   * ejects no endpoints, unless `ClientOptions.outlierEjection` is given: then a call whose endpoint is ejected fails.
+   * Calls without a shard key are treated as usual.
    *
    * **Gotchas**
    *
@@ -120,18 +120,18 @@ export interface Balancer {
    */
   readonly stickiness?: "key" | undefined
   /**
-   * Replaces the endpoints to pick from. The list may be empty, and is so before the first update.
+   * Replaces the endpoints to pick from. The list may be empty. Before the first update it is empty.
    *
    * **Details**
    *
-   * The address identifies an endpoint, and each address is listed once. `views` has what is known of each endpoint, in
-   * the same order. The view of an endpoint stays the same object for as long as the endpoint is listed. Without
-   * `views` nothing is known of the endpoints.
+   * The address identifies an endpoint, and each address is listed once. `views` has the view of each endpoint, in the
+   * same order. The view of an endpoint stays the same object as long as the endpoint is listed. Without `views`,
+   * nothing is known of the endpoints.
    */
   update(endpoints: ReadonlyArray<Endpoint>, views?: ReadonlyArray<EndpointView>): void
   /**
-   * Picks one of the endpoints of the last update. Fails with `Unreachable` where there are none, or where none outside
-   * `avoid` will do.
+   * Picks one of the endpoints of the last update. Fails with `Unreachable` if there are no endpoints, or no suitable
+   * one outside `avoid`.
    *
    * **Gotchas**
    *
@@ -141,5 +141,5 @@ export interface Balancer {
   pick(options: PickOptions): Effect.Effect<Endpoint, Unreachable>
 }
 
-/** Whether a shard key has one endpoint only: a call with a key then has no alternative. */
+/** Whether a shard key has only one endpoint: a call with a key then has no alternative. */
 export const isSticky = (balancer: Balancer): boolean => balancer.stickiness === "key"

@@ -1,17 +1,18 @@
 /**
- * Lowest expected latency: of two endpoints, the one that is expected to answer sooner.
+ * Lowest expected latency: of two endpoints, the one that is expected to answer sooner. It does not know how the two
+ * are drawn.
  */
 import type { ImmediateBalancer } from "./immediate.ts"
 import { type IsBetter, twoChoices } from "./twoChoices.ts"
 
-/** In milliseconds. Pending calls must count even where the clock is too coarse to tell how long an answer took. */
+/** In milliseconds. Pending calls must count even if the clock is too coarse to measure how long an answer took. */
 const shortestLatency = 0.001
 
 /**
  * Whether latency × (calls pending + 1) ÷ weight is less for the second endpoint.
  *
- * An endpoint without an answer so far counts as fast as the other while it is idle, so that it gets its share of first
- * calls. It counts as slower with each call that waits for it: (calls pending + 1)² keeps it from being flooded.
+ * An endpoint that has not answered yet counts as fast as the other one while it is idle, so that it gets its share of
+ * first calls. It counts as slower with each pending call: (calls pending + 1)² keeps it from being flooded.
  */
 const answersSooner: IsBetter = (second, first) => {
   const firstPending = first.callsPending + 1

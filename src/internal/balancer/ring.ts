@@ -9,11 +9,12 @@
  * The points of an endpoint do not depend on the other endpoints. An endpoint that joins takes over the keys in front
  * of its points, and no other key moves.
  *
- * Nor do points depend on weights. Weights count when a key looks for its endpoint: the distance to a point is divided
- * by the weight of its endpoint, and the least quotient wins. With equal weights that is the next point. Otherwise a
- * few more points are looked at: as many as the largest weight is larger than the mean. The shares of the keys follow
- * the weights. If all weights change by the same factor, as with a resolver that gives percentages, no key moves. With
- * more points for larger weights nearly all keys would move.
+ * Points do not depend on weights either. Weights count in the search for the endpoint of a key: the distance to a
+ * point is divided by the weight of its endpoint, and the smallest quotient wins. With equal weights that is the next
+ * point. Otherwise a few more points are looked at: their number is the largest weight divided by the mean. The shares
+ * of the keys follow the weights. If all weights change by the same factor, as with a resolver that gives percentages,
+ * no key moves. With more points for larger weights, nearly all keys would move. This file does not know why an
+ * endpoint is not accepted.
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import { hashText, mix } from "./hash.ts"
@@ -26,6 +27,7 @@ export interface Accepts {
   (index: number): boolean
 }
 
+/** The points of all endpoints, and the search for the endpoint of a key. */
 export class Ring {
   /** The points, in order. */
   private points = new Uint32Array(0)
@@ -36,7 +38,7 @@ export class Ring {
   private shift = 31
   private addresses: ReadonlyArray<string> = []
   private weights = new Float64Array(0)
-  /** The largest weight; undefined where all are equal. */
+  /** The largest weight; undefined if all are equal. */
   private heaviest: number | undefined
 
   update(endpoints: ReadonlyArray<Endpoint>, weights: Float64Array<ArrayBuffer>): void {
@@ -94,7 +96,7 @@ export class Ring {
     }
   }
 
-  /** The index of the accepted endpoint that a key with this hash belongs to; -1 where none is accepted. */
+  /** The index of the accepted endpoint that a key with this hash belongs to; -1 if no endpoint is accepted. */
   find(hash: number, accepts: Accepts): number {
     const { heaviest, owners, points, weights } = this
     const { length } = points

@@ -1,25 +1,26 @@
 /**
- * Round robin: each endpoint in turn.
+ * Round robin: each endpoint in turn. It does not know why an endpoint is excluded.
  */
 import type { Endpoint } from "../../Endpoint.ts"
 import { eligibleOf, listsEligible, noAddresses } from "./excluded.ts"
 import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 
 /**
- * A pick looks at this many endpoints before it asks the excluded set, where that can list them, for the eligible ones.
+ * A pick looks at this many endpoints. After that, it asks the excluded set for the eligible ones, if the set can list
+ * them.
  */
 const longestSearch = 16
 
 /**
- * This many addresses are remembered, also of endpoints that have eligible the list: the rotation survives lists that
+ * This many addresses are remembered, also of endpoints that have left the list: so the rotation survives lists that
  * change often.
  */
 const rememberedAddresses = 1024
 
 /**
- * Each pick is numbered, and its number is kept beside the endpoint. After an update the rotation goes on with the
- * endpoint of the lowest number, wherever it is in the new list. An endpoint that was never picked has number 0. Of
- * equal numbers the first in the list is next.
+ * Each pick has a number, which is kept with the endpoint. After an update, the rotation goes on with the endpoint of
+ * the lowest number, wherever it is in the new list. An endpoint that was never picked has number 0. If numbers are
+ * equal, the first in the list is next.
  */
 export const roundRobin = (): ImmediateBalancer => {
   let endpoints: ReadonlyArray<Endpoint> = []
@@ -39,8 +40,8 @@ export const roundRobin = (): ImmediateBalancer => {
   }
 
   /**
-   * The next endpoint in turn among `eligible`. It is for sets that exclude most endpoints: to look at each would take
-   * long.
+   * The next endpoint in turn among `eligible`. It is for sets that exclude most endpoints: to look at each endpoint
+   * would take long.
    */
   const takeEligible = (eligible: Iterable<string>, avoid: ReadonlySet<string>): Endpoint | undefined => {
     const count = endpoints.length

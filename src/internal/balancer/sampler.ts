@@ -1,19 +1,24 @@
 /**
- * Draws an endpoint at random, each as often as its weight says, at a cost that does not depend on their number.
+ * Draws an endpoint at random by weight, at a cost that does not depend on the number of endpoints. It knows weights
+ * only.
  *
  * It is Walker's alias method. Each endpoint has a column of the same height. A light endpoint does not fill its
- * column, and the rest of it belongs to a heavy one. A random number names a column and a height in it.
+ * column; the rest of the column belongs to a heavy one. A random number names a column and a height in it.
  */
 
+/** Draws from a list of weights. */
 export class Sampler {
-  /** The indices, in the whole list, of those that can be drawn; undefined where all can. */
+  /** The indices, in the whole list, of the endpoints that can be drawn; undefined if all can be drawn. */
   private readonly indices: Int32Array | undefined
   readonly size: number
-  /** The part of each column that is its own, and the owner of the rest; undefined where all weights are equal. */
+  /**
+   * The part of each column that belongs to its own endpoint, and the owner of the rest; undefined if all weights are
+   * equal.
+   */
   private readonly own: Float64Array | undefined
   private readonly alias: Int32Array | undefined
 
-  /** `weights` are those of the whole list. */
+  /** `weights` are the weights of the whole list. */
   constructor(weights: Float64Array, indices?: Int32Array) {
     this.indices = indices
     const mine = indices === undefined ? weights : Float64Array.from(indices, (index) => weights[index] ?? 0)
@@ -30,7 +35,7 @@ export class Sampler {
     while (true) {
       const from = heavy.at(-1)
       const to = light.pop()
-      // A column that is left over is full, but for rounding.
+      // A column that is left over is full, except for rounding.
       if (from === undefined || to === undefined) break
       alias[to] = from
       const height = (own[from] ?? 0) - (1 - (own[to] ?? 0))
@@ -45,7 +50,7 @@ export class Sampler {
     this.alias = alias
   }
 
-  /** The index in the whole list of the endpoint at `position` among those that can be drawn. */
+  /** The index, in the whole list, of the endpoint at `position` among the endpoints that can be drawn. */
   at(position: number): number {
     return this.indices === undefined ? position : this.indices[position] ?? 0
   }
@@ -60,7 +65,7 @@ export class Sampler {
       : alias[column] ?? 0
   }
 
-  /** Draws a position other than `not`, each as likely. There have to be two. */
+  /** Draws a position other than `not`, all with the same probability. There must be at least two. */
   drawOther(uniform: number, not: number): number {
     const position = Math.floor(uniform * (this.size - 1))
     return position >= not ? position + 1 : position

@@ -1,5 +1,5 @@
 /**
- * Shard keys: u64 numbers, whatever their type says.
+ * Checks shard keys, which must be u64 numbers, and maps them to shards. It knows no balancer.
  */
 
 /** The largest shard key. */
@@ -13,8 +13,8 @@ export const notAShardKey = (shardKey: bigint): string =>
   `shard key ${String(shardKey)} is out of range: a shard key is a u64, from 0 to ${maxShardKey}`
 
 /**
- * `key` mod `count` for a u64, -1 for any other key. Most keys are small, and are computed with as numbers: a key that
- * rounds to a safe integer is that integer. To compare and divide bigints costs several times as much.
+ * `key` mod `count` for a u64, -1 for any other key. Most keys are small, and are handled as numbers: a key that rounds
+ * to a safe integer is that integer. To compare and divide bigints costs several times as much.
  */
 export const shardOf = (key: bigint, count: number): number => {
   const small = Number(key)

@@ -1,5 +1,6 @@
 /**
- * Sharding: the endpoint that a shard key belongs to, and no other; without a key, one at random.
+ * Sharding: the endpoint that a shard key belongs to, and no other; without a key, one at random. It does not know what
+ * a shard is.
  */
 import * as Context from "effect/Context"
 import * as Random from "effect/Random"
@@ -7,7 +8,7 @@ import type { Endpoint } from "../../Endpoint.ts"
 import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immediate.ts"
 import { isShardKey, notAShardKey, shardOf } from "./shardKey.ts"
 
-/** This many endpoints are drawn from the whole list before those that are not excluded are counted. */
+/** This many endpoints are drawn from the whole list before the eligible ones are counted. */
 const firstTries = 4
 
 export const sharded = (): ImmediateBalancer => {
@@ -17,7 +18,7 @@ export const sharded = (): ImmediateBalancer => {
     const count = endpoints.length
     const random = Context.get(context, Random.Random)
     if (avoid.size === 0) return endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
-    // Usually few are excluded, and one of the first draws is not. To count takes a look at each.
+    // Usually few endpoints are excluded, so one of the first draws is eligible. To count looks at each endpoint.
     for (let i = 0; i < firstTries; i++) {
       const endpoint = endpoints[Math.floor(random.nextDoubleUnsafe() * count)]
       if (endpoint !== undefined && !avoid.has(endpoint.address)) return endpoint

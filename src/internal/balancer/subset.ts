@@ -1,6 +1,6 @@
 /**
- * Some of many endpoints, chosen by rendezvous hashing: every client puts all endpoints into an order of its own, by a
- * hash of both names, and uses the first ones. When one joins or leaves, the order of the others stays.
+ * Some of many endpoints, chosen by rendezvous hashing: every client puts all endpoints into its own order, by a hash
+ * of both names, and uses the first ones. When an endpoint joins or leaves, the order of the others stays.
  *
  * It does not know how the balancers inside it pick.
  */
@@ -18,7 +18,7 @@ interface Ranked {
   readonly hash: number
 }
 
-/** The endpoints in the order of a client. For all clients, those of a lower priority number come first. */
+/** The endpoints in the order of a client. For all clients, endpoints with a lower priority number come first. */
 const inOrderOf = (
   client: number,
   endpoints: ReadonlyArray<Endpoint>,
@@ -44,7 +44,7 @@ const give = (balancer: Balancer, ranked: ReadonlyArray<Ranked>): void => {
   )
 }
 
-/** `own` balances over the subset, and `spare` over the stand-ins while the whole subset is excluded. */
+/** `own` balances over the subset. `spare` balances over the stand-ins while the whole subset is excluded. */
 export const subset = (size: number, client: string, own: Balancer, spare: Balancer): Balancer => {
   const seed = hashText(client)
   let known = nothingKnown
@@ -71,7 +71,7 @@ export const subset = (size: number, client: string, own: Balancer, spare: Balan
       give(own, order.slice(0, size))
       standIns = []
       give(spare, standIns)
-      // Only now that both have taken it: the balancers may be a user's own, and throw.
+      // Only after both updates: the balancers may be custom ones, and throw.
       known = update
     },
     pick: (options) =>

@@ -1,8 +1,8 @@
 /**
- * The power of two choices: one endpoint is drawn by weight, another one evenly from the rest, and the better of the
- * two gets the call.
+ * The power of two choices: one endpoint is drawn by weight, a second one evenly from the others. The better of the two
+ * gets the call.
  *
- * Only the first is drawn by weight. So each endpoint gets its share where neither is better, and light endpoints are
+ * Only the first is drawn by weight. So each endpoint gets its share if neither is better, and light endpoints are
  * compared as often as heavy ones. It does not know what makes an endpoint better.
  */
 import * as Context from "effect/Context"
@@ -13,7 +13,7 @@ import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immedi
 import type { EndpointView, PickOptions } from "./model.ts"
 import { Sampler } from "./sampler.ts"
 
-/** An endpoint that starts slowly is passed over at most this often: where all of them start, none is preferred. */
+/** An endpoint that starts slowly is passed over at most this often: if all of them start, none is preferred. */
 const mostDraws = 16
 
 /** Whether the second endpoint should get the call rather than the first. */

@@ -1,6 +1,7 @@
 /**
- * Round robin by weight: an endpoint of weight w has a turn every 1/w, and the earliest turn is next. The turns of each
- * are spread evenly, so a heavy endpoint does not get its calls in a row.
+ * Round robin by weight: an endpoint of weight w has a turn every 1/w, and the earliest turn is next. The turns of an
+ * endpoint are spread evenly, so a heavy endpoint does not get its calls in a row. It does not know why an endpoint is
+ * excluded.
  *
  * ```
  * weight 3   A──┼─────┼─────┼──┤   turns at 1/6, 3/6, 5/6
@@ -15,19 +16,21 @@ import { allExcluded, type ImmediateBalancer, make, noEndpoints } from "./immedi
 export const weighted = (): ImmediateBalancer => {
   let known = nothingKnown
   let weights = new Float64Array(0)
-  /** The time of the next turn of each. */
+  /** The time of the next turn of each endpoint. */
   let turns = new Float64Array(0)
-  /** The part of a call that each has earned while it starts: it takes a turn when that reaches 1. */
+  /** The part of a call that each endpoint has earned while it starts: it takes a turn when that reaches 1. */
   let owed = new Float64Array(0)
   /** A binary heap of the indices, by turn. */
   let heap = new Int32Array(0)
   let size = 0
   /** The time of the last turn. */
   let now = 0
-  /** Excluded endpoints that are off the heap during a pick. The array is kept, so that a pick allocates none. */
+  /** Excluded endpoints that are off the heap during a pick. The array is kept, so that a pick allocates no array. */
   const aside: Array<number> = []
 
-  /** Moves the index at a place down until no earlier turn is below it. Of equal turns the lower index is first. */
+  /**
+   * Moves the index at a place down until no earlier turn is below it. If turns are equal, the lower index is first.
+   */
   const sink = (place: number): void => {
     const moving = heap[place] ?? 0
     const turn = turns[moving] ?? 0
@@ -66,7 +69,7 @@ export const weighted = (): ImmediateBalancer => {
     heap[at] = index
   }
 
-  /** Whether an endpoint takes its turn. While it starts, it lets some turns pass. */
+  /** Whether an endpoint takes its turn. While it starts, it skips some turns. */
   const takesTurn = (index: number): boolean => {
     const weight = known.views?.[index]?.weight
     const full = weights[index] ?? 0
@@ -93,7 +96,7 @@ export const weighted = (): ImmediateBalancer => {
       if (turn > now) now = turn
       turns[index] = turn + 1 / (weights[index] ?? 1)
       sink(0)
-      // Where all of them start, none is preferred.
+      // If all of them start, none is preferred.
       if (takesTurn(index) || ++skipped > 2 * size) return endpoint
     }
     return undefined
@@ -115,8 +118,8 @@ export const weighted = (): ImmediateBalancer => {
       update.endpoints.forEach(({ address }, index) => {
         const interval = 1 / (weights[index] ?? 1)
         const old = before.get(address)
-        // A new endpoint has its first turn soon. One that has become heavier does not wait as long as its old weight
-        // said.
+        // A new endpoint has its first turn soon. An endpoint that has become heavier does not wait as long as with its
+        // old weight.
         turns[index] = old === undefined ? now + interval / 2 : Math.min(oldTurns[old] ?? 0, now + interval)
         owed[index] = old === undefined ? 1 : oldOwed[old] ?? 0
         push(index)
@@ -125,7 +128,7 @@ export const weighted = (): ImmediateBalancer => {
     ({ avoid }) => {
       const endpoint = next(avoid)
       for (const index of aside) {
-        // It has lost its turn: it will not get many calls in a row when it is back.
+        // It loses its turn. So it does not get many calls in a row when it is eligible again.
         if (endpoint !== undefined) turns[index] = Math.max(turns[index] ?? 0, now + 1 / (weights[index] ?? 1))
         push(index)
       }

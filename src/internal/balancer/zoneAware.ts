@@ -1,5 +1,5 @@
 /**
- * The endpoints of one's own zone first. It does not know how the balancers of the two sides pick.
+ * Prefers the endpoints of the client's own zone. It does not know how the balancers of the two sides pick.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -10,13 +10,13 @@ import { changed, fullWeight, type Known, nothingKnown } from "./endpoints.ts"
 import { isImmediate, pickNow, withPickNow } from "./immediate.ts"
 import type { Balancer, EndpointView, PickOptions } from "./model.ts"
 
-/** A zone usually has this many times the weight that it needs: without 29 % of it, the rest is still enough. */
+/** A zone usually has this many times the weight that it needs: if 29 % of it fails, the rest is still enough. */
 const overprovision = 1.4
 
-/** An endpoint has too much to do if more calls than this are pending for its weight … */
-const crowdedPending = 8
-/** … and it takes this many times as long as the endpoints of the other side. */
-const crowdedLatency = 2
+/** An endpoint is overloaded if more calls than this are pending for its weight … */
+const overloadedPending = 8
+/** … and its latency is more than this many times the mean of the other side. */
+const overloadedLatency = 2
 
 /** One of the two sides: the own zone, or all others. */
 class Side {
@@ -40,7 +40,7 @@ class Side {
     return this.known.endpoints.length === 0
   }
 
-  /** The highest priority number in use. Endpoints of a higher number are excluded whatever their condition. */
+  /** The highest priority number in use. Endpoints with a higher number are excluded, whatever their condition is. */
   lastPriority(avoid: ReadonlySet<string>): number {
     let last = -1
     for (const { address, priority = 0 } of this.known.endpoints) {
@@ -49,7 +49,7 @@ class Side {
     return last
   }
 
-  /** The mean latency in milliseconds; undefined where none is known. */
+  /** The mean latency in milliseconds; undefined if none is known. */
   latency(avoid: ReadonlySet<string>): number | undefined {
     let sum = 0
     let count = 0
@@ -61,8 +61,8 @@ class Side {
     return count === 0 ? undefined : sum / count
   }
 
-  /** The part of its weight that can take calls, from 0 to 1. */
-  wellShare(avoid: ReadonlySet<string>, lastPriority: number, otherLatency: number | undefined): number {
+  /** The part of its weight that is healthy, from 0 to 1. */
+  healthyShare(avoid: ReadonlySet<string>, lastPriority: number, otherLatency: number | undefined): number {
     let all = 0
     let well = 0
     this.known.endpoints.forEach((endpoint, index) => {
@@ -70,7 +70,7 @@ class Side {
       const view = this.known.views?.[index]
       const weight = fullWeight(endpoint)
       all += weight
-      if (!avoid.has(endpoint.address) && !(view !== undefined && isCrowded(view, otherLatency))) well += weight
+      if (!avoid.has(endpoint.address) && !(view !== undefined && isOverloaded(view, otherLatency))) well += weight
     })
     return all === 0 ? 0 : well / all
   }
@@ -78,10 +78,10 @@ class Side {
 
 type Belongs = (endpoint: Endpoint) => boolean
 
-const isCrowded = ({ callsPending, latency, weight }: EndpointView, otherLatency: number | undefined): boolean =>
-  callsPending > crowdedPending * weight &&
-  // Where one side has never answered, the pending calls decide.
-  (latency === undefined || otherLatency === undefined || latency > crowdedLatency * otherLatency)
+const isOverloaded = ({ callsPending, latency, weight }: EndpointView, otherLatency: number | undefined): boolean =>
+  callsPending > overloadedPending * weight &&
+  // If one side has never answered, the pending calls decide.
+  (latency === undefined || otherLatency === undefined || latency > overloadedLatency * otherLatency)
 
 export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balancer => {
   const near = new Side(own)
@@ -90,23 +90,23 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
   /** The part of the calls that stays in the zone, from 0 to 1. */
   let staying = 1
   /**
-   * Counts down the picks until `staying` is computed again: after as many as there are endpoints, or when others are
-   * excluded.
+   * Counts down the picks until `staying` is computed again: after as many picks as there are endpoints, or when the
+   * excluded endpoints change.
    */
   let picksLeft = 0
   let computedFor: ReadonlySet<string> = new Set()
 
   const computeStaying = (avoid: ReadonlySet<string>): number => {
     const lastPriority = Math.max(near.lastPriority(avoid), far.lastPriority(avoid))
-    const nearShare = near.wellShare(avoid, lastPriority, far.latency(avoid))
-    const farShare = far.wellShare(avoid, lastPriority, near.latency(avoid))
-    // Where the others are no better, there is nothing to gain.
+    const nearShare = near.healthyShare(avoid, lastPriority, far.latency(avoid))
+    const farShare = far.healthyShare(avoid, lastPriority, near.latency(avoid))
+    // If the others are no better, there is nothing to gain.
     return nearShare >= farShare ? 1 : Math.min(1, overprovision * nearShare)
   }
 
   const staysHere = ({ avoid }: PickOptions, context: Context.Context<never>): boolean => {
     if (near.isEmpty || far.isEmpty) return far.isEmpty
-    // Without views, nothing but the excluded endpoints can change the result.
+    // Without views, only the excluded endpoints can change the result.
     if ((known.views !== undefined && picksLeft-- <= 0) || computedFor !== avoid) {
       staying = computeStaying(avoid)
       picksLeft = known.endpoints.length
@@ -121,7 +121,7 @@ export const zoneAware = (zone: string, own: Balancer, others: Balancer): Balanc
       if (update === undefined) return
       near.update(endpoints, views, (endpoint) => endpoint.zone === zone)
       far.update(endpoints, views, (endpoint) => endpoint.zone !== zone)
-      // Only now that both have taken it: the balancers may be a user's own, and throw.
+      // Only after both updates: the balancers may be custom ones, and throw.
       known = update
       picksLeft = 0
       computedFor = new Set()

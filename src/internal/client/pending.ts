@@ -29,8 +29,8 @@ export interface Pending {
   /** Whether it keeps the bytes of its answer: they are then put into memory of their own as they come. */
   readonly keepsAnswer: boolean
   /**
-   * A message with its id has come. If the type ends an exchange, the entry is no longer in the table. Its payload is `bytes` from `start` to `end`.
-   * If it is not `owned`, the bytes are overwritten after this call.
+   * A message with its id has come. If the type ends an exchange, the entry is no longer in the table. Its payload is
+   * `bytes` from `start` to `end`. If it is not `owned`, the bytes are overwritten after this call.
    */
   onMessage(type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
   /** It ends without an answer. */

@@ -1,5 +1,5 @@
 /**
- * The methods of a component's client: a value is encoded, the call is sent, and its answer is decoded.
+ * The methods of a component's client: they encode a value, send the call, and decode its answer.
  *
  * It does not know endpoints, connections or balancers.
  */
@@ -42,7 +42,7 @@ interface MethodOptions {
   readonly discard?: boolean | undefined
 }
 
-/** What all methods of a client share. */
+/** The settings that all methods of a client share. */
 export interface ClientSettings {
   readonly connection: Connection
   readonly format: Payload.Format
@@ -71,7 +71,7 @@ interface Decoders {
 
 let requestIds = 0
 
-/** A method of a client: it makes a call of a value, and a value of the answer. */
+/** A method of a client: it makes a call from a value, and a value from the answer. */
 export class ClientMethod {
   private readonly settings: ClientSettings
   private readonly key: MethodKey
@@ -79,8 +79,8 @@ export class ClientMethod {
   private readonly codecs: Codec.MethodCodecs
   private readonly middlewares: ReadonlyArray<ClientMiddleware>
   /**
-   * Encodes what the caller gives without the constructor of the schema, where that would change nothing. What the
-   * constructor refuses, this cannot encode either.
+   * Encodes the caller's value without the constructor of the schema, if the constructor would change nothing. A value
+   * that the constructor refuses cannot be encoded here either.
    */
   private readonly direct: Codec.Direct | undefined
   private readonly shardKeyOf: (payload: unknown) => bigint | string | undefined
@@ -107,7 +107,7 @@ export class ClientMethod {
     this.direct = this.middlewares.length > 0 || !Codec.isSentAsGiven(rpc.payloadSchema)
       ? undefined
       : this.codecs.payload(settings.format).direct
-    // The function of the annotation takes this method's payloads.
+    // The cast: the function of the annotation takes the payloads of this method.
     this.shardKeyOf = (Context.get(rpc.annotations, ShardKey) ?? none) as (
       payload: unknown
     ) => bigint | string | undefined
@@ -149,7 +149,7 @@ export class ClientMethod {
       const request: RpcMessage.Request<Rpc.Any> = {
         _tag: "Request",
         id: RpcMessage.RequestId(requestIds++),
-        // The types of an Rpc say what these are; those of any Rpc do not.
+        // The cast: the types of a particular Rpc say what these are. The type of any Rpc does not.
         tag: this.rpc._tag as never,
         payload: payload as never,
         headers,
@@ -177,12 +177,12 @@ export class ClientMethod {
       middleware({
         rpc: this.rpc,
         request,
-        // Middleware handles the result without a look at it.
+        // The cast: middleware does not look at the result.
         next: (request) => this.through(args, request, index - 1) as Effect.Effect<RpcMiddleware.SuccessValue>
       }))
   }
 
-  /** Encodes a call and sends it, in plain code where the schema allows it. */
+  /** Encodes a call and sends it, in plain code if the schema allows it. */
   private start(args: Arguments, resume: Resume): Effect.Effect<void> | void {
     const codec = this.codecs.payload(this.settings.format)
     const bytes = codec.direct?.encode(args.payload)
@@ -256,7 +256,7 @@ export class ClientMethod {
   }
 
   /**
-   * Logs once that the contracts differ. A Connection of this package logs that itself, for each of its connections.
+   * Logs once that the contracts differ. A Connection of this package logs that itself, for each link.
    */
   private readonly warn = Effect.suspend(() => {
     if (this.warned) return Effect.void
@@ -269,7 +269,7 @@ export class ClientMethod {
   })
 
   /**
-   * Rewrites a request in JSON, from the bytes that were to be sent: the values of the caller may have changed since.
+   * Rewrites a request in JSON, from its binary bytes: the caller's values may have changed since they were encoded.
    */
   private requestInJson(
     request: TypedRequest<unknown, unknown>
@@ -294,7 +294,7 @@ export class ClientMethod {
     })
   }
 
-  /** The error of a call whose contracts differ, and which JSON does not carry. */
+  /** The error of a call whose contracts differ and that JSON does not carry. */
   private notInJson(problem: string): CallError {
     return new CommunicationError({
       reason: { _tag: "Protocol" },
@@ -303,7 +303,10 @@ export class ClientMethod {
     })
   }
 
-  /** The shard key that the method makes of its payload; none where one is set around the call. */
+  /**
+   * The options with the shard key that the method makes from its payload; undefined if a shard key is set around the
+   * call.
+   */
   private optionsOf(payload: unknown): CallOptions | undefined {
     if (this.shardKeyOf === none || Fiber.getCurrent()?.getRef(CurrentOptions)?.shardKey !== undefined) return undefined
     const shardKey = this.shardKeyOf(payload)
@@ -327,7 +330,7 @@ export class ClientMethod {
       }
       const now = Codec.valueNow(codec.decode(Payload.view(bytes, start + 1, end)))
       if (now !== undefined) return failed ? Exit.fail(now.value) : now
-      // It needs an effect, or failed: once more, from bytes that stay.
+      // It needs an effect, or it failed: decode again, from bytes that stay valid.
       const kept = owned ? Payload.view(bytes, start + 1, end) : ownCopy(bytes, start + 1, end)
       return Effect.matchCauseEffect(codec.decode(kept), {
         onFailure: (cause) => this.unread(what, cause, endpoint),
@@ -345,7 +348,10 @@ export class ClientMethod {
       : Exit.fail(this.undecodable(what, Problem.misfit(refusal), endpoint))
   }
 
-  /** Reads an answer in JSON only. The server may have another contract, and binary is then read as other values. */
+  /**
+   * Reads an answer in JSON only. The server may have another contract, and would then send binary that means other
+   * values here.
+   */
   private readonly decodeInJson: Decode = (bytes, start, end, owned, endpoint) => {
     const byte = bytes[start]
     return start < end && byte !== undefined && Payload.formatOf(byte, Payload.isFailure) === "binary"
@@ -370,7 +376,7 @@ export class ClientMethod {
     })
   }
 
-  /** The defect of a payload that cannot be sent. The types forbid most of them. */
+  /** The defect of a payload that cannot be sent. The types forbid most such payloads. */
   private unusable(cause: unknown): Error {
     return Problem.unencodable("payload", this.key, cause)
   }
@@ -411,7 +417,7 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
 
 /**
  * Resumes the caller, and tells the span the kind of a failure. The interruption of a call that waits for its answer is
- * told where it is cancelled: a frame on the fiber's stack would cost every call that succeeds.
+ * recorded by the code that cancels it: a frame on the fiber's stack would cost every call that succeeds.
  */
 const recording = (span: Tracer.Span, resume: Resume): Resume => (result) =>
   resume(Exit.isExit(result) && Exit.isSuccess(result) ? result : recordFailure(span, result))

@@ -1,7 +1,7 @@
 /**
  * The codecs of a method's schemas: values to bytes and back, in binary (SchemaBinary) and in JSON.
  *
- * It does not know calls, nor the bytes before a value in a payload: those belong to `payload.ts`.
+ * It does not know calls, nor the bytes before a value in a payload: they belong to `payload.ts`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -22,14 +22,14 @@ import { problemOf, Unsendable } from "./problem.ts"
 /** Values of one schema to bytes and back. The results are `Exit`s unless the schema needs an effect. */
 export interface Codec {
   readonly encode: (value: unknown) => Effect.Effect<Uint8Array, Schema.SchemaError>
-  /** No value that it gives is a view of the bytes. */
+  /** The decoded value is never a view of the bytes. */
   readonly decode: (bytes: Uint8Array) => Effect.Effect<unknown, Schema.SchemaError | SyntaxError>
-  /** The same without an effect; undefined where the schema has no such way. */
+  /** The same without an effect; undefined if the schema does not allow it. */
   readonly direct: Direct | undefined
 }
 
 /**
- * Values to bytes and back, at once. Where it fails, the codec that it belongs to is asked, which says what is wrong.
+ * Values to bytes and back, without an effect. If it fails, the codec is used, which reports the problem.
  */
 export interface Direct {
   readonly encode: (value: unknown) => Uint8Array | undefined
@@ -44,7 +44,8 @@ type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
 
 const defaultOptions: ParseOptions = Context.get(Context.empty(), Rpc.ParseOptions)
 
-// The services that a schema needs are in the context that its effects run in: the types of `Component` ensure it.
+// The casts: the services that a schema needs are in the context that its effects run in. The types of `Component`
+// ensure it.
 type WithoutServices = Schema.Codec<unknown, unknown>
 
 const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
@@ -60,8 +61,8 @@ const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
       flatMapEager(encode(value), (bytes) => {
         if (!hasText || !hasReplacement(bytes)) return Exit.succeed(noteEncoded(bytes))
         noteEncoded(bytes)
-        // U+FFFD may be a lone surrogate that was lost. This encoder says where there is one. If there is none, the
-        // user has written U+FFFD.
+        // U+FFFD may be a lone surrogate that was lost. This encoder says where it is. If it finds none, the user has
+        // written U+FFFD.
         return (encodeChecked ??= binaryEncode(checked, options))(value)
       }),
     decode: (bytes) => {
@@ -81,9 +82,9 @@ const binaryEncode = (schema: Schema.Top, options: ParseOptions) =>
   Schema.encodeEffect(SchemaBinary.toCodec(schema as WithoutServices), options)
 
 /**
- * Whether the binary format alone checks all that the schema asks for: there are no checks, transformations or classes.
- * Only such schemas may have a shared dictionary; for others, asking for one throws. A recursive schema is excluded,
- * because its values may contain themselves, and only the schema notices that.
+ * Whether the binary format alone checks everything that the schema requires: there are no checks, transformations or
+ * classes. Only such schemas may have a shared dictionary; for others, asking for one throws. A recursive schema does
+ * not qualify: its values may contain themselves, and only the schema notices that.
  */
 const isSelfValidating = (schema: Schema.Top): boolean => {
   if (hasPart(schema, ({ _tag }) => _tag === "Suspend")) return false
@@ -95,12 +96,11 @@ const isSelfValidating = (schema: Schema.Top): boolean => {
   }
 }
 
-/** This many suspended parts are looked into. There is no end of them where a thunk makes a new schema each time. */
+/** At most this many suspended parts are searched. If a thunk makes a new schema each time, there is no end of them. */
 const maxSuspended = 100
 
 /**
- * Whether a part of a schema, at any depth, is asked for. The answer is yes, too, where there are too many parts to
- * look at.
+ * Whether a part of a schema, at any depth, is asked for. The answer is also yes if there are too many parts to search.
  */
 const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean): boolean => {
   const seen = new Set<SchemaAST.AST>()
@@ -122,7 +122,7 @@ const hasPart = (schema: Schema.Top, isAskedFor: (ast: SchemaAST.AST) => boolean
 
 /**
  * Whether a payload can be sent as the caller gave it, without the constructor of its schema. The constructor then
- * fills in nothing, picks no member of a union, and takes no field where the encoder looks for none.
+ * fills in nothing, picks no member of a union, and does not take a field in a place where the encoder looks for none.
  */
 export const isSentAsGiven = (schema: Schema.Top): boolean =>
   !hasPart(schema, (ast) =>
@@ -139,14 +139,14 @@ const noteEncoded = (bytes: Uint8Array): Uint8Array => {
   return bytes
 }
 
-/** From this size on, the cost of the effect does not matter. */
+/** For frames of this size or more, the cost of the effect does not matter. */
 const largeFrame = 16_384
-/** A parser keeps the last buffer that it has read. The buffers that sockets are read into are as large as this. */
+/** A parser keeps the last buffer that it has read. The read buffers of sockets have this size. */
 const largestHeld = 65_536
 
 /**
- * Codes binary without the pass of the schema around it, which has nothing to check. For calls with a small struct,
- * that pass took a fifth of the CPU on both ends.
+ * Encodes and decodes binary without the pass of the schema around it, which has nothing to check. For calls with a
+ * small struct, that pass took a fifth of the CPU on both ends.
  */
 const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, hasText: boolean): Direct => {
   const encoder = SchemaBinary.encoder(schema)
@@ -162,7 +162,7 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
       }
     },
     decode: (bytes) => {
-      // A parser would wait for the rest of a frame that is cut, and take bytes after a frame for another frame.
+      // A parser would wait for the rest of an incomplete frame, and would take bytes after a frame for another frame.
       if (bytes.length > largeFrame || bytes.buffer.byteLength > largestHeld || !isOneFrame(bytes)) return unread
       try {
         const values = parser.feedSync(bytes)
@@ -171,7 +171,7 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
           return values[0]
         }
       } catch {
-        // A parser that has failed reads no more.
+        // After a failure, a parser reads no more.
       }
       parser = SchemaBinary.parser(schema as WithoutServices)
       return unread
@@ -180,8 +180,8 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
 }
 
 /**
- * Whether the length at the beginning of the bytes is the number of bytes after it. There are no more than {@link
- * largeFrame}.
+ * Whether the length at the beginning of the bytes is the number of bytes after it. There are at most {@link
+ * largeFrame} bytes.
  */
 const isOneFrame = (bytes: Uint8Array): boolean => {
   const first = bytes[0] ?? 0
@@ -225,7 +225,7 @@ const parseJson = (bytes: Uint8Array): Exit.Exit<unknown, SyntaxError> => {
   }
 }
 
-/** `Effect.flatMap` that makes no effect of an `Exit`. */
+/** `Effect.flatMap` that makes no effect if it is given an `Exit`. */
 const flatMapEager = <A, B, E>(
   effect: Effect.Effect<A, E>,
   f: (value: A) => Effect.Effect<B, E>
@@ -240,8 +240,8 @@ export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
 
 /**
- * A failure that never happens. Where a method has one kind of failure only, SchemaBinary does not write which one it
- * is. If a second kind were added, with a middleware for example, older bytes could not be read any more.
+ * A failure that never happens. If a method has one kind of failure only, SchemaBinary does not write which one it is.
+ * If a second kind were added, with a middleware for example, older bytes could not be read any more.
  */
 const NoFailure = Schema.TaggedStruct("effect-call/NoFailure", {})
 
@@ -254,7 +254,7 @@ export class MethodCodecs {
   readonly error: (format: Format) => Codec
   /** The codec of encoded payloads: it leaves out the transformations of the schema. */
   private readonly encodedPayload: (format: Format) => Codec
-  /** The fingerprint of the contract; undefined where the method has no binary form. */
+  /** The fingerprint of the contract; undefined if the method has no binary form. */
   readonly fingerprint: () => Fingerprint | undefined
 
   constructor(rpc: Rpc.AnyWithProps) {
@@ -276,8 +276,8 @@ export class MethodCodecs {
   }
 
   /**
-   * Rewrites a binary payload in JSON. The schema's transformations are left out: they may not give back what they were
-   * given, and may need services that only a server has.
+   * Rewrites a binary payload in JSON. The schema's transformations are left out: a transformation may not be
+   * reversible, and may need services that only a server has.
    */
   payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
     return Effect.flatMap(
@@ -298,7 +298,7 @@ export class MethodCodecs {
 
   /**
    * Compiles all codecs of the first format that all schemas can be written in. So a schema that cannot be sent is
-   * found where the method is declared, and not by its first caller.
+   * found when the method is set up, and not by its first caller.
    */
   compile(key: MethodKey, ...formats: ReadonlyArray<Format>): void {
     const problems: Array<string> = []
@@ -310,7 +310,7 @@ export class MethodCodecs {
     throw new TypeError(problems.join("; "))
   }
 
-  /** Why a schema cannot be written in a format; undefined where all can. */
+  /** Why a schema cannot be written in a format; undefined if all schemas can be written. */
   problemIn(format: Format): Unsendable | undefined {
     try {
       this.payload(format)

@@ -3,8 +3,8 @@
  * them.
  *
  * A shape holds what the binary format depends on: names, types, and which fields may be missing. Checks, brands,
- * annotations, docs and decoded types are not part of it. Two peers with the same fingerprint read in binary what the
- * other one writes. Without it, only JSON is safe between them: its readers check every name and type.
+ * annotations, docs and decoded types are not part of it. Two peers with the same fingerprint can read each other's
+ * binary. With different fingerprints, only JSON is safe: its readers check every name and type.
  *
  * It does not know how values are written.
  */
@@ -29,7 +29,7 @@ import {
  */
 export type Ref = number
 
-/** What a schema's values are on the wire. */
+/** The form of a schema's values on the wire. */
 export type Shape =
   | { readonly _tag: "Leaf"; readonly type: LeafType }
   | { readonly _tag: "Literal"; readonly type: "string" | "number" | "boolean" | "bigint"; readonly text: string }
@@ -37,7 +37,9 @@ export type Shape =
   | { readonly _tag: "UniqueSymbol"; readonly key: string }
   /** Fields in the order of their names, and the values of further keys. */
   | { readonly _tag: "Struct"; readonly fields: ReadonlyArray<Field>; readonly records: ReadonlyArray<RecordShape> }
-  /** Elements, and the rest: any number of the first, and one each of the others at the end. */
+  /**
+   * Elements, and then the rest: any number of values of its first type, and one value of each other type at the end.
+   */
   | { readonly _tag: "Array"; readonly elements: ReadonlyArray<ElementShape>; readonly rest: ReadonlyArray<Ref> }
   /** In the order of the schema: JSON takes the first member that fits. */
   | { readonly _tag: "Union"; readonly members: ReadonlyArray<Ref> }
@@ -59,7 +61,7 @@ export type LeafType =
   | "never"
   | NativeLeaf
 
-/** A named field. `id` is the number that stands for the name in binary; null where the schema gives none. */
+/** A named field. `id` is the number that stands for the name in binary; null if the schema gives none. */
 export interface Field {
   readonly name: string
   readonly id: number | null
@@ -78,7 +80,7 @@ export interface RecordShape {
   readonly key: Ref
   readonly value: Ref
   /**
-   * What the keys look like, where there are several records: binary finds the record of a key by it. Otherwise null.
+   * The form of the keys, if there are several records: binary finds the record of a key by it. Otherwise null.
    */
   readonly pattern: string | null
 }
@@ -138,9 +140,9 @@ const withParts = (shape: Shape, of: (ref: Ref) => Ref): Shape => {
 }
 
 /**
- * The shapes that `roots` refer to, each of them once, in the order in which they are found. It makes no difference how
- * a schema was put together, or which of its parts are the same object: a recursive schema may be unrolled any number
- * of times.
+ * The shapes that `roots` refer to, each of them once, in the order in which they are found. The result does not depend
+ * on how a schema was put together, or on which of its parts are the same object: a recursive schema may be unrolled
+ * any number of times.
  */
 const inOneForm = (
   shapes: ReadonlyArray<Shape>,
@@ -192,8 +194,8 @@ class Description {
   }
 
   /**
-   * The same, for the encoded side of a schema. (The encoded side of an encoded side is equal, but it is a new object
-   * each time where the schema is recursive.)
+   * Like `of`, for the encoded side of a schema. (The encoded side of an encoded side is equal, but for a recursive
+   * schema it is a new object each time.)
    */
   private ofEncoded(encoded: SchemaAST.AST): Ref {
     let ast = encoded
@@ -207,7 +209,7 @@ class Description {
       if (behind === undefined) break
       ast = behind
     }
-    // Its index is known before its parts are: it may be one of its own parts.
+    // Its index must be known before its parts are: it may be one of its own parts.
     const ref = this.add(leaf("never"))
     for (const one of met) this.known.set(one, ref)
     this.shapes[ref] = this.shape(ast)
@@ -215,8 +217,8 @@ class Description {
   }
 
   /**
-   * The same, for a field or an element. If it is a literal, binary tells the members of a union by it, unless it is
-   * suspended.
+   * Like `of`, for a field or an element. If it is a literal, binary distinguishes the members of a union by it, unless
+   * it is suspended.
    */
   private ofPart(part: SchemaAST.AST): Ref {
     const ref = this.ofEncoded(part)
@@ -290,13 +292,13 @@ class Description {
       case "Declaration":
         return this.declared(ast)
       case "Suspend":
-        throw new TypeError("a schema stands for itself and nothing else")
+        throw new TypeError("a recursive schema refers only to itself")
     }
   }
 
   /**
-   * A declared type that the binary format has a form for. Other declared types have been replaced by what they are
-   * encoded as.
+   * A declared type that the binary format has a form for. Other declared types have been replaced by the types that
+   * they are encoded as.
    */
   private declared({ annotations, typeParameters }: SchemaAST.Declaration): Shape {
     const id = idOf(annotations) ?? "a type without an id"
@@ -312,7 +314,8 @@ const behindSuspended = (ast: SchemaAST.AST): SchemaAST.AST =>
   ast._tag === "Suspend" ? behindSuspended(ast.thunk()) : ast
 
 /**
- * What a declared type is encoded as; undefined where the binary format has a form for it, or where it has no encoding.
+ * The type that a declared type is encoded as; undefined if the binary format has a form for it, or if it has no
+ * encoding.
  */
 const encodedAs = (ast: SchemaAST.Declaration): SchemaAST.AST | undefined => {
   const id = idOf(ast.annotations)
@@ -346,8 +349,8 @@ const fieldIdOf = (ast: SchemaAST.AST): number | null => {
 const ownIds = new WeakMap<object, string>()
 
 /**
- * Stands for a check that does not describe itself. It differs in each process, since it cannot be known whether two
- * such checks are the same. So the methods of such contracts are sent in JSON.
+ * Stands for a check that does not describe itself. It differs in each process, since two such checks cannot be
+ * compared. So the methods of such contracts are sent in JSON.
  */
 const ownId = (check: object): string => {
   let id = ownIds.get(check)
@@ -358,7 +361,7 @@ const ownId = (check: object): string => {
   return id
 }
 
-/** What the keys of a record look like: their type, the parts of a template, and the descriptions of checks. */
+/** The form of the keys of a record: their type, the parts of a template, and the descriptions of checks. */
 const patternOf = (parameter: SchemaAST.AST): string => {
   const ofCheck = (check: SchemaAST.Check<never>): unknown =>
     check._tag === "FilterGroup"
@@ -380,7 +383,7 @@ const patternOf = (parameter: SchemaAST.AST): string => {
   )
 }
 
-/** Whether a check, also one in a group, forbids fractions. */
+/** Whether a check, or a check in a group, forbids fractions. */
 const isInteger = ({ checks }: SchemaAST.AST): boolean => {
   const says = (check: SchemaAST.Check<never>): boolean =>
     idOf(check.annotations) === "effect/schema/isInt" || (check._tag === "FilterGroup" && check.checks.some(says))

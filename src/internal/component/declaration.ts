@@ -1,5 +1,5 @@
 /**
- * What a declared type of a schema says of itself in its annotations: its id, and what it is encoded as.
+ * Reads the annotations of a declared type of a schema: its id, and the type that it is encoded as.
  *
  * It knows the types of Effect that the binary format has a form for. It knows nothing of contracts or codecs.
  */
@@ -7,7 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 
-/** The types without parts that the binary format has a form of its own for. */
+/** The types without parts that have their own form in the binary format. */
 export type NativeLeaf =
   | "date"
   | "dateTimeUtc"
@@ -29,7 +29,7 @@ export const nativeLeaves: ReadonlyMap<string, NativeLeaf> = new Map([
   ["effect/schema/MutableJson", "json"]
 ])
 
-/** The types with parameters that the binary format has a form of its own for, by id. */
+/** The types with parameters that have their own form in the binary format, by id. */
 export const nativeGenerics: ReadonlySet<string> = new Set([
   "effect/schema/Option",
   "effect/schema/Result",
@@ -38,7 +38,7 @@ export const nativeGenerics: ReadonlySet<string> = new Set([
   "effect/schema/CauseReason"
 ])
 
-/** The id that Effect gives to its types and checks; undefined where there is none. */
+/** The id that Effect gives to its types and checks; undefined if there is none. */
 export const idOf = (annotations: Schema.Annotations.Annotations | undefined): string | undefined => {
   const representation: unknown = annotations?.["representation"]
   return Predicate.hasProperty(representation, "id") && typeof representation.id === "string"
@@ -46,16 +46,16 @@ export const idOf = (annotations: Schema.Annotations.Annotations | undefined): s
     : undefined
 }
 
-/** Whether the binary format writes the type in a form of its own that is not JSON, and has no parts. */
+/** Whether the type has no parts and has its own form in the binary format, other than JSON. */
 export const isOwnLeaf = ({ annotations }: SchemaAST.Declaration): boolean => {
   const leaf = nativeLeaves.get(idOf(annotations) ?? "")
   return leaf !== undefined && leaf !== "json"
 }
 
-/** Gives the link to what a type is encoded as, from schemas of the type's parameters. */
+/** Gives the link to the type that a type is encoded as, from schemas of the type's parameters. */
 export type LinkOf = (parameters: ReadonlyArray<Schema.Top>) => SchemaAST.Link | undefined
 
-/** The annotations that may hold a {@link LinkOf}, the one that counts first. */
+/** The annotations that may hold a {@link LinkOf}. The first one takes precedence. */
 export const linkAnnotations = ["toCodecJson", "toCodec"] as const
 
 // The types of these annotations depend on a type that is not known here.

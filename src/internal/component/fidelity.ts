@@ -1,10 +1,10 @@
 /**
- * Checks that refuse, before it is written, what a format would carry as another value.
+ * Checks that refuse a value before it is written, if a format would carry it as another value.
  *
- * Both formats write `Unknown`, `Any` and `ObjectKeyword` as JSON, which makes null of NaN, `{}` of a Map, and nothing
- * of a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the offset of a time zone in
- * minutes, and some have seconds. Such parts of a schema get a check of what is written. The bytes stay the same, and
- * readers need no check.
+ * Both formats write `Unknown`, `Any` and `ObjectKeyword` as JSON, which turns NaN into null and a Map into `{}`, and
+ * drops a function. Binary writes text as UTF-8, which has no lone surrogates. JSON writes the offset of a time zone in
+ * minutes, but some offsets have seconds. Such parts of a schema get a check of the value that is written. The bytes
+ * stay the same, and readers need no check.
  *
  * It does not know how values are written.
  */
@@ -20,27 +20,27 @@ import { attempt, clip } from "../userError.ts"
 import { idOf, nativeLeaves } from "./declaration.ts"
 import { changed, isDeclaredJson, replaceParts } from "./schemaParts.ts"
 
-/** What is wrong with a value, and where in it. */
+/** The problem with a value, and the path to it. */
 interface Problem {
   readonly path: ReadonlyArray<PropertyKey>
   readonly issue: string
 }
 
 /**
- * The schema with a check of all that is written as JSON, in both formats, and of what JSON has no form for. It is the
- * schema itself where there is no such part.
+ * The schema with checks: of all parts that both formats write as JSON, and of values without a form in JSON. It is the
+ * schema itself if there is no such part.
  */
 export const checkingJson = (schema: Schema.Top, format: "binary" | "json"): Schema.Top =>
   replaceParts(schema, (part, isField) => {
     const isOptional = part.context?.isOptional === true
     if (isJson(part)) {
       const any = changed(SchemaAST.any, { context: part.context })
-      // Only a property may be left out. If a transformation has made a value undefined, it may read a missing one as
+      // Only a property may be left out. If a transformation has made a value undefined, it may read a missing value as
       // another value.
       return checked(any, isOptional && isField ? SchemaAST.decodeTo(any, part, withoutUndefined) : part, jsonProblem)
     }
     if (format === "json" && isZoned(part)) return checked(part, part, offsetProblem)
-    // JSON has null for undefined. Where anything is allowed, null would be read as null.
+    // JSON has null for undefined. If anything is allowed, null would be read as null.
     return format === "json" && isOptional && part._tag === "Union" &&
         part.types.some((type) => isJson(SchemaAST.toEncoded(type)))
       ? SchemaAST.decodeTo(SchemaAST.toEncoded(part), part, withoutUndefined)
@@ -65,7 +65,7 @@ const offsetProblem = (value: unknown): Problem | undefined =>
     ? { path: [], issue: "Expected a time whose offset is of whole minutes, for which JSON has a form" }
     : undefined
 
-/** The schema with a check of the text that binary writes; the schema itself where there is none. */
+/** The schema with a check of the text that binary writes; the schema itself if it has no text. */
 export const checkingText = (schema: Schema.Top): Schema.Top =>
   replaceParts(schema, (part) => {
     if (part._tag === "Objects" && part.indexSignatures.length > 0) {
@@ -91,13 +91,13 @@ const mayHaveProblem = (part: SchemaAST.AST): boolean =>
 /** U+FFFD in UTF-8. */
 const replacement = new TextEncoder().encode("\ufffd")
 
-/** Up to this length, a loop is faster than a call out of JavaScript. */
+/** Up to this length, a loop is faster than a native call. */
 const fewBytes = 256
 
 /** Whether a text in these bytes may have lost something: in UTF-8, a lone surrogate becomes U+FFFD. */
 export const hasReplacement = (bytes: Uint8Array): boolean => {
   if (bytes.length > fewBytes) return Buffer.prototype.includes.call(bytes, replacement)
-  // U+FFFD has three bytes, so one of three is looked at.
+  // U+FFFD has three bytes, so every third byte is looked at.
   for (let i = 2; i < bytes.length; i += 3) {
     const byte = bytes[i] ?? 0
     if (byte > 0x7f && isReplacement(bytes, byte === 0xef ? i : byte === 0xbf ? i - 1 : i - 2)) return true
@@ -108,7 +108,9 @@ export const hasReplacement = (bytes: Uint8Array): boolean => {
 const isReplacement = (bytes: Uint8Array, at: number): boolean =>
   bytes[at] === 0xef && bytes[at + 1] === 0xbf && bytes[at + 2] === 0xbd
 
-/** The part with a check of what is written. It is not a check of the schema, which options of an Rpc may turn off. */
+/**
+ * The part with a check of the written value. It is not a check of the schema: options of an Rpc may turn those off.
+ */
 const checked = (
   written: SchemaAST.AST,
   part: SchemaAST.AST,
@@ -129,7 +131,7 @@ const withoutUndefined = new SchemaTransformation.Transformation<unknown, unknow
   SchemaGetter.transformOptional(Option.filter((value) => value !== undefined))
 )
 
-/** An array or an object that is being looked through, and how far. */
+/** An array or an object that is being searched, and the position in it. */
 interface Open {
   readonly value: Readonly<Record<PropertyKey, unknown>>
   /** The keys of an object; undefined for an array. */
@@ -165,7 +167,7 @@ const jsonProblem = (value: unknown): Problem | undefined => {
       next = key === undefined ? last.value[last.at] : last.value[key] ?? null
     }
   } catch {
-    return notCarried([], "one that throws where it is read")
+    return notCarried([], "one that throws when it is read")
   }
 }
 
@@ -182,7 +184,7 @@ const opened = (object: object): Open => {
   return { value, keys, length: keys.length, at: -1 }
 }
 
-/** What a value is, if JSON has no such value. Its parts are not looked at. */
+/** The kind of a value that JSON does not have. Its parts are not looked at. */
 const notJson = (value: unknown): string | undefined => {
   if (value === null || typeof value === "string" || typeof value === "boolean") return undefined
   if (typeof value === "number") return Number.isFinite(value) ? undefined : String(value)
@@ -224,8 +226,8 @@ const textProblem = (value: unknown): Problem | undefined => {
 }
 
 /**
- * The same, for all texts and keys in plain objects and arrays. It uses no recursion: values may be deeper than the
- * stack.
+ * The first problem of the texts and keys in plain objects and arrays. It uses no recursion: values may be deeper than
+ * the stack.
  */
 const anyTextProblem = (value: unknown): Problem | undefined => {
   const left = [value]

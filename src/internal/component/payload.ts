@@ -37,12 +37,12 @@ export const isFailure = 0x10
 export const isDiscarded = 0x20
 
 /**
- * The format that a payload's first byte names; undefined for an unknown one, or where a bit outside `flags` is set.
+ * The format that a payload's first byte names; undefined if the format is unknown, or if a bit outside `flags` is set.
  */
 export const formatOf = (byte: number, flags: number): Format | undefined =>
   (byte & ~(formatBits | flags)) === 0 ? formatOfCode[byte & formatBits] : undefined
 
-/** A plain view of the bytes. A decoder that is given a Buffer would make views of it, not copies. */
+/** A plain view of the bytes. If a decoder gets a Buffer, it makes views of it instead of copies. */
 export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array => ownBytes(bytes, start, end, true)
 
 /** A copy of both, one after the other. */
@@ -55,7 +55,7 @@ export const joined = (first: Uint8Array, second: Uint8Array): Uint8Array => {
 
 const utf8 = new TextEncoder()
 
-/** The block of headers that goes before the arguments. Throws a TypeError where a value is no text. */
+/** The block of headers that goes before the arguments. Throws a TypeError if a value is no text. */
 export const encodeHeaders = (headers: Headers.Headers): Uint8Array => {
   // Code without types may give any value.
   const pairs: ReadonlyArray<readonly [name: string, value: unknown]> = Object.entries(headers)
@@ -73,11 +73,13 @@ const HeaderPairs = Schema.decodeUnknownExit(
   Schema.fromJsonString(Schema.Array(Schema.Tuple([Schema.String, Schema.String])))
 )
 
-/** Where the arguments begin after a block of headers at `start`. There has to be one. */
+/** The offset of the arguments after the block of headers at `start`. The block must be there. */
 export const endOfHeaders = (bytes: Uint8Array, start: number): number =>
   start + 4 + new DataView(bytes.buffer, bytes.byteOffset + start, 4).getUint32(0, true)
 
-/** Reads the block of headers at `start`, and where the arguments begin; undefined where it cannot be read. */
+/**
+ * Reads the block of headers at `start`, and gives the offset of the arguments, too; undefined if the block is invalid.
+ */
 export const decodeHeaders = (
   bytes: Uint8Array,
   start: number,

@@ -1,5 +1,6 @@
 /**
- * The texts that say why a value cannot be encoded or decoded. It knows the errors of schemas, and no wire.
+ * The texts that say why a value cannot be encoded or decoded. It knows the errors of schemas. It does not know the
+ * wire.
  */
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
@@ -35,7 +36,7 @@ const issueOf = (error: unknown): SchemaIssue.Issue | undefined => {
   return attempt(() => SchemaIssue.isIssue(cause) ? cause : undefined, undefined)
 }
 
-/** What is wrong with a value, in one line: what was expected, and where. */
+/** The problem with a value, in one line: what was expected, and at which path. */
 export const problemOf = (error: unknown): string => {
   const issue = issueOf(error)
   const known = attempt(() => issue === undefined ? error : new Schema.SchemaError(issue), error)
@@ -48,7 +49,7 @@ export const problemOf = (error: unknown): string => {
 export const problemOfCause = (cause: Cause.Cause<unknown>): string => problemOf(errorOfCause(cause))
 
 /**
- * Why bytes cannot be decoded, where the bytes are the reason, or a contract that has no such format. Undefined where a
+ * Why bytes cannot be decoded, if the reason is the bytes, or a contract without this format. Undefined if a
  * transformation of the schema has died: that is a bug on this side.
  */
 export const refusalOf = (cause: Cause.Cause<unknown>): string | undefined => {
@@ -70,6 +71,6 @@ const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
 export const unencodable = (what: "payload" | "result" | "failure", key: MethodKey, cause: unknown): TypeError => {
   const error = attempt(() => Cause.isCause(cause) ? errorOfCause(cause) : cause, cause)
   const text = `the ${what} of ${methodName(key)} cannot be encoded: ${problemOf(error)}`
-  // The text says all that a schema has found. The stack of any other error helps to find a bug.
+  // The text says everything that a schema has found. For any other error, the stack helps to find the bug.
   return isOfSchema(error) ? new TypeError(text) : new TypeError(text, { cause: error })
 }

@@ -1,5 +1,5 @@
 /**
- * Replaces the parts of a schema that are written: those at the end of all its transformations.
+ * Replaces the written parts of a schema: the parts at the end of all its transformations.
  *
  * It does not know why a part is replaced.
  */
@@ -8,12 +8,12 @@ import * as SchemaAST from "effect/SchemaAST"
 import { isLinkOf, isOwnLeaf, linkAnnotations, type LinkOf, parametersOf } from "./declaration.ts"
 
 /**
- * Gives the part itself, or what takes its place. What is inside the part has been replaced before. `isField` says
- * whether the part is the whole value of a property: no element, and not the result of a transformation.
+ * Gives the part itself, or its replacement. The parts inside have been replaced before. `isField` says whether the
+ * part is the whole value of a property: not an element, and not the result of a transformation.
  */
 export type Replace = (part: SchemaAST.AST, isField: boolean) => SchemaAST.AST
 
-/** The schema with other parts; the schema itself where none is replaced. */
+/** The schema with its parts replaced; the schema itself if no part is replaced. */
 export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top => {
   const seen = new Map<SchemaAST.AST, SchemaAST.AST>()
   const seenAsFields = new Map<SchemaAST.AST, SchemaAST.AST>()
@@ -60,7 +60,7 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
     return new SchemaAST.Suspend(() => go(ast.thunk()), ast.annotations, undefined, undefined, ast.context)
   }
 
-  /** The annotations of a declared type say what it is written as. */
+  /** The annotations of a declared type say as which type it is written. */
   const declared = (ast: SchemaAST.Declaration): SchemaAST.Declaration => {
     if (isOwnLeaf(ast)) return ast
     const annotations: Record<string, unknown> = { ...ast.annotations }
@@ -80,7 +80,7 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
   }
 
   const out = go(schema.ast)
-  // There is no end of suspended parts where a thunk makes a new schema each time. Parts further down are replaced when
+  // If a thunk makes a new schema each time, there is no end of suspended parts. Parts further down are replaced when
   // they are needed.
   let looked = 0
   for (const { thunk } of suspended) {
@@ -90,12 +90,12 @@ export const replaceParts = (schema: Schema.Top, replace: Replace): Schema.Top =
   return isReplaced || looked > maxLooked ? Schema.make<Schema.Top>(out) : schema
 }
 
-/** This many suspended parts are looked through for what is to be replaced. */
+/** At most this many suspended parts are searched for parts to replace. */
 const maxLooked = 1000
 
 /**
- * A link of a field or an element. Each of its steps is optional, and has its number in binary, where the field is and
- * has. (Effect only says so of the last step, which is another one here.)
+ * A link of a field or an element. If the field is optional, or has a number in binary, so must each step of the link.
+ * (Effect sets this only for the last step, which is a different one here.)
  */
 const linkIn = ({ to, transformation }: SchemaAST.Link, context: SchemaAST.Context): SchemaAST.Link => {
   const encoding = to.encoding === undefined ? undefined : withLast(to.encoding, (link) => linkIn(link, context))
@@ -110,7 +110,7 @@ const withLast = (
   return last === undefined ? [f(first)] : [first, ...more, f(last)]
 }
 
-/** Whether it is a declared type whose annotation says that its values are JSON. */
+/** Whether the part is a declared type whose annotation says that its values are JSON. */
 export const isDeclaredJson = (ast: SchemaAST.AST): boolean => {
   if (ast._tag !== "Declaration" || isOwnLeaf(ast)) return false
   const make = ast.annotations?.toCodecJson

@@ -1,10 +1,10 @@
 /**
- * The methods of a component's server: arguments are decoded, go through the middleware to the handler, and the result
- * is encoded.
+ * The methods of a component's server: they decode the arguments, run the middleware and the handler, and encode the
+ * result.
  *
- * The contract is that of effect/rpc: the order of middleware, what handlers and middleware are told of a call,
- * `Rpc.fork` and `Rpc.uninterruptible`, and results that are a `Deferred`. It does not know connections, nor when a
- * call may run.
+ * The contract is that of effect/rpc: the order of middleware, the information about a call for handlers and
+ * middleware, `Rpc.fork` and `Rpc.uninterruptible`, and results that are a `Deferred`. It does not know connections,
+ * nor when a call may run.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -37,7 +37,7 @@ import * as Payload from "./payload.ts"
 import * as Problem from "./problem.ts"
 
 /**
- * The function of an `RpcMiddleware`. Its services are in the context, and it handles the result without a look at it.
+ * The function of an `RpcMiddleware`. Its services are in the context, and it does not look at the result.
  */
 export type Middleware = (effect: Effect.Effect<unknown, unknown>, info: CallInfo) => Effect.Effect<unknown, unknown>
 
@@ -48,7 +48,7 @@ export interface Method {
   readonly handler: Rpc.Handler<string>
   /** In the order of the Rpc: the last one is the outermost. */
   readonly middlewares: ReadonlyArray<Middleware>
-  /** The services that schemas may need beyond those of the handler. */
+  /** The services that schemas may need in addition to the services of the handler. */
   readonly context: Context.Context<never>
   readonly tracing: boolean
 }
@@ -58,7 +58,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
   const route = new ComponentRoute(method)
   const context = route.contextIn(Context.empty())
   return Object.assign(
-    // For code that calls the handler itself: a server uses the route.
+    // For code that calls the handler directly: a server uses the route.
     (args: Uint8Array) => {
       const incoming = route.read(args, 0, args.length, true)
       const call: IncomingCall = {
@@ -81,7 +81,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
   )
 }
 
-/** A method with its handler: it reads requests. */
+/** The route of a method with its handler: it reads requests. */
 class ComponentRoute implements Route {
   readonly key: MethodKey
   readonly spans: "all" | "none"
@@ -93,7 +93,7 @@ class ComponentRoute implements Route {
   /** The names of the handler and the middleware in errors. */
   readonly handlerName: string
   readonly middlewareName: string
-  /** The fingerprint that a binary request must have; undefined where the method has no binary form. */
+  /** The fingerprint that a binary request must have; undefined if the method has no binary form. */
   private readonly fingerprint: Fingerprint | undefined
   private readonly context: Context.Context<never>
   private readonly contexts = new WeakMap<Context.Context<never>, Context.Context<never>>()
@@ -109,7 +109,7 @@ class ComponentRoute implements Route {
     this.codecs = Codec.MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
     this.fingerprint = this.codecs.fingerprint()
-    // A call has its own deadline, span and Scope, whatever the layers were built in.
+    // A call has its own deadline, span and Scope. The ones in the context of the layers do not count.
     this.context = withoutCaller(Context.merge(context, handler.context))
   }
 
@@ -150,7 +150,7 @@ class ComponentRoute implements Route {
     const isDiscarded = (byte & Payload.isDiscarded) !== 0
     try {
       const codec = this.codecs.payload(format)
-      // Before the handler runs: its answer needs a form in this format, too.
+      // Checked before the handler runs: its answer needs a form in this format, too.
       this.codecs.success(format)
       this.codecs.error(format)
       if (codec.direct !== undefined) {
@@ -159,7 +159,7 @@ class ComponentRoute implements Route {
       }
       const now = Codec.valueNow(codec.decode(Payload.view(bytes, payloadAt, end)))
       if (now !== undefined) return new IncomingRpc(this, format, headers, isDiscarded, now.value, undefined)
-      // It needs an effect, or failed: once more, from bytes that stay.
+      // It needs an effect, or it failed: decode again, from bytes that stay valid.
       const kept = owned ? Payload.view(bytes, payloadAt, end) : ownCopy(bytes, payloadAt, end)
       const payload = Effect.catchCause(codec.decode(kept), (cause) => this.unread(cause))
       return new IncomingRpc(this, format, headers, isDiscarded, undefined, payload)
@@ -187,8 +187,7 @@ class ComponentRoute implements Route {
 }
 
 /**
- * The arguments do not fit the schema of the method. The answer is an error of the call, and not one of the failures of
- * the method.
+ * The arguments do not fit the schema of the method. The answer is an error of the call, not a failure of the method.
  */
 class Undecodable extends Error {
   override readonly name = "Undecodable"
@@ -209,7 +208,7 @@ const failureLead = {
   json: Uint8Array.of(Payload.formatCode.json | Payload.isFailure)
 }
 
-/** A request that was read: it runs the handler, and encodes the result. */
+/** A request that was read: it runs the handler and encodes the result. */
 class IncomingRpc implements Incoming {
   readonly isDiscarded: boolean
   replyLead: Uint8Array
@@ -218,7 +217,7 @@ class IncomingRpc implements Incoming {
   private readonly format: Payload.Format
   private readonly headers: Headers.Headers
   private readonly payload: unknown
-  /** Reads the payload, where that needs an effect or has failed; undefined where `payload` has it. */
+  /** Reads the payload, if that needs an effect or has failed; undefined if `payload` has the value. */
   private readonly reading: Effect.Effect<unknown, Undecodable | Refused> | undefined
 
   constructor(
@@ -253,7 +252,7 @@ class IncomingRpc implements Incoming {
       const result = handler(payload, info)
       // Only objects are asked, since a handler may give any value.
       if (typeof result === "object" && result !== null && Rpc.isWrapper(result)) {
-        // Streams are refused where the component is made.
+        // Streams are refused when the component is made.
         effect = asEffect(handlerName, result.value as Effect.Effect<unknown, unknown>)
         uninterruptible = result.uninterruptible
         if (result.fork) call.exempt()
@@ -261,7 +260,7 @@ class IncomingRpc implements Incoming {
         effect = asEffect(handlerName, result as Effect.Effect<unknown, unknown>)
       }
       if (this.isDiscarded) {
-        // The deadline of the caller was for the answer, which it already has.
+        // The deadline of the caller was for the answer, which the caller already has.
         const started = Effect.provideService(Effect.flatMap(effect, settled), CurrentDeadline, undefined)
         effect = Effect.andThen(Effect.sync(() => call.acknowledge()), started)
       }
@@ -290,7 +289,7 @@ class IncomingRpc implements Incoming {
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
     if (Exit.isFailure(exit)) {
       const failure = Cause.findErrorOption(exit.cause)
-      // As an error of the call. `instanceof` would not do: the failure of a handler may be a proxy that throws.
+      // It becomes an error of the call. `instanceof` is not safe: the failure of a handler may be a proxy that throws.
       if (Option.isNone(failure) || (this.reading !== undefined && isOwn(failure.value))) {
         return Exit.failCause(exit.cause)
       }
@@ -327,7 +326,7 @@ class IncomingRpc implements Incoming {
   }
 }
 
-/** What handlers and middleware are told of a call. */
+/** The information about a call for handlers and middleware. */
 export class CallInfo {
   readonly requestId: RpcMessage.RequestId
   readonly rpc: Rpc.AnyWithProps

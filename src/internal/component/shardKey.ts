@@ -1,5 +1,5 @@
 /**
- * Shard keys of typed calls: how a method makes them of its payload. It does not know balancers.
+ * Shard keys of typed calls: how a method makes them from its payload. It does not know balancers.
  */
 import * as Context from "effect/Context"
 import { createHash } from "node:crypto"

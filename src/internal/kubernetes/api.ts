@@ -1,6 +1,6 @@
 /**
- * The API of Kubernetes: lists and watches the EndpointSlices of a Service, once for each request of its caller. It
- * knows no resolver, and does not try again.
+ * The API of Kubernetes: lists and watches the EndpointSlices of a Service. Each call makes one attempt. It knows no
+ * resolver.
  */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -16,7 +16,7 @@ import { Failure } from "./failure.ts"
 import { get, type Response, text } from "./http.ts"
 import { Slice, SliceList } from "./slices.ts"
 
-/** What a watch tells of a slice. */
+/** An event of a watch. */
 export type Event =
   | { readonly _tag: "Put" | "Remove"; readonly slice: Slice }
   /** All changes up to this version have been sent. */
@@ -30,19 +30,19 @@ export interface Api {
     Failure
   >
   /**
-   * The events after a version. Where one cannot be read, those after it are of no use. The socket closes with the
-   * Scope.
+   * The events after a version. If an event cannot be read, the events after it are of no use. The socket closes with
+   * the Scope.
    */
   readonly watch: (
     resourceVersion: string
   ) => Effect.Effect<Stream.Stream<Result.Result<Event, Failure>, Failure>, Failure, Scope.Scope>
 }
 
-/** The slices of one page of a list. Kubernetes makes slices of 100 endpoints, so a page has some megabytes. */
+/** The slices of one page of a list. Kubernetes makes slices of 100 endpoints, so a page has a few megabytes. */
 const pageSize = 100
 const maxPageBytes = 64 * 1024 * 1024
 
-/** The limit for one event, with one slice. Etcd stores no object of more than 1.5 MiB. */
+/** The largest event. It has one slice. Etcd stores no object of more than 1.5 MiB. */
 const maxLineBytes = 8 * 1024 * 1024
 const maxErrorBytes = 64 * 1024
 
@@ -50,14 +50,14 @@ const maxErrorBytes = 64 * 1024
 const answerTimeout = "30 seconds"
 
 /**
- * The range of a watch's time limit in seconds. It is drawn at random, so that the watches of all clients do not end
- * together.
+ * The range of a watch's time limit in seconds. The limit is drawn at random, so that the watches of all clients do not
+ * end together.
  */
 const watchSeconds = { min: 300, max: 600 }
 
 /**
- * The longest silence of a watch. A server sends a bookmark about each minute. After a longer silence it is gone, or
- * sends no bookmarks, and a new watch is cheap.
+ * The longest silence of a watch. A server sends a bookmark about each minute. After a longer silence, it is gone or
+ * sends no bookmarks. A new watch is cheap.
  */
 const silence = "150 seconds"
 
@@ -116,7 +116,7 @@ const ndjsonProblems: Readonly<Record<Ndjson.NdjsonErrorReason, string>> = {
 }
 
 const fromNdjson = (cause: Ndjson.NdjsonError): Failure =>
-  // A cut connection leaves half a line.
+  // A cut connection leaves an incomplete line.
   cause.unterminated === true
     ? new Failure({ kind: "Cut", message: "the watch ended in the middle of an event", cause })
     : new Failure({
@@ -162,7 +162,7 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
 
   const refused = Effect.fnUntraced(function*(verb: "list" | "watch", response: Response) {
     const { retryAfterMillis, status, statusText } = response
-    // Where the reason cannot be read, the failure is still that of the request.
+    // If the reason cannot be read, the request has still failed.
     const said = yield* Effect.orElseSucceed(text(response.body, maxErrorBytes), () => "")
     const message = Result.match(readStatusText(said), {
       onSuccess: ({ message, reason }) => message ?? reason ?? "",
@@ -183,7 +183,8 @@ export const makeApi = (cluster: Cluster, service: string, namespace: string): A
     const url = new URL(base)
     url.search = new URLSearchParams({ labelSelector, ...query }).toString()
     const attempt = Effect.gen(function*() {
-      // Read for each request: tokens and certificates are replaced while we run, and requests are minutes apart.
+      // Read for each request: tokens and certificates are replaced while this process runs, and requests are minutes
+      // apart.
       const { authorization, tls } = yield* cluster.credentials
       const headers = { accept: "application/json", "user-agent": "effect-call" }
       return yield* get(url, authorization === undefined ? headers : { ...headers, authorization }, tls)

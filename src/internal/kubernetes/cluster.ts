@@ -1,5 +1,5 @@
 /**
- * Finds the cluster: by the configuration of a pod, or by a kubeconfig file. It asks no cluster.
+ * Finds the cluster: by the configuration of a pod, or by a kubeconfig file. It sends no requests.
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
@@ -50,8 +50,8 @@ const variable = (name: string): Effect.Effect<string | undefined, Failure> =>
   })
 
 /**
- * The cluster: that of a kubeconfig file, where an option or `KUBECONFIG` names one. Else the one in which this process
- * is a pod. Else that of `~/.kube/config`.
+ * The cluster: the cluster of a kubeconfig file, if an option or `KUBECONFIG` names one. Otherwise the cluster in which
+ * this process is a pod. Otherwise the cluster of `~/.kube/config`.
  */
 export const findCluster = Effect.fnUntraced(function*(options: {
   readonly kubeconfig?: string | undefined
@@ -66,7 +66,7 @@ export const findCluster = Effect.fnUntraced(function*(options: {
   const host = yield* variable("KUBERNETES_SERVICE_HOST")
   const port = yield* variable("KUBERNETES_SERVICE_PORT")
   if (host !== undefined && port !== undefined) return yield* inCluster(host, port)
-  // Where this cannot be found out, reading the file fails with the reason.
+  // If the check fails, reading the file fails with the reason.
   if (yield* Effect.orElseSucceed(effectOf("the exists of FileSystem", () => fs.exists(own)), () => true)) {
     return yield* readKubeconfig([own], undefined)
   }

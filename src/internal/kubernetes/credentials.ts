@@ -16,12 +16,12 @@ export interface Credentials {
 }
 
 export interface Cluster {
-  /** The URL of its API. Its path can be that of a proxy. */
+  /** The URL of its API. It can have the path of a proxy. */
   readonly server: string
   readonly namespace: string
   /** The name of the user or account, for messages. */
   readonly identity: string
-  /** Read for each request: the files are replaced while we run. */
+  /** Read for each request: the files are replaced while this process runs. */
   readonly credentials: Effect.Effect<Credentials, Failure>
 }
 

@@ -1,5 +1,6 @@
 /**
- * The failures of requests to the API of Kubernetes. Internal: users get a `ResolverError` with the same message.
+ * The failures of requests to the API of Kubernetes. They are internal: users get a `ResolverError` with the same
+ * message. It does not know how a request is made.
  */
 import * as Data from "effect/Data"
 
@@ -19,10 +20,10 @@ export class Failure extends Data.TaggedError("KubernetesFailure")<{
   readonly message: string
   readonly cause?: unknown
   readonly status?: number | undefined
-  /** How long the server wants no further request. */
+  /** How long the server asks clients to wait before the next request. */
   readonly retryAfterMillis?: number | undefined
 }> {
-  /** The same failure. Its message begins with `what` was done. */
+  /** The same failure, with a message that begins with `what`. */
   under(what: string): Failure {
     const { cause, kind, message, retryAfterMillis, status } = this
     return new Failure({ kind, message: `${what}: ${message}`, cause, status, retryAfterMillis })

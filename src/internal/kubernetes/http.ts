@@ -1,8 +1,8 @@
 /**
- * GET requests by HTTP/1.1, each over a socket of its own that closes with a Scope. It knows nothing of Kubernetes.
+ * GET requests by HTTP/1.1, each over its own socket, which closes with a Scope. It knows nothing of Kubernetes.
  *
  * It uses `node:https` and not `effect/http`: the certificate authority and the client's certificate are part of the
- * cluster's configuration, and can change with each request. The `HttpClient` of a user cannot know them.
+ * cluster's configuration, and can change with each request. An application's `HttpClient` cannot know them.
  */
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -23,7 +23,7 @@ import { checkedOptions, withoutValue } from "../net/tlsOptions.ts"
 import { Failure } from "./failure.ts"
 
 /**
- * How long a socket is idle before the kernel checks that its peer is still there. About ten seconds after that the
+ * How long a socket is idle before the kernel checks whether its peer is still there. About ten seconds later, the
  * socket is given up.
  */
 const keepAliveDelay = 15_000
@@ -31,9 +31,9 @@ const keepAliveDelay = 15_000
 export interface Response {
   readonly status: number
   readonly statusText: string
-  /** How long the server wants no further request, where it says so. */
+  /** How long the server asks clients to wait before the next request, if it says so. */
   readonly retryAfterMillis: number | undefined
-  /** It fails where it ends too early. */
+  /** It fails if it ends too early. */
   readonly body: Stream.Stream<Uint8Array, Failure>
   /** Closes the socket before the Scope does. */
   readonly close: Effect.Effect<void>
@@ -68,7 +68,7 @@ const send = Effect.fnUntraced(function*(
     catch: (error) => failure("Unready", error)
   })
   const target = targetOf(url)
-  // Node itself would give each address of a name, except the last, only a quarter of a second.
+  // Node's own dial would give each address of a name, except the last, only a quarter of a second.
   const raw = yield* Effect.mapError(dial(target, {}), (error) => failure("Unreachable", error))
   raw.setKeepAlive(true, keepAliveDelay)
   const createConnection = () =>
@@ -101,7 +101,7 @@ const secured = (socket: net.Socket, host: string, options: tls.ConnectionOption
     ALPNProtocols: ["http/1.1"],
     ...options,
     socket,
-    // NODE_TLS_REJECT_UNAUTHORIZED does not count: tokens are only sent to servers that prove who they are.
+    // NODE_TLS_REJECT_UNAUTHORIZED is ignored: tokens are only sent to servers that prove their identity.
     rejectUnauthorized: true
   })
 
@@ -134,13 +134,13 @@ const chunksOf = (response: http.IncomingMessage): Stream.Stream<Uint8Array, Fai
     })
   ))
 
-/** Sends a request, and gives the answer when its head is there. A redirection is not followed. */
+/** Sends a request, and gives the answer when its headers have arrived. Redirects are not followed. */
 export const get = Effect.fnUntraced(function*(
   url: URL,
   headers: Readonly<Record<string, string>>,
   tls: tls.ConnectionOptions
 ): Effect.fn.Return<Response, Failure, Scope.Scope> {
-  // API servers speak TLS 1.3 since Kubernetes 1.19. A proxy before one may not.
+  // API servers speak TLS 1.3 since Kubernetes 1.19. A proxy in front of one may not.
   const checked = checkedOptions({ minVersion: "TLSv1.2" as const, ...tls })
   if (Result.isFailure(checked)) return yield* new Failure({ kind: "Unready", message: checked.failure })
   const { request, response: answer } = yield* send(url, headers, checked.success)
@@ -155,7 +155,7 @@ export const get = Effect.fnUntraced(function*(
   }
 })
 
-/** The body as text. It fails where the body has more than `maxBytes`. */
+/** The body as text. It fails if the body has more than `maxBytes`. */
 export const text = (body: Response["body"], maxBytes: number): Effect.Effect<string, Failure> =>
   Effect.suspend(() => {
     const chunks: Array<Uint8Array> = []

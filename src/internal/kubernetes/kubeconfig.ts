@@ -1,7 +1,8 @@
 /**
- * Reads kubeconfig files as kubectl does: the cluster, user and namespace of a context. It asks no cluster.
+ * Reads kubeconfig files as kubectl does: the cluster, user and namespace of a context. It sends no requests.
  *
- * Fields that say who asks or who is trusted, and that are not supported, are refused. They are not ignored.
+ * An unsupported field that decides which credentials are used or which server is trusted is refused. It is never
+ * ignored.
  */
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
@@ -66,7 +67,7 @@ interface Merged {
   readonly contexts: Map<string, Entry<typeof ContextEntry.Type>>
 }
 
-/** Adds an entry. Of two with one name, that of the earlier file counts. */
+/** Adds an entry. If two entries have the same name, the entry of the earlier file counts. */
 const add = <A>(to: Map<string, Entry<A>>, name: string, value: A | null | undefined, file: string) => {
   if (value !== null && value !== undefined && !to.has(name)) to.set(name, { value, file })
 }
@@ -97,11 +98,11 @@ const unsupported = (
 ): string | undefined => {
   const proxy = "; use \"kubectl proxy\" and a kubeconfig with its address as server"
   if (cluster["insecure-skip-tls-verify"] === true) {
-    return "insecure-skip-tls-verify is set, but credentials are only sent to servers that prove who they are: " +
+    return "insecure-skip-tls-verify is set, but credentials are only sent to servers that prove their identity: " +
       "expected certificate-authority or certificate-authority-data"
   }
   if (server.protocol === "http:" && (user?.token || user?.tokenFile)) {
-    return "its server is not https, but tokens are only sent to servers that prove who they are"
+    return "its server is not https, but tokens are only sent to servers that prove their identity"
   }
   if (cluster["proxy-url"]) return "proxy-url is not supported"
   if (user?.exec) return `exec plugins (${user.exec.command ?? "no command"}) are not supported${proxy}`
@@ -127,7 +128,10 @@ const material = Effect.fnUntraced(function*<Name extends string>(
   return path ? yield* readFile(fs, resolve(dirname(file), path)) : undefined
 })
 
-/** Merges the files and reads one context. Some may not exist. The files that they name are read for each request. */
+/**
+ * Merges the files and reads one context. Some files may not exist. The files that a kubeconfig names are read for each
+ * request.
+ */
 export const readKubeconfig = Effect.fnUntraced(function*(
   files: ReadonlyArray<string>,
   contextName: string | undefined

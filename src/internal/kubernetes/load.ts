@@ -1,6 +1,6 @@
 /**
- * Loads the resolver of Kubernetes when it is first used. With HTTPS and YAML, which it needs, it takes as long to load
- * as a quarter of the rest of the package.
+ * Loads the resolver of Kubernetes when it is first used. It needs HTTPS and YAML. To load them takes a quarter of the
+ * time that the rest of the package takes. It does not know what a resolver does.
  */
 import * as Effect from "effect/Effect"
 

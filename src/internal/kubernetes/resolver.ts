@@ -29,16 +29,17 @@ import { follow } from "./watch.ts"
 export interface KubernetesOptions {
   /** The name of the Service. */
   readonly service: string
-  /** The namespace of the Service. Default: that of this pod, or of the kubeconfig's context, or `default`. */
+  /** The namespace of the Service. Default: the namespace of this pod, or of the kubeconfig's context, or `default`. */
   readonly namespace?: string | undefined
   /**
-   * The name of the Service's port, whose number can differ from pod to pod. Or the number of the port on which the
-   * pods listen, which is not that of the Service. Default: the only TCP port that there is.
+   * The name of the Service's port; its number can differ from pod to pod. Or the number of the port on which the pods
+   * listen. That is not the number of the Service's port. Default: the Service's only TCP port.
    */
   readonly port?: string | number | undefined
   /**
-   * The zone of this client. The endpoints are then the pods that the cluster's hints (topology aware routing) give to
-   * this zone, where all pods have hints and at least one is for this zone. Default: none, and all pods are endpoints.
+   * The zone of this client. With a zone, the endpoints are the pods that the cluster's hints (topology aware routing)
+   * assign to the zone. This applies if all pods have hints and at least one hint is for this zone. Otherwise, and by
+   * default, all pods are endpoints.
    */
   readonly zone?: string | undefined
   /** The path of a kubeconfig file. Default: see `Resolver.kubernetes`. */
@@ -49,13 +50,13 @@ export interface KubernetesOptions {
 
 type Answer = Exit.Exit<Resolution, Failure>
 
-/** The answers of the resolver: the last endpoints, and why there is no news of them for now. */
+/** The answers of the resolver: the last endpoints, and the failure while no changes are received. */
 class Answers {
   private readonly latest = new Latest<Answer, never, undefined>(undefined)
-  /** Why there is no news for now. The last answer stays: it counts again afterwards. */
+  /** Why no changes are received for now. The last answer stays, and counts again afterwards. */
   private failure: Exit.Exit<never, Failure> | undefined = undefined
 
-  /** The current endpoints, or the next ones where `seen` is their version. */
+  /** The current endpoints, or the next ones if `seen` is the version of the current ones. */
   readonly after = (seen: Version | undefined): Effect.Effect<Resolution, Failure> =>
     Effect.suspend(() => {
       const current = this.latest.value
@@ -65,19 +66,19 @@ class Answers {
 
   private readonly next = Effect.flatten(this.latest.next)
 
-  /** There are other endpoints, or the slices have none that can be used. */
+  /** Sets a new answer: other endpoints, or a failure because the slices have no usable endpoint. */
   set(answer: Answer): void {
     this.failure = undefined
     this.latest.set(answer)
   }
 
-  /** There is no news for now. Those who wait get the failure; those who come later get the last endpoints. */
+  /** No changes are received for now. Waiters get the failure. Later callers get the last endpoints. */
   fail(failure: Failure): void {
     this.failure = Exit.fail(failure)
     this.latest.tell(Effect.succeed(this.failure))
   }
 
-  /** There is news again. Those who know of the failure get the last answer once more. */
+  /** Changes are received again. Callers that have got the failure get the last answer once more. */
   recovered(): void {
     const current = this.latest.value
     const { failure } = this
@@ -91,7 +92,7 @@ class Answers {
   }
 }
 
-/** Whether Kubernetes allows a name: it has to be a DNS label. */
+/** Whether Kubernetes allows a name: it must be a DNS label. */
 const isName = (text: unknown): boolean =>
   typeof text === "string" && text.length <= 63 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text)
 
@@ -145,7 +146,7 @@ const toResolverError = ({ cause, message }: Failure): ResolverError =>
   new ResolverError(cause === undefined ? { message } : { message, cause })
 
 /**
- * Follows the Service for as long as the Scope is open. It fails where the configuration of the cluster cannot be read.
+ * Follows the Service for as long as the Scope is open. It fails if the configuration of the cluster cannot be read.
  */
 export const make = Effect.fnUntraced(function*(
   options: KubernetesOptions
@@ -157,14 +158,14 @@ export const make = Effect.fnUntraced(function*(
   const answers = new Answers()
   const nextVersion = versions("kubernetes")
   const what = `the Service ${service} in the namespace ${namespace}`
-  /** The last slices as a text: their endpoints and problems. */
+  /** The last slices as text: their endpoints and problems. */
   let known: string | undefined
   /** The last endpoints as a text, and their version. */
   let listed: string | undefined
   let version: Version | undefined
   let warned = ""
 
-  /** Why there are no endpoints, or fewer than there could be. */
+  /** Why there are no endpoints, or fewer than possible. */
   const problemOf = (slices: ReadonlyMap<string, Slice>, count: number, problem: string): string | undefined => {
     if (count > 0) return problem === "" ? undefined : `endpoints of ${what} are left out: ${problem}`
     if (slices.size === 0) return `${what} has no EndpointSlices: it may not exist, or have another name`

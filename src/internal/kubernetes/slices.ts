@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import { isIPv4, isIPv6 } from "node:net"
 import { formatTcp } from "../net/address.ts"
 
-/** Go leaves a field out where it has no value, or writes null for it. */
+/** Go leaves a field out if it has no value, or writes null for it. */
 const absent = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
 
 const SliceEndpoint = Schema.Struct({
@@ -54,7 +54,7 @@ export interface Found {
   readonly zone: string | undefined
 }
 
-/** The endpoints, and one sentence for each problem of slices that were left out. */
+/** The endpoints, and one sentence for each problem with a slice that was left out. */
 export interface Merged {
   readonly endpoints: ReadonlyArray<Found>
   readonly problems: ReadonlyArray<string>
@@ -63,7 +63,7 @@ export interface Merged {
 /** How good an endpoint is. An endpoint without a rank gets no calls. */
 type Rank = "ready" | "terminating"
 
-/** The rank, as for kube-proxy: where conditions are missing, an endpoint is ready, serving and not terminating. */
+/** The rank, as kube-proxy defines it: if conditions are missing, an endpoint is ready, serving and not terminating. */
 const rankOf = (conditions: typeof SliceEndpoint.Type.conditions): Rank | undefined => {
   if (conditions?.ready ?? true) return "ready"
   return (conditions?.terminating ?? false) && (conditions?.serving ?? true) ? "terminating" : undefined
@@ -82,7 +82,7 @@ const portIn = (slice: Slice, wanted: string | number | undefined): Result.Resul
   const ports = all.filter(({ protocol }) => (protocol ?? "TCP") === "TCP")
   const has = ports.length === 0 ? "it has none" : `it has ${ports.map(describePort).join(", ")}`
   if (typeof wanted === "number") {
-    // A slice without ports, as of a headless Service, has any port. So has a port without a number.
+    // A slice without ports, as a headless Service has it, allows any port. So does a port without a number.
     const listed = all.length === 0 || ports.some(({ port }) => (port ?? wanted) === wanted)
     return listed ? Result.succeed(wanted) : Result.fail(`has no TCP port ${wanted} on its pods: ${has}`)
   }
@@ -101,7 +101,7 @@ const portIn = (slice: Slice, wanted: string | number | undefined): Result.Resul
 }
 
 interface Candidate extends Found {
-  /** The zones whose clients call it; undefined where it has no hints. */
+  /** The zones whose clients call it; undefined if it has no hints. */
   readonly forZones: ReadonlyArray<string> | undefined
   readonly rank: Rank
   readonly addressType: string
@@ -109,8 +109,8 @@ interface Candidate extends Found {
 }
 
 /**
- * The endpoints for clients of a zone. Where some have no hints, the cluster has not decided on all of them yet, and
- * the hints do not count.
+ * The endpoints for clients of a zone. If some endpoints have no hints, the cluster has not decided on all of them yet,
+ * and the hints do not count.
  */
 const forZone = (all: ReadonlyArray<Candidate>, zone: string | undefined): ReadonlyArray<Candidate> => {
   if (zone === undefined || all.some(({ forZones }) => forZones === undefined)) return all
@@ -122,12 +122,12 @@ const forZone = (all: ReadonlyArray<Candidate>, zone: string | undefined): Reado
 const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
 
 /**
- * The endpoints of all slices, each address once, in the order of their texts.
+ * The endpoints of all slices, each address once, sorted by address.
  *
- * - Terminating endpoints count only where none is ready, as with kube-proxy.
- * - The first address of an endpoint counts. Kubernetes defines no meaning for others.
- * - With a zone, the cluster's hints choose the endpoints, as with kube-proxy: where all endpoints have hints, and one
- *   at least is for this zone.
+ * - Terminating endpoints count only if none is ready, as with kube-proxy.
+ * - The first address of an endpoint counts. Kubernetes defines no meaning for the others.
+ * - With a zone, the cluster's hints choose the endpoints, as with kube-proxy: this applies if all endpoints have
+ *   hints, and at least one hint is for this zone.
  * - A pod of a dual-stack Service is in two slices, one for each family. It is one endpoint, with the IPv4 address.
  */
 export const merge = (
@@ -163,7 +163,7 @@ export const merge = (
       }
       const address = formatTcp(host, port.success)
       const known = candidates.get(address)
-      // While an endpoint moves from one slice to another it is in both, and one of the two is out of date.
+      // While an endpoint moves from one slice to another, it is in both, and one of the two is out of date.
       if (known !== undefined && (known.rank === rank || known.rank === "ready")) continue
       candidates.set(address, {
         address,

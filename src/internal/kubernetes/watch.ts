@@ -1,6 +1,6 @@
 /**
- * Follows the EndpointSlices of a Service: lists them, watches for changes, and starts again where a watch ends. It
- * does not know how the API is asked, nor what the slices are for.
+ * Follows the EndpointSlices of a Service: lists them, watches for changes, and starts again when a watch ends. It does
+ * not know how the API is asked, nor what the slices are for.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -17,21 +17,21 @@ import type { Slice } from "./slices.ts"
 
 const longestWait = 30_000
 
-/** The waits after a list or a watch that brought nothing. */
+/** The waits after a list or a watch that was of no use. */
 const waits = backoff({ firstMillis: 500, factor: 2, longestMillis: longestWait, jitter: 0.5 })
 
 /**
- * A watch that ends sooner, and without an event, was of no use: its cause would end the next one, too. Any other watch
- * was useful, however it ends: a proxy or load balancer cuts idle connections, and a server ends each watch after a
- * while.
+ * A watch that ends sooner than this, and without an event, was of no use: the same cause would end the next one, too.
+ * Any other watch was useful, however it ends: a proxy or load balancer cuts idle connections, and a server ends each
+ * watch after a while.
  */
 const shortestWatch = 1000
 
-/** What is told of the slices. */
+/** The receiver of the slices. */
 export interface Audience {
   /** The slices are known, or have changed. */
   readonly slices: (slices: ReadonlyMap<string, Slice>) => Effect.Effect<void>
-  /** The slices could not be found out. It is tried again. */
+  /** The slices could not be read. Another attempt follows. */
   readonly failed: (failure: Failure) => Effect.Effect<void>
   /** From now on changes are received. */
   readonly watching: Effect.Effect<void>
@@ -39,7 +39,7 @@ export interface Audience {
 
 const tooManyRequests = 429
 
-/** Whether the slices have to be listed again after a failure. Where no answer came, or it was cut, they do not. */
+/** Whether the slices must be listed again after a failure. If no answer came, or it was cut, they need not be. */
 const needsList = ({ kind, status }: Failure): boolean =>
   kind === "Expired" || kind === "Garbled" || (kind === "Refused" && status !== tooManyRequests)
 
@@ -55,17 +55,17 @@ const needsList = ({ kind, status }: Failure): boolean =>
 export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience): Effect.fn.Return<never> {
   const clock = yield* Clock.Clock
   let slices: ReadonlyMap<string, Slice> = new Map()
-  /** The version of what is known; undefined where it has to be listed. */
+  /** The version of the known slices; undefined if they must be listed. */
   let position: string | undefined
   /** Whether the last watch has brought an event, and when it began. */
   let hasEvents = false
   let since = Infinity
   /**
-   * Whether the last watch was followed at once though it was short. The next one is not: else a server that ends each
+   * Whether the watch after a short one began at once. The next watch then waits. Otherwise a server that ends each
    * watch after an event would be asked all the time.
    */
   let isHurried = false
-  /** Whether a version was too old since the last useful watch. A second list would not help. */
+  /** Whether a version was too old since the last useful watch. If so, a second list would not help. */
   let hasExpired = false
   let nextWait = yield* Schedule.toStep(waits)
 
@@ -140,7 +140,7 @@ export const follow = Effect.fnUntraced(function*(api: Api, audience: Audience):
       continue
     }
 
-    // It has no end, so there always is a next wait.
+    // The schedule has no end, so there is always a next wait.
     const [, duration] = yield* Effect.orDie(nextWait(0, undefined))
     let wait = Duration.toMillis(duration)
     if (Result.isFailure(result)) {

@@ -1,11 +1,11 @@
 /**
- * Makes and copies bytes that belong to their receiver.
+ * Makes and copies bytes that belong to their receiver. It does not know what the bytes mean.
  */
 import { isUint8Array } from "node:util/types"
 import { markAsUntransferable } from "node:worker_threads"
 import { noteFresh, noteFreshShared } from "./gcPacing.ts"
 
-/** Up to this size V8 keeps the bytes of a typed array in its own heap, where they cost almost nothing. */
+/** Up to this size, V8 keeps the bytes of a typed array in its own heap, which costs almost nothing. */
 const inHeap = 64
 /** Up to this size copies share a block, as Node's own small buffers do. */
 const pooled = 4096
@@ -20,16 +20,17 @@ export const freshBytes = (size: number): Uint8Array => {
   return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer, 0, size)
 }
 
-/** Whether a value is a Uint8Array; also one of another realm, as test runners that use a vm context make them. */
+/** Whether a value is a Uint8Array, also of another realm, such as the vm context of a test runner. */
 export const isBytes = (u: unknown): u is Uint8Array =>
-  // `instanceof` runs code of a proxy, and is also true for an object that only has the prototype.
+  // `instanceof` runs code of a proxy, and is also true for an object that has only the prototype.
   isUint8Array(u)
 
 /**
- * A copy of `bytes` from `start` to `end` that nothing else will ever write to.
+ * A copy of `bytes` from `start` to `end`. No other code will ever write to it.
  *
- * Copies between V8's own limit and a page in size share a block, since a new ArrayBuffer costs more than the copy. No
- * two copies share a byte. A block cannot be transferred to another thread: that would take the other copies along.
+ * Copies that are larger than V8's limit and not larger than a page share a block, since a new ArrayBuffer costs more
+ * than the copy. No two copies share a byte. A block must not be transferred to another thread: that would also
+ * transfer the other copies.
  */
 export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Array => {
   const length = end - start
@@ -47,7 +48,7 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
       used = 0
     }
     copy = new Uint8Array(block, used, length)
-    // Kept aligned, so that a Float64Array or the like fits over it.
+    // Kept aligned, so that a Float64Array can be a view of it.
     used += (length + 7) & ~7
   } else {
     copy = freshBytes(length)
@@ -57,8 +58,8 @@ export const ownCopy = (bytes: Uint8Array, start: number, end: number): Uint8Arr
 }
 
 /**
- * The bytes from `start` to `end` as an array that belongs to the receiver: a view if `owned` says that nothing else
- * will write to them, else a copy.
+ * The bytes from `start` to `end` as an array that belongs to the receiver: a view if `owned` says that no other code
+ * will write to them, otherwise a copy.
  */
 export const ownBytes = (bytes: Uint8Array, start: number, end: number, owned: boolean): Uint8Array =>
   owned ? new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start) : ownCopy(bytes, start, end)

@@ -1,26 +1,30 @@
 /**
- * Paced garbage collection: keeps new buffers from causing full garbage collections.
+ * Paced garbage collection: keeps new buffers from causing full garbage collections. It does not know what the buffers
+ * are for.
  *
  * The bytes of a buffer lie outside V8's heap. When some 20 MB of them have been made since the last collection (more
- * if the heap is large), V8 starts a full collection. The more the application has in its heap, the longer that takes.
- * Most of these buffers are dead by then, and a collection of the young generation would have freed them in a
- * millisecond or two. But that collection comes only when the young generation is full, and a call with a payload of
- * some kilobytes leaves far fewer bytes there than outside. So this module fills the young generation, with arrays that
- * are not needed, at the pace at which buffers are made.
+ * if the heap is large), V8 starts a full collection. The larger the application's heap is, the longer that takes. Most
+ * of these buffers are dead by then, and a collection of the young generation would have freed them in a millisecond or
+ * two. But that collection starts only when the young generation is full, and a call with a payload of some kilobytes
+ * allocates far fewer bytes there than outside. So this module fills the young generation with unneeded arrays, at the
+ * pace at which buffers are made.
  *
- * test/benchmark/README.md has what it buys: at 64 callers with 4 KiB each, three times the calls per second, whatever
- * the application has in its heap. Nothing depends on it: if another V8 behaves differently, the only cost is that of
- * the arrays, some 0.1 µs per KiB.
+ * test/benchmark/README.md has the gain: with 64 callers and 4 KiB each, three times the calls per second, whatever the
+ * size of the application's heap. Correctness does not depend on it: if another V8 behaves differently, the only cost
+ * is the arrays, some 0.1 µs per KiB.
  */
 import { getHeapSpaceStatistics } from "node:v8"
 
-/** A young generation of so many bytes fills up in time if each byte of a new buffer adds one byte to it. */
+/**
+ * A young generation of this many bytes fills up in time if each byte of a new buffer adds one byte to it.
+ */
 const timelySize = 25_165_824
-/** A smaller share lets full collections through again; a larger one costs more than they do. */
+/** With a smaller share, full collections happen again. A larger share costs more than they do. */
 const leastShare = 0.75
 const mostShare = 2
 /**
- * The young generation grows while the application runs: its size is read again after so many bytes, which takes 4 µs.
+ * The young generation grows while the application runs: its size is read again after this many bytes, which takes 4
+ * µs.
  */
 const lookAgainAfter = 67_108_864
 
@@ -39,7 +43,7 @@ let youngSize = 16_777_216
 /** Holds the last array, so that it is not optimized away. */
 const filler: { last: ReadonlyArray<undefined> } = { last: [] }
 
-/** Notes that a buffer of so many bytes was made for one message, and may be dead soon. */
+/** Notes that a buffer of this many bytes was made for one message, and may be dead soon. */
 export const noteFresh = (bytes: number): void => {
   due = Math.min(due + bytes * share, youngSize)
   while (due >= stepSize) {
@@ -51,9 +55,9 @@ export const noteFresh = (bytes: number): void => {
 }
 
 /**
- * Notes that a buffer of so many bytes was made that several messages share: a chunk that was read, or a block for
- * copies. Half of its bytes are counted: messages are so small then that the living ones take little of the memory
- * outside.
+ * Notes that a buffer of this many bytes was made that several messages share: a chunk that was read, or a block for
+ * copies. Only half of its bytes are counted: such messages are small, so the living ones take little of the memory
+ * outside the heap.
  */
 export const noteFreshShared = (bytes: number): void => noteFresh(bytes / 2)
 

@@ -1,7 +1,7 @@
 /**
- * Accepting from any listener: one of this package, or one of a user's own, which may give anything.
+ * Accepts from any listener: one of this package, or a custom one, which may give any value.
  *
- * It knows the contract of listeners, and not where connections come from.
+ * It knows the contract of listeners. It does not know where connections come from.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -18,8 +18,8 @@ import type { Accepted, Handlers, Listener, ListenerError } from "./model.ts"
 const acceptArrival: unique symbol = Symbol.for("effect-call/internal/acceptArrival")
 
 /**
- * A listener of this package, from which a connection can be accepted before its handlers are picked. The `accept`
- * itself says so, and not the listener: a copy of the listener with another `accept` means that one.
+ * A listener of this package, from which a connection can be accepted before its handlers are picked. The mark is on
+ * `accept`, not on the listener: in a copy of the listener with another `accept`, the other one is used.
  */
 interface ArrivalListener<R> extends Listener<R> {
   readonly accept: ArrivalAccept<R>
@@ -33,11 +33,11 @@ type ArrivalAccept<R> = Accept<R> & {
 
 const isArrivalAccept = <R>(accept: Accept<R>): accept is ArrivalAccept<R> => acceptArrival in accept
 
-/** The accept of any listener. Where it is no Effect, or its getter throws, it is an Effect that dies. */
+/** The accept of any listener. If it is no Effect, or its getter throws, the result is an Effect that dies. */
 const acceptOf = <R>(listener: Listener<R>, address: string): Accept<R> =>
   effectOf(`the accept of the listener ${address}`, () => listener.accept)
 
-/** The next arrival of any listener. A user's listener has picked the handlers already, and does not name the peer. */
+/** The next arrival of any listener. A custom listener has picked the handlers already, and does not name the peer. */
 export const arrivalsOf = <R>(
   listener: Listener<R>,
   address: string,
@@ -65,10 +65,10 @@ export const acceptFrom = <R>(
     : acceptForeign(accept, address, restore)
 }
 
-/** How long we wait after a listener has given something else than a connection: it may do so again and again. */
+/** The pause after a listener has given something that is not a connection: it may do so again and again. */
 const pause = "100 millis"
 
-/** `accept` of a user's listener, which may give anything. */
+/** `accept` of a custom listener, which may give any value. */
 const acceptForeign = <R>(
   accept: Accept<R>,
   address: string,
@@ -89,14 +89,15 @@ const acceptForeign = <R>(
   return next
 }
 
-/** A user's function may find no handlers for a peer. That must not end the server. */
+/** The user's function may find no handlers for a peer. That must not end the server. */
 const checked = <R>(handlers: HandlerMap<R>): HandlerMap<R> => {
   if (isHandlerMap(handlers)) return handlers
-  discard(handlers)
-  throw new TypeError("it gave no HandlerMap")
+  throw unexpected("the handlers for a connection", "a HandlerMap", handlers)
 }
 
-/** Checks the handlers of a listener when it is made. It throws where they are none. */
+/**
+ * Checks the handlers of a listener when the listener is made. It throws if the value is neither a map nor a function.
+ */
 export const checkHandlers = (handlers: Handlers<unknown>): void => {
   if (typeof handlers === "function" || attempt(() => isHandlerMap(handlers), false)) return
   throw unexpected("the handlers of a listener", "a HandlerMap, or a function that gives one", handlers)
@@ -111,7 +112,7 @@ const pickHandlers = <R>({ connection, handlers, peer }: Arrival<R>, address: st
     Effect.catch((error) =>
       logged(
         Effect.logError(
-          "No handlers for a connection: the function that gives them threw, or gave none",
+          "No handlers for a connection: the function that picks them threw, or gave no HandlerMap",
           Cause.fail(error)
         )
       ).pipe(

@@ -1,8 +1,8 @@
 /**
  * Addresses as Go's `net.Dial` reads them: a network (`tcp`, `tcp4`, `tcp6`, `unix`) and the text of an address in it.
- * It reads and writes texts, and opens nothing.
+ * It reads and writes texts. It opens nothing.
  *
- * Every function is total: what is wrong with a text is returned as a sentence that names it.
+ * No function throws: a problem with a text is returned as a sentence that names the text.
  */
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
@@ -13,7 +13,7 @@ import { servicePort } from "./services.ts"
 /** A place in the network, read from a text. */
 export type Target = TcpTarget | UnixTarget
 
-/** `family` 0 is either. An empty `host` is this one. */
+/** `family` 0 means either family. An empty `host` means this host. */
 export interface TcpTarget {
   readonly _tag: "Tcp"
   readonly host: string
@@ -47,7 +47,7 @@ const splitHostPort = (text: string): Result.Result<{ readonly host: string; rea
     if (host.includes(":")) return Result.fail(tooManyColons)
   }
   if (/[[\]]/.test(host) || /[[\]]/.test(text.slice(colon))) {
-    return Result.fail(`${quote(text)} has a bracket where none belongs: expected "host:port" or "[host]:port"`)
+    return Result.fail(`${quote(text)} has a misplaced bracket: expected "host:port" or "[host]:port"`)
   }
   const port = text.slice(colon + 1)
   return port === "" ? Result.fail(missingPort) : Result.succeed({ host, port })
@@ -59,7 +59,7 @@ const parsePort = (text: string): number | undefined => {
   return port <= 65_535 ? port : undefined
 }
 
-/** Reads `host:port`, where the port may be a service's name, and the host an IPv6 address in brackets. */
+/** Reads `host:port`. The port may be the name of a service, and the host an IPv6 address in brackets. */
 export const parseTcp = (network: string, text: string): Result.Result<TcpTarget, string> => {
   const family = families.get(network) ?? 0
   const split = splitHostPort(text)
@@ -79,7 +79,10 @@ export const parseTcp = (network: string, text: string): Result.Result<TcpTarget
   return Result.succeed({ _tag: "Tcp", host, port, family })
 }
 
-/** The longest path of a Unix socket, in bytes. The system keeps one byte for a NUL, and allows other files more. */
+/**
+ * The longest path of a Unix socket, in bytes. The system needs one byte for a NUL. (Paths of other files may be
+ * longer.)
+ */
 export const longestPath = process.platform === "linux" ? 107 : 103
 
 /** The longest name in Linux's abstract namespace, in bytes, with the NUL before it. */
@@ -94,7 +97,7 @@ export const parseUnix = (text: string): Result.Result<UnixTarget, string> => {
   const longest = isAbstract(target) && process.platform === "linux" ? longestAbstract : longestPath
   if (length > longest) {
     return Result.fail(
-      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, and ${longest} are possible`
+      `${quote(text)} is too long for a Unix socket: it has ${length} bytes, expected at most ${longest}`
     )
   }
   return Result.succeed(target)
@@ -125,7 +128,7 @@ export const parseAddress = (
   return Result.map(parseTarget(network, addr), () => ({ network, addr }))
 }
 
-/** The IPv4 address of a client of an IPv6 socket, where it is one. */
+/** The IPv4 address behind an IPv4-mapped IPv6 address; any other address is unchanged. */
 export const unmapped = (host: string): string => /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(host)?.[1] ?? host
 
 /** The text of an address and a port. */
@@ -134,7 +137,7 @@ export const formatTcp = (host: string, port: number): string => {
   return shown.includes(":") ? `[${shown}]:${port}` : `${shown}:${port}`
 }
 
-/** Whether a host is no particular one: empty, `0.0.0.0` or `::`. Dialing it means this host. */
+/** Whether a host is unspecified: empty, `0.0.0.0` or `::`. Dialing it means this host. */
 export const isUnspecified = (host: string): boolean => host === "" || (isIP(host) !== 0 && /^[0:.]+$/.test(host))
 
 /** Whether an IP address is a loopback address. */

@@ -1,5 +1,5 @@
 /**
- * Connections that have arrived, up to the moment when they are accepted.
+ * Connections that have arrived, until they are accepted.
  *
  * It knows no listeners, and does not pick handlers.
  */
@@ -15,26 +15,26 @@ export interface Arrival<out R> {
 }
 
 /**
- * Makes an effect interruptible again within an uninterruptible region. A caller that accepts has such a region around
- * the accept and what it does with the connection: an interruption between the two would lose the connection.
+ * Makes an effect interruptible again within an uninterruptible region. A caller of `accept` has such a region around
+ * the accept and the use of the connection: an interruption between the two would lose the connection.
  */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /**
- * The connections that have arrived and were not accepted yet. One that closes while it waits is removed. When the
- * queue is closed, those that wait are destroyed.
+ * The connections that have arrived and were not accepted yet. A connection that closes while it waits is removed. When
+ * the queue is closed, all waiting connections are destroyed.
  */
 export class ArrivalQueue<R> {
   readonly #waiting = new Map<Arrival<R>, () => void>()
   readonly #takers = new Set<() => void>()
   #end: ListenerError | undefined
 
-  /** How many connections wait. */
+  /** The number of waiting connections. */
   get size(): number {
     return this.#waiting.size
   }
 
-  /** Adds a connection. It is destroyed where the queue is closed. */
+  /** Adds a connection. It is destroyed if the queue is closed. */
   offer(arrival: Arrival<R>): void {
     const { connection } = arrival
     if (this.#end !== undefined) return void connection.destroy()
@@ -55,8 +55,8 @@ export class ArrivalQueue<R> {
   }
 
   /**
-   * Takes the oldest, in the caller's uninterruptible region. It can be interrupted only while it waits, so that no
-   * connection is lost.
+   * Takes the oldest connection, in the caller's uninterruptible region. It can be interrupted only while it waits, so
+   * that no connection is lost.
    */
   take(restore: Restore): Effect.Effect<Arrival<R>, ListenerError> {
     const next: Effect.Effect<Arrival<R>, ListenerError> = Effect.suspend(() => {
@@ -71,7 +71,7 @@ export class ArrivalQueue<R> {
     for (const [arrival, leave] of this.#waiting) {
       arrival.connection.off("close", leave)
       this.#waiting.delete(arrival)
-      // It may be destroyed, with its "close" still to come.
+      // It may be destroyed already, before its "close" event.
       if (!arrival.connection.destroyed) return arrival
     }
     return undefined
@@ -80,7 +80,7 @@ export class ArrivalQueue<R> {
   // Every taker is woken, and takers that find nothing wait again. If only one were woken and interrupted, the others
   // would not get the arrival.
   readonly #change: Effect.Effect<void> = Effect.callback((resume) => {
-    // The fiber may have yielded since it looked, and was not a taker when something came.
+    // The fiber may have yielded since its check, so it was not a taker when a connection came.
     if (this.#waiting.size > 0 || this.#end !== undefined) return resume(Effect.void)
     const taker = () => resume(Effect.void)
     this.#takers.add(taker)

@@ -1,8 +1,8 @@
 /**
- * A Duplex of a user's own, as Node's TLS can use it. This file knows nothing of TLS.
+ * Adapts a custom Duplex for Node's TLS. This file knows nothing of TLS.
  *
- * Node calls the Duplex below TLS out of the event loop: what its methods throw there would end the process. Here that
- * is an error of the stream, and so is data that is no bytes.
+ * Node calls the Duplex below TLS from the event loop: an exception of its methods would end the process. Here it
+ * becomes an error of the stream. So does data that is no bytes.
  */
 import { Duplex } from "node:stream"
 import { shown } from "../guard.ts"
@@ -10,10 +10,10 @@ import { isBytes } from "../memory/bytes.ts"
 import { capabilitiesOf } from "../transport/capabilities.ts"
 import { readable } from "../userError.ts"
 
-/** What TLS gets for a Duplex: the Duplex itself only where TLS reads and writes below its methods. */
+/** The stream that TLS gets for a Duplex. It is the Duplex itself only if TLS reads and writes its handle directly. */
 export const belowTls = (raw: Duplex): Duplex => capabilitiesOf(raw).hasHandle ? raw : new Bridge(raw)
 
-/** A stream that reads from and writes to another Duplex, whatever that throws. */
+/** A stream that reads from and writes to another Duplex, which may throw. */
 class Bridge extends Duplex {
   private readonly below: Duplex
   /** Asks for the next bytes to write. Undefined unless the Duplex below has yet to drain. */
@@ -27,7 +27,7 @@ class Bridge extends Duplex {
     below.on("end", () => this.endReading())
     below.on("close", () => {
       this.endReading()
-      // What has come is read first.
+      // Bytes that have arrived are read first.
       if (this.readableLength === 0) this.destroy()
       else this.once("end", () => this.destroy())
     })

@@ -9,7 +9,7 @@
  *               Paused
  * ```
  *
- * An address waits until the one before it has been tried for {@link attemptDelay}, or has failed. Then both go on.
+ * An address waits until the previous one has been tried for {@link attemptDelay}, or has failed. Then both are tried.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -32,7 +32,7 @@ interface Candidate {
   readonly options: net.NetConnectOpts
 }
 
-/** The addresses of this host, so that it is found without a hosts file, too. */
+/** The addresses of this host, so that it is also found without a hosts file. */
 const loopbacks: ReadonlyArray<string> = ["127.0.0.1", "::1"]
 
 /** Addresses of the two families in turn, beginning with the family of the first one. */
@@ -71,7 +71,7 @@ const candidatesOf = (target: Target, obstacles: Obstacles): Effect.Effect<Reado
       })))
 
 /**
- * Whether a socket is connected to itself. Where a port has no listener, and is in the range of local ports, the system
+ * Whether a socket is connected to itself. If a port has no listener, and is in the range of local ports, the system
  * may pick that very port for the socket. It then takes the two SYNs that cross for a connection (simultaneous open).
  */
 const isToItself = (socket: net.Socket, options: net.NetConnectOpts): boolean =>
@@ -87,7 +87,7 @@ const toItself = ({ name }: Candidate): Error =>
     }
   )
 
-/** The sockets of one dial, of which the first that connects wins. */
+/** The sockets of one dial. The first that connects wins. */
 class Race {
   winner: net.Socket | undefined
   private readonly sockets = new Set<net.Socket>()
@@ -98,8 +98,8 @@ class Race {
   }
 
   /**
-   * Connects one socket. The others are destroyed as soon as it has connected, and not later: another one that connects
-   * meanwhile must not read into the buffer that all of them share.
+   * Connects one socket. The others are destroyed as soon as it has connected, and not later: a second socket that
+   * connects must not read into the buffer that all of them share.
    */
   attempt(candidate: Candidate): Effect.Effect<void, unknown> {
     return Effect.callback((resume) => {
@@ -134,7 +134,7 @@ class Race {
       try {
         socket.connect(options)
       } catch (error) {
-        // On bad options it throws, and emits no error. The socket is there all the same.
+        // On bad options it throws, and emits no error. The socket exists nevertheless.
         onError(error)
       }
       return Effect.sync(off)
@@ -176,13 +176,13 @@ const compete = Effect.fnUntraced(function*(
     let hasFailed = false
     yield* untilNotNow(race.attempt(candidate), (error) => {
       obstacles.set(candidate.name, error)
-      // Once for each address: one that fails again and again starts only one other.
+      // Once for each address: an address that fails repeatedly starts only one other.
       if (!hasFailed) Queue.offerUnsafe(failures, undefined)
       hasFailed = true
     })
   })
-  // Flipped: `forEach` ends the others at the first failure, and here that is a success. They must be interruptible
-  // for that, also where the dial is not.
+  // Flipped: `forEach` interrupts the others at the first failure, which is the first success here. So they must be
+  // interruptible, even if the dial is not.
   yield* Effect.flip(
     Effect.forEach(candidates, (candidate, i) => Effect.interruptible(Effect.flip(tryOne(candidate, i))), {
       concurrency: "unbounded"
@@ -198,7 +198,7 @@ const sumUp = (errors: ReadonlyArray<unknown>): unknown => {
   return Object.assign(new AggregateError(errors), code)
 }
 
-/** Gives a connected socket, which is destroyed with the Scope, and at once where dialing fails or is interrupted. */
+/** Gives a connected socket. It is destroyed with the Scope, and at once if dialing fails or is interrupted. */
 export const dial = (
   target: Target,
   options: Pick<net.SocketConstructorOpts, "onread">

@@ -6,11 +6,11 @@ import type { Duplex } from "node:stream"
 import { count } from "../options.ts"
 import { nowMillis } from "../time/clock.ts"
 
-/** How many connections there may be at the same time. */
+/** The largest numbers of connections at the same time. */
 export interface Connections {
   /** Default: 10 000. */
   readonly maxConnections?: number | undefined
-  /** Of one peer. Default: 1000. */
+  /** For one peer. Default: 1000. */
   readonly maxConnectionsPerPeer?: number | undefined
 }
 
@@ -29,7 +29,7 @@ class Limit {
     this.#warn = warn
   }
 
-  /** Warns that a connection was refused, or counts it where there was a warning a moment ago. */
+  /** Warns that a connection was refused. If there was a warning a moment ago, it only counts the connection. */
   refuse(reason: string): void {
     const now = nowMillis(this.#clock)
     if (now - this.#warnedAt < warningInterval) return void this.#unreported++
@@ -49,7 +49,7 @@ export class Gate {
   readonly #perPeer = new Map<string, number>()
   #open = 0
 
-  /** It throws a RangeError for limits that make no sense. `warn` writes to the log. */
+  /** It throws a RangeError for invalid limits. `warn` writes to the log. */
   constructor(
     limits: Connections,
     clock: Clock.Clock,
@@ -61,25 +61,25 @@ export class Gate {
     this.#limitPerPeer = new Limit(clock, warn)
   }
 
-  /** How many peers have a connection open. */
+  /** The number of peers with an open connection. */
   get peers(): number {
     return this.#perPeer.size
   }
 
   /**
-   * Whether a connection is admitted. It is then counted until it has closed. Connections of a peer without a name have
-   * only the limit of all.
+   * Whether a connection is admitted. It is then counted until it has closed. A connection without a peer's name counts
+   * only towards the limit for all.
    */
   admits(connection: Duplex, peer: string | undefined): boolean {
     if (this.#open >= this.#maxConnections) {
-      this.#limit.refuse(`maxConnections is ${this.#maxConnections}, and as many are open`)
+      this.#limit.refuse(`maxConnections is ${this.#maxConnections}, and that many connections are open`)
       return false
     }
     if (peer !== undefined) {
       const open = this.#perPeer.get(peer) ?? 0
       if (open >= this.#maxConnectionsPerPeer) {
         this.#limitPerPeer.refuse(
-          `maxConnectionsPerPeer is ${this.#maxConnectionsPerPeer}, and ${peer} has as many open`
+          `maxConnectionsPerPeer is ${this.#maxConnectionsPerPeer}, and ${peer} has that many connections open`
         )
         return false
       }

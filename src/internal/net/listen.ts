@@ -14,7 +14,7 @@ const attempt = <A>(f: () => A): Effect.Effect<A, unknown> => Effect.try({ try: 
 
 const close = (server: net.Server): Effect.Effect<void> => Effect.sync(() => void server.close())
 
-/** Begins to listen. Where that fails, it can be tried again. */
+/** Begins to listen. If that fails, it can be tried again. */
 const begin = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
   Effect.callback<void, unknown>((resume) => {
     const onListening = () => {
@@ -35,16 +35,16 @@ const begin = (server: net.Server, options: net.ListenOptions): Effect.Effect<vo
     return Effect.sync(off)
   })
 
-/** Begins to listen; the server is closed where that fails or is interrupted. */
+/** Begins to listen. If that fails or is interrupted, the server is closed. */
 const listen = (server: net.Server, options: net.ListenOptions): Effect.Effect<void, unknown> =>
   Effect.onError(begin(server, options), () => close(server))
 
-/** The errors for an address that is not this machine's, or of a family that the system does not know. */
+/** The errors for an address that does not belong to this machine, or of a family that the system does not support. */
 const notOfThisMachine: ReadonlySet<unknown> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"])
 
 /**
- * Listens on TCP, on the first address of a name that is this machine's. Where that is in use, the next one is not
- * tried: if two servers get the same name, the second one must fail.
+ * Listens on TCP, on the first address of a name that belongs to this machine. If that address is in use, the next one
+ * is not tried: if two servers get the same name, the second one must fail.
  */
 export const listenOnTcp = (
   server: net.Server,
@@ -68,7 +68,7 @@ type Found = fs.BigIntStats | undefined
 
 const find = (file: string): Found => fs.lstatSync(file, { bigint: true, throwIfNoEntry: false })
 
-// The number of a deleted file can be given to the next file at once, but the time of its last change is another one.
+// The next file can get the inode number of a deleted file at once, but it has another time of change.
 const isSame = (a: Found, b: Found): boolean =>
   a === b || (a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino && a.ctimeNs === b.ctimeNs)
 
@@ -88,7 +88,9 @@ const isServed = (file: string): Effect.Effect<boolean, unknown> =>
     return Effect.sync(() => socket.destroy())
   })
 
-/** Moves a listening socket to its place, unless there is something else than the socket of a dead server. */
+/**
+ * Moves a listening socket to its place. It fails if another file is there, unless that is the socket of a dead server.
+ */
 const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
   Effect.gen(function*() {
     while (true) {
@@ -97,7 +99,7 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
         if (!existing.isSocket()) return yield* Effect.fail(new Error(`${file} exists and is not a socket`))
         if (yield* isServed(file)) return yield* Effect.fail(new Error(`another server listens on ${file}`))
       }
-      // Checked again and renamed without a yield, so that of two servers that start together one finds the other.
+      // Checked again and renamed without a yield: if two servers start together, one of them finds the other.
       const moved = yield* attempt(() => isSame(existing, find(file)) && (fs.renameSync(from, file), true))
       if (moved) return
     }
@@ -107,21 +109,22 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
 const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
 
 /**
- * A name that no other file has or gets, of `longest` bytes at most. Where that is few, it has rare characters: a
- * server may be told to listen at `/run/a`, and Node removes a file of this name once more when its server closes.
+ * A name of at most `longest` bytes that no other file has or gets. A short name has rare characters. Otherwise another
+ * server might listen on the same short name, such as `/run/a`, and Node removes the file of this name again when its
+ * server closes.
  */
 const randomName = (longest: number): string =>
   longest >= 5
-    // Not of digits alone: Node takes the path `.12345678` for a port.
+    // Not only digits: Node takes the path `.12345678` for a port.
     ? `.s${randomBytes(4).toString("hex").slice(1, longest - 1)}`
     : Array.from(randomBytes(longest), (byte) => oddCharacters.charAt(byte % oddCharacters.length)).join("")
 
-/** How many names are tried where one is taken. */
+/** How many names are tried if names are taken. */
 const mostNames = 100
 
 /**
- * Listens under a temporary name in the directory of a file, and gives its path. It fits into an address where the path
- * of the file does.
+ * Listens under a temporary name in the directory of a file, and gives its path. It is not too long for an address if
+ * the path of the file is not.
  */
 const listenNear = (server: net.Server, file: string): Effect.Effect<string, unknown> => {
   const directory = path.dirname(file)
@@ -129,7 +132,7 @@ const listenNear = (server: net.Server, file: string): Effect.Effect<string, unk
   const tryName = (left: number): Effect.Effect<string, unknown> => {
     const own = path.join(directory, randomName(room))
     if (own === path.normalize(file)) return tryName(left)
-    // `exclusive`: the file is this process's own also in a worker of node:cluster.
+    // `exclusive`: the file belongs to this process, even in a worker of node:cluster.
     return begin(server, { path: own, exclusive: true }).pipe(
       Effect.as(own),
       Effect.catch((error) => {
@@ -145,7 +148,7 @@ const listenNear = (server: net.Server, file: string): Effect.Effect<string, unk
 }
 
 /**
- * Listens on a socket file, and gives the effect that removes the file again, where it is still this server's.
+ * Listens on a socket file, and gives the effect that removes the file if it still belongs to this server.
  *
  * The socket is made under a temporary name, and moved to `file` when it is ready. So `mode` holds from the start,
  * clients find either the old socket or the new one, and Node never removes the file of a successor when it closes.
@@ -165,7 +168,7 @@ const listenOnFile = (server: net.Server, file: string, mode: number | undefined
     }).pipe(Effect.onError(() => close(server)))
     return Effect.ignore(attempt(() => {
       const present = find(place)
-      // As long as the server holds its socket, the number of the file is not given to another.
+      // While the server holds its socket, no other file gets the inode number of the file.
       if (present !== undefined && present.ino === identity?.ino && present.dev === identity.dev) fs.unlinkSync(place)
     }))
   })

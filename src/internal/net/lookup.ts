@@ -1,12 +1,12 @@
 /**
- * Looks up the addresses of a host by the system's resolver, as `node:net` does. It does not connect to any of them.
+ * Looks up the addresses of a host with the system's resolver, as `node:net` does. It does not connect to any of them.
  *
- * A lookup holds one of the few threads of libuv until it ends, and nothing can end it early. While name servers are
- * silent, that takes many seconds. So each name has one lookup at a time, and all callers that ask meanwhile share its
- * answer. A caller that is interrupted leaves, and the lookup goes on. No answer is kept.
+ * A lookup holds one of the few threads of libuv until it ends, and nothing can end it early. If name servers do not
+ * answer, that takes many seconds. So each name has one lookup at a time, and all callers that ask meanwhile share its
+ * answer. If a caller is interrupted, the lookup goes on. Answers are not cached.
  */
 import * as Effect from "effect/Effect"
-// The default export: its `lookup` is read at each call, since a program may replace it.
+// The default export is used: its `lookup` is read at each call, since a program may replace it.
 import dns, { type LookupAddress } from "node:dns"
 import { closeSync, openSync } from "node:fs"
 import { isIP } from "node:net"
@@ -16,7 +16,7 @@ import { shown } from "../guard.ts"
 import { attempt } from "../userError.ts"
 import { isLoopback } from "./address.ts"
 
-/** The family of an address; 0 is either. */
+/** The family of an address; 0 means either. */
 export type Family = 0 | 4 | 6
 
 type Addresses = ReadonlyArray<LookupAddress>
@@ -25,7 +25,7 @@ type Answer = Effect.Effect<Addresses, unknown>
 /** The lookups under way, each with its waiting callers. */
 const underWay = new Map<string, Set<(answer: Answer) => void>>()
 
-/** The addresses of a host, of which there is at least one, in the order of the system's preference. */
+/** The addresses of a host, at least one, in the order of the system's preference. */
 export const lookup = (host: string, family: Family): Answer => {
   const literal = isIP(host)
   if (literal !== 0) return Effect.succeed([{ address: host, family: literal }])
@@ -47,9 +47,9 @@ export const lookup = (host: string, family: Family): Answer => {
 }
 
 /**
- * On a machine with no IPv6 address but `::1`, the system is not asked for IPv6 addresses (`ADDRCONFIG`), as in
- * `node:net`: some name servers do not answer such questions. But a server may listen on `::1` there, so all addresses
- * are asked for where a name is this host's, or has no other address.
+ * If a machine has no IPv6 address except `::1`, the system is not asked for IPv6 addresses (`ADDRCONFIG`), as in
+ * `node:net`: some name servers do not answer such questions. But a server may listen on `::1` there. So all addresses
+ * are asked for if a name belongs to this host, or has no other address.
  */
 const ask = (host: string, family: Family, tell: (answer: Answer) => void): void => {
   if (process.platform === "win32" || family !== 0) return askFor(host, family, 0, tell)
@@ -62,7 +62,10 @@ const ask = (host: string, family: Family, tell: (answer: Answer) => void): void
   })
 }
 
-/** Whether this process can open a file. Where not, the system's resolver reads no hosts file, and finds nothing. */
+/**
+ * Whether this process can open a file. If it cannot, the system's resolver cannot read the hosts file, and finds
+ * nothing.
+ */
 const hasDescriptor = (): boolean => {
   try {
     closeSync(openSync(devNull, "r"))
@@ -75,7 +78,7 @@ const hasDescriptor = (): boolean => {
 const noDescriptor = (host: string): NodeJS.ErrnoException =>
   Object.assign(new Error(`getaddrinfo EMFILE ${host}`), { code: "EMFILE", syscall: "getaddrinfo", hostname: host })
 
-/** A copy of what `dns.lookup` has given, or undefined: a program may have put something else in its place. */
+/** A copy of the answer of `dns.lookup`; undefined if it is invalid: a program may have replaced `dns.lookup`. */
 const addressesOf = (given: unknown): Addresses | undefined =>
   attempt(() => {
     if (!Array.isArray(given) || given.length === 0) return undefined
@@ -92,7 +95,8 @@ const askFor = (
   tell: (answer: Answer, addresses: Addresses | undefined, code: unknown) => void
 ): void => {
   const fail = (error: unknown) => {
-    // Whatever its type says, it may be anything, and this runs out of the event loop.
+    // It may be any value, whatever its type says, and this code runs in the event loop, where nothing catches an
+    // exception.
     const code = attempt((): unknown => (error as NodeJS.ErrnoException).code, undefined)
     tell(Effect.fail(code === dns.NOTFOUND && !hasDescriptor() ? noDescriptor(host) : error), undefined, code)
   }

@@ -1,7 +1,7 @@
 /**
- * The contract between listeners and those who accept from them. `Listener.ts` exports all of it to users.
+ * The contract between listeners and their callers. `Listener.ts` exports all of it to users.
  *
- * It says nothing of how a listener listens, and knows no sessions.
+ * It does not know how a listener listens, and knows no sessions.
  */
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -15,8 +15,8 @@ import { describe } from "./connect.ts"
  *
  * - `address`: `tcp://` and the client's address and port. Clients of a Unix socket have no address: `unix://` and the
  *   path of the socket.
- * - `certificate`: the client's certificate, verified by `Listener.mtls`, as `node:tls` gives it: its name is at
- *   `subject.CN`, its other names at `subjectaltname`. Absent without TLS.
+ * - `certificate`: the client's certificate, verified by `Listener.mtls`, as `node:tls` gives it: its name is in
+ *   `subject.CN`, its other names are in `subjectaltname`. Absent without TLS.
  *
  * @category models
  * @since 0.1.0
@@ -35,8 +35,8 @@ export interface Peer {
  *
  * **Gotchas**
  *
- * Where the function throws, or gives no `HandlerMap`, that connection is closed and an error is logged. Handlers that
- * are neither a `HandlerMap` nor a function are a defect when the listener is made, a TypeError.
+ * If the function throws, or gives no `HandlerMap`, that connection is closed and an error is logged. Handlers that are
+ * neither a `HandlerMap` nor a function are a defect when the listener is made: a TypeError.
  *
  * @category models
  * @since 0.1.0
@@ -59,24 +59,24 @@ export interface Accepted<out R = never> {
  *
  * **When to use**
  *
- * `Listener.tcp`, `Listener.unix` and `Listener.mtls` make listeners. To take connections from elsewhere, make one of
- * your own: it is a plain object.
+ * `Listener.tcp`, `Listener.unix` and `Listener.mtls` make listeners. To accept connections from elsewhere, make a
+ * custom listener: it is a plain object.
  *
  * **Details**
  *
- * - `address`: where it listens, `network://address`, with the port that the system has picked. `Endpoint.parse` reads
- *   it.
- * - `accept`: waits for the next connection. It fails only when the listener is closed or broken, and then always. If
- *   it is interrupted, no connection is lost.
+ * - `address`: the address on which it listens: `network://address`, with the port that the system has picked.
+ *   `Endpoint.parse` reads it.
+ * - `accept`: waits for the next connection. It fails only if the listener is closed or broken. From then on, it always
+ *   fails. If it is interrupted, no connection is lost.
  * - `close`: stops listening, ends `accept`, and destroys the connections that were not accepted yet. Accepted ones go
  *   on. It can be repeated. The end of the listener's Scope does the same.
  *
  * **Gotchas**
  *
- * A server checks what a listener of your own gives. An `accept` that dies, or is no Effect, ends the server with that
- * defect. Where it gives no connection, no handlers, or a connection that is served already, that is logged as an
- * error, and the next one is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server
- * ends without it.
+ * A server checks the values of a custom listener. An `accept` that dies, or is no Effect, ends the server with that
+ * defect. If it gives no connection, no handlers, or a connection that is served already, an error is logged, and the
+ * next connection is accepted. A `close` that dies or takes longer than 10 seconds is logged, and the server ends
+ * without it.
  *
  * Source: `type Listener` of the Go package.
  *
@@ -107,7 +107,7 @@ export class ListenerError
   })
 {}
 
-/** It cannot listen, for a reason that we know. */
+/** It cannot listen, for a reason that this package knows. */
 export const cannotListen = (address: string, reason: string): ListenerError =>
   new ListenerError({ message: `cannot listen on ${address}: ${reason}`, address })
 
@@ -115,7 +115,7 @@ export const cannotListen = (address: string, reason: string): ListenerError =>
 export const listeningFailed = (address: string, cause: unknown): ListenerError =>
   new ListenerError({ message: `cannot listen on ${address}: ${describe(cause)}`, address, cause })
 
-/** It has listened, and cannot any more. */
+/** It has listened, but cannot accept any more. */
 export const listenerBroke = (address: string, cause: unknown): ListenerError =>
   new ListenerError({ message: `the listener on ${address} broke: ${describe(cause)}`, address, cause })
 

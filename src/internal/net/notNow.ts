@@ -1,6 +1,6 @@
 /**
- * The errors of a dial that say "not now": they are about this moment, and not about the peer. The attempt is repeated,
- * as long as the dial has time. This file knows errors, and not what is attempted.
+ * The errors of a dial that say "not now": they are temporary, and not caused by the peer. The attempt is repeated as
+ * long as the dial has time. This file knows errors. It does not know what is attempted.
  *
  * Every other error ends the attempt at once, so that a call goes to another endpoint: there is no listener
  * (ECONNREFUSED, ENOENT), no permission (EACCES, EPERM), no route (ENETUNREACH, EHOSTUNREACH), no such name
@@ -13,8 +13,8 @@ import { networkInterfaces } from "node:os"
 import { attempt } from "../userError.ts"
 
 const codes: ReadonlySet<unknown> = new Set([
-  // The queue of a Unix socket is full, on Linux: there is a server, and it has yet to accept. (macOS says ECONNREFUSED
-  // then, as without a server. TCP has no such error: the system sends its SYN again by itself.)
+  // The queue of a Unix socket is full, on Linux: there is a server, but it has not accepted yet. (macOS says
+  // ECONNREFUSED then, as without a server. TCP has no such error: the system sends its SYN again by itself.)
   "EAGAIN",
   // This process, or the machine, has no file descriptor left. One may be closed at any time.
   "EMFILE",
@@ -22,10 +22,10 @@ const codes: ReadonlySet<unknown> = new Set([
   // The system has no memory for one more socket. Windows also says ENOBUFS when it has no free port.
   "ENOBUFS",
   "ENOMEM",
-  // The local port that the system has picked was taken meanwhile. It picks another one the next time.
+  // The local port that the system has picked was taken meanwhile. The system picks another one the next time.
   "EADDRINUSE",
-  // The name servers could not be asked, or had no answer for now. To ask again costs one lookup a name. With a silent
-  // name server, the system's resolver takes about 10 s for this answer.
+  // The name servers could not be asked, or had no answer for now. To ask again costs one lookup for each name. With a
+  // silent name server, the system's resolver takes about 10 s for this answer.
   "EAI_AGAIN",
   "EAI_MEMORY"
 ])
@@ -33,7 +33,7 @@ const codes: ReadonlySet<unknown> = new Set([
 /** No local port is free for one more connection to that address. Ports become free as old connections expire. */
 const noLocalPort = "EADDRNOTAVAIL"
 
-/** Linux gives the same error for an IPv6 address where the machine has none of its own: that error is final. */
+/** Linux gives the same error for an IPv6 address if the machine itself has no IPv6 address: that error is final. */
 const hasIPv6 = (): boolean =>
   Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ family }) => family === "IPv6"))
 
@@ -51,7 +51,8 @@ const firstWait = 10
 const longestWait = 500
 
 /**
- * Runs an effect again as long as it fails with "not now". `onFailure` hears of each failure, the last one included.
+ * Runs an effect again as long as it fails with "not now". `onFailure` is called with each failure, including the last
+ * one.
  */
 export const untilNotNow = <A, R>(
   effect: Effect.Effect<A, unknown, R>,

@@ -1,6 +1,6 @@
 /**
- * Why a dial has not succeeded up to now. When its time is up, the caller that ends it can say so. This file knows
- * texts and names, and no dials.
+ * Why a dial has not succeeded up to now. When its time is up, the caller that ends it can report the reason. This file
+ * knows texts and names. It knows no dials.
  */
 import * as Context from "effect/Context"
 import { clip, textOf } from "../userError.ts"
@@ -18,7 +18,7 @@ export class Obstacles {
     this.problems.clear()
   }
 
-  /** The problems, as the end of a sentence; empty where there is none. */
+  /** The problems, as the end of a sentence; empty if there is none. */
   get text(): string {
     return this.problems.size === 0 ? "" : clip(` (up to now: ${[...this.problems.values()].map(textOf).join("; ")})`)
   }
@@ -27,6 +27,6 @@ export class Obstacles {
 /** The obstacles that dials of built-in endpoints write into. */
 export const CurrentObstacles: Context.Reference<Obstacles> = Context.Reference<Obstacles>(
   "effect-call/internal/net/CurrentObstacles",
-  // It is never read.
+  // The default is never read.
   { defaultValue: () => new Obstacles() }
 )

@@ -1,8 +1,8 @@
 /**
- * A listener that does a TLS handshake over each connection of another listener.
+ * A listener that performs a TLS handshake over each connection of another listener.
  *
- * It knows when handshakes begin and end, and when their options are renewed. The handshake itself is in
- * `tlsServer.ts`.
+ * It knows when handshakes begin and end, and when their options are renewed. It does not know how a handshake works:
+ * see `tlsServer.ts`.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -32,27 +32,27 @@ import {
 } from "./model.ts"
 import { HandshakeFailed, makeHandshake } from "./tlsServer.ts"
 
-/** How a secure listener works, beside its TLS options. */
+/** The settings of a secure listener other than its TLS options. */
 export interface SecureSettings {
-  /** How long after it has ended the Effect of the TLS options runs again; not finite: never. */
+  /** The pause between two runs of the Effect of the TLS options. If it is not finite, the Effect runs once. */
   readonly reload: Duration.Duration
   readonly handshakeTimeout: Duration.Duration
 }
 
-/** A copy: an Effect may give the same object again, or one with the same lists, after it has changed them. */
+/** A copy: an Effect may change an object or a list, and then give the same one again. */
 const copyOf = (options: TlsOptions): TlsOptions =>
   Object.fromEntries(
     Object.entries({ ...options }).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value])
   )
 
-/** Runs an Effect of a user's own that gives TLS options. */
+/** Runs the user's Effect that gives TLS options. */
 const ask = (tls: Effect.Effect<TlsOptions, ListenerError>): Effect.Effect<TlsOptions, ListenerError> =>
   Effect.uninterruptibleMask((restore) => isolated(tls, restore))
 
 /** The handshake that new connections get. */
 class Current {
   private given: TlsOptions
-  /** Whether the last renewal has failed, and that was logged. */
+  /** Whether the last renewal has failed. The failure was then logged. */
   private isFailing = false
   private readonly address: string
   handshake: Result.Result.Success<ReturnType<typeof makeHandshake>>
@@ -63,7 +63,7 @@ class Current {
     this.handshake = handshake
   }
 
-  /** Asks for the options again. Where they cannot be used, the last good ones stay, and that is logged once. */
+  /** Asks for the options again. If they cannot be used, the last good ones stay, and one warning is logged. */
   renew(tls: Effect.Effect<TlsOptions, ListenerError>): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       const next = copyOf(yield* ask(tls))
@@ -107,18 +107,18 @@ export const listenSecurely = Effect.fnUntraced(function*<R>(
   const scope = yield* Scope.fork(yield* Effect.scope)
   const close = Effect.uninterruptible(Effect.suspend(() => {
     queue.close(listenerClosed(address))
-    // Side by side: a listener of a user's own may end its accept only when it is closed, and may never end its close.
+    // At the same time: a custom listener may end its accept only when it is closed, and may never end its close.
     const closing = effectOf(`the close of the listener ${below}`, () => listener.close)
     return Effect.all([closing, Scope.close(scope, Exit.void)], { concurrency: "unbounded", discard: true })
   }))
 
-  // Interruptible only in the handshake: nothing comes between the connection and what destroys or offers it.
+  // Interruptible only in the handshake: so a connection is always either destroyed or offered.
   const secure = ({ connection, handlers, peer }: Arrival<R>) =>
     current.handshake(connection).pipe(
       Effect.timeoutOrElse({
         duration: handshakeTimeout,
         orElse: () =>
-          Effect.fail(new HandshakeFailed(`it was not done after ${Duration.format(handshakeTimeout)}`, false))
+          Effect.fail(new HandshakeFailed(`it took longer than ${Duration.format(handshakeTimeout)}`, false))
       }),
       Effect.interruptible,
       Effect.map((secured) =>
@@ -131,7 +131,7 @@ export const listenSecurely = Effect.fnUntraced(function*<R>(
         const log = error.hungUp ? Effect.logDebug : Effect.logWarning
         return logged(log(`TLS handshake failed: ${error.message}${others}`))
       }),
-      // The connection may be a user's own.
+      // The connection may be a custom one.
       Effect.catchDefect((defect) => logged(Effect.logError("TLS handshake died", Cause.die(defect)))),
       Effect.annotateLogs({ listener: address, peer: peer.address })
     )
@@ -141,7 +141,7 @@ export const listenSecurely = Effect.fnUntraced(function*<R>(
   yield* Effect.uninterruptibleMask((restore) =>
     Effect.map(
       arrivalsOf(listener, below, restore),
-      // Not `forkIn`, which would not even begin where the Scope has closed meanwhile.
+      // Not `forkIn`: it would not even begin if the Scope has closed meanwhile.
       (arrival) => Fiber.runIn(fork(secure(arrival), { uninterruptible: true }), scope)
     )
   ).pipe(
@@ -161,7 +161,7 @@ export const listenSecurely = Effect.fnUntraced(function*<R>(
     yield* Effect.sleep(reload).pipe(
       Effect.andThen(current.renew(tls)),
       Effect.forever,
-      // It may call other services, and is no part of a call itself.
+      // The Effect may call other services. It is not part of a call itself.
       Effect.provideContext(yield* background),
       Effect.forkIn(scope)
     )

@@ -1,7 +1,7 @@
 /**
  * A listener over a `net.Server`: its sockets become arrivals, unless there are too many of them.
  *
- * It knows neither how a place to listen is read and opened, nor TLS.
+ * It does not know how an address is read and opened, nor TLS.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -18,7 +18,7 @@ import { type Handlers, type Listener, listenerBroke, listenerClosed, type Liste
 /** A server that listens. */
 interface Opened {
   readonly address: string
-  /** Undoes what closing the server does not. It runs before that. */
+  /** Cleans up what closing the server leaves behind. It runs before the server is closed. */
   readonly cleanUp: Effect.Effect<void>
 }
 
@@ -51,9 +51,11 @@ export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
   readonly address: string
   readonly handlers: Handlers<R>
   readonly limits: Connections
-  /** Runs uninterruptibly, but for what it restores: nothing may come between what it opens and what closes that. */
+  /** Runs uninterruptibly, except for the parts that it restores: so everything that it opens is also closed. */
   readonly open: (server: net.Server, restore: Restore) => Effect.Effect<Opened, ListenerError>
-  /** A client's address, and the name that its connections are counted by. Undefined where it has already gone. */
+  /**
+   * A client's address, and the name by which its connections are counted. Undefined if the client has already gone.
+   */
   readonly peerOf: (socket: net.Socket) => { readonly address: string; readonly name?: string } | undefined
 }): Effect.fn.Return<Listener<R>, ListenerError, Scope.Scope> {
   const { handlers, limits, open, peerOf } = options
@@ -70,7 +72,7 @@ export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
     logIn(context, Effect.annotateLogs(Effect.logWarning(message), { listener: address }))
   const gate = new Gate(limits, yield* Clock.Clock, warn)
 
-  // While a socket waits, it reads ahead until its buffer is full, and keeps that for the first listener of "data".
+  // While a socket waits, it reads ahead until its buffer is full. The first listener of "data" gets these bytes.
   const server = net.createServer({ noDelay: true }, (socket) => {
     socket.on("error", ignoreError)
     const peer = peerOf(socket)
@@ -78,10 +80,10 @@ export const listenOnServer = Effect.fnUntraced(function*<R>(options: {
     queue.offer({ connection: socket, peer: { address: peer.address }, handlers })
   })
   server.on("error", (error) => {
-    // Before that, `open` fails with it.
+    // Before the server listens, `open` fails with this error.
     if (state._tag === "Opening") return
     if (!server.listening) return queue.close(listenerBroke(address, error))
-    // Only one connection could not be accepted, for want of file descriptors perhaps.
+    // Only one connection could not be accepted, perhaps because there was no file descriptor left.
     warn(`A connection could not be accepted: ${describe(error)}`)
   })
 

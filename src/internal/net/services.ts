@@ -1,8 +1,8 @@
 /**
  * The ports of TCP services by name, such as the `http` of `golang.org:http`. It knows no hosts.
  *
- * The names that Go's resolver knows by itself are known everywhere. Others come from the machine's `/etc/services`,
- * which is read once, when the first of them is needed.
+ * The names that are built into Go's resolver are always known. Others come from the machine's `/etc/services`, which
+ * is read once, when such a name is first needed.
  */
 import { readFileSync } from "node:fs"
 
@@ -45,7 +45,7 @@ const readServices = (): ReadonlyMap<string, number> => {
   try {
     return parseServices(readFileSync("/etc/services", "utf8"))
   } catch {
-    // Small images and other systems have no such file. Then only the well-known names are known.
+    // Small images and some systems have no such file. Then only the built-in names are known.
     return new Map()
   }
 }

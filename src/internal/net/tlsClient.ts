@@ -17,8 +17,8 @@ import { ignoreError } from "./connect.ts"
 import { checkedOptions, checkedProtocol, withoutValue } from "./tlsOptions.ts"
 
 /**
- * A user's check of a server's certificate. Node calls it out of the event loop, where an exception would end the
- * process, and accepts a certificate where the check gives something falsy, such as 0 or false.
+ * A user's check of a server's certificate. Node calls it from the event loop, where an exception would end the
+ * process. Node accepts a certificate if the check gives a falsy value, such as 0 or false.
  */
 const identityCheck =
   (check: typeof tls.checkServerIdentity): typeof tls.checkServerIdentity => (host, certificate) => {
@@ -45,17 +45,17 @@ const refusable = (error: unknown): Error => {
 }
 
 /**
- * The options of one handshake: the user's, checked, with the name that the server has to prove.
+ * The options of one handshake: the user's options, checked, and with the name that the server must prove.
  *
  * A `session` is left out: with a resumed session, neither the name nor the authorities of the server are checked.
  *
- * @param host the host of the endpoint below, where it has one
+ * @param host the host of the endpoint below, if it has one
  */
 export const clientOptions = (
   given: tls.ConnectionOptions,
   host: string | undefined
 ): Result.Result<tls.ConnectionOptions, string> => {
-  // Never shown: it may be a key.
+  // The value is never shown: it may be a key.
   if (typeof given !== "object" || given === null) {
     return Result.fail(
       `expected the options of tls.connect, got ${
@@ -64,7 +64,7 @@ export const clientOptions = (
     )
   }
   try {
-    // Its getters, if it has any, are read once.
+    // Getters of the options are read once.
     return checked({ ...given }, host)
   } catch (error) {
     return Result.fail(`the options of tls.connect cannot be read: ${textOf(withoutValue(error))}`)
@@ -86,10 +86,10 @@ const checked = (
     }
   }
   if (options.rejectUnauthorized === false) {
-    return Result.fail("rejectUnauthorized is false, but with mtls the server always has to prove who it is")
+    return Result.fail("rejectUnauthorized is false: expected true, since mtls always checks the server's certificate")
   }
   if (options.pskCallback !== undefined) {
-    return Result.fail("there is a pskCallback, but with mtls both sides prove by certificates who they are")
+    return Result.fail("pskCallback is set: expected no such option, since mtls checks certificates")
   }
   const { checkServerIdentity = tls.checkServerIdentity } = options
   if (typeof checkServerIdentity !== "function") {
@@ -103,7 +103,7 @@ const checked = (
     )
   }
   if (typeof name !== "string") return Result.fail(`servername: expected a name, got ${shown(name)}`)
-  // TLS has no server name indication for an address: it is only what the certificate is checked against.
+  // TLS has no server name indication for an IP address: the certificate is only checked against it.
   const identity = isIP(name) === 0
     ? { host: name, servername: name.replace(/\.$/, "") }
     : { host: name.replace(/%.*$/, ""), servername: "" }
@@ -122,7 +122,7 @@ const checked = (
 const closedEarly = () =>
   Object.assign(new Error("the connection was closed during the TLS handshake"), { code: "ECONNRESET" })
 
-// With TLS 1.2, a server that is Node's refuses a client in this way, without a word.
+// With TLS 1.2, a server on Node refuses a client in this way, without an alert.
 const closedByServer = () =>
   Object.assign(
     new Error(
@@ -133,7 +133,8 @@ const closedByServer = () =>
   )
 
 /**
- * How the handshake ends. It listens from now on: a fiber may yield before it waits, and the handshake be over by then.
+ * How the handshake ends. It listens from now on: a fiber may yield before it waits, and the handshake may be over by
+ * then.
  */
 const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> => {
   const ended = Deferred.makeUnsafe<void, unknown>()
@@ -145,7 +146,7 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
   }
   const onSecure = () => settle(socket.authorized ? Exit.void : Exit.fail(socket.authorizationError))
   const onError = (error: NodeJS.ErrnoException) => {
-    // It may come from a `checkServerIdentity` of the user's.
+    // It may come from the user's `checkServerIdentity`.
     const code = attempt(() => error.code, undefined)
     settle(Exit.fail(code === "ECONNRESET" || code === "EPIPE" ? closedByServer() : error))
   }
@@ -158,7 +159,7 @@ const handshakeOf = (socket: tls.TLSSocket): Deferred.Deferred<void, unknown> =>
 
 /**
  * Gives a TLS socket after its handshake, over a Duplex that belongs to the caller. The TLS socket is destroyed with
- * the Scope, also where this fails.
+ * the Scope, even if this fails.
  */
 export const connectTls = Effect.fnUntraced(function*(
   raw: Duplex,
@@ -169,7 +170,8 @@ export const connectTls = Effect.fnUntraced(function*(
     // It throws on certificates and keys that it cannot read.
     Effect.try({
       try: () => {
-        // Where the Duplex has closed already, the TLS socket would never say anything. It may close while this yields.
+        // If the Duplex has closed already, the TLS socket would never emit an event. It may close while this fiber
+        // yields.
         if (raw.destroyed) throw closedEarly()
         const socket = tls.connect({ ...options, socket: belowTls(raw) }).on("error", ignoreError)
         return { socket, handshake: handshakeOf(socket) }
@@ -181,6 +183,6 @@ export const connectTls = Effect.fnUntraced(function*(
   yield* Deferred.await(handshake)
   const insecure = checkedProtocol(socket.getProtocol())
   if (insecure !== undefined) return yield* Effect.fail(new Error(insecure))
-  // With TLS 1.3 the handshake is done on this side before the server has looked at our certificate.
+  // With TLS 1.3, the handshake is done on this side before the server has checked the client's certificate.
   return describeOver(socket, raw, { refusesSilently: true })
 })

@@ -1,5 +1,5 @@
 /**
- * The checks that the TLS options of both sides have in common, and the versions of TLS. It does no handshakes.
+ * The checks of TLS options that both sides share, and the versions of TLS. It performs no handshakes.
  */
 import * as Result from "effect/Result"
 import type { SecureContextOptions, SecureVersion } from "node:tls"
@@ -14,8 +14,8 @@ const versionsOf = (
   options: SecureContextOptions
 ): Result.Result<{ readonly minVersion?: SecureVersion }, string> => {
   const { maxVersion, secureProtocol } = options
-  // An older way to say the same. Node takes no version options besides it, and other values of it allow older
-  // versions.
+  // An older option for the versions. Node takes no other version options together with it, and its other values allow
+  // older versions.
   if (secureProtocol !== undefined) {
     return /^TLSv1_2_(client_|server_)?method$/.test(secureProtocol)
       ? Result.succeed({})
@@ -27,7 +27,7 @@ const versionsOf = (
   for (const [name, version] of Object.entries({ minVersion, maxVersion: maxVersion ?? minVersion })) {
     if (!secureVersions.has(version)) return Result.fail(`${name} is ${JSON.stringify(version)}: ${expected}`)
   }
-  // Node accepts that, and then refuses every handshake.
+  // Node accepts this combination, and then refuses every handshake.
   return minVersion === "TLSv1.3" && maxVersion === "TLSv1.2"
     ? Result.fail("minVersion is \"TLSv1.3\": expected no more than maxVersion, which is \"TLSv1.2\"")
     : Result.succeed({ minVersion })
@@ -39,10 +39,10 @@ const isEmpty = (material: unknown): boolean =>
   material === "" || (ArrayBuffer.isView(material) && material.byteLength === 0)
 
 /**
- * The user's options with the lowest version that is accepted: TLS 1.3, unless they say otherwise.
+ * The user's options with the lowest version that is accepted: TLS 1.3, unless the options say otherwise.
  *
- * A file that is just being written may be empty. Node takes an empty text for an option that is missing: without `ca`
- * all public authorities are trusted, and without `crl` nothing is revoked.
+ * A file may be empty while it is being written. Node takes an empty text as a missing option: without `ca`, all public
+ * authorities are trusted, and without `crl`, no certificate is revoked.
  */
 export const checkedOptions = <Options extends SecureContextOptions>(
   options: Options
@@ -53,11 +53,11 @@ export const checkedOptions = <Options extends SecureContextOptions>(
     : Result.fail(`${empty} is empty`)
 }
 
-/** What is wrong with the version of a connection, if anything: a user's secure context has versions of its own. */
+/** The problem with the version of a connection, if there is one: a custom secure context has its own versions. */
 export const checkedProtocol = (protocol: string | null): string | undefined =>
   secureVersions.has(protocol) ? undefined : `the connection speaks ${String(protocol)}: ${expected}`
 
-/** What Node throws, without the bad value: that may be a passphrase, or the beginning of a key. */
+/** The error that Node throws, without the bad value, which may be a passphrase or the beginning of a key. */
 export const withoutValue = (error: unknown): unknown => {
   if (!isInstance(error, TypeError)) return error
   const text = textOf(error)

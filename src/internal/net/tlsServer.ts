@@ -15,7 +15,7 @@ import { belowTls } from "./bridge.ts"
 import { describe, ignoreError } from "./connect.ts"
 import { checkedOptions, withoutValue } from "./tlsOptions.ts"
 
-/** Whether it holds a certificate. Node accepts any text as that of an authority, and then trusts no client. */
+/** Whether it holds a certificate. Node accepts any text as an authority's certificate, and then trusts no client. */
 const hasCertificate = (ca: string | Buffer): boolean => {
   try {
     return new X509Certificate(ca).raw.length > 0
@@ -24,12 +24,15 @@ const hasCertificate = (ca: string | Buffer): boolean => {
   }
 }
 
-/** The longest timer, in milliseconds. The caller limits the handshake's time, and Node's two minutes might be less. */
+/**
+ * The longest timer, in milliseconds. The caller limits the time of the handshake. Node's own limit of two minutes
+ * might be shorter.
+ */
 const longest = 2 ** 31 - 1
 
 /**
- * The user's callbacks, which may be async functions: Node does not wait for those, and their failure would end the
- * process. Where a callback throws at once, Node ends the handshake.
+ * The user's callbacks, which may be async functions. Node does not wait for them, and their failure would end the
+ * process. If a callback throws at once, Node ends the handshake.
  */
 const guardedCallbacks = ({ ALPNCallback, SNICallback, pskCallback }: tls.TlsOptions): tls.TlsOptions => ({
   ...(typeof SNICallback !== "function" ? {} : {
@@ -52,7 +55,7 @@ const kept = <A>(given: A): A => {
 
 const asError = (error: unknown): Error => error instanceof Error ? error : new Error(textOf(error), { cause: error })
 
-/** The options of a server: the user's, checked, with which every client has to prove who it is. */
+/** The options of a server: the user's options, checked. With them, every client must prove its identity. */
 const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, string> => {
   if (options.ca === undefined) {
     return Result.fail("there is no ca: mtls needs the authorities that sign the clients' certificates")
@@ -64,7 +67,9 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
     }
   }
   if (options.requestCert === false || options.rejectUnauthorized === false) {
-    return Result.fail("requestCert or rejectUnauthorized is false, but with mtls every client has to prove who it is")
+    return Result.fail(
+      "requestCert or rejectUnauthorized is false: expected true, since mtls always checks the clients' certificates"
+    )
   }
   const checked = checkedOptions(options)
   if (Result.isFailure(checked)) return checked
@@ -76,7 +81,7 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
     handshakeTimeout: longest,
     ...checked.success,
     ...guardedCallbacks(options),
-    // No tickets: with a resumed session a client is not checked, and its certificate may have expired or be revoked.
+    // No tickets: in a resumed session, a client is not checked. Its certificate may have expired or been revoked.
     secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_TICKET,
     requestCert: true,
     rejectUnauthorized: true
@@ -86,7 +91,7 @@ const serverOptions = (options: tls.TlsOptions): Result.Result<tls.TlsOptions, s
 /** How many servers are kept for later handshakes. */
 const maxIdle = 8
 
-/** Why a connection did not become secure. `hungUp`: the peer or this side just closed it. */
+/** Why a connection did not become secure. `hungUp`: the peer or this side only closed it. */
 export class HandshakeFailed extends Error {
   readonly hungUp: boolean
 
@@ -97,7 +102,7 @@ export class HandshakeFailed extends Error {
 }
 
 const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): HandshakeFailed => {
-  // Where a certificate was refused, the error does not say so. The socket does.
+  // If a certificate was refused, the error does not say so. The socket does.
   const refusal: unknown = socket.authorizationError
   return refusal === null || refusal === undefined
     ? new HandshakeFailed(describe(error), attempt(() => error.code === "ECONNRESET", false))
@@ -108,12 +113,12 @@ const clientError = (error: NodeJS.ErrnoException, socket: tls.TLSSocket): Hands
 export type Handshake = (raw: Duplex) => Effect.Effect<tls.TLSSocket, HandshakeFailed>
 
 /**
- * Makes the function that performs handshakes with these options, or says what is wrong with them: a sentence, or what
- * Node throws.
+ * Makes the function that performs handshakes with these options, or gives the problem with them: a sentence, or the
+ * error that Node throws.
  *
- * A `tls.Server` says which socket has become secure or has failed, but not over which Duplex. So each handshake under
- * way has a server of its own. Making one costs about a millisecond, since it reads the certificates. After a success
- * it is used again. After a failure it is not: it may still report something about that connection.
+ * A `tls.Server` tells which socket has become secure or has failed, but not over which Duplex. So each handshake under
+ * way has its own server. Making one costs about a millisecond, since it reads the certificates. After a success it is
+ * used again. After a failure it is not: it may still report something about that connection.
  */
 export const makeHandshake = (options: tls.TlsOptions): Result.Result<Handshake, unknown> =>
   Result.flatMap(serverOptions(options), (options) =>
@@ -127,7 +132,7 @@ const handshakeWith = (options: tls.TlsOptions, first: tls.Server): Handshake =>
   return (raw) =>
     Effect.callback((resume) => {
       raw.on("error", ignoreError)
-      // Where the Duplex has closed already, the TLS server would never say anything.
+      // If the Duplex has closed already, the TLS server would never emit an event.
       if (raw.destroyed) return resume(Effect.fail(new HandshakeFailed("the connection was already closed", true)))
       const below = belowTls(raw)
       const server = idle.pop() ?? tls.createServer(options)

@@ -1,7 +1,7 @@
 /**
  * Little-endian integers in byte arrays, without a DataView for each chunk.
  *
- * No function checks bounds: the callers have compared the length before.
+ * No function checks bounds: its callers have checked the length. It does not know what the integers mean.
  */
 
 /** The u8 at `offset`. */

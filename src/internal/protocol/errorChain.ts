@@ -1,6 +1,6 @@
 /**
  * The error chain: the form of a failure in a response error. The outermost error comes first, and each error wraps the
- * next one.
+ * next one. It does not know how a failure becomes a chain.
  */
 import { i64At, putI64, putU32, u32At } from "./bytes.ts"
 import { goQuote } from "./goQuote.ts"
@@ -9,15 +9,18 @@ import type { Link } from "./identities.ts"
 /** The errors of a failure, outermost first; empty for a failure without a message. */
 export type ErrorChain = ReadonlyArray<Link>
 
-/** The chain, or what is wrong with the bytes. */
+/** The chain, or the problem with the bytes. */
 export type DecodedErrorChain =
   | { readonly ok: true; readonly chain: ErrorChain }
   | { readonly ok: false; readonly reason: string }
 
-/** More errors than any real chain has. Without a limit, a small payload could become a large heap. */
+/**
+ * The most errors that are read. No real chain has more. Without a limit, a small payload could cause large
+ * allocations.
+ */
 export const maxLinks = 1024
 
-/** An error that is nothing but its text, as `errors.New(text)` of Go makes it. */
+/** An error that consists only of its text, as `errors.New(text)` of Go makes it. */
 export const plainError = (text: string): Link => ({
   message: text,
   identity: `(:&errors.errorString{s:${goQuote(text)}})`
@@ -69,7 +72,7 @@ export const decodeErrorChain = (payload: Uint8Array): DecodedErrorChain => {
   return { ok: true, chain }
 }
 
-/** Where the string at `offset` ends; -1 if it ends past the payload, or if `offset` is -1. */
+/** The end of the string at `offset`; -1 if that is past the payload, or if `offset` is -1. */
 const stringEnd = (payload: Uint8Array, offset: number): number => {
   if (offset < 0 || payload.length - offset < 4) return -1
   const length = u32At(payload, offset)

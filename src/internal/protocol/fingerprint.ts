@@ -1,8 +1,8 @@
 /**
  * The fingerprint of a method's contract: 64 bits before the arguments of a binary typed request. A server with another
- * fingerprint refuses the request, since it would read other values than were written.
+ * fingerprint refuses the request, since it would read other values than the client wrote.
  *
- * How a fingerprint is computed is not known here.
+ * It does not know how a fingerprint is computed.
  */
 import { i32At } from "./bytes.ts"
 

@@ -1,12 +1,12 @@
 /**
  * Messages on a byte stream: the 16-byte header, and a decoder that takes the stream in any pieces.
  *
- * A message is `id` u64, `type` u8, `length` u56, all little-endian, and `length` bytes of payload. What a payload
- * means is not known here.
+ * A message is `id` u64, `type` u8, `length` u56, all little-endian, and `length` bytes of payload. This file does not
+ * know what a payload means.
  *
- * A message that lies whole in one piece of the stream is never copied: the decoder names the piece and the range. A
- * message that is split is put together in a buffer: in its own one if the receiver keeps the bytes, otherwise in one
- * that is reused.
+ * A message that is complete in one piece of the stream is never copied: the receiver gets the piece and the range. A
+ * message that is split over pieces is put together in a buffer: in its own buffer if the receiver keeps the bytes,
+ * otherwise in a reused one.
  */
 
 import { u32At, u8At } from "./bytes.ts"
@@ -62,7 +62,7 @@ export const writeHeader = (target: DataView, offset: number, id: number, type: 
   target.setUint32(offset + 12, length >>> 24, true)
 }
 
-/** Reads the `id` of the header at `offset`; -1 if it is 2^53 or more. No client that counts from 1 gets there. */
+/** Reads the `id` of the header at `offset`; -1 if it is 2^53 or more. No client that counts from 1 reaches that. */
 export const readId = (bytes: Uint8Array, offset: number): number => {
   const high = u32At(bytes, offset + 4)
   return high > maxSafeHigh ? -1 : u32At(bytes, offset) + high * twoTo32
@@ -76,7 +76,7 @@ export const readLength = (bytes: Uint8Array, offset: number): number =>
 /** Receives the messages of a {@link FrameDecoder}. */
 export interface FrameReceiver {
   /**
-   * A whole message has arrived. Its payload is `bytes` from `start` to `end`. If `owned` is true, nothing else will
+   * A whole message has arrived. Its payload is `bytes` from `start` to `end`. If `owned` is true, no other code will
    * write to the bytes. Otherwise they are valid during this call only.
    */
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
@@ -93,7 +93,10 @@ export interface FrameReceiver {
 
 const idTooLarge = "a message id of 2^53 or more"
 
-/** This much is allocated at first for a split message, whatever its length says, until its bytes arrive. */
+/**
+ * At most this much is allocated at first for a split message, whatever its length is. The buffer grows as bytes
+ * arrive.
+ */
 const firstAllocation = 1_048_576
 /** A reused buffer that is larger than this is dropped after its message. */
 const retainedScratch = 1_048_576
@@ -117,9 +120,9 @@ const allocateUnsafe = (size: number): Uint8Array => {
  *           └── must be refused, or `stop` ──▶  Stopped
  * ```
  *
- * A message that must be refused stops it for good: one of an unknown type or of a type that this end never receives,
- * an id of 2^53 or more, a length over 1 GiB, or a version message or a cancel over the limit. A message of a call that
- * is over the limit is skipped, and nothing is allocated for it.
+ * A message that must be refused stops the decoder for good: a message of an unknown type, or of a type that this end
+ * never receives; an id of 2^53 or more; a length over 1 GiB; a version message or a cancel over the limit. A message
+ * of a call that is over the limit is skipped, and nothing is allocated for it.
  */
 export class FrameDecoder {
   private readonly receiver: FrameReceiver
@@ -171,7 +174,7 @@ export class FrameDecoder {
   }
 
   /**
-   * Takes the next piece of the stream: `chunk` from `start` to `end`. If `owned` is true, nothing else will write to
+   * Takes the next piece of the stream: `chunk` from `start` to `end`. If `owned` is true, no other code will write to
    * it. Returns why the stream must be refused, or undefined.
    */
   feed(chunk: Uint8Array, start: number, end: number, owned: boolean): string | undefined {
@@ -198,7 +201,10 @@ export class FrameDecoder {
     return this.problem
   }
 
-  /** Reads a header, and delivers its message if it is whole in this piece. Returns the position after what it took. */
+  /**
+   * Reads a header, and delivers its message if it is whole in this piece. Returns the position after the bytes that it
+   * took.
+   */
   private message(
     header: Uint8Array,
     headerAt: number,

@@ -1,5 +1,6 @@
 /**
- * `strconv.Quote` of Go, which `%q` uses, too. An identity contains the text of its error in this form.
+ * `strconv.Quote` of Go, which `%q` uses, too. An identity contains the text of its error in this form. It does not
+ * know identities.
  */
 
 // `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space. It depends on the Unicode

@@ -3,7 +3,7 @@
  * UTF-8, empty for the server as a whole. The byte says which status the caller knows: 0 (not serving), 1 (serving) or
  * 255 (none yet). The answer is one byte, 0 or 1, as soon as the status differs from that.
  *
- * When a client asks, and what it does with an answer, is not known here.
+ * It does not know when a client asks, nor what the client does with an answer.
  */
 
 export const component = "effect-call/Health"
@@ -26,7 +26,7 @@ export const encodeQuestion = ({ component, known }: Question): Uint8Array => {
   return bytes
 }
 
-/** The question, or what is wrong with it. */
+/** The question, or the problem with the bytes. */
 export const decodeQuestion = (bytes: Uint8Array): Question | string => {
   const known = bytes[0]
   if (known !== 0 && known !== 1 && known !== unknown) {
@@ -40,6 +40,6 @@ export const decodeQuestion = (bytes: Uint8Array): Question | string => {
 
 export const encodeAnswer = (isServing: boolean): Uint8Array => Uint8Array.of(statusOf(isServing))
 
-/** Whether the component serves; undefined where the bytes are no answer. */
+/** Whether the component serves; undefined if the bytes are no answer. */
 export const decodeAnswer = (bytes: Uint8Array): boolean | undefined =>
   bytes.length === 1 && (bytes[0] === 0 || bytes[0] === 1) ? bytes[0] === 1 : undefined

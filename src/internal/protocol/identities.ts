@@ -1,5 +1,6 @@
 /**
- * The errors that both ends know: those of the reference, and those that this package adds.
+ * The errors that both ends know: the errors of the reference, and the ones that this package adds. It does not know
+ * when an error is sent.
  *
  * An identity is an opaque text, and two errors are the same if their identities are equal. The reference makes it with
  * Go's formatting. These are the texts that it sends and compares.
@@ -55,7 +56,7 @@ export const overloaded: Link = {
 
 /**
  * The arguments are over the server's limit, and no handler has seen them. It is not in the reference, which treats it
- * as any error.
+ * like any other error.
  */
 export const argumentsTooLarge = (size: number, limit: number): Link => ({
   message: `the arguments are ${size} bytes, expected at most ${limit}`,
@@ -67,7 +68,7 @@ export const argumentsTooLargeIdentity = "(effect-call:too-large)"
 
 /**
  * The result or the error of the handler is over the server's limit. The handler has run. It is not in the reference,
- * which treats it as any error.
+ * which treats it like any other error.
  */
 export const answerTooLarge = (message: string): Link => ({ message, identity: answerTooLargeIdentity })
 

@@ -1,6 +1,6 @@
 /**
- * A table by method key. It looks a key up where its 16 bytes lie in a request, and allocates nothing for that. What
- * the values are is not known here.
+ * A table by method key. It looks a key up directly by its 16 bytes in a request, without an allocation. It does not
+ * know what the values are.
  */
 import { i32At } from "./bytes.ts"
 

@@ -1,6 +1,6 @@
 /**
  * The name of a method in texts: errors, logs and defects. The key of the method on the wire is the hash of the same
- * text.
+ * text. It does not know how that is computed.
  */
 
 /** `component.method`. */

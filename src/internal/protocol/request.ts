@@ -1,6 +1,6 @@
 /**
  * The 49 bytes before the arguments of a request: method key, deadline, trace context. They are written and read in
- * place, on every call. What the arguments are is not known here.
+ * place, on every call. It does not know what the arguments are.
  */
 import { i32At, i64At, u8At } from "./bytes.ts"
 
@@ -24,8 +24,8 @@ export interface TraceContext {
  * Writes all bytes of a request's header at `offset`.
  *
  * `deadlineMicros` is the time left in microseconds, 0 for no deadline. It is never rounded to 0, which would remove
- * the deadline. A negative one has passed; such a request should not be sent at all. If the ids of `trace` are not
- * those of W3C, no trace context is written.
+ * the deadline. A negative deadline has passed; such a request should not be sent at all. If the ids of `trace` do not
+ * have the form of W3C, no trace context is written.
  */
 export const writeRequestHeader = (
   target: DataView,
@@ -43,7 +43,7 @@ export const writeRequestHeader = (
 }
 
 /**
- * Writes the deadline of the header at `offset` again: the time left is only known when the frame goes to the socket.
+ * Overwrites the deadline of the header at `offset`: the time left is only known when the frame goes to the socket.
  */
 export const writeDeadline = (target: DataView, offset: number, deadlineMicros: number): void => {
   const micros = wholeMicros(deadlineMicros)
@@ -64,7 +64,7 @@ const wholeMicros = (micros: number): number => {
   return micros < 0 ? Math.max(-Number.MAX_SAFE_INTEGER, Math.floor(micros)) : 0
 }
 
-/** The trace context of the request whose header is at `offset`; undefined where it has none. */
+/** The trace context of the request whose header is at `offset`; undefined if it has none. */
 export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContext | undefined => {
   if (isZero(bytes, offset + traceIdOffset, 16) || isZero(bytes, offset + spanIdOffset, 8)) return undefined
   return {
@@ -75,7 +75,7 @@ export const readTraceContext = (bytes: Uint8Array, offset: number): TraceContex
 }
 
 /**
- * Eight bytes from `offset` in lower-case hex. The string is made in one piece: to join it byte by byte took five times
+ * Eight bytes from `offset` in lower-case hex. The string is made in one step: to join it byte by byte took five times
  * as long.
  */
 const hexAt = (bytes: Uint8Array, offset: number): string => {
@@ -108,8 +108,8 @@ for (let i = 0; i < 16; i++) {
 }
 
 /**
- * Writes both ids and the flags. Returns false if an id is not one of W3C; the bytes may then have been written in
- * part.
+ * Writes both ids and the flags. Returns false if an id does not have the form of W3C. The bytes may then have been
+ * written in part.
  */
 const writeTraceContext = (target: DataView, offset: number, trace: TraceContext): boolean => {
   try {
@@ -118,7 +118,7 @@ const writeTraceContext = (target: DataView, offset: number, trace: TraceContext
     target.setUint8(offset + flagsOffset, trace.sampled ? 1 : 0)
     return true
   } catch {
-    // The span of a user's tracer may throw, or have no ids. The request must not stay half-written then.
+    // The span of a custom tracer may throw, or have no ids. The request must then not stay half-written.
     return false
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The payload of the version message: a version, and the flags of this package after it. When such a message is sent is
- * not known here.
+ * The payload of the version message: a version, and the flags of this package after it. It does not know when such a
+ * message is sent.
  */
 import { putU32, u32At } from "./bytes.ts"
 
@@ -10,7 +10,7 @@ export const protocolVersion = 0
 /** Bit 0: the sender understands flags. */
 export const flagUnderstood = 1
 
-/** Bit 1, server to client, unasked: going away, start no more calls here. */
+/** Bit 1, server to client, unsolicited: going away, start no more calls here. */
 export const flagGoingAway = 2
 
 /** Bit 2, client to server: understood, no request follows this message. */

@@ -1,5 +1,5 @@
 /**
- * Waits between the attempts of what goes on until it succeeds. It knows no resolver.
+ * Waits between the attempts of work that is repeated until it succeeds. It knows no resolver.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ export interface Backoff {
   readonly firstMillis: number
   readonly factor: number
   readonly longestMillis: number
-  /** The largest part of a wait that is left out at random. */
+  /** The largest part by which a wait is shortened at random, from 0 to 1. */
   readonly jitter: number
 }
 

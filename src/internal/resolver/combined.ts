@@ -1,5 +1,5 @@
 /**
- * Several resolvers as one. It asks and watches them as a Connection does, and knows nothing of how they resolve.
+ * Several resolvers as one. It asks and watches them as a Connection does. It does not know how they resolve.
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -16,7 +16,7 @@ const concurrently = { concurrency: "unbounded" } as const
 
 export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
   const isConstant = resolvers.every((resolver) => resolver.isConstant)
-  // Each by itself: where one dies, the others are told all the same.
+  // Each runs by itself: if one dies, the others are still told.
   const refreshes = resolvers.flatMap(({ refresh }) => refresh === undefined ? [] : refreshed(refresh))
   const nextVersion = versions("merge")
   /** The last answer of each resolver. */
@@ -35,7 +35,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
     ]
   }
 
-  /** The last answers as one. Where nothing has changed it is the same object as before. */
+  /** The last answers as one. If nothing has changed, it is the same object as before. */
   const combine = (): Resolution => {
     const endpoints = distinct(resolvers.flatMap((resolver) => last.get(resolver)?.endpoints ?? []))
     const problem = joined(resolvers.flatMap(problemsOf))
@@ -62,7 +62,7 @@ export const combined = (resolvers: ReadonlyArray<Resolver>): Resolver => {
 
   const askAll = Effect.map(Effect.forEach(resolvers, askOne, { ...concurrently, discard: true }), combine)
 
-  /** Watches all of them until one has something new. */
+  /** Watches all resolvers until one of them has a new answer. */
   const newerThan = Effect.fnUntraced(function*(seen: Version | undefined) {
     const changed = yield* Deferred.make<Resolution>()
     const watching = Effect.forEach([...last], ([resolver, first]) => {

@@ -21,7 +21,7 @@ import { polled } from "./polled.ts"
  *
  * **Details**
  *
- * - `interval`: how often the directory is read where its watch reports no change. Default: 2 seconds.
+ * - `interval`: how often the directory is read if its watch reports no change. Default: 2 seconds.
  *
  * @category models
  * @since 0.1.0
@@ -45,7 +45,7 @@ const identityOf = ({ dev, ino, mtime }: FileSystem.File.Info): string =>
 
 const isMissing = (error: PlatformError): boolean => error.reason._tag === "NotFound"
 
-/** Whether no server listens on the socket, or it is gone. Other errors are left to those who dial it. */
+/** Whether no server listens on the socket, or the socket is gone. Any other error is left to the dial of a call. */
 const isStale = ({ cause }: Endpoint.DialError): boolean =>
   cause instanceof Error && "code" in cause && (cause.code === "ECONNREFUSED" || cause.code === "ENOENT")
 
@@ -77,12 +77,12 @@ export const directory = Effect.fnUntraced(function*(
   const unreadable = (cause: PlatformError): ResolverError =>
     new ResolverError({ message: `the directory "${path}" cannot be read: ${cause.message}`, cause })
 
-  /** The file of a socket; undefined for other files and for those that are gone. `note` gets other problems. */
+  /** The file of a socket; undefined for other files and for sockets that are gone. `note` gets other problems. */
   const socketAt = (name: string, note: (problem: string) => void): Effect.Effect<string | undefined> =>
     effectOf("the stat of FileSystem", () => fs.stat(`${path}/${name}`)).pipe(
       Effect.map((info) => info.type === "Socket" ? identityOf(info) : undefined),
       Effect.catch((error) => {
-        if (!isMissing(error)) note(`${path}/${name} cannot be looked at: ${error.message}`)
+        if (!isMissing(error)) note(`${path}/${name} cannot be checked: ${error.message}`)
         return Effect.succeed(undefined)
       })
     )
@@ -90,7 +90,7 @@ export const directory = Effect.fnUntraced(function*(
   /** Why there are no endpoints. */
   const whyNone = (exists: boolean, hasStale: boolean): string => {
     if (!exists) return `the directory "${path}" does not exist`
-    // It does not list them: each change of the problem is news that would keep those who wait busy.
+    // It does not list them: each change of the problem would resume the waiters.
     return hasStale
       ? `no server listens on the sockets in the directory "${path}"`
       : `there is no socket in the directory "${path}"`
@@ -125,8 +125,8 @@ export const directory = Effect.fnUntraced(function*(
     )
     const sockets = found.flat()
     listening = new Map(sockets.map(({ file, name }) => [name, file]))
-    // A new socket may have a server in a moment, however long the others have had none. A look that came before the
-    // recheck was due says nothing about the others.
+    // A new socket may have a server in a moment, even if the others have had none for long. A look that came before
+    // the recheck was due says nothing about the others.
     if ([...foundStale].some(([name, file]) => stale.get(name) !== file)) recheckMillis = firstRecheckMillis
     else if (now >= recheckAt) recheckMillis *= 2
     stale = foundStale
@@ -147,8 +147,8 @@ export const directory = Effect.fnUntraced(function*(
   )
 
   /**
-   * Watches the directory, anew each interval: where the directory was removed and made again, a watch follows the one
-   * that is gone, and where there is no directory, there is no watch.
+   * Watches the directory, and starts a new watch each interval. If the directory was removed and made again, the old
+   * watch still follows the removed one. If there is no directory, there is no watch.
    */
   const watch = (lookSoon: () => void): Effect.Effect<void> =>
     effectOf("the watch of FileSystem", () => {
@@ -157,7 +157,7 @@ export const directory = Effect.fnUntraced(function*(
       return Stream.runForEach(events, () => Effect.sync(lookSoon))
     }).pipe(
       Effect.ignore,
-      // There is a look each interval anyway.
+      // The directory is read each interval anyway.
       Effect.catchDefect(() => Effect.void),
       Effect.andThen(Effect.never),
       Effect.timeoutOption(Duration.millis(intervalMillis)),

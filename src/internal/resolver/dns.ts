@@ -1,6 +1,6 @@
 /**
- * A resolver of the addresses of a name, and what it has in common with that of SRV records: options, polling, what is
- * made of an empty answer. It does not know how DNS is asked.
+ * A resolver of the addresses of a name, and the parts that it shares with the resolver of SRV records: options,
+ * polling, and how an empty answer is handled. It does not know how DNS is asked.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,12 +24,11 @@ import { defaultTtlMillis, DnsTimeToLive } from "./ttl.ts"
  *
  * **Details**
  *
- * - `interval`: the time from an answer to the next question. It is the time to live of the answer (5 seconds where it
- *   is not known, see `Resolver.layerDns`), but no less than `min` and no more than `max`. Defaults: `min` is 1 second,
- *   `max` is 30 seconds, or `min` where that is more. `min` also limits how often DNS is asked because an endpoint was
- *   lost.
- * - `onEmpty`: what is made of an answer without addresses. `accept`, the default: there are no endpoints then. `keep`:
- *   the last ones stay, as they always do when DNS fails.
+ * - `interval`: the time from an answer to the next question. It is the time to live of the answer (5 seconds if that
+ *   is not known, see `Resolver.layerDns`), but at least `min` and at most `max`. Defaults: `min` is 1 second; `max` is
+ *   30 seconds, or `min` if that is longer. `min` also limits how often DNS is asked because an endpoint was lost.
+ * - `onEmpty`: how an answer without addresses is handled. `accept`, the default: there are no endpoints then. `keep`:
+ *   the last endpoints stay, as they always do when DNS fails.
  *
  * An invalid option is a defect that names the option.
  *
@@ -62,18 +61,18 @@ export const settingsOf = (options: DnsOptions | undefined): Settings => {
 const clamp = ({ maxMillis, minMillis }: Settings, millis: number): number =>
   Math.min(Math.max(millis, minMillis), maxMillis)
 
-/** One look at DNS. What comes after its end goes to `later`. */
+/** One look at DNS. Answers that come after its end go to `later`. */
 export type Looks = (later: Later) => Effect.Effect<Look, Dns.DnsError>
 
 /**
- * What DNS has answered so far:
+ * The kinds of answers that DNS has given so far:
  *
  *     unasked ──▶ empty ──▶ some ◀──▶ emptied
  *        └───────────────────▲
  */
 type Answered = "unasked" | "empty" | "some" | "emptied"
 
-/** The resolver of what `looks` finds. `what` names it in errors and logs. */
+/** The resolver of the endpoints that `looks` finds. `what` names them in errors and logs. */
 export const makeResolver = Effect.fnUntraced(
   function*(settings: Settings, what: string, looks: (services: Services) => Looks) {
     const look = looks({ dns: yield* Dns.Dns, timeToLive: yield* DnsTimeToLive })
@@ -91,7 +90,7 @@ export const makeResolver = Effect.fnUntraced(
       if (hadSome && settings.keepsLast) {
         return yield* new ResolverError({ message: `DNS knows no ${what} any more` })
       }
-      // A warning, and not a failure: a name with a typing error has no addresses either.
+      // Not a failure, but worth a warning: a misspelled name has no addresses either.
       if (answered === "unasked" || answered === "some") {
         yield* logged(Effect.logWarning(`DNS knows no ${what}: there are no endpoints`))
       }
@@ -103,7 +102,7 @@ export const makeResolver = Effect.fnUntraced(
       look: (later) =>
         look({ ...later, tell: (found) => later.tell(accept(found)) }).pipe(
           Effect.mapError((cause) =>
-            new ResolverError({ message: `the ${what} cannot be found out: ${cause.message}`, cause })
+            new ResolverError({ message: `the ${what} cannot be looked up: ${cause.message}`, cause })
           ),
           Effect.flatMap(check)
         ),

@@ -12,7 +12,7 @@ import { Query, waitFor } from "./query.ts"
 import { defaultTtlMillis, ttlOf } from "./ttl.ts"
 
 /**
- * How long one family is waited for once the other is answered: the resolution delay of RFC 8305, or longer where the
+ * How long a look waits for one family once the other is answered: the resolution delay of RFC 8305, or longer if the
  * answer is a failure or has no addresses.
  */
 const familyWaits = { graceMillis: 50, patienceMillis: 5000 }
@@ -20,7 +20,7 @@ const familyWaits = { graceMillis: 50, patienceMillis: 5000 }
 export interface Addresses {
   readonly addresses: ReadonlyArray<string>
   readonly ttlMillis: number
-  /** Why there are none, or not all. */
+  /** Why there are no addresses, or not all of them. */
   readonly problem?: string
 }
 
@@ -54,11 +54,11 @@ class Family extends Query<Addresses> {
   }
 }
 
-/** Finds the addresses. `tell` gets what comes after the end of the look that has asked for it. */
+/** Finds the addresses. `tell` gets the answers that come after the end of the look. */
 export type Finder = (later: Later, tell: (found: Addresses) => void) => Effect.Effect<Addresses, Dns.DnsError>
 
 /**
- * Who has ever known addresses of the name. Where both have, it is the name servers.
+ * The source that has ever known addresses of the name. If both have, it is the name servers.
  *
  *     none ──▶ system ──▶ nameServers
  *       └────────────────────▲
@@ -66,12 +66,12 @@ export type Finder = (later: Later, tell: (found: Addresses) => void) => Effect.
 type KnownBy = "none" | "system" | "nameServers"
 
 /**
- * Finds the addresses of a name, each time that it is asked. It fails where they cannot be found out; that there are
- * none is an answer.
+ * Finds the addresses of a name, each time that it is run. It fails if they cannot be looked up. That a name has no
+ * addresses is an answer, not a failure.
  *
- * Both families are asked for at once. Where only one is answered, its addresses and the last ones of the other family
- * are the result. The system, which has a hosts file and search domains, is asked only until the name servers have once
- * known addresses. After that an answer of theirs without addresses is taken for true.
+ * Both families are asked for at once. If only one is answered, its addresses and the last ones of the other family are
+ * the result. The system, which has a hosts file and search domains, is asked only until the name servers have known
+ * addresses once. After that, their answer without addresses is believed.
  */
 export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
   const unknown = none(notFound(name, "addresses", undefined))
@@ -103,8 +103,8 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
       return { addresses, ttlMillis: defaultTtlMillis }
     })
 
-  // Name servers are not asked for it: those that are silent would delay it. The hosts file has it without a dot at the
-  // end.
+  // Name servers are not asked for it: silent ones would delay the answer. The hosts file has the name without a dot at
+  // the end.
   if (/(^|\.)localhost\.?$/.test(name)) return () => askSystem(name.replace(/\.$/, ""))
 
   const known = () => both(A.last ?? unknown, AAAA.last ?? unknown)
@@ -119,7 +119,7 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
     if (missing.failure !== undefined) {
       return {
         ...found,
-        problem: `the ${missing.type} records of "${name}" cannot be found out: ${textOf(missing.failure)}`
+        problem: `the ${missing.type} records of "${name}" cannot be looked up: ${textOf(missing.failure)}`
       }
     }
     if (missing.last !== undefined) return found
@@ -145,12 +145,12 @@ export const finder = ({ dns, timeToLive }: Services, name: string): Finder => {
     const failure = missing && (missing.failure ?? timedOut(name, missing.type))
     if (knownBy === "nameServers") return failure === undefined ? known() : yield* failure
     const system = yield* Effect.result(askSystem(name))
-    // An answer may have come meanwhile.
+    // An answer may have arrived meanwhile.
     const late = usable()
     if (late !== undefined) return late
     if (Result.isSuccess(system)) return system.success
     if (failure !== undefined) return yield* failure
-    // Where the system cannot reach its name servers, it has no answer about a name that it never knew.
+    // If the system cannot reach its name servers, it has no answer about a name that it never knew.
     return knownBy !== "none" && !isNotFound(system.failure) ? yield* system.failure : known()
   })
 

@@ -1,5 +1,5 @@
 /**
- * Questions to Effect's `Dns`: within a time limit, with checked answers, and what their failures mean.
+ * Questions to Effect's `Dns`: with a time limit, checked answers, and texts for their failures.
  *
  * It knows no resolver.
  */
@@ -15,16 +15,16 @@ export interface Services {
 }
 
 /**
- * The time limit of one question, for any `Dns`. Node's own takes less, unless there are several name servers and none
- * of them answers.
+ * The time limit of one question, for any `Dns`. Node's `Dns` takes less, unless there are several name servers and
+ * none of them answers.
  */
 const longestQuery = "1 minute"
 
-/** How errors name what `Dns` was asked for. It can be the code of a user. */
+/** The names of the methods of `Dns` in errors. A `Dns` can be user code. */
 const theResolve = "the resolve of Dns"
 const theLookup = "the lookup of Dns"
 
-/** Checks an answer: the types promise more than the code of a user may keep. */
+/** Checks an answer: the types promise more than user code may keep. */
 const listed = <A>(what: string, given: ReadonlyArray<A>): ReadonlyArray<A> => {
   if (!Array.isArray(given)) throw unexpected(what, "an array", given)
   return given
@@ -68,7 +68,7 @@ export const lookupAddresses = (
     name
   )
 
-/** What DNS has said: Node's code, where there is one. */
+/** The code of an error of DNS: Node's code, if there is one. */
 const codeOf = ({ cause, reason }: Dns.DnsError): string =>
   cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : reason
 

@@ -22,7 +22,7 @@ const concurrency = 16
 const targetMillis = 1000
 const targetWaits = { graceMillis: 0, patienceMillis: 5000 }
 
-/** The weight of a record of weight 0 beside others, the smallest of which has 1: it is hardly ever used. */
+/** The weight of a record of weight 0 if others have a weight, which is at least 1: it is rarely used. */
 const smallestWeight = 0.1
 
 /** The target of a SRV record, and its last addresses. */
@@ -35,7 +35,8 @@ class Target extends Query<Addresses> {
   }
 
   /**
-   * Finds its addresses. It ends after a while, so that other targets have their turn. `told` is called for all news.
+   * Finds its addresses. It ends after a while, so that other targets have their turn. `told` is called for each new
+   * answer.
    */
   find(later: Later, told: () => void): Effect.Effect<void> {
     const found = this.finder(later, (addresses) => {
@@ -50,7 +51,8 @@ class Target extends Query<Addresses> {
 }
 
 /**
- * The endpoints of records. Of several with one address the best counts. The addresses of a target share its weight.
+ * The endpoints of records. If several have the same address, the best one counts. The addresses of a target share its
+ * weight.
  */
 const endpointsOf = (
   records: ReadonlyArray<Dns.Srv>,
@@ -61,7 +63,7 @@ const endpointsOf = (
   return sorted(best.flatMap(({ port, priority, target, weight }) => {
     // An IPv4 address can also be there as an IPv6 address.
     const addresses = new Set(addressesOf(target).map((address) => formatTcp(address, port)))
-    // Where all records have weight 0 they are equal.
+    // If all records have weight 0, they are equal.
     const share = (weight || (weighted.has(priority) ? smallestWeight : 1)) / addresses.size
     return [...addresses].map((address) => Endpoint.withAttributes(Endpoint.tcp(address), { priority, weight: share }))
   }))
@@ -70,7 +72,7 @@ const endpointsOf = (
 const problemsOf = (targets: ReadonlyMap<string, Target>): ReadonlyArray<string> =>
   [...targets].flatMap(([name, { failure, isUnderWay, last }]) => {
     if (last !== undefined && last.addresses.length > 0) return []
-    if (failure !== undefined) return `the addresses of "${name}" cannot be found out: ${textOf(failure)}`
+    if (failure !== undefined) return `the addresses of "${name}" cannot be looked up: ${textOf(failure)}`
     if (isUnderWay) return `the addresses of "${name}" are not known yet: DNS has not answered`
     return last?.problem ?? []
   })
@@ -83,7 +85,7 @@ const looksFor = (name: string) => (services: Services): Looks => {
   let recordsTtlMillis = defaultTtlMillis
   let isLooking = false
 
-  /** What is known by now. */
+  /** The result with all answers that have arrived so far. */
   const known = (): Look => ({
     endpoints: endpointsOf(offered, (target) => targets.get(target)?.last?.addresses ?? []),
     ttlMillis: [...targets.values()].reduce(
@@ -107,7 +109,7 @@ const looksFor = (name: string) => (services: Services): Looks => {
       }
     )
     recordsTtlMillis = yield* ttlOf(timeToLive, name, "SRV")
-    // The root as the only target says that the service is not offered.
+    // The root as the only target means that the service is not offered.
     offered = records.filter(({ target }) => target !== ".")
     targets = new Map(
       offered.map(({ target }) => [target, targets.get(target) ?? new Target(finder(services, target))])
@@ -124,7 +126,7 @@ const looksFor = (name: string) => (services: Services): Looks => {
     yield* waitFor(all, old, isUsable, targetWaits)
     const defect = all.find(({ defect }) => defect !== undefined)?.defect
     if (defect !== undefined) return yield* Effect.failCause(defect)
-    // Targets without addresses are left out. Where none was ever found, the look fails.
+    // Targets without addresses are left out. If no address was ever found, the look fails.
     const failed = all.find(({ failure }) => failure !== undefined)
     if (failed?.failure !== undefined && all.every(({ last }) => last === undefined)) return yield* failed.failure
     const found = known()

@@ -3,7 +3,7 @@
  */
 import type { Endpoint } from "../../Endpoint.ts"
 
-/** The endpoints, each address once. Of several with one address, the first counts. */
+/** The endpoints, each address once. If several have the same address, the first one counts. */
 export const distinct = (endpoints: Iterable<Endpoint>): ReadonlyArray<Endpoint> => {
   const byAddress = new Map<string, Endpoint>()
   for (const endpoint of endpoints) {

@@ -1,5 +1,5 @@
 /**
- * A resolver that has its endpoints once a file exists.
+ * A resolver that has its endpoints once a file exists. It does not read the file.
  */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -35,9 +35,9 @@ export const file = (
     let state: FileState = "absent"
 
     const transition = (next: FileState) => {
-      // Two looks can be under way. The one that has found the file counts.
+      // Two looks can be under way. The look that has found the file counts.
       if (state === "present") return
-      // Those who wait have seen this version: a new object tells them that the resolver works again.
+      // The waiters have seen this version. A new object tells them that the resolver works again.
       if (state === "failing" && next === "absent") absent = notYet(again(missing))
       state = next
     }
@@ -55,7 +55,7 @@ export const file = (
           transition("failing")
           return Effect.fail(
             new ResolverError({
-              message: `whether the file "${path}" exists cannot be found out: ${cause.message}`,
+              message: `cannot check whether the file "${path}" exists: ${cause.message}`,
               cause
             })
           )

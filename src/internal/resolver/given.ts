@@ -1,7 +1,7 @@
 /**
- * Asks resolvers that users may have written: their answers are checked before they are used.
+ * Asks resolvers, which may be custom ones: their answers are checked before they are used.
  *
- * It knows no kind of resolver, and nothing of who asks.
+ * It knows no kind of resolver, and does not know who asks.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -15,10 +15,10 @@ import type { Version } from "./version.ts"
 
 const isObject = (u: unknown): u is object => typeof u === "object" && u !== null
 
-/** Throws where an endpoint is invalid: that is a bug of the resolver. */
+/** Throws if an endpoint is invalid: that is a bug of the resolver. */
 const checkEndpoint = (given: unknown): void => {
   if (!isObject(given)) throw unexpected("what the resolver lists", "an Endpoint", given)
-  // The types promise more than the code of a user may keep.
+  // The types promise more than user code may keep.
   const { address, priority = 0, weight = 1, zone }: { readonly [K in keyof Endpoint]?: unknown } = given
   if (typeof address !== "string") {
     throw unexpected("the address of an endpoint", "a text", address)
@@ -27,7 +27,7 @@ const checkEndpoint = (given: unknown): void => {
     throw new RangeError(`the weight of ${address}: expected a number above 0, got ${shown(weight)}`)
   }
   if (typeof priority !== "number" || !Number.isInteger(priority) || priority < 0) {
-    throw new RangeError(`the priority of ${address}: expected a whole number from 0 on, got ${shown(priority)}`)
+    throw new RangeError(`the priority of ${address}: expected a whole number, 0 or more, got ${shown(priority)}`)
   }
   if (zone !== undefined && typeof zone !== "string") {
     throw unexpected(`the zone of ${address}`, "the name of a zone", zone)
@@ -38,7 +38,7 @@ const checkEndpoint = (given: unknown): void => {
 const checkedResolution = (given: unknown): Resolution => {
   if (!isObject(given)) throw unexpected("the answer of the resolver", "endpoints and a version", given)
   discard(given)
-  // The types promise more than the code of a user may keep.
+  // The types promise more than user code may keep.
   const { endpoints, problem, version }: {
     readonly endpoints?: unknown
     readonly problem?: unknown
@@ -53,7 +53,7 @@ const checkedResolution = (given: unknown): Resolution => {
   return problem === undefined ? { endpoints: list, version } : { endpoints: list, version, problem: textOf(problem) }
 }
 
-/** A user's resolver. It throws where the value is none. */
+/** The given value as a resolver. It throws if the value is no resolver. */
 export const checkedResolver = (given: unknown): Resolver => {
   if (!isObject(given) || !("resolve" in given) || typeof given.resolve !== "function") {
     throw unexpected("the resolver", "an object with resolve", given)
@@ -76,11 +76,12 @@ export const refreshed = (refresh: Effect.Effect<void>): Effect.Effect<void> =>
     (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : logged(Effect.logWarning("the resolver could not be told to look again", cause))
+        : logged(Effect.logWarning("the resolver could not be refreshed", cause))
   )
 
 /**
- * Runs a resolver's `refresh` whenever it is called, one at a time. Calls while it runs have it run once more after it.
+ * Runs a resolver's `refresh` whenever it is called, one at a time. If it is called while `refresh` runs, `refresh`
+ * runs once more afterwards.
  *
  *     idle ── called ──▶ running ── called ──▶ runningAgain
  *       ▲                │     ▲                    │

@@ -1,5 +1,5 @@
 /**
- * What a resolver is, what it answers and how it fails. `Resolver.ts` exports the public part.
+ * The contract of a resolver: its methods, its answers and its errors. `Resolver.ts` exports the public part.
  *
  * It knows no kind of resolver.
  */
@@ -11,15 +11,15 @@ import { textOf } from "../userError.ts"
 import type { Version } from "./version.ts"
 
 /**
- * What a resolver answers.
+ * The answer of a resolver.
  *
  * **Details**
  *
  * - `endpoints`: in the order of the resolver.
  * - `version`: of this set of endpoints. A constant resolver gives none.
- * - `problem`: why there are no endpoints, or fewer than there should be, where the resolver knows the reason:
- *   `"cart.internal" is not in DNS (ENOTFOUND)`. It is a part of the messages of calls that fail because of it. It can
- *   change while the version stays.
+ * - `problem`: why there are no endpoints, or fewer than expected, if the resolver knows the reason: `"cart.internal"
+ *   is not in DNS (ENOTFOUND)`. Calls that fail because of it have it in their messages. It can change while the
+ *   version stays.
  *
  * @category models
  * @since 0.1.0
@@ -35,8 +35,8 @@ export interface Resolution {
  *
  * **When to use**
  *
- * Give it to `Connection.make`, or provide it with `Resolver.layer`. Implement it for endpoints that this package has
- * no resolver for.
+ * Give it to `Connection.make`, or provide it with `Resolver.layer`. Implement it for a source of endpoints that this
+ * package has no resolver for.
  *
  * **Details**
  *
@@ -82,13 +82,13 @@ export interface Resolver {
    *
    * **Gotchas**
    *
-   * After a failure, those who got it consider the resolver failing until it answers. So it has to return the same
-   * version as soon as it works again.
+   * After a failure, a caller considers the resolver failing until it answers. So a resolver must answer as soon as it
+   * works again, even if only with the same version.
    */
   resolve(version?: Version): Effect.Effect<Resolution, ResolverError>
   /**
    * Tells the resolver that its last answer may be out of date: an endpoint could not be dialed, or its connection was
-   * lost. A resolver that looks from time to time then looks again soon. It limits by itself how often it does.
+   * lost. A resolver that looks from time to time then looks again soon. It limits itself how often it does so.
    * Default: the resolver notices changes without being told.
    */
   readonly refresh?: Effect.Effect<void> | undefined
@@ -103,7 +103,7 @@ export interface Resolver {
 export const Resolver: Context.Service<Resolver, Resolver> = Context.Service<Resolver>("effect-call/Resolver")
 
 /**
- * A resolver could not find out its endpoints. A `Connection` keeps the ones that it has, and asks again.
+ * A resolver could not determine its endpoints. A `Connection` keeps its last endpoints, and asks again.
  *
  * @category errors
  * @since 0.1.0
@@ -138,10 +138,10 @@ export const resolution = (
   problem: string | undefined
 ): Resolution => problem === undefined ? { endpoints, version } : { endpoints, version, problem }
 
-/** The problem of an answer, if there is one. The resolver of a user can give anything for it. */
+/** The problem of an answer, if there is one. A custom resolver can give any value for it. */
 export const problemOf = ({ problem }: Resolution): ReadonlyArray<string> =>
   problem === undefined ? [] : [textOf(problem)]
 
-/** Several problems as one; undefined where there are none. */
+/** Several problems as one; undefined if there are none. */
 export const joined = (problems: ReadonlyArray<string>): string | undefined =>
   problems.length === 0 ? undefined : problems.join("; ")

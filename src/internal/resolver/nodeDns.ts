@@ -1,5 +1,5 @@
 /**
- * Effect's `Dns` by `node:dns`, which also tells the time to live of addresses. It knows no resolver of ours.
+ * Effect's `Dns` by `node:dns`, which also tells the time to live of addresses. It knows no resolver of this package.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -21,12 +21,13 @@ import { DnsTimeToLive, type TimeToLive } from "./ttl.ts"
  *
  * **Details**
  *
- * - `nameServers`: IP addresses, with a port where it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: those
- *   that the system has at the time. When they change, as with another network, the new ones are asked within a second,
- *   also for what the old ones have not answered. `dns.setServers` has no effect.
- * - `timeout`: how long the first answer is waited for. Each further try waits longer. Default: that of the system's
- *   configuration, or 2 seconds.
- * - `tries`: how often each server is asked. Default: 4. A server that does not answer is waited for 24 seconds in all.
+ * - `nameServers`: IP addresses, with a port if it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: the current
+ *   name servers of the system. When they change, for example with another network, the new ones are asked within a
+ *   second, also the questions that the old ones have not answered. `dns.setServers` has no effect.
+ * - `timeout`: how long the first try waits for an answer. Each further try waits longer. Default: the value of the
+ *   system's configuration, or 2 seconds.
+ * - `tries`: how often each server is asked. Default: 4. With the defaults, a server that does not answer takes 24
+ *   seconds in all.
  *
  * An invalid option is a defect that names the option. An invalid name server is a `NetAddressError` of the layer.
  *
@@ -39,7 +40,7 @@ export interface DnsServerOptions {
   readonly tries?: number | undefined
 }
 
-/** What the codes of Node and c-ares mean. */
+/** The reasons that belong to the codes of Node and c-ares. */
 const reasons: ReadonlyMap<string, Dns.DnsErrorReason> = new Map([
   ["ENOTFOUND", "NotFound"],
   ["ENODATA", "NotFound"],
@@ -62,13 +63,15 @@ const failed = (method: Dns.DnsError["method"], hostname: string, recordType?: D
 /** The shortest time between two looks at the name servers of the system. A look takes 60 microseconds. */
 const serversMillis = 100
 
-/** How often there is such a look while an answer is waited for: name servers that are gone may never give one. */
+/**
+ * How often there is such a look while a question waits for its answer: name servers that are gone may never answer.
+ */
 const whileWaiting = "1 second"
 
-/** The name server that c-ares asks where it finds none: this host. */
+/** The name server that c-ares asks if it finds none: this host. */
 const noServers = "127.0.0.1"
 
-/** The most times to live that are kept: many more than a program has resolvers. */
+/** At most this many times to live are kept: many more than a program has resolvers. */
 const maxTtls = 4096
 
 const withoutDot = (name: string): string => name.endsWith(".") ? name.slice(0, -1) : name
@@ -76,14 +79,16 @@ const withoutDot = (name: string): string => name.endsWith(".") ? name.slice(0, 
 /** A name in its one normal form. */
 const normalized = (name: string): string => withoutDot(Result.getOrElse(Host.domainNameFromString(name), () => name))
 
-/** Addresses without their zones, which Effect's addresses do not have. Those that Effect cannot read are left out. */
+/**
+ * Addresses without their zones, which Effect's addresses do not have. Addresses that Effect cannot read are left out.
+ */
 const parseIps = (addresses: ReadonlyArray<string>): ReadonlyArray<NetAddress.IpAddress> =>
   addresses.flatMap((address) => {
     const parsed = NetAddress.ipFromString(address.replace(/%.*/, ""))
     return Result.isSuccess(parsed) ? [parsed.success] : []
   })
 
-/** One question at a time for each key: all who ask meanwhile get its answer. */
+/** One question at a time for each key: all callers that ask meanwhile get its answer. */
 const makeShared = <A>() => {
   const underWay = new Map<string, Promise<A>>()
   return (key: string, ask: () => Promise<A>): Promise<A> => {
@@ -112,15 +117,15 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     return made
   }
   const clock = yield* Clock.Clock
-  // A resolver of Node keeps its name servers, and knows which of them answer. So it is replaced only where the system
-  // has other name servers.
+  // A resolver of Node keeps its name servers, and knows which of them answer. So it is replaced only if the system has
+  // other name servers.
   let resolver: dns.promises.Resolver = yield* Effect.acquireRelease(
     Effect.sync(makeResolver),
     () => Effect.sync(() => resolver.cancel())
   )
   const serversOf = (made: dns.promises.Resolver) => made.getServers().join()
   let lookedAt = nowMillis(clock)
-  /** Whether the last look has found no name servers: a file that is being replaced has none for a moment. */
+  /** Whether the last look has found no name servers: while the system's file is replaced, it has none for a moment. */
   let hadNone = false
 
   /** The resolver with the name servers that the system has now. Questions to the others are cancelled. */
@@ -128,7 +133,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
     const now = nowMillis(clock)
     if (isFixed || now - lookedAt < serversMillis) return resolver
     lookedAt = now
-    // Where they cannot be found out, the known ones stay.
+    // If they cannot be read, the known ones stay.
     const fresh = attempt(makeResolver, resolver)
     const found = serversOf(fresh)
     const hasNone = found === noServers
@@ -143,7 +148,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
 
   const isCancelled = (error: unknown) => error instanceof Error && "code" in error && error.code === "ECANCELLED"
 
-  /** Asks, and asks again where the name servers have changed meanwhile. */
+  /** Asks, and asks again if the name servers have changed meanwhile. */
   const ask = <A>(query: (of: dns.promises.Resolver) => Promise<A>): Promise<A> => {
     const of = current()
     return query(of).catch((error: unknown) => {
@@ -155,7 +160,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
   const lookups = makeShared<ReadonlyArray<dns.LookupAddress>>()
   const resolves = makeShared<ReadonlyArray<Dns.DnsRecord>>()
 
-  /** Runs while an answer is waited for. */
+  /** Runs while a question waits for its answer. */
   const following = Effect.forever(Effect.andThen(Effect.sleep(whileWaiting), Effect.sync(current)))
 
   /** Times to live in seconds, by type and name. The oldest come first. */
@@ -217,7 +222,7 @@ export const nodeDns = Effect.fnUntraced(function*(options: DnsServerOptions | u
       }
       const asked = Effect.tryPromise({
         try: () => {
-          // First: the question that is under way may wait for name servers that are gone.
+          // First, because the pending question may wait for name servers that are gone.
           current()
           return resolves(keyOf(name, type), () => query(name))
         },

@@ -1,5 +1,5 @@
 /**
- * Reads the parts of the texts of resolvers, `scheme://address`. It knows no kind of resolver.
+ * Reads the parts of the texts that name resolvers, `scheme://address`. It knows no kind of resolver.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"

@@ -1,9 +1,9 @@
 /**
  * Resolvers that look for their endpoints from time to time. It does not know where a look finds them.
  *
- * One fiber looks while someone waits for news, so what several ask for is looked for once. When no one waits any more
- * the fiber ends, and with it a look that is under way and what looks have left for later. What is known stays, and so
- * does the time of the next look.
+ * One fiber looks while there are waiters, so several waiters share a look. When the last waiter has left, the fiber
+ * ends. The look that is under way and the work that looks have left for later end with it. The last result and the
+ * time of the next look stay.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -26,20 +26,20 @@ import { again, type Version, versions } from "./version.ts"
 /** The result of a look. */
 export interface Look {
   readonly endpoints: ReadonlyArray<Endpoint>
-  /** The next look is due so long after this one. */
+  /** The time from this look to the next one. */
   readonly ttlMillis: number
-  /** Why there are no endpoints, or fewer than there should be. */
+  /** Why there are no endpoints, or fewer than expected. */
   readonly problem?: string | undefined
 }
 
-/** What a look does not have to wait for. */
+/** Work that a look does not have to wait for. */
 export interface Later {
   /**
-   * Runs an effect for as long as someone waits, also after the end of the look that has forked it. If it has not ended
-   * by then, there is another look soon.
+   * Runs an effect as long as there are waiters, also after the end of the look that has forked it. If it is
+   * interrupted before it ends, there is another look soon.
    */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.Fiber<A, E>>
-  /** Tells those who wait what is known by now, also while a look is under way. */
+  /** Gives the waiters the present result, also while a look is under way. */
   readonly tell: (look: Look) => void
 }
 
@@ -52,7 +52,7 @@ export interface Source {
   readonly leastMillis: number
   /** The time from a failed look to the next one. */
   readonly retryMillis: number
-  /** Runs while someone waits. It can ask for a look. */
+  /** Runs while there are waiters. It can ask for a look. */
   readonly watch?: (lookSoon: () => void) => Effect.Effect<void>
 }
 
@@ -63,13 +63,13 @@ export interface Polled {
 }
 
 /**
- * What the fiber that looks does:
+ * The states of the fiber that looks:
  *
- *     idle ── someone waits ──▶ sleeping ── due ──▶ looking ── lookSoon ──▶ lookingAgain
+ *     idle ─── first waiter ──▶ sleeping ── due ──▶ looking ── lookSoon ──▶ lookingAgain
  *                                  ▲                   │                         │
  *                                  └────── done ───────┴─────────────────────────┘
  *
- * The other three become idle when no one waits any more.
+ * The other three become idle when the last waiter has left.
  *
  * - `idle`: there is no such fiber, or it is being interrupted.
  * - `sleeping`: it waits until the next look is due.
@@ -93,13 +93,13 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   let state: State = "idle"
   /** Whether the last look has failed. */
   let isFailing = false
-  /** Whether what is known may be out of date: a look was due while no one waited, or was given up. */
+  /** Whether the last result may be out of date: a look was due while there were no waiters, or was interrupted. */
   let isOutdated = false
   /** When the last look has begun, and when the next one is due. */
   let lookedAt = -Infinity
   let dueAt = -Infinity
   let running: Fiber.Fiber<void> | undefined
-  /** What looks have left for later. */
+  /** The work that looks have left for later. */
   const pending = new Set<Fiber.Fiber<unknown, unknown>>()
   let wake = () => {}
 
@@ -109,11 +109,11 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     if (!transitions[state].includes(next)) throw new Error(`a resolver that is ${state} cannot become ${next}`)
     if (next === "sleeping" && state === "idle") isOutdated = mayBeOutdated()
     if (next === "idle" && isLooking()) {
-      // Those who come and go while a look is under way do not make looks more frequent.
+      // Waiters that come and go while a look is under way do not make looks more frequent.
       dueAt = lookedAt + source.leastMillis
       isOutdated = true
     }
-    // What has not come by now is looked for again soon. After a failure the time of the next look stays.
+    // Missing answers are looked for again soon. After a failure, the time of the next look stays.
     if (next === "idle" && pending.size > 0 && !isFailing) dueAt = Math.min(dueAt, lookedAt + source.leastMillis)
     state = next
   }
@@ -132,8 +132,8 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   const mayBeOutdated = () => isOutdated || nowMillis(clock) >= dueAt
 
   /**
-   * What is known after a look. Where the endpoints are the same, a new problem gets their version as a new object, and
-   * so does the first success after failures.
+   * The result after a look. If the endpoints are the same, their version stays. It becomes a new object if the problem
+   * is new, or after failures.
    */
   const after = (last: Resolution | undefined, { endpoints, problem }: Look): Resolution => {
     if (last?.version === undefined || !sameEndpoints(last.endpoints, endpoints)) {
@@ -163,7 +163,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     tell: (look) => {
       succeeded(look)
       dueAt = Math.min(dueAt, nowMillis(clock) + look.ttlMillis)
-      // Perhaps no one waits any more.
+      // The last waiter may have left.
       wake()
     }
   })
@@ -189,18 +189,18 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
   })
 
   const run = Effect.fnUntraced(function*(before: Fiber.Fiber<void> | undefined) {
-    // What the fiber before has left for later is under way until it has ended.
+    // The previous fiber's work for later is still running until that fiber has ended.
     if (before !== undefined) yield* Fiber.await(before)
     const later = laterIn(yield* Effect.scope)
     const { watch } = source
-    // In a fiber of its own: it can be the code of a user, and must not keep those who wait from their answer.
+    // In its own fiber: it can be user code, and must not delay the answer to the waiters.
     if (watch !== undefined) yield* Effect.forkChild(Effect.suspend(() => watch(lookSoon)))
     while (latest.waiting > 0) {
       const wait = dueAt - nowMillis(clock)
       if (wait <= 0) yield* look(later)
       else yield* Effect.raceFirst(sleepMillis(clock, wait), woken)
     }
-    // It is idle already where those that it has just answered have interrupted the last one who waited.
+    // It is idle already if the waiters that it has just resumed have interrupted the last one.
     if (state !== "idle") transition("idle")
   }, Effect.scoped)
 
@@ -217,13 +217,13 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
     return Fiber.interrupt(running)
   }
 
-  /** Waits for what is not known to a holder of `seen`. */
+  /** Waits for a result that the holder of `seen` does not know. */
   const wait = (seen: Version | undefined) =>
     Effect.callback<Resolution, ResolverError>((resume) => {
       const leave = latest.join({
         isNews: ({ version }) => version !== seen,
         resume: (answer) => {
-          // Without a version, what was found before the failure is an answer.
+          // Without a version, the result from before the failure is an answer.
           const known = seen === undefined ? latest.value : undefined
           resume(known === undefined ? answer : Effect.succeed(known))
         }
@@ -244,7 +244,7 @@ export const polled = Effect.fnUntraced(function*(source: Source): Effect.fn.Ret
         Effect.suspend(() => {
           const known = latest.value
           if (known === undefined) return wait(seen)
-          // While the fiber runs it finds out what is newer.
+          // While the fiber runs, it finds newer results.
           const isNews = seen === undefined
             ? !(state === "idle" ? mayBeOutdated() : isOutdated)
             : seen !== known.version

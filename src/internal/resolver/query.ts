@@ -1,5 +1,5 @@
 /**
- * A query of DNS that a look does not have to wait for. It does not know what is asked.
+ * A query of DNS for which a look does not have to wait. It does not know the question.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -11,12 +11,12 @@ import { nowMillis, sleepMillis } from "../time/clock.ts"
 import type { Later } from "./polled.ts"
 
 /**
- * A query that is made again and again, with its last answer. One attempt at most is under way at a time. It can go on
- * after the end of the look that has begun it.
+ * A repeated query, with its last answer. At most one attempt is under way at a time. It can go on after the end of the
+ * look that has begun it.
  *
  *     settled ── begin ──▶ under way ── answer, failure or defect ──▶ settled
  *                              │
- *                              └── no one waits for endpoints any more ──▶ settled, as it was
+ *                              └── the last waiter has left ──▶ settled, as it was
  */
 export class Query<A> {
   /** The last answer. */
@@ -59,17 +59,17 @@ export class Query<A> {
   }
 }
 
-/** How long queries that are under way are waited for once one is settled. */
+/** How long a look waits for pending queries once one query is settled. */
 export interface Waits {
-  /** Where there is something to use. */
+  /** If there is a usable result. */
   readonly graceMillis: number
-  /** Where there is nothing to use. */
+  /** If there is no usable result. */
   readonly patienceMillis: number
 }
 
 /**
- * Waits for `all` queries, within the limits of `waits`. Those in `old`, which an earlier look has begun, are not
- * waited for after the others.
+ * Waits for `all` queries, within the limits of `waits`. The queries in `old` were begun by an earlier look. It does
+ * not wait for them after the others.
  */
 export const waitFor = Effect.fnUntraced(function*(
   all: ReadonlyArray<Query<unknown>>,

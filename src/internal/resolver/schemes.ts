@@ -22,7 +22,7 @@ import { constant, InvalidResolver, type Resolver, ResolverError } from "./model
 import { isScheme, parseEndpoints, splitFile, splitScheme } from "./parse.ts"
 
 /**
- * What `Resolver.parse` may need to make a resolver.
+ * The services that `Resolver.parse` may need to make a resolver.
  *
  * @category models
  * @since 0.1.0
@@ -85,7 +85,7 @@ export const Schemes: Context.Reference<ReadonlyMap<string, Scheme>> = Context.R
   }
 )
 
-/** The resolver that a scheme makes of an address. The scheme can be the code of a user. */
+/** The resolver that a scheme makes of an address. The scheme can be user code. */
 const madeBy = <R>(scheme: string, make: Scheme<R>, address: string): ReturnType<Scheme<R>> =>
   Effect.map(effectOf(`the scheme ${scheme}`, () => make(address)), checkedResolver)
 
@@ -98,12 +98,12 @@ export const layerSchemes = <R = never>(
       const context = yield* Effect.context<Exclude<R, SchemeServices>>()
       const known = new Map(yield* Schemes)
       for (const [scheme, make] of Object.entries(schemes)) {
-        if (!isScheme(scheme)) invalid("schemes", scheme, "a scheme in small letters, such as consul")
+        if (!isScheme(scheme)) invalid("schemes", scheme, "a scheme in lower-case letters, such as consul")
         known.set(scheme, (address) =>
-          // The services of the place where the text is read come first: its Scope is the one that counts.
+          // The services at the call of `parse` take precedence: its Scope is the one that counts.
           Effect.updateContext(
             madeBy(scheme, make, address),
-            // The two have all that is not left out of R above, and the rest.
+            // The two contexts together have all services of R and `SchemeServices`.
             (own: Context.Context<SchemeServices>) => Context.merge(context, own) as Context.Context<R | SchemeServices>
           ))
       }

@@ -30,11 +30,11 @@ export const fromStream = Effect.fnUntraced(function*<E, R>(
   stream: Stream.Stream<ReadonlyArray<Endpoint>, E, R>
 ): Effect.fn.Return<Resolver, never, R | Scope.Scope> {
   const scope = yield* Effect.scope
-  // The stream may use the Scope. It is the one that ends the stream.
+  // The stream may use the Scope. The end of this Scope ends the stream.
   const context = Context.add(withoutCaller(yield* Effect.context<R>()), Scope.Scope, scope)
   const nextVersion = versions("stream")
   const latest = new Latest<Resolution, ResolverError, undefined>(undefined)
-  /** The answer to those who wait for something newer, once the stream is over. */
+  /** The answer to waiters once the stream is over. */
   let over: Answer | undefined
 
   const ended = (exit: Exit.Exit<void, E>): Answer => {

@@ -1,5 +1,5 @@
 /**
- * A resolver whose endpoints are the value of a `SubscriptionRef`.
+ * A resolver whose endpoints are the value of a `SubscriptionRef`. It does not know who sets the ref.
  */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"

@@ -1,5 +1,5 @@
 /**
- * How long answers of DNS are valid. Effect's `Dns` does not say.
+ * How long answers of DNS are valid, which Effect's `Dns` does not tell. It does not ask DNS.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -10,7 +10,7 @@ import { effectOf } from "../guard.ts"
 /** The types of records that are asked for. */
 export type RecordType = "A" | "AAAA" | "SRV"
 
-/** The time to live of the last answer to a question; none where it is not known. */
+/** The time to live of the last answer to a question; `None` if it is not known. */
 export type TimeToLive = (name: string, type: RecordType) => Effect.Effect<Option.Option<Duration.Duration>>
 
 /**
@@ -29,7 +29,7 @@ export const DnsTimeToLive: Context.Reference<TimeToLive> = Context.Reference<Ti
   { defaultValue: () => () => Effect.succeed(Option.none()) }
 )
 
-/** The default TTL: how long an answer is valid where its records do not say. */
+/** The default TTL: how long an answer is valid if its TTL is not known. */
 export const defaultTtlMillis = 5000
 
 export const ttlOf = (timeToLive: TimeToLive, name: string, type: RecordType): Effect.Effect<number> =>

@@ -15,12 +15,12 @@ export const VersionTypeId = "~effect-call/Resolver/Version"
  *
  * **Details**
  *
- * Versions have no order. Two are equal (`Equal.equals`) where their texts are.
+ * Versions have no order. Two are equal (`Equal.equals`) if their texts are.
  *
  * **Gotchas**
  *
- * Give a resolver the same object that it gave last. The resolvers of this package answer any other object at once: its
- * holder may not know the last `problem`.
+ * Give a resolver the same object that it gave last. The resolvers of this package answer at once to any other object,
+ * because its holder may not know the last `problem`.
  *
  * Source: `type Version` of the Go package.
  *
@@ -49,7 +49,7 @@ const VersionProto = {
 const isVersion = (u: object): u is Version => VersionTypeId in u
 
 /**
- * A version with the given text, for those who write a resolver.
+ * A version with the given text, for custom resolvers.
  *
  * @category constructors
  * @since 0.1.0
@@ -67,14 +67,14 @@ export const version = (text: string): Version => Object.assign(Object.create(Ve
 export const missing: Version = version("__tombstone__")
 
 /**
- * The same version as a new object. A resolver sees by the object who does not know yet what has changed beside the
- * endpoints: that the problem is another one, or that the resolver works again.
+ * The same version as a new object. By the object, a resolver sees whether a caller knows changes other than of the
+ * endpoints: a new problem, or that the resolver works again.
  */
 export const again = ({ opaque }: Version): Version => version(opaque)
 
 const counts = new Map<string, number>()
 
-/** Makes the versions of one resolver. No other resolver's versions have the same text. */
+/** Makes the versions of one resolver. The versions of other resolvers have other texts. */
 export const versions = (kind: string): () => Version => {
   const id = (counts.get(kind) ?? 0) + 1
   counts.set(kind, id)

@@ -16,24 +16,24 @@ import type { Resolution, Resolver, ResolverError } from "./model.ts"
 const waits = backoff({ firstMillis: 10, factor: 1.3, longestMillis: 1000, jitter: 0.4 })
 
 /**
- * So many changes in a row are taken without a wait where the event loop has not turned between them. A resolver that
- * always has a new version at once would otherwise block the loop.
+ * At most this many changes in a row are taken without a wait if the event loop has not turned between them. Otherwise
+ * a resolver that always has a new version at once would block the loop.
  */
 const freeChanges = 64
 
-/** What has been logged since the resolver last worked. It is not logged again. */
+/** The problems that were logged since the resolver last worked. They are not logged again. */
 export interface Logged {
   /** The resolver has failed. */
   failure: boolean
-  /** The audience could not take over an answer. */
+  /** The audience could not use an answer. */
   refusal: boolean
 }
 
-/** What the answers of a resolver are for. */
+/** The receiver of a resolver's answers. */
 export interface Audience {
-  /** There are other endpoints, or the answer has no version that could tell. */
+  /** There are other endpoints, or the answer has no version to tell. */
   readonly changed: (resolution: Resolution) => void
-  /** The endpoints are as before, whatever this resolution lists. Its problem may have changed. */
+  /** The endpoints are unchanged, whatever this resolution lists. Its problem may have changed. */
   readonly unchanged: (resolution: Resolution) => void
   readonly failed: (cause: Cause.Cause<ResolverError>) => void
 }
@@ -41,9 +41,9 @@ export interface Audience {
 /**
  * Asks `resolver` for endpoints that are newer than `first`, and tells its audience. It never ends.
  *
- * Failures leave the endpoints as they are. The first of several in a row is logged as a warning, and changes at debug.
- * An answer that the audience cannot take over is asked for again. Those who watch one resolver several times give the
- * same `logs` each time.
+ * Failures leave the endpoints as they are. The first of several failures in a row is logged as a warning. Changes are
+ * logged at debug level. If the audience cannot use an answer, the resolver is asked again. If a resolver is watched
+ * several times, each watch gets the same `logs`.
  */
 export const watch = Effect.fnUntraced(function*(
   resolver: Resolver,
@@ -57,14 +57,14 @@ export const watch = Effect.fnUntraced(function*(
   const fail = Effect.fnUntraced(function*(cause: Cause.Cause<ResolverError>) {
     if (!logs.failure) yield* logged(Effect.logWarning("the resolver failed; its last endpoints stay in use", cause))
     logs.failure = true
-    // Last: the audience may have waited for it, and end this.
+    // This is last: the audience may wait for it, and then end this fiber.
     failed(cause)
     return false
   })
 
-  /** Gives an answer to the audience; true where it has new endpoints. */
+  /** Gives an answer to the audience. True if the answer has new endpoints. */
   const take = (resolution: Resolution): Effect.Effect<boolean> => {
-    // The version can be the object of a user.
+    // The version can be a custom object.
     const isNew = resolution.version !== undefined && !Equal.equals(resolution.version, version)
     if (!isNew && resolution.version !== undefined) {
       unchanged(resolution)
@@ -86,12 +86,12 @@ export const watch = Effect.fnUntraced(function*(
     logs.failure = false
     const taken = yield* Effect.exit(Effect.suspend(() => take(resolution)))
     if (Exit.isSuccess(taken)) version = resolution.version
-    else if (!logs.refusal) yield* logged(Effect.logError("the endpoints could not be taken over", taken.cause))
+    else if (!logs.refusal) yield* logged(Effect.logError("the new endpoints could not be used", taken.cause))
     logs.refusal = Exit.isFailure(taken)
     return Exit.isSuccess(taken) && taken.value
   })
 
-  /** Asks once. It gives true where the next question needs no wait. */
+  /** Asks once. It gives true if the next question needs no wait. */
   const askOnce = Effect.gen(function*() {
     let atOnce = true
     const turned = setImmediate(() => {
@@ -105,6 +105,6 @@ export const watch = Effect.fnUntraced(function*(
     return isNew && immediate <= freeChanges
   })
 
-  // Each change begins the waits anew.
+  // Each change starts the waits from the beginning.
   while (true) yield* Effect.repeat(askOnce, { schedule: waits, until: (isFree) => isFree })
 })

@@ -1,5 +1,6 @@
 /**
- * Addresses as telemetry names them: OpenTelemetry's `server.address` and `server.port`.
+ * Addresses in the form of telemetry: OpenTelemetry's `server.address` and `server.port`. It does not know what is
+ * measured.
  */
 import * as Result from "effect/Result"
 import { parseAddress, parseTarget } from "../net/address.ts"
@@ -12,13 +13,13 @@ export interface ServerAddress {
 
 /**
  * Reads the address of an endpoint or a listener: a host and a port, or the path of a socket. Any other address, such
- * as `memory://a`, is taken as a whole.
+ * as `memory://a`, is used unchanged.
  */
 export const serverAddress = (address: string): ServerAddress => {
   const parsed = Result.getOrUndefined(parseAddress(address))
   if (parsed === undefined) return { address, port: undefined }
   const target = Result.getOrUndefined(parseTarget(parsed.network, parsed.addr))
-  // The text of an abstract Unix socket, since its path has a NUL.
+  // For an abstract Unix socket, the text is used, since the path has a NUL.
   if (target?._tag !== "Tcp") return { address: parsed.addr, port: undefined }
   return { address: target.host === "" ? "localhost" : target.host, port: target.port }
 }

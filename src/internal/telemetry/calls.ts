@@ -1,9 +1,8 @@
 /**
- * The calls of one endpoint or server: how many there were of each method and with each outcome, and how long they
- * took.
+ * Counts the calls of one endpoint or server, and their durations, by method and outcome.
  *
- * Users may make methods and outcomes from what they send. So both have a limit, for metrics backends can take only so
- * many. Where the numbers are shown is not known here.
+ * Peers can cause any number of methods and outcomes. So both have a limit, because backends for metrics can take only
+ * a limited number of series. It does not know where the numbers are shown.
  */
 import type { MethodKey } from "../../MethodKey.ts"
 import { secondsBetween } from "../time/clock.ts"
@@ -16,10 +15,10 @@ import { systemName } from "./span.ts"
  */
 const other = "_OTHER"
 
-/** The number of methods that are counted apart. */
+/** The number of methods that are counted separately. */
 export const maxMethods = 1000
 
-/** The number of error types that are counted apart, for each method. */
+/** The number of error types that are counted separately, for each method. */
 export const maxErrorTypes = 32
 
 /** Counts the calls of one method. */
@@ -31,7 +30,7 @@ export class CallStats {
   private succeeded: Histogram | undefined = undefined
   private readonly failed = new Map<string, Histogram>()
 
-  /** `settle` counts what was noted, before the numbers are shown. */
+  /** `settle` counts the noted calls before the numbers are shown. */
   constructor(metric: Described, series: SeriesSet, attributes: Attributes, settle: () => void) {
     this.metric = metric
     this.series = series
@@ -47,7 +46,7 @@ export class CallStats {
     this.histogram(errorType).record(seconds, times)
   }
 
-  /** The histogram of calls with this outcome. It is shown from now on. */
+  /** The histogram of calls with this outcome. From now on it is exported. */
   histogram(errorType: string | undefined): Histogram {
     return errorType === undefined ? this.succeeded ??= this.add(this.attributes) : this.failedWith(errorType)
   }
@@ -72,7 +71,7 @@ export class CallStats {
 }
 
 /**
- * The name of a method as a label. Code without types may give any value, and a label that is no text would break every
+ * The name of a method as a label. Code without types may give any value. A label that is no text would break every
  * scrape of all metrics.
  */
 const labelOf = (name: unknown): string => String(name)
@@ -86,7 +85,7 @@ export class CallsByMethod {
   private otherMethods: CallStats | undefined = undefined
   private lastKey: MethodKey | undefined = undefined
   private lastStats: CallStats | undefined = undefined
-  /** The tallies that have noted calls and not counted them. */
+  /** The tallies with noted calls that are not counted yet. */
   private readonly tallies = new Set<Tally>()
 
   constructor(metric: Described, series: SeriesSet, attributes: Attributes) {
@@ -104,13 +103,13 @@ export class CallsByMethod {
     return stats
   }
 
-  /** A tally has noted a call, and will count it. */
+  /** A tally has noted a call, and will count it later. */
   expect(tally: Tally, key: MethodKey, failure: string | undefined): void {
     this.tallies.add(tally)
     this.method(key).histogram(failure)
   }
 
-  /** A tally has counted all that it has noted. */
+  /** A tally has counted all calls that it has noted. */
   settled(tally: Tally): void {
     this.tallies.delete(tally)
   }
@@ -145,8 +144,9 @@ interface Group {
 }
 
 /**
- * Notes the calls that end in one turn. With many calls, most are alike. They are counted together after the turn, or
- * earlier when the metrics are read. To count each one by itself would cost a client some 5 % more.
+ * Notes the calls that end in one turn of the event loop. With many calls, most are alike. They are counted together
+ * after the turn, or earlier if the metrics are read. To count each call by itself would cost a client some 5 % more
+ * CPU.
  */
 export class Tally {
   private readonly calls: CallsByMethod
@@ -154,7 +154,7 @@ export class Tally {
   private groups: Array<Group> = []
   private last: Group | undefined = undefined
 
-  /** `endedAt` gives, in ticks, the end of the calls that were noted since the last count. */
+  /** `endedAt` gives the time in ticks at which the calls ended that were noted since the last count. */
   constructor(calls: CallsByMethod, endedAt: () => number) {
     this.calls = calls
     this.endedAt = endedAt
@@ -171,7 +171,7 @@ export class Tally {
     this.groups.push(this.last = { key, startedAt, failure, times: 1 })
   }
 
-  /** Counts what was noted. */
+  /** Counts the noted calls. */
   count(): void {
     if (this.last === undefined) return
     const groups = this.groups

@@ -3,12 +3,12 @@
  *
  * A registry has one value for each series: a second one with the same name and attributes would replace the first. So
  * all Connections that call one endpoint share its {@link EndpointStats}, and all servers at one address share its
- * {@link ServerStats}. Each of them is a source of what the gauges show. When the last source leaves, the gauges go.
- * The counters stay until {@link maxUnused} others are unused, too: so the next scrape finds the calls of a Connection
- * that was closed, and replicas that come and go do not pile up.
+ * {@link ServerStats}. Each Connection or server is a source of the gauges. When the last source leaves, the gauges are
+ * removed. The counters stay until {@link maxUnused} others are unused, too. So the next scrape finds the calls of a
+ * closed Connection, but replicas that come and go do not accumulate.
  *
- * Numbers are shown when they are read (see `series.ts`): to count is to add to a number. What is counted, and when, is
- * decided elsewhere.
+ * To count means to add to a number. The numbers are read when the metrics are exported (see `series.ts`). It does not
+ * know what happens in a call, nor when.
  */
 import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
@@ -16,7 +16,7 @@ import { type ServerAddress, serverAddress } from "./address.ts"
 import { CallsByMethod } from "./calls.ts"
 import { type Attributes, type Described, SeriesSet } from "./series.ts"
 
-/** How many endpoints, and how many servers, are remembered without a source. */
+/** The number of endpoints, and of servers, that are remembered without a source. */
 export const maxUnused = 64
 
 /** The bytes of a connection. Its transport counts them. */
@@ -112,12 +112,12 @@ const resolverFailures: Described = {
   description: "Times that a resolver failed"
 }
 
-/** What is counted at one address. All its sources share it. */
+/** The numbers of one address. All its sources share them. */
 class Stats<Source> implements Traffic {
   received = 0
   sent = 0
   readonly calls: CallsByMethod
-  /** The key of the address among all. */
+  /** The key of the address. */
   readonly place: string
   protected readonly series: SeriesSet
   protected readonly attributes: Attributes
@@ -170,7 +170,7 @@ class Stats<Source> implements Traffic {
   }
 }
 
-/** What clients count at one endpoint. */
+/** The numbers that clients count at one endpoint. */
 export class EndpointStats extends Stats<ClientSource> {
   dialFailures = 0
 
@@ -180,7 +180,7 @@ export class EndpointStats extends Stats<ClientSource> {
   }
 }
 
-/** What servers count at one address. */
+/** The numbers that servers count at one address. */
 export class ServerStats extends Stats<ServerSource> {
   constructor(context: Context.Context<never>, place: string, attributes: Attributes) {
     super(ofServer, context, place, attributes)
@@ -192,11 +192,11 @@ const attributesOf = (server: ServerAddress | undefined): Attributes => ({
   ...(server?.port === undefined ? {} : { "server.port": String(server.port) })
 })
 
-/** The stats of all addresses, those of unused ones for a while. */
+/** The stats of all addresses. The stats of unused addresses are kept for a while. */
 class StatsByAddress<Source, S extends Stats<Source>> {
   private readonly make: (place: string, attributes: Attributes) => S
   private readonly all = new Map<string, S>()
-  /** The stats without a source, in the order in which they lost the last one. */
+  /** The stats without a source, in the order in which they lost their last source. */
   private readonly unused = new Set<S>()
 
   constructor(make: (place: string, attributes: Attributes) => S) {
@@ -205,7 +205,7 @@ class StatsByAddress<Source, S extends Stats<Source>> {
 
   /** Adds a source to the stats of an address, or of no address. `release` removes it. */
   acquire(address: string | undefined, source: Source): S {
-    // By the attributes, and not by the address: a server with TLS is the same as without.
+    // By the attributes, not by the address: a server counts as the same with and without TLS.
     const attributes = attributesOf(address === undefined ? undefined : serverAddress(address))
     const place = JSON.stringify(attributes)
     let stats = this.all.get(place)
@@ -231,7 +231,7 @@ class StatsByAddress<Source, S extends Stats<Source>> {
   }
 }
 
-/** What all Connections of a process count. */
+/** The numbers that all Connections of a process count. */
 export class ClientMetrics {
   readonly endpoints: StatsByAddress<ClientSource, EndpointStats>
   /** The calls that ended without an endpoint. */
@@ -248,7 +248,7 @@ export class ClientMetrics {
   }
 }
 
-/** What all servers of a process count. */
+/** The numbers that all servers of a process count. */
 export type ServerMetrics = StatsByAddress<ServerSource, ServerStats>
 
 const byName = ([a = ""]: ReadonlyArray<string>, [b = ""]: ReadonlyArray<string>): number => a < b ? -1 : a > b ? 1 : 0
@@ -264,13 +264,13 @@ const oncePerRegistry = <A>(make: (context: Context.Context<never>) => A) => {
       inRegistry = new Map()
       made.set(registry, inRegistry)
     }
-    // Code without types may give values that are no texts.
+    // Code without types may give values that are no text.
     const key = JSON.stringify(
       Object.entries<unknown>(attributes).map(([name, value]) => [name, String(value)]).toSorted(byName)
     )
     let value = inRegistry.get(key)
     if (value === undefined) {
-      // Only what is needed: the value outlives the first context that asks for it.
+      // Only the needed services: the value outlives the first context that asks for it.
       const own = Context.make(Metric.MetricRegistry, registry).pipe(
         Context.add(Metric.CurrentMetricAttributes, attributes)
       )

@@ -1,8 +1,8 @@
 /**
- * Series of Effect's metrics. Their values are plain numbers here, and are read for a scrape, an export or a snapshot.
- * So a call costs an addition, and no update of a metric.
+ * Series of Effect's metrics. Their values are plain numbers here, which are read for a scrape, an export or a
+ * snapshot. So a call costs an addition instead of an update of a metric.
  *
- * What the series mean is not known here.
+ * It does not know what the series mean.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -13,18 +13,18 @@ import { attempt } from "../userError.ts"
 
 export type Attributes = Metric.Metric.AttributeSet
 
-/** What all series of a metric have in common. */
+/** The parts that all series of a metric have in common. */
 export interface Described {
   readonly name: string
   readonly description: string
-  /** Effect's exporters read it from the attributes, and write `s` and `By`. */
+  /** Effect's exporters read the unit from the attributes, and write `s` and `By`. */
   readonly unit?: "seconds" | "bytes"
 }
 
 const withUnit = ({ unit }: Described, attributes: Attributes): Attributes =>
   unit === undefined ? attributes : { ...attributes, unit }
 
-// Registered series take no updates.
+// Registered series get no updates.
 const nothing = () => {}
 
 /** Series that are removed together. */
@@ -35,7 +35,7 @@ export class SeriesSet {
   /** Whether a series could not be registered. It is logged once. */
   private failed = false
 
-  /** `context` has the registry, and the attributes that all series have besides their own. */
+  /** `context` has the registry, and the attributes that all series have in addition to their own. */
   constructor(context: Context.Context<never>) {
     this.context = context
   }
@@ -76,8 +76,8 @@ export class SeriesSet {
     try {
       this.registrations.push(Metric.registerUnsafe(metric, this.context, { get, update: nothing, modify: nothing }))
     } catch (defect) {
-      // A registry and the ambient attributes may be a user's own, and throw. A series is added in the middle of a
-      // call, which must go on.
+      // A registry and the ambient attributes may be custom ones, and throw. A series is added in the middle of a call,
+      // which must go on.
       if (this.failed) return
       this.failed = true
       const cause = Cause.die(defect)
@@ -89,16 +89,16 @@ export class SeriesSet {
 /** In seconds: the boundaries that OpenTelemetry recommends for calls. */
 const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
-/** The values of a histogram are in one array: a field that holds a fraction would be an object of its own. */
+/** The values of a histogram are in one array: a field with a fraction would be a separate object. */
 const sumAt = boundaries.length + 1
 const minAt = sumAt + 1
 const maxAt = minAt + 1
 
-/** A distribution of durations. It gets its first value right after it is made. */
+/** A distribution of durations. It gets its first value right after its creation. */
 export class Histogram {
   /**
    * For each boundary, the number of values up to it and above the one before; the number of values above the last
-   * boundary; and then the sum, the least and the greatest value.
+   * boundary; and then the sum, the smallest and the largest value.
    */
   private readonly values = new Float64Array(maxAt + 1)
 
@@ -110,7 +110,7 @@ export class Histogram {
   record(seconds: number, times: number): void {
     const { values } = this
     let bucket = 0
-    // From below, one by one: most calls are in the first buckets.
+    // A linear search from below: most calls are in the first buckets.
     while (bucket < boundaries.length && seconds > at(boundaries, bucket)) bucket++
     values[bucket] = at(values, bucket) + times
     values[sumAt] = at(values, sumAt) + seconds * times

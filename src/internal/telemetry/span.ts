@@ -2,8 +2,8 @@
  * Spans of calls, by OpenTelemetry's conventions for RPC: a client span and a server span for each call, named
  * `component/method`. It does not know how a call is sent or served.
  *
- * `rpc.service` and `rpc.method` are two attributes, as they were before the release candidate of the conventions
- * joined them: the name of a component contains slashes itself.
+ * `rpc.service` and `rpc.method` are two attributes, as before the release candidate of the conventions, which joins
+ * them: the name of a component can contain slashes itself.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -39,20 +39,20 @@ export const serverAttributes = (endpoint: string): Attributes => {
   return { "server.address": address, ...(port === undefined ? {} : { "server.port": port }) }
 }
 
-/** The other end of a connection, where the system knows it. */
+/** The attributes of the peer of a connection, if the system knows its address. */
 export const peerAttributes = (
   remote: { readonly address: string; readonly port: number } | undefined
 ): Attributes =>
   remote === undefined ? {} : { "network.peer.address": remote.address, "network.peer.port": remote.port }
 
 /**
- * Sets an attribute of a span during a call. The span may be a user's own, and what it throws must not fail the call.
+ * Sets an attribute of a span during a call. The span may be a custom one. If it throws, the call must not fail.
  */
 export const annotate = (span: Tracer.Span | undefined, name: string, value: unknown): void => {
   try {
     span?.attribute(name, value)
   } catch {
-    // Only the tracer could be told, and it is what has thrown.
+    // It could only be reported to the tracer, and the tracer has thrown.
   }
 }
 
@@ -64,7 +64,8 @@ export const errorType = (cause: Cause.Cause<unknown>): string => {
 }
 
 /**
- * Tells a span the kind of failure that an effect ends with, interruption included, in a form that its tracer can read.
+ * Tells a span the kind of failure with which an effect ends, including interruption, in a form that its tracer can
+ * read.
  */
 export const recordFailure = <A, E, R>(
   span: Tracer.Span,
@@ -80,8 +81,8 @@ export const recordFailure = <A, E, R>(
   })
 
 /**
- * Ends a span if its tracer could not read the failure. Other spans are ended by the code that has opened them. That
- * code then ends this one, too, which changes nothing: Effect ends a span once.
+ * Ends a span if its tracer could not read the failure. The code that has opened a span ends it otherwise. It then ends
+ * this one, too, which changes nothing: Effect ends a span once.
  */
 const endReadably = (span: Tracer.Span, cause: Cause.Cause<unknown>): void => {
   const readable = readableCause(cause)

@@ -1,4 +1,4 @@
-/** The error that both ends of a connection see when it breaks, as Node gives it. */
+/** The error that both ends of a connection see when it breaks, in Node's form. It knows no connections. */
 import { constants } from "node:os"
 
 /** A fresh `ECONNRESET`. */

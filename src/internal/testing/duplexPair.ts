@@ -1,11 +1,11 @@
 /**
  * Two connected in-memory Duplexes that behave as the two ends of a TCP connection between `net.Socket`s. It knows no
- * networks or names.
+ * networks and no names.
  *
  * - Bytes are copied when they are written, and arrive in order in a later turn. A writer waits for its reader.
  * - An end arrives after the bytes before it, and is answered with an end (`allowHalfOpen: false`).
  * - A socket that is destroyed with an error, or gets bytes after it has closed, resets its peer.
- * - An `"error"` without a listener is dropped: a test that breaks connections also breaks those that it does not
+ * - An `"error"` without a listener is dropped: a test that breaks connections also breaks connections that it does not
  *   watch.
  */
 import { Duplex } from "node:stream"
@@ -70,7 +70,7 @@ class MemorySocket extends Duplex {
   }
 }
 
-/** A copy in memory of its own, and not in Node's pool: the receiver must not share it. */
+/** A copy in its own memory, not in Node's pool: the receiver must not share it. */
 const copy = (chunks: ReadonlyArray<Buffer>): Buffer => {
   const bytes = Buffer.allocUnsafeSlow(chunks.reduce((size, chunk) => size + chunk.length, 0))
   let offset = 0

@@ -1,7 +1,7 @@
 /**
  * One name of the in-memory network: its listener, its connections, and the faults between it and its clients.
  *
- * State and no Effect: every change is one synchronous step. It knows no other names.
+ * It is plain state without Effect: every change is one synchronous step. It knows no other names.
  */
 import type { Duplex } from "node:stream"
 import { describe } from "../transport/capabilities.ts"
@@ -18,7 +18,7 @@ export interface Impairment {
 /** No faults. */
 export const healthy: Impairment = { dial: "connect", toServer: unimpaired, toClient: unimpaired }
 
-/** What comes of a dial. */
+/** The outcome of a dial. */
 export type DialOutcome =
   | { readonly _tag: "Connected"; readonly connection: Duplex }
   | { readonly _tag: "Refused"; readonly why: string }
@@ -45,7 +45,7 @@ export class Host {
     return !this.#closed && this.#impairment.dial === "hang"
   }
 
-  /** From now on `acceptor` gets the connections. Returns how to stop that, or why it is not possible. */
+  /** From now on `acceptor` gets the connections. Returns a function that stops this, or why it is not possible. */
   listen(acceptor: Acceptor): (() => void) | string {
     if (this.name === "") return "a name is expected"
     if (this.#closed) return "the network has been closed"
@@ -56,23 +56,25 @@ export class Host {
     }
   }
 
-  /** Dials under the present faults. */
+  /** Dials under the current faults. */
   dial(): DialOutcome {
     if (this.#closed) return { _tag: "Refused", why: "the network has been closed" }
     if (this.#impairment.dial === "hang") return { _tag: "Hanging" }
     if (this.#impairment.dial === "refuse") return { _tag: "Refused", why: "a fault refuses it" }
-    if (this.#acceptor === undefined) return { _tag: "Refused", why: `nobody listens on ${JSON.stringify(this.name)}` }
+    if (this.#acceptor === undefined) {
+      return { _tag: "Refused", why: `no server listens on ${JSON.stringify(this.name)}` }
+    }
     const pair = DuplexPair.make(() => this.#connections.delete(pair))
     this.#connections.add(pair)
     pair.impair(this.#impairment)
-    // A test may move its clock by an hour: a peer that had no turn in between must not be taken for dead.
+    // A test may move its clock by an hour: a peer that had no turn meanwhile must not be considered dead.
     describe(pair.client, { mayVanish: false })
     describe(pair.server, { mayVanish: false })
     this.#acceptor(pair.server)
     return { _tag: "Connected", connection: pair.client }
   }
 
-  /** Calls `retry` once, when a dial may no longer hang. Returns how to cancel that. */
+  /** Calls `retry` once, when dials may no longer hang. Returns a function that cancels this. */
   awaitChange(retry: () => void): () => void {
     this.#waiting.add(retry)
     return () => this.#waiting.delete(retry)

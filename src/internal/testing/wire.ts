@@ -1,20 +1,20 @@
 /**
- * One direction of an in-memory connection: the bytes on their way from one socket to the other, and the faults that
- * they meet. It knows the two sockets, and no networks or names.
+ * One direction of an in-memory connection: the bytes in transit from one socket to the other, and the faults that
+ * affect them. It knows the two sockets. It knows no networks and no names.
  *
  * Plain callbacks, as in Node's streams. Nothing is delivered within a write: as with a socket, bytes arrive in a later
- * turn of the event loop. A wire holds at most a window of bytes, and the write that exceeds it, until the reader has
+ * turn of the event loop. A wire holds at most a window of bytes, plus the write that exceeds it, until the reader has
  * taken them.
  */
 import type { Duplex } from "node:stream"
 import { connectionReset } from "./connectionReset.ts"
 
 /**
- * In bytes: when so many are on their way or unread, the writer waits. It is also the largest chunk that is delivered.
+ * In bytes: when this many are in transit or unread, the writer waits. It is also the largest chunk that is delivered.
  */
 export const windowSize = 64 * 1024
 
-/** A clock with timers. `after` returns how to cancel its timer. */
+/** A clock with timers. `after` returns a function that cancels its timer. */
 export interface Timer {
   readonly now: () => number
   readonly after: (millis: number, wake: () => void) => () => void
@@ -45,7 +45,7 @@ export interface FarEnd {
 type Item = { readonly _tag: "Bytes"; bytes: Buffer; due: number } | { readonly _tag: "End" | "Reset"; due: number }
 
 /**
- * What the sender has said last, or that the wire is cut:
+ * The last signal of the sender, or `Severed` if the wire is cut:
  *
  * ```
  *   Open ──▶ Ended ──▶ Reset ──▶ Severed
@@ -53,7 +53,7 @@ type Item = { readonly _tag: "Bytes"; bytes: Buffer; due: number } | { readonly 
  *   from each: Severed
  * ```
  *
- * An end or a reset travels behind the bytes. In `Severed`, nothing is delivered any more.
+ * An end or a reset arrives after the bytes before it. In `Severed`, nothing is delivered any more.
  */
 type WireState = "Open" | "Ended" | "Reset" | "Severed"
 
@@ -85,7 +85,8 @@ export class Wire {
   }
 
   /**
-   * Takes bytes, which must not change any more. `done` is called when there is room for more, and never from within.
+   * Takes bytes, which must not change any more. `done` is called when there is room for more, and never within this
+   * method.
    */
   send(bytes: Buffer, done: (error?: Error | null) => void): void {
     this.#acknowledge = done
@@ -126,7 +127,7 @@ export class Wire {
     this.#schedule()
   }
 
-  /** Puts the wire under new conditions; what is on its way arrives no later than if it were sent now. */
+  /** Puts the wire under new conditions. Bytes in transit arrive no later than if they were sent now. */
   impair(conditions: Conditions): void {
     this.#conditions = conditions
     this.#budget = conditions.cutAfter
@@ -143,7 +144,7 @@ export class Wire {
     this.#stopTimer()
   }
 
-  /** Enters a state. Returns false where that is not possible any more: an end after a reset, for one, is not seen. */
+  /** Enters a state. Returns false if that is not possible any more. For example, an end after a reset is not seen. */
   #transition(state: WireState): boolean {
     if (!next[this.#state].includes(state)) return false
     this.#state = state
@@ -153,7 +154,7 @@ export class Wire {
   #nextDue(): number {
     const delay = this.#conditions.delay
     if (delay === undefined) return 0
-    // Not before what was sent earlier, also where the clock has been set back.
+    // It does not arrive before earlier bytes, even if the clock has been set back.
     return Math.max(this.#items.at(-1)?.due ?? 0, delay.timer.now() + delay.millis)
   }
 
@@ -185,7 +186,7 @@ export class Wire {
 
   #deliver(): void {
     const farEnd = this.#farEnd
-    // A listener of the bytes may have moved the clock, and so call this again from within.
+    // A listener of the bytes may have moved the clock, and so may call this method again from within.
     if (farEnd === undefined || this.#delivering) return
     this.#delivering = true
     while (this.#deliverNext(farEnd)) {
@@ -222,7 +223,7 @@ export class Wire {
       farEnd.receiver.destroy(connectionReset())
     } else if (!farEnd.receiver.destroyed) {
       farEnd.receiver.push(null)
-      // As net.Socket does: a reader that has stopped sees the end, too, if there is nothing to read.
+      // As in net.Socket: if there is nothing to read, even a paused reader sees the end.
       farEnd.receiver.read(0)
     }
     return true
@@ -240,7 +241,7 @@ export class Wire {
     if (receiver.push(piece)) this.#asked = true
   }
 
-  /** A reset overtakes bytes that wait for a reader which has stopped. */
+  /** A reset overtakes bytes that wait for a paused reader. */
   #resetOvertakes(): boolean {
     const index = this.#items.findIndex((item) => item._tag === "Reset")
     const reset = this.#items[index]

@@ -1,17 +1,17 @@
 /**
- * Monotonic time in milliseconds, read from a `Clock`, and sleeping until a deadline.
+ * Monotonic time in milliseconds, read from a `Clock`, and sleeping until a deadline. It does not know what is timed.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
-// The clock of a fiber that was given no other; `Context` makes it once and keeps it.
+// The default clock of fibers; `Context` makes it once and keeps it.
 const live: Clock.Clock = Context.get(Context.empty(), Clock.Clock)
 
 /**
- * The monotonic time of `clock` in milliseconds, with fractions. Only the difference of two readings of the same clock
- * has a meaning.
+ * The monotonic time of `clock` in milliseconds, with fractions. Only the difference between two readings of the same
+ * clock has a meaning.
  *
  * Each call with a deadline reads it, and a `bigint` would cost about as much as the rest of the call's bookkeeping. So
  * the live clock is not asked for its nanoseconds: `performance.now()` is the same monotonic time as a plain number.
@@ -20,8 +20,8 @@ export const nowMillis = (clock: Clock.Clock): number =>
   clock === live ? performance.now() : Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /**
- * Ticks of 10 µs, modulo 2^31. They are small integers: a number with a fraction in each call's record would cost an
- * allocation.
+ * Ticks of 10 µs, modulo 2^31. They are small integers: a number with a fraction in the record of each call would cost
+ * an allocation.
  */
 const ticksPerMilli = 100
 const tickMask = 0x7fff_ffff
@@ -39,12 +39,12 @@ export const millisBetween = (start: number, end: number): number => ((end - sta
 export const secondsBetween = (start: number, end: number): number =>
   ((end - start) & tickMask) / (ticksPerMilli * 1000)
 
-/** So many readings in a row may give the same time. */
+/** At most this many readings in a row give the same time. */
 const sharedReadings = 16
 
 /**
- * A clock that is read once for events that happen together: a reading costs more than all the rest of counting a call.
- * Its error is at most the time that passed during {@link sharedReadings} readings, or since the last `forget`.
+ * A clock that is read once for events that happen together: a reading costs more than everything else in counting a
+ * call. Its error is at most the time that passed during {@link sharedReadings} readings, or since the last `forget`.
  */
 export class CoarseClock {
   private readonly clock: Clock.Clock
@@ -62,7 +62,7 @@ export class CoarseClock {
     return this.ticks = nowTicks(this.clock)
   }
 
-  /** The next event does not happen together with the last: the clock is read anew. */
+  /** The next event does not happen together with the last one: the clock is read again. */
   forget(): void {
     this.left = 0
   }
@@ -71,8 +71,8 @@ export class CoarseClock {
 /**
  * Waits until the event loop has polled for input once more.
  *
- * Node runs timers before it polls: after a stall, a timer can fire although the answer is already in the kernel. The
- * first immediate runs after the poll of the current turn, the second one after a whole turn.
+ * Node runs timers before it polls: after a stall, a timer can fire although the answer has already arrived in the
+ * kernel. The first immediate runs after the poll of the current turn, the second one after a whole turn.
  */
 const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
   let immediate = setImmediate(() => {
@@ -82,11 +82,11 @@ const polled: Effect.Effect<void> = Effect.callback<void>((resume) => {
 })
 
 /**
- * Sleeps on `clock` until at least `millis` have passed, and all input that came in by then has been read.
+ * Sleeps on `clock` until at least `millis` have passed, and all input that has arrived by then was read.
  */
 export const sleepMillis = (clock: Clock.Clock, millis: number): Effect.Effect<void> =>
   clock === live
-    // Timers drop fractions, and count from the start of the current millisecond: both are too early.
+    // Timers drop fractions, and count from the start of the current millisecond: both make them fire too early.
     ? Effect.andThen(clock.sleep(Duration.millis(Math.ceil(millis) + 1)), polled)
     // A duration is rounded to nanoseconds: if it is rounded down, the fiber wakes too early, and sleeps again and
     // again for nothing.

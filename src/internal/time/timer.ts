@@ -1,5 +1,5 @@
 /**
- * One timer for the earliest of many deadlines, driven by a `Clock`.
+ * One timer for the earliest of many deadlines, driven by a `Clock`. It does not know the calls.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -8,8 +8,8 @@ import type * as Fiber from "effect/Fiber"
 import { nowMillis, sleepMillis } from "./clock.ts"
 
 /**
- * Wakes at the earliest time that it was armed for. There is no tick: it sleeps once, and is armed again for the
- * earliest deadline that is left. A call that ends before its deadline costs at most one wake-up with nothing to do.
+ * Wakes at the earliest time that it was armed for. It does not poll: it sleeps once, and is armed again for the
+ * earliest remaining deadline. A call that ends before its deadline costs at most one wake-up without work.
  */
 export class DeadlineTimer {
   private readonly clock: Clock.Clock
@@ -19,7 +19,7 @@ export class DeadlineTimer {
   private fiber: Fiber.Fiber<void> | undefined = undefined
   private stopped = false
 
-  /** `expire` ends the calls that are due at `now`, and returns the earliest deadline that is left, or Infinity. */
+  /** `expire` ends the calls that are due at `now`, and returns the earliest remaining deadline, or Infinity. */
   constructor(clock: Clock.Clock, context: Context.Context<never>, expire: (now: number) => number) {
     this.clock = clock
     this.context = context
@@ -37,12 +37,12 @@ export class DeadlineTimer {
       if (this.fiber !== fiber || exit._tag === "Failure") return
       this.fiber = undefined
       this.at = Infinity
-      // By rounding, a clock may say a little less than it was asked to sleep.
+      // Because of rounding, slightly less time than requested may have passed on the clock.
       this.arm(this.expire(Math.max(at, nowMillis(this.clock))))
     })
   }
 
-  /** Stops for good, also if it is called from within `expire`. */
+  /** Stops for good, even if it is called within `expire`. */
   stop(): void {
     this.stopped = true
     const fiber = this.fiber

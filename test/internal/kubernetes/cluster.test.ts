@@ -246,13 +246,13 @@ users:
       for (const user of [{ token: "secret" }, { tokenFile: "token" }]) {
         assert.strictEqual(
           yield* problem({ server: "http://a" }, user),
-          `${refused}its server is not https, but tokens are only sent to servers that prove who they are`
+          `${refused}its server is not https, but tokens are only sent to servers that prove their identity`
         )
       }
       assert.include(yield* problem({ "proxy-url": "http://proxy" }), `${refused}proxy-url is not supported`)
       assert.include(
         yield* problem({ "insecure-skip-tls-verify": true }),
-        `${refused}insecure-skip-tls-verify is set, but credentials are only sent to servers that prove who they are`
+        `${refused}insecure-skip-tls-verify is set, but credentials are only sent to servers that prove their identity`
       )
     }))
 

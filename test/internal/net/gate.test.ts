@@ -19,7 +19,9 @@ describe("Gate", () => {
     for (let i = 0; i < 10_000; i++) assert.isTrue(gate.admits(connection(), `10.0.0.${i % 100}`))
     assert.deepStrictEqual(warnings, [])
     assert.isFalse(gate.admits(connection(), "10.0.1.1"))
-    assert.deepStrictEqual(warnings, ["A connection was refused: maxConnections is 10000, and as many are open"])
+    assert.deepStrictEqual(warnings, [
+      "A connection was refused: maxConnections is 10000, and that many connections are open"
+    ])
   })
 
   it("lets 1000 of them in from one peer, and any number where it does not know from whom", () => {
@@ -30,7 +32,7 @@ describe("Gate", () => {
     assert.isTrue(gate.admits(connection(), "10.0.0.2"))
     for (let i = 0; i < 1001; i++) assert.isTrue(gate.admits(connection(), undefined))
     assert.deepStrictEqual(warnings, [
-      "A connection was refused: maxConnectionsPerPeer is 1000, and 10.0.0.1 has as many open"
+      "A connection was refused: maxConnectionsPerPeer is 1000, and 10.0.0.1 has that many connections open"
     ])
   })
 
