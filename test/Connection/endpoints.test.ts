@@ -242,9 +242,9 @@ describe("a list of endpoints", () => {
     it.effect(`that lists a draining endpoint again is taken over, though ${whose} ends its last call`, () =>
       Effect.gen(function*() {
         const [a, b, c] = yield* Effect.forEach(["a", "b", "c"], startInMemory)
-        let held: Fiber.Fiber<string, CallError.CallError> | undefined
+        const held: Array<Fiber.Fiber<string, CallError.CallError>> = []
         const strike = (now: string): void => {
-          if (now === when) held?.interruptUnsafe()
+          if (now === when) held.pop()?.interruptUnsafe()
         }
         const balancer = Effect.map(Balancer.roundRobin, (own): Balancer.Balancer => ({
           update: (endpoints, views) => {
@@ -261,7 +261,7 @@ describe("a list of endpoints", () => {
           address: c!.endpoint.address,
           dial: Effect.andThen(Effect.sync(() => strike("dial")), c!.endpoint.dial)
         }
-        held = call
+        held.push(call)
         yield* list({ endpoint: striking }, a!, b!)
         yield* untilState(connection, ({ endpoints }) => endpoints.every(({ state }) => state === "Active"))
         assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 3)).toSorted(), ["a", "b", "c"])
