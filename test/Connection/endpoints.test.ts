@@ -237,6 +237,40 @@ describe("a list of endpoints", () => {
       assert.equal(yield* ask(connection), "b")
     }).pipe(onNetwork))
 
+  // A user's code runs while a list is taken over, and may end the last call of an endpoint that drains.
+  for (const [when, whose] of [["update", "the balancer"], ["dial", "the dial of another endpoint"]] as const) {
+    it.effect(`that lists a draining endpoint again is taken over, though ${whose} ends its last call`, () =>
+      Effect.gen(function*() {
+        const [a, b, c] = yield* Effect.forEach(["a", "b", "c"], startInMemory)
+        const held: Array<Fiber.Fiber<string, CallError.CallError>> = []
+        const strike = (now: string): void => {
+          if (now === when) held.pop()?.interruptUnsafe()
+        }
+        const balancer = Effect.map(Balancer.roundRobin, (own): Balancer.Balancer => ({
+          update: (endpoints, views) => {
+            strike("update")
+            own.update(endpoints, views)
+          },
+          pick: (options) => own.pick(options)
+        }))
+        const { connection, list } = yield* connectToListed([a!, b!], { balancer, eager: true })
+        const call = yield* holdOn(connection, a!)
+        yield* list(b!)
+        assert.equal(yield* stateOf(connection, a!), "Draining")
+        const striking = {
+          address: c!.endpoint.address,
+          dial: Effect.andThen(Effect.sync(() => strike("dial")), c!.endpoint.dial)
+        }
+        held.push(call)
+        yield* list({ endpoint: striking }, a!, b!)
+        yield* untilState(connection, ({ endpoints }) => endpoints.every(({ state }) => state === "Active"))
+        assert.deepEqual((yield* Effect.replicateEffect(ask(connection), 3)).toSorted(), ["a", "b", "c"])
+        // The list was taken over as a whole: so is the next one.
+        yield* list(b!)
+        yield* untilGone(connection, a!)
+      }).pipe(onNetwork))
+  }
+
   it.effect("that drops an endpoint while it is dialed moves the calls that wait to another, and abandons the dial", () =>
     Effect.gen(function*() {
       const [a, b] = yield* Effect.forEach(["a", "b"], startInMemory)

@@ -110,6 +110,9 @@ export class Endpoints implements PoolOwner, Audience {
     )
     // First, since it may be a user's own, and may throw: then nothing has changed.
     this.balancer.update(endpoints, pools)
+    if (this.closed) return
+    // It may also have ended the last call of an endpoint that drained: that one is Gone, and another takes its place.
+    if (pools.some(({ state }) => state === "Gone")) return this.update(endpoints)
     this.listed = endpoints
     this.pools = pools
     this.exclusions.update(
@@ -118,10 +121,13 @@ export class Endpoints implements PoolOwner, Audience {
     )
     for (const pool of pools) roster.add(pool)
     for (const [index, pool] of pools.entries()) {
-      // The Connection may be closed by the dial of the endpoint before, which runs a user's code.
-      if (this.closed) return
       const endpoint = endpoints[index]
       if (endpoint !== undefined) pool.list(endpoint)
+    }
+    // All are listed before any is dialed, which runs a user's code: it may end calls, and close the Connection.
+    for (const pool of pools) {
+      if (this.closed) return
+      pool.connect()
     }
     const isListed = new Set(pools)
     const others = [...roster.pools.values()].filter((pool) => !isListed.has(pool))

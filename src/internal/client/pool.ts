@@ -244,17 +244,19 @@ export class Pool implements LinkOwner, EndpointView {
     this.room.wakeAll()
   }
 
-  /** The endpoint is listed, for the first time or again, maybe with other attributes. */
+  /**
+   * The endpoint is listed, for the first time or again, maybe with other attributes. It must not be Gone. It dials
+   * nothing, so that no code of a user's runs: {@link connect} follows.
+   */
   list(endpoint: Endpoint): void {
     this.endpoint = endpoint
     // Most are, and there may be many.
-    if (this.listed) return this.connect()
+    if (this.listed) return
     this.become("Listed")
     const again = this.links.filter((link) => link.list())
     this.refresh()
     // It may still be in backoff, if only draining connections are left.
     this.noteBackoff()
-    this.connect()
     for (const _ of again) this.log.debug("a draining connection is used again", "it is listed again")
   }
 
@@ -414,7 +416,7 @@ export class Pool implements LinkOwner, EndpointView {
   }
 
   /** If connections are opened ahead of need, dials what is missing: after `least` ms, or after the backoff. */
-  private connect(least = 0): void {
+  connect(least = 0): void {
     if (this.settings.eager && this.listed) this.dialing.whenDue(least, this.dialAll)
   }
 
