@@ -61,18 +61,18 @@ describe("a wire", () => {
       assert.deepEqual(seen, ["reset"])
     }))
 
-  it.live("keeps the order where its clock is set back between two writes", () =>
+  it.live("holds bytes until their delay has passed, each from when it was sent", () =>
     Effect.gen(function*() {
-      const { clock, moveTo, seen, send, timer, wire } = set()
+      const { moveTo, seen, send, timer, wire } = set()
       wire.impair({ ...unimpaired, delay: { millis: 10, timer } })
-      clock.now = 100
       send("first")
-      clock.now = 0
+      yield* moveTo(4)
       send("second")
-      yield* turn
-      yield* moveTo(109)
+      yield* moveTo(9)
       assert.deepEqual(seen, [])
-      yield* moveTo(110)
+      yield* moveTo(10)
+      assert.deepEqual(seen, ["first"])
+      yield* moveTo(14)
       assert.deepEqual(seen, ["first", "second"])
     }))
 
