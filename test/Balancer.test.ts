@@ -237,7 +237,7 @@ describe("make", () => {
       assert.deepStrictEqual(yield* picks(balancer, 1), addresses(e3))
     }))
 
-  it.effect("does not ask the function where there are no endpoints", () =>
+  it.effect("does not call the function while there are no endpoints", () =>
     Effect.gen(function*() {
       let asked = 0
       const balancer = yield* Balancer.make((list) =>
@@ -250,7 +250,7 @@ describe("make", () => {
       assert.strictEqual(asked, 0)
     }))
 
-  it.effect("lets the function say that nothing will do", () =>
+  it.effect("lets the function say that no endpoint is suitable", () =>
     Effect.gen(function*() {
       const none = new CallError.Unreachable({ message: "none in this zone", attempts: [] })
       const balancer = yield* Balancer.make(() => Effect.fail(none))
@@ -260,7 +260,7 @@ describe("make", () => {
 })
 
 describe("layer", () => {
-  it.effect("gives everyone who shares it a balancer of their own", () =>
+  it.effect("gives each Connection that shares it a balancer of its own", () =>
     Effect.gen(function*() {
       const shared = Balancer.layer(Balancer.roundRobin)
       const first = (name: string) =>
@@ -281,7 +281,7 @@ describe("the immediate pick", () => {
     return balancer
   }
 
-  it.effect("is what pick does, and shares its state", () =>
+  it.effect("picks what pick picks, and shares its state", () =>
     Effect.gen(function*() {
       const context = yield* Effect.context<never>()
       const balancer = immediate(yield* Balancer.roundRobin)

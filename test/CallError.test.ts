@@ -64,7 +64,7 @@ describe("CallError", () => {
     assert.isFalse(CallError.RemoteError.fromChain([]).is(canceled.identity))
   })
 
-  it("knows a call that the server refused from one whose handler was refused elsewhere", () => {
+  it("distinguishes a call that the server refused from one whose handler was refused elsewhere", () => {
     const refused = CallError.RemoteError.fromChain([overloaded])
     assert.isTrue(refused.isOverloaded)
     assert.isFalse(refused.isUnknownMethod)
@@ -104,7 +104,7 @@ describe("CallError", () => {
     assert.include(new Error("other").stack, "CallError.test")
   })
 
-  it("tells the errors of a call from others, those with the same tag too", () => {
+  it("distinguishes the errors of calls from other errors, even with the same tag", () => {
     for (const error of all) assert.isTrue(CallError.isCallError(error))
     class Unreachable extends Schema.TaggedError<Unreachable>()("Unreachable", { message: Schema.String }) {}
     assert.isFalse(CallError.isCallError(new Unreachable({ message: "mine" })))
@@ -112,7 +112,7 @@ describe("CallError", () => {
     assert.isFalse(CallError.isCallError(new Error("late")))
   })
 
-  it("tells them from what throws when it is looked at", () => {
+  it("distinguishes them from values that throw when they are read", () => {
     for (const make of Object.values(hostileErrors)) assert.isFalse(CallError.isCallError(make()))
   })
 

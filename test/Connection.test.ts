@@ -312,7 +312,7 @@ describe("a call that was given what the types do not allow", () => {
       }).pipe(Effect.scoped))
   }
 
-  it.effect("but bytes of another realm are bytes, as arguments and as a result", () =>
+  it.effect("but bytes of another realm are allowed, as arguments and as a result", () =>
     Effect.gen(function*() {
       const foreign: Uint8Array = vm.runInNewContext("new Uint8Array([1, 2, 3])")
       assert.ok(!(foreign instanceof Uint8Array))
@@ -384,7 +384,7 @@ describe("withOptions", () => {
       assert.deepEqual(keys, [5n, undefined])
     }).pipe(Effect.scoped))
 
-  it.effect("an option that is undefined says nothing, and leaves what the region says", () =>
+  it.effect("an option that is undefined keeps the value of the region", () =>
     Effect.gen(function*() {
       const { call, keys } = yield* noting
       const limited = yield* call({ shardKey: undefined, timeout: undefined }).pipe(

@@ -49,7 +49,7 @@ describe("a Health", () => {
       assert.equal(yield* Health.status("cart"), "NotServing")
     }).pipe(Effect.provide(Health.layer())))
 
-  it.effect("tells of changes, and of nothing that stays the same", () =>
+  it.effect("reports changes, and no value that stays the same", () =>
     Effect.gen(function*() {
       const health = yield* Health.Health
       const seen: Array<Health.Status> = []
@@ -102,7 +102,7 @@ describe("the handlers of a Health", () => {
       }).pipe(Effect.provide(Health.layer())))
   }
 
-  it.live("answer a peer that knows the status when there is another", () =>
+  it.live("answer a peer that knows the status when the status changes", () =>
     Effect.gen(function*() {
       const connection = yield* asked
       const answer = yield* Effect.forkChild(connection.call(watch, question(1, "cart")))

@@ -101,7 +101,7 @@ describe("a handler that fails", () => {
 
     bug(way, "defect")
 
-    it.live("because it is not there: isUnknownMethod", () =>
+    it.live("because the method has none: isUnknownMethod", () =>
       Effect.gen(function*() {
         const { error } = yield* fail("no such method")
         assert.ok(error.isUnknownMethod)

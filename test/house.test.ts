@@ -50,7 +50,7 @@ const maxColumns = 120
 const mayBeWide = (line: string): boolean => /https?:\/\//.test(line) || /^\s*(\*|\/\/)?\s*\|/.test(line)
 
 describe("the files of src", () => {
-  it("are there to be looked at", () => {
+  it("are found", () => {
     assert.ok(sources.length > 100)
     assert.ok(tests.length > 200)
   })
@@ -63,7 +63,7 @@ describe("the files of src", () => {
     assert.deepEqual(long, [])
   })
 
-  it("say first what they are for", () => {
+  it("say in their first lines what they are for", () => {
     const silent = sources.filter(({ text }) => !/^(#!.*\n)?\/\*\*/.test(text)).map(({ name }) => name)
     assert.deepEqual(silent, [])
   })
@@ -87,7 +87,7 @@ describe("comments", () => {
     assert.deepEqual(wide, [])
   })
 
-  it("say the words of the glossary in place of those that we have given up", () => {
+  it("use the words of the glossary, and not those that it replaces", () => {
     const old =
       /\b(inquir(e|es|ed|ing|y|ies)|resting until|left alone|leave[sd]? (it|them|others) alone|alone until|unsettled|no way round|lets? go of it)\b/i
     const found = [...sources, ...examples].flatMap((file) =>

@@ -74,7 +74,7 @@ describe("consistentHash", () => {
     )
   })
 
-  it("passes over an endpoint with more than 1.25 times the mean of the calls pending", () => {
+  it("passes over an endpoint with more than 1.25 times the mean number of pending calls", () => {
     const { owner, views } = setUp(10)
     for (const view of views) view.callsPending = 20
     const home = owner(7n)
@@ -104,7 +104,7 @@ describe("consistentHash", () => {
     )
   })
 
-  it("does not pass over one with few calls pending, where the mean says nothing", () => {
+  it("does not pass over an endpoint with few pending calls, whatever the mean is", () => {
     const { owner } = setUp(10)
     const home = owner(7n)
     home.callsPending = 3
@@ -113,7 +113,7 @@ describe("consistentHash", () => {
     assert.notStrictEqual(owner(7n), home)
   })
 
-  it("sends a key home where all others are excluded, even under high load", () => {
+  it("sends a key to its own endpoint where all others are excluded, even under high load", () => {
     const { endpoints, owner, pick } = setUp(5)
     const home = owner(7n)
     home.callsPending = 1000
@@ -121,7 +121,7 @@ describe("consistentHash", () => {
     assert.strictEqual(pick({ shardKey: 7n, avoid }), home.endpoint.address)
   })
 
-  it("gives keys by weight, and one that starts slowly no more calls than it may have", () => {
+  it("gives keys by weight, and an endpoint that starts slowly no more calls than it may have", () => {
     const endpoints = [1, 1, 2, 4].map((weight, index) => endpoint(index, { weight }))
     const views = viewsOf(endpoints)
     const balancer = makeBalancer(Balancer.consistentHash)
@@ -136,7 +136,7 @@ describe("consistentHash", () => {
     assert.isFalse(countPicks(100, (key) => pick({ shardKey: BigInt(key) })).has(endpoints[3]!.address))
   })
 
-  it("sends a call without a key to the one of two with fewer calls pending", () => {
+  it("sends a call without a key to the endpoint of two with fewer pending calls", () => {
     const { endpoints, pick, views } = setUp(2)
     views[0]!.callsPending = 1
     assert.deepStrictEqual([...countPicks(50, () => pick()).keys()], [endpoints[1]!.address])

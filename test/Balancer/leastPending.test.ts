@@ -37,7 +37,7 @@ const run = (
 }
 
 describe("leastPending", () => {
-  it("takes the one of two with fewer calls pending", () => {
+  it("picks the endpoint of two with fewer pending calls", () => {
     const endpoints = endpointsOf(2)
     const views = viewsOf(endpoints)
     const balancer = makeBalancer(Balancer.leastPending)
@@ -77,7 +77,7 @@ describe("leastPending", () => {
     }
   })
 
-  it("keeps what is pending near the weights", () => {
+  it("keeps the pending calls in proportion to the weights", () => {
     const endpoints = [1, 2, 5, 2].map((weight, index) => endpoint(index, { weight }))
     const { counts, most } = run(makeBalancer(Balancer.leastPending), endpoints, 100, 20_000)
     endpoints.forEach(({ address, weight }) => assert.closeTo(counts.get(address)!, 2000 * weight!, 200 * weight!))
@@ -85,13 +85,13 @@ describe("leastPending", () => {
     assert.isBelow(most, 14)
   })
 
-  it("is even among equals, without a bias by their place in the list", () => {
+  it("picks equal endpoints equally often, wherever they are in the list", () => {
     const endpoints = endpointsOf(7)
     const { counts } = run(makeBalancer(Balancer.leastPending), endpoints, 20, 14_000)
     endpoints.forEach(({ address }) => assert.closeTo(counts.get(address)!, 2000, 150))
   })
 
-  it("gives one that starts slowly what its view weighs, as that grows", () => {
+  it("gives an endpoint that starts slowly a share by the weight in its view, as that grows", () => {
     const endpoints = endpointsOf(4)
     const views = viewsOf(endpoints)
     views[0]!.weight = 0.1
@@ -158,7 +158,7 @@ describe("leastPending", () => {
       assert.notDeepEqual(yield* picks("a"), yield* picks("b"))
     }))
 
-  it("has nothing to pick without endpoints, and picks a lone one", () => {
+  it("has nothing to pick without endpoints, and picks a single one", () => {
     const balancer = makeBalancer(Balancer.leastPending)
     assert.strictEqual(whyNone(balancer), "no endpoints")
     balancer.update(endpointsOf(1), viewsOf(endpointsOf(1)))

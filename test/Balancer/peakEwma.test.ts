@@ -21,7 +21,7 @@ const setUp = (count: number) => {
 }
 
 describe("peakEwma", () => {
-  it("takes the one of two that is expected to answer sooner: latency × (pending + 1)", () => {
+  it("picks the endpoint of two that is expected to answer sooner: latency × (pending + 1)", () => {
     const { endpoints, views, who } = setUp(2)
     views[0]!.latency = 10
     views[1]!.latency = 35
@@ -32,7 +32,7 @@ describe("peakEwma", () => {
     assert.deepStrictEqual(who(), [endpoints[1]!.address])
   })
 
-  it("turns away from an endpoint after one slow answer", () => {
+  it("avoids an endpoint after one slow answer", () => {
     const { endpoints, views, who } = setUp(2)
     views[0]!.latency = views[1]!.latency = 10
     assert.lengthOf(who(), 2)
@@ -70,7 +70,7 @@ describe("peakEwma", () => {
     assert.isAtMost(fresh.callsPending, 5)
   })
 
-  it("compares pending calls where no endpoint has answered yet, and where the clock shows no time", () => {
+  it("compares pending calls where no endpoint has answered yet, and where all latencies are 0", () => {
     const { endpoints, views, who } = setUp(2)
     views[0]!.callsPending = 3
     assert.deepStrictEqual(who(), [endpoints[1]!.address])

@@ -130,7 +130,7 @@ describe("of the balancers of this package", () => {
       for (const make of others) assert.equal((yield* make).stickiness, undefined)
     }))
 
-  it.effect("those that ask a second balancer do not take it over from sharded", () =>
+  it.effect("a balancer that wraps sharded does not inherit its stickiness", () =>
     Effect.gen(function*() {
       assert.equal((yield* Balancer.zoneAware("z", Balancer.sharded)).stickiness, undefined)
       assert.equal((yield* Balancer.subset(1, { client: "c" }, Balancer.sharded)).stickiness, undefined)

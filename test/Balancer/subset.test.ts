@@ -84,7 +84,7 @@ describe("subset", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick()).keys()], [other])
   })
 
-  it("lets as many others stand in while all of it is excluded", () => {
+  it("uses as many other endpoints while the whole subset is excluded", () => {
     const endpoints = endpointsOf(20)
     const balancer = makeBalancer(Balancer.subset(4, { client: "c" }))
     balancer.update(endpoints, viewsOf(endpoints))
@@ -114,7 +114,7 @@ describe("subset", () => {
     assert.strictEqual(shared(subsetOf("a", 8, endpoints), first), 5)
   })
 
-  it("picks at once only where the balancer does", () => {
+  it("picks immediately only where the inner balancer does", () => {
     assert.isTrue(isImmediate(makeBalancer(Balancer.subset(2, { client: "c" }))))
     const first = Balancer.make((list, { avoid }) =>
       Effect.sync(() => list.find(({ address }) => !avoid.has(address))!)

@@ -15,21 +15,21 @@ import {
 const names = (picked: ReadonlyArray<string>) => picked.map((address) => "abcdefgh"[Number(/(\d+):/.exec(address)![1])])
 
 describe("weighted", () => {
-  it("gives each its share of turns, spread out", () => {
+  it("gives each endpoint its share of turns, evenly spread", () => {
     const balancer = makeBalancer(Balancer.weighted)
     balancer.update([endpoint(0, { weight: 3 }), endpoint(1), endpoint(2)])
     const pick = picker(balancer)
     assert.strictEqual(names(Array.from({ length: 10 }, () => pick())).join(""), "aabcaaabca")
   })
 
-  it("takes equal ones in turn, beginning with the first", () => {
+  it("picks endpoints of equal weight in turn, beginning with the first", () => {
     const balancer = makeBalancer(Balancer.weighted)
     balancer.update(endpointsOf(3))
     const pick = picker(balancer)
     assert.strictEqual(names(Array.from({ length: 7 }, () => pick())).join(""), "abcabca")
   })
 
-  it("keeps to the weights at any time, to within what is due at once", () => {
+  it("keeps the picks of each endpoint near its share at any time", () => {
     fc.assert(
       fc.property(
         fc.array(fc.double({ min: 0.01, max: 100, noNaN: true }), { minLength: 1, maxLength: 20 }),
@@ -56,7 +56,7 @@ describe("weighted", () => {
     )
   })
 
-  it("goes on where it was after an update, and takes new ones soon", () => {
+  it("continues where it was after an update, and picks new endpoints soon", () => {
     const balancer = makeBalancer(Balancer.weighted)
     const pick = picker(balancer)
     const picked: Array<string> = []
@@ -94,7 +94,7 @@ describe("weighted", () => {
     assert.closeTo(countPicks(100, () => pick()).get(endpoint(1).address)!, 50, 1)
   })
 
-  it("gives one that starts slowly what its view weighs, as that grows, and its first turn", () => {
+  it("gives an endpoint that starts slowly its first turn, and then a share by the weight in its view, as that grows", () => {
     const endpoints = endpointsOf(4)
     const views = viewsOf(endpoints)
     views[3]!.weight = 0.1

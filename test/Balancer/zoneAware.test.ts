@@ -39,13 +39,13 @@ const crowd = (views: ReadonlyArray<TestView>, callsPending: number, latency: nu
 }
 
 describe("zoneAware", () => {
-  it("stays in its own zone, by turns there by default", () => {
+  it("picks in its own zone, in turn by default", () => {
     const { endpoints, pick } = setUp(3, 5)
     const picked = Array.from({ length: 6 }, () => pick())
     assert.deepStrictEqual(picked, [0, 1, 2, 0, 1, 2].map((index) => endpoints[index]!.address))
   })
 
-  it("gives the inner balancers what is known of their endpoints", () => {
+  it("gives the inner balancers the views of their endpoints", () => {
     const { endpoints, far, near, pick } = setUp(2, 2, Balancer.leastPending)
     near[0]!.callsPending = 1
     far[1]!.callsPending = 1
@@ -54,7 +54,7 @@ describe("zoneAware", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick({ avoid })).keys()], [endpoints[2]!.address])
   })
 
-  it("stays while 71 % of the zone are well, and sends away the more the less there is", () => {
+  it("stays while 71 % of the zone can be called, and below that sends away more calls the fewer endpoints are left", () => {
     const { endpoints, staying } = setUp(10, 10)
     const without = (count: number) => addressesOf(endpoints.slice(0, count))
     assert.strictEqual(staying(without(2)), 1)
@@ -63,7 +63,7 @@ describe("zoneAware", () => {
     assert.strictEqual(staying(), 1)
   })
 
-  it("stays where the others are no better off", () => {
+  it("stays where the other zones are in no better state", () => {
     const { endpoints, staying } = setUp(4, 4)
     assert.strictEqual(staying(addressesOf([0, 1, 2, 4, 5, 6].map((index) => endpoints[index]!))), 1)
     assert.strictEqual(staying(addressesOf([0, 1, 2, 3, 4, 5, 6].map((index) => endpoints[index]!))), 0)
@@ -101,7 +101,7 @@ describe("zoneAware", () => {
     assert.closeTo(staying(undefined, 4000), 0.7, 0.04)
   })
 
-  it("goes by the calls pending where one side has never answered", () => {
+  it("compares pending calls where one side has never answered", () => {
     const { far, near, staying } = setUp(3, 5)
     crowd(far, 0, undefined)
     crowd(near, 20, 25)
@@ -125,7 +125,7 @@ describe("zoneAware", () => {
     assert.deepStrictEqual([...countPicks(50, () => pick({ avoid })).keys()], [endpoints[0]!.address])
   })
 
-  it("uses all there is where nothing is in its zone, or everything", () => {
+  it("uses all endpoints where none is in its zone, or all are", () => {
     const away = setUp(0, 3)
     assert.strictEqual(countPicks(6, () => away.pick()).size, 3)
     const home = setUp(3, 0)
@@ -147,7 +147,7 @@ describe("zoneAware", () => {
     assert.strictEqual(pick({ avoid: addressesOf(endpoints.slice(0, 1)) }), endpoints[1]!.address)
   })
 
-  it("wraps a balancer of one's own, which need not pick at once", () => {
+  it("wraps a user's balancer, which need not have an immediate pick", () => {
     const last = Balancer.make((list, { avoid }) =>
       Effect.sync(() => list.filter(({ address }) => !avoid.has(address)).at(-1)!)
     )
@@ -167,7 +167,7 @@ describe("zoneAware", () => {
     }
   })
 
-  it.effect("is a defect with a zone that is no string", () =>
+  it.effect("is a defect with a zone that is not a string", () =>
     Effect.gen(function*() {
       const exit = yield* Effect.exit(Balancer.zoneAware(undefined as unknown as string))
       assert.isTrue(Exit.isFailure(exit))

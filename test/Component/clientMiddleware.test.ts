@@ -33,7 +33,7 @@ const guarded = Effect.fnUntraced(function*(
   return yield* Effect.provideContext(clientOver(connection, Guarded), context)
 })
 
-it.effect("it sees how the call ends", () =>
+it.effect("client middleware sees how the call ends", () =>
   Effect.gen(function*() {
     const seen: Array<unknown> = []
     const client = yield* guarded(({ next, request }) =>
@@ -46,13 +46,13 @@ it.effect("it sees how the call ends", () =>
     assert.deepEqual(seen, [new Failed({ attempt: 1 }), new Failed({ attempt: 2 }), "done"])
   }).pipe(Effect.scoped))
 
-it.effect("it may call again", () =>
+it.effect("client middleware may call again", () =>
   Effect.gen(function*() {
     const client = yield* guarded(({ next, request }) => Effect.retry(next(request), { times: 2 }))
     assert.equal(yield* client.Do(), "done")
   }).pipe(Effect.scoped))
 
-it.effect("it may give the call up", () =>
+it.effect("client middleware may give the call up", () =>
   Effect.gen(function*() {
     const client = yield* guarded(
       ({ next, request }) =>

@@ -169,7 +169,7 @@ describe("a component's handler that is called by hand", () => {
       assert.equal((yield* handler(text(0x02, "{\"id\":7}"))).length, 500_003)
     }).pipe(Effect.scoped))
 
-  it.effect("may be the way of any user to serve it", () =>
+  it.effect("can serve calls of any Connection", () =>
     Effect.gen(function*() {
       const handler = handlerIn(yield* Component.handlers(Items, getting))
       for (const format of formats) {

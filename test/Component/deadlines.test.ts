@@ -122,7 +122,7 @@ describe("a deadline", () => {
       assert.equal(calls, 0)
     }).pipe(Effect.scoped))
 
-  it.effect("of the time when handlers were built is none of theirs", () =>
+  it.effect("that was in effect when handlers were built does not apply to them", () =>
     Effect.gen(function*() {
       const { layer } = yield* timed
       const map = yield* Deadline.within(Component.handlers(Timed, layer), "1 second")
@@ -135,7 +135,7 @@ describe("a deadline", () => {
       assert.deepEqual(yield* Deadline.within(client.Left(), "5 seconds"), Option.some(5000))
     }).pipe(Effect.scoped))
 
-  it.effect("of the time when a client was made is none of its calls'", () =>
+  it.effect("that was in effect when a client was made does not apply to its calls", () =>
     Effect.gen(function*() {
       const { connection } = yield* open(Timed, (yield* timed).layer)
       const client = yield* Deadline.within(clientOver(connection, Timed), "1 second").pipe(

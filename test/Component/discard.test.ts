@@ -194,7 +194,7 @@ describe("the failure of a handler whose call was discarded", () => {
       assert.equal(log.lines[0]?.message, "the handler of a discarded call failed")
     }).pipe(Effect.scoped))
 
-  it.effect("is not there where it has not failed", () =>
+  it.effect("is not logged where the handler has not failed", () =>
     Effect.gen(function*() {
       const { client, expect, gate, log, serving } = yield* working()
       yield* gate.open
@@ -210,7 +210,7 @@ describe("the failure of a handler whose call was discarded", () => {
       assert.deepEqual(log.lines.filter(({ annotations }) => "component" in annotations), [])
     }).pipe(Effect.scoped))
 
-  it.effect("is told to its caller where it comes before the handler has started", () =>
+  it.effect("is sent to its caller where it comes before the handler has started", () =>
     Effect.gen(function*() {
       const { client, log } = yield* working({ middleware: () => Effect.fail(new Denied()) })
       assert.deepEqual(yield* Effect.flip(client.Work("", discard)), new Denied())

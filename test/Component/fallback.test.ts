@@ -288,7 +288,7 @@ describe("a call whose contract the server does not share", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("goes in JSON through a Connection of one's own, too, which is told of once", () =>
+  it.effect("goes in JSON through a user's own Connection, too, which is logged once", () =>
     Effect.gen(function*() {
       const log = makeLog()
       let calls = 0
@@ -306,7 +306,7 @@ describe("a call whose contract the server does not share", () => {
       assert.deepEqual(log.lines.map(({ message }) => message), [`${differ}: such calls are made again in JSON`])
     }).pipe(Effect.scoped))
 
-  it.effect("goes on through such a Connection where a logger throws what it is told", () =>
+  it.effect("continues through such a Connection where a logger throws", () =>
     Effect.gen(function*() {
       const { connection } = yield* open(Old, buying((item) => Effect.succeed(item.length)))
       const own: Connection.Connection = { ...connection, call: (...args) => connection.call(...args) }

@@ -57,7 +57,7 @@ describe("one component", () => {
       assert.deepEqual(yield* Effect.forEach(clients, (client) => client.Get()), ["a", "b"])
     }).pipe(Effect.scoped))
 
-  it.effect("is served by what is merged last", () =>
+  it.effect("is served by the handlers that are merged last", () =>
     Effect.gen(function*() {
       const first = yield* Component.handlers(Users, getting("first"))
       const last = yield* Component.handlers(Users, getting("last"))
@@ -99,7 +99,7 @@ describe("clients as layers", () => {
       assert.deepEqual(yield* Effect.provide(askBoth, clients), ["a user", "a cart"])
     }).pipe(Effect.scoped))
 
-  it.effect("have each their own where each is provided with one", () =>
+  it.effect("have separate Connections where each is provided with its own", () =>
     Effect.gen(function*() {
       const both = (name: string) =>
         Effect.all([

@@ -23,7 +23,7 @@ const wait = Effect.fnUntraced(function*(fork: boolean) {
   return { calling, client, done }
 })
 
-it.effect("a method waits while as many run as may", () =>
+it.effect("a call waits while as many calls run as may", () =>
   Effect.gen(function*() {
     const { calling, client, done } = yield* wait(false)
     const ping = yield* Effect.forkChild(client.Ping(), { startImmediately: true })
@@ -34,7 +34,7 @@ it.effect("a method waits while as many run as may", () =>
     yield* Fiber.joinAll([calling, ping])
   }).pipe(Effect.scoped))
 
-it.effect("but not for a method that may run concurrently (Rpc.fork)", () =>
+it.effect("a call of a method that may run concurrently (Rpc.fork) does not wait", () =>
   Effect.gen(function*() {
     const { calling, client, done } = yield* wait(true)
     yield* client.Ping()

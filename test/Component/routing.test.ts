@@ -129,7 +129,7 @@ describe("a call whose method is sharded", () => {
       assert.deepEqual(Cause.squash(cause), new Error("no key"))
     }).pipe(Effect.scoped))
 
-  it.effect("is unreachable by a number that is no u64, with the words that bytes are refused with", () =>
+  it.effect("is Unreachable with a number that is not a u64, with the same error as a call of bytes", () =>
     Effect.gen(function*() {
       const { client, connection } = yield* replicas()
       for (const key of [-1n, 2n ** 64n]) {
@@ -145,7 +145,7 @@ describe("a call whose method is sharded", () => {
 })
 
 describe("the options of a region", () => {
-  it.effect("have the last word on the shard key", () =>
+  it.effect("take precedence over the method's shard key", () =>
     Effect.gen(function*() {
       const { client } = yield* replicas()
       const inRegion = Connection.withOptions({ shardKey: 2n })
@@ -166,7 +166,7 @@ describe("the options of a region", () => {
       assert.deepEqual(keys, [2n])
     }).pipe(Effect.scoped))
 
-  it.effect("do not get into the calls after it", () =>
+  it.effect("do not apply to calls after the region", () =>
     Effect.gen(function*() {
       const { balancer, keys } = recording()
       const { client } = yield* replicas(balancer)

@@ -168,7 +168,7 @@ describe("a failure", () => {
       assert.ok(Exit.isFailure(exitOf(served)))
     }).pipe(Effect.scoped))
 
-  it.effect("is in neither where there was none", () =>
+  it.effect("is in neither span where the call succeeds", () =>
     Effect.gen(function*() {
       const { errors, exits } = yield* call("it")
       assert.deepEqual(errors, [undefined, undefined])
@@ -223,7 +223,7 @@ describe("a failure", () => {
       assert.equal(only(caller.named(name)).attributes.get("error.type"), "defect")
     }).pipe(Effect.scoped))
 
-  it.effect("of who has given the call up is told as that", () =>
+  it.effect("of a caller that has given up is shown as canceled", () =>
     Effect.gen(function*() {
       const { caller, client, server, started } = yield* traced()
       // So that the connection is there.
@@ -323,7 +323,7 @@ describe("the trace", () => {
       assert.equal(parentOf(served)?.spanId, called.spanId)
     }).pipe(Effect.scoped))
 
-  it.effect("of the time when client and handlers were made is none of the calls'", () =>
+  it.effect("that was active when client and handlers were made does not continue in the calls", () =>
     Effect.gen(function*() {
       const { caller, client, server } = yield* Effect.withSpan(traced({ disableTracing: true }), "made")
       yield* caller.record(client.Do("it"))
@@ -332,7 +332,7 @@ describe("the trace", () => {
       assert.equal(parentOf(server.named(name)[1]!)?.spanId, only(caller.spans).spanId)
     }).pipe(Effect.scoped))
 
-  it.effect("of calls at the same time is each one's own", () =>
+  it.effect("is separate for each of several concurrent calls", () =>
     Effect.gen(function*() {
       const { caller, client, server } = yield* traced()
       yield* Effect.forEach(

@@ -166,7 +166,7 @@ describe("a client", () => {
     compiles(() => Component.client(Items, { format: "xml" }))
   })
 
-  it("is a service's shape", () => {
+  it("has the shape of a service", () => {
     class ItemsClient extends Context.Service<ItemsClient, Component.Client<typeof Items>>()("ItemsClient") {
       static readonly layer = Layer.effect(this, Component.client(Items))
     }

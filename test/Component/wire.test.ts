@@ -416,7 +416,7 @@ describe("a client refuses", () => {
       assert.deepEqual(second, { name: "tea" })
     }).pipe(Effect.scoped))
 
-  it.effect("nothing that it can read: an answer says itself what it is in", () =>
+  it.effect("no answer that it can read: each answer names its own format", () =>
     Effect.gen(function*() {
       const { client } = yield* scripted("binary", text(0x02, "{\"name\":\"tea\"}"))
       assert.deepEqual(yield* client.Get({ id: 7 }), { name: "tea" })

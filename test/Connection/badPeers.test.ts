@@ -36,7 +36,7 @@ const afterVersion = (raw: Raw, then: () => void) => {
  */
 const silence = /no connection and version message within 200ms/
 
-describe("a peer that is none", () => {
+describe("a peer that does not speak the protocol", () => {
   // One that goes away closes what is just dialed: that dial is repeated, once.
   const cases: ReadonlyArray<readonly [string, (raw: Raw) => void, RegExp, dials?: number]> = [
     ["accepts and closes", (raw) => void raw.socket.end(), /closed the connection before its version message/, 2],

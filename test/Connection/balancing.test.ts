@@ -53,7 +53,7 @@ describe("round robin", () => {
       assert.deepEqual(yield* askTimes(connection, 7), ["a", "b", "c", "a", "b", "c", "a"])
     }))
 
-  it.effect("has its turn for itself in each Connection that a layer's factory serves", () =>
+  it.effect("has a turn of its own in each Connection that a layer's factory serves", () =>
     Effect.gen(function*() {
       const endpoints = endpointsOf(yield* startAll("a", "b"))
       const connect = Layer.build(Layer.fresh(Connection.layer())).pipe(
@@ -239,7 +239,7 @@ describe("a user's balancer", () => {
       assert.deepEqual(seen, [[7n, []], [undefined, []], [undefined, ["memory://b"]], [undefined, ["memory://b"]]])
     }).pipe(onNetwork))
 
-  it.effect("is given one set to avoid until something in it changes, and another then", () =>
+  it.effect("is given the same set of excluded endpoints until it changes, and then a new one", () =>
     Effect.gen(function*() {
       const seen: Array<ReadonlySet<string>> = []
       const balancer = Balancer.make((endpoints, { avoid }) => {
@@ -276,14 +276,14 @@ describe("a user's balancer", () => {
       ])
     }).pipe(onNetwork))
 
-  it.effect("may take its time to pick", () =>
+  it.effect("may pick asynchronously", () =>
     Effect.gen(function*() {
       const balancer = Balancer.make((endpoints) => Effect.as(settle, endpoints[1]!))
       const connection = yield* connectTo(endpointsOf(yield* startAll("a", "b")), { balancer })
       assert.deepEqual(yield* askTimes(connection, 2), ["b", "b"])
     }).pipe(onNetwork))
 
-  it.effect("is asked again where what it picks has failed while it took its time", () =>
+  it.effect("is asked again where its pick has failed while it was picking", () =>
     Effect.gen(function*() {
       yield* startAll("a", "b")
       yield* TestNetwork.fault("a", { dial: "refuse" })

@@ -72,7 +72,7 @@ describe("the changes of a Connection", () => {
       assert.deepEqual(after.seen, ["closed"])
     }).pipe(onNetwork))
 
-  it.effect("go to all listeners, and cost nothing for one that has gone", () =>
+  it.effect("go to all listeners, and no longer to one that has gone", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const { connection } = yield* connectToListed([a])

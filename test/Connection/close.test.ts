@@ -71,7 +71,7 @@ describe("close", () => {
         assert.deepEqual(yield* connection.state, { closed: true, endpoints: [] })
       }).pipe(Effect.scoped))
 
-    it.live("comes with the end of the Scope", () =>
+    it.live("happens at the end of the Scope", () =>
       Effect.gen(function*() {
         const { handlers, interrupted, started } = yield* waiting
         const scope = yield* Scope.make()
@@ -111,7 +111,7 @@ describe("close", () => {
         assert.equal(executed, 0)
       }).pipe(Effect.scoped))
 
-    it.live("from within the fiber of a call that has just been answered", () =>
+    it.live("may be called by the fiber of a call that has just been answered", () =>
       Effect.gen(function*() {
         const { endpoint } = yield* network.serve(handlers)
         const connection = yield* connect([endpoint])
@@ -184,7 +184,7 @@ describe("close", () => {
       }
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
-  it.effect("ends the watch, also one that is being asked", () =>
+  it.effect("ends the watch of the resolver, also in the middle of a resolve", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const stopped = yield* Deferred.make<void>()

@@ -57,7 +57,7 @@ describe("the trace context", () => {
       }).pipe(Effect.scoped))
   })
 
-  it.effect("of calls at the same time is each one's own", () =>
+  it.effect("is separate for each of several concurrent calls", () =>
     Effect.gen(function*() {
       const connection = yield* connect([
         (yield* memory.serve(HandlerMap.set(handlers, component, "trace", () =>
@@ -210,7 +210,7 @@ describe("work in the background", () => {
     return { endpoint, seen, dialing: Deferred.await(dialing), open: Deferred.succeed(gate, undefined) }
   })
 
-  it.effect("a dial that several callers share goes on when the deadline of the one who started it is over", () =>
+  it.effect("a dial that several callers share goes on after the deadline of the caller that started it", () =>
     Effect.gen(function*() {
       const { dialing, endpoint, open, seen } = yield* gated((yield* memory.serve(handlers)).endpoint)
       const connection = yield* connect([endpoint])
@@ -224,7 +224,7 @@ describe("work in the background", () => {
       assert.deepEqual(seen, [noTraces])
     }).pipe(Effect.scoped))
 
-  it.effect("and when the one who started it is interrupted", () =>
+  it.effect("a dial that several callers share goes on when the caller that started it is interrupted", () =>
     Effect.gen(function*() {
       const { dialing, endpoint, open, seen } = yield* gated((yield* memory.serve(handlers)).endpoint)
       const connection = yield* connect([endpoint])

@@ -228,7 +228,7 @@ describe("at the deadline", () => {
       )
     }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
-  it.effect("a caller that cannot be interrupted gets it anyway, at each point where a call can wait", () =>
+  it.effect("an uninterruptible caller gets the error anyway, at each point where a call can wait", () =>
     Effect.gen(function*() {
       const call = Effect.fnUntraced(function*(
         name: string,

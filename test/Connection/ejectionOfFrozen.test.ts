@@ -305,7 +305,7 @@ describe("a replica whose dial takes longer than calls have", () => {
 })
 
 describe("a trial that its caller gives up", () => {
-  it.effect("says nothing: the next comes after as long as before", () =>
+  it.effect("counts neither way: the next trial comes after the same time", () =>
     Effect.gen(function*() {
       const { connection } = yield* open({ keepAlive: false })
       assert.equal(yield* askTimes(connection, 2), "ab")
@@ -362,12 +362,12 @@ describe("of three replicas one stands still for three minutes", () => {
     return failed
   })
 
-  it.effect("hardly a call fails after its first ejection", () =>
+  it.effect("hardly any call fails after its first ejection", () =>
     Effect.flatMap(simulate(new Uint8Array(1), {}), (failed) => Effect.sync(() => assert.ok(failed < 10, `${failed}`)))
       .pipe(
         onNetwork
       ))
 
-  it.effect("and no more where calls are so large that they wait for room", () =>
+  it.effect("hardly any call fails either where calls are so large that they wait for room", () =>
     simulate(new Uint8Array(100_000), narrow).pipe(onNetwork))
 })

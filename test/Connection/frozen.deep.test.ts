@@ -64,7 +64,7 @@ const call = Effect.fnUntraced(function*(args: Uint8Array, timeout: number) {
 describe("while a process stands still", () => {
   for (
     const [name, args, timeout] of [
-      ["hardly a call fails after its first ejection", new Uint8Array(1), 1000],
+      ["hardly any call fails after its first ejection", new Uint8Array(1), 1000],
       ["nor where calls are so large that they wait for room", new Uint8Array(3_000_000), 2500]
     ] as const
   ) {

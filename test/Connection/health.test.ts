@@ -40,7 +40,7 @@ const serving = (connection: Connection.Connection, ...wanted: ReadonlyArray<boo
       endpoints.every(({ isServing, state }, index) => state === "Active" && isServing === wanted[index])
   )
 
-describe("a Connection that asks for the health of servers", () => {
+describe("a Connection that probes the health of servers", () => {
   it.effect("calls none that says it does not serve, and calls it again when it does", () =>
     Effect.gen(function*() {
       const [a, b] = [yield* start("a"), yield* start("b", "NotServing")]
@@ -55,7 +55,7 @@ describe("a Connection that asks for the health of servers", () => {
       assert.equal(yield* whoAnswers(connection), "b")
     }).pipe(onNetwork))
 
-  it.effect("does not care for other components", () =>
+  it.effect("ignores the health of other components", () =>
     Effect.gen(function*() {
       const [a, b] = [yield* start("a"), yield* start("b")]
       yield* a.health.set("NotServing", "example/Stock")
@@ -64,7 +64,7 @@ describe("a Connection that asks for the health of servers", () => {
       assert.equal(yield* whoAnswers(connection), "a b")
     }).pipe(onNetwork))
 
-  it.effect("takes a server for serving that has no such component", () =>
+  it.effect("treats a server that has no such component as serving", () =>
     Effect.gen(function*() {
       const a = yield* start("a")
       yield* Effect.forkScoped(
@@ -110,7 +110,7 @@ describe("a Connection that asks for the health of servers", () => {
       assert.equal(yield* ask(connection, { shardKey: 0n }), "a")
     }).pipe(onNetwork))
 
-  it.effect("says on the wire what it knows, one question at a time", () =>
+  it.effect("sends the status that it knows, in one probe at a time", () =>
     Effect.gen(function*() {
       const key = MethodKey.make("effect-call/Health", "watch")
       const asks = (id: number, known: number) => request(id, key, Uint8Array.of(known, ...bytesOf(cart)))
@@ -126,7 +126,7 @@ describe("a Connection that asks for the health of servers", () => {
       assert.equal((yield* connection.state).endpoints[0]?.latency, undefined)
     }).pipe(onNetwork))
 
-  it.effect("asks again after a second where it is told nothing new, or nonsense", () =>
+  it.effect("probes again after a second where the answer has nothing new, or cannot be read", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")
       yield* connectToListed([a], options)
@@ -147,7 +147,7 @@ describe("a Connection that asks for the health of servers", () => {
       yield* until(() => asked() === 4)
     }).pipe(onNetwork))
 
-  it.effect("asks again after a second where the answer is too large, or an error that cannot be read", () =>
+  it.effect("probes again after a second where the answer is too large, or an error that cannot be read", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")
       const { connection } = yield* connectToListed([a], { ...options, maxMessageSize: 1024 })
@@ -169,7 +169,7 @@ describe("a Connection that asks for the health of servers", () => {
       assert.equal((yield* connection.state).endpoints[0]?.lastFailure, undefined)
     }).pipe(onNetwork))
 
-  it.effect("lets go of a server that goes away, though it has not answered", () =>
+  it.effect("closes its connection to a server that goes away, though the probe is not answered", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")
       yield* connectToListed([a], options)
@@ -181,7 +181,7 @@ describe("a Connection that asks for the health of servers", () => {
       yield* until(() => messagesOf(raw.received()).some(({ id, type }) => id === 0 && type === 0))
     }).pipe(onNetwork))
 
-  it.effect("asks a server no more that is listed no longer", () =>
+  it.effect("stops probing a server that is no longer listed", () =>
     Effect.gen(function*() {
       const [a, b] = [yield* start("a"), yield* start("b")]
       const { connection, list } = yield* connectToListed([a, b], options)
@@ -191,7 +191,7 @@ describe("a Connection that asks for the health of servers", () => {
     }).pipe(onNetwork))
 
   it.effect(
-    "does not count what it asks as calls",
+    "does not count its probes as calls",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const a = yield* start("a")
@@ -204,7 +204,7 @@ describe("a Connection that asks for the health of servers", () => {
     )
   )
 
-  it.effect("leaves a server that waits for its calls nothing to wait for when it is closed", () =>
+  it.effect("ends its probes when it is closed, so that a server that stops does not wait for them", () =>
     Effect.gen(function*() {
       const a = yield* start("a")
       const { connection } = yield* connectToListed([a], options)

@@ -34,7 +34,7 @@ const callingListed = Effect.fnUntraced(function*() {
 })
 
 describe("a server that says nothing", () => {
-  it.effect("is asked when it has said nothing for the interval, with a plain version message", () =>
+  it.effect("is probed when it has said nothing for the interval, with a plain version message", () =>
     Effect.gen(function*() {
       const { raw, sent } = yield* calling()
       yield* TestClock.adjust(9999)
@@ -44,14 +44,14 @@ describe("a server that says nothing", () => {
       yield* receives(raw, ...sent, version)
     }).pipe(onNetwork))
 
-  it.effect("is asked also where the interval is of many hours", () =>
+  it.effect("is probed also where the interval is many hours long", () =>
     Effect.gen(function*() {
       const { raw, sent } = yield* calling({ keepAlive: { interval: "12 hours", timeout: "1 hour" } })
       yield* TestClock.adjust("12 hours")
       yield* receives(raw, ...sent, version)
     }).pipe(onNetwork))
 
-  it.effect("is asked no earlier because of what else is due", () =>
+  it.effect("is probed no earlier because of other timers", () =>
     Effect.gen(function*() {
       const { connection, raw } = yield* calling()
       const late = yield* fork(Effect.flip(connection.call(put, nothing, { timeout: "9999 millis" })))
@@ -130,7 +130,7 @@ describe("a server that says nothing", () => {
       yield* receives(raw, ...sent, ...new Array<Buffer>(asked + 1).fill(version))
     }).pipe(onNetwork))
 
-  it.effect("is asked after each silence of the interval, also where it would have much longer for its answer", () =>
+  it.effect("is probed after each silent interval, also where the timeout is much longer", () =>
     Effect.gen(function*() {
       const { call, raw, sent } = yield* calling({ keepAlive: { interval: "10 seconds", timeout: "1 minute" } })
       yield* TestClock.adjust(10_000)
@@ -152,7 +152,7 @@ describe("a server that says nothing", () => {
       yield* receives(raw, ...sent, version, version)
     }).pipe(onNetwork))
 
-  it.effect("is not asked as long as it answers calls, though it says no more versions", () =>
+  it.effect("is not probed as long as it answers calls, though it sends no more version messages", () =>
     Effect.gen(function*() {
       const { call, connection, raw } = yield* calling(undefined, version)
       raw.write(message(1, 2))
@@ -182,7 +182,7 @@ describe("a server that says nothing", () => {
       assert.equal(call.pollUnsafe(), undefined)
     }).pipe(onNetwork))
 
-  it.effect("is alive where it is one of ours that has nothing to say", () =>
+  it.effect("is alive where it is one of this package that has nothing to send", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const connection = yield* connect([a.endpoint], { keepAlive })
@@ -196,7 +196,7 @@ describe("a server that says nothing", () => {
       assert.equal(a.accepted, 1)
     }).pipe(onNetwork))
 
-  it.effect("is asked also while it goes away", () =>
+  it.effect("is probed also while it goes away", () =>
     Effect.gen(function*() {
       const { a, call, connection, raw, sent } = yield* calling()
       yield* TestClock.adjust("5 seconds")
@@ -272,7 +272,7 @@ describe("a server that asks whether the client is there", () => {
       yield* raw.closed
     }).pipe(onNetwork))
 
-  it.effect("is answered also where it asks in its greeting", () =>
+  it.effect("is answered also where it asks in its first version message", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")
       const connection = yield* connect([a.endpoint], { keepAlive })
@@ -288,7 +288,7 @@ describe("a server that asks whether the client is there", () => {
       )
     }).pipe(onNetwork))
 
-  it.effect("is not answered where it does not say that it understands flags: it means something else", () =>
+  it.effect("is not answered where it does not say that it understands flags, since the message means something else", () =>
     Effect.gen(function*() {
       const { call, raw, sent } = yield* calling()
       raw.write(Buffer.concat([message(0, 0, Buffer.from([0, 0, 0, 0, 16, 0, 0, 0])), message(1, 2, bytesOf("done"))]))

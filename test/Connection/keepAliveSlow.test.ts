@@ -131,7 +131,7 @@ describe("over real sockets", () => {
         assert.deepEqual(kindsOf(raw.received()), [[0, 0], [1, 1], [0, 0]])
       }).pipe(Effect.scoped))
 
-    it.live("a server that is there is asked again and again, and kept", () =>
+    it.live("a server that answers is probed again and again, and kept", () =>
       Effect.gen(function*() {
         const { endpoint, listener } = yield* network.listen(handlers)
         // A busy machine may be slow to answer.

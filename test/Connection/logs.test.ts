@@ -338,7 +338,7 @@ describe("the states of a connection are logged at debug", () => {
 
 describe("a logger", () => {
   it.effect(
-    "gets nothing of the caller's: its annotations are not on what concerns all callers",
+    "gets no annotations of one caller on lines that concern all callers",
     logged((log) =>
       Effect.gen(function*() {
         const connection = yield* connectTo(yield* TestNetwork.endpoint("a"))

@@ -90,7 +90,7 @@ describe("a call that succeeds", () => {
   )
 
   it.effect(
-    "has never taken less than nothing, also where it was made after another one and given up at once",
+    "never has a negative duration, also where it was made after another one and given up at once",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const connection = yield* open()
@@ -174,7 +174,7 @@ describe("a call that fails is counted once", () => {
   )
 
   it.effect(
-    "with arguments that are too large, for no endpoint",
+    "with arguments that are too large, without an endpoint",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const connection = yield* toA({ maxMessageSize: 1024 })
@@ -185,7 +185,7 @@ describe("a call that fails is counted once", () => {
   )
 
   it.effect(
-    "with an answer that is too large, or arguments that are for its server, under its endpoint",
+    "with an answer that is too large, or arguments that its server refuses as too large, under its endpoint",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* TestNetwork.listen("a", served, { shutdownGrace: 0, maxMessageSize: 4096 })
@@ -211,7 +211,7 @@ describe("a call that fails is counted once", () => {
   )
 
   it.effect(
-    "with no endpoint to be reached, and has no address then",
+    "without an address where no endpoint can be reached",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const connection = yield* toA()
@@ -222,7 +222,7 @@ describe("a call that fails is counted once", () => {
   )
 
   it.effect(
-    "with a shard key that is none",
+    "with an invalid shard key",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const connection = yield* open()

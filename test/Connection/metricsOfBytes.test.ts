@@ -198,7 +198,7 @@ describe("a request that never leaves has no bytes", () => {
   )
 
   it.effect(
-    "but once, on the connection that it is sent on in the end",
+    "and one that is sent later has them once, on the connection that it is sent on",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const connection = yield* open()
@@ -260,7 +260,7 @@ describe("what a peer sends is counted as it comes", () => {
   )
 
   it.live(
-    "up to what breaks the protocol, and that as well",
+    "up to and including what breaks the protocol",
     metered((metrics) =>
       Effect.gen(function*() {
         const { endpoint } = yield* tcp.serve(handlers)

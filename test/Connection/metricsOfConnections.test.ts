@@ -50,7 +50,7 @@ describe("a resolver", () => {
   )
 
   it.effect(
-    "that says the same again has that not counted, nor what has no version",
+    "has no set counted that has the same version as before, or none",
     metered((metrics) =>
       Effect.gen(function*() {
         yield* Connection.make(answering(set([], "1"), set([], "1"), set([]), set([]), set([], "2")))
@@ -171,7 +171,7 @@ describe("series", () => {
   const ofEndpoints = ({ series }: Metrics) => series().filter(({ attributes }) => "server.address" in attributes)
 
   it.effect(
-    "are not there for endpoints that are listed and never dialed, be they thousands",
+    "are not there for endpoints that are listed and never dialed, even for thousands of them",
     metered((metrics) =>
       Effect.gen(function*() {
         yield* connect(Array.from({ length: 10_000 }, (_, i) => dead(i)))
@@ -222,7 +222,7 @@ describe("series", () => {
   )
 
   it.effect(
-    "are not there at all where nothing is to be counted",
+    "are not there at all where metrics are turned off",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         yield* TestNetwork.listen("a", handlers, { metrics: false })

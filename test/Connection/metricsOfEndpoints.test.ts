@@ -119,13 +119,13 @@ describe("the state of a connection", () => {
   )
 })
 
-describe("what an endpoint shows of the moment is gone", () => {
+describe("the gauges of an endpoint are gone", () => {
   const gone = ({ values }: Metrics) => {
     assert.deepEqual([values("rpc.client.active_requests"), values("rpc.client.connection.count")], [[], []])
   }
 
   it.effect(
-    "when its Connection is closed, and what was counted is not",
+    "when its Connection is closed, and its counters are not",
     meteredInMemory((metrics) =>
       Effect.gen(function*() {
         const connection = yield* open()
@@ -157,7 +157,7 @@ describe("what an endpoint shows of the moment is gone", () => {
     )
   )
 
-  it.effect("when its Connection is closed by who hears that it dials", () => {
+  it.effect("when its Connection is closed by a logger that hears that it dials", () => {
     let closing: Effect.Effect<void> = Effect.void
     const closes = Logger.layer([Logger.make(() => void Effect.runFork(closing))])
     return meteredInMemory((metrics) =>

@@ -85,7 +85,7 @@ describe("a call at its deadline is counted once", () => {
     )
   )
 
-  it.effect("where that is found out as it leaves", () => {
+  it.effect("where its time is found to be up as it leaves", () => {
     let now = 0
     return meteredInMemory((metrics) =>
       Effect.gen(function*() {

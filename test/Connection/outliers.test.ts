@@ -265,7 +265,7 @@ describe("an endpoint whose calls keep failing", () => {
       }
     }).pipe(onNetwork))
 
-  it.effect("is one of no more than half of them", () =>
+  it.effect("is not ejected where more than half of the endpoints would then be", () =>
     Effect.gen(function*() {
       const connection = yield* connectTo(yield* startAll("a", "b", "c", "d", "e"), {
         outlierEjection: { failures: 1 }

@@ -103,7 +103,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.equal(textOf(yield* Fiber.join(calling)), "a!")
     }).pipe(onNetwork))
 
-  it.effect("and not when it was lost, and may have run, if its method is not", () =>
+  it.effect("but not when it was lost, and may have run, if its method is not idempotent", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -114,7 +114,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.equal(server.runs, 1)
     }).pipe(onNetwork))
 
-  it.effect("and not without a schedule, for any method", () =>
+  it.effect("but not without a schedule, for any method", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -168,7 +168,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.equal(tagOf(yield* Fiber.join(calling)), "Unreachable")
     }).pipe(onNetwork))
 
-  it.effect("and its time may be up while it is made again", () =>
+  it.effect("and may reach its deadline while it is made again", () =>
     Effect.gen(function*() {
       const server = yield* serve("a")
       const connection = yield* connect(["a"])
@@ -216,7 +216,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.equal(textOf(yield* Fiber.join(calling)), "afirst")
     }).pipe(onNetwork))
 
-  it.effect("only as far as the budget of its Connection goes, to which calls add and which is limited", () =>
+  it.effect("only while the retry budget of its Connection lasts, which calls refill up to a limit", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["absent"], {
         backoff: { initial: 0 },
@@ -234,7 +234,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.deepEqual(yield* Effect.all([triesOfOne, triesOfOne, triesOfOne]), [1, 2, 1])
     }).pipe(onNetwork))
 
-  it.effect("and not when it is closed, or too large, or its method is unknown, or its handler failed", () =>
+  it.effect("but not when it is closed, or too large, or its method is unknown, or its handler failed", () =>
     Effect.gen(function*() {
       let runs = 0
       yield* TestNetwork.listen(
@@ -259,7 +259,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.deepEqual([asked, runs], [0, 1])
     }).pipe(onNetwork))
 
-  it.effect("and not when its arguments are too large for its server, or its answer is for either end", () =>
+  it.effect("but not when its arguments are too large for its server, or its answer is too large for either end", () =>
     Effect.gen(function*() {
       const run = { times: 0 }
       for (const [name, maxMessageSize] of [["strict", 1024], ["generous", 4096]] as const) {
@@ -360,7 +360,7 @@ describe("a call of which one try may have run and the next one cannot", () => {
 })
 
 describe("a call with a retry schedule is not made again", () => {
-  it.effect("where its shard key is none", () =>
+  it.effect("where its shard key is invalid", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["a"])
       let asked = 0
@@ -414,7 +414,7 @@ describe("a typed call is made again", () => {
       assert.equal(yield* Fiber.join(calling), "done")
     }).pipe(onNetwork))
 
-  it.effect("and not when it was lost, if its Rpc is not", () =>
+  it.effect("but not when it was lost, if its Rpc is not", () =>
     Effect.gen(function*() {
       const { client, state } = yield* serveTyped
       const calling = yield* fork(Effect.flip(patiently(client.Put())))
@@ -424,7 +424,7 @@ describe("a typed call is made again", () => {
       assert.equal(state.runs, 1)
     }).pipe(onNetwork))
 
-  it.effect("and not for a failure of its own", () =>
+  it.effect("but not for a failure that its method declares", () =>
     Effect.gen(function*() {
       const { client, state } = yield* serveTyped
       state.failing = true

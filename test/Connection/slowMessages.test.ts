@@ -38,7 +38,7 @@ const calling = Effect.fnUntraced(function*(options?: Connection.ClientOptions) 
   return { a, raw, connection, call }
 })
 
-describe("an answer that does not become whole", () => {
+describe("an answer that arrives slowly", () => {
   it.effect("costs the connection when a minute has passed since it began, and the next call dials again", () =>
     Effect.gen(function*() {
       const log = makeLog()
@@ -132,7 +132,7 @@ describe("an answer that does not become whole", () => {
     }).pipe(onNetwork))
 })
 
-describe("a version message that does not become whole", () => {
+describe("a version message that arrives slowly", () => {
   it.effect("is a failed dial: the call goes elsewhere", () =>
     Effect.gen(function*() {
       const a = yield* byHand("a")

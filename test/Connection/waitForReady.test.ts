@@ -63,7 +63,7 @@ describe("a call with waitForReady", () => {
       assert.equal(endpoint.dials, 7)
     }).pipe(onNetwork))
 
-  it.effect("does not miss a backoff that ends while its balancer makes up its mind", () =>
+  it.effect("does not miss a backoff that ends while its balancer is picking", () =>
     Effect.gen(function*() {
       yield* startInMemory("a")
       yield* TestNetwork.fault("a", { dial: "refuse" })
@@ -83,7 +83,7 @@ describe("a call with waitForReady", () => {
       assert.deepEqual(picks, [1, 0])
     }).pipe(onNetwork))
 
-  it.effect("does not miss that another call has connected an endpoint while its balancer makes up its mind", () =>
+  it.effect("does not miss that another call has connected an endpoint while its balancer is picking", () =>
     Effect.gen(function*() {
       yield* startInMemory("a")
       yield* TestNetwork.fault("a", { dial: "refuse" })

@@ -54,7 +54,7 @@ describe("the first answer of a resolver", () => {
       assert.deepEqual(asked, [{ at: 0, version: undefined }])
     }))
 
-  it.effect("is all that a constant one is asked for", () =>
+  it.effect("is the only one that a constant resolver is asked for", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const { asked, resolver } = scripted(() => set([a.endpoint], "1"))
@@ -80,7 +80,7 @@ describe("a resolver that fails", () => {
       assert.equal(yield* ask(connection), "a")
     }).pipe(onNetwork))
 
-  it.effect("has its waits vary", () =>
+  it.effect("varies its waits at random", () =>
     Effect.gen(function*() {
       const firstWaits: Array<number> = []
       for (let i = 0; i < 200; i++) {
@@ -180,7 +180,7 @@ describe("a resolver that has nothing new", () => {
       assert.equal(b.accepted, 1)
     }).pipe(onNetwork))
 
-  it.effect("and waits until it has is asked once a change", () =>
+  it.effect("and waits for changes is asked once for each change", () =>
     Effect.gen(function*() {
       const { asked, resolver } = scripted((n) =>
         n === 0 ? set([], "0") : Effect.andThen(Effect.sleep("1 hour"), set([], `${n}`))
@@ -254,7 +254,7 @@ describe("a resolver's watch", () => {
       assert.equal(yield* ask(connection), "b")
     }).pipe(onNetwork))
 
-  it.effect("ends with the Connection, in the middle of a question", () =>
+  it.effect("ends with the Connection, in the middle of a resolve", () =>
     Effect.gen(function*() {
       for (const close of ["close", "scope"] as const) {
         let interrupted = 0
@@ -273,7 +273,7 @@ describe("a resolver's watch", () => {
       }
     }))
 
-  it.effect("ends with the Connection between two questions", () =>
+  it.effect("ends with the Connection, between two resolves", () =>
     Effect.gen(function*() {
       const { asked, resolver } = scripted((n) => n === 0 ? set([], "0") : broken)
       const connection = yield* Connection.make(resolver)

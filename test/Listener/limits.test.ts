@@ -93,7 +93,7 @@ describe.each([
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("include connections that are not accepted yet, for as long as they are there", () =>
+  it.effect("include connections that are not accepted yet, until these close", () =>
     Effect.gen(function*() {
       const listener = yield* listen(handlers, { maxConnections: 2 })
       const accepted = yield* connect(listener)
@@ -107,7 +107,7 @@ describe.each([
       yield* exchange(client, connection)
     }).pipe(Effect.provide(makeLog().layer)))
 
-  it.effect("are spoken of in the log once a second at most, with how many there were", () => {
+  it.effect("are logged once a second at most, with how many were refused", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const listener = yield* listen(handlers, { maxConnections: 1 })
@@ -137,7 +137,7 @@ describe.each([
       )
     }))
 
-  it.effect("can be without end", () =>
+  it.effect("can be Infinity", () =>
     Effect.gen(function*() {
       const listener = yield* listen(handlers, { maxConnections: Infinity })
       const { client, connection } = yield* connect(listener)

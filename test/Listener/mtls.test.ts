@@ -90,7 +90,7 @@ describe("Listener.mtls", () => {
       assert.deepStrictEqual(seen.toSorted(), names.toSorted())
     }))
 
-  it.effect("goes over a listener of one's own, whose handlers it takes as they are", () =>
+  it.effect("runs over a user's own listener, whose handlers it uses unchanged", () =>
     Effect.gen(function*() {
       const { client, server } = yield* setUp
       const pair = DuplexPair.make()
@@ -273,7 +273,7 @@ describe("Listener.mtls", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("gives a handshake all the time there is with Infinity", () =>
+  it.effect("gives a handshake unlimited time with Infinity", () =>
     Effect.gen(function*() {
       const { client, server } = yield* setUp
       const listener = yield* Listener.mtls(server, yield* Listener.tcp("127.0.0.1:0", handlers), {

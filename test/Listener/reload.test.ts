@@ -80,7 +80,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
       assert.strictEqual(once.state.runs, 1)
     }))
 
-  it.effect("runs it no more when it has closed", () =>
+  it.effect("no longer runs it when it has closed", () =>
     Effect.gen(function*() {
       const { listener, state } = yield* listen()
       yield* listener.close
@@ -88,7 +88,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
       assert.strictEqual(state.runs, 1)
     }))
 
-  it.effect("shakes hands with what it gave last, and lets connections go on that are there", () => {
+  it.effect("uses its last options for new handshakes, and keeps existing connections", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { ca, first, second } = yield* setUp
@@ -137,7 +137,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
     }).pipe(Effect.provide(log.layer), Effect.provideService(References.MinimumLogLevel, "Debug"))
   })
 
-  it.effect("makes nothing anew where it gives the same again", () => {
+  it.effect("keeps its TLS context where it gives the same options again", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { ca, first } = yield* setUp
@@ -149,7 +149,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
     }).pipe(Effect.provide(log.layer), Effect.provideService(References.MinimumLogLevel, "Debug"))
   })
 
-  it.effect("keeps the last good ones where it fails or gives what cannot be used, and says so once in a row", () => {
+  it.effect("keeps the last valid options where it fails or gives invalid ones, and logs that once in a row", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { ca, first, second } = yield* setUp
@@ -187,7 +187,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
     }).pipe(Effect.provide(log.layer))
   })
 
-  it.effect("has nothing to run again where its options are no Effect", () =>
+  it.effect("does not read options again that are not an Effect", () =>
     Effect.gen(function*() {
       const { ca, first, second } = yield* setUp
       const options = { ca, ...first }
@@ -211,7 +211,7 @@ describe("Listener.mtls, whose options are an Effect,", () => {
     }))
 
   it.effect.each([{ reload: 0 }, { reload: -1 }, { reload: NaN }, { handshakeTimeout: 0 }, { handshakeTimeout: -1 }])(
-    "takes no nonsense for an option: %o",
+    "refuses an option that makes no sense: %o",
     (options) =>
       Effect.gen(function*() {
         const exit = yield* Effect.exit(listen(options))

@@ -200,7 +200,7 @@ describe("merge", () => {
       assert.deepStrictEqual(addresses(yield* merged.resolve()), [b.address, a.address])
     }))
 
-  it.effect("leaves no fiber waiting when the wait is interrupted, and does not interrupt a slow one for nothing", () =>
+  it.effect("leaves no fiber waiting when the wait is interrupted, and does not interrupt a slow one without need", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       const slow: Resolver.Resolver = {

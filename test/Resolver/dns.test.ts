@@ -62,7 +62,7 @@ describe("dns", () => {
       }
     }).pipe(Effect.provide(makeDns().layer)))
 
-  it.effect("asks again when the records' time is over, within bounds, and after 5 seconds where that time is unknown", () =>
+  it.effect("asks again when the TTL of the records is over, within bounds, and after 5 seconds where the TTL is unknown", () =>
     Effect.gen(function*() {
       const after: ReadonlyArray<readonly [Duration.Input | undefined, Resolver.DnsOptions | undefined, number]> = [
         [undefined, undefined, 5000],
@@ -371,7 +371,7 @@ describe("dnsSrv", () => {
       assert.include((yield* Effect.flip(startedSrv(dns, name))).message, "Timeout")
     }))
 
-  it.effect("is as good as the addresses of its targets, and for 5 seconds at most where that is unknown", () =>
+  it.effect("is valid as long as the addresses of its targets, and for 5 seconds at most where that is unknown", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records[`SRV ${name}`] = [srv("a.", 1, 0, 0)]
@@ -395,7 +395,7 @@ describe("dnsSrv", () => {
 })
 
 describe("layerDns", () => {
-  it.effect("says which name server is none", () =>
+  it.effect("names the name server that is invalid", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Effect.provide(Dns.Dns, Resolver.layerDns({ nameServers: ["dns.internal"] })))
       assert.strictEqual(error._tag, "NetAddressError")

@@ -281,7 +281,7 @@ describe("a name server that answers some questions only", () => {
     return { resolver, server }
   })
 
-  it.live("is no hindrance: what it answers is used at once and kept up, and no more is asked than it answers", () =>
+  it.live("delays nothing: what it answers is used at once and kept up to date, and it is asked no more than it answers", () =>
     Effect.gen(function*() {
       const found: Record<string, ReadonlyArray<string>> = { "A cart.internal": ["10.0.0.1"] }
       const { resolver, server } = yield* setUp((question) => found[question])
@@ -301,7 +301,7 @@ describe("a name server that answers some questions only", () => {
       yield* until(resolver, ["tcp://10.0.0.5:7000", asSix])
     }))
 
-  it.live("is asked once for what many want to know, and have given up", () =>
+  it.live("is asked once for many callers, also when they have given up", () =>
     Effect.gen(function*() {
       const found: Record<string, ReadonlyArray<string>> = {}
       const { resolver, server } = yield* setUp((question) => found[question])

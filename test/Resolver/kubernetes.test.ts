@@ -102,7 +102,7 @@ describe("a Service", () => {
       assert.deepStrictEqual(addresses(yield* Fiber.join(next)), ["10.0.0.1:7000", "10.0.0.2:7000"])
     }).pipe(Effect.provide(environment())))
 
-  it.effect("is told to all who wait, and at once to who has an older version", () =>
+  it.effect("answers all callers that wait, and at once a caller with an older version", () =>
     Effect.gen(function*() {
       const { api, follow } = yield* setUp()
       api.put(slice("cart-a", [ready("10.0.0.1")]))
@@ -257,7 +257,7 @@ describe("a Service", () => {
 })
 
 describe("the resolver", () => {
-  it.effect("refuses options that cannot be, and names them", () =>
+  it.effect("refuses invalid options, and names them", () =>
     Effect.gen(function*() {
       const defect = (options: object) =>
         Effect.sandbox(Resolver.kubernetes({ service: "cart", ...options })).pipe(

@@ -85,7 +85,7 @@ describe("a watch", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve(first.version)), ["10.0.0.2:7000", "10.0.0.3:7000"])
     }).pipe(Effect.provide(environment())))
 
-  it.effect("takes up the thread after a connection that was cut in the middle of an event", () =>
+  it.effect("continues after a connection that was cut in the middle of an event", () =>
     Effect.gen(function*() {
       for (const cut of ["end", "reset"] as const) {
         const { api, byHand, first, resolver, response, write } = yield* watching
@@ -172,7 +172,7 @@ describe("a watch", () => {
       assert.deepStrictEqual(later, later.map((_, i) => `watch ${2000 + i}`))
     }).pipe(Effect.provide(environment())))
 
-  it.effect("may be long in coming again: until then the endpoints stay", () =>
+  it.effect("may take long to be opened again: until then the endpoints stay", () =>
     Effect.gen(function*() {
       const { api, byHand, first, resolver, response, write } = yield* watching
       let begin = () => {}

@@ -70,7 +70,7 @@ describe("a server that stops", () => {
       }).pipe(Effect.scoped))
   })
 
-  describe("serves everything that a client has sent before its last word", () => {
+  describe("serves everything that a client has sent before its final version message", () => {
     it.effect("also what was sent long after it was told", () =>
       Effect.gen(function*() {
         const { endpoint, stop } = yield* stoppable()
@@ -103,7 +103,7 @@ describe("a server that stops", () => {
         yield* Fiber.join(stopping)
       }).pipe(Effect.scoped))
 
-    it.effect("and lets it be given up", () =>
+    it.effect("and lets the client cancel it", () =>
       Effect.gen(function*() {
         const { calls, endpoint, stop } = yield* stoppable()
         const raw = yield* greeted(endpoint)

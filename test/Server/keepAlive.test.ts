@@ -54,7 +54,7 @@ const greeted = Effect.fnUntraced(function*(
 })
 
 describe("a client that says nothing", () => {
-  it.effect("is asked when it has said nothing for the interval", () =>
+  it.effect("is probed when it has said nothing for the interval", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       yield* TestClock.adjust(9999)
@@ -87,7 +87,7 @@ describe("a client that says nothing", () => {
       yield* raw.closed
     }).pipe(Effect.scoped))
 
-  it.effect("is asked and given up also while the server goes away and waits for its calls", () =>
+  it.effect("is probed and given up also while the server goes away and waits for its calls", () =>
     Effect.gen(function*() {
       const { calls, raw, stop } = yield* greeted()
       raw.write(request(1, hold, nothing))
@@ -122,7 +122,7 @@ describe("a client that says nothing", () => {
     }).pipe(Effect.scoped, Effect.provide(log.layer))
   })
 
-  it.effect("is told of once, as a warning, and of many at once only of some", () => {
+  it.effect("is logged once, as a warning, and only some of many at once", () => {
     const log = makeLog()
     return Effect.gen(function*() {
       const { endpoint, raw } = yield* greeted()
@@ -144,7 +144,7 @@ describe("a client that says nothing", () => {
   })
 
   it.effect(
-    "is counted as others that are lost: its calls as canceled, and its connection no longer",
+    "is counted as any client that is lost: its calls as canceled, and its connection no longer",
     metered((metrics) =>
       Effect.gen(function*() {
         const { calls, raw } = yield* greeted()
@@ -223,7 +223,7 @@ describe("a client that is there", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("is not asked as long as it says something by itself", () =>
+  it.effect("is not probed as long as it says something by itself", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       for (let said = 1; said <= 20; said++) {
@@ -233,7 +233,7 @@ describe("a client that is there", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("may answer late: that is no question of its own, though it has said something else meanwhile", () =>
+  it.effect("may answer late: that is not taken for a probe of its own, though it has said something else meanwhile", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted()
       yield* TestClock.adjust("10 seconds")
@@ -398,7 +398,7 @@ describe("keepAlive", () => {
       }).pipe(Effect.scoped))
   }, [tcp, unix, mtlsOverTcp, mtlsOverUnix])
 
-  it("names the part of it that makes no sense", () => {
+  it("names the option that is invalid", () => {
     assert.throws(
       () => serverSettings({ keepAlive: { interval: 0 } }),
       /^RangeError: option keepAlive\.interval: expected a duration of more than zero, got 0$/
@@ -409,7 +409,7 @@ describe("keepAlive", () => {
   it.effect("sends no probes where the interval never ends", () =>
     askedWithin(memory, { keepAlive: { interval: Infinity } }).pipe(Effect.scoped))
 
-  it.effect("also finds what has vanished where nothing is counted", () =>
+  it.effect("also finds a client that has vanished where metrics are turned off", () =>
     Effect.gen(function*() {
       const { raw } = yield* greeted({ metrics: false })
       yield* TestClock.adjust("4 seconds")

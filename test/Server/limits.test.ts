@@ -140,7 +140,7 @@ describe("at the limit, and one call past it", () => {
   }, [Networks.tcp, Networks.mtlsOverTcp, Networks.memory])
 })
 
-describe("while as many run and wait as may", () => {
+describe("while as many calls run and wait as may", () => {
   /** Two run and two wait, all of one plain connection; nothing more is taken. */
   const full = Effect.fnUntraced(function*(network: Networks.Network) {
     const made = yield* open(network, { maxConcurrentCalls: 2, maxQueuedCalls: 2 })
@@ -300,7 +300,7 @@ describe("while as many run and wait as may", () => {
     }).pipe(Effect.scoped))
 })
 
-describe("when all is over", () => {
+describe("when all calls have ended", () => {
   it.live("there is as much room as before: a thousand calls that end in every way leave nothing behind", () =>
     Effect.gen(function*() {
       const limits = {

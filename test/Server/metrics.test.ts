@@ -81,7 +81,7 @@ describe("a call that succeeds", () => {
     )
   )
 
-  it.effect("has taken what its handler has computed for without ever giving up its turn", () => {
+  it.effect("has a duration that includes what its handler computes without yielding", () => {
     let now = 0
     const computing = HandlerMap.set(HandlerMap.empty, component, "compute", () => {
       now += 3000
@@ -126,7 +126,7 @@ describe("a call that succeeds", () => {
   )
 
   it.effect(
-    "is counted, be it one of thousands in a batch",
+    "is counted, also as one of thousands in a batch",
     metered((metrics) =>
       Effect.gen(function*() {
         const connection = yield* open()
@@ -162,7 +162,7 @@ describe("a call that fails is counted once", () => {
   }
 
   it.effect(
-    "with a method that there is not, and not under the name that the caller has for it",
+    "with an unknown method, and not under the name that the caller has for it",
     metered(({ histograms }) =>
       Effect.gen(function*() {
         const connection = yield* open()
@@ -186,7 +186,7 @@ describe("a call that fails is counted once", () => {
   )
 
   it.effect(
-    "where the server has too many",
+    "where the server is overloaded",
     metered((metrics) =>
       Effect.gen(function*() {
         const connection = yield* open({ maxConcurrentCalls: 1, maxQueuedCalls: 1 })
@@ -237,7 +237,7 @@ describe("a call that its caller gives up is counted once, as canceled", () => {
   )
 
   it.effect(
-    "in the very bytes that it came with",
+    "in the same bytes that it came with",
     metered((metrics) =>
       Effect.gen(function*() {
         const { endpoint } = yield* memory.serve(served)

@@ -78,7 +78,7 @@ describe("a client that says nothing", () => {
     }))
 })
 
-describe("a message that does not become whole", () => {
+describe("a message that arrives slowly", () => {
   it.effect("costs the connection when a minute has passed since it began", () =>
     Effect.gen(function*() {
       const { closedAfter, raw } = yield* serving()
@@ -185,7 +185,7 @@ describe("a message that does not become whole", () => {
     }).pipe(Effect.scoped))
 })
 
-describe("a message that the server itself keeps from becoming whole, because its answers are not read", () => {
+describe("a message that the server itself stops reading, because its answers are not read", () => {
   /** Answers with a megabyte, when it is time. */
   const large = MethodKey.make(component, "large")
   const two = request(2, echo, bytesOf("two"))
@@ -205,7 +205,7 @@ describe("a message that the server itself keeps from becoming whole, because it
     return { ...served, gate, first: answer(1, result) }
   })
 
-  it.effect("has all of its time from when they are read", () =>
+  it.effect("has its whole time again from when they are read", () =>
     Effect.gen(function*() {
       const { first, gate, log, raw } = yield* notReading
       yield* TestClock.adjust(59_999)
@@ -223,7 +223,7 @@ describe("a message that the server itself keeps from becoming whole, because it
       assert.deepEqual(log.lines, [])
     }).pipe(Effect.scoped))
 
-  it.effect("and no more than that", () =>
+  it.effect("has no more time than that", () =>
     Effect.gen(function*() {
       const { closedAfter, first, gate, raw } = yield* notReading
       yield* gate.open

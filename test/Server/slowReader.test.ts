@@ -97,7 +97,7 @@ describe("a client that does not read its answers", () => {
       }).pipe(Effect.scoped, onNetwork))
   }
 
-  it.effect("has no call started that was read before, and only put off", () =>
+  it.effect("has no call started that was read before and deferred", () =>
     Effect.gen(function*() {
       // Seven handlers start in a turn, so that it is a later one in which there is no more room.
       const { made, send } = yield* open({ maxUnsentBytes: 100_000, inlineHandlerDuration: 0 })

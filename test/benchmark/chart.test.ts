@@ -216,7 +216,7 @@ describe("the chart of the benchmark", () => {
     assert.equal(bars(shapes).length, everything.length)
   })
 
-  it("draws 64 callers, or the most where there were no 64, and says how many", () => {
+  it("draws 64 callers, or the most where there are none with 64, and says how many", () => {
     const at = (concurrency: number, rate: number) => row("bytes", rate, { concurrency })
     const drawn = (rows: ReadonlyArray<Row>) => {
       const shapes = parse(chart(rows))
@@ -230,7 +230,7 @@ describe("the chart of the benchmark", () => {
     assert.deepEqual(drawn([at(1, 10)]), ["10", "Echo of 16 B at 1 caller: calls per second"])
   })
 
-  it("escapes its texts, and draws a system of which it has never heard as a peer", () => {
+  it("escapes its texts, and draws an unknown system as a peer", () => {
     // Rows may have been read from a file that another version has written.
     const strange = "<b>&\"it's\"]]>" as SystemName
     const shapes = parse(chart([row(strange, 5), row("undici", 10)]))

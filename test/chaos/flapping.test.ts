@@ -9,7 +9,7 @@ const views = Array.from({ length: 1000 }, () => viewOf(random, truth, ["dead"])
 const seen = new Set(views.map(({ items }) => items.join("")))
 
 describe("a resolver that flaps", () => {
-  it("says the truth, reorders it, leaves some out, says some twice, says what is dead, and says nothing", () => {
+  it("lists replicas, reorders them, omits some, repeats some, lists dead ones, and lists none", () => {
     for (const view of ["abc", "cba", "b", "ca", "abcab", ""]) assert.ok(seen.has(view), view)
     assert.ok([...seen].some((view) => view.includes("dead")))
   })

@@ -38,7 +38,7 @@ describe("plans of calls", () => {
     assert.ok(plans.every(({ timeout }) => timeout === undefined || timeout <= longestTimeout))
   })
 
-  it("can be told", () => {
+  it("have a description", () => {
     assert.equal(
       describePlan({
         api: "typed",

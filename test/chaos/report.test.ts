@@ -37,7 +37,7 @@ const report = (violations: Violations) => ({
 })
 
 describe("the report of a soak", () => {
-  it("says how calls ended, what befell replicas, what was measured, and that nothing was found", () => {
+  it("says how calls ended, what happened to replicas, what was measured, and that nothing was found", () => {
     const text = textOf(report(new Violations()))
     assert.match(text, /^calls +count\nmade +1234\nanswered +1230\nUnreachable +4\n/)
     assert.match(text, /kill +2\n/)

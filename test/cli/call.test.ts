@@ -200,7 +200,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.equal(failed.message, "cannot write to stdout: ENOSPC: no space left on device")
     }))
 
-  it.effect("ends with 2, and its help on stderr, where a flag is none", () =>
+  it.effect("ends with 2, and its help on stderr, where a flag is unknown", () =>
     Effect.gen(function*() {
       const ended = yield* effectCall("call", deadAddress, "a.b", "--tiemout", "1s")
       assert.equal(ended.code, 2)

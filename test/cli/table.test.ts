@@ -82,7 +82,7 @@ describe("the table", () => {
     assert.equal(lines[6], "… and 46 more")
   })
 
-  it("lets nothing of a peer's through to the terminal", () => {
+  it("lets no control characters of a peer through to the terminal", () => {
     const lines = linesOf(snapshot({
       source: "dns://\u001b[2J",
       endpoints: [endpoint("unix:///\u001b[2J", { lastFailure: "\u009b2J\r\n\u202e" })],

@@ -8,7 +8,7 @@ describe("a printable text", () => {
     assert.equal(printable("a\nb\r\tc\u001b[2J\u007f\u009b1m"), "a\\nb\\r\\tc\\u{1b}[2J\\u{7f}\\u{9b}1m")
   })
 
-  it("has no characters that turn others around, hide, or are half of one", () => {
+  it("has no characters that reverse others, are invisible, or are half of a surrogate pair", () => {
     assert.equal(printable("a\u202eb\u200bc\u2028d\ud800e"), "a\\u{202e}b\\u{200b}c\\u{2028}d\\u{d800}e")
   })
 
@@ -38,7 +38,7 @@ describe("a clipped text", () => {
     assert.equal(clip("abcdef", 0), "")
   })
 
-  it("counts wide characters twice, and marks not at all", () => {
+  it("counts wide characters twice, and combining marks not at all", () => {
     assert.equal(width("世界"), 4)
     assert.equal(width("🙂e\u0301"), 3)
     assert.equal(clip("世界世界", 6), "世界…")

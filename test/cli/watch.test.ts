@@ -141,7 +141,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
       assert.deepEqual(logged, [])
     }))
 
-  it.effect("shows who does not serve, where it asks for health, and the errors of its calls", () =>
+  it.effect("shows which endpoints do not serve, where it probes health, and the errors of its calls", () =>
     Effect.gen(function*() {
       const health = yield* Health.make()
       yield* health.set("NotServing", "test/Echo")

@@ -101,7 +101,7 @@ describe("a call to a server that sends", () => {
       }).pipe(Effect.scoped))
   }
 
-  it.live("no error in an error chain is a RemoteError, and never a success", () =>
+  it.live("an error chain without errors ends in a RemoteError, and never in a success", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* hostileServer([chain(0n)])
       const error = yield* Effect.flip((yield* Networks.connect([endpoint])).call(key, ok))
@@ -109,7 +109,7 @@ describe("a call to a server that sends", () => {
       assert.deepEqual(error.chain, [])
     }).pipe(Effect.scoped))
 
-  it.live("answers to calls that there are not, answers twice and says versions in between is answered", () =>
+  it.live("answers to unknown calls, second answers and versions in between is answered", () =>
     Effect.gen(function*() {
       const { endpoint, state } = yield* hostileServer([
         Buffer.concat([answer(0), answer(99), message(2 ** 52, type.responseError, ok), version, answer(1), answer(1)]),

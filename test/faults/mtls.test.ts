@@ -126,7 +126,7 @@ for (const kind of ["tcp", "unix"] as const) {
         }).pipe(Effect.scoped)
       ))
 
-    it.live("a client whose certificate has expired, too", () =>
+    it.live("a client whose certificate has expired is Unreachable, and backs off", () =>
       loggedTwice(
         /CERT_HAS_EXPIRED/,
         Effect.gen(function*() {
@@ -176,7 +176,7 @@ for (const kind of ["tcp", "unix"] as const) {
         yield* isUnreachable(endpoint, { ca, ...client, servername: "orders.internal" }, /orders\.internal.*altnames/)
       }).pipe(Effect.scoped, Effect.provide(quiet)))
 
-    it.live("a server of another authority, one that has expired, and one with a client's certificate, too", () =>
+    it.live("a server of another authority, an expired one, and one with a client's certificate are Unreachable, with the reason", () =>
       Effect.gen(function*() {
         const { ca, client } = yield* certificates
         const foreign = yield* makeAuthority("Foreign CA")

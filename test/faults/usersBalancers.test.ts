@@ -40,7 +40,7 @@ describe("what makes a balancer and", () => {
       }).pipe(onNetwork))
   }
 
-  it.live("is never done lets make be interrupted; options that are none are defects that name them", () =>
+  it.live("never ends lets make be interrupted; invalid options are defects that name them", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const making = yield* Effect.forkChild(
@@ -140,7 +140,7 @@ describe("a balancer whose pick", () => {
     }
   }
 
-  it.live("is never done waits no longer than the call does, or than the Connection is open", () =>
+  it.live("never ends waits no longer than the call does, or than the Connection is open", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const connection = yield* Connection.make(Resolver.constant(a.endpoint))
@@ -211,7 +211,7 @@ describe("an option of a call that is wrong", () => {
       }).pipe(onNetwork))
   }
 
-  it.live("a retry whose schedule is never done ends with the call's time, and with the Connection", () =>
+  it.live("a retry whose schedule never ends fails at the call's deadline, and with the Connection", () =>
     Effect.gen(function*() {
       const gone = yield* TestNetwork.endpoint("gone")
       const connection = yield* Connection.make(Resolver.constant(gone))

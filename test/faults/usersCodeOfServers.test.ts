@@ -50,7 +50,7 @@ const defectOf = (evaluate: () => unknown): Effect.Effect<string> =>
     Effect.map((exit) => Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "nothing")
   )
 
-describe("what is made of wrong inputs is refused, by name:", () => {
+describe("what is made with wrong inputs is refused with an error that names them:", () => {
   const inputs: Readonly<Record<string, readonly [run: () => unknown, says: RegExp]>> = {
     "a handler that is undefined": [
       () => HandlerMap.set(HandlerMap.empty, "a", "b", wrong<HandlerMap.Handler>(undefined)),

@@ -188,7 +188,7 @@ describe("the dial of an endpoint that", () => {
       }))
   }
 
-  it.live("is never done with cleaning up has failed in time, and is not waited for by the next one", () =>
+  it.live("never ends its cleanup has failed in time, and the next dial does not wait for it", () =>
     Effect.gen(function*() {
       const a = yield* startOn(tcp)("a")
       const [cleaning, release] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]

@@ -114,7 +114,7 @@ describe("a resolver whose resolve", () => {
       }).pipe(onNetwork))
   }
 
-  it.live("is never done lets make be interrupted, and a Connection that waits for news be used and closed", () =>
+  it.live("never ends lets make be interrupted, and a Connection that waits for news be used and closed", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const making = yield* Effect.forkChild(Connection.make({ isConstant: false, resolve: never.give }), {
@@ -236,7 +236,7 @@ describe("the refresh of a resolver that", () => {
       assert.match(String(yield* Effect.exit(Connection.make(resolver))), /Die.*boom/)
     }).pipe(onNetwork))
 
-  it.live("is never done is asked for once, and ends with the Connection", () =>
+  it.live("never ends is asked for once, and ends with the Connection", () =>
     Effect.gen(function*() {
       const a = yield* startInMemory("a")
       const gone = yield* TestNetwork.endpoint("gone")

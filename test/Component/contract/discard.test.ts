@@ -110,7 +110,7 @@ eachHarness((harness) => {
       assert.deepEqual(yield* outcome(dead.client.Do(undefined, discard)), defect)
     }).pipe(Effect.scoped))
 
-  it.effect("what the middleware does after the handler is not told", () =>
+  it.effect("what the middleware does after the handler is not reported", () =>
     Effect.gen(function*() {
       const after = yield* Deferred.make<void>()
       const { client } = yield* behind((effect) =>

@@ -37,7 +37,7 @@ eachHarness((harness) => {
       saw({})
     }).pipe(Effect.scoped))
 
-  it.effect("headers of the region go along with every call in it, the inner ones first", () =>
+  it.effect("headers of a region are sent with every call in it, and those of an inner region come first", () =>
     Effect.gen(function*() {
       const { client, saw } = yield* seeing
       yield* client.Do().pipe(RpcClient.withHeaders({ a: "1" }))

@@ -55,7 +55,7 @@ eachHarness((harness) => {
       ])
     }).pipe(Effect.scoped))
 
-  it.effect("a group's middleware is that of the methods it has had by then", () =>
+  it.effect("a group's middleware applies to the methods that the group had when it was added", () =>
     Effect.gen(function*() {
       const group = RpcGroup.make(Rpc.make("Before")).middleware(First).add(Rpc.make("After"))
       const through: Array<string> = []

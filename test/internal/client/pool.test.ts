@@ -141,7 +141,7 @@ describe("a pool that is full", () => {
       assert.equal(pool.room.size, 0)
     }).pipe(Effect.scoped))
 
-  it.live("lets all of them go when it is over", () =>
+  it.live("lets all of them continue when it is over", () =>
     Effect.gen(function*() {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>

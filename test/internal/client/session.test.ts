@@ -2,19 +2,13 @@
  * A session with entries of a kind that it has never seen: what it does for every kind.
  */
 import { describe, it } from "@effect/vitest"
-import { Clock, Context, Effect } from "effect"
+import { Effect } from "effect"
 import { MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
-import { Duplex } from "node:stream"
-import { Turn } from "../../../src/internal/ambient/turn.ts"
 import type { End, Pending } from "../../../src/internal/client/pending.ts"
-import { ClientSession } from "../../../src/internal/client/session.ts"
-import { RoomWaiters } from "../../../src/internal/client/waiters.ts"
-import { message, messagesOf, version } from "../../support/raw.ts"
-
-const turn = Effect.callback<void>((resume) => {
-  setImmediate(() => resume(Effect.void))
-})
+import type { ClientSession } from "../../../src/internal/client/session.ts"
+import { message } from "../../support/raw.ts"
+import { openSession, turn } from "./openSession.ts"
 
 /** Notes what it hears. */
 class Entry implements Pending {
@@ -45,54 +39,10 @@ class Entry implements Pending {
   }
 }
 
-const open = Effect.gen(function*() {
-  const life: Array<string> = []
-  const written: Array<Buffer> = []
-  const duplex = new Duplex({
-    read: () => {},
-    write: (chunk, _encoding, done) => {
-      written.push(chunk)
-      done()
-    }
-  })
-  yield* Effect.addFinalizer(() => Effect.sync(() => void duplex.destroy()))
-  const session = new ClientSession(
-    "test://a",
-    duplex,
-    {
-      onReady: () => life.push("ready"),
-      onGoingAway: () => life.push("going away"),
-      onIdle: () => life.push("idle"),
-      onOver: (_why, calls) => life.push(`over with ${calls}`)
-    },
-    new RoomWaiters({ isOpen: true, hasRoom: () => true }),
-    {
-      clock: yield* Clock.Clock,
-      context: Context.empty(),
-      turn: new Turn(),
-      writeFlattenLimit: 1024,
-      maxMessageSize: 100,
-      maxUnsentBytes: 1024,
-      messageTimeoutMillis: 60_000,
-      optimisticSpinMillis: 0,
-      keepAlive: undefined,
-      probesAlways: false
-    },
-    undefined
-  )
-  session.start()
-  duplex.push(version)
-  yield* turn
-  /** The messages that were written since the last look. */
-  const sent = Effect.map(turn, () => messagesOf(Buffer.concat(written.splice(0))))
-  yield* sent
-  return { duplex, life, sent, session }
-})
-
 describe("an entry of a session", () => {
   it.live("is sent with its lead before its arguments, and hears its answer when it is no longer in the table", () =>
     Effect.gen(function*() {
-      const { duplex, life, sent, session } = yield* open
+      const { duplex, life, sent, session } = yield* openSession
       const entry = new Entry(session, true, "lead ")
       session.send(entry, Buffer.from("args"))
       const [request] = yield* sent
@@ -106,19 +56,19 @@ describe("an entry of a session", () => {
 
   it.live("hears an answer that is an error, too, and one that is too large", () =>
     Effect.gen(function*() {
-      const { duplex, session } = yield* open
+      const { duplex, session } = yield* openSession
       const entries = [new Entry(session), new Entry(session)]
       for (const entry of entries) session.send(entry, new Uint8Array())
       yield* turn
       duplex.push(message(entries[0]!.id, 3, Buffer.from("chain")))
-      duplex.push(message(entries[1]!.id, 2, Buffer.alloc(101)))
+      duplex.push(message(entries[1]!.id, 2, Buffer.alloc(501)))
       yield* turn
       assert.deepEqual(entries.map(({ heard }) => heard), [["3 chain"], ["TooLarge"]])
     }).pipe(Effect.scoped))
 
   it.live("that is no call does not count as one", () =>
     Effect.gen(function*() {
-      const { duplex, life, session } = yield* open
+      const { duplex, life, session } = yield* openSession
       const entry = new Entry(session, false)
       session.send(entry, new Uint8Array())
       assert.equal(session.callsInFlight, 0)
@@ -130,7 +80,7 @@ describe("an entry of a session", () => {
 
   it.live("is dropped when it is given up before it has left; otherwise the peer is told", () =>
     Effect.gen(function*() {
-      const { sent, session } = yield* open
+      const { sent, session } = yield* openSession
       const entry = new Entry(session)
       session.send(entry, new Uint8Array())
       assert.equal(session.giveUp(entry, true), true)
@@ -144,7 +94,7 @@ describe("an entry of a session", () => {
 
   it.live("is not sent any more when its time is up before it leaves", () =>
     Effect.gen(function*() {
-      const { sent, session } = yield* open
+      const { sent, session } = yield* openSession
       const entry = new Entry(session, true, "", 0)
       session.send(entry, new Uint8Array())
       assert.deepEqual([yield* sent, entry.heard], [[], ["NeverLeft"]])
@@ -152,7 +102,7 @@ describe("an entry of a session", () => {
 
   it.live("gets its arguments back, without the lead, if the connection is lost before it has left", () =>
     Effect.gen(function*() {
-      const { duplex, life, sent, session } = yield* open
+      const { duplex, life, sent, session } = yield* openSession
       const [first, second] = [new Entry(session), new Entry(session, true, "lead ")]
       session.send(first, new Uint8Array())
       yield* sent

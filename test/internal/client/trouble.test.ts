@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
 import { Trouble } from "../../../src/internal/client/trouble.ts"
 
-describe("what is worth a warning about an endpoint", () => {
+describe("a warning about an endpoint", () => {
   it("is the first dial that fails, and no other until it was connected", () => {
     const trouble = new Trouble()
     assert.deepEqual([trouble.dialFailed(0), trouble.dialFailed(5000), trouble.state], [true, false, "Down"])

@@ -68,7 +68,7 @@ describe("calls that wait for room", () => {
       yield* room.whenRoom()
     }))
 
-  it.effect("all go on when there is something better than to wait", () =>
+  it.effect("all continue when they need not wait any longer", () =>
     Effect.gen(function*() {
       const { gone, room, waiting } = makeRoom()
       yield* waiting

@@ -97,7 +97,7 @@ describe("values without the pass of their schema", () => {
     assert.deepEqual(value, { bytes: Uint8Array.of(1, 2, 3), text: "abc" })
   })
 
-  it("are none of what the schema has to be asked about", () => {
+  it("are not values that only the schema can decide about", () => {
     interface Tree {
       readonly children: ReadonlyArray<Tree>
     }

@@ -15,7 +15,7 @@ describe("the text of a Service's address", () => {
     }
   })
 
-  it("that is none is refused, with what is wrong", () => {
+  it("is refused where it is invalid, with the reason", () => {
     const problem = (text: string) => Result.getOrThrow(Result.flip(parse(text)))
     const expected = "expected \"k8s://namespace/service:port\""
     for (

@@ -121,7 +121,7 @@ describe("following the slices", () => {
       assert.deepStrictEqual(new Set(heard), new Set(["it is Unreachable"]))
     }))
 
-  it.effect("leaves a server that closes each watch at once in peace, too", () =>
+  it.effect("waits twice as long each time, too, where a server closes each watch at once", () =>
     Effect.gen(function*() {
       const { at, seen } = yield* scripted({ watches: [{}] })
       yield* TestClock.adjust("10 seconds")

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { parseServices, servicePort } from "../../../src/internal/net/services.ts"
 
 describe("servicePort", () => {
-  it("knows by itself the names that Go's resolver knows", () => {
+  it("knows the names that Go's resolver has built in", () => {
     assert.deepStrictEqual(["http", "https", "domain", "ssh", "submissions"].map(servicePort), [80, 443, 53, 22, 465])
   })
 

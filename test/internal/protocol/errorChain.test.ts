@@ -104,7 +104,7 @@ describe("the error chain", () => {
     )
   })
 
-  it("never throws, and what it takes it would write in the same way", () => {
+  it("never throws, and what it reads it writes in the same way", () => {
     const hostile = fc.tuple(fc.integer({ min: 0, max: 3 }), fc.uint8Array({ maxLength: 64 })).map(([count, rest]) =>
       Uint8Array.from([
         count,

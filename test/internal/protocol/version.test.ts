@@ -28,7 +28,7 @@ describe("the version message", () => {
     })
   })
 
-  it("takes what later versions add, and half a flags field, as not there", () => {
+  it("ignores what later versions add, and half a flags field", () => {
     assert.deepStrictEqual(decodeVersion(Uint8Array.of(1, 0, 0, 0, 7, 7, 7)), { version: 1, flags: 0 })
     assert.deepStrictEqual(decodeVersion(Uint8Array.of(1, 0, 0, 0, 3, 0, 0, 0, 9, 9)), { version: 1, flags: 3 })
   })

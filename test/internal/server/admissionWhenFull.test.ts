@@ -89,7 +89,7 @@ describe("where no more calls may wait at the server", () => {
     assert.deepEqual(refused(), [0, 2])
   })
 
-  it("it is another one's turn to give up when that has the most", () => {
+  it("another connection gives up a call when that has the most", () => {
     const { asker, refused } = full([4, 5])
     for (let i = 0; i < 3; i++) waits(asker.ask())
     assert.equal(asker.ask(), "refused")
@@ -105,7 +105,7 @@ describe("where no more calls may wait at the server", () => {
       assert.deepEqual(started, ["hog 0 2", "asker1", "hog 0 3", "hog 0 4"])
     }))
 
-  it.effect("it is one that is pressed for time, if any has let others pass", () =>
+  it.effect("a call that is pressed for time is given up first, if any has let others pass", () =>
     Effect.gen(function*() {
       const { asker, connect, hogs, next, started } = full([4])
       const { calls } = hogs[0]!
@@ -117,7 +117,7 @@ describe("where no more calls may wait at the server", () => {
       assert.deepEqual(calls.map(({ refused }) => refused), [true, false, false, false])
     }))
 
-  it("one call more than another's is not too much", () => {
+  it("a connection with one more call than another gives none up", () => {
     const { asker, refused } = full([1])
     assert.equal(asker.ask(), "refused")
     assert.deepEqual(refused(), [0])

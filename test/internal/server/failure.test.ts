@@ -124,7 +124,7 @@ describe("what a handler's failure becomes", () => {
     assert.deepStrictEqual(chain, [...plain("outer"), { message: "0", identity: "(app:counting)" }])
   })
 
-  it("keeps the silence of what the other server sent", () => {
+  it("has no message where the other server sent none", () => {
     assert.deepStrictEqual(chainOf(RemoteError.fromChain(plain(""))), plain(""))
   })
 

@@ -87,7 +87,7 @@ const heard = (options: { readonly times?: typeof times; readonly patience?: num
 }
 
 describe("a peer that is heard", () => {
-  it("is asked when it has been silent for the interval, and not before", () => {
+  it("is probed when it has been silent for the interval, and not before", () => {
     const { keepAlive, pass, state } = heard()
     pass(10 * second - 1)
     assert.deepEqual([keepAlive.state, state.asked], ["Heard", 0])
@@ -95,7 +95,7 @@ describe("a peer that is heard", () => {
     assert.deepEqual([keepAlive.state, state.asked], ["Asked", 1])
   })
 
-  it("has its interval from when it was heard, also where that is looked at much later", () => {
+  it("has its interval from when it was heard, also where that is checked much later", () => {
     const { keepAlive, pass, read, state } = heard()
     pass(4 * second)
     read()
@@ -105,7 +105,7 @@ describe("a peer that is heard", () => {
     assert.deepEqual([keepAlive.state, state.asked], ["Asked", 1])
   })
 
-  it("is only looked at when its interval may be over", () => {
+  it("is only checked when its interval may be over", () => {
     const { due, pass, read } = heard()
     assert.equal(due(), 10 * second)
     pass(4 * second)
@@ -115,7 +115,7 @@ describe("a peer that is heard", () => {
   })
 })
 
-describe("a peer that was asked", () => {
+describe("a peer that was probed", () => {
   it("is heard again with what is read", () => {
     const { keepAlive, pass, read, state } = heard()
     for (let asked = 1; asked <= 10; asked++) {
@@ -128,7 +128,7 @@ describe("a peer that was asked", () => {
     }
   })
 
-  it("is lost when it has said nothing for the timeout, and is not looked at again", () => {
+  it("is lost when it has said nothing for the timeout, and is not checked again", () => {
     const { began, due, keepAlive, pass } = heard()
     pass(15 * second - 1)
     assert.equal(keepAlive.state, "Asked")
@@ -137,7 +137,7 @@ describe("a peer that was asked", () => {
     assert.equal(keepAlive.silence(began + 15 * second), "15s")
   })
 
-  it("is looked at each interval, so that it is asked again in time where its answer may take longer", () => {
+  it("is checked each interval, so that it is probed again in time where its answer may take longer", () => {
     const { keepAlive, pass, read, state } = heard({ times: { interval: second, timeout: 10 * second } })
     pass(1.5 * second)
     read()
@@ -145,7 +145,7 @@ describe("a peer that was asked", () => {
     assert.deepEqual([keepAlive.state, state.asked], ["Asked", 2])
   })
 
-  it("is given no time for what comes behind the question, and is not alive because its system takes that", () => {
+  it("is given no time for what follows the probe, and is not alive because its system takes that", () => {
     const { drain, keepAlive, pass, send, state } = heard()
     pass(10 * second)
     state.takes = false
@@ -175,7 +175,7 @@ describe("a peer that was asked", () => {
     assert.equal(keepAlive.state, "Lost")
   })
 
-  it("has longer for its answer where much was handed to its system before the question", () => {
+  it("has longer for its answer where much was handed to its system before the probe", () => {
     for (const [bytes, seconds] of [[65_536, 15], [65_537, 70]] as const) {
       const { keepAlive, pass, send } = heard()
       send(bytes)
@@ -195,7 +195,7 @@ describe("a peer that was asked", () => {
     assert.equal(keepAlive.state, "Lost")
   })
 
-  it("has no longer where its end has no more patience", () => {
+  it("has no longer where we do not extend the timeout", () => {
     const { keepAlive, pass, send } = heard({ patience: 0 })
     send(1_000_000)
     pass(15 * second)
@@ -203,7 +203,7 @@ describe("a peer that was asked", () => {
   })
 })
 
-describe("a peer that is asked behind bytes that it has yet to take", () => {
+describe("a peer that is probed behind bytes that it has yet to take", () => {
   const behind = (options?: Parameters<typeof heard>[0]) => {
     const all = heard(options)
     all.state.takes = false
@@ -221,7 +221,7 @@ describe("a peer that is asked behind bytes that it has yet to take", () => {
     assert.equal(keepAlive.state, "Lost")
   })
 
-  it("is lost after the timeout where its end has no more patience", () => {
+  it("is lost after the timeout where we do not extend it", () => {
     const { keepAlive, pass } = behind({ patience: 0 })
     pass(5 * second - 1)
     assert.equal(keepAlive.state, "Behind")
@@ -267,7 +267,7 @@ describe("a peer that is asked behind bytes that it has yet to take", () => {
     assert.deepEqual([keepAlive.state, state.asked], ["Heard", 1])
   })
 
-  it("is not taken to have the question while we do not read from it", () => {
+  it("is not assumed to have got the probe while we do not read from it", () => {
     const { drain, keepAlive, pass, peer, state } = behind()
     peer.isDeaf = true
     state.takes = true

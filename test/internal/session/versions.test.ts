@@ -94,7 +94,7 @@ describe("what a server knows of its client", () => {
     assert.deepEqual(again, { _tag: "Said", understands: true, isFirst: false, isLastWord: true, isAnswer: false })
   })
 
-  it("takes one message for the answer to each of its questions", () => {
+  it("takes one message as the answer to each of its probes", () => {
     const versions = new ServerVersions()
     const isThere = withFlags(flagUnderstood | flagAreYouThere)
     const isAnswer = () => {
@@ -107,7 +107,7 @@ describe("what a server knows of its client", () => {
     assert.deepEqual([isAnswer(), isAnswer(), isAnswer()], [true, true, false])
   })
 
-  it("does not ask a client that does not understand flags", () => {
+  it("does not probe a client that does not understand flags", () => {
     const versions = new ServerVersions()
     versions.receive(0, withFlags(flagNoMoreRequests))
     assert.throws(() => versions.ask(false), /does not understand flags/)

@@ -132,7 +132,7 @@ describe("an endpoint", () => {
   })
 })
 
-describe("an endpoint that Connections let go", () => {
+describe("an endpoint that Connections release", () => {
   it("shows the others' calls and connections as long as one has it", () => {
     const { endpoints, values } = makeClient()
     const [one, another] = [peer("Active", 2), peer("Active", 3)]
@@ -159,7 +159,7 @@ describe("an endpoint that Connections let go", () => {
     )
   })
 
-  it("may be let go twice by one of them, and is still the other's", () => {
+  it("may be released twice by one of them, and is still the other's", () => {
     const { endpoints, values } = makeClient()
     const [one, another] = [peer("Active", 2), peer("Active", 3)]
     const stats = endpoints.acquire("memory://a", one)
@@ -213,7 +213,7 @@ describe("endpoints that no Connection has any more", () => {
     assert.equal(client.series().length, 64 * 4 + 2)
   })
 
-  it("are as if newly left when they were used in between", () => {
+  it("count as newly left when they were used in between", () => {
     const client = makeClient()
     visit(client, ...numbered(64), "0", "a", "b")
     assert.ok(remembered(client).includes("0"))
@@ -235,7 +235,7 @@ describe("endpoints that no Connection has any more", () => {
     assert.deepEqual(client.values("rpc.client.call.duration", { "server.address": "memory://a" }), [1])
   })
 
-  it("take nothing from who is there now when they are let go a second time", () => {
+  it("change nothing of a newer endpoint when they are released a second time", () => {
     const client = makeClient()
     const { endpoints, values } = client
     const source = peer()
@@ -328,7 +328,7 @@ describe("a server", () => {
     assert.deepEqual(values("rpc.server.network.io", { "network.io.direction": "receive" }), [2])
   })
 
-  it("leaves what it counted when it stops, and its gauges are gone", () => {
+  it("keeps its counters when it stops, and loses its gauges", () => {
     const { series, servers } = makeServer()
     const source = { callsInFlight: 0, connections: 0 }
     const stats = servers.acquire("memory://a", source)

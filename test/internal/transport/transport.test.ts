@@ -112,7 +112,7 @@ describe("a connection that is flooded", () => {
       assert.deepEqual(seen, inOrder(200))
     }))
 
-  it.effect("is let go of where it ends in its turn", () =>
+  it.effect("is released where it ends in its turn", () =>
     Effect.gen(function*() {
       const { duplex, seen, transport } = flooded(200)
       while (seen.length === 0) yield* turn

@@ -47,7 +47,7 @@ describe("a writer", () => {
       assert.deepEqual(written.map((bytes) => Math.floor(bytes / 1_048_576)), [1, 2, 2])
     }))
 
-  it.effect("counts no bytes of what it lets go of when it is closed", () =>
+  it.effect("counts no bytes of what it drops when it is closed", () =>
     Effect.gen(function*() {
       const duplex = new Slow(true, { writableHighWaterMark: 100 })
       const { request, traffic, writer } = makeWriter(duplex)

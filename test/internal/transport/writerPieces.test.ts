@@ -193,7 +193,7 @@ describe("a large message", () => {
       assert.ok(duplex.ended)
     }))
 
-  it.effect("is let go of where the writer is closed amid it", () =>
+  it.effect("is released where the writer is closed in the middle of it", () =>
     Effect.gen(function*() {
       const duplex = slow()
       const { counts, request, writer } = makeWriter(duplex)

@@ -4,10 +4,10 @@ import { Endpoint } from "effect-call"
 import { TestClock } from "effect/testing"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
-import { CurrentObstacles, Obstacles } from "../../src/internal/net/obstacles.ts"
-import { until } from "../Connection/support.ts"
-import { dialedSockets, hasIPv6, plainServer } from "../internal/net/sockets.ts"
-import { fullQueue } from "./fullQueue.ts"
+import { CurrentObstacles, Obstacles } from "../../../src/internal/net/obstacles.ts"
+import { until } from "../../Connection/support.ts"
+import { fullQueue } from "../../Endpoint/fullQueue.ts"
+import { dialedSockets, hasIPv6, plainServer } from "./sockets.ts"
 
 const remoteAddress = (connection: Duplex) => connection instanceof net.Socket ? connection.remoteAddress : undefined
 
