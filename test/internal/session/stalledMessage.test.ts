@@ -27,7 +27,7 @@ describe("a message that arrives", () => {
     assert.equal(message.state, "Stalled")
   })
 
-  it("begins its time anew when the next message begins to arrive", () => {
+  it("gets its whole time again when the next message begins to arrive", () => {
     const message = new StalledMessage(1000)
     message.begin(0)
     assert.equal(message.begin(900), 1900)
