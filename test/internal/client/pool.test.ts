@@ -135,7 +135,7 @@ describe("a pool that is full", () => {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
         Effect.forkChild(pool.room.whenRoom(), { startImmediately: true }))
-      // Nobody else can see it: they would only be kept, and be woken for nothing.
+      // No caller can see that: waiters would only be kept, and be woken in vain.
       assert.equal(pool.room.size, 3)
       yield* Fiber.interruptAll(waiters)
       assert.equal(pool.room.size, 0)
