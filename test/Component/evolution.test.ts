@@ -19,7 +19,7 @@ const Guarded = Component.make(
 )
 
 for (const format of formats) {
-  describe(`a method that comes to have one more kind of failure, in ${format}`, () => {
+  describe(`a method that gets one more kind of failure, in ${format}`, () => {
     const failing = { Do: () => Effect.fail("sold out") }
 
     it.effect("is still understood by peers that know only the first", () =>
@@ -113,7 +113,7 @@ for (const format of formats) {
         assert.deepEqual(yield* client.Order({ item: "tea" }), { id: 2, state: "sent" })
       }).pipe(Effect.scoped))
 
-    it.effect("knows the failures that it knows, and is told of another that it cannot read it", () =>
+    it.effect("reads the failures that it knows, and fails with a clear error for another", () =>
       Effect.gen(function*() {
         const { client } = yield* opened
         assert.deepEqual(yield* Effect.flip(client.Order({ item: "?" })), new NotFound({ item: "?" }))
@@ -158,7 +158,7 @@ for (const format of formats) {
         assert.deepEqual(yield* Effect.flip(client.Order({ item: "?", count: 1 })), new NotFound({ item: "?" }))
       }).pipe(Effect.scoped))
 
-    it.effect("is told of a method that the server does not have", () =>
+    it.effect("fails with a clear error for a method that the server does not have", () =>
       Effect.gen(function*() {
         const { client } = yield* opened
         const error = yield* Effect.flip(client.Cancel({ id: 1 }))

@@ -43,7 +43,7 @@ const names = ["a", "b", "c"]
 /** Who a sharded balancer sends a key to. */
 const ownerOf = (key: bigint) => names[Number(key % 3n)]
 
-/** Replicas with names, and a client of them that goes by shard keys unless it is told otherwise. */
+/** Replicas with names, and a client of them that is sharded, unless another balancer is given. */
 const replicas = Effect.fnUntraced(function*(balancer: Effect.Effect<Balancer.Balancer> = Balancer.sharded) {
   const network = yield* TestNetwork.make
   for (const name of names) {

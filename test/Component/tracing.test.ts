@@ -154,7 +154,7 @@ describe("a failure", () => {
       assert.ok(Exit.isFailure(served!) && String(Cause.squash(served.cause)) === "Error: dead")
     }).pipe(Effect.scoped))
 
-  it.effect("of a result that cannot be sent is in the server's span: it is what the caller is told", () =>
+  it.effect("of a result that cannot be sent is in the server's span, as its caller gets it", () =>
     Effect.gen(function*() {
       const server = recorder()
       const Positive = Schema.Int.check(Schema.isGreaterThan(0))

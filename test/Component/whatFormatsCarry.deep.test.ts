@@ -38,7 +38,7 @@ for (const format of formats) {
   })
 }
 
-describe("a schema that makes itself anew each time", () => {
+describe("a schema that is made again at each use", () => {
   interface List {
     readonly value: unknown
     readonly next: List | null

@@ -104,7 +104,7 @@ describe("where all endpoints are down", () => {
       assert.equal(counts.dials, 2)
     }))
 
-  it.effect("a call is told of each, also where the balancer of one before it took so long that it knew of fewer", () =>
+  it.effect("a call's error names each of them, also where the balancer of an earlier call was so slow that it knew of fewer", () =>
     Effect.gen(function*() {
       const { endpoints } = downOf(2)
       const connection = yield* connectTo(endpoints, { backoff: { initial: "1 minute", jitter: 0 } })

@@ -105,7 +105,7 @@ describe("what the handler sees", () => {
       )
     }).pipe(Effect.scoped))
 
-  it.effect("the same moment where the Connection goes by another clock than the region", () =>
+  it.effect("the same moment where the Connection uses another clock than the region", () =>
     Effect.gen(function*() {
       const connection = yield* TestClock.withLive(opened)
       yield* TestClock.adjust("10 minutes")
@@ -213,7 +213,7 @@ describe("at the deadline", () => {
       assert.equal(executed, 0)
     }).pipe(Effect.scoped))
 
-  it.effect("a dial that takes too long is waited for no longer, and the error says which", () =>
+  it.effect("a dial that takes too long is given up, and the error says which", () =>
     Effect.gen(function*() {
       yield* TestNetwork.listen("server", handlers)
       yield* TestNetwork.fault("server", { dial: "hang" })

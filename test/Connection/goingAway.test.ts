@@ -119,7 +119,7 @@ describe("a client whose server goes away", () => {
       yield* receives(raw, ...sent, noMoreRequests)
     }).pipe(onNetwork))
 
-  it.effect("takes what follows the version for no flags where bit 0 is not set", () =>
+  it.effect("ignores what follows the version where bit 0 is not set", () =>
     Effect.gen(function*() {
       const { connection, raw, sent } = yield* withTwoCalls()
       raw.write(message(0, 0, Buffer.from("00000000feffffff", "hex")))
@@ -130,7 +130,7 @@ describe("a client whose server goes away", () => {
       yield* Fiber.interrupt(three)
     }).pipe(onNetwork))
 
-  it.effect("says its last word behind all that was queued, and sends elsewhere what had no room", () =>
+  it.effect("sends its final version message behind all that was queued, and sends elsewhere what had no room", () =>
     Effect.gen(function*() {
       const b = yield* startInMemory("b")
       const a = yield* byHand("a")

@@ -297,7 +297,7 @@ describe("a server that asks whether the client is there", () => {
       yield* receives(raw, ...sent)
     }).pipe(onNetwork))
 
-  it.effect("is not answered without end while it takes none of the answers", () =>
+  it.effect("is answered only a limited number of times while it takes none of the answers", () =>
     Effect.gen(function*() {
       const { raw, sent } = yield* calling({ keepAlive: false, maxUnsentBytes: 10_000 })
       raw.socket.pause()

@@ -147,7 +147,7 @@ describe("a call", () => {
         }))
     ))
 
-  it.effect("counts also where its server is told a part of a microsecond less than it has", () =>
+  it.effect("counts also where the deadline that its server gets is a fraction of a microsecond earlier", () =>
     alone(Effect.gen(function*() {
       const replicas = yield* Effect.forEach(["a", "b"], startInMemory)
       const connection = yield* Connection.make(Resolver.constant(...replicas.map(({ endpoint }) => endpoint)), {

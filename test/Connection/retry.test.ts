@@ -138,7 +138,7 @@ describe("a call with a retry schedule is made again", () => {
       assert.equal(server.runs, 3)
     }).pipe(onNetwork))
 
-  it.live("by a schedule that goes by the time of day", () =>
+  it.live("by a schedule that uses the time of day", () =>
     Effect.gen(function*() {
       const connection = yield* connect(["absent"])
       const before = Date.now()

@@ -192,8 +192,8 @@ describe("an endpoint that starts slowly", () => {
     }).pipe(onNetwork))
 })
 
-describe("a balancer that goes by weight", () => {
-  it.effect("goes by the new ones where the resolver gives all endpoints less", () =>
+describe("a balancer that picks by weight", () => {
+  it.effect("uses the new weights where the resolver lowers those of all endpoints", () =>
     Effect.gen(function*() {
       const replicas = yield* Effect.forEach(["a", "b", "c"], startInMemory)
       const withWeights = (...weights: ReadonlyArray<number>) =>

@@ -22,7 +22,7 @@ describe("dns", () => {
       records: { "cart.internal": [record("10.0.0.2"), record("2001:db8::1"), record("10.0.0.1"), record("10.0.0.2")] }
     }))))
 
-  it.effect("takes the name of a service for a port, and an IP address for a constant resolver", () =>
+  it.effect("accepts the name of a service as a port, and makes a constant resolver of an IP address", () =>
     Effect.gen(function*() {
       const named = yield* Resolver.dns("cart.internal:http")
       assert.deepStrictEqual(addresses(yield* named.resolve()), ["tcp://10.0.0.1:80"])
@@ -90,7 +90,7 @@ describe("dns", () => {
       }
     }))
 
-  it.effect("does not take another order for a change", () =>
+  it.effect("does not treat another order as a change", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A cart"] = [record("10.0.0.1"), record("10.0.0.2")]
@@ -303,7 +303,7 @@ describe("dnsSrv", () => {
       assert.deepStrictEqual(shown(first), ["tcp://10.0.0.1:1 10 3", "tcp://10.0.0.2:1 10 3"])
     }))
 
-  it.effect("takes a change of weight or priority for a change", () =>
+  it.effect("treats another weight or priority as a change", () =>
     Effect.gen(function*() {
       const dns = makeDns()
       dns.records["A a"] = [record("10.0.0.1")]

@@ -72,7 +72,7 @@ describe("a watch", () => {
       }
     }).pipe(Effect.provide(environment())))
 
-  it.effect("takes several events in one segment as one change, and blank lines for nothing", () =>
+  it.effect("treats several events in one segment as one change, and ignores blank lines", () =>
     Effect.gen(function*() {
       const { first, resolver, write } = yield* watching
       yield* write([
@@ -242,7 +242,7 @@ describe("a watch", () => {
       }
     }).pipe(Effect.provide(environment())))
 
-  it.effect("takes a slice of a megabyte, and no event of more than eight", () =>
+  it.effect("accepts a slice of a megabyte, and no event of more than eight", () =>
     Effect.gen(function*() {
       const { api, first, resolver, write } = yield* watching
       const hosts = Array.from({ length: 1000 }, (_, i) => `10.0.${Math.floor(i / 250)}.${i % 250}`)

@@ -119,7 +119,7 @@ describe("a server that stops", () => {
       }).pipe(Effect.scoped))
   })
 
-  it.effect("waits for the last word of one client, and not for other clients", () =>
+  it.effect("waits for the final version message of one client, and not for other clients", () =>
     Effect.gen(function*() {
       const { calls, endpoint, gate, stop } = yield* stoppable()
       const clients = yield* Effect.replicateEffect(greeted(endpoint), 3)
@@ -188,7 +188,7 @@ describe("a server that stops", () => {
       yield* receives(other, plain, plain, plain, answer(1, "other"))
     }).pipe(Effect.scoped))
 
-  it.effect("says so in the very first answer to a client that has said nothing before", () =>
+  it.effect("says so in its first answer to a client that has said nothing before", () =>
     Effect.gen(function*() {
       const { endpoint, stop } = yield* stoppable()
       const raw = yield* rawClient(endpoint)
@@ -207,7 +207,7 @@ describe("a server that stops", () => {
     }).pipe(Effect.scoped))
 
   for (const [what, late] of [["a request", nothing], ["one that is too large", new Uint8Array(2000)]] as const) {
-    it.effect(`refuses ${what} after the last word, at the cost of that connection only`, () =>
+    it.effect(`refuses ${what} after the final version message, at the cost of that connection only`, () =>
       Effect.gen(function*() {
         const log = makeLog()
         yield* Effect.gen(function*() {
@@ -252,7 +252,7 @@ describe("a server that stops", () => {
       yield* Fiber.join(stopping)
     }).pipe(Effect.scoped))
 
-  it.effect("counts as a last word only what is said after it was told", () =>
+  it.effect("counts as final only a version message that is sent after it was told", () =>
     Effect.gen(function*() {
       const { endpoint, stop } = yield* stoppable()
       // Here it means something that we do not know.
@@ -269,7 +269,7 @@ describe("a server that stops", () => {
       yield* Fiber.join(stopping)
     }).pipe(Effect.scoped))
 
-  it.effect("takes what follows the version for no flags where bit 0 is not set", () =>
+  it.effect("ignores what follows the version where bit 0 is not set", () =>
     Effect.gen(function*() {
       const { calls, endpoint, gate, stop } = yield* stoppable()
       const garbage = flags("feffffff")

@@ -38,7 +38,7 @@ const idling = Effect.fnUntraced(function*(greeting = understood, options?: Para
 })
 
 describe("a connection without calls", () => {
-  it.effect("is told that the server goes away when its time is up, and closed with its last word", () =>
+  it.effect("is told that the server goes away when its time is up, and closed with its final version message", () =>
     Effect.gen(function*() {
       const { raw, toldAfter } = yield* idling()
       yield* toldAfter("10 seconds", understood)
@@ -154,7 +154,7 @@ describe("a client that is told so", () => {
       yield* receives(raw, understood, goingAway, answer(1, "one"), goingAway)
     }).pipe(Effect.scoped))
 
-  it.effect("is cut off when it has not said its last word within the time for a message, and has no calls", () =>
+  it.effect("is cut off when it has not sent its final version message within the time for a message, and has no calls", () =>
     Effect.gen(function*() {
       const { calls, gate, raw, toldAfter } = yield* idling(understood, { messageTimeout: "5 seconds" })
       yield* toldAfter("10 seconds", understood)

@@ -175,7 +175,7 @@ describe("the answers to a client that does not understand", () => {
       yield* Fiber.join(stopped)
     }).pipe(Effect.scoped))
 
-  it.effect("are held no longer when it says that it understands after all: it is told, and served", () =>
+  it.effect("are no longer held when it says that it understands after all: it is told, and served", () =>
     Effect.gen(function*() {
       const { ask, gate, raw, stopped } = yield* stopping()
       const goingAway = versionWith(2)

@@ -5,7 +5,7 @@
  * `node test/benchmark/connections.ts [--connections 5000] [--rounds 3] [--json]`
  *
  * The clients are plain sockets of one process. Each exchanges version messages and is then idle. In each round both
- * servers are started anew; medians are printed. Memory is what the server has grown by, after garbage collection and
+ * servers are started again; medians are printed. Memory is what the server has grown by, after garbage collection and
  * divided by the connections; what the kernel holds for a socket is not part of it. The time is from the first
  * `connect` until the last client has its version message, with some hundred underway at once; the clients have a share
  * in it, the CPU is the server's alone.

@@ -36,7 +36,7 @@ const checkSlot = Effect.fnUntraced(function*(slot: Slot, { ledger, recovery, re
   const { violations } = world
   const random = new Random(world.seed, `health of ${slot.spec.name}`)
   const callWithin = (millis: number) => call(slot, healthyPlan(random, millis), world, ledger, recovery)
-  // What broke a moment ago may still have to be dialed anew.
+  // What broke a moment ago may still have to be dialed again.
   const missing = new Map(replicas.map(({ spec, stamp }) => [stamp, spec.name]))
   const until = performance.now() + limits.recovery
   while (missing.size > 0 && performance.now() < until) {

@@ -63,7 +63,7 @@ const faults: Readonly<Record<FaultName, (fate: Fate) => Effect.Effect<void, Err
   cut: disturb(500, (random) => ({
     _tag: "Cut",
     direction: direction(random),
-    // In a header, or amid a large payload.
+    // In a header, or in the middle of a large payload.
     after: random.chance(0.2) ? 0 : random.magnitude(1, 200_000),
     how: random.pick(["reset", "end", "half-close"])
   })),

@@ -72,7 +72,7 @@ const write = (socket: net.Socket, bytes: Uint8Array): Promise<void> =>
     socket.on("close", done)
   })
 
-/** So many of a message, as one piece; their ids are written anew each time that it is sent. */
+/** So many of a message, as one piece; their ids are written again each time that it is sent. */
 const chunkOf = (each: Buffer, count: number) => {
   const bytes = Buffer.concat(Array.from({ length: count }, () => each))
   return (firstId: number) => {

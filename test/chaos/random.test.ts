@@ -31,7 +31,7 @@ describe("chance", () => {
     assert.ok(Math.abs(low / many.length - 0.5) < 0.05, `${low} of the lower half of the magnitudes`)
   })
 
-  it("goes by the weights", () => {
+  it("follows the weights", () => {
     const random = new Random(7, "weights")
     const drawn = many.map(() => random.weighted({ often: 9, seldom: 1, never: 0 }))
     const often = drawn.filter((name) => name === "often").length

@@ -3,7 +3,7 @@ import * as assert from "node:assert/strict"
 import { Recovery } from "./recovery.ts"
 
 describe("how soon a replica is used again", () => {
-  it("is measured from when it listens until it has answered, and is told of the slowest", () => {
+  it("is measured from when it listens until it has answered, and reported for the slowest", () => {
     const recovery = new Recovery()
     recovery.started(1, "a", 1000)
     recovery.answered(1, "x", 1100)

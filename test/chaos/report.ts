@@ -29,7 +29,7 @@ export interface Figures {
     readonly start: Memory
     readonly end: Memory
     /**
-     * Of the driver, amid the faults: the median of each eighth of that time, and by which part it grew over the last
+     * Of the driver, during the faults: the median of each eighth of that time, and by which part it grew over the last
      * half.
      */
     readonly rss: { readonly eighths: ReadonlyArray<number>; readonly growth: number }

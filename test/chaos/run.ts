@@ -93,7 +93,7 @@ const chaos = Effect.fnUntraced(function*(cast: Cast, { callers, seconds }: Soak
 
 const forAll = { concurrency: "unbounded", discard: true } as const
 
-/** Closes everything, amid calls that would never end, and checks what is left of it at the replicas. */
+/** Closes everything, in the middle of calls that would never end, and checks what is left of it at the replicas. */
 const close = Effect.fnUntraced(function*(cast: Cast) {
   const { ledger, replicas, slots, world } = cast
   yield* Effect.forEach(replicas, ({ checkHandlersEnded }) => checkHandlersEnded, forAll)

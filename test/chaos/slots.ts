@@ -1,5 +1,5 @@
 /**
- * Slots: each has a Connection at any time, which is closed now and then and made anew, and callers that call over it.
+ * Slots: each has a Connection at any time, which is closed now and then and made again, and callers that call over it.
  */
 import { Effect, Exit, Scope, SubscriptionRef } from "effect"
 import { Component, Connection, type Endpoint, Resolver } from "effect-call"
@@ -84,7 +84,7 @@ export class Slot {
     })
   }
 
-  /** Makes its Connection anew now and then, until the phase is over. The last one stays open. */
+  /** Makes its Connection again now and then, until the phase is over. The last one stays open. */
   readonly renew = Effect.fnUntraced({ self: this }, function*(
     random: Random,
     phase: Phase,

@@ -175,7 +175,7 @@ const expected = (direction: CutPlan["direction"], after: number, size: number):
   return after === versionSize + 2 * message && direction === "toServer" ? ["answer"] : ["answer", "answer"]
 }
 
-/** Positions at and around all that begins or ends in two messages, and amid their arguments. */
+/** Positions at and around all that begins or ends in two messages, and in the middle of their arguments. */
 const telling = (direction: CutPlan["direction"], size: number): ReadonlyArray<number> => {
   const message = messageSize(direction, size)
   const first = versionSize

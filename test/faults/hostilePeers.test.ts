@@ -338,7 +338,7 @@ describe("other clients do not notice a client that", () => {
       }).pipe(Effect.scoped))
   }
 
-  it.live("resets its connection amid a large answer", () =>
+  it.live("resets its connection in the middle of a large answer", () =>
     Effect.gen(function*() {
       const { behaves, endpoint, state } = yield* open(Networks.tcp)
       for (let i = 0; i < 10; i++) {

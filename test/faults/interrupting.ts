@@ -3,7 +3,7 @@
  *
  * A point is a step of any fiber that takes part (it may be made to yield there, so that something else happens first),
  * or a callback that the event loop makes: of a socket, a timer, an immediate, a tick. The operation is run again and
- * again, each time anew, and is struck one point later, until it has ended before it was struck.
+ * again, each time from the beginning, and is struck one point later, until it has ended before it was struck.
  */
 import { it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, type Fiber, Layer, Scheduler, type Scope } from "effect"

@@ -137,7 +137,7 @@ describe("a call that waits for its turn", () => {
         stays: turns,
         strike: () => {
           socket!.destroy()
-          // One that had not been sent is sent anew, and waits.
+          // One that had not been sent is sent again, and waits.
           Effect.runFork(Effect.andThen(turns, go))
         },
         check: Effect.fnUntraced(function*(exit: Exit.Exit<unknown, unknown>) {

@@ -182,7 +182,7 @@ describe("a server", () => {
           check: Effect.fnUntraced(function*() {
             if (state.begun > 0) assert.ok(connection.destroyed)
             connection.destroy()
-            // What was not sent may have been dialed for anew.
+            // What was not sent may have been dialed for again.
             yield* Scope.close(scope, Exit.void)
             assert.ok(Exit.isFailure(yield* Fiber.join(calls.hung)))
             yield* Fiber.join(calls.worked)

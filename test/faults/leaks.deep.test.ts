@@ -198,7 +198,7 @@ describe("memory", () => {
       const { endpoint, watch } = watched(served.endpoint)
       const connection = yield* Networks.connect([endpoint])
       const reconnect = Effect.gen(function*() {
-        // Lost, with a call in flight, and dialed anew.
+        // Lost, with a call in flight, and dialed again.
         const lost = yield* Effect.forkChild(Effect.exit(connection.call(Networks.hang, new Uint8Array(1))), {
           startImmediately: true
         })

@@ -138,7 +138,7 @@ for (const kind of ["tcp", "unix"] as const) {
         }).pipe(Effect.scoped)
       ))
 
-    it.live("a client without a certificate is Unreachable before anything is dialed below, and is told what is missing", () =>
+    it.live("a client without a certificate is Unreachable before anything is dialed below, with an error that says what is missing", () =>
       Effect.gen(function*() {
         const { ca, server } = yield* certificates
         const { counter, endpoint } = counted(yield* serve({ ca, ...server }))

@@ -24,7 +24,7 @@ const isDefect = (exit: Exit.Exit<unknown, unknown>) =>
 const first: Effect.Effect<Balancer.Balancer> = Balancer.make((endpoints) => Effect.succeed(endpoints[0]!))
 
 describe("what makes a balancer and", () => {
-  // Where there is none, it is the default.
+  // An undefined balancer is allowed: the default is used.
   for (const { give, how } of [...dies, ...succeedsWrong].filter(({ how }) => how !== "gives undefined")) {
     it.live(`${how} is a defect of make, also inside another`, () =>
       Effect.gen(function*() {

@@ -219,7 +219,7 @@ describe("the refresh of a resolver that", () => {
         const resolver = {
           isConstant: false,
           resolve: (version?: Resolver.Version) => version === undefined ? set([gone, a.endpoint], "0") : Effect.never,
-          // What is undefined is none.
+          // An undefined refresh is allowed, so the wrong value is null.
           refresh: how.includes("undefined") ? null as never : give()
         }
         const connection = yield* Connection.make(resolver).pipe(Effect.provide(log.layer))

@@ -231,7 +231,7 @@ describe("mTLS over a Duplex of a user's own", () => {
       }).pipe(onNetwork))
   }
 
-  it.live("that is a socket, but none of the system, and throws, fails its handshake", () =>
+  it.live("that is a net.Socket without a handle, and throws, fails its handshake", () =>
     Effect.gen(function*() {
       const { ca, client } = yield* certificates
       const dial = Effect.sync(() => Object.assign(new Socket(), { resume: throws }))

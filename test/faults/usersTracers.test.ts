@@ -222,7 +222,7 @@ describe("metrics:", () => {
   }
 })
 
-describe("call options of a region that are nonsense: one call ends of them, and the next is made:", () => {
+describe("call options of a region that make no sense: they end one call, and the next is made:", () => {
   const options: Readonly<Record<string, unknown>> = {
     "none": undefined,
     "a text": "1 second",

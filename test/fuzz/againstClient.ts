@@ -345,6 +345,6 @@ export const clientTarget: Effect.Effect<Target<Case>, never, Scope.Scope> = Eff
       audit: async () =>
         counted() === made - before ? await audit() : `${counted()} calls were counted, and ${made - before} were made`
     }
-    // A registry of its own: what others have counted is none of its business.
+    // A registry of its own: what others have counted must not be in it.
   }).pipe(Effect.provide(log.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
 })

@@ -301,6 +301,6 @@ export const serverTarget: Effect.Effect<Target<Case>, never, Scope.Scope> = Eff
           : await audit()
       }
     }
-    // A registry of its own: what others have counted is none of its business.
+    // A registry of its own: what others have counted must not be in it.
   }).pipe(Effect.provide(log.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
 })

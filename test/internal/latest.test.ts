@@ -25,7 +25,7 @@ describe("the latest value", () => {
       assert.equal(latest.value, "c")
     }))
 
-  it.effect("reaches those who wait before set returns", () =>
+  it.effect("reaches waiting fibers before set returns", () =>
     Effect.gen(function*() {
       const latest = new Latest<string>("a")
       const { taken } = yield* follower(latest)
@@ -35,7 +35,7 @@ describe("the latest value", () => {
       assert.deepEqual(taken, ["b", "c"])
     }))
 
-  it.effect("is given once to those who wait again meanwhile", () =>
+  it.effect("is given once to fibers that wait again meanwhile", () =>
     Effect.gen(function*() {
       const latest = new Latest<string>("a")
       const first = yield* follower(latest)
@@ -105,7 +105,7 @@ describe("the latest value", () => {
     assert.deepEqual(resumed, ["first"])
   })
 
-  it.effect("stays when those who wait are told of a failure", () =>
+  it.effect("stays when waiting fibers get a failure", () =>
     Effect.gen(function*() {
       const latest = new Latest<string, string>("a")
       const waiting = yield* Effect.forkChild(Effect.flip(latest.next), { startImmediately: true })

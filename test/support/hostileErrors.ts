@@ -46,7 +46,7 @@ class LazyMessage extends Error {
   }
 }
 
-/** Each is made anew. */
+/** Each is made again. */
 export const hostileErrors: Readonly<Record<string, () => unknown>> = {
   "a tag that throws": () => withGetter("_tag"),
   "a tag of its class that throws": () => new LazyTag("visible"),

@@ -21,7 +21,7 @@ const point = (server: string) =>
     renameSync("/etc/next", file)
   })
 
-/** As those do it who write the file anew. */
+/** As a program does that writes the file again. */
 const write = (...servers: ReadonlyArray<string>) =>
   Effect.sync(() => writeFileSync(file, servers.map((server) => `nameserver ${server}\n`).join("")))
 

@@ -25,7 +25,7 @@ describe("names", () => {
         "memory://orders",
         "cannot listen on memory://orders: the name is taken"
       ])
-      // The first is none the worse for it.
+      // The first is not affected.
       yield* connect("orders", listener)
       const empty = yield* Effect.flip(TestNetwork.listener("", HandlerMap.empty))
       assert.equal(empty.message, "cannot listen on memory://: a name is expected")

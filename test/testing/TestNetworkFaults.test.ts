@@ -142,7 +142,7 @@ describe("a delay", () => {
 })
 
 describe("a black hole", () => {
-  it.effect("keeps what is sent and the end of a connection, and lets go of them in order when healed", () =>
+  it.effect("keeps what is sent and the end of a connection, and delivers them in order when healed", () =>
     Effect.gen(function*() {
       const { client, server } = yield* connect("orders", yield* TestNetwork.listener("orders", HandlerMap.empty))
       const [atClient, atServer] = [observe(client), observe(server)]

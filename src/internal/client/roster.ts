@@ -117,10 +117,13 @@ export class Roster {
     }
   }
 
-  /** The addresses of the others. */
-  *unavailable(since: number): Iterable<string> {
+  /**
+   * The addresses of the endpoints that may be unavailable for a call: those in backoff, and those that have failed
+   * since they were last connected. The backoff of one of these may have ended after the call was made.
+   */
+  *down(): Iterable<string> {
     for (const { address } of this.inBackoff) yield address
-    for (const { address, failureNumber } of this.failed) if (failureNumber > since) yield address
+    for (const { address } of this.failed) yield address
   }
 
   /** Whether any endpoint can be dialed, and has not failed after the failure with this number. */

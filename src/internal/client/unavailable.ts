@@ -61,7 +61,7 @@ export class Unavailable implements ExcludedSet {
   get all(): ReadonlySet<string> {
     if (this.listed !== undefined) return this.listed
     const all = new Set(this.tried)
-    for (const address of this.roster.unavailable(this.since)) if (this.isUnavailable(address)) all.add(address)
+    for (const address of this.roster.down()) if (this.isUnavailable(address)) all.add(address)
     return this.listed = all
   }
 

@@ -38,7 +38,7 @@ describe("hashes", () => {
 })
 
 describe("Ring", () => {
-  it("finds no endpoint where there is none, and where none is accepted", () => {
+  it("finds no endpoint where the ring is empty, and where none is accepted", () => {
     assert.strictEqual(ringOf([]).find(7, all), -1)
     assert.strictEqual(ringOf([1, 2, 3]).find(7, () => false), -1)
     assert.strictEqual(ringOf([1, 2, 3], [1, 2, 3]).find(7, () => false), -1)

@@ -48,7 +48,7 @@ describe("attempts", () => {
     assert.equal(attempts.hasTried(pool), true)
   })
 
-  it("leave a set of tried endpoints as it is when they begin anew", () => {
+  it("do not change a set of tried endpoints when they begin again", () => {
     const attempts = new Attempts(0)
     attempts.noteBackoff(poolOf("a"))
     const before = attempts.tried

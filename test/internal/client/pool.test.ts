@@ -94,7 +94,7 @@ const full = Effect.gen(function*() {
 })
 
 describe("a pool that is full", () => {
-  it.live("lets those who wait go on in their order, and no more of them than there is room for", () =>
+  it.live("lets waiting callers continue in their order, and no more of them than there is room for", () =>
     Effect.gen(function*() {
       const { drain, pool, send } = yield* full
       const order: Array<number> = []
@@ -114,7 +114,7 @@ describe("a pool that is full", () => {
       yield* pool.room.whenRoom()
     }).pipe(Effect.scoped))
 
-  it.live("looks at no more of a thousand who wait than go on", () =>
+  it.live("looks at no more of a thousand waiting callers than continue", () =>
     Effect.gen(function*() {
       const { drain, pool, seen, send } = yield* full
       let gone = 0
@@ -130,12 +130,12 @@ describe("a pool that is full", () => {
       assert.ok(seen.looks < 10, `${seen.looks} looks`)
     }).pipe(Effect.scoped))
 
-  it.live("forgets those who are interrupted while they wait", () =>
+  it.live("forgets callers that are interrupted while they wait", () =>
     Effect.gen(function*() {
       const { pool } = yield* full
       const waiters = yield* Effect.forEach([1, 2, 3], () =>
         Effect.forkChild(pool.room.whenRoom(), { startImmediately: true }))
-      // Nobody else can see it: they would only be kept, and be woken for nothing.
+      // No caller can see that: waiters would only be kept, and be woken in vain.
       assert.equal(pool.room.size, 3)
       yield* Fiber.interruptAll(waiters)
       assert.equal(pool.room.size, 0)

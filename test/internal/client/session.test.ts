@@ -78,7 +78,7 @@ describe("an entry of a session", () => {
       assert.deepEqual([entry.heard, life], [["2 "], ["ready"]])
     }).pipe(Effect.scoped))
 
-  it.live("is dropped when it is given up before it has left; otherwise the peer is told", () =>
+  it.live("is dropped when it is given up before it has left; otherwise its peer gets a cancel", () =>
     Effect.gen(function*() {
       const { sent, session } = yield* openSession
       const entry = new Entry(session)

@@ -8,6 +8,7 @@ import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { Attempts } from "../../../src/internal/client/attempts.ts"
 import { Roster } from "../../../src/internal/client/roster.ts"
+import { Unavailable } from "../../../src/internal/client/unavailable.ts"
 import { UnreachableErrors, unreachableOf } from "../../../src/internal/client/unreachable.ts"
 import { poolOf } from "./support.ts"
 
@@ -29,7 +30,7 @@ const down = Effect.gen(function*() {
   errors.update(pools.length)
   const unavailable: ReadonlySet<string> = new Set(["a", "b"])
   const make = (attempts = new Attempts(Infinity)) => errors.make(none, attempts, unavailable, roster.version)
-  return { clock, errors, make, pools }
+  return { clock, errors, make, pools, roster }
 })
 
 describe("the error of a call without an endpoint", () => {
@@ -40,6 +41,16 @@ describe("the error of a call without an endpoint", () => {
         { endpoint: "a", message: "refused" },
         { endpoint: "b", message: "refused" }
       ])
+    }))
+
+  it.effect("names also endpoints whose backoff has ended since the balancer was asked", () =>
+    Effect.gen(function*() {
+      const { clock, errors, roster } = yield* down
+      const asked = new Unavailable(roster, Infinity, new Set(), 0)
+      const { version } = roster
+      yield* clock.adjust(20)
+      const { attempts } = errors.make(none, new Attempts(Infinity), asked, version)
+      assert.deepEqual(attempts.map(({ endpoint }) => endpoint), ["a", "b"])
     }))
 
   it.effect("is shared by calls that have met nothing else, until something changes", () =>

@@ -4,7 +4,7 @@ import * as assert from "node:assert/strict"
 import { RoomWaiters, Waiters } from "../../../src/internal/client/waiters.ts"
 
 describe("calls that wait for a connection", () => {
-  it.effect("are all told, but for those that have left", () =>
+  it.effect("are all woken, except those that have left", () =>
     Effect.gen(function*() {
       const waiters = new Waiters<string>()
       const told: Array<string> = []
@@ -17,7 +17,7 @@ describe("calls that wait for a connection", () => {
       assert.deepEqual([told, waiters.size], [["a open", "c open"], 0])
     }))
 
-  it("are not told what those are told that waited before them", () => {
+  it("are not woken with what woke those that waited before them", () => {
     const waiters = new Waiters<string>()
     const told: Array<string> = []
     waiters.add((value) => {

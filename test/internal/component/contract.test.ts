@@ -87,7 +87,7 @@ describe("a contract", () => {
     assert.equal(JSON.stringify(ofResult(Schema.Exit(Schema.Int, Node, Schema.Defect()))), before)
   })
 
-  it("does not go by checks, brands, docs, names of classes, or what a value is decoded to", () => {
+  it("does not depend on checks, brands, docs, names of classes, or what a value is decoded to", () => {
     const Age = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 150 }))
     assert.ok(same(Age, Schema.Int))
     assert.ok(same(Schema.String.pipe(Schema.brand("Id")), Schema.String))
@@ -99,7 +99,7 @@ describe("a contract", () => {
     assert.ok(same(Schema.Struct({ n: withDefault }), Schema.Struct({ n: Schema.Int })))
   })
 
-  it("goes by what binary writes in another way: whole numbers, the ids of fields, the order of a union", () => {
+  it("depends on what binary writes in another way: whole numbers, the ids of fields, the order of a union", () => {
     assert.ok(!same(Schema.Int, Schema.Finite))
     const field = (id: number) => Schema.Struct({ a: Schema.Int.pipe(SchemaBinary.fieldId(id)) })
     assert.ok(!same(field(1), field(2)))
@@ -117,7 +117,7 @@ describe("a contract", () => {
     assert.ok(!same(tagged(Schema.Literal("a")), tagged(Schema.suspend(() => Schema.Literal("a")))))
   })
 
-  it("goes by which keys have which values, where there are several kinds of keys", () => {
+  it("depends on which keys have which values, where there are several kinds of keys", () => {
     const beginning = (prefix: string) => Schema.TemplateLiteral([prefix, Schema.String])
     const matching = (prefix: string) => Schema.String.check(Schema.isStartingWith(prefix))
     for (const keys of [beginning, matching]) {
@@ -147,7 +147,7 @@ describe("a contract", () => {
     assert.ok(same(single((key) => key.length < 3), single((key) => key.length < 2)))
   })
 
-  it("goes by what keys look like, where there are several records", () => {
+  it("depends on the shape of keys, where there are several records", () => {
     const records = (one: Schema.String, other: Schema.String) =>
       Schema.StructWithRest(Schema.Struct({}), [Schema.Record(one, Schema.Int), Schema.Record(other, Schema.String)])
     const short = Schema.String.check(Schema.isMaxLength(1))

@@ -31,7 +31,7 @@ describe("bytes with a U+FFFD", () => {
   })
 })
 
-describe("a schema that makes itself anew each time", () => {
+describe("a schema that is made again at each use", () => {
   interface List {
     readonly value: unknown
     readonly next: List | null

@@ -82,7 +82,7 @@ describe("merging EndpointSlices", () => {
     })
   })
 
-  it("takes what is not said for ready, serving and not terminating", () => {
+  it("treats an endpoint without conditions as ready, serving and not terminating", () => {
     const all = slices(slice("cart", [
       { addresses: ["10.0.0.1"] },
       { addresses: ["10.0.0.2"], conditions: null },

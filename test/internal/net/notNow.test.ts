@@ -42,7 +42,7 @@ describe.skipIf(process.platform !== "linux")("the dial of a Unix socket whose q
       assert.strictEqual(obstacles.text, "")
     }))
 
-  it.effect("ends with the time for it, and the call is told why", () =>
+  it.effect("ends at the dial timeout, and the call's error says why", () =>
     Effect.gen(function*() {
       const { path } = yield* full
       const connection = yield* Connection.make(Resolver.constant(Endpoint.unix(path)), { dialTimeout: "1 second" })

@@ -43,7 +43,7 @@ describe("backoff", () => {
       nextIntUnsafe: () => 0
     })))
 
-  it.effect("begins anew with each use", () =>
+  it.effect("begins again with each use", () =>
     Effect.gen(function*() {
       assert.deepEqual(yield* waitsOf(schedule, 2), [100, 200])
       assert.deepEqual(yield* waitsOf(schedule, 2), [100, 200])

@@ -92,7 +92,7 @@ describe("polled", () => {
       assert.strictEqual(state.looks, 2)
     }))
 
-  it.effect("gives no caller a value from before the time without callers, while it looks anew", () =>
+  it.effect("gives no caller a value from before the time without callers, while it looks again", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       yield* resolver.resolve()
@@ -232,7 +232,7 @@ describe("polled", () => {
       assert.deepStrictEqual(addresses(yield* resolver.resolve()), [a.address])
     }))
 
-  it.effect("takes a defect for a failure", () =>
+  it.effect("treats a defect as a failure", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       for (const cause of [Effect.die("broken"), Effect.interrupt]) {
@@ -357,7 +357,7 @@ describe("polled", () => {
       assert.deepStrictEqual(log, ["looks", "ended", "looks"])
     }))
 
-  it.effect("goes on where those that it answers interrupt the last one who waits, and wait again", () =>
+  it.effect("continues where callers that it answers interrupt the last caller that waits, and wait again", () =>
     Effect.gen(function*() {
       const { resolver, state } = yield* make()
       const first = yield* resolver.resolve()

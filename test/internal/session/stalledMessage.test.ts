@@ -34,7 +34,7 @@ describe("a message that arrives", () => {
     assert.deepEqual([other.look(5000, true, false), other.state], [Infinity, "Suspended"])
   })
 
-  it("begins its time anew when the next message begins to arrive", () => {
+  it("gets its whole time again when the next message begins to arrive", () => {
     const message = new StalledMessage(1000)
     message.begin(0)
     assert.equal(message.begin(900), 1900)

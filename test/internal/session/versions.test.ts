@@ -30,13 +30,13 @@ describe("what a client knows of its server", () => {
     assert.deepEqual([versions.state, versions.isReady], ["GoingAway", true])
   })
 
-  it("takes a server that goes away at once for one that was never ready", () => {
+  it("treats a server that goes away at once as one that was never ready", () => {
     const versions = new ClientVersions()
     assert.equal(versions.receive(0, withFlags(flagUnderstood | flagGoingAway))._tag, "CutShort")
     assert.equal(versions.isReady, false)
   })
 
-  it("takes a connection that ends without a reason for cut short only before it was ready", () => {
+  it("treats a connection that ends without a reason as cut short only before it was ready", () => {
     const [early, late] = [new ClientVersions(), new ClientVersions()]
     early.endedWithoutReason()
     late.receive(0, plain)

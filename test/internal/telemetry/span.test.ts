@@ -64,7 +64,7 @@ describe("the kind of a failure", () => {
       return [span.attributes.get("error.type"), Exit.isSuccess(yield* Fiber.await(fiber))]
     })
 
-  it.effect("is told the span, also of an interruption, and not for a success", () =>
+  it.effect("is written to the span, also for an interruption, and not for a success", () =>
     Effect.gen(function*() {
       assert.deepEqual(yield* kindsOf(Effect.fail({ _tag: "OutOfStock" })), ["OutOfStock", false])
       assert.deepEqual(yield* kindsOf(Effect.never), ["canceled", false])

@@ -46,7 +46,7 @@ describe("a clock that is read once for what happens together", () => {
     assert.deepEqual(after.map((time) => secondsBetween(before, time)), Array.from({ length: 16 }, () => 1))
   })
 
-  it("is not read when it is told to forget, even many times", () => {
+  it("is not read when it forgets its time, even many times", () => {
     const { clock, readings } = make()
     for (let i = 0; i < 100; i++) clock.forget()
     assert.equal(readings(), 0)
@@ -54,7 +54,7 @@ describe("a clock that is read once for what happens together", () => {
     assert.equal(readings(), 1)
   })
 
-  it.effect("goes by the clock that it is given", () =>
+  it.effect("uses the clock that it is given", () =>
     Effect.gen(function*() {
       const clock = new CoarseClock(yield* Clock.clockWith(Effect.succeed))
       const start = clock.now()

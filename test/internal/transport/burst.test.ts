@@ -27,7 +27,7 @@ describe("a burst", () => {
     assert.deepEqual(overAfter(1, 0.01, 1.1), [1])
   })
 
-  it("begins anew where nothing could be read for a while", () => {
+  it("begins again where nothing could be read for a while", () => {
     assert.deepEqual(overAfter(1000, 0.06, 0.9), [])
   })
 

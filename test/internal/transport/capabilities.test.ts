@@ -96,7 +96,7 @@ describe("what a connection can do", () => {
     kernelKeepAlive?.(1000, 1000)
   })
 
-  it("is told to the system in whole seconds that it takes, in ten probes", () => {
+  it("includes kernel keepalive, with times in whole seconds and ten probes", () => {
     const told: Array<ReadonlyArray<unknown>> = []
     const socket = new Socket()
     socket.setKeepAlive = (...given: ReadonlyArray<unknown>) => {
