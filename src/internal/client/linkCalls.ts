@@ -23,6 +23,9 @@ import { faulty, readErrorAnswer } from "./errorAnswer.ts"
 import type { End } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
+const isPutIntoJson = ({ key, typed }: Call, differing: ReadonlySet<string>): boolean =>
+  typed?.method.inJson !== undefined && differing.has(key.hex)
+
 /** What becomes of calls if contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
 
@@ -80,8 +83,9 @@ export class LinkCalls implements CallLink {
   }
 
   /** Whether a call is to be put into JSON before it can be sent here. */
-  needsJson({ key, typed }: Call): boolean {
-    return this.differing !== undefined && typed?.method.inJson !== undefined && this.differing.has(key.hex)
+  needsJson(call: Call): boolean {
+    // Nearly always there are no such methods: that much is inlined.
+    return this.differing !== undefined && isPutIntoJson(call, this.differing)
   }
 
   /** Sends a call. It must be open, there must be room, and the call must not need JSON. */
