@@ -190,7 +190,10 @@ export class Endpoints implements PoolOwner, Audience {
   /** A call is about to be sent to an endpoint, which may be its trial. It is on the hot path. */
   noteSent(pool: Pool): void {
     const { outliers } = this
-    if (outliers === undefined || outliers.size === 0) return
+    if (outliers !== undefined && outliers.size > 0) this.noteTrial(pool, outliers)
+  }
+
+  private noteTrial(pool: Pool, outliers: Outliers): void {
     if (outliers.sent(pool, nowMillis(this.clock))) this.exclusions.forget()
   }
 

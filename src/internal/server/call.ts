@@ -78,14 +78,26 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
     trace: TraceContext | undefined,
     micros: number
   ): void {
-    const { connection, route } = this
-    const { admission } = connection.settings
-    if (admission.tryStart(connection)) return this.run(route.read(bytes, start, end, owned), trace)
+    const { connection } = this
+    if (!connection.settings.admission.tryStart(connection)) this.wait(bytes, start, end, owned, trace, micros)
+    else this.run(this.route.read(bytes, start, end, owned), trace)
+  }
+
+  /** Waits for its turn, or is refused. */
+  private wait(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    owned: boolean,
+    trace: TraceContext | undefined,
+    micros: number
+  ): void {
+    const { connection } = this
     // It is read when it is its turn: a call that is never started need not be.
     const args = owned ? bytes.subarray(start, end) : ownCopy(bytes, start, end)
     // Half of its time is gone then. Without a deadline there is no half.
     this.waiting = { args, trace, pressedAt: this.deadlineAt - micros / 2000 }
-    if (admission.tryQueue(this)) return connection.open(this)
+    if (connection.settings.admission.tryQueue(this)) return connection.open(this)
     this.waiting = undefined
     this.count("overloaded")
     answerError(connection, this.id, overloaded)

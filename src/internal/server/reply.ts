@@ -60,20 +60,25 @@ export const answerWith = (
   incoming: Incoming | undefined,
   result: Uint8Array
 ): string | undefined => {
-  const { connection, id, route } = call
+  const { connection } = call
   const lead = incoming === undefined ? noLead : incoming.replyLead
   const size = sizeOf(result)
+  if (size < 0 || lead.length + size > connection.settings.maxMessageSize) {
+    return answerUnsendable(call, result, size, lead.length + size)
+  }
+  connection.send(call.id, MessageType.response, lead, result)
+  return incoming?.failure
+}
+
+/** Answers a call whose result cannot be sent. `size` is as {@link sizeOf} has it, `length` that of the answer. */
+const answerUnsendable = (call: Answerable, result: Uint8Array, size: number, length: number): string => {
+  const { route } = call
   if (size < 0) {
     const problem = unexpected(`the result of ${methodName(route.key)}`, "a Uint8Array whose bytes can be read", result)
     return answerFailure(call, Cause.die(problem))
   }
-  const length = lead.length + size
-  if (length > connection.settings.maxMessageSize) {
-    answerTooLarge(call, `the result of ${nameOf(route)} is ${length} bytes`)
-    return "too_large"
-  }
-  connection.send(id, MessageType.response, lead, result)
-  return incoming?.failure
+  answerTooLarge(call, `the result of ${nameOf(route)} is ${length} bytes`)
+  return "too_large"
 }
 
 /** Answers a discarded call, whose handler has only begun. */
