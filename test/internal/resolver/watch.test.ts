@@ -71,7 +71,7 @@ describe("a watch", () => {
       )
       yield* TestClock.adjust("1 second")
       assert.deepEqual(asked, ["0", "0", "0", "1"])
-      assert.deepEqual(log.lines.map(({ message }) => message), ["the endpoints could not be taken over"])
+      assert.deepEqual(log.lines.map(({ message }) => message), ["the new endpoints could not be used"])
     }))
 
   it.effect("logs the first failure of several in a row, and reports each of them", () =>

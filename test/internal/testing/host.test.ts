@@ -54,7 +54,7 @@ describe("a dial", () => {
       const outcome = host.dial()
       return outcome._tag === "Refused" ? outcome.why : outcome._tag
     }
-    assert.equal(why(), "nobody listens on \"a\"")
+    assert.equal(why(), "no server listens on \"a\"")
     host.listen(() => {})
     host.impair(refusing)
     assert.equal(why(), "a fault refuses it")
