@@ -68,7 +68,7 @@ describe("a server's options", () => {
     [{ maxConcurrentCalls: 0 }, /^RangeError: option maxConcurrentCalls: expected .*, 1 or more, or Infinity, got 0$/],
     [{ maxConcurrentCallsPerConnection: 0 }, /option maxConcurrentCallsPerConnection: .*, 1 or more, .* got 0/],
     [{ maxQueuedCalls: -1 }, /option maxQueuedCalls: expected a whole number, 0 or more, or Infinity, got -1/],
-    [{ maxQueuedCallsPerConnection: 1.5 }, /option maxQueuedCallsPerConnection: .* from 0 on, .* got 1\.5/],
+    [{ maxQueuedCallsPerConnection: 1.5 }, /option maxQueuedCallsPerConnection: .*, 0 or more, .* got 1\.5/],
     [{ unsentTimeout: 0 }, /option unsentTimeout: expected a duration of more than zero, got 0/],
     [{ firstMessageTimeout: 0 }, /option firstMessageTimeout: expected a duration of more than zero, got 0/],
     [{ idleTimeout: "0 millis" }, /option idleTimeout: expected a duration of more than zero, got 0 millis/],
