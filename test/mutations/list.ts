@@ -189,7 +189,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/client/retry.ts",
     from: "return call.key.isIdempotent || !error.maybeExecuted ? error : undefined",
     to: "return error",
-    tests: ["test/Connection/retry.test.ts"]
+    tests: ["test/internal/client/retry.test.ts"]
   },
   {
     name: "The server is not told when a call that was sent is interrupted",
@@ -213,7 +213,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/client/client.ts",
     from: "return args.length < this.writeFlattenLimit ? ownCopy",
     to: "return args.length >= this.writeFlattenLimit ? ownCopy",
-    tests: ["test/Connection.test.ts", "test/Connection/dialing.test.ts", "test/Connection/failover.test.ts"]
+    tests: ["test/Connection.test.ts", "test/Connection/dialing.test.ts", "test/internal/client/failover.test.ts"]
   },
 
   // ---- server
@@ -309,7 +309,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/kubernetes/kubeconfig.ts",
     from: "value !== undefined && !to.has(name)",
     to: "value !== undefined",
-    tests: ["test/internal/resolver/kubernetesCluster.test.ts", "test/Resolver/kubernetesCredentials.test.ts"]
+    tests: ["test/internal/resolver/kubernetesCluster.test.ts", "test/internal/kubernetes/credentials.test.ts"]
   },
 
   // ---- balancer
@@ -327,7 +327,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/internal/balancer/weighted.ts",
     from: "if (endpoint !== undefined) turns[index] = Math.max",
     to: "if (endpoint === undefined) turns[index] = Math.max",
-    tests: ["test/Balancer/weighted.test.ts"]
+    tests: ["test/internal/balancer/weighted.test.ts"]
   },
 
   // ---- net

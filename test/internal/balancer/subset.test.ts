@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
 import { Balancer } from "effect-call"
 import * as fc from "fast-check"
-import { isImmediate } from "../../src/internal/balancer/immediate.ts"
+import { isImmediate } from "../../../src/internal/balancer/immediate.ts"
 import {
   addressesOf,
   countPicks,
@@ -12,7 +12,7 @@ import {
   picker,
   viewsOf,
   whyNone
-} from "../support/views.ts"
+} from "../../support/views.ts"
 
 type Endpoints = Parameters<Balancer.Balancer["update"]>[0]
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
-const script = fileURLToPath(new URL("../support/nameServersChange.ts", import.meta.url))
+const script = fileURLToPath(new URL("../../support/nameServersChange.ts", import.meta.url))
 
 /** Runs a command in a network and with an /etc of its own. */
 const inside = (etc: string, ...command: ReadonlyArray<string>) =>

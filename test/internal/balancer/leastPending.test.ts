@@ -11,7 +11,7 @@ import {
   picker,
   viewsOf,
   whyNone
-} from "../support/views.ts"
+} from "../../support/views.ts"
 
 /** A load test in small: `pending` calls are pending all the time, and the oldest ends when another one begins. */
 const run = (

@@ -6,9 +6,9 @@ import { spawn } from "node:child_process"
 import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs"
 import { createServer, type Server as NetServer } from "node:net"
 import { join } from "node:path"
-import { temporaryDirectory } from "../support/networks.ts"
-import { addresses, next, until, waits } from "../support/resolve.ts"
-import { passing } from "./kubernetesSupport.ts"
+import { passing } from "../../Resolver/kubernetesSupport.ts"
+import { temporaryDirectory } from "../../support/networks.ts"
+import { addresses, next, until, waits } from "../../support/resolve.ts"
 
 /** Listens on a socket, for the ambient Scope or until it is closed; its file goes then. */
 const listen = (path: string) =>

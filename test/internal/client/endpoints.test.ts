@@ -3,7 +3,6 @@ import { Deferred, Effect, Fiber, Logger, References, SubscriptionRef } from "ef
 import { Balancer, type CallError, Connection, Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
-import { eachNetwork } from "../support/networks.ts"
 import {
   ask,
   askSlowly,
@@ -16,7 +15,8 @@ import {
   turn,
   until,
   untilState
-} from "./support.ts"
+} from "../../Connection/support.ts"
+import { eachNetwork } from "../../support/networks.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 

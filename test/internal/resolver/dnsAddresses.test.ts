@@ -5,9 +5,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Equal, Fiber } from "effect"
 import { Connection, Resolver } from "effect-call"
 import { TestClock } from "effect/testing"
-import { type Answers, startNameServer } from "../support/nameServer.ts"
-import { addresses, next, until, waits } from "../support/resolve.ts"
-import { makeDns, record, silence, srv, started, startedSrv } from "./dnsSupport.ts"
+import { makeDns, record, silence, srv, started, startedSrv } from "../../Resolver/dnsSupport.ts"
+import { type Answers, startNameServer } from "../../support/nameServer.ts"
+import { addresses, next, until, waits } from "../../support/resolve.ts"
 
 const four = [record("10.0.0.1")]
 const six = [record("2001:db8::1")]

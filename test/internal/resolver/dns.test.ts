@@ -4,9 +4,9 @@ import { Resolver } from "effect-call"
 import { Dns } from "effect/net"
 import { TestClock } from "effect/testing"
 import { createSocket, type Socket } from "node:dgram"
-import { makeLog } from "../support/log.ts"
-import { addresses, next, waits } from "../support/resolve.ts"
-import { makeDns, record, srv, started, startedSrv } from "./dnsSupport.ts"
+import { makeDns, record, srv, started, startedSrv } from "../../Resolver/dnsSupport.ts"
+import { makeLog } from "../../support/log.ts"
+import { addresses, next, waits } from "../../support/resolve.ts"
 
 describe("dns", () => {
   it.effect("answers from Dns's static layer: each address once, sorted, IPv6 in brackets", () =>

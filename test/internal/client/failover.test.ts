@@ -5,7 +5,6 @@ import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { join } from "node:path"
-import { eachNetwork, temporaryDirectory } from "../support/networks.ts"
 import {
   ask,
   askSlowly,
@@ -18,7 +17,8 @@ import {
   startOn,
   until,
   untilState
-} from "./support.ts"
+} from "../../Connection/support.ts"
+import { eachNetwork, temporaryDirectory } from "../../support/networks.ts"
 
 const onNetwork = Effect.provide(TestNetwork.layer)
 

@@ -5,9 +5,9 @@ import type * as net from "node:net"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
 import * as tls from "node:tls"
-import { makeAuthority } from "../../examples/support/certificates.ts"
-import * as DuplexPair from "../../src/internal/testing/duplexPair.ts"
-import { closed, hasIPv6, plainServer, read, temporaryDirectory } from "../internal/net/sockets.ts"
+import { makeAuthority } from "../../../examples/support/certificates.ts"
+import * as DuplexPair from "../../../src/internal/testing/duplexPair.ts"
+import { closed, hasIPv6, plainServer, read, temporaryDirectory } from "./sockets.ts"
 
 const dialError = (endpoint: Endpoint.Endpoint) => Effect.map(Effect.flip(endpoint.dial), ({ message }) => message)
 

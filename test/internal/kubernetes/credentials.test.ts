@@ -7,8 +7,8 @@ import { Effect, FileSystem } from "effect"
 import { Resolver } from "effect-call"
 import { Buffer } from "node:buffer"
 import type { TLSSocket } from "node:tls"
-import { makeAuthority } from "../../examples/support/certificates.ts"
-import { type Answer, type ApiRequest, makeKubernetesApi, sendJson } from "../../examples/support/kubernetesApi.ts"
+import { makeAuthority } from "../../../examples/support/certificates.ts"
+import { type Answer, type ApiRequest, makeKubernetesApi, sendJson } from "../../../examples/support/kubernetesApi.ts"
 import {
   addresses,
   directory,
@@ -19,7 +19,7 @@ import {
   ready,
   recorded,
   slice
-} from "./kubernetesSupport.ts"
+} from "../../Resolver/kubernetesSupport.ts"
 
 const base64 = (text: string) => Buffer.from(text).toString("base64")
 

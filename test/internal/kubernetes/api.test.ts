@@ -7,10 +7,13 @@ import type { Resolver } from "effect-call"
 import { TestClock } from "effect/testing"
 import { Buffer } from "node:buffer"
 import type * as http from "node:http"
-import { type Answer, makeKubernetesApi, sendJson, sliceTypes, status } from "../../examples/support/kubernetesApi.ts"
-import { closed } from "../internal/net/sockets.ts"
-import { makeLog } from "../support/log.ts"
-import { next, waits } from "../support/resolve.ts"
+import {
+  type Answer,
+  makeKubernetesApi,
+  sendJson,
+  sliceTypes,
+  status
+} from "../../../examples/support/kubernetesApi.ts"
 import {
   addresses,
   answersBegun,
@@ -20,7 +23,10 @@ import {
   ready,
   recorded,
   slice
-} from "./kubernetesSupport.ts"
+} from "../../Resolver/kubernetesSupport.ts"
+import { makeLog } from "../../support/log.ts"
+import { next, waits } from "../../support/resolve.ts"
+import { closed } from "../net/sockets.ts"
 
 const object = (name: string, version: number, addresses: ReadonlyArray<string>, more: object = {}) => {
   const { metadata, ...fields } = slice(name, addresses.map((address) => ready(address, more)))

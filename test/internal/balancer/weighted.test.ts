@@ -10,7 +10,7 @@ import {
   picker,
   viewsOf,
   whyNone
-} from "../support/views.ts"
+} from "../../support/views.ts"
 
 const names = (picked: ReadonlyArray<string>) => picked.map((address) => "abcdefgh"[Number(/(\d+):/.exec(address)![1])])
 

@@ -10,7 +10,7 @@ import {
   picker,
   viewsOf,
   whyNone
-} from "../support/views.ts"
+} from "../../support/views.ts"
 
 const setUp = (count: number) => {
   const endpoints = endpointsOf(count)

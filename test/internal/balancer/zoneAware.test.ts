@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit } from "effect"
 import { Balancer } from "effect-call"
-import { isImmediate } from "../../src/internal/balancer/immediate.ts"
+import { isImmediate } from "../../../src/internal/balancer/immediate.ts"
 import {
   addressesOf,
   countPicks,
@@ -12,7 +12,7 @@ import {
   type TestView,
   viewsOf,
   whyNone
-} from "../support/views.ts"
+} from "../../support/views.ts"
 
 /** `near` endpoints in the zone "a", and `far` ones elsewhere, one of them without a zone. */
 const setUp = (near: number, far: number, inner?: Effect.Effect<Balancer.Balancer>) => {
