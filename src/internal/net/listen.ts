@@ -109,15 +109,25 @@ const moveInto = (from: string, file: string): Effect.Effect<void, unknown> =>
 const oddCharacters = "~+=,%#^:;!$&'()*?{}<>|"
 
 /**
- * A name of at most `longest` bytes that no other file has or gets. A short name has rare characters. Otherwise another
- * server might listen on the same short name, such as `/run/a`, and Node removes the file of this name again when its
- * server closes.
+ * Names of at most `longest` bytes that no other file has or gets, one after the other. Short names have rare
+ * characters. Otherwise another server might listen on the same short name, such as `/run/a`, and Node removes the file
+ * of this name again when its server closes.
  */
-const randomName = (longest: number): string =>
-  longest >= 5
-    // Not only digits: Node takes the path `.12345678` for a port.
-    ? `.s${randomBytes(4).toString("hex").slice(1, longest - 1)}`
-    : Array.from(randomBytes(longest), (byte) => oddCharacters.charAt(byte % oddCharacters.length)).join("")
+const randomNames = (longest: number): () => string => {
+  // Not only digits: Node takes the path `.12345678` for a port.
+  if (longest >= 5) return () => `.s${randomBytes(4).toString("hex").slice(1, longest - 1)}`
+  // From a random name on, each in turn: there may be so few that random ones would miss the last free one.
+  const from = randomBytes(4).readUInt32LE()
+  let tried = 0
+  return () => {
+    let left = from + tried++
+    return Array.from({ length: longest }, () => {
+      const character = oddCharacters.charAt(left % oddCharacters.length)
+      left = Math.floor(left / oddCharacters.length)
+      return character
+    }).join("")
+  }
+}
 
 /** How many names are tried if names are taken. */
 const mostNames = 100
@@ -128,9 +138,9 @@ const mostNames = 100
  */
 const listenNear = (server: net.Server, file: string): Effect.Effect<string, unknown> => {
   const directory = path.dirname(file)
-  const room = longestPath - Buffer.byteLength(path.join(directory, "x")) + 1
+  const nextName = randomNames(longestPath - Buffer.byteLength(path.join(directory, "x")) + 1)
   const tryName = (left: number): Effect.Effect<string, unknown> => {
-    const own = path.join(directory, randomName(room))
+    const own = path.join(directory, nextName())
     if (own === path.normalize(file)) return tryName(left)
     // `exclusive`: the file belongs to this process, even in a worker of node:cluster.
     return begin(server, { path: own, exclusive: true }).pipe(
