@@ -55,6 +55,7 @@ const allowed: Transitions<DialingState> = {
 /** Connections that are lost within so many milliseconds are lost together, as they are when a server goes. */
 export const lostTogether = 1000
 
+/** When one endpoint is dialed again: its backoff, repeated dials and lost connections. */
 export class Dialing {
   private readonly settings: DialingSettings
   /** How many connections there should be. */

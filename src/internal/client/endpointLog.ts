@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import type { LogQueue } from "../log.ts"
 import type { Warnings } from "../warnings.ts"
 
+/** Writes the log lines of one endpoint. */
 export class EndpointLog {
   private readonly address: string
   private readonly logs: LogQueue

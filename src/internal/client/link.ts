@@ -117,6 +117,7 @@ interface Dial {
 
 const isGoingAway = (phase: Phase): boolean => phase.state === "Draining" && phase.isGoingAway
 
+/** One connection of a client to an endpoint, through all its states. */
 export class Link {
   private readonly address: string
   private phase: Phase = idle

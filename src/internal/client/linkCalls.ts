@@ -29,6 +29,7 @@ const isPutIntoJson = ({ key, typed }: Call, differing: ReadonlySet<string>): bo
 /** What happens to calls if contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
 
+/** Sends, measures and counts the calls of one connection. */
 export class LinkCalls implements CallLink {
   readonly session: ClientSession
   private readonly endpoint: CalledEndpoint

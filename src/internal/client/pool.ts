@@ -95,6 +95,7 @@ const none: ReadonlyArray<never> = []
 /** An endpoint that starts slowly has at least this share of its weight. */
 const leastShare = 0.1
 
+/** The connections of a client to one endpoint, as one endpoint for its calls. */
 export class Pool implements LinkOwner, EndpointView {
   readonly address: string
   /** The endpoint that is dialed: the latest one listed with this address. */

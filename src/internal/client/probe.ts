@@ -55,6 +55,7 @@ const allowed: Transitions<ProbeState> = {
   Done: []
 }
 
+/** Asks the server of one connection for its health, again and again. */
 export class HealthProbe implements Pending {
   id = 0
   readonly key = watchKey

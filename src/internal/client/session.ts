@@ -61,6 +61,7 @@ export interface SessionOwner {
   onOver(why: string, calls: number): void
 }
 
+/** A client's side of one connection: sends requests, and gives each message to its entry. */
 export class ClientSession implements TransportOwner, Watched {
   readonly address: string
   private readonly settings: SessionSettings

@@ -36,6 +36,7 @@ const allowed: Transitions<TroubleState> = {
   Down: ["Fine", "Down"]
 }
 
+/** Decides for one endpoint whether a failure is worth a warning. */
 export class Trouble {
   private current: TroubleState = "Fine"
   /** Until when its absence is no news, in milliseconds of the clock: there iff `Leaving`. */

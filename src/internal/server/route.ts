@@ -91,6 +91,7 @@ export const routeOf = (entry: Entry<never>): Route => {
 export const waiting = (key: MethodKey, handler: Handler): RoutedHandler =>
   Object.assign((args: Uint8Array) => handler(args), { [ownRoute]: new WaitingRoute({ key, handler }) })
 
+/** A method whose handler takes and gives bytes. */
 class BytesRoute implements Route {
   readonly key: MethodKey
   readonly spans = "traced"
@@ -111,6 +112,7 @@ class BytesRoute implements Route {
   }
 }
 
+/** A request of such a method. */
 class IncomingBytes implements Incoming {
   readonly isDiscarded = false
   readonly replyLead = noLead
@@ -141,6 +143,7 @@ class IncomingBytes implements Incoming {
   }
 }
 
+/** A method of bytes whose handler waits for an event. One call of each connection is exempt from the limit. */
 class WaitingRoute extends BytesRoute {
   /** The connections that have a call that does not count. */
   private readonly exempted = new WeakSet<object>()
@@ -150,6 +153,7 @@ class WaitingRoute extends BytesRoute {
   }
 }
 
+/** A request of such a waiting method. */
 class IncomingWait extends IncomingBytes {
   private readonly exempted: WeakSet<object>
 
