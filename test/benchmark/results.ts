@@ -166,5 +166,5 @@ export const save = (
   const file = new URL(`${name}.md`, folder)
   const date = new Date().toISOString().slice(0, 10)
   writeFileSync(file, page(name, tables, { date, machine: machine(), args: process.argv.slice(2) }))
-  process.stderr.write(`written: ${file.pathname}\n`)
+  console.error(`written: ${file.pathname}`)
 }
