@@ -2,13 +2,14 @@
  * Which balancer is best when replicas differ, stall and restart: a simulation in virtual time (`simulation.ts`).
  *
  * `node test/benchmark/balancers.ts [--clients 1,10,100,1000] [--load 0.7] [--seconds 40] [--seed 1] [--svg
- * balancers.svg] [--json]`
+ * balancers.svg] [--json] [--save]`
  *
  * Ten replicas, or two; all clients together ask for `--load` of what they can do. What comes in the first five seconds
  * is not counted. The same seed gives the same figures on every machine.
  */
 import { writeFile } from "node:fs/promises"
 import { type BalancerRow, balancersChart } from "./balancersChart.ts"
+import { block, save } from "./results.ts"
 import { type Contender, contenders, type Scenario, scenarios, simulate } from "./simulation.ts"
 import { count, counts, number, parse, table } from "./support.ts"
 
@@ -21,7 +22,8 @@ const main = async () => {
     seconds: { type: "string", default: "40" },
     seed: { type: "string", default: "1" },
     svg: { type: "string" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const load = number("load", values.load)
   const duration = 1000 * number("seconds", values.seconds)
@@ -35,12 +37,13 @@ const main = async () => {
       }
     }
   }
-  if (values.svg !== undefined) {
+  const svg = values.svg ?? (values.save ? new URL("balancers.svg", import.meta.url) : undefined)
+  if (svg !== undefined) {
     // Of calls that fail it matters how many did, and not how long the others took.
     const failing = Object.values<Scenario>(scenarios).filter(({ fails }) => fails !== undefined).map(({ title }) =>
       title
     )
-    await writeFile(values.svg, balancersChart(rows.filter(({ scenario }) => !failing.includes(scenario))))
+    await writeFile(svg, balancersChart(rows.filter(({ scenario }) => !failing.includes(scenario))))
   }
   if (values.json) return console.log(JSON.stringify(rows))
   const blocks = Object.values<Scenario>(scenarios).map(({ fails, stalls, title }) => {
@@ -70,7 +73,9 @@ const main = async () => {
       ]
     )
   })
-  console.log(blocks.join("\n\n"))
+  const text = blocks.join("\n\n")
+  console.log(text)
+  if (values.save) save("balancers", block(text))
 }
 
 await main()

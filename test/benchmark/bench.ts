@@ -3,19 +3,23 @@
  * figures.
  *
  * `npm run bench -- [--systems raw,bytes,…] [--concurrency 1,16,64,256] [--payload 16,4096,65536] [--rounds 5]
- * [--seconds 1] [--quick] [--json] [--svg FILE]`
+ * [--seconds 1] [--quick] [--variants] [--json] [--svg FILE] [--save]`
  *
  * Client and server are processes of their own, fresh ones for each concurrency and payload. Callers call again when
  * they are answered. Rounds go from system to system, so that a noisy machine hits all alike; figures are medians of
  * the rounds, and ratios medians of the ratios within a round. A system whose answers are not what was sent is not
  * timed, and the benchmark fails.
+ *
+ * `--variants` measures effect-call in more ways, at 64 callers. `--save` writes the tables into `results/`. A run that
+ * is neither quick nor of variants also writes the chart.
  */
 import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"
 import { type Figures, Pair } from "./pair.ts"
-import { type Peaks, type Row, rowOf, text } from "./report.ts"
+import { markdown, type Peaks, type Row, rowOf, text } from "./report.ts"
+import { save } from "./results.ts"
 import { count, counts, number, parse, systemNames } from "./support.ts"
-import { type SystemName, systems } from "./systems.ts"
+import type { SystemName } from "./systems.ts"
 
 const values = parse({
   systems: { type: "string" },
@@ -24,8 +28,10 @@ const values = parse({
   rounds: { type: "string" },
   seconds: { type: "string" },
   quick: { type: "boolean", default: false },
+  variants: { type: "boolean", default: false },
   json: { type: "boolean", default: false },
-  svg: { type: "string" }
+  svg: { type: "string" },
+  save: { type: "boolean", default: false }
 })
 
 const quick = {
@@ -36,13 +42,21 @@ const quick = {
   seconds: "0.3"
 }
 const full = {
-  systems: Object.keys(systems).join(","),
+  systems: "raw,raw-loaded,bytes,typed,typed-traced,effect-rpc,effect-rpc-traced,effect-rpc-ndjson," +
+    "effect-rpc-ndjson-traced,grpc-js,connect-node,undici",
   concurrency: "1,16,64,256",
   payload: "16,4096,65536",
   rounds: "5",
   seconds: "1"
 }
-const asked = { ...(values.quick ? quick : full), ...values }
+const variants = {
+  ...full,
+  systems: "raw,raw-tls,bytes,typed,bytes-timeout,bytes-uncounted,bytes-unix,typed-unix,typed-traced-unix,bytes-mtls," +
+    "typed-mtls,typed-traced-mtls",
+  concurrency: "64"
+}
+const pageName = values.quick ? "quick" : values.variants ? "variants" : "echo"
+const asked = { ...{ echo: full, quick, variants }[pageName], ...values }
 const names = systemNames("systems", asked.systems)
 const concurrencies = counts("concurrency", asked.concurrency)
 const payloads = counts("payload", asked.payload)
@@ -52,6 +66,9 @@ const seconds = number("seconds", asked.seconds)
 const warmUpCallers = 64
 
 const progress = (text: string) => process.stderr.write(`${text}\n`)
+
+/** What was not timed, and why. */
+const problems: Array<string> = []
 
 /** Measures all systems at one concurrency and one payload. */
 const measure = async (callers: number, payloadBytes: number): Promise<ReadonlyArray<Row>> => {
@@ -68,6 +85,7 @@ const measure = async (callers: number, payloadBytes: number): Promise<ReadonlyA
       if (problem === undefined) continue
       process.exitCode = 1
       progress(`${pair.system} is not timed: ${problem}`)
+      problems.push(`\`${pair.system}\` was not timed with ${callers} callers and ${payloadBytes} B: ${problem}`)
       pair.kill()
       timed = timed.filter((other) => other !== pair)
     }
@@ -110,3 +128,7 @@ for (const payloadBytes of payloads) {
 }
 console.log(values.json ? JSON.stringify({ rows }) : text(rows))
 if (values.svg !== undefined) writeFileSync(values.svg, chart(rows))
+if (values.save) {
+  save(pageName, [markdown(rows), ...problems].join("\n\n"))
+  if (pageName === "echo") writeFileSync(new URL("echo.svg", import.meta.url), chart(rows))
+}

@@ -2,7 +2,7 @@
  * What an idle connection costs a server: its memory, and the time to accept it, compared with a `node:net` server that
  * does nothing else.
  *
- * `node test/benchmark/connections.ts [--connections 5000] [--rounds 3] [--json]`
+ * `node test/benchmark/connections.ts [--connections 5000] [--rounds 3] [--json] [--save]`
  *
  * The clients are plain sockets of one process. Each exchanges version messages and is then idle. In each round both
  * servers are started again; medians are printed. Memory is what the server has grown by, after garbage collection and
@@ -16,6 +16,7 @@ import { Effect } from "effect"
 import { HandlerMap, Listener, Server } from "effect-call"
 import * as net from "node:net"
 import { Child } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { answerParent, count, cpuMicros, fail, liveMemory, median, type Memory, parse, table } from "./support.ts"
 
 type System = "raw" | "effect-call"
@@ -199,7 +200,8 @@ const main = async () => {
   const values = parse({
     connections: { type: "string", default: "5000" },
     rounds: { type: "string", default: "3" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const connections = count("connections", values.connections)
   const rounds = count("rounds", values.rounds)
@@ -223,8 +225,8 @@ const main = async () => {
   })
   if (values.json) return console.log(JSON.stringify({ connections, rounds, systems: results }))
   const kibibytes = (bytes: number) => (bytes / 1024).toFixed(2)
-  console.log(`${connections} idle connections; CPU and memory are the server's, for each connection\n`)
-  console.log(table(
+  const title = `${connections} idle connections; CPU and memory are the server's, for each connection`
+  const figures = table(
     ["system", "accepted in", "CPU", "heap used", "external", "RSS", "heap + RSS"],
     results.map((result) => [
       result.system,
@@ -232,7 +234,10 @@ const main = async () => {
       `${result.cpuMicros.toFixed(0)} µs`,
       ...[result.heapUsed, result.external, result.rss, result.heapAndRss].map((bytes) => `${kibibytes(bytes)} KiB`)
     ])
-  ))
+  )
+  const text = `${title}\n\n${figures}`
+  console.log(text)
+  if (values.save) save("connections", block(text))
 }
 
 const [role, argument = ""] = process.argv.slice(2)

@@ -3,7 +3,8 @@
  * each.
  *
  * `node test/benchmark/cores.ts [--processes 1,2,4] [--clients 1,2] [--callers 64,256] [--bytes 16] [--work 0,50]
- * [--connections-per-process 4] [--seconds 0.5] [--rounds 5] [--json]`
+ * [--connections-per-process 4] [--seconds 0.5] [--rounds 5] [--json]
+ * [--save]`
  *
  * The servers listen with `reusePort`, and each client has `--connections-per-process` connections for each of them.
  * The callers are spread over the clients, since a client process is one core, too. `--work` is how many µs of CPU a
@@ -19,6 +20,7 @@ import { randomFillSync } from "node:crypto"
 import { setImmediate as turn } from "node:timers/promises"
 import { Meter } from "./meter.ts"
 import { Child } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { answerParent, count, counts, cpuMicros, fail, median, number, parse, table } from "./support.ts"
 import type { Client } from "./system.ts"
 import { effectClient } from "./systems/effects.ts"
@@ -221,7 +223,8 @@ const main = async () => {
     "connections-per-process": { type: "string", default: "4" },
     seconds: { type: "string", default: "0.5" },
     rounds: { type: "string", default: "5" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const processes = counts("processes", values.processes)
   const clients = counts("clients", values.clients)
@@ -276,8 +279,8 @@ const main = async () => {
     }
   })
   if (values.json) return console.log(JSON.stringify({ bytes, connections, seconds, rounds, results }))
-  console.log(`calls of ${bytes} bytes over ${connections} connections to each server process; CPU in µs a call\n`)
-  console.log(table(
+  const title = `calls of ${bytes} bytes over ${connections} connections to each server process; CPU in µs a call`
+  const figures = table(
     ["handler's µs", "clients", "callers", "servers", "calls/s", "ratio", "busiest", "client CPU", "server CPU"],
     results.map((result) => [
       String(result.work),
@@ -290,7 +293,10 @@ const main = async () => {
       result.clientMicros.toFixed(2),
       result.serverMicros.toFixed(2)
     ])
-  ))
+  )
+  const text = `${title}\n\n${figures}`
+  console.log(text)
+  if (values.save) save("cores", block(text))
 }
 
 const [role, argument = ""] = process.argv.slice(2)

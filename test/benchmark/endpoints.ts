@@ -2,7 +2,7 @@
  * Many endpoints: what a balancer's pick costs, and what it costs to change the endpoints. All in one process; nothing
  * is dialed.
  *
- * `node test/benchmark/endpoints.ts [--endpoints 10,1000,10000] [--millis 100] [--rounds 5] [--json]`
+ * `node test/benchmark/endpoints.ts [--endpoints 10,1000,10000] [--millis 100] [--rounds 5] [--json] [--save]`
  *
  * Picks are made one after the other through Effect, as a program makes them; `Effect.succeed` picks nothing, and shows
  * what is Effect's own. There may be an endpoint to avoid, as there is while one of them is in backoff. As for changes,
@@ -13,6 +13,7 @@
 import { Deferred, Effect, SubscriptionRef } from "effect"
 import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
 import { setImmediate as turn } from "node:timers/promises"
+import { block, save } from "./results.ts"
 import { count, counts, fail, median, number, parse, table } from "./support.ts"
 
 type Endpoints = ReadonlyArray<Endpoint.Endpoint>
@@ -166,7 +167,8 @@ const main = async () => {
     endpoints: { type: "string", default: "10,1000,10000" },
     millis: { type: "string", default: "100" },
     rounds: { type: "string", default: "5" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const millis = number("millis", values.millis)
   const rounds = count("rounds", values.rounds)
@@ -221,16 +223,15 @@ const main = async () => {
     }))
   }
   if (values.json) return console.log(JSON.stringify(result))
-  console.log(table(
+  const picked = table(
     ["endpoints  a pick of", "ns", "ns, one to avoid"],
     result.picks.map(({ avoidingNanos, balancer, endpoints, pickNanos }) => [
       `${String(endpoints).padStart(9)}  ${balancer}`,
       pickNanos.toFixed(0),
       avoidingNanos?.toFixed(0) ?? "–"
     ])
-  ))
-  console.log()
-  console.log(table(
+  )
+  const updated = table(
     ["endpoints  an update of", "balancer µs", "Connection µs", "of which its state"],
     result.updates.map(({ balancer, balancerMicros, connectionMicros, endpoints, stateMicros }) => [
       `${String(endpoints).padStart(9)}  ${balancer}`,
@@ -238,7 +239,10 @@ const main = async () => {
       connectionMicros.toFixed(0),
       stateMicros.toFixed(0)
     ])
-  ))
+  )
+  const text = `${picked}\n\n${updated}`
+  console.log(text)
+  if (values.save) save("endpoints", block(text))
 }
 
 await main()

@@ -2,7 +2,8 @@
  * All replicas are down: what a call costs until it fails, with many endpoints and many callers. All in one process.
  *
  * `node test/benchmark/failing.ts [--endpoints 10,100,1000] [--callers 1,100,300] [--dial refused|fails] [--balancer
- * roundRobin] [--rounds 3] [--json]`
+ * roundRobin] [--rounds 3] [--json]
+ * [--save]`
  *
  * In each round a new Connection gets one call of each caller, all at once, and all of them fail with `Unreachable`.
  * Endpoints are `refused` ports of loopback addresses, each its own, or ones whose dial `fails` without a socket: what
@@ -19,6 +20,7 @@ import { Effect, Logger } from "effect"
 import { Balancer, Connection, Endpoint, MethodKey, Resolver } from "effect-call"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { setImmediate as turn } from "node:timers/promises"
+import { block, save } from "./results.ts"
 import { count, counts, cpuMicros, fail, median, parse, table } from "./support.ts"
 
 const method = MethodKey.make("benchmark", "unanswered")
@@ -115,7 +117,8 @@ const main = async () => {
     dial: { type: "string", default: "refused" },
     balancer: { type: "string", default: "roundRobin" },
     rounds: { type: "string", default: "3" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const rounds = count("rounds", values.rounds)
   const make = values.dial === "refused"
@@ -145,7 +148,7 @@ const main = async () => {
   }))
   if (values.json) return console.log(JSON.stringify(rows))
   const sum = expected(rows)
-  console.log(table(
+  const text = table(
     ["endpoints", "callers", "CPU ms", "CPU µs a call", "ms", "longest block ms", "dials", "of a sum"],
     rows.map(({ blockMillis, callers, cpuMillis, dials, endpoints, wallMillis }) => [
       String(endpoints),
@@ -157,7 +160,9 @@ const main = async () => {
       String(dials),
       (cpuMillis / sum(endpoints, callers)).toFixed(2)
     ])
-  ))
+  )
+  console.log(text)
+  if (values.save) save("failing", block(text))
 }
 
 await main()

@@ -2,7 +2,7 @@
  * Whether one busy client leaves room for others, and for what else the server's process does.
  *
  * `node test/benchmark/fairness.ts [--systems raw,bytes] [--callers 256] [--bytes 16] [--seconds 2] [--rounds 5]
- * [--json]`
+ * [--json] [--save]`
  *
  * One client floods a server on one connection. Another, in a process and on a connection of its own, makes one call
  * after the other: how long those take is measured, and at the same time how late a timer of 1 ms fires in the server's
@@ -14,6 +14,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "./meter.ts"
 import { Child, type Command, Pair, type Report } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { count, fail, median, number, parse, systemNames, table } from "./support.ts"
 import type { SystemName } from "./systems.ts"
 
@@ -75,7 +76,8 @@ const main = async () => {
     bytes: { type: "string", default: "16" },
     seconds: { type: "string", default: "2" },
     rounds: { type: "string", default: "5" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const names = systemNames("systems", values.systems)
   const callers = count("callers", values.callers)
@@ -117,11 +119,10 @@ const main = async () => {
     })
   )
   if (values.json) return console.log(JSON.stringify({ callers, bytes, seconds, rounds, results }))
-  console.log(
-    `one client floods the server, with ${callers} callers of ${bytes} bytes; another makes one call at a time\n`
-  )
+  const title =
+    `one client floods the server, with ${callers} callers of ${bytes} bytes; another makes one call at a time`
   const millis = (micros: number) => `${(micros / 1000).toFixed(2)} ms`
-  console.log(table(
+  const figures = table(
     ["system", "flood, calls/s", "call p50", "call p99", "timer late, p99", "timer late, most"],
     results.map((result) => [
       result.system,
@@ -131,7 +132,10 @@ const main = async () => {
       millis(result.timerP99Micros),
       millis(result.timerMostMicros)
     ])
-  ))
+  )
+  const text = `${title}\n\n${figures}`
+  console.log(text)
+  if (values.save) save("fairness", block(text))
 }
 
 await main()

@@ -3,13 +3,14 @@
  * first.
  *
  * `node test/benchmark/growth.ts [--system bytes] [--callers 64] [--bytes 65536] [--minutes 10] [--seconds-per-sample
- * 60] [--samples 10] [--json]`
+ * 60] [--samples 10] [--json] [--save]`
  *
  * A sample is the median of RSS as read every few seconds, since it goes up and down with garbage collection. There are
  * as many samples as fit into `--minutes`, unless `--samples` says how many: `--seconds-per-sample 5 --samples 4` is a
  * short run.
  */
 import { Pair } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { count, median, number, parse, systemName } from "./support.ts"
 
 /** RSS is read so often, in seconds. The calls pause for that, for a moment. */
@@ -51,7 +52,8 @@ const main = async () => {
     minutes: { type: "string", default: "10" },
     "seconds-per-sample": { type: "string", default: "60" },
     samples: { type: "string" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const { json } = values
   const system = systemName("system", values.system)
@@ -65,25 +67,29 @@ const main = async () => {
 
   const pair = await Pair.start(system)
   await pair.check([bytes])
-  if (!json) {
-    console.log(`${callers} callers with ${bytes} bytes each, over ${system}; RSS in MiB\n`)
-    console.log(line(["after", "client", "server", "calls/s"]))
+  const lines: Array<string> = []
+  /** Says a line at once, since the next one comes a minute later. */
+  const say = (text: string) => {
+    lines.push(text)
+    if (!json) console.log(text)
   }
+  say(`${callers} callers with ${bytes} bytes each, over ${system}; RSS in MiB\n`)
+  say(line(["after", "client", "server", "calls/s"]))
   const taken: Array<Sample> = []
   while (taken.length < samples) {
     const sample = await takeSample(pair, callers, bytes, seconds)
     taken.push(sample)
-    if (json) continue
     const after = `${(taken.length * seconds).toFixed(0)} s`
-    console.log(line([after, mebibytes(sample.client), mebibytes(sample.server), sample.rate.toFixed(0)]))
+    say(line([after, mebibytes(sample.client), mebibytes(sample.server), sample.rate.toFixed(0)]))
   }
   pair.kill()
   const ratio = (half: "client" | "server") => (taken.at(-1)?.[half] ?? NaN) / (taken[0]?.[half] ?? NaN)
   const ratios = { client: ratio("client"), server: ratio("server") }
+  say(line(["last ÷ first", ratios.client.toFixed(3), ratios.server.toFixed(3)]))
   if (json) {
-    return console.log(JSON.stringify({ system, callers, bytes, secondsPerSample: seconds, samples: taken, ratios }))
+    console.log(JSON.stringify({ system, callers, bytes, secondsPerSample: seconds, samples: taken, ratios }))
   }
-  console.log(line(["last ÷ first", ratios.client.toFixed(3), ratios.server.toFixed(3)]))
+  if (values.save) save("growth", block(lines.join("\n")))
 }
 
 await main()

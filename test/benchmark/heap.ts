@@ -2,7 +2,7 @@
  * What a large application heap in both processes does to the rate of calls.
  *
  * `node test/benchmark/heap.ts [--systems raw,bytes] [--heap-mb 200] [--callers 64] [--bytes 65536] [--seconds 2]
- * [--rounds 5] [--json]`
+ * [--rounds 5] [--json] [--save]`
  *
  * Each system runs twice, with and without so many megabytes of live objects in its client and its server. Rounds go
  * from one to the other, so that a noisy machine hits all alike. What is printed are medians; the ratios are those
@@ -11,6 +11,7 @@
  * Target: the rate of `bytes` falls by at most 10 %, to a ratio of 0.90.
  */
 import { type Figures, Pair } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { count, median, number, parse, systemNames, table } from "./support.ts"
 import type { SystemName } from "./systems.ts"
 
@@ -42,7 +43,8 @@ const main = async () => {
     bytes: { type: "string", default: "65536" },
     seconds: { type: "string", default: "2" },
     rounds: { type: "string", default: "5" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const names = systemNames("systems", values.systems)
   const megabytes = number("heap-mb", values["heap-mb"])
@@ -87,8 +89,8 @@ const main = async () => {
     }
   })
   if (values.json) return console.log(JSON.stringify({ megabytes, callers, bytes, seconds, rounds, systems: results }))
-  console.log(`${callers} callers with ${bytes} bytes each, with and without ${megabytes} MB of live objects\n`)
-  console.log(table(
+  const title = `${callers} callers with ${bytes} bytes each, with and without ${megabytes} MB of live objects`
+  const figures = table(
     ["system", "calls/s without", "with", "ratio", "client CPU, ratio", "server CPU, ratio"],
     results.map((result) => [
       result.system,
@@ -98,7 +100,10 @@ const main = async () => {
       result.clientCpuRatio.toFixed(3),
       result.serverCpuRatio.toFixed(3)
     ])
-  ))
+  )
+  const text = `${title}\n\n${figures}`
+  console.log(text)
+  if (values.save) save("heap", block(text))
 }
 
 await main()

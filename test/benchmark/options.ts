@@ -2,7 +2,7 @@
  * The curves behind the defaults of three options: what the bytes API does at several values of each.
  *
  * `node test/benchmark/options.ts [--option writeFlattenLimit|inlineHandlerDuration|optimisticSpinDuration] [--rounds
- * 5] [--seconds 0.5] [--json]`
+ * 5] [--seconds 0.5] [--json] [--save]`
  *
  * Each value has processes of its own, some twenty at a time. Every round goes from value to value, and the next one in
  * the opposite direction; the first warms up and is not counted. Medians of the others are printed.
@@ -28,6 +28,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "./meter.ts"
 import { Child, type Command, type Figures, Pair, type Report } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { count, fail, median, number, parse, sizeName, table } from "./support.ts"
 import type { BytesOptions } from "./systems/effectCall.ts"
 
@@ -307,19 +308,23 @@ const main = async () => {
     option: { type: "string" },
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "0.5" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const names = values.option === undefined ? [...curves.keys()] : [values.option]
   const extent = { rounds: count("rounds", values.rounds), seconds: number("seconds", values.seconds) }
   const results: Record<string, object> = {}
+  const texts: Array<string> = []
   for (const [index, name] of names.entries()) {
     const measure = curves.get(name) ??
       fail(`--option: expected one of ${[...curves.keys()].join(", ")}; got "${name}"`)
     const curve = await measure(extent)
     results[name] = curve.results
+    texts.push(curve.text)
     if (!values.json) console.log(`${index > 0 ? "\n\n" : ""}${curve.text}`)
   }
   if (values.json) console.log(JSON.stringify({ ...extent, ...results }))
+  if (values.save) save("options", block(texts.join("\n\n\n")))
 }
 
 await main()

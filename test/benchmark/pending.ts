@@ -2,7 +2,7 @@
  * Many calls in flight on one connection, each in a fiber: the CPU of starting and ending them, and the memory of each
  * while it waits.
  *
- * `node test/benchmark/pending.ts [--calls 10000] [--rounds 5] [--json]`
+ * `node test/benchmark/pending.ts [--calls 10000] [--rounds 5] [--json] [--save]`
  *
  * The handlers wait for a signal, and another method gives it. As a fiber takes memory itself, the same number of
  * fibers is also measured waiting for nothing: in an `Effect.callback` whose `resume` is kept and that has something to
@@ -17,6 +17,7 @@ import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
 import { setImmediate as turn } from "node:timers/promises"
 import { Child } from "./pair.ts"
+import { block, save } from "./results.ts"
 import { answerParent, count, cpuMicros, liveMemory, median, parse, table } from "./support.ts"
 
 const kinds = ["call", "interruptible", "callback", "never"] as const
@@ -229,7 +230,8 @@ const main = async () => {
   const values = parse({
     calls: { type: "string", default: "10000" },
     rounds: { type: "string", default: "5" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const calls = count("calls", values.calls)
   const rounds = count("rounds", values.rounds)
@@ -260,8 +262,8 @@ const main = async () => {
   })
   const shareBytes = results.find(({ kind }) => kind === "interruptible")?.beyondBytes
   if (values.json) return console.log(JSON.stringify({ calls, rounds, shareBytes, results }))
-  console.log(`${calls} fibers at once; all figures are for each of them\n`)
-  console.log(table(
+  const title = `${calls} fibers at once; all figures are for each of them`
+  const figures = table(
     ["what they wait in", "client bytes", "a call's beyond that", "client µs", "server bytes", "server µs"],
     results.map(({ beyondBytes, clientBytes, clientMicros, kind, serverBytes, serverMicros }) => [
       names[kind],
@@ -271,7 +273,10 @@ const main = async () => {
       serverBytes?.toFixed(0) ?? "",
       serverMicros?.toFixed(2) ?? ""
     ])
-  ))
+  )
+  const text = `${title}\n\n${figures}`
+  console.log(text)
+  if (values.save) save("pending", block(text))
 }
 
 const [role, address = ""] = process.argv.slice(2)

@@ -2,7 +2,7 @@
  * What a pick of each balancer costs, as a call on an open connection makes it: at once, without an Effect. All in one
  * process; nothing is dialed.
  *
- * `node test/benchmark/picks.ts [--endpoints 2,10,100,1000] [--millis 5] [--rounds 40] [--json]`
+ * `node test/benchmark/picks.ts [--endpoints 2,10,100,1000] [--millis 5] [--rounds 40] [--json] [--save]`
  *
  * The views are a Connection's as far as it matters: calls pending that change with every pick, and latencies that
  * decay as they are read. There may be an endpoint to avoid, as there is while one of them is in backoff. Keys are made
@@ -17,6 +17,7 @@ import * as Balancer from "../../src/Balancer.ts"
 import * as Endpoint from "../../src/Endpoint.ts"
 import { isImmediate, pickNow } from "../../src/internal/balancer/immediate.ts"
 import { Latency } from "../../src/internal/client/latency.ts"
+import { block, save } from "./results.ts"
 import { count, counts, fail, number, parse, table } from "./support.ts"
 
 const keys = Array.from({ length: 1024 }, (_, i) => BigInt.asUintN(64, BigInt(i) * 0x9e3779b97f4a7c15n))
@@ -130,7 +131,8 @@ const main = () => {
     endpoints: { type: "string", default: "2,10,100,1000" },
     millis: { type: "string", default: "5" },
     rounds: { type: "string", default: "40" },
-    json: { type: "boolean", default: false }
+    json: { type: "boolean", default: false },
+    save: { type: "boolean", default: false }
   })
   const millis = number("millis", values.millis)
   const rounds = count("rounds", values.rounds)
@@ -165,7 +167,7 @@ const main = () => {
   if (values.json) return console.log(JSON.stringify(results))
   const figures = (name: string, of: (result: typeof results[number]) => string) =>
     results.filter(({ balancer }) => balancer === name).map(of)
-  console.log(table(
+  const text = table(
     [
       "a pick, ns",
       ...sizes.map(String),
@@ -182,7 +184,9 @@ const main = () => {
       "",
       ...figures(name, ({ updateMicros }) => updateMicros.toFixed(updateMicros < 10 ? 1 : 0))
     ])
-  ))
+  )
+  console.log(text)
+  if (values.save) save("picks", block(text))
 }
 
 main()

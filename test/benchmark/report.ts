@@ -3,7 +3,7 @@
  */
 import { Latencies } from "./meter.ts"
 import type { Figures, Usage } from "./pair.ts"
-import { median, table } from "./support.ts"
+import { median, sizeName, table } from "./support.ts"
 import type { SystemName } from "./systems.ts"
 
 /** One system at one concurrency and payload. Ratios are to the raw loop's, and null where that was not measured. */
@@ -105,9 +105,91 @@ const columns: ReadonlyArray<readonly [title: string, cell: (row: Row) => string
 const withRatio = (figure: number, digits: number, ratio: number | null): string =>
   `${figure.toFixed(digits)} ${(ratio === null ? "" : `×${ratio.toFixed(2)}`).padStart(6)}`
 
-/** Rows for people. */
+/** Rows for a terminal. */
 export const text = (rows: ReadonlyArray<Row>): string =>
   table(
     ["system", ...columns.map(([title]) => title)],
     rows.map((row) => [row.system, ...columns.map(([, cell]) => cell(row))])
+  )
+
+/** A figure with spaces between its thousands. */
+const grouped = (figure: number, digits: number): string => {
+  const [whole = "", fraction] = figure.toFixed(digits).split(".")
+  return whole.replace(/\B(?=(\d{3})+$)/g, " ") + (fraction === undefined ? "" : `.${fraction}`)
+}
+
+/** A ratio: below 0.01 with three digits behind the point, otherwise with two. */
+const ratioText = (ratio: number): string => ratio < 0.00995 ? ratio.toFixed(3) : ratio.toFixed(2)
+
+const times = (ratio: number | null): string => ratio === null ? "" : ` ×${ratioText(ratio)}`
+
+const mega = (bytes: number, ratio: number | null): string => `${grouped(bytes / 1e6, 0)}${times(ratio)}`
+
+const pageColumns: ReadonlyArray<readonly [title: string, cell: (row: Row) => string]> = [
+  ["calls/s", (row) => `${grouped(row.callsPerSecond, 0)}${times(row.ratioToRaw)}`],
+  ["p50 µs", (row) => `${grouped(row.p50Us, 0)}${times(row.p50Ratio)}`],
+  ["p99 µs", (row) => `${grouped(row.p99Us, 0)}${times(row.p99Ratio)}`],
+  ["p99.9 µs", (row) => `${grouped(row.p999Us, 0)}${times(row.p999Ratio)}`],
+  ["client CPU µs", (row) => `${grouped(row.clientCpuUs, 2)}${times(row.clientCpuRatio)}`],
+  ["server CPU µs", (row) => `${grouped(row.serverCpuUs, 2)}${times(row.serverCpuRatio)}`],
+  [
+    "peak RSS client, server MB",
+    (row) =>
+      [
+        mega(row.clientPeakRssBytes, row.clientPeakRssRatio),
+        mega(row.serverPeakRssBytes, row.serverPeakRssRatio)
+      ].join(", ")
+  ]
+]
+
+/** A table of a page, padded as the formatter pads it. */
+const pageTable = (heads: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const widths = heads.map((_, column) => Math.max(3, ...[heads, ...rows].map((row) => row[column]?.length ?? 0)))
+  const line = (cells: ReadonlyArray<string>) => `| ${widths.map((w, i) => (cells[i] ?? "").padEnd(w)).join(" | ")} |`
+  return [line(heads), `| ${widths.map((w) => "-".repeat(w)).join(" | ")} |`, ...rows.map(line)].join("\n")
+}
+
+/** Rows for a page: a table for each payload, or one table where there was one concurrency. */
+export const markdown = (rows: ReadonlyArray<Row>): string => {
+  const payloads = [...new Set(rows.map(({ payloadBytes }) => payloadBytes))]
+  const concurrencies = [...new Set(rows.map(({ concurrency }) => concurrency))]
+  /** A table whose first column says what a row and those below it have in common. */
+  const grouping = (title: string, rows: ReadonlyArray<Row>, of: (row: Row) => string) =>
+    pageTable(
+      [title, "System", ...pageColumns.map(([title]) => title)],
+      rows.map((row, index) => {
+        const previous = rows[index - 1]
+        const isFirst = previous === undefined || of(previous) !== of(row)
+        return [isFirst ? of(row) : "", `\`${row.system}\``, ...pageColumns.map(([, cell]) => cell(row))]
+      })
+    )
+  return concurrencies.length === 1
+    ? [`## ${concurrencies[0]} callers`, grouping("Payload", rows, ({ payloadBytes }) => sizeName(payloadBytes))]
+      .join("\n\n")
+    : payloads.map((size) =>
+      [
+        `## ${sizeName(size)}`,
+        grouping("Callers", rows.filter(({ payloadBytes }) => payloadBytes === size), (row) => String(row.concurrency))
+      ].join("\n\n")
+    ).join("\n\n")
+}
+
+/** The columns of the headline table: callers and bytes. */
+const headlines = [[1, 16], [64, 16], [256, 16], [64, 4096], [64, 65_536]] as const
+
+/** The table of the README in this folder: the rates, and in brackets their ratios to the baseline's. */
+export const headline = (rows: ReadonlyArray<Row>): string =>
+  pageTable(
+    ["calls/s (÷ `raw`)", ...headlines.map(([callers, bytes]) => `${callers} × ${sizeName(bytes)}`)],
+    [...new Set(rows.map(({ system }) => system))].map((system) => [
+      `\`${system}\``,
+      ...headlines.map(([callers, bytes]) => {
+        const row = rows.find((row) =>
+          row.system === system && row.concurrency === callers && row.payloadBytes === bytes
+        )
+        if (row === undefined) return "–"
+        const ratio = row.ratioToRaw === null ? "" : ` (${ratioText(row.ratioToRaw)})`
+        return `${grouped(row.callsPerSecond, 0)}${ratio}`
+      })
+    ])
   )
