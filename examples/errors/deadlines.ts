@@ -23,13 +23,13 @@ const program = Effect.gen(function*() {
   yield* Console.log(`  A gets: ${found}`)
   yield* bothHaveEnded
 
-  yield* Console.log("A allows 500 ms, and C takes a minute:")
-  const late = yield* b.Look({ millis: 60_000 }).pipe(Deadline.within("500 millis"), Effect.flip)
+  yield* Console.log("A allows 1 second, and C takes a minute:")
+  const late = yield* b.Look({ millis: 60_000 }).pipe(Deadline.within("1 second"), Effect.flip)
   yield* bothHaveEnded
   yield* Console.log(`  A gets: ${late._tag}: ${late.message}`)
 
   yield* Console.log("The same, but B allows C less time than it has itself:")
-  const guess = yield* b.LookOrGuess({ millis: 60_000 }).pipe(Deadline.within("500 millis"))
+  const guess = yield* b.LookOrGuess({ millis: 60_000 }).pipe(Deadline.within("1 second"))
   yield* bothHaveEnded
   yield* Console.log(`  A gets: ${guess}`)
 
