@@ -96,7 +96,9 @@ const communicationErrorFields = {
  *   `retry` does that.
  * - `Protocol`: the answer to this call cannot be decoded (`maybeExecuted` is `true`), or the contracts of client and
  *   server differ and JSON does not carry the call (`false`). `message` says what was expected, and where. Deploy both
- *   sides with the same contract, or give its schemas a JSON form.
+ *   sides with the same contract, or give its schemas a JSON form. (A handler of bytes that passes typed calls on, as a
+ *   proxy does, cannot pass on that contracts differ: its callers get a {@link RemoteError}. Give clients behind a
+ *   proxy the format `"json"`.)
  * - `TooLarge`: the arguments, the result, or the error of the handler are larger than the `maxMessageSize` of either
  *   end. `message` gives the size and the limit. `maybeExecuted` is `false` if the arguments are too large (unless an
  *   earlier attempt of the same call may have run), and `true` if the answer is. Send less, or raise the limit on both
@@ -150,7 +152,10 @@ const unreachableFields = {
   attempts: Schema.Array(Schema.Struct({
     /** The address of the endpoint. */
     endpoint: Schema.String,
-    /** Why it could not be called. */
+    /**
+     * Why it could not be called: the text of its `Endpoint.DialError`, or why its connection was lost. If a server
+     * closes connections before it has said anything, the reason is in the log of the server.
+     */
     message: Schema.String
   }))
 }
