@@ -52,7 +52,18 @@ export type { CallOptions } from "./internal/ambient/callOptions.ts"
 export type { ClientOptions, ConnectionState, EndpointState } from "./internal/client/model.ts"
 
 /**
- * Sends calls to a service. A plain object of this shape can be provided as the service {@link Connection}.
+ * What a client calls: it sends each call to one of a service's replicas.
+ *
+ * **When to use**
+ *
+ * For the methods of a component, give it to `Component.client`. For methods of bytes, use `call`. A plain object of
+ * this shape can be provided as the service {@link Connection}.
+ *
+ * **Details**
+ *
+ * A Connection dials an endpoint when a call first needs it (or before, if it is `eager`), and shares one connection to
+ * it, or `connectionsPerEndpoint`, among all calls. After a failed dial an endpoint is in backoff. The calls in flight
+ * to an endpoint that is no longer listed finish there.
  *
  * Source: `type Connection` of the Go package.
  *
@@ -61,25 +72,32 @@ export type { ClientOptions, ConnectionState, EndpointState } from "./internal/c
  */
 export interface Connection {
   /**
-   * Calls a method. The bytes of the result belong to the caller.
+   * Calls a method: sends it bytes, and succeeds with the bytes of its result, which belong to the caller.
    *
    * **Details**
    *
-   * Interrupting it ends the call at once and interrupts its handler. It fails with
+   * Interrupting it ends the call at once and interrupts its handler. It fails with one of four errors, which
+   * `CallError` explains:
    *
    * - `Unreachable`: no endpoint could be dialed, or there are no endpoints; nothing was sent.
    * - `CommunicationError`: the connection was lost or closed, the arguments or the answer are too large, or the answer
    *   cannot be decoded; `maybeExecuted` says whether a handler may have seen the call.
    * - `DeadlineExceeded`: its deadline has passed.
    * - `RemoteError`: the server answered that the handler failed, or that it has no such method.
+   *
+   * **Gotchas**
+   *
+   * It has no time limit, unless it is given a `timeout` or runs within a `Deadline`. It dies with a defect if the
+   * balancer picks an endpoint that it was not given. Large arguments must not be changed after the call was made; see
+   * `ClientOptions.writeFlattenLimit`.
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
   /**
    * Closes the Connection: calls in flight end with a `CommunicationError` `Closed`, and later calls fail at once. It
-   * can be closed more than once. The end of its Scope closes it, too.
+   * can be closed more than once. The end of its Scope closes it, too, so most programs do not need this.
    */
   readonly close: Effect.Effect<void>
-  /** The state of the Connection now. */
+  /** The state of the Connection now: its endpoints, and what each of them is doing. */
   readonly state: Effect.Effect<ConnectionState>
   /**
    * The state of the Connection now, and then a new state whenever an endpoint comes, goes, or changes its state. It
@@ -94,7 +112,25 @@ export interface Connection {
 }
 
 /**
- * The ambient Connection.
+ * The ambient Connection, as a service.
+ *
+ * **When to use**
+ *
+ * {@link layer} provides it, and `Component.client` uses it.
+ *
+ * **Example** (Calling over the ambient Connection)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, MethodKey } from "effect-call"
+ *
+ * const echo = MethodKey.make("example/Echo", "echo")
+ *
+ * const program = Effect.gen(function*() {
+ *   const connection = yield* Connection.Connection
+ *   return yield* connection.call(echo, new TextEncoder().encode("hello"), { timeout: "1 second" })
+ * })
+ * ```
  *
  * @category services
  * @since 0.1.0
@@ -102,17 +138,40 @@ export interface Connection {
 export const Connection: Context.Service<Connection, Connection> = Context.Service<Connection>("effect-call/Connection")
 
 /**
- * Connects to the endpoints of a resolver.
+ * Makes a Connection to the endpoints of a resolver. It is closed with the Scope.
+ *
+ * **When to use**
+ *
+ * Use it where a program makes its Connections itself, for instance several of them. Otherwise use {@link layer}.
  *
  * **Details**
  *
  * It asks the resolver once, and fails with the resolver's `ResolverError`. If the resolver is constant and has no
- * endpoints, it fails with `Unreachable`. It dials nothing yet, unless it is `eager`. While the Connection is open, it
- * asks a resolver that is not constant for newer endpoints.
+ * endpoints, it fails with `Unreachable`. It dials nothing yet, unless it is `eager`.
+ *
+ * While the Connection is open, it asks a resolver that is not constant for newer endpoints. If the resolver fails
+ * then, this is only logged, and the last endpoints stay in use. After a failure or an unchanged answer, the resolver
+ * is asked again after 10 ms, then after 1.3 times as long each time, less up to 40 % at random, and 1 second at most.
+ *
+ * A Connection that is made inside a call does not inherit the call's deadline, span, call options and headers.
  *
  * **Gotchas**
  *
- * An invalid option is a defect that names the option.
+ * An invalid option is a defect, a `RangeError` that names the option.
+ *
+ * **Example** (A Connection to one server)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, Endpoint, MethodKey, Resolver } from "effect-call"
+ *
+ * const program = Effect.gen(function*() {
+ *   const connection = yield* Connection.make(Resolver.constant(Endpoint.tcp("localhost:9000")), {
+ *     dialTimeout: "1 second"
+ *   })
+ *   yield* connection.call(MethodKey.make("example/Echo", "echo"), new Uint8Array(), { timeout: "1 second" })
+ * }).pipe(Effect.scoped)
+ * ```
  *
  * Source: `func Connect` of the Go package.
  *
@@ -170,6 +229,11 @@ export const make = Effect.fnUntraced(function*(
 /**
  * A Connection to the endpoints of the ambient resolver. Its balancer is made by the ambient factory, and not shared.
  *
+ * **Details**
+ *
+ * All who are provided with the layer share the Connection. `Layer.fresh` makes another one. If its first resolve
+ * fails, building it fails with `ResolverError`; see {@link make}.
+ *
  * **Example** (Composing layers)
  *
  * ```ts
@@ -200,7 +264,7 @@ export const layer = (
   )
 
 /**
- * Sets call options for every call inside `effect`, also for calls of typed clients.
+ * Sets call options, such as a `timeout` or a `retry`, for every call inside `effect`, also for calls of typed clients.
  *
  * **Details**
  *

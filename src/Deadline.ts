@@ -1,10 +1,11 @@
 /**
- * How long the result of some work is of use.
+ * How long the result of some work is of use: a time limit that travels with calls.
  *
- * A deadline belongs to a piece of work, not to a single call: {@link within} sets it. Everything inside ends at the
- * deadline, including calls over any number of connections. It is sent with each call: the handler has the time that
- * its caller had left, and so have the calls of that handler. Each step can only make the deadline earlier, never
- * later. Work that must outlive it starts with {@link none}.
+ * There is no time limit unless one is set, here or as the `timeout` of a call. A deadline belongs to a piece of work,
+ * not to a single call: {@link within} sets it. Everything inside ends at the deadline, including calls over any number
+ * of connections. It is sent with each call: the handler has the time that its caller had left, and so have the calls
+ * of that handler. Each step can only make the deadline earlier, never later. Work that must outlive it starts with
+ * {@link none}.
  *
  * Time comes from Effect's `Clock`, so `TestClock` drives deadlines, too. This module does not know how a deadline is
  * sent.
@@ -38,11 +39,18 @@ const hasPassed = (own: Duration.Duration, inherited: boolean): DeadlineExceeded
 /**
  * Runs an effect under a deadline: the earlier of `duration` from now and the deadline that is already set.
  *
+ * **When to use**
+ *
+ * Use it for work of several calls, and for schemas and middleware that take their time. For a single call, its
+ * `timeout` is enough. Prefer both to `Effect.timeout`, which ends calls but does not tell their servers how much time
+ * they have.
+ *
  * **Details**
  *
  * If the deadline passes first, the effect is interrupted, whether or not it was waiting for a call. When its
  * finalizers have run, the result is a `DeadlineExceeded`. If no time is left (a duration of zero or less, or a
- * deadline that has passed), the effect is not started. An infinite duration sets no deadline of its own.
+ * deadline that has passed), the effect is not started. An infinite duration sets no deadline of its own. What is no
+ * duration is a defect, a `RangeError`.
  *
  * **Example** (One deadline for several calls)
  *
@@ -127,6 +135,11 @@ export const none: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E
 
 /**
  * The time that is left until the deadline: `None` without a deadline, zero after the deadline has passed.
+ *
+ * **When to use**
+ *
+ * Use it in a handler to leave out work that would not end in time, or to give the calls that it makes less time than
+ * it has itself.
  *
  * **Example** (Leaving out a part for which no time is left)
  *

@@ -11,11 +11,32 @@ import type { Balancer } from "../../Balancer.ts"
 import type { CallError } from "../../CallError.ts"
 
 /**
- * Options of one call.
+ * Options of one call: its time limit, when it is made again, and where it goes.
+ *
+ * **When to use**
+ *
+ * Give them to `Connection.call`, or to all calls of a region with `Connection.withOptions`. For the methods of a
+ * component, `withOptions` is the way.
  *
  * **Details**
  *
  * All of them are optional. What a call does not say is taken from `Connection.withOptions` around it.
+ *
+ * **Gotchas**
+ *
+ * A call has no time limit unless it has a `timeout`, or a `Deadline` around it.
+ *
+ * **Example** (A time limit and retries for every call of a region)
+ *
+ * ```ts
+ * import { Schedule } from "effect"
+ * import { Connection } from "effect-call"
+ *
+ * const patiently = Connection.withOptions({
+ *   timeout: "2 seconds",
+ *   retry: Schedule.exponential("20 millis").pipe(Schedule.jittered)
+ * })
+ * ```
  *
  * Source: `type CallOptions` of the Go package, `shardKey` and `balancer`; the others are ours.
  *
@@ -23,22 +44,52 @@ import type { CallError } from "../../CallError.ts"
  * @since 0.1.0
  */
 export interface CallOptions {
-  /** The key that a balancer may route the call by, a u64: 0 to 2^64 − 1. The key 0 is a key, too. Default: none. */
+  /**
+   * The key that a balancer may route the call by, a u64: 0 to 2^64 − 1. Calls with the same key go to the same replica
+   * if the balancer goes by keys, such as `Balancer.sharded`. The key 0 is a key, too. Default: none.
+   *
+   * **Gotchas**
+   *
+   * A call with another number fails with `Unreachable`.
+   */
   readonly shardKey?: bigint | undefined
-  /** The balancer for this call, in place of the Connection's. It gets the current endpoints before its pick. */
+  /**
+   * The balancer for this call: an instance, not the effect that makes one. It gets the current endpoints before its
+   * pick. Default: the balancer of the Connection.
+   */
   readonly balancer?: Balancer | undefined
   /**
    * How long the call may take, from when it is made until its answer is here. Default: no limit.
    *
+   * **When to use**
+   *
+   * Give every call a time limit: a server that lives may still not answer, and nothing else ends such a call.
+   *
    * **Details**
    *
-   * The earlier of this and the deadline of the region (`Deadline.within`) counts. Then the call fails with
-   * `DeadlineExceeded`, and its handler is interrupted.
+   * The earlier of this and the deadline of the region (`Deadline.within`) counts. All attempts and retries together
+   * have this time. When it is over, the call fails with `DeadlineExceeded`, and its handler is interrupted. The time
+   * is sent with the call, so the handler, and the calls that it makes, have what is left of it.
+   *
+   * **Gotchas**
+   *
+   * It is for the call itself. Schemas that take their time, and the client's half of a middleware, are only limited by
+   * a `Deadline`. `Effect.timeout` ends a call, too, and its handler with it. But it is not sent, so the servers do not
+   * know how much time is left, and it does not count for `ClientOptions.outlierEjection`.
    */
   readonly timeout?: Duration.Input | undefined
   /**
    * Whether to wait for endpoints, or for the end of their backoff, where the call would fail with `Unreachable`.
    * Default: false.
+   *
+   * **When to use**
+   *
+   * Use it where a call should survive that all servers are away for a moment, or have not started yet. A `retry` makes
+   * a few further attempts instead.
+   *
+   * **Gotchas**
+   *
+   * Without a `timeout` or a `Deadline`, it waits for ever.
    */
   readonly waitForReady?: boolean | undefined
   /**
@@ -52,8 +103,29 @@ export interface CallOptions {
    * (`Component.idempotent`, `MethodKey.idempotent`). It is never made again after its deadline, which counts for all
    * tries together, or when the `retryBudget` of the Connection is used up.
    *
-   * Without this option, too, a call goes to another endpoint if its endpoint cannot be dialed, or if its connection is
-   * lost before the request was sent.
+   * If the next try would come after the deadline, the call fails at once with its last error. If an earlier try may
+   * have run, it fails with CommunicationError `Lost`, so that no error says that nothing has run.
+   *
+   * Without this option, too, a Connection makes a call again where no handler can have seen it: if its endpoint cannot
+   * be dialed, it goes to another one, and tries each endpoint once; if its connection is lost before the request was
+   * handed to it, it goes over another one.
+   *
+   * **Gotchas**
+   *
+   * `Effect.retry` around a call knows neither what may be repeated nor the budget. Errors of the method's contract are
+   * never repeated by this option: `Effect.retry` is for them.
+   *
+   * **Example** (At most three further tries)
+   *
+   * ```ts
+   * import { Schedule } from "effect"
+   * import { Connection } from "effect-call"
+   *
+   * const threeTimes = Connection.withOptions({
+   *   timeout: "1 second",
+   *   retry: Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 3 }))
+   * })
+   * ```
    */
   readonly retry?: Schedule.Schedule<unknown, CallError> | undefined
 }

@@ -8,11 +8,32 @@ import type * as Effect from "effect/Effect"
 import type { Balancer } from "../../Balancer.ts"
 
 /**
- * Options of a Connection.
+ * Options of a Connection: how it dials, finds servers that do not answer, repeats calls, and limits what it sends.
+ *
+ * **When to use**
+ *
+ * Give them to `Connection.make` or `Connection.layer`. The defaults suit most programs. The most important time limit
+ * is not here: a call has none unless it is given a `timeout` or a `Deadline`.
  *
  * **Details**
  *
- * All of them are optional. An option that makes no sense is a defect of `Connection.make` that names the option.
+ * All of them are optional. Durations are Effect's: a number of milliseconds, a text such as `"2 seconds"`, or a
+ * `Duration`. Sizes are in bytes. An option that makes no sense is a defect of `Connection.make`, a `RangeError` that
+ * names the option and what was expected.
+ *
+ * Not options: TCP sockets send small writes at once (`noDelay`), logs go to Effect's logger, and spans to Effect's
+ * tracer.
+ *
+ * **Example** (Finding dead servers sooner)
+ *
+ * ```ts
+ * import { Connection, Endpoint, Resolver } from "effect-call"
+ *
+ * const connection = Connection.make(Resolver.constant(Endpoint.tcp("orders.internal:7000")), {
+ *   dialTimeout: "1 second",
+ *   keepAlive: { interval: "2 seconds", timeout: "3 seconds" }
+ * })
+ * ```
  *
  * Source: `type ClientOptions` of the Go package, `balancer`, `optimisticSpinDuration` and `writeFlattenLimit`; the
  * others are ours.
@@ -21,34 +42,54 @@ import type { Balancer } from "../../Balancer.ts"
  * @since 0.1.0
  */
 export interface ClientOptions {
-  /** Makes the balancer. Default: `Balancer.roundRobin`; for `Connection.layer`, the ambient `Balancer.Factory`. */
+  /**
+   * Makes the balancer, which decides where each call goes. It is an effect, so that each Connection has its own
+   * balancer. Default: `Balancer.roundRobin`; for `Connection.layer`, the ambient `Balancer.Factory`.
+   */
   readonly balancer?: Effect.Effect<Balancer> | undefined
   /**
    * How long the event loop does not sleep after a call was sent, so that its answer is read without a wake-up.
    * Default: 0, the event loop sleeps as usual.
    *
+   * **When to use**
+   *
+   * Only for a client with few callers on a machine with an idle core. There a single caller made twice as many calls
+   * with 50 µs. With 20 µs it made no more than without. `test/benchmark/README.md` has the measurements.
+   *
    * **Gotchas**
    *
-   * The process uses a whole core during that time.
+   * Other work goes on in that time, but the process uses a whole core. Where cores are scarce, it takes them from the
+   * servers.
+   *
+   * Source: the option of the Go package, where the goroutine of a call spins before it blocks.
    */
   readonly optimisticSpinDuration?: Duration.Input | undefined
   /**
    * The size from which arguments are sent without a copy. In bytes. Default: 16384.
    *
+   * **Details**
+   *
+   * Smaller arguments are copied into the buffer that is written once in each turn of the event loop. Larger ones are
+   * written from where they are. From 64 KiB on, copying is the slower way. Between 16 and 64 KiB there is hardly a
+   * difference. `test/benchmark/README.md` has the measurements.
+   *
    * **Gotchas**
    *
    * Smaller arguments are copied before the call suspends, and may be changed after that. Larger ones belong to the
    * Connection as soon as the call is made, and must not be changed any more.
+   *
+   * Source: the option of the Go package, where smaller writes are put into one buffer.
    */
   readonly writeFlattenLimit?: number | undefined
   /**
-   * The size of the largest message to send or to take, without its headers except a request's 49 bytes. In bytes.
-   * Default: 104857600 (100 MiB).
+   * The size of the largest message to send or to take, without its headers except a request's 49 bytes. So arguments
+   * may have 49 bytes less. In bytes, from 1024 to the default. Default: 104857600 (100 MiB).
    *
    * **Details**
    *
    * A call whose arguments or answer are larger fails with CommunicationError `TooLarge`; other calls on its connection
-   * go on. An answer of more than 1 GiB ends the connection.
+   * go on. The bytes of an answer that is too large are dropped as they arrive. An answer of more than 1 GiB ends the
+   * connection.
    */
   readonly maxMessageSize?: number | undefined
   /**
@@ -62,8 +103,14 @@ export interface ClientOptions {
    */
   readonly messageTimeout?: Duration.Input | undefined
   /**
-   * How to find servers that are dead but have not closed their connections. Default: `interval` 10 seconds, `timeout`
-   * 10 seconds. `false` turns it off. It is off for the in-memory network of `effect-call/testing`, unless it is given.
+   * How to find servers that are dead but have not closed their connections, for instance after a power cut. Default:
+   * `interval` 10 seconds, `timeout` 10 seconds. `false` turns it off. It is off for the in-memory network of
+   * `effect-call/testing`, unless it is given.
+   *
+   * **When to use**
+   *
+   * By default the calls of a dead server fail 20 seconds after its last word. Make the times shorter to know sooner,
+   * but longer than a living server may stand still.
    *
    * **Details**
    *
@@ -71,10 +118,17 @@ export interface ClientOptions {
    * that, the connection is closed, and the calls in flight fail with CommunicationError `Lost`. Any byte counts as a
    * sign of life, also a byte that the server reads of a large message. Time in which this process does not run is not
    * held against a server.
+   *
+   * **Gotchas**
+   *
+   * It does not find a server that lives and does not answer. A `timeout` of the call and `outlierEjection` are for
+   * that.
    */
   readonly keepAlive?:
     | {
+      /** How long a server may say nothing before it is asked whether it is there. Default: 10 seconds. */
       readonly interval?: Duration.Input | undefined
+      /** How long a server that was asked may say nothing before its connection is closed. Default: 10 seconds. */
       readonly timeout?: Duration.Input | undefined
     }
     | false
@@ -86,15 +140,23 @@ export interface ClientOptions {
    * **Details**
    *
    * The budget begins at `burst`, which is also its maximum. Each call with a `retry` adds `ratio` to it, and each
-   * retry takes 1 from it.
+   * retry takes 1 from it. When less than 1 is left, calls fail with their last error instead of being made again. So
+   * when servers fail under their load, retries add a tenth to it, and not a multiple.
    */
   readonly retryBudget?: {
+    /** How many retries each call with a `retry` adds to the budget, a number of 0 or more. Default: 0.1. */
     readonly ratio?: number | undefined
+    /** How many retries there may be at first, and at most, a number of 0 or more. Default: 100. */
     readonly burst?: number | undefined
   } | undefined
   /**
    * When an endpoint is ejected, that is, gets no calls for a while: after `failures` failures in a row, for
    * `duration`. Default: `failures` 5, `duration` 5 seconds, `maxDuration` 30 seconds. `false` turns it off.
+   *
+   * **When to use**
+   *
+   * It finds servers that are there but do not answer in time, so that later calls go elsewhere. For it to work, give
+   * calls a `timeout`.
    *
    * **Details**
    *
@@ -103,19 +165,24 @@ export interface ClientOptions {
    *
    * After `duration` the endpoint is dialed if it has no connection, and gets single calls, some time apart, until one
    * is answered. Each of these calls that fails doubles the time, up to `maxDuration`. At most half of the endpoints
-   * are ejected at a time. A call that could go elsewhere does not wait for an ejected endpoint.
+   * are ejected at a time. A call that could go elsewhere does not wait for an ejected endpoint. A warning in the log
+   * and `EndpointState.isEjected` tell of it.
    *
    * It is off for balancers with `stickiness`, such as `Balancer.sharded`, since a key has no other endpoint there. If
    * it is given, calls to an ejected endpoint fail with `Unreachable` at once.
    *
    * **Gotchas**
    *
-   * A call that its caller interrupts does not count: give calls a `timeout`.
+   * A call that its caller interrupts does not count, and `Effect.timeout` interrupts it: give calls a `timeout` of
+   * `CallOptions`, or a `Deadline`.
    */
   readonly outlierEjection?:
     | {
+      /** How many failures in a row eject an endpoint, a whole number of 1 or more. Default: 5. */
       readonly failures?: number | undefined
+      /** For how long it is ejected at first. Default: 5 seconds. */
       readonly duration?: Duration.Input | undefined
+      /** For how long it is ejected at most, when trials have failed. Default: 30 seconds. */
       readonly maxDuration?: Duration.Input | undefined
     }
     | false
@@ -133,13 +200,16 @@ export interface ClientOptions {
    *
    * **Details**
    *
-   * A call goes over the connection with the fewest calls in flight, in turn among equals. The first call dials the
-   * first connection. Later calls dial the others, and do not wait for them. A lost connection is dialed again in the
-   * same way. An endpoint is in backoff only while none of its connections is open.
+   * A call goes over the connection with the fewest calls in flight, in turn among equals. Calls that are made one
+   * after the other may go over different connections, and arrive in another order. The first call dials the first
+   * connection. Later calls dial the others, and do not wait for them. A lost connection is dialed again in the same
+   * way. An endpoint is in backoff only while none of its connections is open.
    *
    * **Gotchas**
    *
    * With a single server process more connections only cost CPU time: fewer messages are sent and answered together.
+   * With few connections, a process may get none: with four connections for each of eight processes, that happens to
+   * one of them about once in nine times.
    */
   readonly connectionsPerEndpoint?: number | undefined
   /**
@@ -187,8 +257,8 @@ export interface ClientOptions {
    */
   readonly dialTimeout?: Duration.Input | undefined
   /**
-   * How long an endpoint is in backoff after a failed dial: it is not dialed for that time. Default: `initial` 50 ms,
-   * `factor` 1.6, `max` 5 seconds, `jitter` 0.2.
+   * How long an endpoint is in backoff after a failed dial. It is not dialed for that time, and calls go elsewhere.
+   * Default: `initial` 50 ms, `factor` 1.6, `max` 5 seconds, `jitter` 0.2.
    *
    * **Details**
    *
@@ -196,15 +266,24 @@ export interface ClientOptions {
    * `jitter` of itself.
    */
   readonly backoff?: {
+    /** How long it is after the first failed dial. Default: 50 ms. */
     readonly initial?: Duration.Input | undefined
+    /** What that is multiplied by for each further failure, a number of 1 or more. Default: 1.6. */
     readonly factor?: number | undefined
+    /** The longest time, before the change at random. Default: 5 seconds. */
     readonly max?: Duration.Input | undefined
+    /** By what part of itself it is changed at random, up or down: from 0 to less than 1. Default: 0.2. */
     readonly jitter?: number | undefined
   } | undefined
 }
 
 /**
- * The state of one endpoint of a Connection.
+ * The state of one endpoint of a Connection: whether it is connected, how many calls it has, and why it was lost.
+ *
+ * **When to use**
+ *
+ * Use it to see where calls go and why an endpoint gets none: `Connection.state`, `Connection.changes`, and the command
+ * `effect-call watch` show it.
  *
  * **Details**
  *
@@ -223,8 +302,11 @@ export interface ClientOptions {
  * @since 0.1.0
  */
 export interface EndpointState {
+  /** The address of the endpoint, such as `tcp://10.0.0.7:9000`. */
   readonly address: string
+  /** What the endpoint is doing; see above. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
+  /** How many calls have been sent to it and are not answered yet. */
   readonly callsInFlight: number
   /** Whether it is not dialed for now, since a dial has failed (`ClientOptions.backoff`). */
   readonly inBackoff: boolean
@@ -244,10 +326,22 @@ export interface EndpointState {
 /**
  * A snapshot of a Connection: the endpoints that are listed, and those that are still draining.
  *
+ * **Example** (How many replicas are connected)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import type { Connection } from "effect-call"
+ *
+ * const connected = (connection: Connection.Connection) =>
+ *   Effect.map(connection.state, ({ endpoints }) => endpoints.filter(({ state }) => state === "Active").length)
+ * ```
+ *
  * @category models
  * @since 0.1.0
  */
 export interface ConnectionState {
+  /** Whether the Connection was closed: by `close`, or with its Scope. */
   readonly closed: boolean
+  /** The endpoints that are listed, and those that are still draining. */
   readonly endpoints: ReadonlyArray<EndpointState>
 }
