@@ -1,6 +1,6 @@
 /**
  * Runs one service of the shop until SIGTERM. The argument is the service: `front`, `orders` or `stock`, as in
- * `node examples/shop/main.ts front`.
+ * `node examples/shop/services/main.ts front`.
  *
  * The settings are environment variables:
  *
@@ -12,12 +12,12 @@
  * For example, with two warehouses:
  *
  * ```sh
- * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4001 SHOP_STOCK_WAREHOUSE=north node examples/shop/main.ts stock
- * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4002 SHOP_STOCK_WAREHOUSE=south node examples/shop/main.ts stock
+ * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4001 SHOP_STOCK_WAREHOUSE=north node examples/shop/services/main.ts stock
+ * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4002 SHOP_STOCK_WAREHOUSE=south node examples/shop/services/main.ts stock
  *
  * export SHOP_STOCK_ENDPOINTS=tcp://127.0.0.1:4001,tcp://127.0.0.1:4002
- * SHOP_ORDERS_LISTEN=tcp://127.0.0.1:4003 node examples/shop/main.ts orders
- * SHOP_FRONT_LISTEN=tcp://127.0.0.1:4004 SHOP_ORDERS_ENDPOINTS=tcp://127.0.0.1:4003 node examples/shop/main.ts front
+ * SHOP_ORDERS_LISTEN=tcp://127.0.0.1:4003 node examples/shop/services/main.ts orders
+ * SHOP_FRONT_LISTEN=tcp://127.0.0.1:4004 SHOP_ORDERS_ENDPOINTS=tcp://127.0.0.1:4003 node examples/shop/services/main.ts front
  * ```
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
