@@ -5,7 +5,7 @@
  * The settings are environment variables:
  *
  * - The address to listen on: `SHOP_FRONT_LISTEN`, `SHOP_ORDERS_LISTEN`, `SHOP_STOCK_LISTEN`.
- * - The replicas of the service that it calls, a text for `Resolver.config`: `SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`.
+ * - The replicas of the service that it calls, for `Resolver.config`: `SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`.
  * - The name of the warehouse, for stock: `SHOP_STOCK_WAREHOUSE`.
  * - The settings of `telemetry.ts`.
  *
