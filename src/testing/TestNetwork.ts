@@ -361,8 +361,8 @@ export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
  * **Gotchas**
  *
  * At the end, calls in flight get the `shutdownGrace` of the options, 2 seconds by default. With a `TestClock`, that
- * time passes only when the test adjusts the clock. So a test hangs at its end if a call is still in flight, for example
- * because a fault holds back the news that its caller is gone. With 0 calls in flight end at once.
+ * time passes only when the test adjusts the clock. So a test hangs at its end if a call is still in flight, for
+ * example because a fault holds back the news that its caller is gone. With 0 calls in flight end at once.
  *
  * @category accessors
  * @since 0.1.0

@@ -2,7 +2,7 @@
  * Runs calls while the TestClock moves. It is for tests whose calls are answered only after time has passed on several
  * sides, for example by a handler that sleeps or by a retry.
  */
-import { Duration, Effect, Fiber } from "effect"
+import { type Duration, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { setImmediate } from "node:timers/promises"
 
