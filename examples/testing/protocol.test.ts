@@ -35,6 +35,13 @@ describe("calls over CallTest", () => {
       SetPrice: () => Effect.die("the test does not need it")
     })))))
 
+  it.effect("reach a handler that sleeps: start the call immediately, then move the clock", () =>
+    Effect.gen(function*() {
+      const tag = yield* Effect.forkChild(priceTag("tea"), { startImmediately: true })
+      yield* TestClock.adjust("50 millis")
+      assert.strictEqual(yield* Fiber.join(tag), "tea: 3 €")
+    }).pipe(Effect.provide(pricesWith(PricesHandlers))))
+
   it.effect("reach a handler that sleeps: wait until it has started, then move the clock", () =>
     Effect.gen(function*() {
       const started = yield* Deferred.make<void>()
