@@ -32,11 +32,11 @@ import * as TestNetwork from "./TestNetwork.ts"
  * **Gotchas**
  *
  * `TestClock.adjust` does not wait for bytes. A request reaches its handler in a later turn of the event loop, and so
- * does the answer its caller. If the test adjusts the clock before a handler begins to sleep, the handler sleeps on, and
- * the test hangs. Fork the call with `{ startImmediately: true }`: then it reaches its handler before `adjust` moves the
- * clock. If the handler itself makes calls, or if the call is made again after a delay, wait with a `Deferred` until the
- * sleep is near, or adjust the clock in small steps until the call is done. A `timeout` or a `Deadline` of the caller
- * starts with the call, and needs none of this.
+ * does the answer its caller. If the test adjusts the clock before a handler begins to sleep, the handler sleeps on,
+ * and the test hangs. Fork the call with `{ startImmediately: true }`: then it reaches its handler before `adjust`
+ * moves the clock. If the handler itself makes calls, or if the call is made again after a delay, wait with a
+ * `Deferred` until the sleep is near, or adjust the clock in small steps until the call is done. A `timeout` or a
+ * `Deadline` of the caller starts with the call, and needs none of this.
  *
  * **Example** (A client of a component)
  *
