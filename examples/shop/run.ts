@@ -1,7 +1,8 @@
 /**
- * Runs the shop: front, orders and two warehouses, each in a separate process. This program is the customer.
+ * Step 5 of the shop: processes. The front, the orders service and two warehouses each run `services/main.ts` in their
+ * own process. This program starts them, and is the customer.
  *
- * The program checks each claim that it prints, and exits with code 0 only if all claims were observed.
+ * The program checks each claim that it prints. It exits with code 0 only if all claims were observed.
  *
  * Run it with `node examples/shop/run.ts`.
  */
@@ -11,12 +12,12 @@ import { ConfigProvider, Console, Effect, Layer } from "effect"
 import * as assert from "node:assert/strict"
 import { makeObserver } from "../support/observe.ts"
 import { startShop } from "../support/shop.ts"
-import { Front, Stock } from "./clients.ts"
-import { Network } from "./network.ts"
+import { Front, Stock } from "./services/clients.ts"
+import { Network } from "./services/network.ts"
 
 /** A customer has the same settings and the same clients as the services. */
 const clients = (settings: Readonly<Record<string, string>>) =>
-  Layer.merge(Front.layer, Stock.layer).pipe(
+  Layer.merge(Front.layerConfig, Stock.layerConfig).pipe(
     Layer.provide(Network.sockets),
     Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(settings)))
   )
@@ -27,7 +28,7 @@ const main = Effect.gen(function*() {
   const { observe, verdict } = makeObserver()
   const { front, north, orders, settings, south } = yield* startShop()
   const services = [front, orders, north, south]
-  yield* Console.log("the shop:")
+  yield* Console.log("the processes of the shop:")
   for (const { address, name, process } of services) {
     yield* Console.log(`  ${name}: process ${process.pid} on ${address}`)
   }
@@ -52,7 +53,7 @@ const main = Effect.gen(function*() {
     )
 
     yield* observe(
-      "a failure of the stock comes to the customer with its type, two services further",
+      "the customer gets the error of the stock with its type, through two services",
       Effect.gen(function*() {
         const error = yield* Effect.flip(
           front.Buy({ customer: "Bob", lines: [{ item: "bread", count: 10 }, { item: "tea", count: 9 }] })
@@ -64,15 +65,15 @@ const main = Effect.gen(function*() {
     )
 
     yield* observe(
-      "and what was taken for that order has been put back",
+      "the lines of the failed order were put back",
       Effect.gen(function*() {
         const order = yield* front.Buy({ customer: "Bob", lines: [{ item: "bread", count: 10 }] })
-        return `all ${order.taken[0]?.count} bread were there to be bought again`
+        return `all ${order.taken[0]?.count} loaves of bread can be bought again`
       })
     )
 
     yield* observe(
-      "an item is always found in the same warehouse",
+      "all calls for an item go to the same warehouse",
       Effect.gen(function*() {
         yield* stock.Put({ item: "bread", count: 10 })
         const [first, ...later] = yield* Effect.replicateEffect(
@@ -89,7 +90,7 @@ const main = Effect.gen(function*() {
   }).pipe(Effect.provide(clients(settings)))
 
   yield* observe(
-    "the services stop when they are told to",
+    "the services stop on SIGTERM",
     Effect.gen(function*() {
       const codes = yield* Effect.forEach(services, ({ process }) =>
         // `kill` sends SIGTERM.
@@ -97,7 +98,7 @@ const main = Effect.gen(function*() {
       // Effect's runtime exits with code 128 + 2 when it has handled a signal and closed all resources. A process that
       // was killed would have no exit code.
       assert.deepEqual(codes, [130, 130, 130, 130])
-      return "all have closed what they had open, and ended"
+      return `exit codes: ${codes.join(", ")}`
     })
   )
 

@@ -5,7 +5,7 @@ import { Deferred, Effect, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import { fileURLToPath } from "node:url"
 
-const main = fileURLToPath(new URL("../shop/main.ts", import.meta.url))
+const main = fileURLToPath(new URL("../shop/services/main.ts", import.meta.url))
 const tether = new URL("tether.ts", import.meta.url).href
 
 /** Starts a service, and waits until it listens. The service ends when the Scope closes. */

@@ -1,6 +1,7 @@
 /**
- * A connection directly to handlers, for unit tests of code that makes calls. It knows no faults: `TestNetwork` has
- * them.
+ * A connection directly to handlers, for unit tests of code that makes calls.
+ *
+ * It is one server on a network in memory, without faults. `TestNetwork` has several servers, and faults.
  *
  * @since 0.1.0
  */
@@ -18,14 +19,51 @@ import * as TestNetwork from "./TestNetwork.ts"
  *
  * **When to use**
  *
- * Use it in unit tests of code that makes calls. For several servers, or for faults, see `TestNetwork`.
+ * Use it in tests of code that makes calls, together with the handlers that it calls. For several servers, or for
+ * faults, see `TestNetwork`. For handlers alone, or for fake handlers, the `RpcTest` of effect/rpc is enough: a
+ * component's `group` works with it.
  *
  * **Details**
  *
  * Calls, failures, deadlines and cancellation work as over a socket: everything is encoded, sent and decoded. If the
- * connection breaks, it is dialed again.
+ * connection breaks, it is dialed again. The timeouts of the Connection and of the server go by the `Clock` that the
+ * layer is built with. The Connection and the server have their default options.
  *
- * **Example**
+ * **Gotchas**
+ *
+ * `TestClock.adjust` does not wait for bytes. A request reaches its handler in a later turn of the event loop, and so
+ * does the answer its caller. If the test adjusts the clock before a handler begins to sleep, the handler sleeps on,
+ * and the test hangs. Fork the call with `{ startImmediately: true }`: then it reaches its handler before `adjust`
+ * moves the clock. If the handler itself makes calls, or if the call is made again after a delay, wait with a
+ * `Deferred` until the sleep is near, or adjust the clock in small steps until the call is done. A `timeout` or a
+ * `Deadline` of the caller starts with the call, and needs none of this.
+ *
+ * **Example** (A client of a component)
+ *
+ * ```ts
+ * import { assert, it } from "@effect/vitest"
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Component } from "effect-call"
+ * import { CallTest } from "effect-call/testing"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ *
+ * const Greeter = Component.make(
+ *   "example/Greeter",
+ *   RpcGroup.make(Rpc.make("Greet", { payload: { name: Schema.String }, success: Schema.String }))
+ * )
+ *
+ * const GreeterHandlers = Greeter.group.toLayer({ Greet: ({ name }) => Effect.succeed(`Hello, ${name}!`) })
+ *
+ * const ToGreeter = Layer.unwrap(Effect.map(Component.handlers(Greeter, GreeterHandlers), CallTest.layer))
+ *
+ * it.effect("greets by name", () =>
+ *   Effect.gen(function*() {
+ *     const greeter = yield* Component.client(Greeter)
+ *     assert.strictEqual(yield* greeter.Greet({ name: "Ada" }), "Hello, Ada!")
+ *   }).pipe(Effect.provide(ToGreeter)))
+ * ```
+ *
+ * **Example** (Bytes, without a component)
  *
  * ```ts
  * import { assert, it } from "@effect/vitest"
@@ -33,21 +71,13 @@ import * as TestNetwork from "./TestNetwork.ts"
  * import { Connection, HandlerMap, MethodKey } from "effect-call"
  * import { CallTest } from "effect-call/testing"
  *
- * // The code under test: it makes a call.
- * const greet = Effect.fn("greet")(function*(name: string) {
- *   const connection = yield* Connection.Connection
- *   const key = MethodKey.make("example/Greeter", "greet")
- *   return new TextDecoder().decode(yield* connection.call(key, new TextEncoder().encode(name)))
- * })
+ * const echo = MethodKey.make("example/Echo", "echo")
+ * const handlers = HandlerMap.empty.pipe(HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args)))
  *
- * const handlers = HandlerMap.empty.pipe(
- *   HandlerMap.set("example/Greeter", "greet", (name) =>
- *     Effect.succeed(new TextEncoder().encode(`Hello, ${new TextDecoder().decode(name)}`)))
- * )
- *
- * it.effect("greets by name", () =>
+ * it.effect("answers with its arguments", () =>
  *   Effect.gen(function*() {
- *     assert.strictEqual(yield* greet("Ada"), "Hello, Ada")
+ *     const connection = yield* Connection.Connection
+ *     assert.deepEqual(yield* connection.call(echo, new Uint8Array([1])), new Uint8Array([1]))
  *   }).pipe(Effect.provide(CallTest.layer(handlers))))
  * ```
  *

@@ -6,7 +6,11 @@
  * connection. Only the operating system is missing: there are no ports and no files, and bytes take time only with a
  * {@link Faults.delay}.
  *
- * **Example**
+ * **When to use**
+ *
+ * Use it in tests of failover, retries, deadlines and restarts. `CallTest` is enough for one server without faults.
+ *
+ * **Example** (Failover)
  *
  * ```ts
  * import { assert, it } from "@effect/vitest"
@@ -66,33 +70,62 @@ export type Direction = "toServer" | "toClient"
  *
  * **Details**
  *
- * New dials:
+ * `dial` is about new connections. The other faults affect all connections, open and new ones. They do not affect
+ * dials: a dial connects without a delay.
  *
- * - `dial`: `"refuse"` fails them at once with a `DialError`. `"hang"` lets them wait until the faults change or the
- *   dialer gives up. It does not affect open connections. The other faults do not affect dials: they connect without a
- *   delay.
+ * **Example** (A replica that has died)
  *
- * Connections, open and new ones:
+ * ```ts
+ * import { TestNetwork } from "effect-call/testing"
  *
- * - `cutAfter`: when exactly this many bytes were delivered in a direction, the connection breaks: both ends see
- *   `ECONNRESET`, and bytes in transit are lost. A whole number; 0 breaks a connection at once. Each connection has its
- *   own count. It starts when the fault is set, or when the connection starts. The version message of each end counts,
- *   too.
- * - `delay`: how long bytes, and the end of a connection, take in each direction. Their order is kept. At most 64 KiB,
- *   and the write that exceeds them, are in transit at a time. The delay passes on the `Clock` of the fiber that sets
- *   the fault, so a `TestClock` drives it. It applies to bytes that are sent after the fault was set. Bytes in transit
- *   keep their time of arrival, if that is earlier.
- * - `blackHole`: in both directions (`true`) or one, bytes are accepted but not delivered, as when a network is
- *   partitioned. The end of a connection is not delivered either. A writer waits when 64 KiB are in transit. Nothing is
- *   lost: when the fault ends, everything arrives in order.
+ * // Its connections break, and it cannot be dialed.
+ * const kill = (name: string) => TestNetwork.fault(name, { dial: "refuse", cutAfter: { toServer: 0 } })
+ * ```
  *
  * @category models
  * @since 0.1.0
  */
 export interface Faults {
+  /**
+   * What happens to dials. `"refuse"` fails them at once with a `DialError`. `"hang"` lets them wait until the faults
+   * change or the dialer gives up. Open connections stay. Default: dials connect.
+   */
   readonly dial?: "refuse" | "hang"
-  readonly cutAfter?: { readonly toServer?: number; readonly toClient?: number }
+  /**
+   * How many bytes are delivered until a connection breaks, in each direction. Default: connections do not break.
+   *
+   * **Details**
+   *
+   * When exactly this many bytes were delivered in a direction, the connection breaks: both ends see `ECONNRESET`, and
+   * bytes in transit are lost. A whole number; 0 breaks a connection at once. Each connection has its own count. It
+   * starts when the fault is set, or when the connection starts. The version message of each end counts, too.
+   */
+  readonly cutAfter?: {
+    /** The number of bytes from the client to the server. Default: no limit. */
+    readonly toServer?: number
+    /** The number of bytes from the server to the client. Default: no limit. */
+    readonly toClient?: number
+  }
+  /**
+   * How long bytes, and the end of a connection, take in each direction. Default: no time.
+   *
+   * **Details**
+   *
+   * A finite duration; a number is in milliseconds. The order of the bytes is kept. At most 64 KiB, and the write that
+   * exceeds them, are in transit at a time. The delay passes on the `Clock` of the fiber that sets the fault, so a
+   * `TestClock` drives it. It applies to bytes that are sent after the fault was set. Bytes in transit keep their time
+   * of arrival, if that is earlier.
+   */
   readonly delay?: Duration.Input
+  /**
+   * Whether bytes are held back, in both directions (`true`) or in one, as when a network is partitioned. Default:
+   * false.
+   *
+   * **Details**
+   *
+   * Bytes are accepted but not delivered. The end of a connection is not delivered either. A writer waits when 64 KiB
+   * are in transit. Nothing is lost: when the fault ends, everything arrives in order.
+   */
   readonly blackHole?: boolean | Direction
 }
 
@@ -104,6 +137,7 @@ export interface Faults {
  */
 export class InvalidFaults
   extends Schema.TaggedError<InvalidFaults>("effect-call/testing/InvalidFaults")("InvalidFaults", {
+    /** Names the field and its value, and says what was expected. */
     message: Schema.String
   })
 {}
@@ -126,7 +160,30 @@ export interface TestNetwork {
 }
 
 /**
- * The in-memory network of a test, as a service.
+ * The in-memory network of a test, as a service. {@link layer} provides it.
+ *
+ * **Example** (What a test does with it)
+ *
+ * ```ts
+ * import { assert, it } from "@effect/vitest"
+ * import { Effect, Fiber } from "effect"
+ * import { Connection, HandlerMap, MethodKey, Resolver } from "effect-call"
+ * import { TestNetwork } from "effect-call/testing"
+ * import { TestClock } from "effect/testing"
+ *
+ * const echo = HandlerMap.empty.pipe(HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args)))
+ *
+ * it.effect("a call ends at its deadline when the network is partitioned", () =>
+ *   Effect.gen(function*() {
+ *     yield* TestNetwork.listen("a", echo, { shutdownGrace: 0 })
+ *     const connection = yield* Connection.make(Resolver.constant(yield* TestNetwork.endpoint("a")))
+ *     yield* TestNetwork.fault("a", { blackHole: true })
+ *     const call = connection.call(MethodKey.make("example/Echo", "echo"), new Uint8Array(), { timeout: "1 minute" })
+ *     const calling = yield* Effect.forkChild(Effect.flip(call))
+ *     yield* TestClock.adjust("1 minute")
+ *     assert.strictEqual((yield* Fiber.join(calling))._tag, "DeadlineExceeded")
+ *   }).pipe(Effect.provide(TestNetwork.layer)))
+ * ```
  *
  * @category services
  * @since 0.1.0
@@ -303,8 +360,9 @@ export const layer: Layer.Layer<TestNetwork> = Layer.effect(TestNetwork, make)
  *
  * **Gotchas**
  *
- * At the end, calls in flight get the `shutdownGrace` of the options. With a `TestClock`, that time passes only when
- * the test adjusts the clock. With 0 they end at once.
+ * At the end, calls in flight get the `shutdownGrace` of the options, 2 seconds by default. With a `TestClock`, that
+ * time passes only when the test adjusts the clock. So a test hangs at its end if a call is still in flight, for
+ * example because a fault holds back the news that its caller is gone. With 0 calls in flight end at once.
  *
  * @category accessors
  * @since 0.1.0

@@ -11,15 +11,15 @@ import { FetchHttpClient, HttpClient } from "effect/http"
 import * as assert from "node:assert/strict"
 import { hostname } from "node:os"
 import { isDeepStrictEqual } from "node:util"
-import { Front, Stock } from "../../examples/shop/clients.ts"
-import { Network } from "../../examples/shop/network.ts"
-import { telemetry } from "../../examples/shop/telemetry.ts"
+import { Front, Stock } from "../../examples/shop/services/clients.ts"
+import { Network } from "../../examples/shop/services/network.ts"
+import { telemetry } from "../../examples/shop/services/telemetry.ts"
 import { startShop } from "../../examples/support/shop.ts"
 import { type Histogram, makeOtlpReceiver, type Span } from "./otlpReceiver.ts"
 
 /** A customer that exports its spans, too. */
 const customer = (settings: Readonly<Record<string, string>>) =>
-  Layer.merge(Front.layer, Stock.layer).pipe(
+  Layer.merge(Front.layerConfig, Stock.layerConfig).pipe(
     Layer.provide(Network.sockets),
     Layer.provideMerge(telemetry("customer")),
     Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(settings)))

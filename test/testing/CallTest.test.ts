@@ -1,7 +1,8 @@
 import { describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer } from "effect"
+import { Clock, Context, Deferred, Effect, Fiber, Layer } from "effect"
 import { Connection, HandlerMap, MethodKey } from "effect-call"
 import { CallTest } from "effect-call/testing"
+import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 
 const text = new TextEncoder()
@@ -61,6 +62,33 @@ describe("CallTest.layer", () => {
       const greetings = yield* Effect.forEach(names, greeting, { concurrency: "unbounded" })
       assert.deepEqual(greetings, names.map((name) => `Hello, ${name}`))
     }).pipe(Effect.provide(CallTest.layer(greeter))))
+
+  /** Tells the time at which it gets a call. */
+  const timing = HandlerMap.set(
+    HandlerMap.empty,
+    "test/Greeter",
+    "greet",
+    () => Effect.map(Clock.currentTimeMillis, (now) => text.encode(String(now)))
+  )
+
+  it.effect("TestClock.adjust does not wait for bytes: a call that was forked reaches its handler afterwards", () =>
+    Effect.gen(function*() {
+      yield* greeting("Ada")
+      const calling = yield* Effect.forkChild(greeting("Ada"))
+      yield* TestClock.adjust("1 second")
+      assert.equal(yield* Fiber.join(calling), "1000")
+    }).pipe(Effect.provide(CallTest.layer(timing))))
+
+  for (const isConnected of [false, true]) {
+    const when = isConnected ? "an open connection" : "a new connection"
+    it.effect(`a call over ${when} that was started immediately reaches its handler before the clock moves`, () =>
+      Effect.gen(function*() {
+        if (isConnected) yield* greeting("Ada")
+        const calling = yield* Effect.forkChild(greeting("Ada"), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        assert.equal(yield* Fiber.join(calling), "0")
+      }).pipe(Effect.provide(CallTest.layer(timing))))
+  }
 
   it.effect("interrupting a call interrupts its handler", () =>
     Effect.gen(function*() {

@@ -7,7 +7,7 @@ import { Stock } from "./clients.ts"
 import { type Line, Order, OrdersComponent, orUnavailable } from "./contracts.ts"
 import { serverAt } from "./network.ts"
 
-const OrdersHandlers = OrdersComponent.group.toLayer(Effect.gen(function*() {
+export const OrdersHandlers = OrdersComponent.group.toLayer(Effect.gen(function*() {
   const stock = yield* Stock
   const number = yield* Ref.make(0)
 
@@ -39,5 +39,5 @@ const OrdersHandlers = OrdersComponent.group.toLayer(Effect.gen(function*() {
 }))
 
 export const OrdersServer = serverAt("SHOP_ORDERS_LISTEN", OrdersComponent, OrdersHandlers).pipe(
-  Layer.provide(Stock.layer)
+  Layer.provide(Stock.layerConfig)
 )

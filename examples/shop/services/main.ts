@@ -1,23 +1,24 @@
 /**
  * Runs one service of the shop until SIGTERM. The argument is the service: `front`, `orders` or `stock`, as in
- * `node examples/shop/main.ts front`.
+ * `node examples/shop/services/main.ts front`.
  *
  * The settings are environment variables:
  *
  * - The address to listen on: `SHOP_FRONT_LISTEN`, `SHOP_ORDERS_LISTEN`, `SHOP_STOCK_LISTEN`.
- * - The endpoints of the service that it calls: `SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`.
+ * - The replicas of the service that it calls, for `Resolver.config`: `SHOP_ORDERS_ENDPOINTS`, `SHOP_STOCK_ENDPOINTS`.
  * - The name of the warehouse, for stock: `SHOP_STOCK_WAREHOUSE`.
  * - The settings of `telemetry.ts`.
  *
  * For example, with two warehouses:
  *
  * ```sh
- * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4001 SHOP_STOCK_WAREHOUSE=north node examples/shop/main.ts stock
- * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4002 SHOP_STOCK_WAREHOUSE=south node examples/shop/main.ts stock
+ * main=examples/shop/services/main.ts
+ * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4001 SHOP_STOCK_WAREHOUSE=north node $main stock
+ * SHOP_STOCK_LISTEN=tcp://127.0.0.1:4002 SHOP_STOCK_WAREHOUSE=south node $main stock
  *
- * export SHOP_STOCK_ENDPOINTS=tcp://127.0.0.1:4001,tcp://127.0.0.1:4002
- * SHOP_ORDERS_LISTEN=tcp://127.0.0.1:4003 node examples/shop/main.ts orders
- * SHOP_FRONT_LISTEN=tcp://127.0.0.1:4004 SHOP_ORDERS_ENDPOINTS=tcp://127.0.0.1:4003 node examples/shop/main.ts front
+ * export SHOP_STOCK_ENDPOINTS=tcp://127.0.0.1:4001,127.0.0.1:4002
+ * SHOP_ORDERS_LISTEN=tcp://127.0.0.1:4003 node $main orders
+ * SHOP_FRONT_LISTEN=tcp://127.0.0.1:4004 SHOP_ORDERS_ENDPOINTS=tcp://127.0.0.1:4003 node $main front
  * ```
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

@@ -1,6 +1,6 @@
 /**
- * The front: the service that customers call. It sets a deadline of five seconds for an order, calls to other services
- * included.
+ * The front: the service that customers call. An order has a deadline of five seconds. The deadline includes the calls
+ * that the other services make for this order.
  */
 import { Effect, Layer } from "effect"
 import { Deadline } from "effect-call"
@@ -8,7 +8,7 @@ import { Orders } from "./clients.ts"
 import { FrontComponent, orUnavailable } from "./contracts.ts"
 import { serverAt } from "./network.ts"
 
-const FrontHandlers = FrontComponent.group.toLayer(Effect.gen(function*() {
+export const FrontHandlers = FrontComponent.group.toLayer(Effect.gen(function*() {
   const orders = yield* Orders
 
   return FrontComponent.group.of({
@@ -17,5 +17,5 @@ const FrontHandlers = FrontComponent.group.toLayer(Effect.gen(function*() {
 }))
 
 export const FrontServer = serverAt("SHOP_FRONT_LISTEN", FrontComponent, FrontHandlers).pipe(
-  Layer.provide(Orders.layer)
+  Layer.provide(Orders.layerConfig)
 )

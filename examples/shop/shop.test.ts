@@ -1,14 +1,19 @@
+/**
+ * Tests of the whole shop in one process, over a network in memory.
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Fiber, Layer } from "effect"
+import { Resolver } from "effect-call"
 import { TestNetwork } from "effect-call/testing"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
-import { Front, Stock } from "../../examples/shop/clients.ts"
-import { OutOfStock, Unavailable } from "../../examples/shop/contracts.ts"
-import { FrontServer } from "../../examples/shop/front.ts"
-import { Network } from "../../examples/shop/network.ts"
-import { OrdersServer } from "../../examples/shop/orders.ts"
-import { StockServer } from "../../examples/shop/stock.ts"
+import { Front, Stock } from "./services/clients.ts"
+import { OutOfStock, Unavailable } from "./services/contracts.ts"
+import { FrontServer } from "./services/front.ts"
+import { Network } from "./services/network.ts"
+import { OrdersServer } from "./services/orders.ts"
+import { StockServer } from "./services/stock.ts"
 
 const settings = (values: Readonly<Record<string, string>>) =>
   ConfigProvider.layer(ConfigProvider.fromEnvRecord({
@@ -20,16 +25,24 @@ const settings = (values: Readonly<Record<string, string>>) =>
     ...values
   }))
 
-/** The network of the shop in memory, in place of sockets. */
-const InMemory = Layer.effect(
-  Network,
-  TestNetwork.TestNetwork.useSync((network) => {
-    const nameOf = (address: string) => address.slice("memory://".length)
-    return Network.of({
-      endpoint: (address) => Effect.succeed(network.endpoint(nameOf(address))),
-      listen: (address, handlers) => network.listener(nameOf(address), handlers)
-    })
-  })
+const nameOf = (address: string) => address.replace("memory://", "")
+
+/** A network in memory in place of sockets, and the scheme `memory://` for the settings that name replicas. */
+const InMemory = Layer.mergeAll(
+  Layer.effect(
+    Network,
+    TestNetwork.TestNetwork.useSync((network) =>
+      Network.of({ listen: (address, handlers) => network.listener(nameOf(address), handlers) })
+    )
+  ),
+  Resolver.layerSchemes({
+    memory: (addresses) =>
+      Effect.forEach(addresses.split(","), (address) => TestNetwork.endpoint(nameOf(address))).pipe(
+        Effect.map((endpoints) => Resolver.constant(...endpoints))
+      )
+  }),
+  Resolver.layerDns(),
+  NodeFileSystem.layer
 )
 
 /** Fresh: there are two of it in this process. */
@@ -39,8 +52,8 @@ const warehouse = (name: string) =>
   )
 
 const Shop = Layer.mergeAll(
-  Front.layer,
-  Stock.layer,
+  Front.layerConfig,
+  Stock.layerConfig,
   Layer.mergeAll(FrontServer, OrdersServer, warehouse("north"), warehouse("south")).pipe(Layer.provide(settings({})))
 ).pipe(Layer.provide(settings({})), Layer.provide(InMemory), Layer.provideMerge(TestNetwork.layer))
 
@@ -124,8 +137,8 @@ describe("the shop, in one process and without sockets", () => {
       }
       assert.match(yield* problem("SHOP_STOCK_ENDPOINTS", ""), /SHOP_STOCK_ENDPOINTS/)
       assert.equal(
-        yield* problem("SHOP_STOCK_ENDPOINTS", "tcp://127.0.0.1:1,10.0.0.1:4001"),
-        "SHOP_STOCK_ENDPOINTS: \"10.0.0.1:4001\" has no network: expected \"network://address\""
+        yield* problem("SHOP_STOCK_ENDPOINTS", "tcp://127.0.0.1:1,10.0.0.1"),
+        "SHOP_STOCK_ENDPOINTS: \"10.0.0.1\" has no port: expected \"host:port\""
       )
       assert.equal(
         yield* problem("SHOP_ORDERS_LISTEN", "tcp://127.0.0.1"),
