@@ -1,6 +1,6 @@
 /**
- * A component as layers: handlers that need a service, and a client as a service of its own. Calls go by a shard key, so
- * each item always has the same replica.
+ * A component as layers: handlers that need a service, and a client as a service of its own. Calls go by a shard key,
+ * so each item always has the same replica.
  *
  * Run it with `npx node examples/components/layers.ts`.
  */

@@ -1,6 +1,6 @@
 /**
- * A server and a client, each in a process of its own: this program starts `greeter/server.ts`, then `greeter/client.ts`,
- * and stops the server with SIGTERM, as a supervisor does.
+ * A server and a client, each in a process of its own: this program starts `greeter/server.ts`, then
+ * `greeter/client.ts`, and stops the server with SIGTERM, as a supervisor does.
  *
  * Run it with `npx node examples/first-calls/two-processes.ts`.
  */

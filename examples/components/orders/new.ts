@@ -18,7 +18,8 @@ export const Orders = Component.make(
       success: Schema.Struct({
         id: Schema.Int,
         state: Schema.Literals(["new", "sent", "lost"]), // one more value
-        seller: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("unknown"))) // old servers do not send it
+        // Old servers do not send it.
+        seller: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("unknown")))
       }),
       error: Schema.Union([NotFound, SoldOut]) // one more error
     }),

@@ -1,6 +1,6 @@
 /**
- * The client process: `npx node examples/first-calls/greeter/client.ts`. It calls the server at tcp://127.0.0.1:9000, or
- * at the endpoint in the environment variable GREETER, and ends.
+ * The client process: `npx node examples/first-calls/greeter/client.ts`. It calls the server at tcp://127.0.0.1:9000,
+ * or at the endpoint in the environment variable GREETER, and ends.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"

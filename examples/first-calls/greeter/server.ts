@@ -1,6 +1,6 @@
 /**
- * The server process: `npx node examples/first-calls/greeter/server.ts`. It listens on 127.0.0.1:9000, or on the port in
- * the environment variable PORT, and serves until it gets SIGINT (Ctrl+C) or SIGTERM.
+ * The server process: `npx node examples/first-calls/greeter/server.ts`. It listens on 127.0.0.1:9000, or on the port
+ * in the environment variable PORT, and serves until it gets SIGINT (Ctrl+C) or SIGTERM.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer } from "effect"
@@ -21,5 +21,5 @@ const GreeterServer = Server.layer(
 
 const Announced = Layer.effectDiscard(Server.Server.use(({ address }) => Console.log(`listening on ${address}`)))
 
-// `Layer.launch` keeps the layers until the process is stopped. Then the server lets calls finish, and the process ends.
+// `Layer.launch` keeps the layers until the process is stopped. Then the server lets calls finish.
 Announced.pipe(Layer.provide(GreeterServer), Layer.launch, NodeRuntime.runMain)
