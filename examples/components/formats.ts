@@ -43,7 +43,7 @@ const anOrder = {
   at: new Date(0)
 }
 
-/** Calls each method. It prints the size of the arguments, or what happens to a value that does not arrive unchanged. */
+/** Calls each method. It prints the size of the arguments, or what happens to a value that arrives changed. */
 const show = Effect.fnUntraced(function*(format: "binary" | "json") {
   const connection = yield* Connection.Connection
   let size = 0
