@@ -113,7 +113,7 @@ const program = Effect.gen(function*() {
   yield* show("Count tea", inventory.Count({ item: "tea" }))
   yield* show("Count coal", inventory.Count({ item: "coal" }))
   yield* show("Count as a stranger", stranger.Count({ item: "tea" }))
-  yield* show("Recount", inventory.Recount().pipe(Connection.withOptions({ timeout: "200 millis" })))
+  yield* show("Recount", inventory.Recount().pipe(Connection.withOptions({ timeout: "1 second" })))
   yield* show("Move", inventory.Move())
 })
 

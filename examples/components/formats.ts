@@ -4,7 +4,7 @@
  * Run it with `npx node examples/components/formats.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Console, Effect, Exit, Schema } from "effect"
+import { Array, Console, Effect, Schema } from "effect"
 import { Component, Connection } from "effect-call"
 import { CallTest } from "effect-call/testing"
 import { Rpc, RpcGroup } from "effect/rpc"
@@ -43,8 +43,8 @@ const anOrder = {
   at: new Date(0)
 }
 
-/** Calls each method. It prints the size of the arguments, or what happens to a value that arrives changed. */
-const show = Effect.fnUntraced(function*(format: "binary" | "json") {
+/** Calls each method. It gives the size of the arguments, or what happens to a value that arrives changed. */
+const resultsIn = Effect.fnUntraced(function*(format: "binary" | "json") {
   const connection = yield* Connection.Connection
   let size = 0
   // A plain object can be a Connection. This one counts the bytes of the arguments.
@@ -56,29 +56,34 @@ const show = Effect.fnUntraced(function*(format: "binary" | "json") {
     }
   }
   const echo = yield* Component.client(Echo, { format }).pipe(Effect.provideService(Connection.Connection, counting))
-  const send = Effect.fnUntraced(
-    function*<A, E>(name: string, value: A, call: (value: A) => Effect.Effect<unknown, E>) {
-      const exit = yield* Effect.exit(call(value))
-      const result = Exit.isFailure(exit)
-        ? "refused"
-        : isDeepStrictEqual(exit.value, value)
-        ? `${size} bytes`
-        : `arrives as ${inspect(exit.value)}`
-      yield* Console.log(`${format}: ${name}: ${result}`)
-    }
-  )
-  yield* send("an order", anOrder, (order) => echo.Order(order))
-  yield* send("1000 bytes", new Uint8Array(1000), (bytes) => echo.Bytes(bytes))
-  yield* send("NaN", NaN, (number) => echo.Number(number))
-  yield* send("-0", -0, (number) => echo.Number(number))
-  yield* send("undefined", undefined, (nothing) => echo.Maybe(nothing))
-  yield* send("half a surrogate pair", "\ud83d", (text) => echo.Text(text))
-  yield* send("a Map as Unknown", new Map(), (map) => echo.Anything(map))
+  const send = <A, E>(name: string, value: A, call: (value: A) => Effect.Effect<unknown, E>) =>
+    Effect.matchCause(call(value), {
+      onFailure: () => ({ name, result: "refused" }),
+      onSuccess: (answer) => {
+        const isSame = isDeepStrictEqual(answer, value)
+        return { name, result: isSame ? `${size} bytes` : `arrives as ${inspect(answer)}` }
+      }
+    })
+  return yield* Effect.all([
+    send("an order with two items", anOrder, (order) => echo.Order(order)),
+    send("1000 bytes", new Uint8Array(1000), (bytes) => echo.Bytes(bytes)),
+    send("NaN", NaN, (number) => echo.Number(number)),
+    send("-0", -0, (number) => echo.Number(number)),
+    send("undefined, where null is allowed", undefined, (nothing) => echo.Maybe(nothing)),
+    send("half of a surrogate pair", "\ud83d", (text) => echo.Text(text)),
+    send("a Map in Schema.Unknown", new Map(), (map) => echo.Anything(map))
+  ])
 })
 
 const program = Effect.gen(function*() {
   const handlers = yield* Component.handlers(Echo, EchoHandlers)
-  yield* Effect.provide(Effect.andThen(show("binary"), show("json")), CallTest.layer(handlers))
+  const [binary, json] = yield* Effect.all([resultsIn("binary"), resultsIn("json")]).pipe(
+    Effect.provide(CallTest.layer(handlers))
+  )
+  const show = (name: string, inBinary: string, inJson: string) =>
+    Console.log(`${name.padEnd(34)}${inBinary.padEnd(12)}${inJson}`)
+  yield* show("", "binary", "json")
+  for (const [one, other] of Array.zip(binary, json)) yield* show(one.name, one.result, other.result)
 })
 
 program.pipe(Connection.withOptions({ timeout: "5 seconds" }), Effect.scoped, NodeRuntime.runMain)

@@ -46,21 +46,23 @@ const program = Effect.gen(function*() {
     yield* Console.log(`${text}; the server stopped the call of ${yield* Queue.take(stopped)}`)
   })
 
+  yield* sleeper.Wake() // opens the connection
+
   // 1. Each call in the region has this time.
   const calls = Effect.gen(function*() {
     yield* sleeper.Wake()
     yield* sleeper.Sleep({ who: "Ada" })
   })
-  const first = yield* Effect.flip(calls.pipe(Connection.withOptions({ timeout: "200 millis" })))
+  const first = yield* Effect.flip(calls.pipe(Connection.withOptions({ timeout: "700 millis" })))
   yield* Console.log(first.message)
   yield* show(`1. timeout: ${first._tag}`)
 
   // 2. All calls in the region share this time. What is left of it goes with each call.
-  const second = yield* Effect.flip(calls.pipe(Deadline.within("200 millis")))
+  const second = yield* Effect.flip(calls.pipe(Deadline.within("700 millis")))
   yield* show(`2. deadline: ${second._tag}`)
 
   // 3. Effect's own timeout interrupts the call. That stops the handler, too.
-  const third = yield* Effect.timeoutOption(sleeper.Sleep({ who: "Grace" }), "200 millis")
+  const third = yield* Effect.timeoutOption(sleeper.Sleep({ who: "Grace" }), "700 millis")
   yield* show(`3. interrupted: ${third._tag}`)
 })
 
