@@ -1,6 +1,9 @@
 /**
- * Typed methods: a named `RpcGroup` of effect/rpc, called over a {@link Connection.Connection} and served by a {@link
- * Server.Server}.
+ * Typed methods between processes: client and server share a contract, and a call looks like a function that returns an
+ * Effect.
+ *
+ * A component is a named `RpcGroup` of effect/rpc. It is called over a {@link Connection.Connection} and served by a
+ * {@link Server.Server}.
  *
  * The contract is that of effect/rpc: `Rpc.make`, `RpcGroup.make`, `group.toLayer`, `RpcMiddleware` and
  * `RpcClient.withHeaders`. The same group still works with the clients and servers of effect/rpc, and with `RpcTest`.
@@ -68,12 +71,17 @@ import * as MethodKey from "./MethodKey.ts"
 const TypeId = "~effect-call/Component"
 
 /**
- * A group of methods under a name. On the wire, the key of a method is `MethodKey.make(name, tag)`.
+ * A contract: a group of methods under a name. Client and server import the same one.
+ *
+ * **Details**
+ *
+ * On the wire, the key of a method is `MethodKey.make(name, tag)`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Component<in out Rpcs extends Rpc.Any> {
+  /** Marks components. */
   readonly [TypeId]: typeof TypeId
   /** The name that clients and servers share. */
   readonly name: string
@@ -113,7 +121,7 @@ export interface Component<in out Rpcs extends Rpc.Any> {
 export type Client<C> = C extends Component<infer Rpcs> ? RpcClient.RpcClient<Rpcs, CallError> : never
 
 /**
- * Options of a component's client.
+ * Options of a component's client. The options of its calls are `Connection.CallOptions`.
  *
  * @category models
  * @since 0.1.0
@@ -172,11 +180,36 @@ export interface HandlersOptions {
 }
 
 /**
- * Makes a component of a group.
+ * Makes a component: gives a name to a group of methods.
+ *
+ * **Details**
+ *
+ * The name and the tag identify a method on the wire. Take a name that no other component of your servers has, such as
+ * `"shop/Stock"`. Two components may have methods with the same tag.
  *
  * **Gotchas**
  *
- * Streaming Rpcs are not supported yet: they are refused with a `TypeError` that names them.
+ * - To rename a component or a method makes new methods: a server that does not know them answers with a `RemoteError`
+ *   `isUnknownMethod`. Serve both names until all clients use the new one.
+ * - Streaming Rpcs are not supported yet: they are refused with a `TypeError` that names them.
+ *
+ * **Example** (A contract with an error)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Component } from "effect-call"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ *
+ * class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", { left: Schema.Int }) {}
+ *
+ * const Stock = Component.make(
+ *   "shop/Stock",
+ *   RpcGroup.make(
+ *     Rpc.make("Count", { payload: { item: Schema.String }, success: Schema.Int }),
+ *     Rpc.make("Take", { payload: { item: Schema.String, count: Schema.Int }, error: OutOfStock })
+ *   )
+ * )
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -196,27 +229,37 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
 }
 
 /**
- * Makes a client of a component over the ambient `Connection`.
+ * Makes a client of a component: a function for each method. It calls over the ambient `Connection`.
  *
  * **Details**
  *
- * The options of a call, such as its `timeout`, come from `Connection.withOptions` and `Deadline.within` around it.
- * With `{ discard: true }` a method succeeds as soon as its handler has started. The handler then runs without the
- * deadline of the caller, and goes on if the connection is lost. The client's half of a middleware sees the answer: its
- * `next` ends when the call ends.
+ * A method fails with its own errors, those of its middleware, or a `CallError`. The options of a call, such as its
+ * `timeout`, come from `Connection.withOptions` and `Deadline.within` around it: **without them a call has no time
+ * limit**. To interrupt a call interrupts its handler. Several clients can share one Connection.
+ *
+ * With `{ discard: true }` a method succeeds as soon as its handler has started, after the middleware. The handler then
+ * runs without the deadline of the caller, and goes on if the connection is lost. The server logs its failure. The
+ * client's half of a middleware sees the answer: its `next` ends when the call ends. Headers take no bytes if there are
+ * none.
  *
  * Client and server may have different versions of a method's contract. A binary request begins with a fingerprint of
  * the contract's encoded shape: the names and types of payload, success and error, and which fields are optional.
  * Checks, brands, annotations and the decoded types do not count. A server with another fingerprint runs nothing and
  * says so. The client then makes the calls of this method in JSON for as long as the connection lives, and logs one
- * warning for each connection and method. Each side reads the JSON by its own schema. A call that does not fit fails
- * with an error that names the path and what was expected. A call that JSON does not carry fails with a
- * `CommunicationError` `Protocol` which says that the contracts differ; no handler has run.
+ * warning for each connection and method. A call that was refused stays in JSON wherever it is made again. Each side
+ * reads the JSON by its own schema: a default, an optional field, a field that the reader does not know, and a further
+ * kind of error are no problem. A call that does not fit fails with an error that names the method, the path, and what
+ * was expected: a `RemoteError` if the server cannot read the payload, and a `CommunicationError` `Protocol` if the
+ * client cannot read the answer, or a kind of failure that it does not know. A call that JSON does not carry fails with
+ * a `CommunicationError` `Protocol` which says that the contracts differ; no handler has run.
  *
  * **Gotchas**
  *
- * A payload that its schema refuses is a defect. The defect names the place in the payload, and what was expected. An
- * answer that cannot be decoded fails with a `CommunicationError` `Protocol` that says the same.
+ * - A payload that its schema refuses is a defect. The defect names the place in the payload, and what was expected.
+ * - A `timeout` limits the call itself. Schemas that need time, and the client's middleware, are limited only by a
+ *   `Deadline`.
+ * - A handler of bytes that passes typed calls on, as a proxy does, cannot pass on that contracts differ: its caller
+ *   gets a `RemoteError`. Give clients behind a proxy `format: "json"`.
  *
  * **Example** (Headers and call options)
  *
@@ -268,15 +311,19 @@ export const client = <Rpcs extends Rpc.Any>(
   )
 
 /**
- * Makes the handlers of a component, for a server. `layer` is the result of `component.group.toLayer`, or another layer
- * that provides the same.
+ * Makes the handlers of a component, to give them to a `Listener`. `layer` is the result of `component.group.toLayer`,
+ * or another layer that provides the same.
  *
  * **Details**
  *
  * The layer is built for this component alone, and its services are not visible elsewhere: effect/rpc identifies
  * handlers only by their tags, and two components may have methods of the same name. A handler runs in the context that
- * its layer was built in, with the deadline, the span and the Scope of its call. An error of the method's error schema
- * reaches the caller as it is. A defect is logged, and answered without details.
+ * its layer was built in, with the deadline, the span and the Scope of its call. That Scope closes when the call ends,
+ * before the answer leaves. If the layer is first built inside a call, its handlers do not inherit the deadline, the
+ * span, the headers or the Scope of that call.
+ *
+ * An error of the method's error schema reaches the caller as it is. A defect is logged, and answered without details:
+ * the `defect` schema of an Rpc is not used.
  *
  * **Gotchas**
  *

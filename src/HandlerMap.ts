@@ -1,5 +1,5 @@
 /**
- * Which handler serves which method.
+ * Which handler serves which method: what a server gives to its listener.
  *
  * A `HandlerMap` is an immutable value. It is built from {@link empty} with {@link set}, and maps are combined with
  * {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries. This module does
@@ -20,13 +20,15 @@ const TypeId = "~effect-call/HandlerMap"
 
 /**
  * A function that serves one method: it gets the bytes of the arguments, and its effect succeeds with the bytes of the
- * result.
+ * result. The handlers of typed methods are made by `Component.handlers`.
  *
  * **Details**
  *
- * Application errors belong in the returned bytes. A failure says that the handler could not run, and reaches the
- * caller as a `RemoteError`. The effect runs in its own fiber and `Scope`. A cancel, the call's deadline or the loss of
- * the connection interrupts it. The handler may keep and change the bytes that it gets.
+ * An error that belongs to the application, such as "no such customer", is better put into the returned bytes. A
+ * failure says that the handler could not do its work, and reaches the caller as a `RemoteError`.
+ *
+ * The effect runs in its own fiber and `Scope`. A cancel, the call's deadline or the loss of the connection interrupts
+ * it. The handler may keep and change the bytes that it gets.
  *
  * **Gotchas**
  *
@@ -47,7 +49,9 @@ export type Handler<R = never> = (args: Uint8Array) => Effect.Effect<Uint8Array,
  * @since 0.1.0
  */
 export interface Entry<out R> {
+  /** The method. */
   readonly key: MethodKey.MethodKey
+  /** What serves its calls. */
   readonly handler: Handler<R>
 }
 
@@ -60,6 +64,7 @@ export interface Entry<out R> {
  * @since 0.1.0
  */
 export interface HandlerMap<out R> extends Pipeable {
+  /** Marks maps of handlers. */
   readonly [TypeId]: typeof TypeId
   /** The handlers by `MethodKey.MethodKey.hex`. */
   readonly entries: ReadonlyMap<string, Entry<R>>
@@ -122,7 +127,21 @@ const add = <R>(entries: Map<string, Entry<R>>, entry: Entry<R>): void => {
 }
 
 /**
- * The map without handlers.
+ * The map without handlers. Others are built from it.
+ *
+ * **Example** (Two methods)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args)),
+ *   HandlerMap.set("example/Echo", "size", (args) => Effect.succeed(Uint8Array.of(args.length)))
+ * )
+ *
+ * const EchoServer = Server.layer(Listener.tcp(":9000", handlers))
+ * ```
  *
  * @category constructors
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
- * The name of a method on the wire: 16 bytes made from the names of the component and the method. This module does not
- * know the rest of a request.
+ * The name of a method on the wire: 16 bytes made from the names of the component and the method. Calls of bytes need
+ * one; a `Component` makes its own. This module does not know the rest of a request.
  *
  * @since 0.1.0
  */
@@ -26,6 +26,7 @@ const TypeId = "~effect-call/MethodKey"
  * @since 0.1.0
  */
 export interface MethodKey extends Equal.Equal, Inspectable.Inspectable {
+  /** Marks keys of methods. */
   readonly [TypeId]: typeof TypeId
   /** The component's name, as given to {@link make}. */
   readonly component: string

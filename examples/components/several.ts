@@ -1,14 +1,13 @@
 /**
- * Several components on one server. The composition of layers decides whether their clients share one Connection or
+ * Several components on one server. How their layers are composed decides whether their clients share one Connection or
  * have one each.
  *
- * Run it with `node examples/components.ts`.
+ * Run it with `npx node examples/components/several.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Context, Effect, Layer, Schema } from "effect"
 import { Component, Connection, Endpoint, HandlerMap, Listener, Resolver, Server } from "effect-call"
 import { Rpc, RpcGroup } from "effect/rpc"
-import * as assert from "node:assert/strict"
 
 // Methods of two components can have the same name.
 const UsersComponent = Component.make(
@@ -26,15 +25,15 @@ const CartsHandlers = CartsComponent.group.toLayer({ Get: ({ user }) => Effect.s
 // ---- Both on one server.
 
 /** How many connections the server has accepted. */
-let arrivals = 0
+let accepted = 0
 
 const BothServer = Server.layer(Effect.gen(function*() {
   const users = yield* Component.handlers(UsersComponent, UsersHandlers)
   const carts = yield* Component.handlers(CartsComponent, CartsHandlers)
   const both = HandlerMap.merge(users, carts)
-  // Passing `both` itself would be enough. A function is called for each new connection, and returns its handlers.
+  // To pass `both` would be enough. A function in its place is called for each new connection, and gives its handlers.
   return yield* Listener.tcp("127.0.0.1:0", () => {
-    arrivals++
+    accepted++
     return both
   })
 }))
@@ -76,16 +75,14 @@ const page = Effect.gen(function*() {
 })
 
 const show = Effect.fnUntraced(function*(how: string, clients: typeof OverOne) {
-  const before = arrivals
+  const before = accepted
   const text = yield* Effect.provide(page, clients)
-  yield* Console.log(`${how}: "${text}", and the server saw ${arrivals - before} arrive`)
-  assert.equal(text, "Ada has tea")
-  return arrivals - before
+  yield* Console.log(`${how}: "${text}", connections: ${accepted - before}`)
 })
 
 const program = Effect.gen(function*() {
-  assert.equal(yield* show("two components over one Connection", OverOne), 1)
-  assert.equal(yield* show("each over its own", OverTwo), 2)
+  yield* show("both clients over one Connection", OverOne)
+  yield* show("each client over its own", OverTwo)
 })
 
-program.pipe(Effect.timeout("10 seconds"), Effect.provide(BothServer), NodeRuntime.runMain)
+program.pipe(Connection.withOptions({ timeout: "5 seconds" }), Effect.provide(BothServer), NodeRuntime.runMain)
