@@ -162,7 +162,7 @@ export const leastPending: Effect.Effect<Balancer> = Effect.sync(least.leastPend
  * Lowest expected latency, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call
  * goes to the one with the lower cost.
  *
- * ```
+ * ```text
  * cost = latency × (calls pending + 1) ÷ weight
  * ```
  *
