@@ -19,6 +19,7 @@
  * A Connection excludes an endpoint from a pick by its address in `PickOptions.avoid`. This module does not know how
  * the Connection finds out which ones to exclude, nor how it sends a call.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

@@ -130,6 +130,7 @@ const main = Effect.gen(function*() {
       const error: CallError.CallError = yield* Fiber.join(working)
       assert.equal(error._tag, "CommunicationError")
       assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Lost", true])
+      yield* until(Effect.sync(() => logged.length), (count) => count > 0)
       assert.deepEqual(logged, ["Warn: a connection was lost"])
       return `c was killed; the call failed with ${error._tag} ${error.reason._tag}, maybeExecuted: ${error.maybeExecuted}
     the client logged: ${logged.join(", ")}`

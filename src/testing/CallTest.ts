@@ -2,6 +2,7 @@
  * A connection directly to handlers, for unit tests of code that makes calls. It knows no faults: `TestNetwork` has
  * them.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

@@ -72,11 +72,16 @@ const declarationsOf = (file: string, name: string): ReadonlyArray<readonly [fil
   return origin === undefined ? [] : declarationsOf(origin.file, origin.name)
 }
 
-/** Whether a type of a module, or a type that it extends, has this property. */
+/**
+ * Whether a type of a module, or a type that it extends, has this property. Properties of its properties are indented
+ * further. An error's class is made of fields, which stand in it or in a constant that it names.
+ */
 export const hasProperty = (file: string, name: string, property: string): boolean =>
-  declarationsOf(file, name).some(([declaredIn, declaration]) =>
-    new RegExp(`(?:[\\n{,;(] *|readonly |get )${property}\\??[:(<]`).test(declaration) ||
-    [...(/\bextends ([^{]+)\{/.exec(declaration)?.[1] ?? "").matchAll(/\w+/g)].some(([parent]) =>
-      parent !== name && hasProperty(declaredIn, parent, property)
-    )
-  )
+  declarationsOf(file, name).some(([declaredIn, declaration]) => {
+    const isClass = /^(export )?(abstract )?class /.test(declaration)
+    const indent = isClass ? "( {2}){1,2}" : " {2}"
+    return new RegExp(`^${indent}(readonly |get )?${property}\\??[:(<]`, "m").test(declaration) ||
+      [...(/\bextends ([^{]+)\{/.exec(declaration)?.[1] ?? "").matchAll(/\w+/g)].some(([parent]) =>
+        parent !== name && hasProperty(declaredIn, parent, property)
+      )
+  })

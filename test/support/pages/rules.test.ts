@@ -29,7 +29,7 @@ describe("a right page", () => {
   it("has no problems", () => {
     finds([
       "Text with `Connection.make`, `Connection.ClientOptions`, `Endpoint.zone`, `Schema.Int`, `Server.ts` and a [link](../LICENSE).",
-      "[A heading](#a-page), [a type](../src/Connection.ts#ClientOptions), [a property](../src/Connection.ts#ClientOptions.timeout)",
+      "[A heading](#a-page), [a type](../src/Connection.ts#ClientOptions), [a property](../src/Connection.ts#CallOptions.timeout)",
       "[elsewhere](https://effect.website), [a folder](../src), `<b>`, a < b > c",
       fence("json", `{ "a": [1] }`),
       fence("yaml", "a: 1\n---\nb: [2]"),
@@ -70,7 +70,7 @@ describe("links", () => {
       "[x](../src/Connection.ts#ClientOptions.nothing)",
       /ClientOptions of src\/Connection\.ts has no property nothing/
     )
-    finds("[x](../src/Connection.ts#ClientOptions.retry.x)", /a name, or a name and a property/)
+    finds("[x](../src/Connection.ts#CallOptions.retry.x)", /a name, or a name and a property/)
     finds("[x](../src/internal/client/model.ts#ClientOptions)", /not a public module/)
   })
 
@@ -114,7 +114,11 @@ describe("names", () => {
     assert.ok(hasProperty("src/Endpoint.ts", "NetEndpoint", "zone"))
     assert.ok(hasProperty("src/Connection.ts", "Connection", "call"))
     assert.ok(hasProperty("src/CallError.ts", "CommunicationError", "maybeExecuted"))
+    assert.ok(hasProperty("src/Endpoint.ts", "DialError", "endpoint"))
+    assert.ok(hasProperty("src/Listener.ts", "ListenerError", "address"))
     assert.ok(!hasProperty("src/Connection.ts", "Connection", "shardKey"))
+    // This is a property of its `keepAlive`.
+    assert.ok(!hasProperty("src/Connection.ts", "ClientOptions", "interval"))
   })
 })
 
