@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     // Deep tests have their own configuration, and run with `npm run test:deep`.
     exclude: ["test/**/*.deep.test.ts"],
     // The test files share two processes, because loading Effect again for each file takes as long as all the tests.

@@ -19,6 +19,7 @@
  * A Connection excludes an endpoint from a pick by its address in `PickOptions.avoid`. This module does not know how
  * the Connection finds out which ones to exclude, nor how it sends a call.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
@@ -162,7 +163,7 @@ export const leastPending: Effect.Effect<Balancer> = Effect.sync(least.leastPend
  * Lowest expected latency, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call
  * goes to the one with the lower cost.
  *
- * ```
+ * ```text
  * cost = latency × (calls pending + 1) ÷ weight
  * ```
  *

@@ -38,6 +38,7 @@
  *   )
  * ```
  *
+ * @module
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"

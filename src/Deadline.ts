@@ -10,6 +10,7 @@
  * Time comes from Effect's `Clock`, so `TestClock` drives deadlines, too. This module does not know how a deadline is
  * sent.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"

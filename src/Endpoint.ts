@@ -6,6 +6,7 @@
  * is a plain object: anything that gives a `Duplex` of `node:stream` can be an endpoint, too. This module does not know
  * who dials, nor what is sent.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

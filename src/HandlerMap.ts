@@ -5,6 +5,7 @@
  * {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries. This module does
  * not know how calls arrive, nor how a handler is run.
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"

@@ -24,6 +24,7 @@
  * ).pipe(Layer.provide(Health.layer("NotServing")))
  * ```
  *
+ * @module
  * @since 0.1.0
  */
 import * as Context from "effect/Context"

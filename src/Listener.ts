@@ -6,6 +6,7 @@
  * over either of them ({@link mtls}). `Server.serve` and `Server.layer` take a listener. This module does not know how
  * calls are served.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"

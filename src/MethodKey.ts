@@ -2,6 +2,7 @@
  * The name of a method on the wire: 16 bytes made from the names of the component and the method. Calls of bytes need
  * one; a `Component` makes its own. This module does not know the rest of a request.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Equal from "effect/Equal"

@@ -13,6 +13,7 @@
  * This module has the names and the documentation. It does not know how endpoints are found: that is the task of
  * internal modules.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Config from "effect/Config"

@@ -18,6 +18,7 @@
  * const EchoServer = Server.layer(Listener.tcp("localhost:9000", handlers))
  * ```
  *
+ * @module
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"

@@ -1,6 +1,6 @@
 /**
  * The rules of the house that neither the compiler nor the linter knows: how long files are, how wide comments are,
- * what each room may know of the others, and the words that we use.
+ * what each room may know of the others, and the words that we use. `pages.test.ts` has the rules of the pages.
  */
 import { describe, it } from "@effect/vitest"
 import * as assert from "node:assert/strict"
@@ -24,7 +24,6 @@ const filesOf = (...patterns: ReadonlyArray<string>): ReadonlyArray<SourceFile> 
 const sources = filesOf("src/**/*.ts")
 const tests = filesOf("test/**/*.ts")
 const examples = filesOf("examples/**/*.ts")
-const guides = filesOf("{test,examples}/**/*.md", "CHANGELOG.md")
 
 const docComment = /\/\*\*[\s\S]*?\*\//g
 
@@ -96,19 +95,6 @@ describe("comments", () => {
       )
     )
     assert.deepEqual(found, [])
-  })
-})
-
-describe("guides", () => {
-  it("are at most 120 columns wide, tables and code excepted", () => {
-    const wide = guides.flatMap(({ lines, name }) => {
-      let isCode = false
-      return lines.flatMap((line, index) => {
-        if (line.trimStart().startsWith("```")) isCode = !isCode
-        return !isCode && line.length > maxColumns && !mayBeWide(line) ? [`${name}:${index + 1}`] : []
-      })
-    })
-    assert.deepEqual(wide, [])
   })
 })
 

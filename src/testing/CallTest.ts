@@ -3,6 +3,7 @@
  *
  * It is one server on a network in memory, without faults. `TestNetwork` has several servers, and faults.
  *
+ * @module
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"

@@ -32,6 +32,7 @@
  *   }).pipe(Effect.provide(TestNetwork.layer)))
  * ```
  *
+ * @module
  * @since 0.1.0
  */
 import type * as Clock from "effect/Clock"

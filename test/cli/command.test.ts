@@ -5,7 +5,7 @@ import { Console, Effect } from "effect"
 import * as assert from "node:assert/strict"
 import { cpSync, mkdirSync, readFileSync, symlinkSync } from "node:fs"
 import { temporaryDirectory } from "../support/networks.ts"
-import { root } from "../support/readme.ts"
+import { root } from "../support/pages/page.ts"
 import { effectCall, program, run, runHere } from "./support.ts"
 
 layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effect-call", (it) => {

@@ -1,47 +1,30 @@
-/**
- * The code blocks of the documentation, as files that can be compiled and run.
- */
+/** The code blocks of pages that are whole modules, as files that can be compiled and run. */
 import { Effect, FileSystem, Path, Stream } from "effect"
 import { ChildProcess } from "effect/process"
-import { readdirSync, readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
+import { commentPages, type Fence, markdownPages, type Page, root } from "./page.ts"
 
-export const root = fileURLToPath(new URL("../../", import.meta.url))
-
-/** A block of TypeScript in a text, at the line where it begins. */
+/** A module in a code block. */
 export interface Block {
-  readonly file: string
+  readonly page: string
   readonly line: number
   readonly code: string
 }
 
-/**
- * Finds the blocks that begin with "```ts"; `margin` is what stands before each line, such as the star of a comment.
- */
-const blocksIn = (file: string, margin: RegExp): ReadonlyArray<Block> => {
-  const lines = readFileSync(root + file, "utf8").split("\n").map((line) => line.replace(margin, ""))
-  const blocks: Array<Block> = []
-  for (let start = 0; start < lines.length; start++) {
-    if (lines[start] !== "```ts") continue
-    const end = lines.indexOf("```", start)
-    if (end < 0) throw new Error(`${file}:${start + 1}: a code block without an end`)
-    blocks.push({ file, line: start + 1, code: lines.slice(start + 1, end).join("\n") + "\n" })
-    start = end
-  }
-  return blocks
-}
+const blocksOf = ({ fences, name }: Page): ReadonlyArray<Block> =>
+  fences.filter(({ language, program }: Fence) => language === "ts" && program === "").map(({ code, line }) => ({
+    page: name,
+    line,
+    code: code.join("\n") + "\n"
+  }))
 
-export const readmeBlocks = blocksIn("README.md", /^$/)
+/** The modules on the pages of the manual. */
+export const pageBlocks: ReadonlyArray<Block> = markdownPages(root).flatMap(blocksOf)
 
 /** The examples in the doc comments of the public modules. */
-export const docBlocks = ["src/", "src/testing/"].flatMap((folder) =>
-  readdirSync(root + folder)
-    .filter((name) => name.endsWith(".ts"))
-    .flatMap((name) => blocksIn(folder + name, /^ *\* ?/))
-)
+export const commentBlocks: ReadonlyArray<Block> = commentPages(root).flatMap(blocksOf)
 
 /** The file of a block, named so that a compiler's message says where the block is. */
-export const fileOf = ({ file, line }: Block): string => `${file.replaceAll(/[/.]/g, "-")}-line-${line}.ts`
+export const fileOf = ({ line, page }: Block): string => `${page.replaceAll(/[/.]/g, "-")}-line-${line}.ts`
 
 /** What a block says that it prints: the comments after its calls of `console.log`. */
 export const promisedOutput = ({ code }: Block): ReadonlyArray<string> =>
@@ -52,7 +35,7 @@ export const writeBlocks = Effect.fnUntraced(function*(blocks: ReadonlyArray<Blo
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   // In the project, so that the package finds itself by its name; a dot before it, so that no other tool looks inside.
-  const directory = yield* fs.makeTempDirectoryScoped({ directory: path.join(root, "test"), prefix: ".readme-" })
+  const directory = yield* fs.makeTempDirectoryScoped({ directory: path.join(root, "test"), prefix: ".pages-" })
   for (const block of blocks) yield* fs.writeFileString(path.join(directory, fileOf(block)), block.code)
   yield* fs.writeFileString(
     path.join(directory, "tsconfig.json"),
@@ -76,14 +59,16 @@ export const run = Effect.fnUntraced(function*(command: string, ...args: Readonl
   )
 }, Effect.scoped)
 
-/** The names in the first column of the table of the Go package. */
+/** The names in the first column of the table of the Go package, on whichever page it is. */
 export const goTable = (): ReadonlySet<string> => {
-  const rows = readFileSync(root + "README.md", "utf8").split("\n")
-  const first = rows.findIndex((row) => row.startsWith("| Go package"))
   const names = new Set<string>()
-  for (const row of rows.slice(first + 2)) {
-    if (!row.startsWith("|")) break
-    for (const [, name] of (row.split("|")[1] ?? "").matchAll(/`([^`]+)`/g)) names.add(name ?? "")
+  for (const { prose } of markdownPages(root)) {
+    const first = prose.findIndex(({ text }) => text.startsWith("| Go package"))
+    if (first < 0) continue
+    for (const { text } of prose.slice(first + 2)) {
+      if (!text.startsWith("|")) break
+      for (const [, name] of (text.split("|")[1] ?? "").matchAll(/`([^`]+)`/g)) names.add(name ?? "")
+    }
   }
   return names
 }

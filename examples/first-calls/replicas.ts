@@ -8,16 +8,16 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Console, Duration, Effect, Fiber, FileSystem, Option, Schedule, Schema, Stream } from "effect"
+import { Console, Duration, Effect, Fiber, FileSystem, Logger, Option, Schedule, Schema, Stream } from "effect"
 import { Balancer, type CallError, Connection, Endpoint, Resolver } from "effect-call"
 import { ChildProcess } from "effect/process"
 import * as assert from "node:assert/strict"
 import { fileURLToPath } from "node:url"
-import { makeAuthority } from "./support/certificates.ts"
-import { makeObserver } from "./support/observe.ts"
-import * as Worker from "./support/worker.ts"
+import { makeAuthority } from "../support/certificates.ts"
+import { makeObserver } from "../support/observe.ts"
+import * as Worker from "../support/worker.ts"
 
-const program = fileURLToPath(new URL("support/replica.ts", import.meta.url))
+const program = fileURLToPath(new URL("../support/replica.ts", import.meta.url))
 
 /** Starts a replica, and waits until it prints its address. The replica ends when the Scope closes. */
 const startReplica = Effect.fnUntraced(function*(name: string, address: string, directory: string) {
@@ -56,6 +56,14 @@ const askJobs = Effect.fnUntraced(function*(connection: Connection.Connection, o
 /** Repeats `ask` until its answer is the expected one. */
 const until = <A, E, R>(ask: Effect.Effect<A, E, R>, isRight: (answer: A) => boolean) =>
   Effect.repeat(ask, { until: isRight, schedule: Schedule.spaced("10 millis") })
+
+/** What the client has logged. The program prints it below the claim that it belongs to. */
+const logged: Array<string> = []
+
+const logger = Logger.make(({ logLevel, message }) => {
+  const [text] = Array.isArray(message) ? message : [message]
+  logged.push(`${logLevel}: ${text}`)
+})
 
 const main = Effect.gen(function*() {
   const { observe, verdict } = makeObserver()
@@ -122,7 +130,10 @@ const main = Effect.gen(function*() {
       const error: CallError.CallError = yield* Fiber.join(working)
       assert.equal(error._tag, "CommunicationError")
       assert.deepEqual([error.reason._tag, error.maybeExecuted], ["Lost", true])
-      return `c was killed; the call failed with ${error._tag} ${error.reason._tag}, maybeExecuted: ${error.maybeExecuted}`
+      yield* until(Effect.sync(() => logged.length), (count) => count > 0)
+      assert.deepEqual(logged, ["Warn: a connection was lost"])
+      return `c was killed; the call failed with ${error._tag} ${error.reason._tag}, maybeExecuted: ${error.maybeExecuted}
+    the client logged: ${logged.join(", ")}`
     })
   )
 
@@ -188,6 +199,6 @@ const main = Effect.gen(function*() {
 main.pipe(
   Effect.timeout("30 seconds"),
   Effect.scoped,
-  Effect.provide(NodeServices.layer),
+  Effect.provide([NodeServices.layer, Logger.layer([logger])]),
   NodeRuntime.runMain
 )

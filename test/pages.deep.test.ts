@@ -1,20 +1,30 @@
+/**
+ * The code of the manual: the modules on its pages and in doc comments compile, those on pages print what they say, and
+ * the pages' links lead somewhere in the package that users get. `pages.test.ts` has the quick checks.
+ */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { describe, it, layer } from "@effect/vitest"
 import { Context, Effect, Layer, Path } from "effect"
 import * as assert from "node:assert/strict"
-import { docBlocks, fileOf, goTable, promisedOutput, readmeBlocks, root, run, writeBlocks } from "./support/readme.ts"
+import { commentBlocks, fileOf, goTable, pageBlocks, promisedOutput, run, writeBlocks } from "./support/pages/blocks.ts"
+import { checkLinks } from "./support/pages/links.ts"
+import { unpacked } from "./support/pages/packed.ts"
+import { markdownPages, root } from "./support/pages/page.ts"
+import { show } from "./support/pages/problem.ts"
+import { topics } from "./support/pages/shape.ts"
+import { treeOf } from "./support/pages/tree.ts"
 
 /** The folder that the code blocks have been written to. */
 class Blocks extends Context.Service<Blocks, { readonly directory: string }>()("Blocks") {
   static readonly layer = Layer.effect(
     this,
-    Effect.map(writeBlocks([...readmeBlocks, ...docBlocks]), (directory) => ({ directory }))
+    Effect.map(writeBlocks([...pageBlocks, ...commentBlocks]), (directory) => ({ directory }))
   ).pipe(Layer.provideMerge(NodeServices.layer))
 }
 
 // Side by side: each test waits for a process of its own.
 layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the documentation's code", (it) => {
-  it.effect("compiles, that of the README and that of the doc comments", () =>
+  it.effect("compiles, that of the pages and that of the doc comments", () =>
     Effect.gen(function*() {
       const path = yield* Path.Path
       const { directory } = yield* Blocks
@@ -25,8 +35,8 @@ layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the docume
       // A compiler and a process for each block, on a machine that may be busy.
     }), 60_000)
 
-  for (const block of readmeBlocks) {
-    it.effect(`runs and prints what it says: README.md, line ${block.line}`, () =>
+  for (const block of pageBlocks) {
+    it.effect(`runs and prints what it says: ${block.page}, line ${block.line}`, () =>
       Effect.gen(function*() {
         const path = yield* Path.Path
         const { directory } = yield* Blocks
@@ -37,12 +47,22 @@ layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the docume
         assert.deepEqual(lines, promisedOutput(block))
       }), 60_000)
   }
+
+  it.effect("links only to what is there, in the package that users get", () =>
+    Effect.gen(function*() {
+      const folder = yield* unpacked
+      const pages = markdownPages(folder)
+      const names = new Set(pages.map(({ name }) => name))
+      assert.deepEqual(topics.filter((topic) => !names.has(`examples/${topic}/README.md`)), [], "not in the package")
+      const broken = pages.flatMap((page) => checkLinks(page, treeOf(folder), "in the unpacked package", folder))
+      assert.equal(broken.map(show).join("\n"), "")
+    }), 60_000)
 })
 
-describe("the README", () => {
-  it("has an example for everything that is there to be run", () => {
-    assert.ok(readmeBlocks.length >= 5)
-    assert.ok(docBlocks.length >= 20)
+describe("the manual", () => {
+  it("has modules on its pages and in doc comments", () => {
+    assert.ok(pageBlocks.length >= 2)
+    assert.ok(commentBlocks.length >= 20)
   })
 
   it("has each name of the Go package in its table", () => {
