@@ -2,8 +2,8 @@
  * A client that finds its replicas by DNS, and calls only those that say that they are ready.
  *
  * The contract, the server and the client are written as for production. Below them, the program starts two replicas,
- * and a DNS server for them: dnsmasq (`apt-get install dnsmasq-base`), or a table if that is not installed. The replicas
- * listen on 127.0.0.2 and 127.0.0.3. On macOS these addresses have to be configured first.
+ * and a DNS server for them: dnsmasq (`apt-get install dnsmasq-base`), or a table if that is not installed. The
+ * replicas listen on 127.0.0.2 and 127.0.0.3. On macOS these addresses have to be configured first.
  *
  * Run it with `npx node examples/discovery/dns-health.ts`.
  */

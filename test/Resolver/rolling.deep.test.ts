@@ -1,6 +1,6 @@
 /**
- * Five replicas are replaced one by one while callers call: what `examples/discovery/rolling.ts` shows with processes, with fewer
- * calls.
+ * Five replicas are replaced one by one while callers call: what `examples/discovery/rolling.ts` shows with processes,
+ * with fewer calls.
  */
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
