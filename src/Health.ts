@@ -77,8 +77,8 @@ export interface Health {
 export const Health: Context.Service<Health, Health> = Context.Service<Health>("effect-call/Health")
 
 /**
- * Makes a `Health`. The server as a whole has the given status. Default: `"Serving"`. No status is set for its components
- * yet.
+ * Makes a `Health`. The server as a whole has the given status. Default: `"Serving"`. No status is set for its
+ * components yet.
  *
  * @category constructors
  * @since 0.1.0
