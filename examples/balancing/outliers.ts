@@ -24,9 +24,11 @@ const program = Effect.gen(function*() {
   const names = yield* Effect.provideService(Component.client(Names), Connection.Connection, connection)
   // Without a timeout, a call to the bad replica waits forever, and no failure is counted.
   const ask = names.Name().pipe(
-    Connection.withOptions({ timeout: "100 millis" }),
+    Connection.withOptions({ timeout: "500 millis" }),
     Effect.catchTag("DeadlineExceeded", ({ _tag }) => Effect.succeed(_tag))
   )
+  // The first calls also dial, and compile code. They have more time.
+  yield* Effect.replicateEffect(Connection.withOptions(names.Name(), { timeout: "10 seconds" }), 4)
   const show = (title: string, answers: ReadonlyArray<string>) =>
     Console.log(`${title.padEnd(20)} ${answers.join(" ")}`)
 
@@ -53,4 +55,4 @@ const program = Effect.gen(function*() {
   yield* show("it works again:", after.toSorted())
 })
 
-program.pipe(Effect.timeout("20 seconds"), Effect.scoped, NodeRuntime.runMain)
+program.pipe(Effect.timeout("30 seconds"), Effect.scoped, NodeRuntime.runMain)
