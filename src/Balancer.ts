@@ -44,7 +44,11 @@ import { invalid, wholeNumber } from "./internal/options.ts"
 export type { Balancer, EndpointView, PickOptions } from "./internal/balancer/model.ts"
 
 /**
- * Round robin: the endpoints in turn, e1, e2, … en, e1, and so on. Excluded endpoints are skipped.
+ * Round robin: each call goes to the next endpoint, e1, e2, … en, e1, and so on. Excluded endpoints are skipped.
+ *
+ * **When to use**
+ *
+ * Use it if the endpoints are alike. It is the default.
  *
  * **Details**
  *
@@ -71,8 +75,8 @@ export type { Balancer, EndpointView, PickOptions } from "./internal/balancer/mo
 export const roundRobin: Effect.Effect<Balancer> = Effect.sync(turns.roundRobin)
 
 /**
- * Sharding: of n endpoints e0, … en−1, a call with shard key k goes to the endpoint at k mod n, computed over all of
- * u64.
+ * Sharding: each shard key belongs to one endpoint, and the calls with that key go to it and to no other one. Of n
+ * endpoints e0, … en−1, that is the endpoint at k mod n for the key k, computed over all of u64.
  *
  * **When to use**
  *
@@ -113,6 +117,10 @@ export const sharded: Effect.Effect<Balancer> = Effect.sync(shards.sharded)
  * Round robin by weight: of endpoints with the weights 3, 1 and 1, the first one gets three calls of five, and not in a
  * row.
  *
+ * **When to use**
+ *
+ * Use it if it is known how much each endpoint can take.
+ *
  * **Details**
  *
  * The weights are the `weight` of the endpoints, or less while an endpoint starts slowly. `Endpoint.withAttributes`
@@ -139,8 +147,8 @@ export const sharded: Effect.Effect<Balancer> = Effect.sync(shards.sharded)
 export const weighted: Effect.Effect<Balancer> = Effect.sync(weights.weighted)
 
 /**
- * Least pending calls, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call goes
- * to the one with fewer calls pending for its weight.
+ * Least pending calls: a call goes to an endpoint with few calls in flight. Two endpoints are drawn (with Effect's
+ * `Random`), and the call goes to the one with fewer calls pending for its weight: the power of two choices.
  *
  * **When to use**
  *
@@ -154,18 +162,33 @@ export const weighted: Effect.Effect<Balancer> = Effect.sync(weights.weighted)
  * time. The first endpoint is drawn by weight, and gets the call if both have as much to do. So idle endpoints get
  * their shares, too. Without views, calls are spread at random, by weight.
  *
+ * **Example** (A client with many calls at once)
+ *
+ * ```ts
+ * import { Balancer, Connection, Endpoint, Resolver } from "effect-call"
+ *
+ * const connection = Connection.make(
+ *   Resolver.constant(Endpoint.tcp("10.0.0.1:7000"), Endpoint.tcp("10.0.0.2:7000")),
+ *   { balancer: Balancer.leastPending }
+ * )
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
 export const leastPending: Effect.Effect<Balancer> = Effect.sync(least.leastPending)
 
 /**
- * Lowest expected latency, by the power of two choices: two endpoints are drawn (with Effect's `Random`), and the call
- * goes to the one with the lower cost.
+ * Lowest expected latency: a call goes to an endpoint that is expected to answer soon. Two endpoints are drawn (with
+ * Effect's `Random`), and the call goes to the one with the lower cost: the power of two choices.
  *
  * ```text
  * cost = latency × (calls pending + 1) ÷ weight
  * ```
+ *
+ * **When to use**
+ *
+ * Use it if endpoints are of different speed, or can become slow.
  *
  * **Details**
  *
@@ -242,6 +265,10 @@ export const consistentHash: Effect.Effect<Balancer> = Effect.sync(consistent.co
  *
  * `balancer` balances over the endpoints of the zone, and a second one of its kind over all others. Default:
  * {@link roundRobin}.
+ *
+ * **When to use**
+ *
+ * Use it if traffic between zones is slow or has a price.
  *
  * **Details**
  *
@@ -352,7 +379,11 @@ export const subset = (
   })
 
 /**
- * A balancer from a function of the current endpoints and the options of a pick. It keeps no state between picks.
+ * A balancer from a function of the current endpoints and the options of a pick.
+ *
+ * **When to use**
+ *
+ * Use it for a balancer of your own that keeps no state between picks. Otherwise implement {@link Balancer}.
  *
  * **Details**
  *
@@ -397,12 +428,17 @@ export const make = (
   })
 
 /**
- * The service that `Connection.layer` takes its balancer from: each Connection runs `make` once.
+ * Makes the balancer of each Connection. It is the service that `Connection.layer` takes its balancer from.
+ *
+ * **Details**
+ *
+ * Each Connection runs `make` once.
  *
  * @category services
  * @since 0.1.0
  */
 export interface Factory {
+  /** Makes a new balancer. */
   readonly make: Effect.Effect<Balancer>
 }
 

@@ -49,20 +49,23 @@ import { watchKey } from "./internal/session/healthKey.ts"
 export type Status = "Serving" | "NotServing"
 
 /**
- * The status of a server as a whole and of its components.
+ * The status of a server as a whole and of its components: code of the server sets it, and clients and probes read it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Health {
-  /** Sets the status of a component, or of the server as a whole. A value that is no status is a defect. */
+  /**
+   * Sets the status of a component, or of the server as a whole if no component is given. A value that is no status is
+   * a defect.
+   */
   set(status: Status, component?: string): Effect.Effect<void>
   /**
-   * The status of a component, or of the server as a whole. A component serves unless it, or the server as a whole, is
-   * set to `"NotServing"`.
+   * The status of a component, or of the server as a whole if no component is given. A component serves unless it, or
+   * the server as a whole, is set to `"NotServing"`.
    */
   status(component?: string): Effect.Effect<Status>
-  /** The status now, and each change of it. */
+  /** The status now, and each change of it, as a stream that does not end. */
   changes(component?: string): Stream.Stream<Status>
 }
 
@@ -75,7 +78,8 @@ export interface Health {
 export const Health: Context.Service<Health, Health> = Context.Service<Health>("effect-call/Health")
 
 /**
- * Makes a `Health`. The server as a whole has the given status. No status is set for its components yet.
+ * Makes a `Health`. The server as a whole has the given status. Default: `"Serving"`. No status is set for its
+ * components yet.
  *
  * @category constructors
  * @since 0.1.0
@@ -104,7 +108,17 @@ const checked = (status: Status): Status => {
 const whole = ""
 
 /**
- * Provides a {@link Health}; see {@link make}.
+ * Provides a {@link Health}. The server as a whole has the given status. Default: `"Serving"`.
+ *
+ * **When to use**
+ *
+ * Provide it to everything in the process that sets or reads the status: the code that warms up, the server with
+ * {@link handlers}, and the HTTP probe with {@link readiness}.
+ *
+ * **Gotchas**
+ *
+ * A layer is built once only if it is the same object. Two calls of `layer` make two services that know nothing of each
+ * other.
  *
  * @category layers
  * @since 0.1.0
@@ -113,6 +127,20 @@ export const layer = (initial?: Status): Layer.Layer<Health> => Layer.effect(Hea
 
 /**
  * Sets the status of a component, or of the server as a whole, in the ambient Health.
+ *
+ * **Example** (Not ready while the database is away)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Health } from "effect-call"
+ *
+ * declare const databaseIsUp: Effect.Effect<boolean>
+ *
+ * const check = Effect.flatMap(
+ *   databaseIsUp,
+ *   (isUp) => Health.set(isUp ? "Serving" : "NotServing", "shop/Orders")
+ * )
+ * ```
  *
  * @category accessors
  * @since 0.1.0
@@ -131,6 +159,10 @@ export const status = (component?: string): Effect.Effect<Status, never, Health>
 
 /**
  * The handlers that tell clients the status. Merge them with the handlers of the server's components.
+ *
+ * **When to use**
+ *
+ * Use them if clients have `ClientOptions.health`. Without them, such clients count the server as serving.
  *
  * **Details**
  *
@@ -169,6 +201,10 @@ export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health
 
 /**
  * The answer to an HTTP request for the status of the server as a whole: 200 if it serves, 503 if not.
+ *
+ * **When to use**
+ *
+ * Use it as a route for a readiness probe of Kubernetes, or for the check of a load balancer.
  *
  * **Example** (A readiness probe of Kubernetes at `/ready`)
  *

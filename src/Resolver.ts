@@ -444,7 +444,8 @@ export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combin
  *   If a pod has an IPv4 and an IPv6 address, the IPv4 address is used.
  * - The cluster is the first one that exists of these: the cluster of the option `kubeconfig`; of the `KUBECONFIG`
  *   variable; the cluster in which this process is a pod; the cluster of `~/.kube/config`. Environment variables are
- *   read through `Config`. Tokens, certificates and keys are read again for each request, the kubeconfig once.
+ *   read through `Config`. Tokens, certificates and keys are read again for each request, the kubeconfig once. All
+ *   addresses of the API's name are tried side by side.
  * - A watch lives for 5 to 10 minutes. It is given up if nothing comes for 150 s, or 25 s after its peer has vanished.
  *   The next watch begins at once at the same position, even if a proxy or load balancer has cut the idle connection.
  *   That is not a failure, and is logged at debug level.
@@ -459,7 +460,7 @@ export const merge = (...resolvers: ReadonlyArray<Resolver>): Resolver => combin
  * **Gotchas**
  *
  * The service account needs the verbs `list` and `watch` on `endpointslices` of `discovery.k8s.io`, in the namespace of
- * the Service.
+ * the Service. An error says which verb is missing.
  *
  * **Example**
  *

@@ -1,13 +1,13 @@
 /**
- * Five replicas are replaced one by one while callers call: what `examples/rolling` shows with processes, with fewer
- * calls.
+ * Five replicas are replaced one by one while callers call: what `examples/discovery/rolling.ts` shows with processes,
+ * with fewer calls.
  */
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, FileSystem } from "effect"
 import { Connection, HandlerMap, Listener, Resolver, Server } from "effect-call"
 import * as assert from "node:assert/strict"
-import * as Load from "../../examples/rolling/load.ts"
+import * as Load from "../../examples/discovery/rolling/load.ts"
 import { hasDnsmasq, startDnsmasq } from "../../examples/support/dnsmasq.ts"
 
 const old = ["a", "b", "c", "d", "e"]

@@ -11,7 +11,7 @@ const at = (value: unknown, path: string): unknown =>
 
 /** The manifest's objects, by kind and name. */
 const objects = new Map(
-  readFileSync(new URL("examples/kubernetes/deployment.yaml", root), "utf8").split(/^---$/m).map((text) => {
+  readFileSync(new URL("examples/deployment/kubernetes.yaml", root), "utf8").split(/^---$/m).map((text) => {
     const object = Yaml.parse(text)
     return [`${String(at(object, "kind"))} ${String(at(object, "metadata.name"))}`, object]
   })

@@ -8,7 +8,7 @@ import type { Unreachable } from "../../CallError.ts"
 import type { Endpoint } from "../../Endpoint.ts"
 
 /**
- * The options of a pick: what a balancer knows of the call.
+ * What a balancer knows of the call that it picks an endpoint for.
  *
  * Source: `type CallOptions` of the Go package. There a shard key of 0 means no key; here 0n is a key like any other.
  *
@@ -33,14 +33,23 @@ export interface PickOptions {
 }
 
 /**
- * A view of an endpoint: what a Connection knows of it. It is not a snapshot: each property gives the current value.
+ * What a Connection knows of an endpoint, for balancers that decide by load or latency.
+ *
+ * **Details**
+ *
+ * It is not a snapshot: each property gives the current value.
+ *
+ * **Gotchas**
+ *
+ * A view shows only the calls of its own Connection. Calls of other clients and of other Connections are not known.
  *
  * @category models
  * @since 0.1.0
  */
 export interface EndpointView {
+  /** The endpoint that the view is of. */
   readonly endpoint: Endpoint
-  /** As in `Connection.EndpointState`. */
+  /** The state of its connection, as in `Connection.EndpointState`. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
   /**
    * The number of calls that were sent to the endpoint and have not ended, and of calls that wait to be sent to it.
@@ -56,7 +65,10 @@ export interface EndpointView {
    * down if no answers come. While calls wait for answers, it is at least the time since the last answer.
    */
   readonly latency: number | undefined
-  /** How many calls have failed since the last answer. Calls that were lost together count as one failure. */
+  /**
+   * How many calls have failed since the last answer, as `ClientOptions.outlierEjection` counts failures. Calls that
+   * were lost together count as one failure.
+   */
   readonly failuresInARow: number
   /**
    * The endpoint's share of the calls: its weight, or less while it starts slowly (`ClientOptions.slowStart`). It is
@@ -67,6 +79,10 @@ export interface EndpointView {
 
 /**
  * Picks the endpoint of each call.
+ *
+ * **When to use**
+ *
+ * Implement it for a balancer with state. Without state, `Balancer.make` makes one of a function.
  *
  * **Details**
  *

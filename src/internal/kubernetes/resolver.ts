@@ -44,7 +44,10 @@ export interface KubernetesOptions {
   readonly zone?: string | undefined
   /** The path of a kubeconfig file. Default: see `Resolver.kubernetes`. */
   readonly kubeconfig?: string | undefined
-  /** The name of a context in the kubeconfig. Default: its `current-context`. */
+  /**
+   * The name of a context in the kubeconfig: that of the option `kubeconfig`, or else that of `KUBECONFIG` or
+   * `~/.kube/config`, also if this process is a pod. Default: the `current-context` of the kubeconfig.
+   */
   readonly context?: string | undefined
 }
 

@@ -17,16 +17,13 @@ import { type Resolver, ResolverError } from "./model.ts"
 import { polled } from "./polled.ts"
 
 /**
- * How a directory is read.
- *
- * **Details**
- *
- * - `interval`: how often the directory is read if its watch reports no change. Default: 2 seconds.
+ * How often `Resolver.directory` reads its directory.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DirectoryOptions {
+  /** How often the directory is read if its watch reports no change. Default: 2 seconds. */
   readonly interval?: Duration.Input | undefined
 }
 

@@ -20,26 +20,33 @@ import { type Later, type Look, polled } from "./polled.ts"
 import { defaultTtlMillis, DnsTimeToLive } from "./ttl.ts"
 
 /**
- * How DNS is asked.
+ * How often `Resolver.dns` and `Resolver.dnsSrv` ask DNS, and what an empty answer means.
  *
  * **Details**
  *
- * - `interval`: the time from an answer to the next question. It is the time to live of the answer (5 seconds if that
- *   is not known, see `Resolver.layerDns`), but at least `min` and at most `max`. Defaults: `min` is 1 second; `max` is
- *   30 seconds, or `min` if that is longer. `min` also limits how often DNS is asked because an endpoint was lost.
- * - `onEmpty`: how an answer without addresses is handled. `accept`, the default: there are no endpoints then. `keep`:
- *   the last endpoints stay, as they always do when DNS fails.
- *
- * An invalid option is a defect that names the option.
+ * All of them are optional. An invalid option is a defect that names the option.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DnsOptions {
+  /**
+   * The time from an answer to the next question. It is the time to live of the answer (5 seconds if that is not known,
+   * see `Resolver.layerDns`), but at least `min` and at most `max`.
+   */
   readonly interval?: {
+    /**
+     * The shortest time between two questions. It also limits how often DNS is asked because an endpoint was lost.
+     * Default: 1 second.
+     */
     readonly min?: Duration.Input | undefined
+    /** The longest time between two questions. Default: 30 seconds, or `min` if that is longer. */
     readonly max?: Duration.Input | undefined
   } | undefined
+  /**
+   * What it means if DNS answers that a name has no addresses. `"accept"`: there are no endpoints any more. `"keep"`:
+   * the last endpoints stay, as they always do when DNS fails. Default: `"accept"`.
+   */
   readonly onEmpty?: "accept" | "keep" | undefined
 }
 

@@ -11,27 +11,29 @@ import { textOf } from "../userError.ts"
 import type { Version } from "./version.ts"
 
 /**
- * The answer of a resolver.
- *
- * **Details**
- *
- * - `endpoints`: in the order of the resolver.
- * - `version`: of this set of endpoints. A constant resolver gives none.
- * - `problem`: why there are no endpoints, or fewer than expected, if the resolver knows the reason: `"cart.internal"
- *   is not in DNS (ENOTFOUND)`. Calls that fail because of it have it in their messages. It can change while the
- *   version stays.
+ * The answer of a resolver: the endpoints that can be called now.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Resolution {
+  /** All current endpoints, in the order of the resolver. There may be none. */
   readonly endpoints: ReadonlyArray<Endpoint>
+  /** The version of this set of endpoints. A constant resolver gives none. */
   readonly version?: Version | undefined
+  /**
+   * Why there are no endpoints, or fewer than expected, if the resolver knows the reason: `"cart.internal" is not in
+   * DNS (ENOTFOUND)`. Default: no problem is known.
+   *
+   * **Details**
+   *
+   * Calls that fail because of it have it in their messages. It can change while the version stays.
+   */
   readonly problem?: string | undefined
 }
 
 /**
- * A set of endpoints that can change.
+ * Tells a Connection which endpoints it can call, now and later.
  *
  * **When to use**
  *
@@ -76,6 +78,8 @@ export interface Resolver {
    * - Without a version: the current set and its version, at once.
    * - With the version of an earlier answer, the resolver chooses one of two: it waits until there is a newer set, or
    *   it returns the same version, which means "ask again after a while".
+   * - After a failure or the same version, a Connection asks again after 10 ms. Each further wait is 1.3 times as long,
+   *   at most 1 second, and is shortened by up to 40 % at random.
    * - A constant resolver always returns the same endpoints and no version.
    *
    * The `problem` of an answer counts whatever its version is.
@@ -105,23 +109,32 @@ export const Resolver: Context.Service<Resolver, Resolver> = Context.Service<Res
 /**
  * A resolver could not determine its endpoints. A `Connection` keeps its last endpoints, and asks again.
  *
+ * **Details**
+ *
+ * The first of several failures in a row is logged as a warning. `Connection.make` fails with this error if the
+ * resolver fails at its first question.
+ *
  * @category errors
  * @since 0.1.0
  */
 export class ResolverError extends Schema.TaggedError<ResolverError>("effect-call/ResolverError")("ResolverError", {
+  /** What could not be determined, and why. */
   message: Schema.String,
+  /** The error behind it, for example a `DnsError`. Default: none. */
   cause: Schema.optionalKey(Schema.Defect())
 }) {}
 
 /**
- * A text that names no resolver. `message` says which part of `text` is wrong, and what was expected.
+ * A text names no resolver: `Resolver.parse` or `Resolver.config` cannot read it, or a name in it is no host name.
  *
  * @category errors
  * @since 0.1.0
  */
 export class InvalidResolver
   extends Schema.TaggedError<InvalidResolver>("effect-call/Resolver/InvalidResolver")("InvalidResolver", {
+    /** Which part of the text is wrong, and what was expected. */
     message: Schema.String,
+    /** The text. */
     text: Schema.String
   })
 {}

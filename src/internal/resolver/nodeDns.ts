@@ -17,26 +17,36 @@ import { attempt } from "../userError.ts"
 import { DnsTimeToLive, type TimeToLive } from "./ttl.ts"
 
 /**
- * Which name servers are asked, and how.
+ * Which name servers `Resolver.layerDns` asks, and how long it waits for them.
  *
  * **Details**
  *
- * - `nameServers`: IP addresses, with a port if it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: the current
- *   name servers of the system. When they change, for example with another network, the new ones are asked within a
- *   second, also the questions that the old ones have not answered. `dns.setServers` has no effect.
- * - `timeout`: how long the first try waits for an answer. Each further try waits longer. Default: the value of the
- *   system's configuration, or 2 seconds.
- * - `tries`: how often each server is asked. Default: 4. With the defaults, a server that does not answer takes 24
- *   seconds in all.
- *
- * An invalid option is a defect that names the option. An invalid name server is a `NetAddressError` of the layer.
+ * All of them are optional. An invalid option is a defect that names the option. An invalid name server is a
+ * `NetAddressError` of the layer.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DnsServerOptions {
+  /**
+   * The IP addresses of the name servers, with a port if it is not 53: `10.0.0.53`, `[2001:db8::53]:5353`. Default: the
+   * current name servers of the system.
+   *
+   * **Details**
+   *
+   * When the name servers of the system change, for example with another network, the new ones are asked within a
+   * second, also the questions that the old ones have not answered. `dns.setServers` has no effect.
+   */
   readonly nameServers?: ReadonlyArray<string> | undefined
+  /**
+   * How long the first try waits for an answer. Each further try waits longer. Default: the value of the system's
+   * configuration, or 2 seconds.
+   */
   readonly timeout?: Duration.Input | undefined
+  /**
+   * How often each server is asked. Default: 4. With the defaults, a server that does not answer takes 24 seconds in
+   * all.
+   */
   readonly tries?: number | undefined
 }
 

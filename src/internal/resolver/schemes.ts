@@ -22,7 +22,7 @@ import { constant, InvalidResolver, type Resolver, ResolverError } from "./model
 import { isScheme, parseEndpoints, splitFile, splitScheme } from "./parse.ts"
 
 /**
- * The services that `Resolver.parse` may need to make a resolver.
+ * The services that `Resolver.parse` needs: any text may name a resolver that uses them.
  *
  * @category models
  * @since 0.1.0
@@ -62,7 +62,7 @@ const kubernetesScheme: Scheme = (address) =>
   })
 
 /**
- * The schemes that `Resolver.parse` knows. `Resolver.layerSchemes` adds some.
+ * The schemes that `Resolver.parse` knows, by their names. `Resolver.layerSchemes` adds some.
  *
  * @category services
  * @since 0.1.0

@@ -14,17 +14,24 @@ export type RecordType = "A" | "AAAA" | "SRV"
 export type TimeToLive = (name: string, type: RecordType) => Effect.Effect<Option.Option<Duration.Duration>>
 
 /**
- * The time to live of the last answer to a question, for `Resolver.dns` and `Resolver.dnsSrv`.
+ * The time to live of the last answer of DNS to a question, for `Resolver.dns` and `Resolver.dnsSrv`: a function of the
+ * name and the type of its records. It gives `None` if the time is not known.
+ *
+ * **When to use**
+ *
+ * `Resolver.layerDns` provides it for A and AAAA records. Provide it yourself together with a `Dns` of your own.
  *
  * **Details**
  *
- * Effect's `Dns` does not tell it. The resolvers ask this right after they have asked `Dns`. `Resolver.layerDns`
- * provides it for A and AAAA records. Default: it is not known, and an answer is valid for 5 seconds.
+ * Effect's `Dns` does not tell the time to live. The resolvers ask this right after they have asked `Dns`. Default: it
+ * is not known, and an answer is valid for 5 seconds.
  *
  * @category services
  * @since 0.1.0
  */
-export const DnsTimeToLive: Context.Reference<TimeToLive> = Context.Reference<TimeToLive>(
+export const DnsTimeToLive: Context.Reference<
+  (name: string, type: "A" | "AAAA" | "SRV") => Effect.Effect<Option.Option<Duration.Duration>>
+> = Context.Reference<TimeToLive>(
   "effect-call/Resolver/DnsTimeToLive",
   { defaultValue: () => () => Effect.succeed(Option.none()) }
 )

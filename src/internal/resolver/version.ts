@@ -28,8 +28,11 @@ export const VersionTypeId = "~effect-call/Resolver/Version"
  * @since 0.1.0
  */
 export interface Version extends Equal.Equal {
+  /** Marks the objects that are versions. */
   readonly [VersionTypeId]: typeof VersionTypeId
+  /** The text that tells this version from others. It has no other meaning. */
   readonly opaque: string
+  /** The version for logs: `Version(text)`. */
   toString(): string
 }
 
@@ -50,6 +53,16 @@ const isVersion = (u: object): u is Version => VersionTypeId in u
 
 /**
  * A version with the given text, for custom resolvers.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Equal } from "effect"
+ * import { Resolver } from "effect-call"
+ *
+ * console.log(Equal.equals(Resolver.version("a,b"), Resolver.version("a,b"))) // true
+ * console.log(Equal.equals(Resolver.version("a,b"), Resolver.version("a"))) // false
+ * ```
  *
  * @category constructors
  * @since 0.1.0

@@ -40,7 +40,7 @@ export const tally = (pods: ReadonlyArray<string>): string => {
 
 /** Makes ten calls a second, and prints how many each pod answered. */
 export const reportPods = askPod.pipe(
-  Effect.catchTag(["Unreachable", "DeadlineExceeded"], ({ message }) => Effect.succeed(`nobody (${message})`)),
+  Effect.catchTag(["Unreachable", "DeadlineExceeded"], ({ message }) => Effect.succeed(`no pod (${message})`)),
   Effect.delay("100 millis"),
   Effect.replicateEffect(10),
   Effect.flatMap((pods) => Console.log(tally(pods))),

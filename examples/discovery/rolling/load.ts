@@ -2,7 +2,7 @@
  * The load of the `rolling` example: callers that call almost without a pause. It counts the answers of each replica,
  * in total and for each short interval.
  */
-import { Duration, Effect, type Scope } from "effect"
+import { Duration, Effect, Fiber, type Scope } from "effect"
 import { type CallError, type Connection, MethodKey } from "effect-call"
 
 const name = MethodKey.make("example/Worker", "name")
@@ -20,6 +20,8 @@ export interface Load {
   readonly failures: ReadonlyArray<CallError.CallError>
   /** Waits until a replica gets its share of the calls, as one of `replicas`. It returns how long that took. */
   readonly share: (replica: string, replicas: number) => Effect.Effect<Duration.Duration>
+  /** Stops the callers and the chart. */
+  readonly stop: Effect.Effect<void>
 }
 
 /**
@@ -44,9 +46,11 @@ export const start = Effect.fnUntraced(function*(
       onFailure: (error) => void failures.push(error)
     }),
     // A pause, so that the callers do not take the CPU from the replicas.
-    Effect.andThen(Effect.sleep("3 millis"))
+    Effect.andThen(Effect.sleep("10 millis"))
   )
-  yield* Effect.forkScoped(Effect.replicateEffect(Effect.forever(call), callers, { concurrency: "unbounded" }))
+  const calling = yield* Effect.forkScoped(
+    Effect.replicateEffect(Effect.forever(call), callers, { concurrency: "unbounded" })
+  )
 
   const began = performance.now()
   let before = new Map<string, number>()
@@ -60,11 +64,12 @@ export const start = Effect.fnUntraced(function*(
     const seconds = ((performance.now() - began) / 1000).toFixed(2).padStart(6)
     return draw(`${seconds} s  ${bar.padEnd(width + 2)} ${String(sum).padStart(5)} calls`)
   })
-  yield* Effect.forkScoped(Effect.forever(Effect.delay(line, moment)))
+  const drawing = yield* Effect.forkScoped(Effect.forever(Effect.delay(line, moment)))
 
   return {
     answered: total,
     failures,
+    stop: Effect.asVoid(Fiber.interruptAll([drawing, calling])),
     share: Effect.fnUntraced(function*(replica, replicas) {
       const since = performance.now()
       while (true) {

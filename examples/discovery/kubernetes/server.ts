@@ -1,6 +1,6 @@
 /**
- * The program of a pod of the Deployment cart in `deployment.yaml`. On SIGTERM it tells its clients to use other pods,
- * and exits when it has answered the last call.
+ * The program of a pod of the Deployment cart in `examples/deployment/kubernetes.yaml`. On SIGTERM it tells its clients
+ * to use other pods, and exits when it has answered the last call.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer } from "effect"
