@@ -42,7 +42,9 @@ export const call = Command.make("call", {
   ),
   args: Bytes.argumentsOf,
   module: Flag.File("module", { mustExist: true }).pipe(
-    Flag.withDescription("A JavaScript or TypeScript module that exports the component: arguments and results are then JSON"),
+    Flag.withDescription(
+      "A JavaScript or TypeScript module that exports the component: arguments and results are then JSON"
+    ),
     Flag.optional
   ),
   export: Flag.String("export").pipe(

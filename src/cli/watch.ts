@@ -32,7 +32,9 @@ export const watch = Command.make("watch", {
   ),
   health: Flag.String("health").pipe(
     Flag.withMetavar("component"),
-    Flag.withDescription("Asks the servers for the health of this component, or, with an empty text, of the whole server"),
+    Flag.withDescription(
+      "Asks the servers for the health of this component, or, with an empty text, of the whole server"
+    ),
     Flag.optional
   ),
   call: Flag.String("call").pipe(
