@@ -1,6 +1,6 @@
 /**
- * A tour of the command `effect-call`. It starts three servers: two on Unix sockets, and one over mTLS. Then it runs the
- * command as a user does, and prints what the command prints.
+ * A tour of the command `effect-call`. It starts three servers: two on Unix sockets, and one over mTLS. Then it runs
+ * the command as a user does, and prints what the command prints.
  *
  * Run it with `npx node examples/command/tour.ts` (in a clone, build first: `npm run build`).
  */
