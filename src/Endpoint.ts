@@ -32,7 +32,8 @@ import { dialOnread } from "./internal/transport/onread.ts"
 const TypeId = "~effect-call/Endpoint/NetEndpoint"
 
 /**
- * What a balancer can know of an endpoint before the first call. The resolver sets the attributes.
+ * What a balancer can know about an endpoint before the first call: its weight, its zone and its priority. A resolver
+ * sets these attributes, or {@link withAttributes} does.
  *
  * @category models
  * @since 0.1.0
@@ -50,17 +51,11 @@ export interface Attributes {
 }
 
 /**
- * Something that can be dialed.
+ * A server that a client can dial: an address, and an Effect that opens a connection to it.
  *
  * **When to use**
  *
  * {@link tcp}, {@link unix} and {@link mtls} make endpoints. Make a custom endpoint for any other `Duplex`.
- *
- * **Details**
- *
- * - `address`: names the endpoint. Two endpoints with the same address are the same endpoint.
- * - `dial`: opens a connection, which is destroyed with the Scope, and at once if dialing fails or is interrupted. It
- *   can be run any number of times, and gives a new Duplex each time.
  *
  * **Gotchas**
  *
@@ -100,18 +95,21 @@ export interface Attributes {
  * @since 0.1.0
  */
 export interface Endpoint extends Attributes {
+  /** Names the endpoint, such as `tcp://10.0.0.3:7000`. Two endpoints with the same address are the same endpoint. */
   readonly address: string
+  /**
+   * Opens a connection. It can be run any number of times, and gives a new Duplex each time. The connection is
+   * destroyed with the Scope, and at once if dialing fails or is interrupted.
+   */
   readonly dial: Effect.Effect<Duplex, DialError, Scope.Scope>
 }
 
 /**
- * An endpoint of the machine's network.
+ * An endpoint for TCP or a Unix socket, as {@link tcp}, {@link unix}, {@link net} and {@link parse} make it.
  *
- * - `network`: `tcp`, `tcp4`, `tcp6` or `unix`.
- * - `addr`: the address in it: `host:port`, or the path of a Unix socket.
- * - `address`, and the endpoint as a text: `network://addr`.
+ * **Details**
  *
- * Two of them are equal if their addresses are.
+ * Its `address` is `network://addr`. Two of them are equal (`Equal.equals`) if their addresses are equal.
  *
  * Source: `type NetEndpoint` of the Go package.
  *
@@ -119,9 +117,13 @@ export interface Endpoint extends Attributes {
  * @since 0.1.0
  */
 export interface NetEndpoint extends Endpoint, Equal.Equal {
+  /** Tells endpoints of this package from other objects. */
   readonly [TypeId]: typeof TypeId
+  /** The network: `tcp`, `tcp4`, `tcp6` or `unix`. */
   readonly network: string
+  /** The address in the network: `host:port`, or the path of a Unix socket. */
   readonly addr: string
+  /** The `address`. */
   toString(): string
 }
 
@@ -129,28 +131,34 @@ export interface NetEndpoint extends Endpoint, Equal.Equal {
  * An endpoint could not be dialed: its address is invalid, there is no listener, or the server did not prove its
  * identity.
  *
- * - `message`: what went wrong, with the address.
- * - `endpoint`: the address of the endpoint.
- * - `cause`: the error of the socket, if there is one.
+ * **Details**
+ *
+ * Callers do not get this error. A `Connection` tries other endpoints, and a call fails with `CallError.Unreachable`,
+ * which has the reason of each attempt.
  *
  * @category errors
  * @since 0.1.0
  */
 export class DialError extends Schema.TaggedError<DialError>("effect-call/Endpoint/DialError")("DialError", {
+  /** What went wrong, with the address. */
   message: Schema.String,
+  /** The address of the endpoint. Absent if the code that made the error does not know it. */
   endpoint: Schema.optionalKey(Schema.String),
+  /** The error of the socket or of TLS, if there is one. */
   cause: Schema.optionalKey(Schema.Defect())
 }) {}
 
 /**
- * A text is not the address of an endpoint. `message` says which part of `text` is wrong, and why.
+ * A text is not the address of an endpoint. {@link parse} fails with it.
  *
  * @category errors
  * @since 0.1.0
  */
 export class InvalidEndpoint
   extends Schema.TaggedError<InvalidEndpoint>("effect-call/Endpoint/InvalidEndpoint")("InvalidEndpoint", {
+    /** Which part of the text is wrong, and why. */
     message: Schema.String,
+    /** The text that was given. */
     text: Schema.String
   })
 {}
@@ -195,8 +203,8 @@ const Proto = {
 }
 
 /**
- * An endpoint of any of the networks `tcp`, `tcp4` (IPv4 only), `tcp6` (IPv6 only) and `unix`. For their addresses see
- * {@link tcp} and {@link unix}.
+ * Makes an endpoint from the name of a network and an address in it. The networks are `tcp`, `tcp4` (only IPv4), `tcp6`
+ * (only IPv6) and `unix`. For their addresses see {@link tcp} and {@link unix}.
  *
  * It never throws: with a bad network or address, `dial` fails with a `DialError`. {@link parse} fails earlier.
  *
@@ -216,7 +224,7 @@ export const net = (network: string, addr: string): NetEndpoint => {
 }
 
 /**
- * A TCP endpoint, `host:port`.
+ * Makes an endpoint for TCP from `host:port`.
  *
  * - The host is a name, an IPv4 address, or an IPv6 address in brackets, with a zone if it has one. No host, `0.0.0.0`
  *   and `[::]` mean this host.
@@ -266,7 +274,7 @@ export const net = (network: string, addr: string): NetEndpoint => {
 export const tcp = (address: string): NetEndpoint => net("tcp", address)
 
 /**
- * The endpoint of a Unix socket: the path of its file, or `@name` in Linux's abstract namespace.
+ * Makes an endpoint for a Unix socket from the path of its file, or from `@name` in Linux's abstract namespace.
  *
  * It never throws: a bad path fails `dial`.
  *
@@ -283,8 +291,8 @@ export const tcp = (address: string): NetEndpoint => net("tcp", address)
 export const unix = (path: string): NetEndpoint => net("unix", path)
 
 /**
- * Reads an endpoint from the text `network://address`, and checks it: the network, the port, the brackets of an IPv6
- * address, the path.
+ * Reads an endpoint from a text such as `tcp://localhost:80` or `unix:///run/orders.sock`, and checks it: the network,
+ * the port, the brackets of an IPv6 address, the path.
  *
  * **Gotchas**
  *
@@ -320,7 +328,7 @@ export const parse = (text: string): Effect.Effect<NetEndpoint, InvalidEndpoint>
   )
 
 /**
- * A copy of an endpoint with other attributes. Attributes that are not given stay as they are.
+ * Copies an endpoint, and gives the copy other attributes. Attributes that are not given stay as they are.
  *
  * **Gotchas**
  *
@@ -356,7 +364,8 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
 }
 
 /**
- * TLS with certificates on both sides, over another endpoint. Its address is `mtls://` and the address below.
+ * Makes an endpoint that speaks TLS over another endpoint, with certificates on both sides. Its address is `mtls://`
+ * and the address below.
  *
  * **When to use**
  *
@@ -368,7 +377,7 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  * `tls` are the options of `tls.connect`, or an Effect of them:
  *
  * - `cert` and `key` (or `pfx`, or a `secureContext` made with them): the client's certificate. Required.
- * - `ca`: the authorities that sign the server's certificate. Default: the authorities that Node trusts.
+ * - `ca`: the authorities that sign the servers' certificates. Default: the public authorities that Node trusts.
  * - `crl`: the revocation lists, one of each authority in `ca`. Default: none.
  * - `servername`: the name that the server's certificate must have. Default: `host`, or else the host of the endpoint
  *   below, which is a name or an IP address. It is required if the endpoint below has no host, like a Unix socket or a
@@ -379,14 +388,15 @@ const hostOf = (endpoint: Endpoint): string | undefined => {
  * - `rejectUnauthorized` cannot be false, `pskCallback` cannot be given, and `socket`, `host` and `port` do not change
  *   what is dialed. A `session` is not resumed: each server is checked in full.
  *
- * A missing or unreadable certificate, a version below TLS 1.2, a server that does not prove its name, and a failed
- * handshake are a `DialError`. The connection below is then destroyed. It is also destroyed when dialing is
- * interrupted.
+ * `dial` fails with a `DialError` if a certificate is missing or cannot be read, if the version is below TLS 1.2, if
+ * the server does not prove its name, and if the handshake fails. The connection below is then destroyed. It is also
+ * destroyed when dialing is interrupted.
  *
  * **Gotchas**
  *
  * With TLS 1.3 a server refuses a client only after the client's side of the handshake is done: `dial` succeeds, and
- * then the server closes the connection.
+ * then the server closes the connection. The call then fails with `CallError.Unreachable`, and the server's log has the
+ * reason.
  *
  * **Example**
  *

@@ -30,30 +30,39 @@ import { positiveDuration } from "./internal/options.ts"
 export { type Accepted, type Handlers, type Listener, ListenerError, type Peer } from "./internal/net/model.ts"
 
 /**
- * Options of {@link tcp}.
+ * The options of {@link tcp}: how many connections it takes, and whether other processes may listen on the same port.
  *
- * - `reusePort`: several processes or worker threads listen on the same port, and the system spreads new connections
- *   over them. Default: `false`. Some systems cannot do that: on them, listening fails. A client reaches several of
- *   these processes only with several connections: see `connectionsPerEndpoint` of `Connection.ClientOptions`.
- * - `maxConnections`: how many connections may be open at the same time, including connections that are not accepted
- *   yet or are in a TLS handshake. A whole number, 1 or more, or `Infinity`. Default: 10 000.
- * - `maxConnectionsPerPeer`: how many of them may come from one IP address. Raise it if many clients come through one
- *   proxy or one NAT. A whole number, 1 or more, or `Infinity`. Default: 1000.
+ * **Details**
  *
- * A connection over a limit is closed at once, before anything is read from it. A warning is logged, at most once a
- * second for each limit.
+ * A connection over a limit is closed at once, before TLS and before anything is read from it. A warning is logged, at
+ * most once a second for each limit.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TcpOptions {
+  /**
+   * Whether several processes or worker threads may listen on the same port. The system spreads new connections over
+   * them. Default: `false`.
+   *
+   * Some systems cannot do that: on them, listening fails. A client reaches several of these processes only with
+   * several connections: see `connectionsPerEndpoint` of `Connection.ClientOptions`.
+   */
   readonly reusePort?: boolean | undefined
+  /**
+   * How many connections may be open at the same time, including connections that are not accepted yet or are in a TLS
+   * handshake. A whole number, 1 or more, or `Infinity`. Default: 10 000.
+   */
   readonly maxConnections?: number | undefined
+  /**
+   * How many connections from one IP address may be open at the same time. Raise it if many clients come through one
+   * proxy or one NAT. A whole number, 1 or more, or `Infinity`. Default: 1000.
+   */
   readonly maxConnectionsPerPeer?: number | undefined
 }
 
 /**
- * Listens on `host:port`.
+ * Listens on a TCP port, given as `host:port`, such as `127.0.0.1:0` or `:9000`.
  *
  * **Details**
  *
@@ -133,19 +142,21 @@ export const tcp = <R>(
 }
 
 /**
- * Options of {@link unix}.
- *
- * - `mode`: the permissions of the socket file, such as `0o660`. Users that may write to the file may connect. The file
- *   has these permissions from the start. Default: `0o777` without the bits of the process's umask.
- * - `maxConnections`: how many connections may be open at the same time, as in {@link TcpOptions}. Clients of a Unix
- *   socket have no address, so there is no limit for each of them. A whole number, 1 or more, or `Infinity`. Default:
- *   10 000.
+ * The options of {@link unix}: who may connect, and how many connections it takes.
  *
  * @category models
  * @since 0.1.0
  */
 export interface UnixOptions {
+  /**
+   * The permissions of the socket file, such as `0o660`. Users that may write to the file may connect. The file has
+   * these permissions from the start. Default: `0o777` without the bits of the process's umask.
+   */
   readonly mode?: number | undefined
+  /**
+   * How many connections may be open at the same time, as in {@link TcpOptions}. Clients of a Unix socket have no
+   * address, so there is no limit for each of them. A whole number, 1 or more, or `Infinity`. Default: 10 000.
+   */
   readonly maxConnections?: number | undefined
 }
 
@@ -189,23 +200,23 @@ export const unix = <R>(
 }
 
 /**
- * Options of {@link mtls}.
- *
- * - `reload`: the pause before the Effect of the TLS options runs again. A duration of more than zero. With `Infinity`,
- *   the Effect runs once. Default: 1 minute.
- * - `handshakeTimeout`: how long a client may take for its handshake. A duration of more than zero. Default: 10
- *   seconds.
+ * The options of {@link mtls} beside those of TLS.
  *
  * @category models
  * @since 0.1.0
  */
 export interface MtlsOptions {
+  /**
+   * The pause before the Effect of the TLS options runs again. A duration above 0. With `Infinity`, the Effect runs
+   * once. Default: 1 minute.
+   */
   readonly reload?: Duration.Input | undefined
+  /** How long a client may take for its handshake. A duration above 0. Default: 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
 }
 
 /**
- * TLS with certificates on both sides, over another listener. Its address is `mtls://` and the address below.
+ * Speaks TLS over another listener, with certificates on both sides. Its address is `mtls://` and the address below.
  *
  * **When to use**
  *
@@ -217,7 +228,7 @@ export interface MtlsOptions {
  * `tls` are the options of `tls.createServer`, or an Effect of them:
  *
  * - `cert` and `key`, or `pfx`: the server's certificate. Required.
- * - `ca`: the authorities that sign the clients' certificates. Required, since the default is every public authority.
+ * - `ca`: the authorities that sign the clients' certificates. Required: Node's default is every public authority.
  * - `crl`: the revocation lists, one of each authority in `ca`. Default: none.
  * - `minVersion`: the lowest version. Default: `TLSv1.3`, or `TLSv1.2` if that is the `maxVersion`. Versions below TLS
  *   1.2 are refused.
@@ -233,8 +244,8 @@ export interface MtlsOptions {
  * gives options that cannot be used, the last good ones stay in use. This can happen when only one of two files has
  * been replaced so far. One warning is logged, and no other until the options can be used again.
  *
- * A missing or unreadable certificate, and a version below TLS 1.2, is a `ListenerError`. When this listener is closed,
- * the one below is closed, too.
+ * It fails with a `ListenerError` if a certificate is missing or cannot be read, and if a version below TLS 1.2 is
+ * asked for. When this listener is closed, the one below is closed, too.
  *
  * **Gotchas**
  *

@@ -2,13 +2,13 @@
  * Creates certificates for the examples and the tests. An authority signs server and client certificates, and issues
  * revocation lists.
  *
- * By default, a certificate is valid for one day. Nothing is written to disk. The keys are P-256 keys, so creating a
- * set takes only some tens of milliseconds.
+ * By default, a certificate is valid for one day. The keys are P-256 keys, so creating a set takes only some tens of
+ * milliseconds. It uses the package `@peculiar/x509` (with `reflect-metadata`), which effect-call itself does not need.
  */
 // oxlint-disable-next-line import/no-unassigned-import -- a polyfill that @peculiar/x509 needs to be loaded before it
 import "reflect-metadata"
 import * as x509 from "@peculiar/x509"
-import { Effect } from "effect"
+import { Effect, FileSystem, Path } from "effect"
 import { Buffer } from "node:buffer"
 import { webcrypto } from "node:crypto"
 
@@ -124,4 +124,27 @@ export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "E
       })
   }
   return authority
+})
+
+/**
+ * A temporary directory with the files `ca.pem`, `server.pem`, `server-key.pem`, `client.pem` and `client-key.pem`. It
+ * is removed with the Scope.
+ */
+export const makeDirectory = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "certificates-" })
+  const authority = yield* makeAuthority()
+  yield* fs.writeFileString(path.join(directory, "ca.pem"), authority.ca)
+  yield* writeIdentity(directory, "server", yield* authority.server())
+  yield* writeIdentity(directory, "client", yield* authority.client({ commonName: "client" }))
+  return directory
+})
+
+/** Writes a certificate to `NAME.pem`, and its key to `NAME-key.pem`, which only this user can read. */
+export const writeIdentity = Effect.fnUntraced(function*(directory: string, name: string, { cert, key }: Identity) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  yield* fs.writeFileString(path.join(directory, `${name}.pem`), cert)
+  yield* fs.writeFileString(path.join(directory, `${name}-key.pem`), key, { mode: 0o600 })
 })

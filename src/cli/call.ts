@@ -30,7 +30,7 @@ const shardKey = Flag.String("shard-key").pipe(
     parseShardKey,
     () => `a whole number from 0 to ${maxShardKey}`
   ),
-  Flag.withDescription("Calls the server that this key belongs to, as Balancer.sharded does"),
+  Flag.withDescription("Calls the server that Balancer.sharded picks for this key"),
   Flag.optional
 )
 
@@ -42,11 +42,13 @@ export const call = Command.make("call", {
   ),
   args: Bytes.argumentsOf,
   module: Flag.File("module", { mustExist: true }).pipe(
-    Flag.withDescription("A JavaScript or TypeScript module that exports the component: arguments and result are JSON"),
+    Flag.withDescription(
+      "A JavaScript or TypeScript module that exports the component: arguments and results are then JSON"
+    ),
     Flag.optional
   ),
   export: Flag.String("export").pipe(
-    Flag.withDescription("Which export of --module the component is (default: the one of that name)"),
+    Flag.withDescription("The export of --module that is the component (default: the component that the method names)"),
     Flag.optional
   ),
   hex: Bytes.hex,
@@ -56,13 +58,13 @@ export const call = Command.make("call", {
   tls: Options.tls
 }).pipe(
   Command.withDescription(
-    "Calls a method once, with bytes or, with --module, with JSON. The answer goes to stdout. The exit code is 0; 1 if the call failed; or 2 if nothing was called, since the command's input is wrong"
+    "Calls a method once, with bytes or, with --module, with JSON. The answer goes to stdout. Exit codes: 0 with an answer; 1 if the call failed; 2 if nothing was called, because the input of the command is wrong"
   ),
   Command.withShortDescription("Call a method once"),
   Command.withExamples([
     {
       command: "effect-call call tcp://localhost:9000 example/Echo.echo hello",
-      description: "Bytes, at a Go peer as well"
+      description: "Bytes, also for a server of the Go package"
     },
     {
       command: "effect-call call dns://cart.internal:7000 example/Cart.Get '{\"id\":\"a\"}' --module ./cart.ts",

@@ -7,6 +7,6 @@ import { resolve } from "./resolve.ts"
 import { watch } from "./watch.ts"
 
 export const command = Command.make("effect-call").pipe(
-  Command.withDescription("Calls and watches servers that are called with effect-call or the Go package call"),
+  Command.withDescription("Calls and watches servers of effect-call, and servers of the Go package call"),
   Command.withSubcommands([call, resolve, watch])
 )

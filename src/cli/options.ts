@@ -19,7 +19,7 @@ import { describe, failed, type Failure, unusable } from "./failure.ts"
 /** The argument that names a resolver. */
 export const resolver = Argument.String("resolver").pipe(
   Argument.withDescription(
-    "Where the servers are, such as tcp://a:7000,b:7000, unix:///run/a.sock, dns://cart.internal:7000, dns+srv://_rpc._tcp.cart.internal or unixdir:///run/cart"
+    "Where the servers are, such as tcp://a:7000,b:7000, unix:///run/a.sock, dns://cart.internal:7000, dns+srv://_rpc._tcp.cart.internal, k8s://shop/cart:calls or unixdir:///run/cart"
   )
 )
 
@@ -32,15 +32,15 @@ export const tls = {
     Flag.optional
   ),
   cert: Flag.File("cert", { mustExist: true }).pipe(
-    Flag.withDescription("PEM file of the client's certificate; with it and --key, servers are called over mTLS"),
+    Flag.withDescription("PEM file of the client's certificate: with --cert and --key, servers are called over mTLS"),
     Flag.optional
   ),
   key: Flag.File("key", { mustExist: true }).pipe(
-    Flag.withDescription("PEM file of the private key to --cert"),
+    Flag.withDescription("PEM file of the private key of --cert"),
     Flag.optional
   ),
   servername: Flag.String("servername").pipe(
-    Flag.withDescription("The name that servers' certificates have to be for (default: the host that is dialed)"),
+    Flag.withDescription("The name that the servers' certificates must have (default: the host that is dialed)"),
     Flag.optional
   )
 }

@@ -47,7 +47,7 @@ const noTls: Options.Tls = { ca: Option.none(), cert: Option.none(), key: Option
 export const resolve = Command.make("resolve", {
   resolver: Options.resolver,
   watch: Flag.Boolean("watch").pipe(
-    Flag.withDescription("Watch, and print what changes, until interrupted or until nothing can change"),
+    Flag.withDescription("Also print what changes, until it is interrupted or until nothing can change"),
     Flag.withDefault(false)
   ),
   json: Flag.Boolean("json").pipe(

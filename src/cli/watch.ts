@@ -32,26 +32,28 @@ export const watch = Command.make("watch", {
   ),
   health: Flag.String("health").pipe(
     Flag.withMetavar("component"),
-    Flag.withDescription("The component whose health is asked of servers, or an empty text for a server as a whole"),
+    Flag.withDescription(
+      "Asks the servers for the health of this component, or, with an empty text, of the whole server"
+    ),
     Flag.optional
   ),
   call: Flag.String("call").pipe(
     Flag.withMetavar("component.method"),
-    Flag.withDescription("Calls a method with bytes, so that the table has rates and latencies"),
+    Flag.withDescription("Calls a method with bytes again and again, so that the table has rates and latencies"),
     Flag.optional
   ),
   args: Bytes.argumentsFlag,
   hex: Bytes.hex,
   base64: Bytes.base64,
   every: Options.duration("every").pipe(
-    Flag.withDescription("The interval between the starts of two calls of --call (default: 1s)"),
+    Flag.withDescription("The time from the start of one call of --call to the start of the next (default: 1s)"),
     Flag.withDefault(Duration.seconds(1))
   ),
   timeout: Options.timeout,
   tls: Options.tls
 }).pipe(
   Command.withDescription(
-    "Connects to all endpoints of a resolver and shows their states as they change, until it is interrupted. In a terminal it is a live table, otherwise one table after the other"
+    "Connects to all endpoints of a resolver, and shows their states as they change, until it is interrupted. In a terminal it shows a live table, otherwise it prints one table after the other"
   ),
   Command.withShortDescription("Show the endpoints of a resolver live"),
   Command.withExamples([

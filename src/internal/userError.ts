@@ -38,8 +38,8 @@ export const attempt = <A>(evaluate: () => A, otherwise: A): A => {
  */
 const isError = (u: unknown): u is Error => u instanceof Error || Object.prototype.toString.call(u) === "[object Error]"
 
-/** The message of an error. */
-export const textOf = (error: unknown): string => ownTextOf(error) || "an error without a message"
+/** The message of an error, without white space at its end: messages of OpenSSL end with a line break. */
+export const textOf = (error: unknown): string => ownTextOf(error).trimEnd() || "an error without a message"
 
 /** The message of an error, or an empty text if it has none: an error chain carries an empty message, too. */
 export const ownTextOf = (error: unknown): string =>

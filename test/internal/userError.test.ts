@@ -53,6 +53,7 @@ describe("the text of an error", () => {
   it("is its message", () => {
     assert.equal(UserError.textOf(new Error("no", { cause: "why" })), "no")
     assert.equal(UserError.textOf("no"), "no")
+    assert.equal(UserError.textOf(new Error("wrong version number\n")), "wrong version number")
     assert.equal(UserError.textOf({ reason: 1 }), "{\"reason\":1}")
     assert.equal(UserError.textOf(runInNewContext("new Error('foreign')")), "foreign")
   })

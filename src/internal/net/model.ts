@@ -11,23 +11,32 @@ import type { HandlerMap } from "../../HandlerMap.ts"
 import { describe } from "./connect.ts"
 
 /**
- * The client at the other end of a connection.
- *
- * - `address`: `tcp://` and the client's address and port. Clients of a Unix socket have no address: `unix://` and the
- *   path of the socket.
- * - `certificate`: the client's certificate, verified by `Listener.mtls`, as `node:tls` gives it: its name is in
- *   `subject.CN`, its other names are in `subjectaltname`. Absent without TLS.
+ * The client at the other end of a connection: where it is, and, with mTLS, who it is. A function that picks handlers
+ * gets it: see {@link Handlers}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Peer {
+  /**
+   * `tcp://` and the client's address and port. Clients of a Unix socket have no address: `unix://` and the path of the
+   * socket.
+   */
   readonly address: string
+  /**
+   * The client's certificate, verified by `Listener.mtls`, as `node:tls` gives it: its name is in `subject.CN` (a list
+   * if there are several), its other names are in the text `subjectaltname`. Absent without TLS.
+   */
   readonly certificate?: PeerCertificate
 }
 
 /**
  * The handlers of a listener: the same for all clients, or a function that picks them for each connection.
+ *
+ * **When to use**
+ *
+ * Use a function if clients may call different methods, or if handlers must know who calls. A method that is not in the
+ * client's map is an unknown method to that client.
  *
  * **Details**
  *
@@ -38,38 +47,35 @@ export interface Peer {
  * If the function throws, or gives no `HandlerMap`, that connection is closed and an error is logged. Handlers that are
  * neither a `HandlerMap` nor a function are a defect when the listener is made: a TypeError.
  *
+ * Compare a name in full: `certificate?.subject.CN === "admin"`. A text that only contains the name may come from
+ * another certificate.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Handlers<R = never> = HandlerMap<R> | ((peer: Peer) => HandlerMap<R>)
 
 /**
- * A connection that was accepted, and its handlers. The connection belongs to the caller that has accepted it.
+ * A client's connection that a listener has accepted, and its handlers. The connection belongs to the code that has
+ * accepted it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Accepted<out R = never> {
+  /** The connection, which is not read from yet. */
   readonly connection: Duplex
+  /** The handlers that serve this client. */
   readonly handlers: HandlerMap<R>
 }
 
 /**
- * Accepts the connections of clients.
+ * Accepts the connections of clients, for `Server.serve` or `Server.layer`.
  *
  * **When to use**
  *
  * `Listener.tcp`, `Listener.unix` and `Listener.mtls` make listeners. To accept connections from elsewhere, make a
  * custom listener: it is a plain object.
- *
- * **Details**
- *
- * - `address`: the address on which it listens: `network://address`, with the port that the system has picked.
- *   `Endpoint.parse` reads it.
- * - `accept`: waits for the next connection. It fails only if the listener is closed or broken. From then on, it always
- *   fails. If it is interrupted, no connection is lost.
- * - `close`: stops listening, ends `accept`, and destroys the connections that were not accepted yet. Accepted ones go
- *   on. It can be repeated. The end of the listener's Scope does the same.
  *
  * **Gotchas**
  *
@@ -84,25 +90,36 @@ export interface Accepted<out R = never> {
  * @since 0.1.0
  */
 export interface Listener<out R = never> {
+  /**
+   * The address on which it listens: `network://address`, with the port that the system has picked. `Endpoint.parse`
+   * reads it.
+   */
   readonly address: string
+  /**
+   * Waits for the next connection. It fails only if the listener is closed or broken. From then on, it always fails. If
+   * it is interrupted, no connection is lost.
+   */
   readonly accept: Effect.Effect<Accepted<R>, ListenerError>
+  /**
+   * Stops listening, ends `accept`, and destroys the connections that were not accepted yet. Accepted ones go on. It
+   * can be repeated. The end of the listener's Scope does the same.
+   */
   readonly close: Effect.Effect<void>
 }
 
 /**
  * A listener could not be opened, is closed, or is broken.
  *
- * - `message`: what went wrong, with the address.
- * - `address`: the address of the listener.
- * - `cause`: the error of the socket, if there is one.
- *
  * @category errors
  * @since 0.1.0
  */
 export class ListenerError
   extends Schema.TaggedError<ListenerError>("effect-call/Listener/ListenerError")("ListenerError", {
+    /** What went wrong, with the address. */
     message: Schema.String,
+    /** The address of the listener. Absent if the code that made the error does not know it. */
     address: Schema.optionalKey(Schema.String),
+    /** The error of the socket or of TLS, if there is one. */
     cause: Schema.optionalKey(Schema.Defect())
   })
 {}

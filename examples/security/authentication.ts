@@ -2,7 +2,7 @@
  * Authentication by middleware. The client's half adds a bearer token to each call. The server's half checks the token
  * and provides the caller's identity to the handler.
  *
- * Run it with `node examples/authentication.ts`.
+ * Run it with `npx node examples/security/authentication.ts`.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Context, Effect, Layer, Schema } from "effect"
