@@ -14,8 +14,8 @@ import { isDeepStrictEqual } from "node:util"
 import { Front, Stock } from "../../examples/shop/clients.ts"
 import { Network } from "../../examples/shop/network.ts"
 import { telemetry } from "../../examples/shop/telemetry.ts"
+import { type Histogram, makeOtlpReceiver, type Span } from "../../examples/support/otlpReceiver.ts"
 import { startShop } from "../../examples/support/shop.ts"
-import { type Histogram, makeOtlpReceiver, type Span } from "./otlpReceiver.ts"
 
 /** A customer that exports its spans, too. */
 const customer = (settings: Readonly<Record<string, string>>) =>
