@@ -117,7 +117,11 @@ export const makeAuthority = Effect.fnUntraced(function*(commonName: string = "E
           nextUpdate: validity.notAfter,
           signingAlgorithm: algorithm,
           signingKey: keys.privateKey,
-          entries: identities.map(({ cert }) => ({ serialNumber: new x509.X509Certificate(cert).serialNumber }))
+          entries: identities.map(({ cert }) => ({
+            serialNumber: new x509.X509Certificate(cert).serialNumber,
+            // Without a reason, an empty list of extensions is written, which some systems refuse to read.
+            reason: x509.X509CrlReason.keyCompromise
+          }))
         })
         // OpenSSL does not know the PEM label that the library itself uses.
         return x509.PemConverter.encode(list.rawData, "X509 CRL")

@@ -28,7 +28,7 @@ export const serve = Effect.fnUntraced(function*(address: string, handlers: Hand
 })
 
 /** Makes `calls` calls, one after the other, and returns the names of the servers that answered. */
-export const ask = Effect.fnUntraced(function*(calls: number) {
+const ask = Effect.fnUntraced(function*(calls: number) {
   const names = yield* Component.client(Names)
   return yield* Effect.replicateEffect(names.Name(), calls)
 })

@@ -14,8 +14,8 @@ import { isDeepStrictEqual } from "node:util"
 import { Front, Stock } from "../../examples/shop/services/clients.ts"
 import { Network } from "../../examples/shop/services/network.ts"
 import { telemetry } from "../../examples/shop/services/telemetry.ts"
+import { type Histogram, makeOtlpReceiver, type Span } from "../../examples/support/otlpReceiver.ts"
 import { startShop } from "../../examples/support/shop.ts"
-import { type Histogram, makeOtlpReceiver, type Span } from "./otlpReceiver.ts"
 
 /** A customer that exports its spans, too. */
 const customer = (settings: Readonly<Record<string, string>>) =>

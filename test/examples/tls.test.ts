@@ -5,7 +5,7 @@ import * as assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { temporaryDirectory } from "../support/networks.ts"
-import { root } from "../support/readme.ts"
+import { root } from "../support/pages/page.ts"
 
 const page = readFileSync(`${root}examples/tls/README.md`, "utf8")
 const commands = /```sh\n(mkdir [\s\S]*?)```/.exec(page)?.[1]

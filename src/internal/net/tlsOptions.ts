@@ -38,6 +38,9 @@ const materials = ["ca", "cert", "crl", "key", "pfx"] as const
 const isEmpty = (material: unknown): boolean =>
   material === "" || (ArrayBuffer.isView(material) && material.byteLength === 0)
 
+/** Deno takes revocation lists, and lets revoked certificates in all the same. */
+const ignoresRevocation = process.versions["deno"] !== undefined
+
 /**
  * The user's options with the lowest version that is accepted: TLS 1.3, unless the options say otherwise.
  *
@@ -48,9 +51,11 @@ export const checkedOptions = <Options extends SecureContextOptions>(
   options: Options
 ): Result.Result<Options, string> => {
   const empty = materials.find((name) => [options[name]].flat().some(isEmpty))
-  return empty === undefined
-    ? Result.map(versionsOf(options), (versions) => ({ ...options, ...versions }))
-    : Result.fail(`${empty} is empty`)
+  if (empty !== undefined) return Result.fail(`${empty} is empty`)
+  if (ignoresRevocation && options.crl !== undefined) {
+    return Result.fail("there is a crl, and Deno does not check revocation lists: use Node or Bun, or give no crl")
+  }
+  return Result.map(versionsOf(options), (versions) => ({ ...options, ...versions }))
 }
 
 /** The problem with the version of a connection, if there is one: a custom secure context has its own versions. */

@@ -12,9 +12,14 @@ const isTest = (name: string): boolean => name.endsWith(".test.ts")
 /** All programs of the guide, in the order of the learning path. */
 export const programs: ReadonlyArray<string> = topics.flatMap((topic) => filesOf(topic).filter((name) => !isTest(name)))
 
-/** The files that a page links to, as paths below the root. */
+/** The files that a page links to or says how to run, as paths below the root. */
 const linked = (page: Page): ReadonlySet<string> =>
-  new Set(linksOf(page).map(({ text }) => posix.join(posix.dirname(page.name), text.split("#")[0] ?? "")))
+  new Set([
+    ...linksOf(page).map(({ text }) => posix.join(posix.dirname(page.name), text.split("#")[0] ?? "")),
+    ...page.fences.flatMap(({ code, language }) =>
+      language === "sh" ? code.flatMap((command) => command.match(/\bexamples\/\S+\.ts\b/g) ?? []) : []
+    )
+  ])
 
 /** The programs that the pages of topics list. */
 export const listed = (pages: ReadonlyArray<Page>): ReadonlyArray<string> =>
@@ -46,7 +51,11 @@ export const checkGuide = (
     const links = page === undefined ? new Set<string>() : linked(page)
     for (const file of filesOfTopic(topic)) {
       if (page !== undefined && !links.has(file)) {
-        problems.push({ page: name, line: 1, message: `there is no link to ${file}, which is in the topic's folder` })
+        problems.push({
+          page: name,
+          line: 1,
+          message: `there is neither a link nor a command for ${file}, which is in the topic's folder`
+        })
       }
     }
   }

@@ -206,7 +206,10 @@ describe("the shape", () => {
 
   it("of a topic without its last lines, or with a wrong next page", () => {
     const topic = (name: string, ...lines: ReadonlyArray<string>) =>
-      checkPage(parsePage(`examples/${name}/README.md`, `# A\n${lines.join("\n")}\n`), () => "file").map((
+      checkPage(
+        parsePage(`examples/${name}/README.md`, `# A\n\`\`\`sh\nnpm start\n\`\`\`\n${lines.join("\n")}\n`),
+        () => "file"
+      ).map((
         { message }
       ) => message)
     const reference = "**Reference:** [x](../../LICENSE)"
