@@ -277,7 +277,7 @@ describe("the guide", () => {
       "examples/README.md:1: there is no link to examples/shop/README.md"
     ])
     assert.deepEqual(checkGuide(all(way, "[x](b.test.ts)"), files).map(show), [
-      "examples/tls/README.md:1: there is no link to examples/tls/a.ts, which is in the topic's folder"
+      "examples/tls/README.md:1: there is neither a link nor a command for examples/tls/a.ts, which is in the topic's folder"
     ])
     assert.deepEqual(checkGuide(all(way, "[x](a.ts) [x](b.test.ts) [x](c.ts)"), files).map(show), [
       "examples/tls/README.md:1: there is no program examples/tls/c.ts"
