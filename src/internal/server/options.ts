@@ -103,8 +103,8 @@ export interface ServerOptions {
    *
    * **Details**
    *
-   * Calls past the limit are refused at once with a `RemoteError` that `isOverloaded`, and never executed. Where another
-   * connection has more calls waiting, one of those is refused instead.
+   * Calls past the limit are refused at once with a `RemoteError` that `isOverloaded`, and never executed. Where
+   * another connection has more calls waiting, one of those is refused instead.
    */
   readonly maxQueuedCalls?: number | undefined
   /**
@@ -180,7 +180,8 @@ export interface ServerOptions {
    * | `rpc.server.connection.count` | gauge              |                                                            |
    * | `rpc.server.network.io`       | counter, bytes     | `network.io.direction` (`transmit` or `receive`)           |
    *
-   * A duration is from the arrival of a call to its answer. Active requests are calls whose handlers run or wait to run.
+   * A duration is from the arrival of a call to its answer. Active requests are calls whose handlers run or wait to
+   * run.
    *
    * `error.type` is absent where a call succeeded. Otherwise it is:
    *
