@@ -163,8 +163,8 @@ export interface ClientOptions {
    *
    * A span is named `component/method`, is of kind `client`, and is a child of the caller's span. Its attributes follow
    * OpenTelemetry's conventions for RPC: `rpc.system.name` (`effect_call`), `rpc.service` (the component),
-   * `rpc.method`, `server.address` and `server.port` (the endpoint), `network.peer.address` and `network.peer.port` (the
-   * other end of the connection, over TCP), and `error.type` if the call failed (see `ClientOptions.metrics`).
+   * `rpc.method`, `server.address` and `server.port` (the endpoint), `network.peer.address` and `network.peer.port`
+   * (the other end of the connection, over TCP), and `error.type` if the call failed (see `ClientOptions.metrics`).
    *
    * Newer conventions put service and method into one attribute. Here they stay two, since the name of a component can
    * contain slashes.
