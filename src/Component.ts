@@ -165,7 +165,19 @@ export interface ClientOptions {
    * value by themselves. A value that JSON does not carry then arrives as another value.
    */
   readonly format?: "binary" | "json" | undefined
-  /** Makes no client span for each call. The trace of the caller is still sent. Default: false. */
+  /**
+   * Makes no client span for each call. The trace of the caller is still sent. Default: false.
+   *
+   * **Details**
+   *
+   * A span is named `component/method`, is of kind `client`, and is a child of the caller's span. Its attributes follow
+   * OpenTelemetry's conventions for RPC: `rpc.system.name` (`effect_call`), `rpc.service` (the component),
+   * `rpc.method`, `server.address` and `server.port` (the endpoint), `network.peer.address` and `network.peer.port`
+   * (the other end of the connection, over TCP), and `error.type` if the call failed (see `ClientOptions.metrics`).
+   *
+   * Newer conventions put service and method into one attribute. Here they stay two, since the name of a component can
+   * contain slashes.
+   */
   readonly disableTracing?: boolean | undefined
 }
 
@@ -176,7 +188,15 @@ export interface ClientOptions {
  * @since 0.1.0
  */
 export interface HandlersOptions {
-  /** Makes no server span for each call. Spans of the handler then belong to the span of the caller. Default: false. */
+  /**
+   * Makes no server span for each call. Spans of the handler then belong to the span of the caller. Default: false.
+   *
+   * **Details**
+   *
+   * A span is named `component/method`, is of kind `server`, and continues the trace of the caller. Its attributes are
+   * `rpc.system.name` (`effect_call`), `rpc.service`, `rpc.method`, `network.peer.address` and `network.peer.port` (the
+   * client, over TCP), and `error.type` if the call failed (see `ServerOptions.metrics`).
+   */
   readonly disableTracing?: boolean | undefined
 }
 

@@ -53,16 +53,35 @@ export type { ServerOptions } from "./internal/server/options.ts"
 /**
  * A running server, as {@link layer} provides it.
  *
+ * **When to use**
+ *
+ * Use it to find out where a server listens, for example when the system picked the port.
+ *
+ * **Example** (The address of a server)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { address } = yield* Server.Server
+ *   yield* Console.log(`listening on ${address}`)
+ * }).pipe(Effect.provide(Server.layer(Listener.tcp("127.0.0.1:0", HandlerMap.empty))))
+ * ```
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Server {
-  /** The address that it listens on. `Endpoint.parse` reads it. */
+  /**
+   * The address that it listens on, such as `tcp://127.0.0.1:9000`. If the system picked the port, it is that port.
+   * `Endpoint.parse` reads addresses of TCP and of Unix sockets.
+   */
   readonly address: string
 }
 
 /**
- * The ambient server, see {@link layer}.
+ * The service that {@link layer} provides: the server in the context.
  *
  * @category services
  * @since 0.1.0
@@ -186,13 +205,31 @@ const shutdown = (session: ServerSession): Effect.Effect<void> =>
  *
  * **Details**
  *
- * When it is interrupted it stops accepting, waits for calls in flight for `shutdownGrace`, interrupts the calls that
- * are left, and closes every connection. It always closes the listener. Invalid options are a defect: a `RangeError`
- * that names the option.
+ * When it is interrupted, it stops in these steps:
+ *
+ * 1. It stops accepting connections, and closes the listener.
+ * 2. It tells its clients that it is going away. They make their next calls elsewhere.
+ * 3. It answers the calls in flight, and closes each connection when its calls have ended.
+ * 4. After `shutdownGrace` it interrupts the calls that are left, and closes every connection.
+ *
+ * It closes the listener in any case. Invalid options are a defect: a `RangeError` that names the option.
  *
  * **Gotchas**
  *
  * It ends only when all handlers have ended, including handlers that cannot be interrupted.
+ *
+ * **Example** (A server that listens again when its listener has broken)
+ *
+ * ```ts
+ * import { Effect, Schedule } from "effect"
+ * import { HandlerMap, Listener, Server } from "effect-call"
+ *
+ * const serveOnce = Effect.scoped(Effect.gen(function*() {
+ *   yield* Server.serve(yield* Listener.tcp(":9000", HandlerMap.empty))
+ * }))
+ *
+ * const program = Effect.retry(serveOnce, Schedule.exponential("100 millis"))
+ * ```
  *
  * Source: `func Serve` of the Go package.
  *
@@ -249,6 +286,21 @@ export const serve = <R>(
  * When it is interrupted it waits for calls in flight for `shutdownGrace`, interrupts the calls that are left, and
  * closes the connection. It dies if the connection is no Duplex, or is in use already.
  *
+ * **Example** (A client and a server over a pair of streams)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap, Server } from "effect-call"
+ * import { duplexPair } from "node:stream"
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args))
+ * )
+ *
+ * const [, serverSide] = duplexPair()
+ * const serving = Server.serveOn(serverSide, handlers)
+ * ```
+ *
  * Source: `func ServeOn` of the Go package.
  *
  * @category running
@@ -282,16 +334,18 @@ export const serveOn = <R>(
   })
 
 /**
- * A server for as long as the layer lives.
+ * A server for as long as the layer lives. It is the usual way to run a server.
  *
  * **Details**
  *
  * `listener` is made when the layer is built, so that its errors are the layer's. Handlers get what they require from
  * the layer's context. When the layer's scope closes, the server stops as {@link serve} does when it is interrupted.
+ * So a program of `Layer.launch` and `NodeRuntime.runMain` answers its calls in flight when it gets SIGTERM.
  *
  * **Gotchas**
  *
- * If the listener breaks later, the server ends, but the layer does not. An error is logged.
+ * If the listener breaks later, the server ends, but the layer does not, and the process goes on. An error is logged.
+ * Use {@link serve} if that must end the program, or start the server again.
  *
  * **Example** (Handlers with requirements)
  *

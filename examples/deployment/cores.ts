@@ -5,7 +5,7 @@
  * assigns new connections to the processes by a hash. The distribution is uneven: with few connections, a process may
  * get none. So the client opens four connections for each process.
  *
- * Run it with `node examples/cores.ts`.
+ * Run it with `npx node examples/deployment/cores.ts`.
  */
 // These imports use the modules' own paths: the whole of @effect/platform-node takes longer to load than this program.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

@@ -27,12 +27,8 @@ const program = Effect.gen(function*() {
   yield* Console.log("\ncalls of the servers by method and outcome:")
   const counts = lines.filter((line) => line.startsWith("rpc_server_call_duration_count"))
   for (const line of counts) yield* Console.log(`  ${line}`)
-  assert.deepEqual(counts.map((line) => line.split("} ")[1]).toSorted((a, b) => Number(a) - Number(b)), [
-    "1",
-    "1",
-    "3",
-    "3"
-  ])
+  const failed = counts.filter((line) => line.includes("error_type=\"OutOfStock\""))
+  assert.deepEqual([counts.length, failed.length], [4, 2])
 
   yield* Console.log("\nconnections that are in use:")
   const connections = lines.filter((line) => /^rpc_client_connection_count.*"active"/.test(line))

@@ -187,7 +187,35 @@ export interface ClientOptions {
     }
     | false
     | undefined
-  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
+  /**
+   * Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true.
+   *
+   * **Details**
+   *
+   * | Metric                         | Kind               | Attributes                                                |
+   * | ------------------------------ | ------------------ | --------------------------------------------------------- |
+   * | `rpc.client.call.duration`     | histogram, seconds | address, `rpc.service`, `rpc.method`, `error.type`,       |
+   * |                                |                    | `rpc.system.name` (`effect_call`)                         |
+   * | `rpc.client.active_requests`   | gauge              | address                                                   |
+   * | `rpc.client.connection.count`  | gauge              | address, `rpc.connection.state` (`idle`, `dialing`,       |
+   * |                                |                    | `active` or `draining`)                                   |
+   * | `rpc.client.network.io`        | counter, bytes     | address, `network.io.direction` (`transmit` or `receive`) |
+   * | `rpc.client.dial.failures`     | counter            | address                                                   |
+   * | `rpc.client.resolver.updates`  | counter            |                                                           |
+   * | `rpc.client.resolver.failures` | counter            |                                                           |
+   *
+   * The address of an endpoint is in `server.address` and `server.port`. A call that found no endpoint has none. A
+   * duration ends when the caller has the outcome. Active requests are calls that were sent and have no answer yet, not
+   * calls that wait for an endpoint.
+   *
+   * `error.type` is absent where a call succeeded. Otherwise it is the tag of the method's own error (`failure` if that
+   * has none), `CommunicationError`, `Unreachable`, `DeadlineExceeded`, `RemoteError`, or `canceled` if the caller was
+   * interrupted. A tag has at most 128 characters. Methods beyond 1000 for each endpoint, and kinds of errors beyond 32
+   * for each method, count as `_OTHER`.
+   *
+   * All Connections of a process to one endpoint count together. Their series begin with the first dial. When an
+   * endpoint is gone, its gauges are too; its counts are kept for the last 64 such endpoints.
+   */
   readonly metrics?: boolean | undefined
   /**
    * How many connections there are to each endpoint, a whole number from 1 on. Default: 1.

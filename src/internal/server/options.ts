@@ -28,11 +28,21 @@ export interface ServerOptions {
    * **Details**
    *
    * The other calls are started in later turns of the event loop, connection by connection, so that a large batch of
-   * one client does not hold up the others.
+   * one client does not hold up the others, nor the timers of the process. It does not limit how long a handler runs.
+   *
+   * Measured: one client floods the server with calls that take 20 µs each. With 0.5 ms, a call of another client took
+   * 0.7 ms. With 5 ms it took 4.4 ms, and the flood was 5 % slower than that with 0.5 ms.
+   *
+   * Source: in the Go package, a call runs on the goroutine that reads, and gets one of its own when it takes longer.
    */
   readonly inlineHandlerDuration?: Duration.Input | undefined
   /**
-   * The size from which a result is sent without a copy. In bytes. Default: 16384.
+   * The size from which a result is sent without a copy. In bytes. Default: 16384 (16 KiB).
+   *
+   * **Details**
+   *
+   * Smaller results are copied into the buffer that is written once in each turn of the event loop. From 64 KiB on,
+   * copying is slower. Between 16 and 64 KiB there is hardly a difference.
    *
    * **Gotchas**
    *
@@ -93,8 +103,8 @@ export interface ServerOptions {
    *
    * **Details**
    *
-   * Calls past the limit are refused at once with a RemoteError that `isOverloaded`, and never executed. Where another
-   * connection has more calls waiting, one of those is refused instead.
+   * Calls past the limit are refused at once with a `RemoteError` that `isOverloaded`, and never executed. Where
+   * another connection has more calls waiting, one of those is refused instead.
    */
   readonly maxQueuedCalls?: number | undefined
   /**
@@ -134,6 +144,12 @@ export interface ServerOptions {
    * counts, also a byte that it takes of a large answer, which it may do for `messageTimeout`. Time in which this
    * process does not run is not held against a client.
    *
+   * The callers of a client that only stood still for longer than that find their calls `Lost`. The next call dials
+   * again.
+   *
+   * - `interval`: how long a client may send nothing before it is asked. A duration of more than zero.
+   * - `timeout`: how long it may then take to send something. A duration of more than zero.
+   *
    * **Gotchas**
    *
    * A client of the Go package cannot be asked, and is not found like that. Over TCP, with TLS or without, the
@@ -149,7 +165,36 @@ export interface ServerOptions {
     }
     | false
     | undefined
-  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
+  /**
+   * Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true.
+   *
+   * **Details**
+   *
+   * All of them have the attributes `server.address` and `server.port`, where the server has an address.
+   *
+   * | Metric                        | Kind               | Further attributes                                         |
+   * | ----------------------------- | ------------------ | ---------------------------------------------------------- |
+   * | `rpc.server.call.duration`    | histogram, seconds | `rpc.service`, `rpc.method`, `error.type`,                 |
+   * |                               |                    | `rpc.system.name` (`effect_call`)                          |
+   * | `rpc.server.active_requests`  | gauge              |                                                            |
+   * | `rpc.server.connection.count` | gauge              |                                                            |
+   * | `rpc.server.network.io`       | counter, bytes     | `network.io.direction` (`transmit` or `receive`)           |
+   *
+   * A duration is from the arrival of a call to its answer. Active requests are calls whose handlers run or wait to
+   * run.
+   *
+   * `error.type` is absent where a call succeeded. Otherwise it is:
+   *
+   * - the tag of the method's own error, or `failure` if that has none;
+   * - the name of the error that a handler of bytes failed with;
+   * - `defect`, if the handler died; `canceled`, if it was interrupted; `DeadlineExceeded`;
+   * - `overloaded`, `unknown_method`, `too_large`, `ContractDiffers`;
+   * - `Undecodable`, if the arguments are not what the method expects.
+   *
+   * A tag or name has at most 128 characters. Methods beyond 1000, methods that the server does not have, and kinds of
+   * errors beyond 32 for each method count as `_OTHER`. So do arguments that are too large, since their method is not
+   * read. The counts of a server that has stopped are kept for the last 64 addresses; its gauges go with it.
+   */
   readonly metrics?: boolean | undefined
   /**
    * How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds.
@@ -157,8 +202,9 @@ export interface ServerOptions {
    * **Details**
    *
    * The server first tells its clients that it is going away, and serves what they had sent before they heard of it, so
-   * that no call is lost. A client that does not understand that, such as one of the Go package, has its connection
-   * ended when it has sent no request for 100 ms.
+   * that no call is lost. It ends as soon as its clients have said that nothing follows and their calls have ended: in
+   * some 50 ms where calls are short. A client that does not understand that, such as one of the Go package, has its
+   * connection ended when it has sent no request for 100 ms. A call that it sends in that very moment is lost.
    *
    * Such a client may never be quiet for so long. It is served until a second before the end of the grace, or for half
    * of a grace that is shorter than two seconds. From then on its answers are held, so that its callers, which wait for
@@ -166,6 +212,8 @@ export interface ServerOptions {
    * answers are sent, and the end of the connection after them. Requests that come later are never executed.
    *
    * **Gotchas**
+   *
+   * Let it be longer than calls take, and let the time that your platform gives a process to stop be longer than this.
    *
    * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close
    * its end, or has yet to take answers, has half a second more, in which its requests are dropped. The stop takes so
