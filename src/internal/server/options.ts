@@ -147,9 +147,6 @@ export interface ServerOptions {
    * The callers of a client that only stood still for longer than that find their calls `Lost`. The next call dials
    * again.
    *
-   * - `interval`: how long a client may send nothing before it is asked. A duration of more than zero.
-   * - `timeout`: how long it may then take to send something. A duration of more than zero.
-   *
    * **Gotchas**
    *
    * A client of the Go package cannot be asked, and is not found like that. Over TCP, with TLS or without, the
@@ -160,7 +157,9 @@ export interface ServerOptions {
    */
   readonly keepAlive?:
     | {
+      /** How long a client may send nothing before it is asked. More than zero. Default: 10 seconds. */
       readonly interval?: Duration.Input | undefined
+      /** How long a client that was asked may take to send something. More than zero. Default: 10 seconds. */
       readonly timeout?: Duration.Input | undefined
     }
     | false
