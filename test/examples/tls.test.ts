@@ -29,7 +29,7 @@ describe("the guide to TLS", () => {
         assert.deepEqual([ended.status, ended.stderr], [0, ""])
         assert.match(
           ended.stdout,
-          /^the server listens on mtls:\/\/tcp:\/\/127\.0\.0\.1:\d+\nthe answer: Hello, Ada!\n$/
+          /^the server listens on tcp:\/\/127\.0\.0\.1:\d+\nthe client got: Hello, Ada!\n$/
         )
       })
   )
