@@ -13,7 +13,7 @@ import { askOver, namesHandlers, serve } from "../support/names.ts"
 
 /**
  * A balancer without state is a function. Its arguments are the current endpoints, and the excluded ones, for example
- * those that the call has already tried. It returns one of the endpoints, or fails with Unreachable.
+ * the endpoints that the call has already tried. It returns one of the endpoints, or fails with Unreachable.
  */
 const firstThatIsUp = Balancer.make((endpoints, { avoid }) => {
   const first = endpoints.find(({ address }) => !avoid.has(address))

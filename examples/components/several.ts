@@ -19,7 +19,7 @@ const CartsComponent = Component.make(
   RpcGroup.make(Rpc.make("Get", { payload: { user: Schema.Int }, success: Schema.Array(Schema.String) }))
 )
 
-const UsersHandlers = UsersComponent.group.toLayer({ Get: ({ id }) => Effect.succeed(id === 1 ? "Ada" : "nobody") })
+const UsersHandlers = UsersComponent.group.toLayer({ Get: ({ id }) => Effect.succeed(id === 1 ? "Ada" : "unknown") })
 const CartsHandlers = CartsComponent.group.toLayer({ Get: ({ user }) => Effect.succeed(user === 1 ? ["tea"] : []) })
 
 // ---- Both on one server.

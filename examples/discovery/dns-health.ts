@@ -1,5 +1,5 @@
 /**
- * A client that finds its replicas by DNS, and calls only those that say that they are ready.
+ * A client that finds its replicas by DNS, and calls only the replicas that say that they are ready.
  *
  * The contract, the server and the client are written as for production. Below them, the program starts two replicas,
  * and a DNS server for them: dnsmasq (`apt-get install dnsmasq-base`), or a table if that is not installed. The

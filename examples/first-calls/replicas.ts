@@ -138,7 +138,7 @@ const main = Effect.gen(function*() {
   )
 
   yield* observe(
-    "and no other: calls go on with those that are left",
+    "and no other: calls go on with the other replicas",
     Effect.gen(function*() {
       const names = yield* Effect.replicateEffect(ask, 60)
       assert.deepEqual([...new Set(names)].toSorted(), ["a", "b", "d"])

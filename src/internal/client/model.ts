@@ -352,7 +352,7 @@ export interface EndpointState {
 }
 
 /**
- * A snapshot of a Connection: the endpoints that are listed, and those that are still draining.
+ * A snapshot of a Connection: the endpoints that are listed, and those still draining.
  *
  * **Example** (How many replicas are connected)
  *
@@ -370,6 +370,6 @@ export interface EndpointState {
 export interface ConnectionState {
   /** Whether the Connection was closed: by `close`, or with its Scope. */
   readonly closed: boolean
-  /** The endpoints that are listed, and those that are still draining. */
+  /** The listed endpoints, and the endpoints that still drain. */
   readonly endpoints: ReadonlyArray<EndpointState>
 }
