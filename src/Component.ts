@@ -165,7 +165,28 @@ export interface ClientOptions {
    * value by themselves. A value that JSON does not carry then arrives as another value.
    */
   readonly format?: "binary" | "json" | undefined
-  /** Makes no client span for each call. The trace of the caller is still sent. Default: false. */
+  /**
+   * Makes no client span for each call. The trace of the caller is still sent, so the spans of the server belong to the
+   * span of the caller. Default: false.
+   *
+   * **Details**
+   *
+   * A client span has the name `component/method`, such as `shop/Stock/Take`, and the kind `client`. It is a child of
+   * the caller's current span, and covers all attempts of a call. Its attributes are those of OpenTelemetry's
+   * conventions for RPC:
+   *
+   * | Attribute | Value |
+   * |---|---|
+   * | `rpc.system.name` | `effect_call` |
+   * | `rpc.service` | the name of the component |
+   * | `rpc.method` | the tag of the method |
+   * | `server.address`, `server.port` | the endpoint to which the call was sent last; no port for a Unix socket |
+   * | `network.peer.address`, `network.peer.port` | the address that the connection has reached, if the system knows it |
+   * | `error.type` | only if the call failed: the tag of its error, `canceled`, or `defect` |
+   *
+   * Later versions of the conventions put service and method into one attribute. Here they stay two, since the name of
+   * a component can contain slashes.
+   */
   readonly disableTracing?: boolean | undefined
 }
 
@@ -176,7 +197,19 @@ export interface ClientOptions {
  * @since 0.1.0
  */
 export interface HandlersOptions {
-  /** Makes no server span for each call. Spans of the handler then belong to the span of the caller. Default: false. */
+  /**
+   * Makes no server span for each call. Spans of the handler then belong to the span of the caller. Default: false.
+   *
+   * **Details**
+   *
+   * A server span has the name `component/method` and the kind `server`. It is a child of the span that the client has
+   * sent, and sampled if that one is. Without one it begins a trace. Its attributes are `rpc.system.name`
+   * (`effect_call`), `rpc.service`, `rpc.method`, `network.peer.address` and `network.peer.port` (the client, if the
+   * system knows its address), and, if the call failed, `error.type`: the tag of the error, `defect`, `canceled` or
+   * `DeadlineExceeded`.
+   *
+   * A handler of bytes runs in such a span if its caller has sent one.
+   */
   readonly disableTracing?: boolean | undefined
 }
 

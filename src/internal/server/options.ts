@@ -149,7 +149,40 @@ export interface ServerOptions {
     }
     | false
     | undefined
-  /** Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true. */
+  /**
+   * Whether calls, connections and bytes are counted in Effect's `Metric`. Default: true.
+   *
+   * **Details**
+   *
+   * | Metric | Kind, unit | Attributes |
+   * |---|---|---|
+   * | `rpc.server.call.duration` | histogram, seconds | `rpc.system.name`, `rpc.service`, `rpc.method`, `server.address`, `server.port`, `error.type` |
+   * | `rpc.server.active_requests` | gauge | `server.address`, `server.port` |
+   * | `rpc.server.connection.count` | gauge | `server.address`, `server.port` |
+   * | `rpc.server.network.io` | counter, bytes | `network.io.direction`, `server.address`, `server.port` |
+   *
+   * The numbers of calls by outcome are the counts of the histogram by `error.type`, which is absent if the call
+   * succeeded. Its values:
+   *
+   * | `error.type` | The call |
+   * |---|---|
+   * | the tag of an error (its name if it has no tag, `failure` if it has neither) | failed with this error |
+   * | `defect` | died |
+   * | `DeadlineExceeded` | did not end within its deadline |
+   * | `canceled` | was given up by its caller, or interrupted with its connection or the server |
+   * | `overloaded` | was refused, as too many calls ran or waited |
+   * | `unknown_method` | is of a method that the server does not have; its `rpc.method` is `_OTHER` |
+   * | `too_large` | had an answer over `maxMessageSize`, or arguments over it: `rpc.method` is then `_OTHER` |
+   * | `Undecodable` | had arguments that the method's schemas do not read |
+   * | `ContractDiffers` | was refused, as client and server have different contracts of the method |
+   *
+   * Active requests are calls whose handlers run or wait to run. `network.io.direction` is `transmit` or `receive`.
+   * `server.address` and `server.port` are those of the listener.
+   *
+   * At most 1000 methods, and 32 kinds of errors for each method, have series of their own. The others count as
+   * `_OTHER`. When a server ends, its gauges end. What was counted is kept for the last 64 such servers. It goes to the
+   * `Metric.MetricRegistry` of the context in which the server is started.
+   */
   readonly metrics?: boolean | undefined
   /**
    * How long a server that is being stopped waits for calls in flight before it interrupts them. Default: 2 seconds.
