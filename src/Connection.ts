@@ -35,7 +35,7 @@
  * down is a warning once, not with every dial. For 10 seconds after a server has said that it goes away, a failed dial
  * is not a warning. Of the warnings that servers can cause, a Connection logs 100 at once and then one for each 100 ms
  * that pass. The others are logged at debug level, and the next warning says how many they were. A logger that throws
- * does not break a Connection: its line goes to stderr.
+ * does not break a Connection: its line goes to stderr, with the error `a logger threw`.
  *
  * **Example** (Calling a method)
  *

@@ -17,7 +17,7 @@
  * | Warn | `The TLS options could not be renewed, and the last good ones stay in use: …`: once until they can be used |
  * | Warn | `A connection was refused: …`: a limit of {@link TcpOptions}, at most once a second for each limit |
  * | Error | `TLS handshake died`, `a listener has accepted something that is not a connection` (custom connections) |
- * | Error | `No handlers for a connection: …`: the function that picks them threw, or gave no `HandlerMap` |
+ * | Error | `No handlers for a connection: the function that picks them threw, or gave no HandlerMap` |
  *
  * @module
  * @since 0.1.0
