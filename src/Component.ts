@@ -166,17 +166,26 @@ export interface ClientOptions {
    */
   readonly format?: "binary" | "json" | undefined
   /**
-   * Makes no client span for each call. The trace of the caller is still sent. Default: false.
+   * Makes no client span for each call. The trace of the caller is still sent, so the spans of the server belong to the
+   * span of the caller. Default: false.
    *
    * **Details**
    *
-   * A span is named `component/method`, is of kind `client`, and is a child of the caller's span. Its attributes follow
-   * OpenTelemetry's conventions for RPC: `rpc.system.name` (`effect_call`), `rpc.service` (the component),
-   * `rpc.method`, `server.address` and `server.port` (the endpoint), `network.peer.address` and `network.peer.port`
-   * (the other end of the connection, over TCP), and `error.type` if the call failed (see `ClientOptions.metrics`).
+   * A client span has the name `component/method`, such as `shop/Stock/Take`, and the kind `client`. It is a child of
+   * the caller's current span, and covers all attempts of a call. Its attributes are those of OpenTelemetry's
+   * conventions for RPC:
    *
-   * Newer conventions put service and method into one attribute. Here they stay two, since the name of a component can
-   * contain slashes.
+   * | Attribute | Value |
+   * |---|---|
+   * | `rpc.system.name` | `effect_call` |
+   * | `rpc.service` | the name of the component |
+   * | `rpc.method` | the tag of the method |
+   * | `server.address`, `server.port` | the endpoint to which the call was sent last; no port for a Unix socket |
+   * | `network.peer.address`, `network.peer.port` | the address that the connection has reached, if the system knows it |
+   * | `error.type` | only if the call failed: the tag of its error, `canceled`, or `defect` |
+   *
+   * Later versions of the conventions put service and method into one attribute. Here they stay two, since the name of
+   * a component can contain slashes.
    */
   readonly disableTracing?: boolean | undefined
 }
@@ -193,9 +202,13 @@ export interface HandlersOptions {
    *
    * **Details**
    *
-   * A span is named `component/method`, is of kind `server`, and continues the trace of the caller. Its attributes are
-   * `rpc.system.name` (`effect_call`), `rpc.service`, `rpc.method`, `network.peer.address` and `network.peer.port` (the
-   * client, over TCP), and `error.type` if the call failed (see `ServerOptions.metrics`).
+   * A server span has the name `component/method` and the kind `server`. It is a child of the span that the client has
+   * sent, and sampled if that one is. Without one it begins a trace. Its attributes are `rpc.system.name`
+   * (`effect_call`), `rpc.service`, `rpc.method`, `network.peer.address` and `network.peer.port` (the client, if the
+   * system knows its address), and, if the call failed, `error.type`: the tag of the error, `defect`, `canceled` or
+   * `DeadlineExceeded`.
+   *
+   * A handler of bytes runs in such a span if its caller has sent one.
    */
   readonly disableTracing?: boolean | undefined
 }

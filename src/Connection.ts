@@ -6,6 +6,37 @@
  * first needs it, shared by all calls, and opened again after it was lost. A Connection belongs to a Scope: when that
  * closes, everything ends. This module does not know how a call is sent, nor how an endpoint is picked.
  *
+ * **Traces.** The current span of the caller goes with each call, also with one of bytes. Only typed calls have a
+ * client span of their own, see `Component.ClientOptions.disableTracing`. For a span with `Tracer.DisablePropagation`,
+ * its parent is sent instead.
+ *
+ * **Logs.** They go to the loggers of the context in which the Connection is made, without the log annotations and log
+ * spans of a call. Lines about an endpoint have the annotation `endpoint` and, if there is one, `reason`.
+ *
+ * | Level | Message |
+ * |---|---|
+ * | Debug | `an endpoint is dialed`, `an endpoint is connected`, `a dial was cut short, and is repeated` |
+ * | Debug | `a connection drains`, `a draining connection is used again`, `an endpoint is gone` |
+ * | Debug | `an endpoint serves`, `an endpoint does not serve`: what a health probe says, if it changes |
+ * | Debug | `an endpoint is used again`: it was ejected, and a call was answered |
+ * | Debug | `a dial died`: the code of a custom endpoint threw; the line has its defect |
+ * | Warn | `a connection was lost`: connections that are lost together are one warning, the others are Debug |
+ * | Warn | `an endpoint could not be dialed`: the first time in an outage that nothing else has shown, then Debug |
+ * | Warn | `an endpoint is ejected`: the first time, then Debug |
+ * | Warn | `client and server have different contracts of …`: once for each connection and method |
+ * | Error | `what a dial had opened could not be closed` |
+ * | Debug | `the resolver has changed the endpoints`; `endpoints` has their addresses |
+ * | Warn | `the resolver failed; its last endpoints stay in use`: the first of several failures in a row |
+ * | Warn | `the resolver could not be refreshed` |
+ * | Error | `the new endpoints could not be used`: the first of several in a row |
+ * | Error | `the metric … cannot be registered`: a custom metric registry threw |
+ *
+ * An outage begins with a lost connection or a failed dial, and ends when a connection is open again. A replica that is
+ * down is a warning once, not with every dial. For 10 seconds after a server has said that it goes away, a failed dial
+ * is not a warning. Of the warnings that servers can cause, a Connection logs 100 at once and then one for each 100 ms
+ * that pass. The others are logged at debug level, and the next warning says how many they were. A logger that throws
+ * does not break a Connection: its line goes to stderr, with the error `a logger threw`.
+ *
  * **Example** (Calling a method)
  *
  * ```ts

@@ -6,6 +6,19 @@
  * over either of them ({@link mtls}). `Server.serve` and `Server.layer` take a listener. This module does not know how
  * calls are served.
  *
+ * **Logs.** They go to the loggers of the context in which the listener is made. `listener` is annotated, and `peer`
+ * for a single connection.
+ *
+ * | Level | Message |
+ * |---|---|
+ * | Debug | `New TLS options are in use` |
+ * | Debug | `TLS handshake failed: …`, if the client has hung up |
+ * | Warn | `TLS handshake failed: …`, otherwise: 100 at once and then one each 100 ms, with the number left out |
+ * | Warn | `The TLS options could not be renewed, and the last good ones stay in use: …`: once until they can be used |
+ * | Warn | `A connection was refused: …`: a limit of {@link TcpOptions}, at most once a second for each limit |
+ * | Error | `TLS handshake died`, `a listener has accepted something that is not a connection` (custom connections) |
+ * | Error | `No handlers for a connection: the function that picks them threw, or gave no HandlerMap` |
+ *
  * @module
  * @since 0.1.0
  */

@@ -13,6 +13,20 @@
  * This module has the names and the documentation. It does not know how endpoints are found: that is the task of
  * internal modules.
  *
+ * **Logs.** A Connection logs that its resolver has changed the endpoints, and that it has failed: see the module
+ * `Connection`. Two resolvers log more, in the context in which they are made. For {@link kubernetes}, `service` and
+ * `namespace` are annotated.
+ *
+ * | Level | Message | Resolver |
+ * |---|---|---|
+ * | Warn | `DNS knows no …: there are no endpoints`: once until there are some | {@link dns}, {@link dnsSrv} |
+ * | Warn | `the Service has no EndpointSlices: it may not exist yet, or have another name` | {@link kubernetes} |
+ * | Warn | `endpoints are left out: …`: when the problem changes | {@link kubernetes} |
+ * | Debug | `a watch has ended after … ms: another one begins` | {@link kubernetes} |
+ * | Debug | `changes of the endpoints are not received for now`: it tries again | {@link kubernetes} |
+ * | Debug | `the watch has sent an event of an unknown type, …` | {@link kubernetes} |
+ * | Error | `the resolver of the Service … has stopped: this is a bug` | {@link kubernetes} |
+ *
  * @module
  * @since 0.1.0
  */

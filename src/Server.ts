@@ -5,6 +5,25 @@
  * the connection interrupts it. A peer that breaks the protocol loses its connection. Other peers are not affected.
  * This module does not know how connections are made, nor how a call is read and answered.
  *
+ * **Logs.** They go to the loggers of the context in which the server is started. Logs of a handler have the context of
+ * its call.
+ *
+ * | Level | Message | Annotations |
+ * |---|---|---|
+ * | Debug | `a connection was accepted`, `a connection has ended` | `peer`, `reason` |
+ * | Warn | `a connection was closed: …`: its peer broke the protocol, or did not answer or read | `peer`, `reason` |
+ * | Error | `a connection was lost: it is broken`: a custom connection threw | `peer` |
+ * | Error | `a handler died`, with the defect: its caller gets a `RemoteError` without details | `component`, `method` |
+ * | Error | `the handler of a discarded call failed`: its caller had the answer before | `component`, `method` |
+ * | Error | `a finalizer of a call died`, `the span of a call died` | `component`, `method` |
+ * | Error | `an accepted connection cannot be served`: a custom listener or connection threw | `listener` |
+ * | Error | `the server has stopped: its listener broke` | |
+ * | Error | `the listener could not be closed`, `the listener was not closed within …` | |
+ *
+ * Of the warnings that clients can cause, a server logs 100 at once and then one for each 100 ms that pass. The next
+ * warning says how many were left out. Errors of handlers have no such limit. Arguments, results, keys and certificates
+ * are never logged. Defects of handlers, and failures of discarded calls, are.
+ *
  * **Example** (A server as a layer)
  *
  * ```ts

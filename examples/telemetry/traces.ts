@@ -16,11 +16,14 @@ import { OrdersClient, shop } from "./shop/services.ts"
 const otlp = (baseUrl: string) => (serviceName: string) =>
   Otlp.layerJson({ baseUrl, resource: { serviceName } }).pipe(Layer.provide(FetchHttpClient.layer))
 
-/** Two orders, each in a span of its own. The second one fails: there is no coffee. */
+/**
+ * Three orders, each in a span of its own. The second one fails: there is no coffee. The third one is not sampled.
+ */
 const orders = Effect.gen(function*() {
   const { Place } = yield* OrdersClient
   yield* Place({ item: "tea" }).pipe(Effect.withSpan("order tea"))
   yield* Effect.flip(Place({ item: "coffee" })).pipe(Effect.withSpan("order coffee"))
+  yield* Place({ item: "tea" }).pipe(Effect.withSpan("order more tea", { sampled: false }))
 })
 
 /** Prints a span, and below it the spans that it led to. */
@@ -43,6 +46,7 @@ const program = Effect.gen(function*() {
 
   const { spans } = receiver
   yield* Effect.forEach(spans.filter(({ parentSpanId }) => parentSpanId === undefined), (root) => print(root, spans))
+  // None of the third order, from no service.
   assert.equal(spans.length, 10)
 
   yield* Console.log("\nthe attributes of the last client span of orders:")

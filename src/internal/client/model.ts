@@ -192,29 +192,36 @@ export interface ClientOptions {
    *
    * **Details**
    *
-   * | Metric                         | Kind               | Attributes                                                |
-   * | ------------------------------ | ------------------ | --------------------------------------------------------- |
-   * | `rpc.client.call.duration`     | histogram, seconds | address, `rpc.service`, `rpc.method`, `error.type`,       |
-   * |                                |                    | `rpc.system.name` (`effect_call`)                         |
-   * | `rpc.client.active_requests`   | gauge              | address                                                   |
-   * | `rpc.client.connection.count`  | gauge              | address, `rpc.connection.state` (`idle`, `dialing`,       |
-   * |                                |                    | `active` or `draining`)                                   |
-   * | `rpc.client.network.io`        | counter, bytes     | address, `network.io.direction` (`transmit` or `receive`) |
-   * | `rpc.client.dial.failures`     | counter            | address                                                   |
-   * | `rpc.client.resolver.updates`  | counter            |                                                           |
-   * | `rpc.client.resolver.failures` | counter            |                                                           |
+   * | Metric | Kind, unit | Attributes |
+   * |---|---|---|
+   * | `rpc.client.call.duration` | histogram, seconds | `rpc.system.name`, `rpc.service`, `rpc.method`, `server.address`, `server.port`, `error.type` |
+   * | `rpc.client.active_requests` | gauge | `server.address`, `server.port` |
+   * | `rpc.client.connection.count` | gauge | `rpc.connection.state`, `server.address`, `server.port` |
+   * | `rpc.client.network.io` | counter, bytes | `network.io.direction`, `server.address`, `server.port` |
+   * | `rpc.client.dial.failures` | counter | `server.address`, `server.port` |
+   * | `rpc.client.resolver.updates` | counter | |
+   * | `rpc.client.resolver.failures` | counter | |
    *
-   * The address of an endpoint is in `server.address` and `server.port`. A call that found no endpoint has none. A
-   * duration ends when the caller has the outcome. Active requests are calls that were sent and have no answer yet, not
-   * calls that wait for an endpoint.
+   * The names are those of OpenTelemetry's conventions for RPC, where these have one.
    *
-   * `error.type` is absent where a call succeeded. Otherwise it is the tag of the method's own error (`failure` if that
-   * has none), `CommunicationError`, `Unreachable`, `DeadlineExceeded`, `RemoteError`, or `canceled` if the caller was
-   * interrupted. A tag has at most 128 characters. Methods beyond 1000 for each endpoint, and kinds of errors beyond 32
-   * for each method, count as `_OTHER`.
+   * - The numbers of calls by outcome are the counts of the histogram by `error.type`, which is absent if the call
+   *   succeeded. It is the tag of the method's own error (its name if it has no tag, `failure` if it has neither), the
+   *   tag of a `CallError` (`CommunicationError`, `Unreachable`, `DeadlineExceeded`, `RemoteError`), or `canceled`.
+   *   It has at most 128 characters.
+   * - Each attempt of a `retry` counts as a call. A call that no endpoint could take has no `server.address`.
+   * - Active requests are calls that were sent and wait for their answer. Calls that wait for an endpoint do not count.
+   * - `rpc.connection.state` is `idle`, `dialing`, `active` or `draining`. `network.io.direction` is `transmit` or
+   *   `receive`.
+   * - `server.address` is a host or the path of a Unix socket, which has no `server.port`. An endpoint counts as the
+   *   same with and without TLS.
    *
-   * All Connections of a process to one endpoint count together. Their series begin with the first dial. When an
-   * endpoint is gone, its gauges are too; its counts are kept for the last 64 such endpoints.
+   * All Connections of a process to one endpoint count together, in the same series. The series begin with the first
+   * dial. When the last Connection leaves the endpoint, its gauges end. Its counters and histograms are kept for the
+   * last 64 such endpoints, so that the next scrape finds them. At most 1000 methods for each endpoint and 32 kinds of
+   * errors for each method have series of their own. The others count as `_OTHER`.
+   *
+   * What is counted goes to the `Metric.MetricRegistry` of the context in which the Connection is made, with the
+   * attributes of that context. Effect's exporters read it from there.
    */
   readonly metrics?: boolean | undefined
   /**

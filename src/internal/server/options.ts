@@ -169,30 +169,34 @@ export interface ServerOptions {
    *
    * **Details**
    *
-   * All of them have the attributes `server.address` and `server.port`, where the server has an address.
+   * | Metric | Kind, unit | Attributes |
+   * |---|---|---|
+   * | `rpc.server.call.duration` | histogram, seconds | `rpc.system.name`, `rpc.service`, `rpc.method`, `server.address`, `server.port`, `error.type` |
+   * | `rpc.server.active_requests` | gauge | `server.address`, `server.port` |
+   * | `rpc.server.connection.count` | gauge | `server.address`, `server.port` |
+   * | `rpc.server.network.io` | counter, bytes | `network.io.direction`, `server.address`, `server.port` |
    *
-   * | Metric                        | Kind               | Further attributes                                         |
-   * | ----------------------------- | ------------------ | ---------------------------------------------------------- |
-   * | `rpc.server.call.duration`    | histogram, seconds | `rpc.service`, `rpc.method`, `error.type`,                 |
-   * |                               |                    | `rpc.system.name` (`effect_call`)                          |
-   * | `rpc.server.active_requests`  | gauge              |                                                            |
-   * | `rpc.server.connection.count` | gauge              |                                                            |
-   * | `rpc.server.network.io`       | counter, bytes     | `network.io.direction` (`transmit` or `receive`)           |
+   * The numbers of calls by outcome are the counts of the histogram by `error.type`, which is absent if the call
+   * succeeded. Its values:
    *
-   * A duration is from the arrival of a call to its answer. Active requests are calls whose handlers run or wait to
-   * run.
+   * | `error.type` | The call |
+   * |---|---|
+   * | the tag of an error (its name if it has no tag, `failure` if it has neither) | failed with this error |
+   * | `defect` | died |
+   * | `DeadlineExceeded` | did not end within its deadline |
+   * | `canceled` | was given up by its caller, or interrupted with its connection or the server |
+   * | `overloaded` | was refused, as too many calls ran or waited |
+   * | `unknown_method` | is of a method that the server does not have; its `rpc.method` is `_OTHER` |
+   * | `too_large` | had an answer over `maxMessageSize`, or arguments over it: `rpc.method` is then `_OTHER` |
+   * | `Undecodable` | had arguments that the method's schemas do not read |
+   * | `ContractDiffers` | was refused, as client and server have different contracts of the method |
    *
-   * `error.type` is absent where a call succeeded. Otherwise it is:
+   * Active requests are calls whose handlers run or wait to run. `network.io.direction` is `transmit` or `receive`.
+   * `server.address` and `server.port` are those of the listener.
    *
-   * - the tag of the method's own error, or `failure` if that has none;
-   * - the name of the error that a handler of bytes failed with;
-   * - `defect`, if the handler died; `canceled`, if it was interrupted; `DeadlineExceeded`;
-   * - `overloaded`, `unknown_method`, `too_large`, `ContractDiffers`;
-   * - `Undecodable`, if the arguments are not what the method expects.
-   *
-   * A tag or name has at most 128 characters. Methods beyond 1000, methods that the server does not have, and kinds of
-   * errors beyond 32 for each method count as `_OTHER`. So do arguments that are too large, since their method is not
-   * read. The counts of a server that has stopped are kept for the last 64 addresses; its gauges go with it.
+   * At most 1000 methods, and 32 kinds of errors for each method, have series of their own. The others count as
+   * `_OTHER`. When a server ends, its gauges end. What was counted is kept for the last 64 such servers. It goes to the
+   * `Metric.MetricRegistry` of the context in which the server is started.
    */
   readonly metrics?: boolean | undefined
   /**
