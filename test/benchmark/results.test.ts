@@ -111,6 +111,41 @@ describe("the README of the benchmarks", () => {
   })
 })
 
+describe("the README of the package", () => {
+  const text = read("../../README.md")
+  const rows = rowsOf(read("results/echo.md"))
+  const rate = (system: string, concurrency: number, payloadBytes: number) =>
+    rows.find((row) => row.system === system && row.concurrency === concurrency && row.payloadBytes === payloadBytes)!
+      .callsPerSecond
+
+  it("compares by the rates of the page of the echo", () => {
+    for (
+      const [label, callers, bytes] of [["1 caller, 16 B", 1, 16], ["64 callers, 16 B", 64, 16], [
+        "64 callers, 4 KiB",
+        64,
+        4096
+      ]] as const
+    ) {
+      const row = text.split("\n").find((line) => line.startsWith(`| Calls/s, ${label} `))
+      assert.ok(row !== undefined, `no row "Calls/s, ${label}"`)
+      assert.deepEqual(
+        row.split("|").slice(2, 6).map((cell) => figure(cell.trim())[0]),
+        ["typed", "effect-rpc", "grpc-js", "connect-node"].map((system) => rate(system, callers, bytes))
+      )
+    }
+  })
+
+  it("says how many times the calls of grpc-js it makes", () => {
+    const times = (system: string) => Math.floor(rate(system, 64, 16) / rate("grpc-js", 64, 16))
+    assert.match(
+      text.replaceAll(/\s+/g, " "),
+      new RegExp(
+        `${times("typed")} times the calls of grpc-js with typed contracts, ${times("bytes")} times with bytes`
+      )
+    )
+  })
+})
+
 describe("a page", () => {
   it("says what was measured, when, where and by which command", () => {
     assert.equal(
