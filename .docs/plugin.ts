@@ -80,6 +80,9 @@ const pageOf = (path: string): string => {
   return path
 }
 
+/** Paths are normalized already. TypeDoc has a type for such paths, but exports nothing that makes one. */
+const normalized = (path: string) => path as never
+
 export const load = (app: Application): void => {
   const foreign = new Set<Reflection>()
 
@@ -107,7 +110,7 @@ export const load = (app: Application): void => {
         if (part.kind !== "relative-link" || part.target === undefined) continue
         const module = project.files.resolve(part.target, project)
         if (typeof module === "string") {
-          part.target = project.files.registerAbsolute(pageOf(module) as never).target
+          part.target = project.files.registerAbsolute(normalized(pageOf(module))).target
           continue
         }
         if (!(module instanceof DeclarationReflection) || part.targetAnchor === undefined) continue
@@ -117,8 +120,8 @@ export const load = (app: Application): void => {
           continue
         }
         const path = `${project.files.resolvePath(part.target)}/${part.targetAnchor}`
-        project.files.registerReflectionPath(path as never, found)
-        part.target = project.files.registerAbsolute(path as never).target
+        project.files.registerReflectionPath(normalized(path), found)
+        part.target = project.files.registerAbsolute(normalized(path)).target
         part.targetAnchor = undefined
       }
     }

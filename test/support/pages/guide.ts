@@ -60,6 +60,18 @@ export const checkGuide = (
     }
   }
   const found = new Set(topics.flatMap(filesOfTopic))
+  for (const page of pages) {
+    for (const { language, line, program } of page.fences) {
+      const path = posix.join(posix.dirname(page.name), program)
+      if (language === "text" && program !== "" && !found.has(path)) {
+        problems.push({
+          page: page.name,
+          line,
+          message: `${path} is no program of the guide, so its output is not checked`
+        })
+      }
+    }
+  }
   for (const program of listed(pages)) {
     if (!found.has(program)) {
       problems.push({ page: `${posix.dirname(program)}/README.md`, line: 1, message: `there is no program ${program}` })

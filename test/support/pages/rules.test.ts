@@ -286,4 +286,12 @@ describe("the guide", () => {
       "examples/tls/README.md:1: there is no such page"
     ])
   })
+
+  it("shows output of its programs only", () => {
+    const shows = (program: string) => `[x](a.ts) [x](b.test.ts)\n\`\`\`text ${program}\nhello\n\`\`\``
+    assert.deepEqual(checkGuide(all(way, shows("a.ts")), files), [])
+    assert.deepEqual(checkGuide(all(way, shows("parts/c.ts")), files).map(show), [
+      "examples/tls/README.md:2: examples/tls/parts/c.ts is no program of the guide, so its output is not checked"
+    ])
+  })
 })
