@@ -47,6 +47,7 @@ const connectionTo = (target: string) =>
 const layerDns = Effect.gen(function*() {
   const hosts = { "cart.internal": ["127.0.0.2", "127.0.0.3"] }
   if (yield* hasDnsmasq) return Resolver.layerDns({ nameServers: (yield* startDnsmasq({ hosts })).nameServers })
+  yield* Console.log("NOT SHOWN: a real DNS server, because dnsmasq is not installed; the addresses come from memory")
   return Dns.layerStatic({ hosts })
 })
 
