@@ -68,6 +68,12 @@ describe("the files of src", () => {
   })
 })
 
+describe("the files of examples", () => {
+  it("say in their first lines what they show or are for", () => {
+    assert.deepEqual(examples.filter(({ text }) => !/^(#!.*\n)?\/\*\*/.test(text)).map(({ name }) => name), [])
+  })
+})
+
 describe("the files of test", () => {
   it("have at most 500 lines", () => {
     const long = tests.map(({ lines, name }) => [name, lines.length - 1] as const).filter(([, lines]) =>
@@ -94,6 +100,10 @@ describe("comments", () => {
         `${file.name}:${number}: ${line.trim()}`
       )
     )
+    const pages = filesOf("README.md", "{src,examples,test}/**/*.md")
+    for (const { lines, name } of pages) {
+      for (const [at, line] of lines.entries()) if (old.test(line)) found.push(`${name}:${at + 1}: ${line}`)
+    }
     assert.deepEqual(found, [])
   })
 })

@@ -22,6 +22,17 @@ class Blocks extends Context.Service<Blocks, { readonly directory: string }>()("
   ).pipe(Layer.provideMerge(NodeServices.layer))
 }
 
+/** The compiler's messages with the lines of the pages in place of those of the files that were compiled. */
+const atPages = (messages: string): string =>
+  [...pageBlocks, ...commentBlocks].reduce(
+    (text, block) =>
+      text.replaceAll(
+        new RegExp(String.raw`^.*\b${fileOf(block)}\((\d+),\d+\)`, "gm"),
+        (_, line: string) => `${block.page}:${block.line + Number(line)}`
+      ),
+    messages
+  )
+
 // Side by side: each test waits for a process of its own.
 layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the documentation's code", (it) => {
   it.effect("compiles, that of the pages and that of the doc comments", () =>
@@ -30,7 +41,7 @@ layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the docume
       const { directory } = yield* Blocks
       const tsc = path.join(root, "node_modules/typescript/bin/tsc")
       const { code, stdout } = yield* run(process.execPath, tsc, "-p", directory)
-      assert.equal(stdout, "")
+      assert.equal(atPages(stdout), "")
       assert.equal(code, 0)
       // A compiler and a process for each block, on a machine that may be busy.
     }), 60_000)

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs"
 import { posix } from "node:path"
 import { excerptProblem } from "./excerpts.ts"
 import { exportsOf, hasProperty, publicModules } from "./names.ts"
-import { codeSpans, type Fence, type Page, root } from "./page.ts"
+import { codeSpans, type Fence, filesIn, type Page, root } from "./page.ts"
 import type { Problem } from "./problem.ts"
 import type { Tree } from "./tree.ts"
 
@@ -86,28 +86,68 @@ const fenceProblem = (page: Page, fence: Fence, tree: Tree): readonly [line: num
     : [line, `the excerpt is not in ${path} (a line "// ..." skips lines). Not found, or not at this place: ${missing}`]
 }
 
-export const checkFences = (page: Page, tree: Tree): ReadonlyArray<Problem> =>
-  page.fences.flatMap((fence) => {
+export const checkFences = (page: Page, tree: Tree): ReadonlyArray<Problem> => [
+  ...page.fences.flatMap((fence) => {
     const problem = fenceProblem(page, fence, tree)
     return problem === undefined ? [] : [{ page: page.name, line: problem[0], message: problem[1] }]
-  })
+  }),
+  ...page.prose.filter(({ text }) => /^\s*(~~~|```)/.test(text)).map(({ line }) => ({
+    page: page.name,
+    line,
+    message: "a code block that no check sees: write ```, after at most three spaces"
+  }))
+]
+
+/** Pages that name what other systems have. */
+const isForeign = (page: Page): boolean => /^examples\/coming-from|\/results\//.test(page.name)
+
+/** The public modules that export each name. */
+const exporting = new Map<string, Array<string>>()
+for (const file of publicModules.values()) {
+  for (const name of exportsOf(file)) exporting.set(name, [...exporting.get(name) ?? [], file])
+}
+
+/** Names of other systems that our own pages use: that of Kubernetes. */
+const outside = ["preStop"]
+
+/** All words of the project's code, in which a page's `someOption` must be. */
+const words = new Set([
+  ...outside,
+  ...filesIn(root, "{src,examples,test}/**/*.{ts,yaml}").flatMap((file) =>
+    file.startsWith("test/support/pages/") ? [] : readFileSync(root + file, "utf8").match(/\w+/g) ?? []
+  )
+])
+
+/** What is wrong with a name and its property: `Module.export`, or `Type.property` of a public type. */
+const propertyProblem = (owner: string, name: string): string | undefined => {
+  const file = publicModules.get(owner)
+  // `Server.ts` is a file.
+  if (name === "ts") return undefined
+  if (file !== undefined) {
+    return exportsOf(file).has(name) || hasProperty(file, owner, name)
+      ? undefined
+      : `${file} does not export ${name}; it exports ${[...exportsOf(file)].toSorted().join(", ")}`
+  }
+  const files = exporting.get(owner) ?? []
+  return files.length === 0 || files.some((exports) => hasProperty(exports, owner, name))
+    ? undefined
+    : `${owner} of ${files.join(", ")} has no property ${name}`
+}
 
 /**
- * Code spans that name something of a public module which that module does not export. A property of the type of the
- * same name is right, too: `Endpoint.zone` is read as that of an `Endpoint`.
+ * Code spans that name what there isn't: of a public module something that it does not export, of a public type a
+ * property that it does not have, or an option (`likeThis`) that is nowhere in the code. A property of the type of the
+ * same name as its module is right, too: `Endpoint.zone` is read as that of an `Endpoint`.
  */
 export const checkNames = (page: Page): ReadonlyArray<Problem> =>
-  codeSpans(page).flatMap(({ line, text }) =>
-    [...text.matchAll(/(?<![\w./"'`@:-])([A-Z]\w*)\.([A-Za-z]\w*)/g)].flatMap(([, module = "", name = ""]) => {
-      const file = publicModules.get(module)
-      // `Server.ts` is a file.
-      if (file === undefined || name === "ts" || exportsOf(file).has(name) || hasProperty(file, module, name)) return []
-      return [{
-        page: page.name,
-        line,
-        message: `\`${text}\`: ${file} does not export ${name}; it exports ${
-          [...exportsOf(file)].toSorted().join(", ")
-        }`
-      }]
-    })
-  )
+  codeSpans(page).flatMap(({ line, text }) => {
+    const problems = [...text.matchAll(/(?<![\w./"'`@:-])([A-Z]\w*)\.([A-Za-z]\w*)/g)].map((
+      [, owner = "", name = ""]
+    ) => isForeign(page) && !publicModules.has(owner) ? undefined : propertyProblem(owner, name))
+    if (page.kind === "markdown" && !isForeign(page) && /^[a-z]+[A-Z]\w*$/.test(text) && !words.has(text)) {
+      problems.push("no code of the project has this name")
+    }
+    return problems.flatMap((problem) =>
+      problem === undefined ? [] : [{ page: page.name, line, message: `\`${text}\`: ${problem}` }]
+    )
+  })

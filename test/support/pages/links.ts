@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs"
 import { posix } from "node:path"
 import { exportsOf, hasProperty, publicModules } from "./names.ts"
-import { anchorsOf, linksOf, type Page, parsePage, root } from "./page.ts"
+import { anchorsOf, linksOf, linksWithoutTarget, type Page, parsePage, root } from "./page.ts"
 import type { Problem } from "./problem.ts"
 import type { Tree } from "./tree.ts"
 
@@ -35,8 +35,21 @@ const anchorProblem = (path: string, anchor: string, folder: string): string | u
  * @param where how to call this set of files in messages
  * @param folder where the text of pages is read
  */
-export const checkLinks = (page: Page, tree: Tree, where = "here", folder = root): ReadonlyArray<Problem> =>
-  linksOf(page).flatMap(({ line, text }) => {
+export const checkLinks = (page: Page, tree: Tree, where = "here", folder = root): ReadonlyArray<Problem> => [
+  ...(page.kind === "comments" ? [] : linksWithoutTarget(page)).map(({ line, text }) => ({
+    page: page.name,
+    line,
+    message: `the link [${text}]: there is no line "[${text}]: …" with its target`
+  })),
+  // `[shutdownGrace](…#ServerOptions.shutdownGrace)`: the name that is shown and the one that is linked are the same.
+  ...page.prose.flatMap(({ line, text }) =>
+    [...text.matchAll(/\[`?([a-z]+[A-Z]\w*)`?\]\([^()\s#]*\.ts#([\w.]+)\)/g)].flatMap(([, label = "", anchor = ""]) =>
+      anchor.split(".").at(-1) === label
+        ? []
+        : [{ page: page.name, line, message: `the link [${label}]: it leads to ${anchor}` }]
+    )
+  ),
+  ...linksOf(page).flatMap(({ line, text }) => {
     const wrong = (message: string): ReadonlyArray<Problem> => [{
       page: page.name,
       line,
@@ -58,3 +71,4 @@ export const checkLinks = (page: Page, tree: Tree, where = "here", folder = root
     const problem = anchorProblem(path, anchor, folder)
     return problem === undefined ? [] : wrong(problem)
   })
+]

@@ -83,11 +83,22 @@ const withoutSpans = ({ prose }: Page): ReadonlyArray<Piece> =>
 /** The targets of a page's links and pictures. */
 export const linksOf = (page: Page): ReadonlyArray<Piece> =>
   withoutSpans(page).flatMap(({ line, text }) =>
-    [...text.matchAll(/\]\(([^()\s]+)\)|^\s*\[[^\]]+\]:\s+(\S+)/g)].map((match) => ({
+    [...text.matchAll(/\]\(\s*((?:[^()\s]|\([^()\s]*\))*)(?:\s+"[^"]*")?\s*\)|^\s*\[[^\]]+\]:\s+(\S+)/g)].map((
+      match
+    ) => ({
       line,
       text: match[1] ?? match[2] ?? ""
     }))
   )
+
+/** The names of links whose target should stand elsewhere on the page, but does not. */
+export const linksWithoutTarget = (page: Page): ReadonlyArray<Piece> => {
+  const pieces = withoutSpans(page)
+  const targets = new Set(pieces.flatMap(({ text }) => /^\s*\[([^\]]+)\]:\s+\S/.exec(text)?.[1]?.toLowerCase() ?? []))
+  return pieces.flatMap(({ line, text }) =>
+    [...text.matchAll(/\[([^[\]]+)\]\[([^[\]]*)\]/g)].map((match) => ({ line, text: match[2] || (match[1] ?? "") }))
+  ).filter(({ text }) => !targets.has(text.toLowerCase()))
+}
 
 const headingsOf = ({ prose }: Page): ReadonlyArray<Piece> =>
   prose.filter(({ text }) => /^#{1,6} /.test(text)).map(({ line, text }) => ({

@@ -50,6 +50,25 @@ describe("links", () => {
     finds("[x]: no.md", /there is no examples\/no\.md/)
   })
 
+  it("with a title, with parentheses, and with the target elsewhere on the page", () => {
+    finds(`[x](no.md "A title")`, /there is no examples\/no\.md/)
+    finds("[x](no(t).md)", /there is no examples\/no\(t\)\.md/)
+    finds(`[x](../LICENSE "A title")`)
+    finds(
+      "[x][there]",
+      /^examples\/fixture\.md:3: the link \[there\]: there is no line "\[there\]: …" with its target$/
+    )
+    finds("[x][there] [There][] `a[0][1]`\n\n[there]: ../LICENSE")
+  })
+
+  it("whose text names another option than their target", () => {
+    finds(
+      "[shardKey](../src/Connection.ts#CallOptions.timeout)",
+      /the link \[shardKey\]: it leads to CallOptions\.timeout/
+    )
+    finds("[time limit](../src/Connection.ts#CallOptions.timeout)")
+  })
+
   it("out of the repository, and absolute ones", () => {
     finds("[x](../../x)", /out of the repository/)
     finds("[x](/README.md)", /relative/)
@@ -107,6 +126,20 @@ describe("names", () => {
     )
   })
 
+  it("of properties of public types", () => {
+    finds("`CallOptions.timeout` and `Fiber.nothing`")
+    finds(
+      "`CallOptions.nothing`",
+      /`CallOptions\.nothing`: CallOptions of src\/Connection\.ts.* has no property nothing/
+    )
+  })
+
+  it("of options that are nowhere in the code", () => {
+    finds("`shutdownGrace` `preStop` `anything else`")
+    finds("`shutdownGracy`", /^examples\/fixture\.md:3: `shutdownGracy`: no code of the project has this name$/)
+    assert.deepEqual(find("`shutdownGracy`", "examples/coming-from-go/notes.md"), [])
+  })
+
   it("are read with the types that a module only hands on, and their properties", () => {
     assert.ok(exportsOf("src/Connection.ts").has("EndpointState"))
     assert.ok(exportsOf("src/Resolver.ts").has("SchemeServices"))
@@ -126,6 +159,8 @@ describe("code blocks", () => {
   it("without an end, without a language, in an unknown one", () => {
     finds("```ts\nconst a = 1", /^examples\/fixture\.md:3: a code block without an end/)
     finds(fence("", "a"), /without a language/)
+    finds("~~~ts\nconst a: = 1\n~~~", /:3: a code block that no check sees/, /:5: a code block/)
+    finds("- a\n\n      ```ts", /:5: a code block that no check sees/)
     finds(fence("typescript", "a"), /a code block in "typescript"; expected ts/)
   })
 
@@ -207,7 +242,7 @@ describe("the shape", () => {
   it("of a topic without its last lines, or with a wrong next page", () => {
     const topic = (name: string, ...lines: ReadonlyArray<string>) =>
       checkPage(
-        parsePage(`examples/${name}/README.md`, `# A\n\`\`\`sh\nnpm start\n\`\`\`\n${lines.join("\n")}\n`),
+        parsePage(`examples/${name}/README.md`, `# A\n\nText.\n\`\`\`sh\nnpm start\n\`\`\`\n${lines.join("\n")}\n`),
         () => "file"
       ).map((
         { message }
@@ -221,9 +256,28 @@ describe("the shape", () => {
     assert.deepEqual(topic("tls", reference, "**Next:** [x](../testing/README.md)"), [
       "there is no link to examples/shop/README.md after **Next:**"
     ])
+    assert.deepEqual(topic("tls", reference, "**Next:** [x](../shop/README.md)", "## More"), [
+      "the page must end with the line **Next:**"
+    ])
     assert.deepEqual(topic("coming-from-go", reference), ["there is no link to examples/README.md"])
     assert.deepEqual(topic("coming-from-go", reference, "[back](../README.md)"), [])
     assert.deepEqual(topic(path.at(-1) ?? "", reference, "**Next:** [x](../README.md)"), [])
+  })
+})
+
+describe("the beginning of a topic's page", () => {
+  const ending = "**Reference:** [x](../../LICENSE)\n\n[back](../README.md)\n"
+  const beginning = (text: string) =>
+    checkPage(parsePage("examples/coming-from-go/README.md", `# A\n\n${text}\n\n${ending}`), () => "file").map(show)
+
+  it("is a sentence, and a command", () => {
+    const command = fence("sh", "npm start")
+    assert.deepEqual(beginning(`After this page you can.\n\n${command}`), [])
+    assert.match(beginning(command).join("\n"), /must say in a sentence what the reader can do after it$/)
+    assert.match(
+      beginning(`After.\n\n${fence("text", "a")}\n${command}`).join("\n"),
+      /README\.md:5: the first block must be ```sh/
+    )
   })
 })
 

@@ -32,7 +32,7 @@ const maxBytes = (name: string): number | undefined => {
   if (name === "README.md") return 16 * kilobyte
   if (name === "test/benchmark/README.md") return 10 * kilobyte
   if (name === "src/README.md") return 12 * kilobyte
-  return /^(examples(\/.*)?|test)\/README\.md$/.test(name) ? 8 * kilobyte : undefined
+  return /^(examples(\/.*)?|test(\/\w+)?)\/README\.md$/.test(name) ? 8 * kilobyte : undefined
 }
 
 const maxColumns = 120
@@ -61,6 +61,17 @@ const topicProblems = (page: Page, topic: string): ReadonlyArray<readonly [line:
   // The last page of the path may lead anywhere.
   else if (!leads && (!isOnPath || next !== undefined)) {
     problems.push([line?.line ?? last, `there is no link to ${wanted}${isOnPath ? " after **Next:**" : ""}`])
+  }
+  const closing = page.prose.findLast(({ text }) => /^\*\*|^#/.test(text))
+  if (line !== undefined && closing !== line) {
+    problems.push([closing?.line ?? last, "the page must end with the line **Next:**"])
+  }
+  if (!/^[A-Z]/.test(page.prose.find(({ line: at, text }) => at > 1 && text !== "")?.text ?? "")) {
+    problems.push([2, "after its title, the page must say in a sentence what the reader can do after it"])
+  }
+  const first = page.fences[0]
+  if (first !== undefined && first.language !== "sh") {
+    problems.push([first.line, "the first block must be ```sh, with the command that runs the page's first program"])
   }
   const runs = page.fences.some(({ code, language }) =>
     language === "sh" && code.some((command) => /\bnode examples\/|\bnpm (start|run|test)|\bvitest/.test(command))
