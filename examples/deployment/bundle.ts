@@ -9,6 +9,7 @@ import { Console, Effect, FileSystem } from "effect"
 import { build } from "esbuild"
 import * as assert from "node:assert/strict"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import "../support/closedOutput.ts"
 import { startProgram } from "../support/program.ts"
 
 const pathOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))

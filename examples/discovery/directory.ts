@@ -7,6 +7,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, FileSystem, Stream } from "effect"
 import { Connection, Resolver } from "effect-call"
 import * as assert from "node:assert/strict"
+import "../support/closedOutput.ts"
 import { askOver, namesHandlers, serve } from "../support/names.ts"
 
 const program = Effect.gen(function*() {

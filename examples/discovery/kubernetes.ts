@@ -10,6 +10,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Clock, Console, Effect, Fiber, Layer } from "effect"
 import type { Connection } from "effect-call"
 import * as assert from "node:assert/strict"
+import "../support/closedOutput.ts"
 import { askPod, cartConnection, tally } from "./kubernetes/cart.ts"
 import { makeCluster } from "./kubernetes/cluster.ts"
 

@@ -6,6 +6,7 @@
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, FileSystem, References, Schedule } from "effect"
 import { Component, Connection, Endpoint, Resolver, Server } from "effect-call"
+import "../support/closedOutput.ts"
 import { BusyServer, runs, serveFlaky, Stock } from "./flaky/server.ts"
 
 // The delays are 20 ms, 40 ms, 80 ms and so on, each changed at random. The timeout limits all tries together.

@@ -6,6 +6,7 @@
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Fiber, FileSystem, Layer, References } from "effect"
 import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server } from "effect-call"
+import "../support/closedOutput.ts"
 
 const handlers = HandlerMap.empty.pipe(
   HandlerMap.set("example/Echo", "echo", (args) => Effect.succeed(args))

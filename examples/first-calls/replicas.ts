@@ -13,6 +13,7 @@ import { Balancer, type CallError, Connection, Endpoint, Resolver } from "effect
 import { ChildProcess } from "effect/process"
 import * as assert from "node:assert/strict"
 import { fileURLToPath } from "node:url"
+import "../support/closedOutput.ts"
 import { makeAuthority } from "../support/certificates.ts"
 import { makeObserver } from "../support/observe.ts"
 import * as Worker from "../support/worker.ts"

@@ -6,6 +6,7 @@
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { ConfigProvider, Console, Effect, FileSystem, Layer } from "effect"
+import "../support/closedOutput.ts"
 import { Front, Stock } from "./services/clients.ts"
 import { FrontServer } from "./services/front.ts"
 import { Network } from "./services/network.ts"

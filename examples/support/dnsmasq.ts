@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import "./closedOutput.ts"
 
 /** Debian installs dnsmasq in a directory that is not on every user's PATH. */
 const env = { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin` }

@@ -10,6 +10,7 @@ import { Connection, Endpoint, HandlerMap, Listener, MethodKey, Resolver, Server
 import { X509Certificate } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { checkServerIdentity } from "node:tls"
+import "../support/closedOutput.ts"
 import { makeAuthority, writeIdentity } from "../support/certificates.ts"
 
 const handlers = HandlerMap.set(HandlerMap.empty, "example/Echo", "echo", (args) => Effect.succeed(args))
