@@ -312,6 +312,8 @@ export const unix = (path: string): NetEndpoint => net("unix", path)
  *   const error = yield* Effect.flip(Endpoint.parse("tcp://localhost"))
  *   console.log(error.message) // "localhost" has no port: expected "host:port"
  * })
+ *
+ * await Effect.runPromise(program)
  * ```
  *
  * Source: `ParseNetEndpoint` of the Go package, which checks less.

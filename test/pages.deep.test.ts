@@ -4,7 +4,7 @@
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { describe, it, layer } from "@effect/vitest"
-import { Context, Effect, Layer, Path } from "effect"
+import { Context, Effect, FileSystem, Layer, Path } from "effect"
 import * as assert from "node:assert/strict"
 import { commentBlocks, fileOf, goTable, pageBlocks, promisedOutput, run, writeBlocks } from "./support/pages/blocks.ts"
 import { checkLinks } from "./support/pages/links.ts"
@@ -33,6 +33,14 @@ const atPages = (messages: string): string =>
     messages
   )
 
+/** The blocks that say what they print. */
+const printingBlocks = [...pageBlocks, ...commentBlocks.filter((block) => promisedOutput(block).length > 0)]
+
+/** The other blocks of doc comments, without tests and without what only the types are said of. */
+const silentBlocks = commentBlocks.filter((block) =>
+  promisedOutput(block).length === 0 && !/^declare |"@effect\/vitest"/m.test(block.code)
+)
+
 // Side by side: each test waits for a process of its own.
 layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the documentation's code", (it) => {
   it.effect("compiles, that of the pages and that of the doc comments", () =>
@@ -46,7 +54,23 @@ layer(Blocks.layer, { excludeTestServices: true, concurrent: true })("the docume
       // A compiler and a process for each block, on a machine that may be busy.
     }), 60_000)
 
-  for (const block of pageBlocks) {
+  it.effect("loads without an error, that of the doc comments", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const { directory } = yield* Blocks
+      const main = path.join(directory, "load.mjs")
+      const lines = silentBlocks.map((block) =>
+        `await import("./${fileOf(block)}").catch((error) => console.log("${block.page}:${block.line}:", error))`
+      )
+      yield* fs.writeFileString(main, lines.join("\n"))
+      const { code, stderr, stdout } = yield* run(process.execPath, main)
+      assert.equal(stdout, "")
+      assert.equal(stderr, "")
+      assert.equal(code, 0)
+    }), 60_000)
+
+  for (const block of printingBlocks) {
     it.effect(`runs and prints what it says: ${block.page}, line ${block.line}`, () =>
       Effect.gen(function*() {
         const path = yield* Path.Path

@@ -242,7 +242,10 @@ describe("the shape", () => {
   it("of a topic without its last lines, or with a wrong next page", () => {
     const topic = (name: string, ...lines: ReadonlyArray<string>) =>
       checkPage(
-        parsePage(`examples/${name}/README.md`, `# A\n\nText.\n\`\`\`sh\nnpm start\n\`\`\`\n${lines.join("\n")}\n`),
+        parsePage(
+          `examples/${name}/README.md`,
+          `# A\n\nText.\n\`\`\`sh\nnpx node examples/${name}/a.ts\n\`\`\`\n${lines.join("\n")}\n`
+        ),
         () => "file"
       ).map((
         { message }
@@ -271,13 +274,14 @@ describe("the beginning of a topic's page", () => {
     checkPage(parsePage("examples/coming-from-go/README.md", `# A\n\n${text}\n\n${ending}`), () => "file").map(show)
 
   it("is a sentence, and a command", () => {
-    const command = fence("sh", "npm start")
+    const command = fence("sh", "npx node examples/coming-from-go/wire.ts")
     assert.deepEqual(beginning(`After this page you can.\n\n${command}`), [])
     assert.match(beginning(command).join("\n"), /must say in a sentence what the reader can do after it$/)
     assert.match(
       beginning(`After.\n\n${fence("text", "a")}\n${command}`).join("\n"),
       /README\.md:5: the first block must be ```sh/
     )
+    assert.match(beginning(`After.\n\n${fence("sh", "npm test")}`).join("\n"), /:5: the first block must be ```sh/)
   })
 })
 
