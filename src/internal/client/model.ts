@@ -245,6 +245,8 @@ export interface ClientOptions {
    * With a single server process more connections only cost CPU time: fewer messages are sent and answered together.
    * With few connections, a process may get none: with four connections for each of eight processes, that happens to
    * one of them about once in nine times.
+   *
+   * A client is one thread, too. If it only calls, it may need all of its core before the servers need theirs.
    */
   readonly connectionsPerEndpoint?: number | undefined
   /**

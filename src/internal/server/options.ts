@@ -8,12 +8,18 @@ import { connectionOptions, count, duration, flag, positiveMillis } from "../opt
 import type { KeepAliveTimes } from "../session/keepAlive.ts"
 
 /**
- * Options of a server.
+ * Options of a server: how many calls and bytes it takes, how long it waits for its clients, and how it stops.
  *
  * **When to use**
  *
- * Give them to `Server.serve`, `Server.serveOn` or `Server.layer`. The defaults suit a server whose clients trust it,
- * and whose handlers mostly wait for something. A limit of the wrong kind is a RangeError when the server is made.
+ * Give them to `Server.serve`, `Server.serveOn` or `Server.layer`. The defaults suit a server that trusts its clients,
+ * and whose handlers mostly wait for something. For other clients, choose a smaller `maxMessageSize`.
+ *
+ * **Details**
+ *
+ * All of them are optional. Durations are Effect's: a number of milliseconds, a text such as `"2 seconds"`, or a
+ * `Duration`. Sizes are in bytes. An option that makes no sense is a defect of the server, a `RangeError` that names
+ * the option and what was expected.
  *
  * Source: `type ServerOptions` of the Go package, `inlineHandlerDuration` and `writeFlattenLimit` (its Logger and
  * Tracer are Effect's own); the others are ours.
@@ -50,8 +56,8 @@ export interface ServerOptions {
    */
   readonly writeFlattenLimit?: number | undefined
   /**
-   * The largest message to take or to send. Its headers are not counted, except a request's 49 bytes. In bytes.
-   * Default: 104857600 (100 MiB).
+   * The largest message to take or to send. Its headers are not counted, except a request's 49 bytes. In bytes, from
+   * 1024 to the default. Default: 104857600 (100 MiB).
    *
    * **Details**
    *
@@ -90,7 +96,7 @@ export interface ServerOptions {
    */
   readonly unsentTimeout?: Duration.Input | undefined
   /**
-   * How many calls run at once, over all connections. Default: 10000.
+   * How many calls run at once, over all connections. A whole number, 1 or more, or `Infinity`. Default: 10000.
    *
    * **Details**
    *
@@ -99,7 +105,7 @@ export interface ServerOptions {
    */
   readonly maxConcurrentCalls?: number | undefined
   /**
-   * How many further calls wait for their turn. Default: 10000.
+   * How many further calls wait for their turn. A whole number, 0 or more, or `Infinity`. Default: 10000.
    *
    * **Details**
    *
@@ -108,14 +114,18 @@ export interface ServerOptions {
    */
   readonly maxQueuedCalls?: number | undefined
   /**
-   * How many calls of one connection run at once; its further calls wait. Default: 5000.
+   * How many calls of one connection run at once; its further calls wait. A whole number, 1 or more, or `Infinity`.
+   * Default: 5000.
    *
    * **When to use**
    *
    * Below `maxConcurrentCalls` it keeps one client from using the whole server.
    */
   readonly maxConcurrentCallsPerConnection?: number | undefined
-  /** How many further calls of one connection wait. Calls past the limit are refused as overloaded. Default: 5000. */
+  /**
+   * How many further calls of one connection wait. Calls past the limit are refused as overloaded. A whole number, 0 or
+   * more, or `Infinity`. Default: 5000.
+   */
   readonly maxQueuedCallsPerConnection?: number | undefined
   /** How long a client may take to send its first message before its connection is closed. Default: 10 seconds. */
   readonly firstMessageTimeout?: Duration.Input | undefined
