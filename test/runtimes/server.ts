@@ -1,5 +1,6 @@
 /**
- * A server on TCP, on a Unix socket and with mTLS, for the runtime that runs it. It prints its addresses.
+ * A server on TCP, on a Unix socket and with mTLS, for the runtime that runs it. It prints its addresses. It ends when
+ * `run.ts` ends, also when that is killed.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Console, Context, Effect, Layer, References, Schema, type Scope } from "effect"
@@ -9,6 +10,11 @@ import { echo, given, Listening, Refused, Runtimes } from "./contract.ts"
 
 let running = 0
 let interrupted = 0
+
+/** Succeeds when the standard input ends. The system ends it when `run.ts` is gone. */
+const stdinEnds = Effect.callback<void>((resume) => {
+  process.stdin.once("end", () => resume(Effect.void)).resume()
+})
 
 /** The handlers for the clients with this common name. */
 const handlersOf = (commonName: string) =>
@@ -52,7 +58,7 @@ const program = Effect.gen(function*() {
   yield* Console.log(
     Schema.encodeSync(Listening)({ addresses, crl: withList._tag === "Success" ? "" : withList.failure.message })
   )
-  yield* Effect.never
+  yield* stdinEnds
 })
 
 program.pipe(
