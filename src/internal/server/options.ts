@@ -37,7 +37,7 @@ export interface ServerOptions {
    * one client does not hold up the others, nor the timers of the process. It does not limit how long a handler runs.
    *
    * Measured: one client floods the server with calls that take 20 µs each. With 0.5 ms, a call of another client took
-   * 0.7 ms. With 5 ms it took 4.4 ms, and the flood was 5 % slower than that with 0.5 ms.
+   * 0.7 ms. With 5 ms it took 4.4 ms. The flood was 5 % slower with 0.5 ms than with 5 ms.
    *
    * Source: in the Go package, a call runs on the goroutine that reads, and gets one of its own when it takes longer.
    */
