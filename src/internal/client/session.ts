@@ -17,7 +17,7 @@ import { requestHeaderSize, writeDeadline } from "../protocol/request.ts"
 import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
 import { Messages } from "../session/messages.ts"
 import { StalledMessage } from "../session/stalledMessage.ts"
-import { clientHello, clientIsThere, clientLastWord, ClientVersions } from "../session/versions.ts"
+import { clientHello, ClientVersions } from "../session/versions.ts"
 import type { Traffic } from "../telemetry/metrics.ts"
 import { CoarseClock, nowMillis, toTicks } from "../time/clock.ts"
 import { DeadlineTimer } from "../time/timer.ts"
@@ -309,13 +309,13 @@ export class ClientSession implements TransportOwner, Watched {
         break
       case "GoingAway":
         // Behind all requests that were queued before.
-        this.messages.version(clientLastWord)
+        this.messages.version(this.versions.lastWord)
         this.owner.onGoingAway()
         break
       case "Nothing":
     }
     // Without room, the server is not reading. As soon as it reads again, it sees that the client is there.
-    if (said.isQuestion && !this.isOver && this.hasRoom()) this.messages.version(clientIsThere)
+    if (said.isQuestion && !this.isOver && this.hasRoom()) this.messages.version(this.versions.isThere)
   }
 
   /** Ends the entries of a connection that is over. */

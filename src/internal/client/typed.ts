@@ -4,7 +4,11 @@
  * It must not know schemas or codecs. What a request asks of the Connection is bytes; what it does with the answer is
  * its own.
  */
+import type * as Arr from "effect/Array"
 import type * as Effect from "effect/Effect"
+import type * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import type { CallError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
@@ -84,6 +88,39 @@ export const withLead = ({ args, lead }: TypedRequest<unknown, unknown>): Uint8A
   bytes.set(lead)
   bytes.set(args, lead.length)
   return bytes
+}
+
+/** What a typed stream asks for. */
+export interface TypedStreamRequest {
+  readonly method: TypedMethod
+  /** What goes before the arguments: its first byte is the format, with the bit for streams. */
+  readonly lead: Uint8Array
+  readonly args: Uint8Array
+  readonly options: CallOptions | undefined
+  /** The client span, if there is one. */
+  readonly span: Tracer.Span | undefined
+  /** The client's items, in the bytes of the format; undefined where the method takes none. */
+  readonly items: Stream.Stream<Uint8Array, unknown, unknown> | undefined
+  /**
+   * Reads the response that ends the stream: it succeeds with the result of a method that takes items and gives one
+   * result, and fails with a failure of the method. It does not throw. The bytes are owned.
+   */
+  readonly decodeEnd: (bytes: Uint8Array, endpoint: string | undefined) => Effect.Effect<unknown, unknown>
+}
+
+/** A typed stream that a server has taken. It belongs to the Scope that it was opened in. */
+export interface OpenStream {
+  /** The next items in bytes. The value of its `Done` is what `decodeEnd` has given. */
+  readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, unknown, unknown>
+  readonly endpoint: string
+}
+
+/** The key of a Connection's way to open typed streams: a property of its `stream`. */
+export const openTyped: unique symbol = Symbol("effect-call/internal/openTyped")
+
+/** A `stream` that opens typed streams, too. */
+export interface TypedStreams {
+  [openTyped](request: TypedStreamRequest): Effect.Effect<OpenStream, unknown, Scope.Scope>
 }
 
 /** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */

@@ -63,6 +63,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
       const incoming = route.read(args, 0, args.length, true)
       const call: IncomingCall = {
         id: 0,
+        stream: undefined,
         connection: incoming,
         acknowledge: () => {},
         exempt: () => {},
@@ -84,6 +85,7 @@ export const handlerOf = (method: Method): RoutedHandler => {
 /** The route of a method with its handler: it reads requests. */
 class ComponentRoute implements Route {
   readonly key: MethodKey
+  readonly isStream = false
   readonly spans: "all" | "none"
   readonly canceled = RpcSchema.ClientAbort.annotation
   readonly rpc: Rpc.AnyWithProps

@@ -20,13 +20,21 @@ export const maxMessageSize = 104_857_600
 /** The largest payload that is skipped when it is over the limit: 1 GiB. A longer one is refused. */
 export const maxSkippedSize = 1_073_741_824
 
-/** The types of messages: their numbers on the wire. */
+/** The largest payload of a message of items, or of a part of a message: 1 MiB. */
+export const maxPieceSize = 1_048_576
+
+/** The types of messages: their numbers on the wire. From `open` on they go only between peers that know streams. */
 export const MessageType = {
   version: 0,
   request: 1,
   response: 2,
   responseError: 3,
-  cancel: 4
+  cancel: 4,
+  open: 5,
+  items: 6,
+  part: 7,
+  end: 8,
+  credit: 9
 } as const
 
 const typeBit = (type: number): number => 1 << type
@@ -38,12 +46,29 @@ export const serverTypes = typeBit(MessageType.version) | typeBit(MessageType.re
 export const clientTypes = typeBit(MessageType.version) | typeBit(MessageType.response) |
   typeBit(MessageType.responseError)
 
+/** The types that a server may receive, too, from a client that knows streams. */
+export const serverStreamTypes = typeBit(MessageType.open) | typeBit(MessageType.items) | typeBit(MessageType.part) |
+  typeBit(MessageType.end) | typeBit(MessageType.credit)
+
+/** The types that a client may receive, too, from a server that knows streams. */
+export const clientStreamTypes = typeBit(MessageType.items) | typeBit(MessageType.part) | typeBit(MessageType.credit)
+
+/** Whether a message begins an exchange: its payload begins with the header of a request. */
+export const beginsExchange = (type: number): boolean => type === MessageType.request || type === MessageType.open
+
 /** Whether a message that a client receives ends the exchange with its id. */
 export const endsExchange = (type: number): boolean =>
   type === MessageType.response || type === MessageType.responseError
 
 /** The types whose messages are skipped when they are too large: each belongs to one call, and ends only that call. */
-const skippedTypes = typeBit(MessageType.request) | typeBit(MessageType.response) | typeBit(MessageType.responseError)
+const skippedTypes = typeBit(MessageType.request) | typeBit(MessageType.response) | typeBit(MessageType.responseError) |
+  typeBit(MessageType.open)
+
+/** The types whose payload is a piece of something larger. */
+const pieceTypes = typeBit(MessageType.items) | typeBit(MessageType.part)
+
+/** The size of the payload of a message that grants credit, in bytes. */
+export const creditSize = 4
 
 const twoTo32 = 4_294_967_296
 const maxSafeHigh = 0x1fffff
@@ -85,10 +110,16 @@ export interface FrameReceiver {
    */
   keepsPayload(id: number, type: number): boolean
   /**
-   * A request, a response or a response error begins, and its payload of `length` bytes is over the limit. This is
+   * A request, an open, a response or a response error begins, and its payload of `length` bytes is over the limit. This is
    * called once, at the header. The payload is dropped as it arrives, and later messages are delivered as usual.
    */
   onTooLarge(id: number, type: number, length: number): void
+}
+
+/** Whether the payload of a message for streams may have this length. */
+const fits = (type: number, length: number): boolean => {
+  if (type === MessageType.credit) return length === creditSize
+  return (typeBit(type) & pieceTypes) === 0 || (length > 0 && length <= maxPieceSize)
 }
 
 const idTooLarge = "a message id of 2^53 or more"
@@ -121,12 +152,13 @@ const allocateUnsafe = (size: number): Uint8Array => {
  * ```
  *
  * A message that must be refused stops the decoder for good: a message of an unknown type, or of a type that this end
- * never receives; an id of 2^53 or more; a length over 1 GiB; a version message or a cancel over the limit. A message
- * of a call that is over the limit is skipped, and nothing is allocated for it.
+ * never receives; an id of 2^53 or more; a length over 1 GiB; a version message or a cancel over the limit; items or a
+ * part without bytes or with more than 1 MiB; credit that is not of 4 bytes. A message of a call that is over the limit
+ * is skipped, and nothing is allocated for it.
  */
 export class FrameDecoder {
   private readonly receiver: FrameReceiver
-  private readonly types: number
+  private types: number
   private readonly maxSize: number
   private readonly allocate: (size: number) => Uint8Array
   private stopped = false
@@ -163,6 +195,11 @@ export class FrameDecoder {
   /** Whether a message has arrived in part. */
   get isPartial(): boolean {
     return this.headerHave > 0 || this.body !== undefined || this.skipping > 0
+  }
+
+  /** Takes messages of these types, too: a bit set. It may be called while a message is delivered. */
+  allow(types: number): void {
+    this.types |= types
   }
 
   /** Delivers no more messages, not even those in the rest of the piece that is being fed. */
@@ -218,6 +255,9 @@ export class FrameDecoder {
     const length = readLength(header, headerAt)
     if (type > 31 || (this.types & (1 << type)) === 0) return this.refuse(`a message of type ${type}`, position)
     if (length > this.maxSize) return this.tooLarge(id, type, length, position, end)
+    if (type >= MessageType.items && !fits(type, length)) {
+      return this.refuse(`a message of type ${type} with ${length} bytes`, position)
+    }
     if (id < 0) return this.refuse(idTooLarge, position)
     if (end - position >= length) {
       this.completed++

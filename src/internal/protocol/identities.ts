@@ -54,6 +54,15 @@ export const overloaded: Link = {
   identity: "(effect-call:overloaded)"
 }
 
+/** The stream ended since the server leaves. It is not in the reference. */
+export const leaving: Link = { message: "leaving", identity: "(effect-call:leaving)" }
+
+/** The client's items broke the rules of streams. It is not in the reference. */
+export const flowControlIdentity = "(effect-call:flow-control)"
+
+/** The client's items broke the rules of streams; `message` says which one. */
+export const flowControl = (message: string): Link => ({ message, identity: flowControlIdentity })
+
 /**
  * The arguments are over the server's limit, and no handler has seen them. It is not in the reference, which treats it
  * like any other error.

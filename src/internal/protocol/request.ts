@@ -7,6 +7,9 @@ import { i32At, i64At, u8At } from "./bytes.ts"
 /** The size of a request's header in bytes. The arguments follow. */
 export const requestHeaderSize = 49
 
+/** The size of the header of an open in bytes: that of a request, and the credit for the server's items (u32). */
+export const openHeaderSize = requestHeaderSize + 4
+
 /** The offsets of the parts. */
 const deadlineOffset = 16
 const traceIdOffset = 24

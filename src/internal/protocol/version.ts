@@ -16,6 +16,9 @@ export const flagGoingAway = 2
 /** Bit 2, client to server: understood, no request follows this message. */
 export const flagNoMoreRequests = 4
 
+/** Bit 3: the sender understands streams: the types of messages from 5 to 9. */
+export const flagStreams = 8
+
 /**
  * Bit 4, server to client, only if the client understands flags: are you there? The client answers at once with a
  * version message that has this bit, too. The server does not answer that one.

@@ -38,6 +38,7 @@ export class ServerCall implements Exchange, Answerable, Startable, IncomingCall
   readonly id: number
   readonly route: Route
   readonly connection: ServedConnection
+  readonly stream = undefined
   deadlineAt: number
   /** When it came, in ticks of the clock. */
   private readonly startedAt: number

@@ -7,6 +7,7 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import type * as Stream from "effect/Stream"
 import type { Entry, Handler } from "../../HandlerMap.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import { effectOf, shown } from "../guard.ts"
@@ -17,6 +18,8 @@ import { noLead } from "../session/messages.ts"
 /** A method that a server serves. */
 export interface Route {
   readonly key: MethodKey
+  /** Whether its requests are streams: they come in an open, and a request of it is unknown. */
+  readonly isStream: boolean
   /** Which requests run in a server span: all, those with a trace context, or none. */
   readonly spans: "all" | "traced" | "none"
   /** The annotations of a handler's interruption when its caller has canceled the call. */
@@ -51,8 +54,21 @@ export interface Incoming {
   reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown>
 }
 
+/** The items of a stream that is being served. */
+export interface StreamSides {
+  /**
+   * The client's items. They never fail: where something is wrong, the handler is interrupted. A second run is a
+   * defect.
+   */
+  readonly items: Stream.Stream<Uint8Array>
+  /** Sends items to the client. It ends when all of them have left. One write at a time. */
+  readonly write: (items: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
+}
+
 /** A call that is being served. */
 export interface IncomingCall {
+  /** Its items, if it is a stream. */
+  readonly stream: StreamSides | undefined
   readonly id: number
   /** An object that stands for the connection that the call has come on. */
   readonly connection: object
@@ -94,6 +110,7 @@ export const waiting = (key: MethodKey, handler: Handler): RoutedHandler =>
 /** A method whose handler takes and gives bytes. */
 class BytesRoute implements Route {
   readonly key: MethodKey
+  readonly isStream = false
   readonly spans = "traced"
   readonly canceled = undefined
   protected readonly handler: Handler

@@ -10,18 +10,19 @@ import {
   flagAreYouThere,
   flagGoingAway,
   flagNoMoreRequests,
+  flagStreams,
   flagUnderstood
 } from "../protocol/version.ts"
 import { checkTransition, type Transitions } from "../transitions.ts"
 
 /** The flags of a client's first version message. */
-export const clientHello = flagUnderstood
+export const clientHello = flagUnderstood | flagStreams
 
-/** The flags of a client's answer to a server that goes away: no request follows this message. */
-export const clientLastWord = flagUnderstood | flagNoMoreRequests
+/** A client's answer to a server that goes away: no request follows this message. */
+const lastWord = flagUnderstood | flagNoMoreRequests
 
-/** The flags of a client's answer to a server that asks whether it is there. */
-export const clientIsThere = flagUnderstood | flagAreYouThere
+/** A client's answer to a server that asks whether it is there. */
+const isThere = flagUnderstood | flagAreYouThere
 
 /** What is wrong with a version message. Its sender must be refused. */
 export interface BadVersion {
@@ -73,9 +74,25 @@ export interface ServerSaid {
 /** A client's part of the exchange. */
 export class ClientVersions {
   private current: ServerKnownState = "Awaited"
+  private streams = false
 
   get state(): ServerKnownState {
     return this.current
+  }
+
+  /** Whether the server understands streams. Once it has said so, no later message takes that back. */
+  get understandsStreams(): boolean {
+    return this.streams
+  }
+
+  /** The flags of the answer to a server that goes away. */
+  get lastWord(): number {
+    return this.streams ? lastWord | flagStreams : lastWord
+  }
+
+  /** The flags of the answer to a server that asks whether the client is there. */
+  get isThere(): number {
+    return this.streams ? isThere | flagStreams : isThere
   }
 
   /** Whether the server's version message has come. */
@@ -85,8 +102,8 @@ export class ClientVersions {
 
   /**
    * A version message has come. At `Ready` calls may be sent; at `GoingAway` the client answers with
-   * {@link clientLastWord}, behind all requests that were queued before; at `CutShort` it gives the connection up. To a
-   * question it answers with {@link clientIsThere}, unless it has no room to write: that it takes bytes is an answer,
+   * `lastWord`, behind all requests that were queued before; at `CutShort` it gives the connection up. To a
+   * question it answers with `isThere`, unless it has no room to write: that it takes bytes is an answer,
    * too.
    */
   receive(id: number, payload: Uint8Array): ServerSaid | BadVersion {
@@ -94,6 +111,7 @@ export class ClientVersions {
     if (typeof flags !== "number") return flags
     const isQuestion = (flags & flagAreYouThere) !== 0
     const leaves = (flags & flagGoingAway) !== 0
+    if ((flags & flagStreams) !== 0) this.streams = true
     // It has been sent nothing: for the client that dials it, it is not there.
     if (this.current === "Awaited") return this.transition(leaves ? "CutShort" : "Ready", isQuestion)
     if (this.current === "Ready" && leaves) return this.transition("GoingAway", isQuestion)
@@ -150,6 +168,7 @@ export class ServerVersions {
   private current: ClientKnownState = "Silent"
   /** How often the client was asked whether it is there, and has not answered. */
   private unanswered = 0
+  private streams = false
 
   get state(): ClientKnownState {
     return this.current
@@ -157,6 +176,11 @@ export class ServerVersions {
 
   get understands(): boolean {
     return this.current === "Understands"
+  }
+
+  /** Whether the client understands streams. Once it has said so, no later message takes that back. */
+  get understandsStreams(): boolean {
+    return this.streams
   }
 
   /** A message has come that is no version message. */
@@ -169,6 +193,7 @@ export class ServerVersions {
     const flags = readFlags(id, payload)
     if (typeof flags !== "number") return flags
     const understands = flags !== 0
+    if ((flags & flagStreams) !== 0) this.streams = true
     const isFirst = understands && this.current !== "Understands"
     const isAnswer = this.unanswered > 0 && (flags & flagAreYouThere) !== 0
     if (isAnswer) this.unanswered--
@@ -180,7 +205,8 @@ export class ServerVersions {
   /** The flags of a version message that says only what there is to say; undefined where the client gets none. */
   flags(isGoingAway: boolean): number | undefined {
     if (this.current !== "Understands") return undefined
-    return isGoingAway ? flagUnderstood | flagGoingAway : flagUnderstood
+    const flags = this.streams ? flagUnderstood | flagStreams : flagUnderstood
+    return isGoingAway ? flags | flagGoingAway : flags
   }
 
   /** The flags of a version message that asks whether the client is there. It must understand flags. */
