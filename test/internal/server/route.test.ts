@@ -16,6 +16,7 @@ const callOn = (connection: object) => {
   const state = { exempted: false }
   const call: IncomingCall = {
     id: 1,
+    stream: undefined,
     connection,
     acknowledge: () => assert.fail("a call of bytes is not acknowledged"),
     exempt: () => void (state.exempted = true),
