@@ -18,6 +18,12 @@ export const mostAtOnce = 16_384
 /** Items that come with fewer bytes are copied, even from a buffer of their own: a buffer costs more than they do. */
 const keepFrom = 4096
 
+/**
+ * Up to so many bytes, each item is copied by itself. V8 keeps an array of this size in its own heap; a view of its bytes
+ * would take it from there, which costs more than a microsecond.
+ */
+const copiedEach = 64
+
 /** The sizes of the buffers for copies. */
 const smallestBuffer = 256
 const largestBuffer = 65_536
@@ -49,6 +55,16 @@ const split = (items: Array<Uint8Array>, index: number, source: Uint8Array, star
   return at
 }
 
+/** Copies items, one by one, until `items` is full. */
+const copyEach = (items: Array<Uint8Array>, source: Uint8Array, start: number): void => {
+  let at = start
+  for (let i = 0; i < items.length; i++) {
+    const from = at + itemPrefix
+    at = from + i32At(source, at)
+    items[i] = ownCopy(source, from, at)
+  }
+}
+
 /** The items that wait. */
 export class ItemQueue {
   /** What was taken apart already. It is before all blocks. */
@@ -77,6 +93,7 @@ export class ItemQueue {
       // With its length given, the array is filled twice as fast as one that grows.
       const items = new Array<Uint8Array>(count)
       if (owned) split(items, 0, bytes, start, count)
+      else if (count === 1 || length <= copiedEach) copyEach(items, bytes, start)
       else split(items, 0, ownCopy(bytes, start, end), 0, count)
       this.ready = items as unknown as Items // The cast: there is at least one.
       this.readyBytes = length
