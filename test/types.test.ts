@@ -231,6 +231,8 @@ describe("the types of", () => {
         }
         | false
         | undefined
+      readonly streamWindow?: number | undefined
+      readonly streamBudget?: number | undefined
       readonly retryBudget?: {
         readonly ratio?: number | undefined
         readonly burst?: number | undefined
