@@ -357,7 +357,7 @@ export interface ClientOptions {
  * - `Gone`: it is closed for good.
  *
  * An endpoint with several connections (`connectionsPerEndpoint`) is `Active` when any of them is. Its `callsInFlight`
- * are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of one connection
+ * and `streams` are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of one connection
  * while the others are open.
  *
  * @category models
@@ -368,8 +368,13 @@ export interface EndpointState {
   readonly address: string
   /** What the endpoint is doing; see above. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
-  /** How many calls have been sent to it and are not answered yet. */
+  /** How many calls have been sent to it and are not answered yet. Streams are not among them. */
   readonly callsInFlight: number
+  /**
+   * How many streams have been opened on it and have not ended yet. A connection that drains stays open for them, as for
+   * calls.
+   */
+  readonly streams: number
   /** Whether it is not dialed for now, since a dial has failed (`ClientOptions.backoff`). */
   readonly inBackoff: boolean
   /** Whether it is ejected: it gets no calls for now, since they kept failing (`ClientOptions.outlierEjection`). */
