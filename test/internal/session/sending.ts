@@ -61,9 +61,10 @@ const counterOf = (duplex: Slow) => {
   let skipped = 0
   let sum = 0
   return () => {
-    const all = duplex.writes.flat()
-    for (; chunks < all.length; chunks++) {
-      let chunk = all[chunks]!
+    const all = duplex.writes.slice(chunks).flat()
+    chunks = duplex.writes.length
+    for (const written of all) {
+      let chunk = written
       const skip = Math.min(skipped, chunk.length)
       skipped -= skip
       chunk = chunk.subarray(skip)
