@@ -117,8 +117,8 @@ export class Flow implements Uncut {
     if (bytes > this.inFlight) {
       return `that it has read ${bytes} bytes of items and parts, while ${this.inFlight} are in flight`
     }
-    // The flush at the end of the read gives turns.
     this.inFlight -= bytes
+    if (this.waiting.size > 0) this.writer.wake()
     return undefined
   }
 
