@@ -29,6 +29,7 @@ const text = (format: number, text: string) => Uint8Array.of(format, ...bytesOf(
 /** A Connection that is nothing but its `call`. */
 const calling = (call: Connection.Connection["call"]): Connection.Connection => ({
   call,
+  stream: () => Stream.empty,
   close: Effect.void,
   state: Effect.succeed({ closed: false, endpoints: [] }),
   changes: Stream.empty
