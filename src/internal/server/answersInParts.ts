@@ -5,7 +5,6 @@
  */
 import { MessageType } from "../protocol/frame.ts"
 import type { Flow } from "../session/flow.ts"
-import type { Messages } from "../session/messages.ts"
 import { type OutgoingMessage, type OutgoingMessageOwner, OutgoingMessages } from "../session/outgoingMessages.ts"
 import type { Exchange, StopReason } from "./model.ts"
 
@@ -28,8 +27,8 @@ export class AnswersInParts implements OutgoingMessageOwner {
   private readonly messages: OutgoingMessages
   private readonly owner: AnswersOwner
 
-  constructor(flow: Flow, messages: Messages, owner: AnswersOwner) {
-    this.messages = new OutgoingMessages(flow, messages, this)
+  constructor(flow: Flow, owner: AnswersOwner) {
+    this.messages = new OutgoingMessages(flow, this)
     this.owner = owner
   }
 

@@ -5,7 +5,6 @@
  * It ends exactly once: when its reply is made and its Scope is closed, or where it is stopped or refused while it
  * waits. It must not know the messages of a connection, nor what else its session does.
  */
-import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { ownCopy } from "../memory/bytes.ts"
 import { MessageType } from "../protocol/frame.ts"

@@ -16,7 +16,7 @@ import { MessageType, serverStreamTypes, serverTypes } from "../protocol/frame.t
 import { openHeaderSize, readDeadlineMicros, readTraceContext, requestHeaderSize } from "../protocol/request.ts"
 import { KeepAlive, type Watched } from "../session/keepAlive.ts"
 import { Messages } from "../session/messages.ts"
-import { largestWhole } from "../session/outgoingMessages.ts"
+import { longestWhole } from "../session/outgoingMessages.ts"
 import { StalledMessage } from "../session/stalledMessage.ts"
 import { ServerVersions } from "../session/versions.ts"
 import { Tally } from "../telemetry/calls.ts"
@@ -276,7 +276,7 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
 
   send(id: number, type: number, lead: Uint8Array, payload: Uint8Array): void {
     if (this.transport.isOver || this.drain.state === "Ended") return
-    if (lead.length + payload.length > largestWhole && this.streams !== undefined) {
+    if (lead.length + payload.length > longestWhole && this.streams !== undefined) {
       return this.streams.answers.send(id, type, lead, payload)
     }
     const size = this.messages.response(id, type, lead, payload)

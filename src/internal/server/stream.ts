@@ -113,8 +113,9 @@ export class ServerStream extends Serving {
   }
 
   /** Ends it where an item of the client's has got nothing for too long. */
-  endIfStalled(): void {
-    if (this.received.isStalled) this.violated({ _tag: "Overloaded", problem: "an item that got nothing for too long" })
+  endIfStalled(now: number): void {
+    if (!this.received.isStalled(now)) return
+    this.violated({ _tag: "Overloaded", problem: "an item that got nothing for too long" })
   }
 
   /** The server ends the connection. Returns whether the client is to be told that this is why the stream ends. */

@@ -66,7 +66,7 @@ export class Streams implements StreamOwner, WholeServer {
       maxItem: maxMessageSize,
       grant: (id, bytes) => this.flow.grant(id, bytes)
     }
-    this.answers = new AnswersInParts(this.flow, messages, session)
+    this.answers = new AnswersInParts(this.flow, session)
     this.requests = new RequestsInParts(session, this, this.unfinished)
     this.flow.start()
   }
@@ -153,6 +153,7 @@ export class Streams implements StreamOwner, WholeServer {
   /** Nothing was read from the client until now. */
   resumed(now: number): void {
     this.unfinished.resumed(now)
+    if (this.isWatching) this.watch()
   }
 
   /** Ends what is unfinished and has got nothing for too long. Returns when to look again. */
@@ -161,7 +162,7 @@ export class Streams implements StreamOwner, WholeServer {
     this.isWatching = due !== Infinity
     if (stalled.length === 0) return due
     this.requests.stalled(stalled)
-    for (const stream of [...this.open]) stream.endIfStalled()
+    for (const stream of [...this.open]) stream.endIfStalled(now)
     return due
   }
 

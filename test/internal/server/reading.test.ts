@@ -20,7 +20,12 @@ describe("the reading of a client's requests", () => {
   it("starts calls again only when there is room and not too much waits in parts", () => {
     const reading = new Reading()
     reading.hold()
-    assert.deepEqual([reading.pause(), reading.hold(), reading.release(), reading.state], [true, false, false, "Paused"])
+    assert.deepEqual([reading.pause(), reading.hold(), reading.release(), reading.state], [
+      true,
+      false,
+      false,
+      "Paused"
+    ])
     assert.deepEqual([reading.resume(true), reading.state], [true, "Holding"])
     assert.deepEqual([reading.release(), reading.state], [true, "Reading"])
   })
