@@ -104,7 +104,7 @@ describe("a server that stops reading", () => {
       const call = (n: number, size: number, timeout?: Duration.Input) =>
         fork(connection.call(put, numbered(n, size), timeout === undefined ? {} : { timeout }))
       // The socket has this one, and takes no more.
-      const plug = yield* call(1, 512 * kibibyte)
+      const plug = yield* call(1, 250 * kibibyte)
       yield* settle
       const queued = {
         interrupted: [yield* call(2, 100), yield* call(3, 64 * kibibyte)],
@@ -145,7 +145,7 @@ describe("a server that stops reading", () => {
       yield* TestNetwork.fault("a", { blackHole: "toServer" })
       const calls: Array<Fiber.Fiber<Uint8Array, unknown>> = []
       for (let n = 1; n <= 5; n++) {
-        calls.push(yield* fork(connection.call(put, numbered(n, 600 * kibibyte))))
+        calls.push(yield* fork(connection.call(put, numbered(n, 250 * kibibyte))))
         yield* settle
       }
       yield* connection.close
