@@ -49,6 +49,6 @@ export const plug = Effect.fnUntraced(function*(connection: Connection.Connectio
 /** There is no room for a call after this. */
 export const fill = Effect.fnUntraced(function*(connection: Connection.Connection) {
   yield* plug(connection)
-  yield* fork(Effect.exit(connection.call(hang, new Uint8Array(1024 * kibibyte))))
+  for (let i = 0; i < 5; i++) yield* fork(Effect.exit(connection.call(hang, new Uint8Array(250 * kibibyte))))
   yield* settle
 })
