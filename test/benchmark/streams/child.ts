@@ -2,9 +2,10 @@
  * One half of a system of streams: serves, or opens streams and makes calls as it is told. Started by
  * {@link StreamPair}.
  */
+import { setTimeout as sleep } from "node:timers/promises"
 import { Latencies } from "../meter.ts"
 import { answerParent, cpuMicros, liveMemory } from "../support.ts"
-import type { Question, Snapshot, Timed } from "./pair.ts"
+import type { Question, Snapshot, Timed, Tried } from "./pair.ts"
 import { type Feed, itemOf, type Opened, served, type StreamClient, type Take } from "./system.ts"
 import { isStreamSystemName, streamSystems } from "./systems.ts"
 
@@ -78,6 +79,16 @@ const callBytes = 16
 const checkedCall = async (bytes: number) => {
   const length = await client().call(bytes)
   if (length !== bytes) problem ??= `an answer of ${bytes} bytes had ${length}`
+}
+
+/** How long a call takes, where it takes no longer than that. */
+const tryCall = async (seconds: number): Promise<Tried> => {
+  const now = performance.now()
+  const answered = await Promise.race([
+    checkedCall(callBytes).then(() => true),
+    sleep(seconds * 1000, false)
+  ])
+  return { millis: answered ? performance.now() - now : Infinity }
 }
 
 /** Makes calls one after the other. */
@@ -157,9 +168,8 @@ const answer = async (question: Question): Promise<object> => {
     case "Stop":
       await stop()
       return snapshot()
-    case "Call":
-      await Promise.all(clients.map((client) => client.call(callBytes)))
-      return done
+    case "TryCall":
+      return tryCall(question.seconds)
     case "TimeCalls":
       return timeCalls(question.seconds)
     case "TimeFirstItems":

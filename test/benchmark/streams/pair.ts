@@ -15,8 +15,8 @@ export type Question =
   /** So many streams on each connection. Their consumers stop after `takeSeconds`. */
   | { readonly _tag: "Start"; readonly feed: Feed; readonly streams: number; readonly takeSeconds: number }
   | { readonly _tag: "Stop" }
-  /** A call on each connection. */
-  | { readonly _tag: "Call" }
+  /** A call that may get no answer. */
+  | { readonly _tag: "TryCall"; readonly seconds: number }
   | { readonly _tag: "TimeCalls"; readonly seconds: number }
   | { readonly _tag: "TimeFirstItems"; readonly seconds: number }
   | { readonly _tag: "StartLoad"; readonly bytes: number }
@@ -47,6 +47,11 @@ export interface Timed {
   readonly count: number
 }
 
+/** How long a call took: `Infinity` where it was given up. */
+export interface Tried {
+  readonly millis: number
+}
+
 /** What a run has measured. */
 export interface StreamFigures {
   /** In a second. */
@@ -57,7 +62,7 @@ export interface StreamFigures {
 }
 
 /** Both ends at about the same time. */
-interface Moment {
+export interface Moment {
   readonly client: Snapshot
   readonly server: Snapshot
 }
@@ -109,8 +114,8 @@ export class StreamPair {
   }
 
   /** Asks for something that may go wrong. */
-  private async settled(question: Question, millis?: number): Promise<void> {
-    const { problem } = await this.ask<Partial<Snapshot>>(question, millis)
+  private async settled(question: Question): Promise<void> {
+    const { problem } = await this.ask<Partial<Snapshot>>(question)
     if (problem !== undefined) throw new Error(problem)
   }
 
@@ -147,8 +152,8 @@ export class StreamPair {
     return figuresOf(before, after)
   }
 
-  async callEach(millis: number = patience): Promise<void> {
-    await this.settled({ _tag: "Call" }, millis)
+  async tryCall(seconds: number): Promise<number> {
+    return (await this.ask<Tried>({ _tag: "TryCall", seconds })).millis
   }
 
   async timeCalls(seconds: number): Promise<Latencies> {
