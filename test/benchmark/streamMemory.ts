@@ -199,7 +199,8 @@ if (problems.length > 0) process.exitCode = 1
 
 const ours = new Set<string>(["bytes", "typed"])
 const mega = (bytes: number) => (bytes / 1e6).toFixed(1)
-const grown = ({ rss, rssLater }: Grown) => `${mega(rss)} ${rssLater < rss ? "−" : "+"}${mega(Math.abs(rssLater - rss))}`
+const grown = ({ rss, rssLater }: Grown) =>
+  `${mega(rss)} ${rssLater < rss ? "−" : "+"}${mega(Math.abs(rssLater - rss))}`
 const stoppedTable = table(
   [
     "item, taken for",

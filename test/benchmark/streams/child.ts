@@ -122,20 +122,18 @@ const timeFirstItems = async (seconds: number): Promise<Timed> => {
   return { latencies: latencies.counts, count: latencies.total }
 }
 
-let loading = false
-let loaded = 0
-let load: Promise<void> = Promise.resolve()
+const load = { goesOn: false, answers: 0, ended: Promise.resolve() }
 
 /** One caller of answers of this size, until it is told to end. */
 const startLoad = (bytes: number) => {
-  loading = true
-  load = (async () => {
-    while (loading) {
+  load.goesOn = true
+  load.ended = (async () => {
+    while (load.goesOn) {
       await checkedCall(bytes)
-      loaded++
+      load.answers++
     }
   })()
-  load.catch((error: unknown) => {
+  load.ended.catch((error: unknown) => {
     problem ??= `a large call has failed: ${String(error)}`
   })
 }
@@ -145,7 +143,7 @@ const snapshot = (): Snapshot => {
   return {
     items: role === "server" ? served.items : items,
     streams: served.streams,
-    large: loaded,
+    large: load.answers,
     micros: cpuMicros(),
     now: performance.now(),
     memory: { external, heapUsed, rss },
@@ -178,8 +176,8 @@ const answer = async (question: Question): Promise<object> => {
       startLoad(question.bytes)
       return done
     case "EndLoad":
-      loading = false
-      await load
+      load.goesOn = false
+      await load.ended
       return done
     case "Snapshot":
       return snapshot()

@@ -87,7 +87,9 @@ const cellName = ({ chunk, itemBytes, streams }: Cell): string =>
   `${sizeName(itemBytes)}, chunks of ${chunk}, ${streams === 1 ? "1 stream" : `${streams} streams`}`
 
 /** The rows of each cell. */
-const cellsOf = (rows: ReadonlyArray<StreamRow>): ReadonlyArray<readonly [name: string, rows: ReadonlyArray<StreamRow>]> =>
+const cellsOf = (
+  rows: ReadonlyArray<StreamRow>
+): ReadonlyArray<readonly [name: string, rows: ReadonlyArray<StreamRow>]> =>
   [...new Set(rows.map(cellName))].map((name) => [name, rows.filter((row) => cellName(row) === name)] as const)
 
 /** Rows for a terminal. */

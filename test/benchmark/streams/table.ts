@@ -3,7 +3,7 @@
  */
 import { count, fail } from "../support.ts"
 import { Contest, type StreamFigures } from "./pair.ts"
-import { type Cell, type Peaks, streamRow, type StreamRow } from "./report.ts"
+import { type Cell, type Peaks, type StreamRow, streamRow } from "./report.ts"
 import { type StreamSystemName } from "./systems.ts"
 
 export interface TableSettings {
