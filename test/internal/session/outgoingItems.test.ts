@@ -126,7 +126,7 @@ describe("items that one end sends", () => {
       yield* Fiber.join(writing)
       for (const id of [1, 2]) assert.equal(itemsOf(duplex, id).items.length, 10_000)
       // 2 MB in messages of 64 KiB or a little less, and not in 20 000.
-      assert.ok(duplex.messages.length < 200, `${duplex.messages.length} messages`)
+      assert.ok(duplex.messages.length < 500, `${duplex.messages.length} messages`)
     }))
 
   it.effect("that are no bytes are a defect, after those before them have left", () =>
