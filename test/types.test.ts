@@ -401,6 +401,10 @@ describe("the types of", () => {
       readonly maxQueuedCalls?: number | undefined
       readonly maxConcurrentCallsPerConnection?: number | undefined
       readonly maxQueuedCallsPerConnection?: number | undefined
+      readonly maxStreams?: number | undefined
+      readonly maxStreamsPerConnection?: number | undefined
+      readonly streamWindow?: number | undefined
+      readonly streamBudget?: number | undefined
       readonly maxUnsentBytes?: number | undefined
       readonly unsentTimeout?: Duration.Input | undefined
       readonly firstMessageTimeout?: Duration.Input | undefined

@@ -153,7 +153,7 @@ class Token extends RpcMiddleware.Service<Token>()("Token", { error: NotFound })
 
 describe("a component's handler that is called by hand", () => {
   /** The handler of a map's only method. */
-  const handlerIn = (map: HandlerMap.HandlerMap<never>) => [...map.entries.values()][0]!.handler
+  const handlerIn = (map: HandlerMap.HandlerMap<never>) => [...map.entries.values()][0]!.handler!
 
   it.effect("takes and gives what a server would", () =>
     Effect.gen(function*() {
