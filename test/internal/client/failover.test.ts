@@ -281,8 +281,8 @@ describe("a connection that is lost", () => {
         const connection = yield* connectTo(replicas.map(({ endpoint }) => endpoint))
         assert.equal(yield* ask(connection, { balancer: only }), "a")
         yield* TestNetwork.fault("a", { blackHole: "toServer" })
-        // What the socket has been given, and waits with: a larger one would go in parts.
-        const large = new Uint8Array(200 * 1024)
+        // What the socket has been given, and waits with.
+        const large = new Uint8Array(250 * 1024)
         const left = yield* Effect.forkChild(Effect.flip(connection.call(echo, large, { balancer: only })), {
           startImmediately: true
         })
