@@ -1,5 +1,6 @@
 /**
- * Requests and answers in parts, with servers that understand streams and are written by hand from the page of the wire.
+ * Requests and answers in parts, with servers that understand streams and are written by hand from the page of the
+ * wire.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
@@ -29,7 +30,7 @@ const echoes = (peer: StreamPeer) =>
   )
 
 const failed = (error: unknown): CallError.CommunicationError => {
-  assert.ok(error instanceof CallError.CommunicationError, `${String(error)}`)
+  assert.ok(error instanceof CallError.CommunicationError, String(error))
   return error
 }
 

@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
-import { CallError, Connection } from "effect-call"
+import { CallError, type Connection } from "effect-call"
 import { TestClock } from "effect/testing"
 import * as assert from "node:assert/strict"
 import { message } from "../support/raw.ts"
@@ -26,7 +26,7 @@ const small = { maxMessageSize: 10_000, streamWindow: 4096 }
 
 /** The error of a call or stream that fails with a CommunicationError. */
 const communicationError = (error: unknown): CallError.CommunicationError => {
-  assert.ok(error instanceof CallError.CommunicationError, `${String(error)}`)
+  assert.ok(error instanceof CallError.CommunicationError, String(error))
   return error
 }
 
