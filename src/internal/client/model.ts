@@ -95,6 +95,11 @@ export interface ClientOptions {
   /**
    * How many bytes of requests may wait on a connection whose server is slow to read them. Further calls on it wait, in
    * their order, until their deadlines. In bytes. Default: 1048576 (1 MiB).
+   *
+   * **Details**
+   *
+   * Requests of more than 256 KiB, and the items of streams, do not count where the server understands streams: they
+   * leave in parts, only as the server reads them, and other calls pass them.
    */
   readonly maxUnsentBytes?: number | undefined
   /**
