@@ -314,7 +314,8 @@ export const make = Effect.fnUntraced(function*(
       }
     )
     const stream = Object.assign(
-      // The cast: beside the errors of calls, a stream of bytes fails with those of its `items`, and needs what they need.
+      // The cast: beside the errors of calls, a stream of bytes fails with those of its `items`, and needs what they
+      // need.
       ((key, args, options) => client.streams.bytes(key, args, options)) as Connection["stream"],
       { [openTyped]: (request: TypedStreamRequest) => client.streams.typed(request) }
     )

@@ -357,8 +357,8 @@ export interface ClientOptions {
  * - `Gone`: it is closed for good.
  *
  * An endpoint with several connections (`connectionsPerEndpoint`) is `Active` when any of them is. Its `callsInFlight`
- * and `streams` are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of one connection
- * while the others are open.
+ * and `streams` are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of
+ * one connection while the others are open.
  *
  * @category models
  * @since 0.1.0
@@ -371,8 +371,8 @@ export interface EndpointState {
   /** How many calls have been sent to it and are not answered yet. Streams are not among them. */
   readonly callsInFlight: number
   /**
-   * How many streams have been opened on it and have not ended yet. A connection that drains stays open for them, as for
-   * calls.
+   * How many streams have been opened on it and have not ended yet. A connection that drains stays open for them, as
+   * for calls.
    */
   readonly streams: number
   /** Whether it is not dialed for now, since a dial has failed (`ClientOptions.backoff`). */

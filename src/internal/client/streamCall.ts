@@ -2,8 +2,8 @@
  * One stream on its way: an entry of a session's table that receives items, and sends those of its user.
  *
  * It is a {@link Call}: it is picked for, sent, made again and counted as calls are. The call's result is the stream
- * itself, as soon as its server has sent an item or its end. From then on what ends it comes behind the items that wait.
- * It must not know how its user takes items, or where those come from that it sends.
+ * itself, as soon as its server has sent an item or its end. From then on what ends it comes behind the items that
+ * wait. It must not know how its user takes items, or where those come from that it sends.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
