@@ -31,6 +31,7 @@ import { methodName } from "../protocol/methodName.ts"
 import { methodAttributes, recordFailure, spanName } from "../telemetry/span.ts"
 import { isInstance } from "../userError.ts"
 import * as Codec from "./codec.ts"
+import { MethodCodecs } from "./methodCodecs.ts"
 import * as Payload from "./payload.ts"
 import * as Problem from "./problem.ts"
 import { hashKey, ShardKey } from "./shardKey.ts"
@@ -76,7 +77,7 @@ export class ClientMethod {
   private readonly settings: ClientSettings
   private readonly key: MethodKey
   private readonly rpc: Rpc.AnyWithProps
-  private readonly codecs: Codec.MethodCodecs
+  private readonly codecs: MethodCodecs
   private readonly middlewares: ReadonlyArray<ClientMiddleware>
   /**
    * Encodes the caller's value without the constructor of the schema, if the constructor would change nothing. A value
@@ -95,7 +96,7 @@ export class ClientMethod {
     this.settings = settings
     this.key = key
     this.rpc = rpc
-    this.codecs = Codec.MethodCodecs.of(rpc)
+    this.codecs = MethodCodecs.of(rpc)
     this.codecs.compile(key, settings.format)
     const isBinary = settings.format === "binary"
     this.decoders = isBinary ? this.inAny : this.inJson
