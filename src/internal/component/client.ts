@@ -422,3 +422,7 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
  */
 const recording = (span: Tracer.Span, resume: Resume): Resume => (result) =>
   resume(Exit.isExit(result) && Exit.isSuccess(result) ? result : recordFailure(span, result))
+
+/** The method of an Rpc that users call. */
+export const clientMethod = (settings: ClientSettings, key: MethodKey, rpc: Rpc.AnyWithProps): ClientMethod["call"] =>
+  new ClientMethod(settings, key, rpc).call
