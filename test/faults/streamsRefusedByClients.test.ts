@@ -113,15 +113,13 @@ describe("a client closes the connection of a server that sends", () => {
       )
       yield* peer.next({ id: 66, type: type.request })
       const ids = [1, ...Array.from({ length: 64 }, (_, index) => index + 3)]
-      for (const id of ids.slice(0, 64)) peer.pieces([begun(id)])
+      for (const id of ids.slice(0, 64)) peer.write(begun(id))
       yield* peer.until("all requests", () => peer.rules.seen.get(type.request) === 65 ? true : undefined)
       assert.ok(!peer.isClosed, "64 are allowed")
-      peer.pieces([begun(ids[64]!)])
+      peer.write(begun(ids[64]!))
       yield* peer.closed
-      for (const call of [...calls, streaming]) {
-        const error = yield* Fiber.join(call)
-        assert.ok(isCommunication(error, "Lost"), error.message)
-      }
+      const errors = [yield* Fiber.join(streaming), ...(yield* Effect.forEach(calls, (call) => Fiber.join(call)))]
+      for (const error of errors) assert.ok(isCommunication(error, "Lost"), error.message)
       assert.equal(server.peers.length, 1)
     }).pipe(Effect.scoped))
 
