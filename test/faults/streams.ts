@@ -47,6 +47,9 @@ export const itemOf = (index: number, size: number): Uint8Array => {
   return bytes
 }
 
+/** How many items are made at a time. */
+const chunkOf = (size: number): number => size >= 4096 ? 1 : 16
+
 /** What is seen of handlers. */
 export interface Seen {
   /** How many handlers of streams run, and how many have begun and were interrupted. */
@@ -92,16 +95,22 @@ export const makeStreams = () => {
   handlers = setStream(handlers, feed, (args) =>
     watched(() => {
       const [count, size] = [u32At(args, 0), u32At(args, 1)]
-      return Stream.fromIterable((function*() {
-        for (let index = 0; index < count; index++) yield made(index, size)
-      })())
+      return Stream.fromIterable(
+        (function*() {
+          for (let index = 0; index < count; index++) yield made(index, size)
+        })(),
+        { chunkSize: chunkOf(size) }
+      )
     }))
   handlers = setStream(handlers, endless, (args) =>
     watched(() => {
       const size = u32At(args, 0)
-      return Stream.fromIterable((function*() {
-        for (let index = 0;; index++) yield made(index, size)
-      })())
+      return Stream.fromIterable(
+        (function*() {
+          for (let index = 0;; index++) yield made(index, size)
+        })(),
+        { chunkSize: chunkOf(size) }
+      )
     }))
   handlers = setStream(handlers, mirror, (_, items) => watched(() => items))
   handlers = setStream(handlers, sink, (_, items) =>
