@@ -9,8 +9,8 @@
  */
 import type { MethodKey } from "../../MethodKey.ts"
 import { copyInto, dataView } from "../memory/bytes.ts"
-import { headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
-import { requestHeaderSize, type TraceContext, writeRequestHeader } from "../protocol/request.ts"
+import { creditSize, headerSize, MessageType, writeHeader } from "../protocol/frame.ts"
+import { openHeaderSize, requestHeaderSize, type TraceContext, writeRequestHeader } from "../protocol/request.ts"
 import { encodeVersion, protocolVersion } from "../protocol/version.ts"
 import type { Writer } from "../transport/writer.ts"
 
@@ -75,6 +75,46 @@ export class Messages {
     copyInto(head, requestPrefix, lead)
     writer.reference(id, MessageType.request, head, args)
     writer.requestQueued(id, hasDeadline)
+  }
+
+  /**
+   * Queues the open of stream `id`, the newest: the server may send `credit` bytes of items at first. `isAsked` says
+   * that `onLeave` is called for it in any case.
+   */
+  open(
+    id: number,
+    key: MethodKey,
+    hasDeadline: boolean,
+    isAsked: boolean,
+    trace: TraceContext | undefined,
+    credit: number,
+    lead: Uint8Array,
+    args: Uint8Array
+  ): void {
+    const { writer } = this
+    const prefix = headerSize + openHeaderSize + lead.length
+    const isLarge = args.length >= this.flattenLimit
+    const size = isLarge ? prefix : prefix + args.length
+    const batch = isLarge ? undefined : writer.reserve(size)
+    const bytes = batch === undefined ? new Uint8Array(prefix) : batch.bytes
+    const view = batch === undefined ? dataView(bytes) : batch.view
+    const offset = batch === undefined ? 0 : batch.length - size
+    writeHeader(view, offset, id, MessageType.open, prefix - headerSize + args.length)
+    writeRequestHeader(view, offset + headerSize, key.bytes, hasDeadline ? 1 : 0, trace)
+    view.setUint32(offset + requestPrefix, credit, true)
+    copyInto(bytes, offset + headerSize + openHeaderSize, lead)
+    if (isLarge) writer.reference(id, MessageType.open, bytes, args)
+    else copyInto(bytes, offset + prefix, args)
+    writer.requestQueued(id, hasDeadline || isAsked)
+  }
+
+  /** Queues the credit of `bytes` more for stream `id`; of those read on the connection for 0. */
+  credit(id: number, bytes: number): void {
+    const size = headerSize + creditSize
+    const batch = this.writer.reserve(size)
+    const offset = batch.length - size
+    writeHeader(batch.view, offset, id, MessageType.credit, creditSize)
+    batch.view.setUint32(offset + headerSize, bytes, true)
   }
 
   /**

@@ -4,7 +4,7 @@
  * It reads the headers of messages that are already written. It knows no sockets, and not when anything is sent.
  */
 import { dataView } from "../memory/bytes.ts"
-import { headerSize, MessageType, readId, readLength } from "../protocol/frame.ts"
+import { beginsExchange, headerSize, readId, readLength } from "../protocol/frame.ts"
 import { Batch } from "./batch.ts"
 
 /** A message whose payload is not copied: `head` is its header and the start of the payload, `body` is the rest. */
@@ -17,11 +17,13 @@ export interface LargeMessage {
    * The length of `body` when it was queued. Users own these bytes, and may have moved them to another thread since.
    */
   readonly size: number
+  /** Whether it is the rest of a message in parts: its payload has no header. */
+  readonly isRest: boolean
 }
 
 export type Queued = Batch | LargeMessage
 
-/** Whether a request is still to be sent, which is decided as it leaves. It may write its deadline at `payloadAt`. */
+/** Whether a request, or an open, is still to be sent, which is decided as it leaves. It may write its deadline at `payloadAt`. */
 export type Leaves = (id: number, bytes: DataView, payloadAt: number) => boolean
 
 /** How many bytes it has. */
@@ -37,11 +39,13 @@ const eachMessage = (batch: Batch, f: (id: number, type: number, start: number, 
   }
 }
 
+const isRequest = ({ isRest, type }: LargeMessage): boolean => beginsExchange(type) && !isRest
+
 /** Removes the requests of a batch that do not leave, and closes the gaps. */
 export const compact = (batch: Batch, leaves: Leaves): void => {
   let length = 0
   eachMessage(batch, (id, type, start, end) => {
-    if (type === MessageType.request && !leaves(id, batch.view, start + headerSize)) return
+    if (beginsExchange(type) && !leaves(id, batch.view, start + headerSize)) return
     if (length !== start) batch.bytes.copyWithin(length, start, end)
     length += end - start
   })
@@ -49,8 +53,8 @@ export const compact = (batch: Batch, leaves: Leaves): void => {
 }
 
 /** Whether a large message is still to be sent. */
-export const leavesLarge = ({ head, id, type }: LargeMessage, leaves: Leaves): boolean =>
-  type !== MessageType.request || leaves(id, dataView(head), headerSize)
+export const leavesLarge = (message: LargeMessage, leaves: Leaves): boolean =>
+  !isRequest(message) || leaves(message.id, dataView(message.head), headerSize)
 
 /** The lowest id of a request among messages that are queued in the order of their ids. */
 export const firstRequest = (items: ReadonlyArray<Queued>): number | undefined => {
@@ -58,9 +62,9 @@ export const firstRequest = (items: ReadonlyArray<Queued>): number | undefined =
   for (const item of items) {
     if (item instanceof Batch) {
       eachMessage(item, (id, type) => {
-        if (type === MessageType.request) first ??= id
+        if (beginsExchange(type)) first ??= id
       })
-    } else if (item.type === MessageType.request) {
+    } else if (isRequest(item)) {
       first = item.id
     }
     if (first !== undefined) break
@@ -74,9 +78,9 @@ export const payloadsOf = (items: ReadonlyArray<Queued>, dropped: ReadonlySet<nu
   for (const item of items) {
     if (item instanceof Batch) {
       eachMessage(item, (id, type, start, end) => {
-        if (type === MessageType.request && !dropped.has(id)) found.set(id, item.bytes.slice(start + headerSize, end))
+        if (beginsExchange(type) && !dropped.has(id)) found.set(id, item.bytes.slice(start + headerSize, end))
       })
-    } else if (item.type === MessageType.request && !dropped.has(item.id)) {
+    } else if (isRequest(item) && !dropped.has(item.id)) {
       const payload = new Uint8Array(item.head.length - headerSize + item.body.length)
       payload.set(item.head.subarray(headerSize))
       payload.set(item.body, item.head.length - headerSize)

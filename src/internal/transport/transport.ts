@@ -172,6 +172,11 @@ export class Transport {
     }
   }
 
+  /** Takes messages of these types, too: a bit set. */
+  allow(types: number): void {
+    this.decoder.allow(types)
+  }
+
   /** Whether a part of a message has arrived, and not all of it. */
   get isPartial(): boolean {
     return this.decoder.isPartial

@@ -23,10 +23,18 @@ import {
   sizeOf
 } from "./queued.ts"
 
+/** What leaves in pieces, each of which is queued when it can leave: see {@link Writer.uncut}. */
+export interface Uncut {
+  /** Whether no piece waits for its turn. */
+  readonly isEmpty: boolean
+  /** A flush begins, and the socket takes more: queues the pieces that may leave now. Returns whether more could. */
+  turn(): boolean
+}
+
 /** What the owner of a writer hears, and is asked. */
 export interface WriterOwner {
   /**
-   * A request leaves, whose payload starts at `payloadAt`. Writes what is only known now, the time left until its
+   * A request, or an open, leaves, whose payload starts at `payloadAt`. Writes what is only known now, the time left until its
    * deadline. Returns false where the request is not to be sent any more. It is asked about every request of a batch
    * where one of them has a deadline or was dropped.
    */
@@ -139,6 +147,10 @@ export class Writer {
   /** The highest id of a request that was handed to the socket, and of one that was queued. */
   private sentThrough = 0
   private queuedThrough = 0
+  /** It changes with each message that is queued, and with each flush that writes. */
+  mark = 0
+  /** What is cut into pieces as they leave. The Duplex is not ended before that is empty. */
+  uncut: Uncut | undefined = undefined
 
   constructor(
     duplex: Duplex,
@@ -202,7 +214,7 @@ export class Writer {
     return this.blocked && this.state !== "Closed"
   }
 
-  /** Whether request `id` is still ours: queued, and not handed to the socket. */
+  /** Whether request `id` is still ours: queued whole, and not handed to the socket. Not for messages in parts. */
   isQueued(id: number): boolean {
     return id > this.sentThrough && id <= this.queuedThrough
   }
@@ -233,25 +245,39 @@ export class Writer {
     }
     batch.length += size
     this.waiting += size
+    this.mark++
     return batch
   }
 
-  /** Queues a message whose payload's `body` is not copied: it must not change any more. */
-  reference(id: number, type: number, head: Uint8Array, body: Uint8Array): void {
+  /**
+   * Makes room for `size` bytes behind the message that was queued last, as `reserve` does; undefined where they do not
+   * fit behind it. It is the last one while `mark` is the same.
+   */
+  extend(size: number): Batch | undefined {
+    const { current } = this
+    return current === undefined || current.length + size > current.bytes.length ? undefined : this.reserve(size)
+  }
+
+  /**
+   * Queues a message whose payload's `body` is not copied: it must not change any more. `isRest` says that it is the
+   * last one of a message in parts.
+   */
+  reference(id: number, type: number, head: Uint8Array, body: Uint8Array, isRest = false): void {
     if (this.current !== undefined) {
       this.queue.push(this.current)
       this.current = undefined
     } else if (this.due === "Nothing") {
       this.schedule()
     }
-    this.queue.push({ id, type, head, body, size: body.length })
+    this.queue.push({ id, type, head, body, size: body.length, isRest })
     this.waiting += head.length + body.length
+    this.mark++
   }
 
-  /** Notes that request `id`, the newest, has been queued. */
-  requestQueued(id: number, hasDeadline: boolean): void {
+  /** Notes that request `id`, the newest, has been queued. `isAsked`: `onLeave` must be called for it. */
+  requestQueued(id: number, isAsked: boolean): void {
     this.queuedThrough = id
-    if (hasDeadline && this.current !== undefined) this.current.hasDeadlines = true
+    if (isAsked && this.current !== undefined) this.current.hasDeadlines = true
   }
 
   /** Keeps request `id`, which is queued, from being sent. */
@@ -282,19 +308,29 @@ export class Writer {
     this.flush()
   }
 
+  /** There is something to be cut: a flush comes by itself. */
+  wake(): void {
+    if (this.due === "Nothing") this.schedule()
+  }
+
   /** Hands everything that waits to the socket, unless that has yet to drain. */
   readonly flush = (): void => {
-    // A flush within a read does not replace the flush at its end.
-    if (this.due === "EndOfTurn") this.due = "Nothing"
     this.owner.onFlush()
-    if (this.blocked || this.state === "Held" || this.state === "Closed" || this.isEmpty) return
+    let isMore = false
     try {
+      // While a flush is still due: what is cut now does not bring another one.
+      if (this.uncut !== undefined && !this.blocked && this.state !== "Closed") isMore = this.uncut.turn()
+      // A flush within a read does not replace the flush at its end.
+      if (this.due === "EndOfTurn") this.due = "Nothing"
+      if (this.blocked || this.state === "Held" || this.state === "Closed") return
+      if (this.isEmpty && this.uncut === undefined) return
       this.write()
     } catch (error) {
       return this.onBroken(error)
     }
     this.tellRoom()
     this.endIfDone()
+    if (isMore && !this.blocked) this.wake()
   }
 
   /** Ends the Duplex once everything that waits, also what was held, has been handed to it. */
@@ -334,6 +370,7 @@ export class Writer {
     this.queue = []
     this.current = undefined
     this.waiting = 0
+    this.mark++
     this.sentThrough = this.queuedThrough
     const asks = this.dropped.size > 0
     let ready = true
@@ -440,7 +477,7 @@ export class Writer {
   }
 
   private endIfDone(): void {
-    if (this.state !== "Ending" || !this.isEmpty) return
+    if (this.state !== "Ending" || !this.isEmpty || this.uncut?.isEmpty === false) return
     try {
       this.duplex.end()
     } catch (error) {

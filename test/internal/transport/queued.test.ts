@@ -30,7 +30,7 @@ const large = (id: number, type: number, start: ReadonlyArray<number>, body: Rea
   const head = new Uint8Array(headerSize + start.length)
   writeHeader(dataView(head), 0, id, type, start.length + body.length)
   head.set(start, headerSize)
-  return { id, type, head, body: new Uint8Array(body), size: body.length }
+  return { id, type, head, body: new Uint8Array(body), size: body.length, isRest: false }
 }
 
 const { cancel, request } = MessageType
