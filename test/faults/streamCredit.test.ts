@@ -333,6 +333,7 @@ describe("a client", () => {
       peer.tell()
       yield* peer.holds("more", () => peer.rules.flown >= stands + 100_000)
       yield* beside(connection, peer)
-      for (const each of [calls, ...streams]) yield* Fiber.interrupt(each)
+      yield* Fiber.interrupt(calls)
+      yield* Fiber.interruptAll(streams)
     }).pipe(Effect.scoped))
 })
