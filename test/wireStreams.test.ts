@@ -11,7 +11,6 @@ import { until } from "./faults/wire.ts"
 import { bytesOf, component, connect, eachNetwork, memory, mtlsOverTcp, tcp, textOf } from "./support/networks.ts"
 import { message, type Raw, rawClient, rawServer, receives } from "./support/raw.ts"
 import { stoppable } from "./support/stoppable.ts"
-import { setStream, streamOf } from "./support/streamApi.ts"
 import { streamAccepted, streamClient, streamServer } from "./support/streamPeer.ts"
 import * as Wire from "./support/streamWire.ts"
 import { flag, identity, type } from "./support/streamWire.ts"
@@ -39,7 +38,7 @@ const handlers = [
   [silent, () => Stream.never] as const,
   [failing, () => Stream.fail(new Error("no more"))] as const
 ].reduce(
-  (map, [key, handler]) => setStream(map, key, handler),
+  (map, [key, handler]) => HandlerMap.setStream(map, key.component, key.method, handler),
   HandlerMap.empty.pipe(
     HandlerMap.set(component, "echo", (args) => Effect.succeed(args)),
     HandlerMap.set(component, "large", (args) => Effect.succeed(new Uint8Array(Number(textOf(args))).fill(9)))
@@ -190,13 +189,14 @@ describe("our client", () => {
     return { endpoint, raw: Effect.map(until("a connection", () => peers.length > 0), () => peers[0]!) }
   })
 
-  it.live("writes the vectors of its version and of an open, and reads those of items and of the end", () =>
+  it.live("writes the vectors of its version, an open and its end, and reads those of items and of the end", () =>
     Effect.gen(function*() {
       const { endpoint, raw } = yield* served
       const connection = yield* connect([endpoint])
-      const calling = yield* fork(Stream.runCollect(Stream.chunks(streamOf(connection, feed, bytesOf("hello")))))
+      const calling = yield* fork(Stream.runCollect(Stream.chunks(connection.stream(feed, bytesOf("hello")))))
       const peer = yield* raw
-      yield* receives(peer, vector("version-client"), vector("open"))
+      // It has no items to send.
+      yield* receives(peer, vector("version-client"), vector("open"), vector("end"))
       peer.write(Buffer.concat(["items", "item-first-piece", "item-last-piece", "stream-done"].map(vector)))
       const got = yield* Fiber.join(calling)
       assert.deepEqual(got.flat().map(textOf), ["a", "", "bc", "0123456789", "z"])
@@ -208,7 +208,7 @@ describe("our client", () => {
       const connection = yield* connect([server.endpoint])
       const got: Array<ReadonlyArray<string>> = []
       const calling = yield* fork(
-        Stream.runForEachArray(streamOf(connection, feed, bytesOf("")), (chunk) =>
+        Stream.runForEachArray(connection.stream(feed, bytesOf("")), (chunk) =>
           Effect.sync(() => void got.push(chunk.map(textOf))))
       )
       const peer = yield* server.accepted
@@ -247,7 +247,7 @@ describe("our client", () => {
       Effect.gen(function*() {
         const server = yield* streamServer()
         const connection = yield* connect([server.endpoint])
-        const calling = yield* fork(Effect.flip(Stream.runDrain(streamOf(connection, feed, bytesOf("")))))
+        const calling = yield* fork(Effect.flip(Stream.runDrain(connection.stream(feed, bytesOf("")))))
         const peer = yield* server.accepted
         yield* peer.next({ type: type.open })
         peer.write(vector(name))
@@ -293,7 +293,7 @@ describe("our client", () => {
       yield* peer.next({ type: type.request })
       peer.write(Wire.version(flag.understood), Wire.version(), Wire.response(1))
       yield* Fiber.join(call)
-      const calling = yield* fork(Stream.runCollect(streamOf(connection, feed, bytesOf(""))))
+      const calling = yield* fork(Stream.runCollect(connection.stream(feed, bytesOf(""))))
       yield* peer.next({ type: type.open, id: 2 })
       peer.write(Wire.items(2, bytesOf("a")), Wire.response(2))
       assert.deepEqual((yield* Fiber.join(calling)).map(textOf), ["a"])
@@ -325,7 +325,7 @@ describe("our client", () => {
           peer.respond(index + 1, payload.subarray(49))
           assert.ok(Buffer.from(yield* Fiber.join(calling)).equals(new Uint8Array(size).fill(index)))
         }
-        const error = yield* Effect.flip(Stream.runDrain(streamOf(connection, feed, bytesOf(""))))
+        const error = yield* Effect.flip(Stream.runDrain(connection.stream(feed, bytesOf(""))))
         assert.ok(error._tag === "Unreachable", error._tag)
         assert.match(error.message, /streams/)
         assert.equal(server.peers.length, 1)
@@ -339,7 +339,7 @@ describe("our client", () => {
       const { endpoint } = yield* tcp.serve(handlers)
       const connection = yield* connect([old.endpoint, endpoint])
       for (let index = 0; index < 5; index++) {
-        const got = yield* Stream.runCollect(streamOf(connection, feed, bytesOf("")))
+        const got = yield* Stream.runCollect(connection.stream(feed, bytesOf("")))
         assert.deepEqual(got.map(textOf), ["a", "", "bc"])
       }
     }).pipe(Effect.scoped))
@@ -348,7 +348,7 @@ describe("our client", () => {
     Effect.gen(function*() {
       const { listener, endpoint } = yield* memory.listen(handlers)
       const connection = yield* connect([endpoint])
-      const calling = yield* fork(Stream.runCollect(streamOf(connection, feed, bytesOf(""))))
+      const calling = yield* fork(Stream.runCollect(connection.stream(feed, bytesOf(""))))
       const scope = yield* Scope.make()
       const peer = yield* Scope.provide(streamAccepted(listener, { answers: false }), scope)
       yield* peer.next({ type: type.version })

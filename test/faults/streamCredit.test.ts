@@ -6,7 +6,6 @@ import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Stream } from "effect"
 import * as assert from "node:assert/strict"
 import * as Networks from "../support/networks.ts"
-import { streamOf } from "../support/streamApi.ts"
 import { type StreamPeer, streamServer } from "../support/streamPeer.ts"
 import * as Wire from "../support/streamWire.ts"
 import { type } from "../support/streamWire.ts"
@@ -92,7 +91,7 @@ describe("a server", () => {
   for (const [window, grant] of windows) {
     it.live(`grants ${grant} bytes when a handler starts, with a window of ${window ?? "no size that is given"}`, () =>
       Effect.gen(function*() {
-        const server = yield* serveStreams(window === undefined ? {} : { streamWindow: window } as {})
+        const server = yield* serveStreams(window === undefined ? {} : { streamWindow: window })
         const peer = yield* withCall(server)
         peer.open(2, silent, 1000)
         if (grant > 0) yield* peer.holds("the grant", () => peer.granted(2) > 0)
@@ -217,7 +216,7 @@ describe("a client", () => {
     it.live(`sends ${items} items of ${size} bytes before the server's first credit, and one more when there is some`, () =>
       Effect.gen(function*() {
         const { connection, peer, streaming } = yield* opened((connection) =>
-          Stream.runDrain(streamOf(connection, mirror, new Uint8Array(), { items: endlessItems(size, 7) }))
+          Stream.runDrain(connection.stream(mirror, new Uint8Array(), { items: endlessItems(size, 7) }))
         )
         yield* peer.holds("the items", () => peer.rules.countOf(1) >= items)
         yield* beside(connection, peer)
@@ -234,7 +233,7 @@ describe("a client", () => {
   it.live("sends its end without credit, and only when all items have left", () =>
     Effect.gen(function*() {
       const { peer, streaming } = yield* opened((connection) =>
-        Stream.runDrain(streamOf(connection, mirror, new Uint8Array(), {
+        Stream.runDrain(connection.stream(mirror, new Uint8Array(), {
           items: Stream.fromArray([new Uint8Array(20_000), new Uint8Array(3)])
         }))
       )
@@ -252,7 +251,7 @@ describe("a client", () => {
     Effect.gen(function*() {
       for (const items of [undefined, Stream.empty]) {
         const { peer, streaming } = yield* opened((connection) =>
-          Stream.runDrain(streamOf(connection, mirror, new Uint8Array(), items === undefined ? {} : { items }))
+          Stream.runDrain(connection.stream(mirror, new Uint8Array(), items === undefined ? {} : { items }))
         )
         yield* peer.next({ id: 1, type: type.end })
         assert.equal(peer.rules.countOf(1), 0)
@@ -265,7 +264,7 @@ describe("a client", () => {
     Effect.gen(function*() {
       let taken = 0
       const { connection, credit, peer } = yield* opened((connection) =>
-        Stream.runForEach(streamOf(connection, feed, new Uint8Array()), () => Effect.sync(() => void taken++))
+        Stream.runForEach(connection.stream(feed, new Uint8Array()), () => Effect.sync(() => void taken++))
       )
       assert.equal(credit, 65_536)
       peer.items(1, Buffer.alloc(32_763))
@@ -281,7 +280,7 @@ describe("a client", () => {
       const gate = yield* Deferred.make<void>()
       const got: Array<number> = []
       const { connection, peer, streaming } = yield* opened((connection) =>
-        Stream.runForEach(streamOf(connection, feed, new Uint8Array()), (item) => {
+        Stream.runForEach(connection.stream(feed, new Uint8Array()), (item) => {
           got.push(item.length)
           return Deferred.await(gate)
         })
@@ -302,8 +301,8 @@ describe("a client", () => {
     Effect.gen(function*() {
       for (const [window, expected] of [[4096, 4096], [40_000, 40_000], [1_000_000, 65_536]] as const) {
         const server = yield* streamServer()
-        const connection = yield* Networks.connect([server.endpoint], { streamWindow: window } as {})
-        yield* fork(Stream.runDrain(streamOf(connection, feed, new Uint8Array())))
+        const connection = yield* Networks.connect([server.endpoint], { streamWindow: window })
+        yield* fork(Stream.runDrain(connection.stream(feed, new Uint8Array())))
         const peer = yield* server.accepted
         const { payload } = yield* peer.next({ type: type.open })
         assert.equal(payload.readUInt32LE(49), expected)
@@ -321,7 +320,7 @@ describe("a client", () => {
       ))
       const streams = yield* Effect.forEach([0, 1, 2, 3], (index) =>
         fork(Effect.exit(Stream.runDrain(
-          streamOf(connection, mirror, new Uint8Array(), { items: endlessItems(index === 0 ? 100 : 50_000, 3) })
+          connection.stream(mirror, new Uint8Array(), { items: endlessItems(index === 0 ? 100 : 50_000, 3) })
         ))))
       const peer = yield* server.accepted
       yield* peer.holds("as much as there may be", () => peer.rules.flown >= Wire.mostInFlight)

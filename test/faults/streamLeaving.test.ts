@@ -8,7 +8,6 @@ import { Server } from "effect-call"
 import * as assert from "node:assert/strict"
 import * as Networks from "../support/networks.ts"
 import { message } from "../support/raw.ts"
-import { streamOf } from "../support/streamApi.ts"
 import { type StreamPeer, streamServer } from "../support/streamPeer.ts"
 import * as Wire from "../support/streamWire.ts"
 import { flag, identity, type } from "../support/streamWire.ts"
@@ -147,7 +146,7 @@ describe("a client whose server goes away", () => {
         { chunkSize: 1 }
       )
       const streaming = yield* fork(Stream.runForEach(
-        streamOf(connection, mirror, new Uint8Array(), { items }),
+        connection.stream(mirror, new Uint8Array(), { items }),
         (item) => Effect.sync(() => void got.push(item.length))
       ))
       const peer = yield* server.accepted
@@ -211,7 +210,7 @@ describe("a client whose server goes away", () => {
   it.live("fails with a RemoteError that isLeaving, when the server ends its stream so", () =>
     Effect.gen(function*() {
       const { connection, server } = yield* opened
-      const streaming = yield* fork(Effect.flip(Stream.runDrain(streamOf(connection, feed, new Uint8Array()))))
+      const streaming = yield* fork(Effect.flip(Stream.runDrain(connection.stream(feed, new Uint8Array()))))
       const peer = yield* server.accepted
       yield* peer.next({ type: type.open })
       peer.fail(1, "leaving", identity.leaving)

@@ -3,7 +3,6 @@ import { Effect, Stream } from "effect"
 import { HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
 import * as Networks from "../support/networks.ts"
-import { setStream } from "../support/streamApi.ts"
 import { streamClient, type StreamPeer, type StreamPeerOptions } from "../support/streamPeer.ts"
 import { type } from "../support/streamWire.ts"
 import { makeLog } from "./hostile.ts"
@@ -92,7 +91,7 @@ export const makeStreams = () => {
         return Effect.never
       }).pipe(Effect.ensuring(Effect.sync(() => void seen.hanging--))))
   )
-  handlers = setStream(handlers, feed, (args) =>
+  handlers = HandlerMap.setStream(handlers, feed.component, feed.method, (args) =>
     watched(() => {
       const [count, size] = [u32At(args, 0), u32At(args, 1)]
       return Stream.fromIterable(
@@ -102,7 +101,7 @@ export const makeStreams = () => {
         { chunkSize: chunkOf(size) }
       )
     }))
-  handlers = setStream(handlers, endless, (args) =>
+  handlers = HandlerMap.setStream(handlers, endless.component, endless.method, (args) =>
     watched(() => {
       const size = u32At(args, 0)
       return Stream.fromIterable(
@@ -112,8 +111,8 @@ export const makeStreams = () => {
         { chunkSize: chunkOf(size) }
       )
     }))
-  handlers = setStream(handlers, mirror, (_, items) => watched(() => items))
-  handlers = setStream(handlers, sink, (_, items) =>
+  handlers = HandlerMap.setStream(handlers, mirror.component, mirror.method, (_, items) => watched(() => items))
+  handlers = HandlerMap.setStream(handlers, sink.component, sink.method, (_, items) =>
     watched(() => {
       let count = 0
       let bytes = 0
@@ -128,8 +127,8 @@ export const makeStreams = () => {
         () => u32s(count, bytes)
       ))
     }))
-  handlers = setStream(handlers, silent, () => watched(() => Stream.never))
-  handlers = setStream(handlers, fails, () =>
+  handlers = HandlerMap.setStream(handlers, silent.component, silent.method, () => watched(() => Stream.never))
+  handlers = HandlerMap.setStream(handlers, fails.component, fails.method, () =>
     watched(() =>
       Stream.concat(
         Stream.fromIterable([0, 1, 2].map((index) => itemOf(index, 8))),

@@ -8,7 +8,6 @@ import type { CallError, Connection } from "effect-call"
 import * as assert from "node:assert/strict"
 import * as Networks from "../support/networks.ts"
 import { message } from "../support/raw.ts"
-import { streamOf } from "../support/streamApi.ts"
 import { type StreamPeer, type StreamPeerOptions, streamServer } from "../support/streamPeer.ts"
 import * as Wire from "../support/streamWire.ts"
 import { flag, type } from "../support/streamWire.ts"
@@ -29,8 +28,7 @@ const opened = Effect.fnUntraced(function*(
   const peer = yield* server.accepted
   yield* peer.next({ id: 1, type: type.request })
   const items = yield* Queue.unbounded<Uint8Array>()
-  const stream = streamOf(
-    connection,
+  const stream = connection.stream(
     sends === undefined ? feed : mirror,
     some,
     sends === undefined ? {} : { items: sends }
