@@ -279,6 +279,7 @@ const remoteErrorFields = {
  * - The handler died of a defect. The server has logged the defect, and `message` has no details of it.
  * - The handler was interrupted on its server, or interrupted itself: `context canceled`.
  * - {@link RemoteError.isOverloaded}: the server had too many calls. Nothing has run.
+ * - {@link RemoteError.isLeaving}: a stream ended since its server leaves. What came before is whole.
  * - {@link RemoteError.isUnknownMethod}: the server has no such method, or not for this client. Nothing has run.
  * - The payload of a component's method cannot be decoded. `message` says what was expected, and where. Nothing has
  *   run.
@@ -366,12 +367,28 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
    *
    * **Details**
    *
-   * The limits are `maxQueuedCalls` and `maxQueuedCallsPerConnection` of `ServerOptions`.
+   * The limits are `maxQueuedCalls`, `maxQueuedCallsPerConnection`, `maxStreams` and `maxStreamsPerConnection` of
+   * `ServerOptions`.
    *
    * @since 0.1.0
    */
   get isOverloaded(): boolean {
     return this.chain[0]?.identity === Identities.overloaded.identity
+  }
+
+  /**
+   * Whether a stream ended since its server leaves. What came before is whole, and more would have come: another replica
+   * may go on. It is false if the handler itself ran a stream that failed for this reason.
+   *
+   * **Details**
+   *
+   * Servers end streams like that with `Server.untilLeaving`, and those that are open at the end of their grace
+   * (`ServerOptions.shutdownGrace`).
+   *
+   * @since 0.1.0
+   */
+  get isLeaving(): boolean {
+    return this.chain[0]?.identity === Identities.leaving.identity
   }
 }
 

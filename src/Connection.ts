@@ -72,7 +72,15 @@ import { balancerOf } from "./internal/balancer/checks.ts"
 import { Client } from "./internal/client/client.ts"
 import type { ClientOptions, ConnectionState } from "./internal/client/model.ts"
 import { clientSettings } from "./internal/client/options.ts"
-import { type Resume, startTyped, type TypedConnection, type TypedRequest } from "./internal/client/typed.ts"
+import {
+  openTyped,
+  type Resume,
+  startTyped,
+  type TypedConnection,
+  type TypedRequest,
+  type TypedStreamRequest,
+  type TypedStreams
+} from "./internal/client/typed.ts"
 import { unexpected } from "./internal/guard.ts"
 import { ask, refresher } from "./internal/resolver/given.ts"
 import { watch } from "./internal/resolver/watch.ts"
@@ -124,6 +132,14 @@ export interface Connection {
    * `ClientOptions.writeFlattenLimit`.
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
+  /**
+   * STREAMDOC
+   */
+  stream<E = never, R = never>(
+    key: MethodKey,
+    args: Uint8Array,
+    options?: CallOptions & { readonly items?: Stream.Stream<Uint8Array, E, R> | undefined }
+  ): Stream.Stream<Uint8Array, CallError | E, R>
   /**
    * Closes the Connection: calls in flight end with a `CommunicationError` `Closed`, and later calls fail at once. It
    * can be closed more than once. The end of its Scope closes it, too, so most programs do not need this.
@@ -248,8 +264,14 @@ export const make = Effect.fnUntraced(function*(
           client.startTyped(request, resume)
       }
     )
-    const connection: Connection & TypedConnection = {
+    const stream = Object.assign(
+      // The cast: beside the errors of calls, a stream of bytes fails with those of its `items`, and needs what they need.
+      ((key, args, options) => client.streams.bytes(key, args, options)) as Connection["stream"],
+      { [openTyped]: (request: TypedStreamRequest) => client.streams.typed(request) }
+    )
+    const connection: Connection & TypedConnection & { readonly stream: TypedStreams } = {
       call,
+      stream,
       close: Scope.close(outer, Exit.void),
       state: client.state,
       changes: client.states

@@ -13,7 +13,7 @@ const answers = (n: number): HandlerMap.Handler => () => Effect.succeed(Uint8Arr
 const served = (map: HandlerMap.HandlerMap<never>) =>
   Effect.map(
     Effect.forEach(map.entries.values(), ({ handler, key }) =>
-      Effect.map(handler(new Uint8Array()), ([n]) => [key.method, n] as const)),
+      Effect.map(handler!(new Uint8Array()), ([n]) => [key.method, n] as const)),
     Object.fromEntries
   )
 
@@ -126,7 +126,7 @@ describe("HandlerMap", () => {
       const a = HandlerMap.set(HandlerMap.empty, component, "a", () => A.useSync((n) => Uint8Array.of(n)))
       const b = HandlerMap.set(HandlerMap.empty, component, "b", () => B.useSync((n) => Uint8Array.of(n)))
       const merged: HandlerMap.HandlerMap<A | B> = HandlerMap.merge(a, b, HandlerMap.empty)
-      const results = yield* Effect.forEach(merged.entries.values(), ({ handler }) => handler(new Uint8Array())).pipe(
+      const results = yield* Effect.forEach(merged.entries.values(), ({ handler }) => handler!(new Uint8Array())).pipe(
         Effect.provideService(A, 1),
         Effect.provideService(B, 2)
       )

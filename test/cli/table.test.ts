@@ -12,6 +12,7 @@ const endpoint = (
   address,
   state: "Active",
   callsInFlight: 0,
+  streams: 0,
   inBackoff: false,
   isEjected: false,
   isServing: true,

@@ -8,9 +8,10 @@ import { decodeErrorChain, type ErrorChain } from "../../../src/internal/protoco
 import { MessageType } from "../../../src/internal/protocol/frame.ts"
 import { Admission } from "../../../src/internal/server/admission.ts"
 import { type ServerOptions, serverSettings } from "../../../src/internal/server/options.ts"
+import { StreamPlaces } from "../../../src/internal/server/places.ts"
 import { type Route, routeOf } from "../../../src/internal/server/route.ts"
 import { ServerSession } from "../../../src/internal/server/session.ts"
-import { tableOf } from "../../../src/internal/server/table.ts"
+import { routesOf } from "../../../src/internal/server/table.ts"
 import { make as makePair } from "../../../src/internal/testing/duplexPair.ts"
 import { Warnings } from "../../../src/internal/warnings.ts"
 import { makeLog } from "../../support/log.ts"
@@ -33,10 +34,11 @@ export const open = Effect.fnUntraced(function*(
     clock,
     context,
     admission: new Admission(limits, limits.inlineHandlerMillis),
+    places: new StreamPlaces(limits),
     warnings: new Warnings(clock),
     stats: undefined
   }
-  const serve = (connection: Duplex) => new ServerSession(connection, tableOf(handlers), settings)
+  const serve = (connection: Duplex) => new ServerSession(connection, routesOf(handlers), settings)
   const pair = makePair()
   const session = serve(pair.server)
   const done = Effect.callback<void>((resume) => session.onceDone(() => resume(Effect.void)))

@@ -1,0 +1,65 @@
+/**
+ * What waits for one client: what is queued in its writer, and what has yet to be cut from answers in parts.
+ *
+ * It only adds them up. It must not know what they say.
+ */
+import type { Progress } from "../transport/progress.ts"
+import type { Writer } from "../transport/writer.ts"
+import type { Streams } from "./streams.ts"
+
+/** What a client that knows streams is to get in parts, and what it has read of them. */
+type InParts = Pick<Streams, "landed"> & { readonly answers: Pick<Streams["answers"], "unsentBytes"> }
+
+/** What waits for one client. */
+export class Outbound {
+  private readonly writer: Pick<Writer, "pendingBytes" | "isBlocked">
+  /** Undefined where the client does not know parts. */
+  inParts: InParts | undefined = undefined
+
+  constructor(writer: Pick<Writer, "pendingBytes" | "isBlocked">) {
+    this.writer = writer
+  }
+
+  /** How many bytes wait. */
+  get pendingBytes(): number {
+    return this.writer.pendingBytes + this.uncutBytes
+  }
+
+  /** Whether the client has to take something before all has left. */
+  get isBlocked(): boolean {
+    return this.writer.isBlocked || this.uncutBytes > 0
+  }
+
+  /** How much of items and parts the client has read: what of them is in flight may not show in its socket. */
+  get landed(): number {
+    return this.inParts === undefined ? 0 : this.inParts.landed
+  }
+
+  private get uncutBytes(): number {
+    return this.inParts === undefined ? 0 : this.inParts.answers.unsentBytes
+  }
+}
+
+/** Watches what a client takes, for one user, as {@link Progress} does for its socket. */
+export class OutboundProgress {
+  private readonly outbound: Pick<Outbound, "landed">
+  private readonly progress: Pick<Progress, "look" | "forget">
+  private landed = 0
+
+  constructor(outbound: Pick<Outbound, "landed">, progress: Pick<Progress, "look" | "forget">) {
+    this.outbound = outbound
+    this.progress = progress
+  }
+
+  forget(): void {
+    this.progress.forget()
+  }
+
+  look(): boolean {
+    const { landed } = this.outbound
+    const hasLanded = landed !== this.landed
+    this.landed = landed
+    // Both are looked at: each remembers its own.
+    return this.progress.look() || hasLanded
+  }
+}
