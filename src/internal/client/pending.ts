@@ -53,14 +53,14 @@ export interface PendingStream {
   readonly hasItems: boolean
   /** Whether the server has sent an item, or its end. */
   readonly isOpened: boolean
-  /** Whether an item has begun to come, and got nothing for too long. */
-  readonly isStalled: boolean
   /** It is about to be sent, with the id that it has by now. The server may send `credit` bytes at first. */
   begin(ends: StreamEnds, credit: number): void
   /** Its open was handed to the socket. Only where it `hasItems`. */
   onLeft(): void
   /** Items have come, or pieces of them: `bytes` from `start` to `end`, as for {@link Pending.onMessage}. */
   onItems(bytes: Uint8Array, start: number, end: number, owned: boolean): Violation | undefined
+  /** Whether an item has begun to come, and gets nothing for too long. `now` is in milliseconds of the clock. */
+  isStalled(now: number): boolean
   /** The server takes so many bytes more. Returns what is wrong with that. */
   onCredit(bytes: number): string | undefined
 }

@@ -115,10 +115,6 @@ export class StreamCall extends Call implements PendingStream {
     return this.user.hasItems
   }
 
-  get isStalled(): boolean {
-    return this.ends?.incoming.isStalled ?? false
-  }
-
   /** The items that the server sends; there once it was sent. */
   get incoming(): IncomingItems | undefined {
     return this.ends?.incoming
@@ -178,6 +174,10 @@ export class StreamCall extends Call implements PendingStream {
     // Its user runs at once, and may do anything to it.
     if (!this.isOpened && incoming !== undefined && incoming.items > 0) this.open(incoming)(Exit.succeed(this))
     return violation
+  }
+
+  isStalled(now: number): boolean {
+    return this.ends?.incoming.isStalled(now) ?? false
   }
 
   onCredit(bytes: number): string | undefined {

@@ -219,7 +219,7 @@ export class Streaming implements StreamEnds, OutgoingMessageOwner {
       }
     }
     for (const entry of this.owner.entries()) {
-      if (entry.stream?.isStalled === true) this.violated(entry, "an item that got nothing for too long")
+      if (entry.stream?.isStalled(now) === true) this.violated(entry, "an item that got nothing for too long")
     }
     return due
   }
