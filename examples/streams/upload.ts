@@ -45,8 +45,10 @@ const program = Effect.gen(function*() {
   })
   yield* upload("song.wav", yield* make("song.wav", 32))
   yield* upload("film.mkv", yield* make("film.mkv", 64)).pipe(
-    Effect.catchTag("QuotaExceeded", ({ mebibytes }) =>
-      Console.log(`\nfilm.mkv: refused before its end, files may have ${mebibytes} MiB`))
+    Effect.catchTag(
+      "QuotaExceeded",
+      ({ mebibytes }) => Console.log(`\nfilm.mkv: refused before its end, files may have ${mebibytes} MiB`)
+    )
   )
 })
 
