@@ -133,7 +133,56 @@ export interface Connection {
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
   /**
-   * STREAMDOC
+   * Opens a stream of a method: sends it bytes and, if it is given `items`, a stream of items, and gives the items that
+   * the server sends.
+   *
+   * **When to use**
+   *
+   * Use it for results that come one after the other, for uploads, and for conversations. A handler that is set with
+   * `HandlerMap.setStream` answers it. For the stream methods of components, use `Component.client`.
+   *
+   * **Details**
+   *
+   * Nothing happens until the stream is run. Each run opens a new stream, with the call options and the deadline of the
+   * fiber that runs it; `timeout` is for the whole stream. A chunk has the items that came together.
+   *
+   * The server sends only as much as the stream's window allows (`ClientOptions.streamWindow`) before its items are
+   * taken. So a slow consumer slows its producer down, and nobody else.
+   *
+   * `items` are pulled first when the stream was handed to a connection, in the context of the fiber that runs the
+   * stream, and only as fast as the server takes them. They are interrupted when the stream ends, whether or not they
+   * have ended. If they fail, the stream is canceled and fails with their error. Each run of the stream runs them anew.
+   *
+   * A consumer that has enough, or is interrupted, ends the stream at once and interrupts its handler. The stream fails
+   * with the errors of {@link call}, after all items that have come. If a server is going away and cannot wait for the
+   * end of the stream, that is a `RemoteError` with `isLeaving`.
+   *
+   * Which replica it goes to is decided as for calls. A stream that its connection has not taken goes elsewhere, and a
+   * `retry` makes it again as it does calls, until the first item has come or an item was taken from `items`. Replicas
+   * whose version of this package does not know streams are left out; where there are no others, it fails with
+   * `Unreachable`.
+   *
+   * **Gotchas**
+   *
+   * A call to the key of a stream, or a stream to the key of a call, is answered as an unknown method. An item may be
+   * as large as a message (`maxMessageSize`). Items of 16 KiB or more, and large arguments, are sent without a copy:
+   * they must not be changed after they were given. A stream without a `timeout` may last for ever, as those of live
+   * data should.
+   *
+   * **Example** (Adding up an upload)
+   *
+   * ```ts
+   * import { type CallError, type Connection, MethodKey } from "effect-call"
+   * import { Effect, Stream } from "effect"
+   *
+   * const store = MethodKey.make("example/Files", "store")
+   *
+   * // The server answers with what it has stored so far.
+   * const upload = <E>(connection: Connection.Connection, file: Stream.Stream<Uint8Array, E>) =>
+   *   connection.stream(store, new TextEncoder().encode("picture.png"), { items: file, timeout: "1 minute" }).pipe(
+   *     Stream.runForEach((progress) => Effect.log(new TextDecoder().decode(progress)))
+   *   )
+   * ```
    */
   stream<E = never, R = never>(
     key: MethodKey,

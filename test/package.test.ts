@@ -34,7 +34,7 @@ describe("the package exports", () => {
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],
-      HandlerMap: ["empty", "merge", "set"],
+      HandlerMap: ["empty", "merge", "set", "setStream"],
       Health: ["Health", "handlers", "layer", "make", "readiness", "set", "status"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
       MethodKey: ["idempotent", "isMethodKey", "make"],
@@ -63,7 +63,7 @@ describe("the package exports", () => {
         "parse",
         "version"
       ],
-      Server: ["Server", "layer", "serve", "serveOn"]
+      Server: ["Server", "layer", "leaving", "serve", "serveOn", "untilLeaving"]
     })
   })
 

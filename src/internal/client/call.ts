@@ -5,10 +5,11 @@
  * It must not know how endpoints are picked, or what a session does. How calls of one connection are measured and
  * counted is up to its link.
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
+import type { CallError } from "../../CallError.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import type { CallOptions } from "../ambient/callOptions.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
@@ -43,7 +44,7 @@ export interface CalledEndpoint {
 export interface CallOwner {
   /** The connection was lost before its request had left. The arguments are a copy. */
   onUnsent(call: Call, endpoint: CalledEndpoint, args: Uint8Array): void
-  /** The server has refused it, since its contract of the method is another one. Only typed calls, and not in JSON. */
+  /** The server has refused it, since its contract of the method is another one. Only what {@link Call.hasJson}. */
   onRefused(call: Call): void
 }
 
@@ -143,6 +144,21 @@ export class Call extends Effectable.Class<void> implements Pending {
 
   get stream(): PendingStream | undefined {
     return undefined
+  }
+
+  /** Whether it can be put into JSON, for a server whose contract is another one. */
+  get hasJson(): boolean {
+    return this.typed?.method.inJson !== undefined
+  }
+
+  /** Puts it into JSON, if it `hasJson`. Returns its arguments, or those that were given. */
+  inJson(args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
+    const { typed } = this
+    if (typed?.method.inJson === undefined) return Effect.succeed(args)
+    return Effect.map(typed.method.inJson(typed), (typed) => {
+      this.typed = typed
+      return typed.args
+    })
   }
 
   /** Its client span, if there is one. */

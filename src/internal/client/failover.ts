@@ -322,12 +322,9 @@ export class Failover implements CallOwner {
 
   /** Puts a typed call into JSON, which a server with another contract reads by its names. Returns its arguments. */
   private inJson(call: Call, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
-    const { typed } = call
-    if (typed?.method.inJson === undefined) return Effect.succeed(args)
-    return Effect.flatMap(typed.method.inJson(typed), (typed) => {
-      call.typed = typed
-      const refused = tooLarge(call, typed.lead.length + typed.args.length, this.maxArgs)
-      return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
+    return Effect.flatMap(call.inJson(args), (args) => {
+      const refused = tooLarge(call, call.lead.length + args.length, this.maxArgs)
+      return refused === undefined ? Effect.succeed(args) : Effect.fail(refused)
     })
   }
 

@@ -23,8 +23,8 @@ import { faulty, readErrorAnswer } from "./errorAnswer.ts"
 import type { End } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
-const isPutIntoJson = ({ key, typed }: Call, differing: ReadonlySet<string>): boolean =>
-  typed?.method.inJson !== undefined && differing.has(key.hex)
+const isPutIntoJson = (call: Call, differing: ReadonlySet<string>): boolean =>
+  call.hasJson && differing.has(call.key.hex)
 
 /** What happens to calls if contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
@@ -214,7 +214,7 @@ export class LinkCalls implements CallLink {
     if (answer._tag === "TimeUp" && call.deadlineAt !== Infinity) {
       if (this.isTimeUp(call)) return this.end(call, { _tag: "TimeUp" })
       if (answer.isOwn) return this.failed(call, this.deadlineExceeded(call))
-    } else if (answer._tag === "ContractDiffers" && call.typed?.method.inJson !== undefined) {
+    } else if (answer._tag === "ContractDiffers" && call.hasJson && call.stream?.isOpened !== true) {
       return this.contractDiffers(call)
     }
     this.failed(call, answer.error)

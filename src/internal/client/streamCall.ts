@@ -9,6 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
+import type { CallError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import type { CallOptions } from "../ambient/callOptions.ts"
 import { ownBytes } from "../memory/bytes.ts"
@@ -30,9 +31,12 @@ export interface StreamUser {
   /** The client span, if there is one. */
   readonly span: Tracer.Span | undefined
   readonly hasItems: boolean
+  readonly hasJson: boolean
+  /** Puts it into JSON, and returns its arguments. Items that were pulled are sent again. */
+  inJson(): Effect.Effect<Uint8Array, CallError>
   /** An attempt is about to be sent: the only one from now on. */
   sent(call: StreamCall): void
-  /** The open of an attempt has left: the items of the client go there. Called once in the life of the user. */
+  /** The open of an attempt has left: the items of the client go there. Called again only after `inJson`. */
   pullItems(call: StreamCall, to: OutgoingItems): void
   /** No items of the client are wanted any more. It can be repeated. */
   stopItems(): void
@@ -54,6 +58,9 @@ export interface StreamUser {
  *                          ┌───────────────────────────────────────┐
  *                          │                 Over                  │
  *                          └───────────────────────────────────────┘
+ *                              │ its server has another contract:
+ *                              ▼ it is sent again, in JSON
+ *                            Sent
  * ```
  * It is in a session's table iff `Sent` or `Opened`. Items that wait can be taken when it is over.
  */
@@ -63,7 +70,7 @@ const allowed: Transitions<StreamState> = {
   Waiting: ["Sent"],
   Sent: ["Waiting", "Opened", "Over"],
   Opened: ["Over"],
-  Over: []
+  Over: ["Sent"]
 }
 
 /** A stream, on the connection that it was opened on. */
@@ -115,6 +122,14 @@ export class StreamCall extends Call implements PendingStream {
     return this.user.hasItems
   }
 
+  override get hasJson(): boolean {
+    return this.user.hasJson
+  }
+
+  override inJson(args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
+    return this.user.hasJson ? this.user.inJson() : Effect.succeed(args)
+  }
+
   /** The items that the server sends; there once it was sent. */
   get incoming(): IncomingItems | undefined {
     return this.ends?.incoming
@@ -150,6 +165,7 @@ export class StreamCall extends Call implements PendingStream {
 
   begin({ flow, receiver }: StreamEnds, credit: number): void {
     this.become("Sent")
+    this.ends?.incoming.close()
     this.ends = {
       incoming: new IncomingItems(this.id, receiver, credit),
       // What the page lets a client send before the server's first credit.

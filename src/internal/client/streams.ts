@@ -17,7 +17,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
-import { CommunicationError } from "../../CallError.ts"
+import { type CallError, CommunicationError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
 import { type CallOptions, CurrentOptions, mergeOptions } from "../ambient/callOptions.ts"
 import { Current as CurrentDeadline } from "../ambient/deadline.ts"
@@ -54,7 +54,13 @@ interface StreamRequest {
   readonly span: Tracer.Span | undefined
   readonly items: Items | undefined
   readonly readEnd: (bytes: Uint8Array, endpoint: string) => Effect.Effect<unknown, unknown>
+  /** The same in JSON. Its items may be run when those of this one were; undefined where there is none. */
+  readonly inJson: Effect.Effect<TypedStreamRequest, CallError> | undefined
 }
+
+const ofTyped = (
+  { args, decodeEnd, inJson, items, lead, method: { key }, options, span }: TypedStreamRequest
+): StreamRequest => ({ key, lead, args, options, span, items, readEnd: decodeEnd, inJson })
 
 /** What the streams of a Connection need of it. */
 export interface StreamsSettings {
@@ -89,7 +95,8 @@ export class Streams {
       options,
       span: undefined,
       items,
-      readEnd: (bytes, endpoint) => bytes.length === 0 ? Exit.void : Exit.fail(withResult(key, bytes, endpoint))
+      readEnd: (bytes, endpoint) => bytes.length === 0 ? Exit.void : Exit.fail(withResult(key, bytes, endpoint)),
+      inJson: undefined
     }
     return Stream.fromChannel(
       Channel.fromTransform((_upstream, scope) =>
@@ -107,8 +114,7 @@ export class Streams {
 
   /** Opens a typed stream; it ends with the Scope. */
   typed(request: TypedStreamRequest): Effect.Effect<OpenStream, unknown, Scope.Scope> {
-    const { args, decodeEnd, items, lead, method: { key }, options, span } = request
-    const asked = { key, lead, args, options, span, items, readEnd: decodeEnd }
+    const asked = ofTyped(request)
     return Effect.flatMap(Effect.scope, (scope) => Effect.withFiber((fiber) => this.open(asked, fiber.context, scope)))
   }
 
@@ -135,7 +141,7 @@ export class Streams {
 
   /** Makes a stream of what is known when it is run, and submits it. Only in the register function of a callback. */
   private start(request: StreamRequest, run: StreamRun, resume: Resume): Effect.Effect<void> | void {
-    const { args, key, lead } = request
+    const { args, key } = request
     const misused = misuse(key, args)
     if (misused !== undefined) return resume(Effect.die(misused))
     const { clock, failover, retries, timeouts, writeFlattenLimit } = this.settings
@@ -147,18 +153,18 @@ export class Streams {
     const deadlineAt = timeouts.deadlineAt(Context.get(fiber.context, CurrentDeadline), options.timeout, now)
     const trace = tracedSpan(request.span ?? fiber.cache.span)
     const call = new StreamCall(run, key, options, deadlineAt, trace, resume, failover)
-    const kept = args.length < writeFlattenLimit ? ownCopy(args, 0, args.length) : args
-    const size = lead.length + kept.length
+    if (args.length < writeFlattenLimit) run.keep(ownCopy(args, 0, args.length))
     if (options.retry !== undefined) {
       if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
-      retries.watch(call, options.retry, (call) => this.submit(call, kept, size, nowMillis(clock)))
+      retries.watch(call, options.retry, (call) => this.submit(call, run, nowMillis(clock)))
     }
-    return this.submit(call, kept, size, now)
+    return this.submit(call, run, now)
   }
 
   /** Sends a stream, or fails it where that is clear from the start. */
-  private submit(call: Call, args: Uint8Array, size: number, now: number): void {
+  private submit(call: Call, { args, lead }: StreamRun, now: number): void {
     const { endpoints, failover, maxMessageSize } = this.settings
+    const size = lead.length + args.length
     const refused = endpoints.isClosed
       ? closedError(undefined, false)
       : refusal(call, size, maxMessageSize - openHeaderSize, now)
@@ -173,22 +179,41 @@ export class Streams {
 
 /** One run of a stream: its attempts, and the fiber that pulls the client's items. */
 class StreamRun implements StreamUser {
-  readonly lead: Uint8Array
-  readonly span: Tracer.Span | undefined
-  readonly hasItems: boolean
-  private readonly request: StreamRequest
+  private request: StreamRequest
   private readonly context: Context.Context<never>
   /** The attempt that was sent last. */
   private call: StreamCall | undefined = undefined
   /** What pulls the items, and what reads the end where that takes its time. */
-  private readonly fibers: Array<Fiber.Fiber<void, unknown>> = []
+  private fibers: Array<Fiber.Fiber<void, unknown>> = []
 
   constructor(request: StreamRequest, context: Context.Context<never>) {
     this.request = request
     this.context = context
-    this.lead = request.lead
-    this.span = request.span
-    this.hasItems = request.items !== undefined
+  }
+
+  get args(): Uint8Array {
+    return this.request.args
+  }
+
+  get lead(): Uint8Array {
+    return this.request.lead
+  }
+
+  get span(): Tracer.Span | undefined {
+    return this.request.span
+  }
+
+  get hasItems(): boolean {
+    return this.request.items !== undefined
+  }
+
+  get hasJson(): boolean {
+    return this.request.inJson !== undefined
+  }
+
+  /** These bytes are the arguments: a copy that nobody changes. */
+  keep(args: Uint8Array): void {
+    this.request = { ...this.request, args }
   }
 
   /** The attempt that its server has taken. */
@@ -203,6 +228,19 @@ class StreamRun implements StreamUser {
     this.call?.cancel()
     return Fiber.interruptAll(this.fibers)
   })
+
+  inJson(): Effect.Effect<Uint8Array, CallError> {
+    return Effect.suspend(() => {
+      const { fibers, request: { args, inJson } } = this
+      if (inJson === undefined) return Effect.succeed(args)
+      return Effect.flatMap(Fiber.awaitAll(fibers), () =>
+        Effect.map(inJson, (typed) => {
+          this.fibers = []
+          this.request = ofTyped(typed)
+          return typed.args
+        }))
+    })
+  }
 
   sent(call: StreamCall): void {
     this.call = call

@@ -254,7 +254,10 @@ export class FrameDecoder {
     const type = u8At(header, headerAt + 8)
     const length = readLength(header, headerAt)
     if (type > 31 || (this.types & (1 << type)) === 0) return this.refuse(`a message of type ${type}`, position)
-    if (length > this.maxSize) return this.tooLarge(id, type, length, position, end)
+    // Items and parts have a limit of their own: what they carry may be small, or belong to something larger.
+    if (length > this.maxSize && (typeBit(type) & pieceTypes) === 0) {
+      return this.tooLarge(id, type, length, position, end)
+    }
     if (type >= MessageType.items && !fits(type, length)) {
       return this.refuse(`a message of type ${type} with ${length} bytes`, position)
     }

@@ -8,7 +8,7 @@ import type { Writer } from "../transport/writer.ts"
 import type { Streams } from "./streams.ts"
 
 /** What a client that knows streams is to get in parts, and what it has read of them. */
-type InParts = Pick<Streams, "landed"> & { readonly answers: Pick<Streams["answers"], "unsentBytes"> }
+type InParts = Pick<Streams, "landed"> & { readonly answers: Pick<Streams["answers"], "unsentBytes" | "size"> }
 
 /** What waits for one client. */
 export class Outbound {
@@ -33,6 +33,11 @@ export class Outbound {
   /** How much of items and parts the client has read: what of them is in flight may not show in its socket. */
   get landed(): number {
     return this.inParts === undefined ? 0 : this.inParts.landed
+  }
+
+  /** How many answers have yet to be cut. */
+  get uncut(): number {
+    return this.inParts === undefined ? 0 : this.inParts.answers.size
   }
 
   private get uncutBytes(): number {

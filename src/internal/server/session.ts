@@ -2,22 +2,20 @@
  * A server's side of one connection: it reads messages, gives each to what it is for, writes answers, and owns the
  * table of the exchanges that are not over.
  *
- * It must not know how a call is served or what its bytes mean: that is `call.ts`'s. What happens in time is decided by
- * small machines (drain, keepAlive, unsent, stalledMessage, versions); the session looks at them and does what they
- * decide.
+ * It must not know how a call or a stream is served, or what its bytes mean: that is `call.ts`'s and `stream.ts`'s, and
+ * what only clients send that know streams is `streams.ts`'s. What happens in time is decided by small machines (drain,
+ * silence, backlog, versions); the session looks at them and does what they decide.
  *
  * It is plain synchronous code up to where a handler's fiber begins. Its connection is done only when its table is
  * empty.
  */
-import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
 import { MessageType, serverStreamTypes, serverTypes } from "../protocol/frame.ts"
 import { openHeaderSize, readDeadlineMicros, readTraceContext, requestHeaderSize } from "../protocol/request.ts"
-import { KeepAlive, type Watched } from "../session/keepAlive.ts"
+import type { Watched } from "../session/keepAlive.ts"
 import { Messages } from "../session/messages.ts"
 import { longestWhole } from "../session/outgoingMessages.ts"
-import { StalledMessage } from "../session/stalledMessage.ts"
 import { ServerVersions } from "../session/versions.ts"
 import { Tally } from "../telemetry/calls.ts"
 import { nowMillis, nowTicks } from "../time/clock.ts"
@@ -26,17 +24,16 @@ import { isTaken, markTaken } from "../transport/given.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
+import { Backlog } from "./backlog.ts"
 import { ServerCall } from "./call.ts"
 import { ConnectionLog } from "./connectionLog.ts"
 import { Drain, type DrainDecision, type Drained } from "./drain.ts"
 import type { Exchange, SessionSettings } from "./model.ts"
-import { Outbound, OutboundProgress } from "./outbound.ts"
-import { Reading } from "./reading.ts"
 import { refuseLate, refuseTooLarge, refuseUnknown } from "./refusals.ts"
+import { Silence } from "./silence.ts"
 import { Spans } from "./spans.ts"
 import { Streams, type StreamsSession } from "./streams.ts"
 import type { Routes } from "./table.ts"
-import { UnsentAnswers } from "./unsent.ts"
 
 /** A server's side of one connection. */
 export class ServerSession implements TransportOwner, StreamsSession, Drained, Watched {
@@ -51,62 +48,42 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
   private readonly logs: ConnectionLog
   private readonly drain: Drain
   private readonly versions = new ServerVersions()
-  private readonly stalled: StalledMessage
-  private readonly unsent: UnsentAnswers
-  private readonly reading = new Reading()
-  private readonly outbound: Outbound
+  private readonly silence: Silence
+  private readonly backlog: Backlog
   /** Undefined while the client has not said that it knows streams. */
   private streams: Streams | undefined = undefined
-  /** Finds out whether a client that understands flags is still there. Undefined where it is never probed. */
-  private readonly keepAlive: KeepAlive | undefined
   private readonly endListeners: Array<() => void> = []
   /** How many of its calls run: counted by the admission. */
   running = 0
   /** When the bytes that are being read have come, in ticks of the clock. */
   readAt = 0
-  private startedAt = 0
 
   /** It throws where the connection is served already. */
   constructor(duplex: Duplex, routes: Routes, settings: SessionSettings) {
     if (isTaken(duplex)) throw new TypeError("the connection is served already, expected each one once")
-    const { clock, context, keepAlive, maxUnsentBytes, messageTimeoutMillis, stats, unsentMillis, warnings } = settings
+    const { clock, context, stats, warnings } = settings
     this.settings = settings
     this.routes = routes
     this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => nowTicks(clock))
     this.transport = new Transport(duplex, this, serverTypes, settings, stats)
     const { transport } = this
-    const { mayVanish, remote } = transport.capabilities
+    const { remote } = transport.capabilities
     this.messages = new Messages(transport.writer, settings.writeFlattenLimit)
     this.logs = new ConnectionLog(context, warnings, remote)
     this.spans = new Spans(remote)
-    this.stalled = new StalledMessage(messageTimeoutMillis)
+    this.silence = new Silence(settings, transport, this.versions)
     // Each has a progress of its own: a progress shows what the client has taken since it was last looked at.
-    this.outbound = new Outbound(transport.writer)
-    this.drain = new Drain(settings, new OutboundProgress(this.outbound, transport.progress()))
-    this.unsent = new UnsentAnswers(
-      this.outbound,
-      new OutboundProgress(this.outbound, transport.progress()),
-      maxUnsentBytes,
-      unsentMillis
-    )
-    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.probesAlways)
-      ? undefined
-      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, transport.progress())
+    this.backlog = new Backlog(this, transport)
+    this.drain = new Drain(settings, this.backlog.progress())
     this.timer = new DeadlineTimer(clock, context, (now) => this.expire(now))
     markTaken(duplex)
   }
 
   start(): void {
-    const { firstMessageMillis, idleMillis } = this.settings
-    this.startedAt = this.now()
-    this.drain.start(this.startedAt)
-    this.timer.arm(this.startedAt + Math.min(firstMessageMillis, idleMillis))
+    const now = this.now()
+    this.drain.start(now)
+    this.timer.arm(Math.min(this.silence.start(now), this.drain.due(this)))
     this.logs.accepted()
-    // It is not known yet whether the client can be probed.
-    if (this.keepAlive !== undefined) {
-      const { interval, timeout } = this.keepAlive.times
-      this.transport.keepAlive(interval, timeout)
-    }
     this.transport.start()
   }
 
@@ -138,11 +115,11 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
 
   /** Whether none of its calls is started, since the client does not take its answers. */
   get paused(): boolean {
-    return this.reading.state !== "Reading"
+    return this.backlog.isPaused
   }
 
   get isDeaf(): boolean {
-    return this.reading.state === "Paused"
+    return this.backlog.isDeaf
   }
 
   get understands(): boolean {
@@ -154,7 +131,7 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
   }
 
   get pendingBytes(): number {
-    return this.outbound.pendingBytes
+    return this.backlog.outbound.pendingBytes
   }
 
   get writer(): Writer {
@@ -164,12 +141,12 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
   // What is read.
 
   onRead(): void {
-    if (this.settings.stats !== undefined || this.keepAlive !== undefined) this.readAt = nowTicks(this.settings.clock)
+    if (this.settings.stats !== undefined || this.silence.probes) this.readAt = nowTicks(this.settings.clock)
     this.settings.admission.beginTurn()
   }
 
   onPartial(): void {
-    this.timer.arm(this.stalled.begin(this.now()))
+    this.timer.arm(this.silence.partial(this.now()))
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
@@ -260,7 +237,7 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
     const { drain } = this
     const now = this.now()
     if (this.versions.understandsStreams && this.streams === undefined) this.startStreams()
-    if (said.isFirst && this.keepAlive !== undefined) this.timer.arm(this.keepAlive.start(now, this))
+    if (said.isFirst) this.timer.arm(this.silence.understood(now, this))
     if (said.understands) this.act(drain.understood(now))
     if (said.isLastWord) drain.lastWord(now)
     if (!said.isAnswer) this.say(this.versions.flags(drain.isGoingAway))
@@ -268,7 +245,8 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
   }
 
   private startStreams(): void {
-    this.outbound.inParts = this.streams = new Streams(this, this.messages, this.transport.writer)
+    this.streams = new Streams(this, this.messages, this.transport.writer)
+    this.backlog.cutsInto(this.streams)
     this.transport.allow(serverStreamTypes)
   }
 
@@ -306,61 +284,37 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
   }
 
   onBlocked(): void {
-    if (this.unsent.needsWatch) this.timer.arm(this.unsent.watch(this.now()))
+    this.backlog.blocked()
   }
 
   /** A message of this size was queued, and there is no room for more. */
   private onFull(size: number): void {
-    const isPaused = this.paused
-    if (this.reading.pause()) {
-      // While a client is slow to take its answers, no more handlers are started for it. Those that run go on.
-      if (!isPaused) this.settings.admission.pause(this)
-      this.unsent.fill()
-      this.transport.pause()
-    }
+    this.backlog.full()
     this.drain.full(this.now())
     this.transport.writer.release()
-    this.press(size)
+    this.backlog.add(size)
   }
 
-  /** An answer of this size waits. */
-  private press(size: number): void {
-    if (!this.unsent.add(size)) return
-    this.timer.arm(this.unsent.press(this.now()))
-    if (this.unsent.state === "CutOff") this.cutOff()
-  }
-
-  /** All that the client says is read on: it says what lets the answer leave. */
   onUncut(size: number): void {
-    const { streams, unsent } = this
-    if (streams?.answers.size === 1 && this.reading.state === "Reading") unsent.fill()
-    if (unsent.needsWatch) this.timer.arm(unsent.watch(this.now()))
-    this.press(size)
-    if (unsent.isTooMuch && this.reading.hold()) this.settings.admission.pause(this)
+    this.backlog.uncut(size)
   }
 
   onCut(): void {
-    if (!this.holds && this.reading.release()) this.settings.admission.resume(this)
-  }
-
-  /** Whether too much waits of answers in parts for more calls to be started. */
-  private get holds(): boolean {
-    return this.streams !== undefined && this.streams.answers.size > 0 && this.unsent.isTooMuch
+    this.backlog.cut()
   }
 
   onRoom(): void {
-    if (this.transport.isOver || !this.reading.resume(this.holds)) return
+    if (this.transport.isOver || !this.backlog.room()) return
     const now = this.now()
     // It has taken something, so it is there. Nothing that it has sent meanwhile was read.
     this.readAt = nowTicks(this.settings.clock)
     // The message is incomplete because we did not read: its time begins anew.
-    if (this.transport.isPartial) this.timer.arm(this.stalled.begin(now))
+    if (this.transport.isPartial) this.timer.arm(this.silence.partial(now))
     this.streams?.resumed(now)
     this.drain.resumed(now)
     // Now, and not by the timer: a client that asks for much may be paused whenever the timer looks.
     if (this.drain.state === "Leaving") this.timer.arm(this.expireDrain(now))
-    this.transport.resume()
-    if (!this.paused) this.settings.admission.resume(this)
+    this.backlog.resume()
   }
 
   // The table.
@@ -461,51 +415,23 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
   }
 
   /** Closes the connection of a client that does not take its answers. */
-  private cutOff(): void {
-    const { problem } = this.unsent
+  cutOff(problem: string): void {
     this.logs.closed(`its peer ${problem}`)
     this.transport.fail(new Error(problem))
   }
 
   // What is due.
 
-  /** Does what is due. Returns when to look again. */
+  /** Does what is due. Returns when to look again; so do the others. */
   private expire(now: number): number {
+    const isEnding = this.drain.state === "Ended"
     return Math.min(
-      this.expireSilence(now),
-      this.expirePeer(now),
+      this.silence.expire(now, this, isEnding),
       this.expireDrain(now),
-      this.expirePartial(now),
       this.expireUnsent(now),
       this.expireUnfinished(now),
       this.expireExchanges(now)
     )
-  }
-
-  /** Refuses a client that has said nothing. Returns when to look again; so do the others. */
-  private expireSilence(now: number): number {
-    if (this.versions.state !== "Silent" || this.transport.isOver) return Infinity
-    const { firstMessageMillis } = this.settings
-    const due = this.startedAt + firstMessageMillis
-    if (now < due) return due
-    this.transport.refuse(`no message within ${Duration.format(Duration.millis(firstMessageMillis))}`)
-    return Infinity
-  }
-
-  /** Closes the connection of a client that has vanished. */
-  private expirePeer(now: number): number {
-    const { keepAlive, transport } = this
-    // A connection that ends has its own time, and nothing more can be said to its client.
-    if (keepAlive === undefined || !this.versions.understands || this.drain.state === "Ended" || transport.isOver) {
-      return Infinity
-    }
-    const next = keepAlive.look(now, this)
-    if (keepAlive.state === "Lost") {
-      transport.refuse(
-        `nothing for ${keepAlive.silence(now)}, and has not answered when it was asked whether it is there`
-      )
-    }
-    return next
   }
 
   /** Goes on with the end of the connection. The grace is for handlers, too, that run on when it is gone. */
@@ -517,21 +443,9 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
     }
   }
 
-  /** Refuses a client whose message does not become whole. */
-  private expirePartial(now: number): number {
-    const { stalled, transport } = this
-    if (transport.isOver) return Infinity
-    const next = stalled.look(now, transport.isPartial, !this.isDeaf)
-    if (stalled.state === "Stalled") transport.refuse(stalled.problem)
-    return next
-  }
-
   /** Cuts off a client that does not take what waits for it. */
   private expireUnsent(now: number): number {
-    if (this.transport.isOver) return Infinity
-    const next = this.unsent.expire(now)
-    if (this.unsent.state === "CutOff") this.cutOff()
-    return next
+    return this.transport.isOver ? Infinity : this.backlog.expire(now)
   }
 
   /** Ends what has come in part and does not become whole. */

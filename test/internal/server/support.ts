@@ -20,8 +20,8 @@ import { messagesOf, rawOf } from "../../support/raw.ts"
 /** What one request was answered with: the bytes of a result, or an error chain. */
 export type Answer = readonly [id: number, result: ReadonlyArray<number> | { readonly chain: ErrorChain }]
 
-/** A session that has started, and its client, which has said nothing yet. Both end with the Scope. */
-export const open = Effect.fnUntraced(function*(
+/** A session that has started. It and its connection end with the Scope. */
+export const begin = Effect.fnUntraced(function*(
   handlers: HandlerMap.HandlerMap<never>,
   options: ServerOptions = {}
 ) {
@@ -47,6 +47,16 @@ export const open = Effect.fnUntraced(function*(
     return done
   })
   session.start()
+  return { done, lines: log.lines, pair, serve, session, settings }
+})
+
+/** A session that has started, and its client, which has said nothing yet. Both end with the Scope. */
+export const open = Effect.fnUntraced(function*(
+  handlers: HandlerMap.HandlerMap<never>,
+  options: ServerOptions = {}
+) {
+  const begun = yield* begin(handlers, options)
+  const { pair } = begun
   const client = rawOf(pair.client)
   /** The answers that the client has got so far. */
   const answers = (): ReadonlyArray<Answer> =>
@@ -59,7 +69,7 @@ export const open = Effect.fnUntraced(function*(
     })
   /** Waits until the client has got so many answers, and gives them. */
   const answered = (count: number) => Effect.map(client.until(() => answers().length >= count), answers)
-  return { answered, answers, client, done, lines: log.lines, pair, serve, session, settings }
+  return { ...begun, answered, answers, client }
 })
 
 /** The route of one method of a handler map. */
