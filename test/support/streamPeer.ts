@@ -80,9 +80,16 @@ export class StreamPeer {
 
   // What it sends
 
-  /** Whatever bytes. What they say of credit and ends is not known to the checks. */
+  /**
+   * Whatever bytes. Where they are whole messages, items and parts count as sent; what they say of credit and ends is
+   * not known to the checks.
+   */
   write(...bytes: ReadonlyArray<Uint8Array>): void {
-    if (!this.socket.destroyed) this.socket.write(bytes.length === 1 ? bytes[0] : Buffer.concat(bytes))
+    const all = Buffer.concat(bytes)
+    for (const { payload, type: each } of messagesOf(all)) {
+      if (each === type.items || each === type.part) this.rules.sentPiece(payload.length)
+    }
+    if (!this.socket.destroyed) this.socket.write(all)
   }
 
   /** Whatever bytes; ends when the socket has taken them, or is gone. */
@@ -117,23 +124,13 @@ export class StreamPeer {
 
   /** A message of items with any payload. */
   rawItems(id: number, ...payload: ReadonlyArray<Uint8Array>): void {
-    const bytes = Wire.rawItems(id, ...payload)
-    this.rules.sentPiece(bytes.length - 16)
-    this.write(bytes)
+    this.write(Wire.rawItems(id, ...payload))
   }
 
   /** A message in parts of at most `size` bytes, the last of which is a message of the type `of`. */
   inParts(id: number, of: number, payload: Uint8Array, size: number): void {
     this.begins(id, of, payload)
-    this.pieces(Wire.inParts(id, of, payload, size))
-  }
-
-  /** Messages as they are, of which parts and items count as sent. */
-  pieces(messages: ReadonlyArray<Buffer>): void {
-    for (const bytes of messages) {
-      if (bytes[8] === type.items || bytes[8] === type.part) this.rules.sentPiece(bytes.length - 16)
-    }
-    this.write(Buffer.concat(messages))
+    this.write(...Wire.inParts(id, of, payload, size))
   }
 
   /** Of a message that is sent some other way: it begins an exchange, or ends it. */

@@ -194,7 +194,7 @@ export class Rules {
     const flags = message.payload.length >= 8 ? message.payload.readUInt32LE(4) : 0
     if ((flags & flag.understood) === 0) return
     if ((flags & flag.streams) !== 0) this.heardStreams = true
-    else if (this.heardStreams) this.problem(message, `has flags ${flags}, after streams were understood`)
+    else if (this.negotiated) this.problem(message, `has flags ${flags}, after streams were understood`)
     if ((flags & flag.noMoreRequests) !== 0) this.lastWord = true
   }
 

@@ -33,6 +33,7 @@ import {
 } from "../server/route.ts"
 import { isInstance, typeOf } from "../userError.ts"
 import * as Codec from "./codec.ts"
+import { MethodCodecs } from "./methodCodecs.ts"
 import * as Payload from "./payload.ts"
 import * as Problem from "./problem.ts"
 
@@ -91,7 +92,7 @@ class ComponentRoute implements Route {
   readonly rpc: Rpc.AnyWithProps
   readonly handler: Rpc.Handler<string>["handler"]
   readonly middlewares: ReadonlyArray<Middleware>
-  readonly codecs: Codec.MethodCodecs
+  readonly codecs: MethodCodecs
   /** The names of the handler and the middleware in errors. */
   readonly handlerName: string
   readonly middlewareName: string
@@ -108,7 +109,7 @@ class ComponentRoute implements Route {
     this.middlewares = middlewares
     this.handlerName = handlerName(this)
     this.middlewareName = `a middleware of ${methodName(key)}`
-    this.codecs = Codec.MethodCodecs.of(rpc)
+    this.codecs = MethodCodecs.of(rpc)
     this.codecs.compile(key, "binary", "json")
     this.fingerprint = this.codecs.fingerprint()
     // A call has its own deadline, span and Scope. The ones in the context of the layers do not count.
