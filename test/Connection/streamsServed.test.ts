@@ -7,6 +7,7 @@ import { CallError, Connection, Endpoint, HandlerMap, Listener, MethodKey, Resol
 import { CallTest, TestNetwork } from "effect-call/testing"
 import * as assert from "node:assert/strict"
 import { bytes, feed, textOf, texts } from "./streamsSupport.ts"
+import { turn, until } from "./support.ts"
 
 const size = 4_000_000
 const large = Uint8Array.from({ length: size }, (_, n) => n * 7 + (n >> 8))
@@ -110,6 +111,43 @@ describe("a stream to a server of ours", () => {
       yield* Queue.shutdown(words)
       assert.ok(Exit.isFailure(yield* Effect.exit(pull)))
     }).pipe(Effect.scoped, Effect.provide(CallTest.layer(echoing))))
+
+  it.effect("can be interrupted at any time: nothing is left of it on either side", () =>
+    Effect.gen(function*() {
+      let [handlers, clients] = [0, 0]
+      const around = <E>(stream: Stream.Stream<Uint8Array, E>, count: (by: number) => void) =>
+        Stream.suspend(() => {
+          count(1)
+          return Stream.ensuring(stream, Effect.sync(() => count(-1)))
+        })
+      const conversing = HandlerMap.setStream(HandlerMap.empty, component, method, (args, items) =>
+        around(Stream.concat(Stream.make(args, args), items), (by) =>
+          handlers += by))
+      yield* TestNetwork.listen("a", conversing)
+      const connection = yield* Connection.make(Resolver.constant(yield* TestNetwork.endpoint("a")))
+      const sizes = [1, 300_000, 10]
+      for (let turns = 0; turns < 60; turns++) {
+        const items = around(
+          Stream.concat(
+            Stream.map(Stream.fromIterable(sizes), (size) =>
+              new Uint8Array(size)),
+            Stream.never
+          ),
+          (by) =>
+            clients += by
+        )
+        const args = new Uint8Array(turns % 2 === 0 ? 10 : 300_000)
+        const running = yield* Effect.forkChild(Stream.runDrain(connection.stream(feed, args, { items })), {
+          startImmediately: true
+        })
+        for (let n = 0; n < turns; n++) yield* turn
+        yield* Fiber.interrupt(running)
+        const [state] = (yield* connection.state).endpoints
+        assert.deepEqual([state!.streams, clients], [0, 0], `after ${turns} turns`)
+      }
+      yield* until(() => handlers === 0)
+      assert.deepEqual(yield* texts(Stream.take(connection.stream(feed, bytes("a")), 1)), ["a"])
+    }).pipe(Effect.scoped, Effect.provide(TestNetwork.layer)))
 
   it.effect("is lost with its server's connection", () =>
     Effect.gen(function*() {
