@@ -70,7 +70,8 @@ import * as Connection from "./Connection.ts"
 import * as HandlerMap from "./HandlerMap.ts"
 import { unexpected } from "./internal/guard.ts"
 import { Accepts, itemsOf } from "./internal/component/accepts.ts"
-import { clientMethod } from "./internal/component/client.ts"
+import { ClientMethod } from "./internal/component/client.ts"
+import { ClientStream, isStream } from "./internal/component/clientStream.ts"
 import { handlerOf, type Middleware } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
 import { flag, invalid } from "./internal/options.ts"
@@ -430,7 +431,10 @@ export const client = <Rpcs extends Rpc.Any>(
       }
       const methods: Record<string, unknown> = {}
       for (const rpc of methodsOf(component.group)) {
-        methods[rpc._tag] = clientMethod(settings, keyOf(component, rpc), rpc)
+        const key = keyOf(component, rpc)
+        methods[rpc._tag] = isStream(rpc)
+          ? new ClientStream(settings, key, rpc).call
+          : new ClientMethod(settings, key, rpc).call
       }
       // The cast: there is one method for each Rpc, which takes and gives values of its schemas.
       return methods as unknown as Client<Component<Rpcs>>

@@ -22,15 +22,13 @@ import type * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CallError } from "../../CallError.ts"
+import { firstCredit } from "../session/windows.ts"
 import { type Chunk, type Items, maxValues } from "./items.ts"
 import { type ItemWriter, slices } from "./itemWriter.ts"
 import * as Payload from "./payload.ts"
 
 /** The next items, in bytes. */
 type ItemPull = Pull.Pull<Items, unknown, unknown>
-
-/** A client may send this many bytes, and one item more, before the server grants credit. */
-const initialCredit = 16_384
 
 /** What the items of a stream need. */
 export interface ItemSettings {
@@ -90,7 +88,7 @@ export class ClientItems {
 
   private next(): ItemPull {
     // What was pulled last has left by now, which the client may do with so many bytes only where it has got credit.
-    if (this.givenBytes - this.lastBytes >= initialCredit) this.noteTaken()
+    if (this.givenBytes - this.lastBytes >= firstCredit) this.noteTaken()
     if (this.kept === undefined && this.pulling === undefined) return this.pull
     return Effect.suspend(() => {
       const { context, scope } = this.settings

@@ -180,7 +180,7 @@ export abstract class ClientRpc {
     return new CommunicationError({
       reason: { _tag: "Protocol" },
       ...(endpoint === undefined ? {} : { endpoint }),
-      message: `cannot decode the ${what} of ${methodName(this.key)}: ${problem}`,
+      message: `cannot decode ${what === "item" ? "an" : "the"} ${what} of ${methodName(this.key)}: ${problem}`,
       maybeExecuted: true
     })
   }

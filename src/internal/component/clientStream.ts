@@ -17,23 +17,20 @@ import { type Rpc, type RpcMessage, type RpcMiddleware, RpcSchema } from "effect
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import type { CallError } from "../../CallError.ts"
 import type { MethodKey } from "../../MethodKey.ts"
-import { type OpenStream, TypedMethod, type TypedStreamRequest, typedStreamsOf } from "../client/typed.ts"
+import { openTyped, type OpenStream, TypedMethod, type TypedStreamRequest, typedStreamsOf } from "../client/typed.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { wholeNumber } from "../options.ts"
-import { StreamSpan } from "../telemetry/streamSpan.ts"
+import { openSpan, type StreamSpan } from "../telemetry/streamSpan.ts"
 import { Accepts } from "./accepts.ts"
 import { ClientItems } from "./clientItems.ts"
 import { ClientRpc, type ClientSettings, formatInJson, isEmpty } from "./clientRpc.ts"
-import * as Codec from "./codec.ts"
 import { ItemReader } from "./itemReader.ts"
-import type { Chunk, Items } from "./items.ts"
+import type { Chunk } from "./items.ts"
 import { ItemWriter } from "./itemWriter.ts"
 import type { ItemCodecs } from "./methodCodecs.ts"
 import * as Payload from "./payload.ts"
 import * as Problem from "./problem.ts"
-import { openSpan } from "./streamSpan.ts"
 
 /** The options of a stream, as RpcClient's types have them. */
 interface StreamOptions {
@@ -164,7 +161,7 @@ export class ClientStream extends ClientRpc {
       return Effect.map(
         Effect.forkIn(
           Effect.onExit(traced, (exit) =>
-            Deferred.done(opened, Exit.isFailure(exit) ? exit : Exit.die(this.notSent()))),
+            Deferred.done(opened, Exit.isFailure(exit) ? Exit.failCause(exit.cause) : Exit.die(this.notSent()))),
           run.scope,
           { startImmediately: true }
         ),
@@ -176,17 +173,13 @@ export class ClientStream extends ClientRpc {
   /** The results of a stream beside its middleware, whose failure ends the stream. */
   private beside(middleware: Fiber.Fiber<unknown, unknown>, opened: Deferred.Deferred<Results, unknown>): Results {
     const failed: Results = Effect.flatMap(Fiber.await(middleware), (exit) =>
-      Exit.isFailure(exit) ? exit : Effect.never)
+      Exit.isFailure(exit) ? Exit.failCause(exit.cause) : Effect.never)
     return Effect.suspend((): Results => {
       const results = Effect.flatten(Deferred.await(opened))
       const ended = middleware.pollUnsafe()
       if (ended === undefined) return Effect.raceFirst(results, failed)
-      return Exit.isFailure(ended) ? ended : results
+      return Exit.isFailure(ended) ? Exit.failCause(ended.cause) : results
     })
-  }
-
-  private notSent(): TypeError {
-    return new TypeError(`the client's middleware of ${this.spanName} succeeded without its next`)
   }
 
   /** Runs the middleware from `index` down to 0, and then sends the request. The last one is the outermost. */
@@ -219,21 +212,169 @@ export class ClientStream extends ClientRpc {
   private send(run: Run): Effect.Effect<Results, unknown> {
     const streams = typedStreamsOf(this.settings.connection)
     if (streams === undefined) return Effect.die(this.noStreams())
-    return Effect.flatMap(this.encoded(run.payload), (payload) =>
-      Effect.flatMap(Effect.context<never>(), (context) => {
-        const { counts, scope, span } = run
-        const results = this.codecs.results
-        const reader = results === undefined ? undefined : new ItemReader<unknown>(
-          results,
-          this.settings.format === "json",
-          (problem) => Exit.fail(this.undecodable("item", problem, undefined)),
-          counts === undefined ? undefined : (count) => counts.received(count)
-        )
-        const items = this.itemsOf(run, context)
-        const request = this.requestWith(run, payload, items, reader)
-        const opening = Scope.provide(streams[openTyped](request), scope)
-        const opened = span === undefined ? opening : Effect.provideService(opening, Tracer.ParentSpan, span)
-        return Effect.map(opened, (open) => this.resultsOf(open, items, reader))
-      }))
+    return Effect.flatMap(
+      this.encoded(run.payload),
+      (payload) =>
+        Effect.contextWith((context: Context.Context<never>) => {
+          const { counts, scope, span } = run
+          const items = this.itemsOf(run, context)
+          const results = this.resultsOf(counts)
+          const opening = Scope.provide(streams[openTyped](this.requestFor(run, payload, items, results)), scope)
+          return Effect.map(
+            span === undefined ? opening : Effect.provideService(opening, Tracer.ParentSpan, span),
+            (open): Results => {
+              items?.noteTaken()
+              return results === undefined ? this.onlyEnd(open) : results.from(open)
+            }
+          )
+        })
+    )
+  }
+
+  /** What is sent to open the stream. */
+  private requestFor(
+    run: Run,
+    payload: Uint8Array,
+    items: ClientItems | undefined,
+    results: StreamResults | undefined
+  ): TypedStreamRequest {
+    const { format } = this.settings
+    const hasHeaders = !isEmpty(run.headers)
+    const code = Payload.formatCode[format] | Payload.isStream | (hasHeaders ? Payload.hasHeaders : 0)
+    const args = hasHeaders ? Payload.joined(Payload.encodeHeaders(run.headers), payload) : payload
+    const request: TypedStreamRequest = {
+      method: this.method,
+      lead: this.method.lead(code),
+      args,
+      options: this.optionsOf(run.payload),
+      span: run.span,
+      items: items?.in(format),
+      decodeEnd: format === "binary" ? this.readEnd : this.readEndInJson,
+      inJson: format === "json" ? undefined : Effect.suspend(() => {
+        if (items?.isKept === false) return Effect.fail(this.notInJson("its items were sent already"))
+        return Effect.map(this.argumentsInJson(code, args), (args): TypedStreamRequest => {
+          results?.refuseBinary()
+          return {
+            ...request,
+            method: this.methodInJson,
+            lead: this.methodInJson.lead(formatInJson(code)),
+            args,
+            items: items?.in("json"),
+            decodeEnd: this.readEndInJson,
+            inJson: undefined
+          }
+        })
+      })
+    }
+    return request
+  }
+
+  private encoded(payload: unknown): Effect.Effect<Uint8Array> {
+    return Effect.suspend(() => {
+      try {
+        const codec = this.codecs.payload(this.settings.format)
+        const bytes = codec.direct?.encode(payload)
+        return bytes === undefined
+          ? Effect.catchCause(codec.encode(payload), (cause) => Effect.die(this.unusable(cause)))
+          : Exit.succeed(bytes)
+      } catch (defect) {
+        return Effect.die(this.unusable(defect))
+      }
+    })
+  }
+
+  /** The items of the caller; undefined if the method takes none. */
+  private itemsOf({ counts, items, scope }: Run, context: Context.Context<never>): ClientItems | undefined {
+    const { accepted } = this.codecs
+    if (accepted === undefined || items === undefined) return undefined
+    const onValues = counts === undefined ? undefined : (count: number) => counts.sent(count)
+    const writers: Partial<Record<Payload.Format, ItemWriter>> = {}
+    return new ClientItems({
+      stream: items,
+      context,
+      scope,
+      format: this.settings.format,
+      writer: (format) => writers[format] ??= new ItemWriter(accepted(format), this.key, onValues),
+      inJson: (item) =>
+        Effect.catchCause(this.codecs.acceptedInJson(item), (cause) =>
+          Effect.fail(this.notInJson(`an item: ${Problem.problemOfCause(cause)}`)))
+    })
+  }
+
+  /** How the results are read; undefined for a method that gives one, with the end. */
+  private resultsOf(counts: StreamSpan | undefined): StreamResults | undefined {
+    const { results } = this.codecs
+    if (results === undefined) return undefined
+    return new StreamResults(
+      results,
+      this.settings.format === "json",
+      (problem, endpoint) => Exit.fail(this.undecodable("item", problem, endpoint)),
+      counts
+    )
+  }
+
+  /** The end of a stream that has no items. */
+  private onlyEnd({ endpoint, pull }: OpenStream): Results {
+    return Effect.flatMap(pull, () => Effect.fail(this.undecodable("result", "expected one result, got items", endpoint)))
+  }
+
+  private readonly readEnd: TypedStreamRequest["decodeEnd"] = (bytes, endpoint) =>
+    this.isPlainEnd(bytes) ? Exit.void : this.decode(bytes, 0, bytes.length, true, endpoint)
+
+  private readonly readEndInJson: TypedStreamRequest["decodeEnd"] = (bytes, endpoint) =>
+    this.isPlainEnd(bytes) ? Exit.void : this.decodeInJson(bytes, 0, bytes.length, true, endpoint)
+
+  /** Whether this is the end of a stream of results: a format, and nothing after it. */
+  private isPlainEnd({ 0: byte, length }: Uint8Array): boolean {
+    return this.codecs.results !== undefined && length === 1 && byte !== undefined &&
+      Payload.formatOf(byte, 0) !== undefined
+  }
+
+  private notSent(): TypeError {
+    return new TypeError(`the client's middleware of ${this.spanName} succeeded without its next`)
+  }
+
+  private noStreams(): TypeError {
+    return new TypeError(
+      `${this.spanName} is a stream: expected a Connection of effect-call, got one with a \`stream\` of its own`
+    )
   }
 }
+
+/** The results of one stream, from the items of its server. */
+class StreamResults {
+  private readonly reader: ItemReader<unknown>
+  private endpoint: string | undefined = undefined
+
+  constructor(
+    codecs: ItemCodecs,
+    onlyJson: boolean,
+    unreadable: (problem: string, endpoint: string | undefined) => Exit.Exit<never, unknown>,
+    counts: StreamSpan | undefined
+  ) {
+    this.reader = new ItemReader(
+      codecs,
+      onlyJson,
+      (problem) => unreadable(problem, this.endpoint),
+      counts === undefined ? undefined : (count) => counts.received(count)
+    )
+  }
+
+  /** The server has another contract: what it means by binary is not known. */
+  refuseBinary(): void {
+    this.reader.onlyJson = true
+  }
+
+  from({ endpoint, pull }: OpenStream): Results {
+    this.endpoint = endpoint
+    return this.reader.values(pull)
+  }
+}
+
+/** The one result of a method that takes items: the value of the end. */
+const oneResult = (results: Results): Effect.Effect<unknown, unknown> =>
+  Pull.catchDone(Effect.forever(results, { disableYield: true }), (result) => Effect.succeed(result))
+
+/** How a queue ends: the end of a stream has no value. */
+const ended = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
+  Pull.isDoneCause(cause) ? Cause.fail(Cause.Done()) : cause

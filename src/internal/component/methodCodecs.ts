@@ -14,7 +14,7 @@ import { methodName } from "../protocol/methodName.ts"
 import { Accepts } from "./accepts.ts"
 import * as Codec from "./codec.ts"
 import { contractOf, fingerprintOf, type MethodSchemas } from "./contract.ts"
-import { type ItemCodec, makeItemCodec } from "./items.ts"
+import { type ItemCodec, type ItemProblem, type Items, makeItemCodec } from "./items.ts"
 import type { Format } from "./payload.ts"
 import { Unsendable } from "./problem.ts"
 
@@ -77,9 +77,9 @@ export class MethodCodecs {
   }
 
   /** Rewrites an item of the client in JSON, from the bytes that it has in binary; as {@link payloadInJson} does. */
-  acceptedInJson(item: Uint8Array): Effect.Effect<ReadonlyArray<Uint8Array>, Schema.SchemaError | SyntaxError> {
+  acceptedInJson(item: Uint8Array): Effect.Effect<Items, ItemProblem> {
     const codecs = this.encodedAccepted
-    if (codecs === undefined) return Exit.succeed([])
+    if (codecs === undefined) return Exit.succeed([item])
     return Effect.flatMap(codecs("binary").decode(item), (encoded) => codecs("json").encode(encoded))
   }
 

@@ -3,10 +3,13 @@
  * came. It does not know how items are sent.
  */
 import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
+import * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
-import { annotate } from "./span.ts"
+import { annotate, recordFailure } from "./span.ts"
 
 /** The items of one stream in its span. */
 export class StreamSpan {
@@ -48,3 +51,31 @@ export class StreamSpan {
     }
   }
 }
+
+/** Opens the client span of a stream, which ends with the Scope. */
+export const openSpan = (
+  name: string,
+  options: Tracer.SpanOptionsNoTrace,
+  scope: Scope.Scope
+): Effect.Effect<{ readonly span: Tracer.Span; readonly counts: StreamSpan }> =>
+  Effect.uninterruptible(Effect.flatMap(Effect.makeSpan(name, options), (span) => {
+    const counts = new StreamSpan(span)
+    const close = (exit: Exit.Exit<unknown, unknown>) => {
+      const ended = Effect.suspend(() => {
+        counts.end()
+        return exit
+      })
+      return Effect.asVoid(Effect.exit(withSpanEnd(span, recordFailure(span, ended))))
+    }
+    return Effect.as(Scope.addFinalizerExit(scope, close), { span, counts })
+  }))
+
+const withSpanEnd = <A, E>(span: Tracer.Span, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.onExit(effect, (exit) =>
+    Effect.withFiber((fiber) => {
+      if (span.status._tag === "Started") {
+        const isTimed = fiber.getRef(References.TracerTimingEnabled)
+        span.end(isTimed ? fiber.getRef(Clock.Clock).currentTimeNanosUnsafe() : 0n, exit)
+      }
+      return Effect.void
+    }))
