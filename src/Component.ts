@@ -71,8 +71,10 @@ import * as HandlerMap from "./HandlerMap.ts"
 import { unexpected } from "./internal/guard.ts"
 import { Accepts, itemsOf } from "./internal/component/accepts.ts"
 import { ClientMethod } from "./internal/component/client.ts"
-import { ClientStream, isStream } from "./internal/component/clientStream.ts"
-import { handlerOf, type Middleware } from "./internal/component/server.ts"
+import { ClientStream } from "./internal/component/clientStream.ts"
+import type { Middleware } from "./internal/component/incoming.ts"
+import { MethodCodecs } from "./internal/component/methodCodecs.ts"
+import { handlerOf, streamHandlerOf } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
 import { flag, invalid } from "./internal/options.ts"
 import { methodName } from "./internal/protocol/methodName.ts"
@@ -432,7 +434,7 @@ export const client = <Rpcs extends Rpc.Any>(
       const methods: Record<string, unknown> = {}
       for (const rpc of methodsOf(component.group)) {
         const key = keyOf(component, rpc)
-        methods[rpc._tag] = isStream(rpc)
+        methods[rpc._tag] = MethodCodecs.of(rpc).isStream
           ? new ClientStream(settings, key, rpc).call
           : new ClientMethod(settings, key, rpc).call
       }
@@ -503,24 +505,22 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
     if (handler === undefined) {
       return yield* Effect.die(new TypeError(`the given layer has no handler for ${methodName(key)}`))
     }
-    map = HandlerMap.set(
-      map,
-      component.name,
-      rpc._tag,
-      handlerOf({
-        key,
-        rpc,
-        handler,
-        // The cast: middleware does not look at the values that it passes on, and the context has the services that it
-        // needs.
-        middlewares: Array.from(
-          rpc.middlewares,
-          (service) => Context.getUnsafe(context, service) as unknown as Middleware
-        ),
-        context,
-        tracing
-      })
-    )
+    const method = {
+      key,
+      rpc,
+      handler,
+      // The cast: middleware does not look at the values that it passes on, and the context has the services that it
+      // needs.
+      middlewares: Array.from(
+        rpc.middlewares,
+        (service) => Context.getUnsafe(context, service) as unknown as Middleware
+      ),
+      context,
+      tracing
+    }
+    map = MethodCodecs.of(rpc).isStream
+      ? HandlerMap.setStream(map, component.name, rpc._tag, streamHandlerOf(method))
+      : HandlerMap.set(map, component.name, rpc._tag, handlerOf(method))
   }
   return map
 })

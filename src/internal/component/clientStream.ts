@@ -13,7 +13,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Headers from "effect/http/Headers"
 import * as Pull from "effect/Pull"
 import * as Queue from "effect/Queue"
-import { type Rpc, type RpcMessage, type RpcMiddleware, RpcSchema } from "effect/rpc"
+import type { Rpc, RpcMessage, RpcMiddleware } from "effect/rpc"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
@@ -22,7 +22,6 @@ import { openTyped, type OpenStream, TypedMethod, type TypedStreamRequest, typed
 import { effectOf, unexpected } from "../guard.ts"
 import { wholeNumber } from "../options.ts"
 import { openSpan, type StreamSpan } from "../telemetry/streamSpan.ts"
-import { Accepts } from "./accepts.ts"
 import { ClientItems } from "./clientItems.ts"
 import { ClientRpc, type ClientSettings, formatInJson, isEmpty } from "./clientRpc.ts"
 import { ItemReader } from "./itemReader.ts"
@@ -52,10 +51,6 @@ interface Run {
 
 /** The results of a stream. The value of its end is the one result of a method that has no stream of them. */
 type Results = Pull.Pull<Chunk, unknown, unknown>
-
-/** Whether a method is a stream on the wire. */
-export const isStream = (rpc: Rpc.AnyWithProps): boolean =>
-  RpcSchema.isStreamSchema(rpc.successSchema) || Context.get(rpc.annotations, Accepts) !== undefined
 
 /** As effect/rpc has it. */
 const defaultBufferSize = 16

@@ -3,8 +3,9 @@
  *
  * It does not know where the values come from, nor how items are sent.
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { MethodKey } from "../../MethodKey.ts"
 import * as Codec from "./codec.ts"
 import { type Chunk, type ItemCodec, type Items, maxValues } from "./items.ts"
@@ -15,11 +16,18 @@ export class ItemWriter {
   private readonly codec: ItemCodec
   private readonly key: MethodKey
   private readonly onValues: ((count: number) => void) | undefined
+  private readonly onUnencodable: ((cause: Cause.Cause<never>) => void) | undefined
 
-  constructor(codec: ItemCodec, key: MethodKey, onValues: ((count: number) => void) | undefined) {
+  constructor(
+    codec: ItemCodec,
+    key: MethodKey,
+    onValues: ((count: number) => void) | undefined,
+    onUnencodable?: (cause: Cause.Cause<never>) => void
+  ) {
     this.codec = codec
     this.key = key
     this.onValues = onValues
+    this.onUnencodable = onUnencodable
   }
 
   /** The items of at most {@link maxValues} values. A value that its schema refuses is a defect. */
@@ -28,11 +36,11 @@ export class ItemWriter {
     try {
       encoded = this.codec.encode(values)
     } catch (defect) {
-      return Effect.die(this.unencodable(defect))
+      return this.unencodable(defect)
     }
     this.onValues?.(values.length)
     return Codec.valueNow(encoded) ??
-      Effect.catchCause(encoded, (cause) => Effect.die(this.unencodable(cause)))
+      Effect.catchCause(encoded, (cause) => this.unencodable(cause))
   }
 
   /** Encodes a chunk, and has its items written. */
@@ -57,8 +65,10 @@ export class ItemWriter {
     return now === undefined ? Effect.flatMap(items, write) : write(now.value)
   }
 
-  private unencodable(cause: Cause.Cause<unknown> | unknown): TypeError {
-    return Problem.unencodable("item", this.key, cause)
+  private unencodable(why: unknown): Exit.Exit<never> {
+    const cause = Cause.die(Problem.unencodable("item", this.key, why))
+    this.onUnencodable?.(cause)
+    return Exit.failCause(cause)
   }
 }
 

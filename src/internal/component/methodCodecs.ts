@@ -107,14 +107,24 @@ export class MethodCodecs {
     throw new TypeError(problems.join("; "))
   }
 
+  /** Whether the method is a stream on the wire. */
+  get isStream(): boolean {
+    return this.results !== undefined || this.accepted !== undefined
+  }
+
+  /** Throws if what follows a payload cannot be written in a format. */
+  check(format: Format): void {
+    this.success(format)
+    this.error(format)
+    if (this.results !== undefined) this.results(format)
+    if (this.accepted !== undefined) this.accepted(format)
+  }
+
   /** Why a schema cannot be written in a format; undefined if all schemas can be written. */
   problemIn(format: Format): Unsendable | undefined {
     try {
       this.payload(format)
-      this.success(format)
-      this.error(format)
-      this.results?.(format)
-      this.accepted?.(format)
+      this.check(format)
       return undefined
     } catch (error) {
       if (error instanceof Unsendable) return error
