@@ -54,7 +54,7 @@ const person = Effect.fnUntraced(function*(name: string, answers: Readonly<Recor
     Stream.runCollect
   )
   const fiber = yield* Effect.forkChild(heard)
-  yield* Deferred.await(hasJoined)
+  yield* Effect.raceFirst(Deferred.await(hasJoined), Fiber.join(fiber))
   return fiber
 })
 

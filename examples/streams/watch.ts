@@ -52,12 +52,8 @@ const program = Effect.gen(function*() {
       )
     )
   )
-  const seen = yield* Queue.unbounded<string>()
-  yield* watch.pipe(
-    Stream.runForEach(({ replica, theme }) => Queue.offer(seen, `${replica} says: ${theme}`)),
-    Effect.forkScoped
-  )
-  const next = Effect.flatMap(Queue.take(seen), Console.log)
+  const seen = yield* Stream.toQueue(watch, { capacity: 16 })
+  const next = Effect.flatMap(Queue.take(seen), ({ replica, theme }) => Console.log(`${replica} says: ${theme}`))
 
   yield* next
   yield* SubscriptionRef.set(themes, "dark")
