@@ -55,7 +55,13 @@ describe("a request in parts", () => {
   it.effect("to a method that there is not is refused when it is whole, and so is a call of a stream's", () =>
     Effect.gen(function*() {
       const { peer } = yield* openStreams(handlers)
-      for (const [id, method, of] of [[1, "none", type.request], [2, "stream", type.request], [3, "call", type.open]] as const) {
+      for (
+        const [id, method, of] of [[1, "none", type.request], [2, "stream", type.request], [
+          3,
+          "call",
+          type.open
+        ]] as const
+      ) {
         const parts = Wire.inParts(id, of, Wire.openPayload(key(method), 1, bytes("some arguments")), 56)
         peer.begins(id, of)
         peer.write(...parts.slice(0, -1))
@@ -104,7 +110,10 @@ describe("a request in parts", () => {
         identity: identity.tooLarge
       })
       peer.begins(2, type.request)
-      peer.write(...[Wire.firstPart(2, large.length, large.subarray(0, 100)), message(2, type.request, large.subarray(100))])
+      peer.write(...[
+        Wire.firstPart(2, large.length, large.subarray(0, 100)),
+        message(2, type.request, large.subarray(100))
+      ])
       assert.equal((yield* peer.error(2)).identity, identity.tooLarge)
     }))
 
@@ -290,6 +299,8 @@ describe("many large answers that a client does not take", () => {
       yield* peer.holds("a part", () => (peer.rules.seen.get(type.part) ?? 0) > 0)
       yield* TestClock.adjust("13 seconds")
       yield* done
-      assert.ok(lines.some(({ message }) => /its peer took nothing of \d+ bytes of its answers within 10s/.test(message)))
+      assert.ok(
+        lines.some(({ message }) => /its peer took nothing of \d+ bytes of its answers within 10s/.test(message))
+      )
     }))
 })
