@@ -169,11 +169,11 @@ export interface Connection {
    * they must not be changed after they were given. A stream without a `timeout` may last for ever, as those of live
    * data should.
    *
-   * **Example** (Adding up an upload)
+   * **Example** (An upload with its progress)
    *
    * ```ts
-   * import { type CallError, type Connection, MethodKey } from "effect-call"
    * import { Effect, Stream } from "effect"
+   * import { type Connection, MethodKey } from "effect-call"
    *
    * const store = MethodKey.make("example/Files", "store")
    *

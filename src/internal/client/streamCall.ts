@@ -64,7 +64,7 @@ export interface StreamUser {
  * ```
  * It is in a session's table iff `Sent` or `Opened`. Items that wait can be taken when it is over.
  */
-export type StreamState = "Waiting" | "Sent" | "Opened" | "Over"
+type StreamState = "Waiting" | "Sent" | "Opened" | "Over"
 
 const allowed: Transitions<StreamState> = {
   Waiting: ["Sent"],
@@ -92,10 +92,6 @@ export class StreamCall extends Call implements PendingStream {
   ) {
     super(key, options, deadlineAt, trace, undefined, resume, owner)
     this.user = user
-  }
-
-  get state(): StreamState {
-    return this.current
   }
 
   override get lead(): Uint8Array {
