@@ -11,9 +11,9 @@ import type { Flow } from "./flow.ts"
 /** Longer payloads go in parts, in bytes. */
 export const longestWhole = 262_144
 
-/** The longest part, in bytes of the message. What is left is not cut any more where it is half as much again. */
+/** The longest part, in bytes of the message. What is left is not cut any more where it is hardly longer. */
 const longestPart = 131_072
-const longestRest = 196_608
+const longestRest = 135_168
 
 /** The size of the length of the whole payload, at the start of the first part. */
 const totalSize = 4
