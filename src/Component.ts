@@ -68,12 +68,12 @@ import type * as Struct from "effect/Struct"
 import type { CallError } from "./CallError.ts"
 import * as Connection from "./Connection.ts"
 import * as HandlerMap from "./HandlerMap.ts"
-import { unexpected } from "./internal/guard.ts"
 import { Accepts, itemsOf } from "./internal/component/accepts.ts"
 import { ClientMethod } from "./internal/component/client.ts"
 import { ClientStream, isStream } from "./internal/component/clientStream.ts"
 import { handlerOf, type Middleware } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
+import { unexpected } from "./internal/guard.ts"
 import { flag, invalid } from "./internal/options.ts"
 import { methodName } from "./internal/protocol/methodName.ts"
 import * as MethodKey from "./MethodKey.ts"
@@ -171,8 +171,8 @@ type ItemOf<R> = R extends { readonly payloadSchema: Accepting<infer Item> } ? I
 type TakingError<R> = Rpc.ErrorExit<R> | ClientErrorOf<R> | CallError
 
 /** The errors of the client's half of its middleware. */
-type ClientErrorOf<R> = R extends { readonly middlewares: ReadonlySet<infer Middleware extends RpcMiddleware.AnyService> }
-  ? Middleware["~ClientError"]
+type ClientErrorOf<R> = R extends
+  { readonly middlewares: ReadonlySet<infer Middleware extends RpcMiddleware.AnyService> } ? Middleware["~ClientError"]
   : never
 
 type TakingServices<R> = Rpc.ServicesClient<R> | ItemOf<R>["EncodingServices"]

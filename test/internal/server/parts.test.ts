@@ -55,7 +55,13 @@ describe("a request in parts", () => {
   it.effect("to a method that there is not is refused when it is whole, and so is a call of a stream's", () =>
     Effect.gen(function*() {
       const { peer } = yield* openStreams(handlers)
-      for (const [id, method, of] of [[1, "none", type.request], [2, "stream", type.request], [3, "call", type.open]] as const) {
+      for (
+        const [id, method, of] of [[1, "none", type.request], [2, "stream", type.request], [
+          3,
+          "call",
+          type.open
+        ]] as const
+      ) {
         const parts = Wire.inParts(id, of, Wire.openPayload(key(method), 1, bytes("some arguments")), 56)
         peer.begins(id, of)
         peer.write(...parts.slice(0, -1))
@@ -104,7 +110,10 @@ describe("a request in parts", () => {
         identity: identity.tooLarge
       })
       peer.begins(2, type.request)
-      peer.write(...[Wire.firstPart(2, large.length, large.subarray(0, 100)), message(2, type.request, large.subarray(100))])
+      peer.write(...[
+        Wire.firstPart(2, large.length, large.subarray(0, 100)),
+        message(2, type.request, large.subarray(100))
+      ])
       assert.equal((yield* peer.error(2)).identity, identity.tooLarge)
     }))
 
@@ -203,23 +212,6 @@ describe("an answer over 256 KiB", () => {
       assert.ok(!peer.messages.some(({ id, type: of }) => id === 1 && of === type.response))
     }))
 
-  it.effect("is not begun for a client that has given up", () =>
-    Effect.gen(function*() {
-      const gate = yield* Deferred.make<void>()
-      const { peer, session } = yield* openStreams(
-        calls(handlers, { late: () => Effect.as(Effect.uninterruptible(Deferred.await(gate)), large) })
-      )
-      peer.request(1, key("late"))
-      peer.cancel(1)
-      peer.request(2, key("call"))
-      yield* peer.answer(2)
-      yield* Deferred.succeed(gate, undefined)
-      assert.equal(session.callsInFlight, 0)
-      peer.request(3, key("call"))
-      yield* peer.answer(3)
-      assert.ok(!peer.messages.some(({ id }) => id === 1))
-    }))
-
   it.effect("keeps its id until all of it has left", () =>
     Effect.gen(function*() {
       const { lines, peer } = yield* openStreams(handlers, {}, { returns: false, strict: false })
@@ -288,8 +280,11 @@ describe("many large answers that a client does not take", () => {
       const { done, lines, peer } = yield* openStreams(handlers, { unsentTimeout: "10 seconds" }, { returns: false })
       peer.request(1, key("large"))
       yield* peer.holds("a part", () => (peer.rules.seen.get(type.part) ?? 0) > 0)
-      yield* TestClock.adjust("13 seconds")
+      // What was handed to the socket before counts as taken at the first look.
+      for (let i = 0; i < 13; i++) yield* TestClock.adjust("1 second")
       yield* done
-      assert.ok(lines.some(({ message }) => /its peer took nothing of \d+ bytes of its answers within 10s/.test(message)))
+      assert.ok(
+        lines.some(({ message }) => /its peer took nothing of \d+ bytes of its answers within 10s/.test(message))
+      )
     }))
 })
