@@ -87,7 +87,7 @@ describe("a client that breaks a rule of the connection", () => {
   it.effect("as it sends a message of streams, without having said that it knows them, loses it", () =>
     Effect.gen(function*() {
       for (const flags of [undefined, 1]) {
-        for (const of of [type.open, type.items, type.part, type.end, type.credit]) {
+        for (const  of of[type.open, type.items, type.part, type.end, type.credit]) {
           const { client, lines } = yield* open(handlers)
           client.write(Wire.version(flags))
           client.write(message(1, of, Buffer.alloc(60)))
