@@ -378,8 +378,8 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
   }
 
   /**
-   * Whether a stream ended since its server leaves. What came before is whole, and more would have come: another replica
-   * may go on. It is false if the handler itself ran a stream that failed for this reason.
+   * Whether a stream ended since its server leaves. What came before is whole, and more would have come: another
+   * replica may go on. It is false if the handler itself ran a stream that failed for this reason.
    *
    * **Details**
    *

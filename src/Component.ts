@@ -68,7 +68,6 @@ import type * as Struct from "effect/Struct"
 import type { CallError } from "./CallError.ts"
 import * as Connection from "./Connection.ts"
 import * as HandlerMap from "./HandlerMap.ts"
-import { unexpected } from "./internal/guard.ts"
 import { Accepts, itemsOf } from "./internal/component/accepts.ts"
 import { ClientMethod } from "./internal/component/client.ts"
 import { ClientStream } from "./internal/component/clientStream.ts"
@@ -76,6 +75,7 @@ import type { Middleware } from "./internal/component/incoming.ts"
 import { MethodCodecs } from "./internal/component/methodCodecs.ts"
 import { handlerOf, streamHandlerOf } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
+import { unexpected } from "./internal/guard.ts"
 import { flag, invalid } from "./internal/options.ts"
 import { methodName } from "./internal/protocol/methodName.ts"
 import * as MethodKey from "./MethodKey.ts"
@@ -173,8 +173,8 @@ type ItemOf<R> = R extends { readonly payloadSchema: Accepting<infer Item> } ? I
 type TakingError<R> = Rpc.ErrorExit<R> | ClientErrorOf<R> | CallError
 
 /** The errors of the client's half of its middleware. */
-type ClientErrorOf<R> = R extends { readonly middlewares: ReadonlySet<infer Middleware extends RpcMiddleware.AnyService> }
-  ? Middleware["~ClientError"]
+type ClientErrorOf<R> = R extends
+  { readonly middlewares: ReadonlySet<infer Middleware extends RpcMiddleware.AnyService> } ? Middleware["~ClientError"]
   : never
 
 type TakingServices<R> = Rpc.ServicesClient<R> | ItemOf<R>["EncodingServices"]

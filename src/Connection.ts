@@ -169,11 +169,11 @@ export interface Connection {
    * they must not be changed after they were given. A stream without a `timeout` may last for ever, as those of live
    * data should.
    *
-   * **Example** (Adding up an upload)
+   * **Example** (An upload with its progress)
    *
    * ```ts
-   * import { type CallError, type Connection, MethodKey } from "effect-call"
    * import { Effect, Stream } from "effect"
+   * import { type Connection, MethodKey } from "effect-call"
    *
    * const store = MethodKey.make("example/Files", "store")
    *
@@ -314,7 +314,8 @@ export const make = Effect.fnUntraced(function*(
       }
     )
     const stream = Object.assign(
-      // The cast: beside the errors of calls, a stream of bytes fails with those of its `items`, and needs what they need.
+      // The cast: beside the errors of calls, a stream of bytes fails with those of its `items`, and needs what they
+      // need.
       ((key, args, options) => client.streams.bytes(key, args, options)) as Connection["stream"],
       { [openTyped]: (request: TypedStreamRequest) => client.streams.typed(request) }
     )

@@ -34,7 +34,12 @@ export const open = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
 ): Effect.fn.Return<
   Opened<Rpcs>,
   E,
-  R | Rpc.Middleware<Rpcs> | Rpc.MiddlewareClient<Rpcs> | Rpc.ServicesServer<Rpcs> | Component.ItemServices<Rpcs> | Scope.Scope
+  | R
+  | Rpc.Middleware<Rpcs>
+  | Rpc.MiddlewareClient<Rpcs>
+  | Rpc.ServicesServer<Rpcs>
+  | Component.ItemServices<Rpcs>
+  | Scope.Scope
 > {
   const map = yield* Component.handlers(component, layer, handlers)
   const served = yield* network.serve(map, server)

@@ -356,6 +356,8 @@ describe("a stream", () => {
     const later = Upload.middleware(Auth).annotate(Component.Idempotent, true).prefix("v2.")
     expectTypeOf(Component.items(later)).toEqualTypeOf<Effect.Effect<Stream.Stream<string>>>()
     const prefixed = Component.make("test/Prefixed", RpcGroup.make(Upload).middleware(Auth).prefix("v2."))
-    expectTypeOf<Parameters<Component.Client<typeof prefixed>["v2.Upload"]>[0]>().toEqualTypeOf<{ readonly id: number }>()
+    expectTypeOf<Parameters<Component.Client<typeof prefixed>["v2.Upload"]>[0]>().toEqualTypeOf<
+      { readonly id: number }
+    >()
   })
 })

@@ -208,7 +208,7 @@ describe("a stream", () => {
       peer.items(id, bytes("a"))
       yield* TestClock.adjust("1 second")
       const error = yield* Fiber.join(reading)
-      assert.ok(error instanceof CallError.DeadlineExceeded, `${error}`)
+      assert.ok(error instanceof CallError.DeadlineExceeded, String(error))
       yield* Deferred.await(stopped)
       const within = yield* Effect.forkChild(Effect.flip(Deadline.within(texts(run), "1 second")))
       yield* peer.next({ type: type.open })

@@ -95,8 +95,8 @@ export class Call extends Effectable.Class<void> implements Pending {
   /** Whether its end has been counted. */
   counted = false
   /**
-   * Whether its answer is here, though it may still be being decoded. Of a stream: whether an item, or the end, is here,
-   * or an item was taken from the client. It is not made again then.
+   * Whether its answer is here, though it may still be being decoded. Of a stream: whether an item, or the end, is
+   * here, or an item was taken from the client. It is not made again then.
    */
   isAnswered = false
 

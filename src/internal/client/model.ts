@@ -95,6 +95,11 @@ export interface ClientOptions {
   /**
    * How many bytes of requests may wait on a connection whose server is slow to read them. Further calls on it wait, in
    * their order, until their deadlines. In bytes. Default: 1048576 (1 MiB).
+   *
+   * **Details**
+   *
+   * Requests of more than 256 KiB, and the items of streams, do not count where the server understands streams: they
+   * leave in parts, only as the server reads them, and other calls pass them.
    */
   readonly maxUnsentBytes?: number | undefined
   /**
@@ -357,8 +362,8 @@ export interface ClientOptions {
  * - `Gone`: it is closed for good.
  *
  * An endpoint with several connections (`connectionsPerEndpoint`) is `Active` when any of them is. Its `callsInFlight`
- * and `streams` are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of one connection
- * while the others are open.
+ * and `streams` are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of
+ * one connection while the others are open.
  *
  * @category models
  * @since 0.1.0
@@ -371,8 +376,8 @@ export interface EndpointState {
   /** How many calls have been sent to it and are not answered yet. Streams are not among them. */
   readonly callsInFlight: number
   /**
-   * How many streams have been opened on it and have not ended yet. A connection that drains stays open for them, as for
-   * calls.
+   * How many streams have been opened on it and have not ended yet. A connection that drains stays open for them, as
+   * for calls.
    */
   readonly streams: number
   /** Whether it is not dialed for now, since a dial has failed (`ClientOptions.backoff`). */

@@ -55,7 +55,10 @@ export interface SessionOwner {
   onGoingAway(): void
   /** No call and no stream is in flight any more. Called before the last one hears of its end. */
   onIdle(): void
-  /** The session is over, while so many `calls` and streams were in flight. Called once, before any of them hears of its end. */
+  /**
+   * The session is over, while so many `calls` and streams were in flight. Called once, before any of them hears of its
+   * end.
+   */
   onOver(why: string, calls: number): void
 }
 
@@ -393,7 +396,9 @@ export class ClientSession implements TransportOwner, Watched, StreamingOwner {
     else entry.onMessage(type, whole, 0, whole.length, true)
   }
 
-  /** Sends the request of an entry in parts, where it is that large and the server takes parts. Returns whether it is. */
+  /**
+   * Sends the request of an entry in parts, where it is that large and the server takes parts. Returns whether it is.
+   */
   private sendsInParts(entry: Pending, args: Uint8Array): boolean {
     const { streaming } = this
     if (streaming === undefined || !streaming.isLarge(entry, args)) return false

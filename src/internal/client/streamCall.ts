@@ -2,8 +2,8 @@
  * One stream on its way: an entry of a session's table that receives items, and sends those of its user.
  *
  * It is a {@link Call}: it is picked for, sent, made again and counted as calls are. The call's result is the stream
- * itself, as soon as its server has sent an item or its end. From then on what ends it comes behind the items that wait.
- * It must not know how its user takes items, or where those come from that it sends.
+ * itself, as soon as its server has sent an item or its end. From then on what ends it comes behind the items that
+ * wait. It must not know how its user takes items, or where those come from that it sends.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -64,7 +64,7 @@ export interface StreamUser {
  * ```
  * It is in a session's table iff `Sent` or `Opened`. Items that wait can be taken when it is over.
  */
-export type StreamState = "Waiting" | "Sent" | "Opened" | "Over"
+type StreamState = "Waiting" | "Sent" | "Opened" | "Over"
 
 const allowed: Transitions<StreamState> = {
   Waiting: ["Sent"],
@@ -92,10 +92,6 @@ export class StreamCall extends Call implements PendingStream {
   ) {
     super(key, options, deadlineAt, trace, undefined, resume, owner)
     this.user = user
-  }
-
-  get state(): StreamState {
-    return this.current
   }
 
   override get lead(): Uint8Array {
@@ -165,7 +161,6 @@ export class StreamCall extends Call implements PendingStream {
 
   begin({ flow, receiver }: StreamEnds, credit: number): void {
     this.become("Sent")
-    this.ends?.incoming.close()
     this.ends = {
       incoming: new IncomingItems(this.id, receiver, credit),
       // What the page lets a client send before the server's first credit.
@@ -222,7 +217,6 @@ export class StreamCall extends Call implements PendingStream {
   override onEnd(end: End): void {
     if (end._tag === "Unsent") {
       this.stop("Waiting")
-      this.ends?.incoming.close()
       this.ends = undefined
     } else {
       this.stop("Over")
@@ -260,6 +254,8 @@ export class StreamCall extends Call implements PendingStream {
   private stop(state: "Over" | "Waiting"): void {
     this.become(state)
     this.ends?.outgoing.close()
+    // Nobody takes its items: its window is free again.
+    if (!this.isOpened) this.ends?.incoming.close()
     this.user.stopItems()
   }
 

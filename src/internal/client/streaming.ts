@@ -43,8 +43,8 @@ export interface StreamingOwner {
   /** Ends an entry without an answer, and tells the server. */
   abort(entry: Pending, end: End): void
   /**
-   * A request is about to leave: its time left is written into its payload, at `payloadAt`. Returns false where its time
-   * is up, or it was given up.
+   * A request is about to leave: its time left is written into its payload, at `payloadAt`. Returns false where its
+   * time is up, or it was given up.
    */
   leaves(id: number, bytes: DataView, payloadAt: number): boolean
   /** Looks at what is unfinished at this time, in milliseconds of the clock. */
@@ -151,7 +151,9 @@ export class Streaming implements StreamEnds, OutgoingMessageOwner {
     return message === undefined ? "Whole" : "Unsent"
   }
 
-  /** The arguments of a request in parts that the server has not got in full, and so has not run; undefined for others. */
+  /**
+   * The arguments of a request in parts that the server has not got in full, and so has not run; undefined for others.
+   */
   unsentArgs(id: number): Uint8Array | undefined {
     return this.outgoing.get(id)?.body
   }

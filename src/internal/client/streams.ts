@@ -2,8 +2,8 @@
  * A Connection's streams: what is known of one when it is run, its items on both sides, and its end with the Scope that
  * it is run in.
  *
- * Each run is a {@link StreamRun}, with a {@link StreamCall} for each attempt. To pick, to fail over and to retry is the
- * same as for calls, and up to those who do it for calls. It must not know connections.
+ * Each run is a {@link StreamRun}, with a {@link StreamCall} for each attempt. To pick, to fail over and to retry is
+ * the same as for calls, and up to those who do it for calls. It must not know connections.
  */
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"

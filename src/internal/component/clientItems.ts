@@ -115,11 +115,14 @@ export class ClientItems {
   private fitting(items: Items): ItemPull {
     if (this.format === "binary" || items[0][0] === Payload.formatCode.json) return Effect.succeed(items)
     const [first, ...more] = items
-    return Effect.flatMap(this.settings.inJson(first), (rewritten) =>
-      Effect.map(Effect.forEach(more, this.settings.inJson), (others): Items => {
-        const [one, ...rest] = rewritten
-        return [one, ...rest, ...others.flat()]
-      }))
+    return Effect.flatMap(
+      this.settings.inJson(first),
+      (rewritten) =>
+        Effect.map(Effect.forEach(more, this.settings.inJson), (others): Items => {
+          const [one, ...rest] = rewritten
+          return [one, ...rest, ...others.flat()]
+        })
+    )
   }
 
   /** The next items of the caller's Stream. */

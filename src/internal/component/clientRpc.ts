@@ -211,5 +211,4 @@ const clientMiddlewares = (rpc: Rpc.AnyWithProps, context: Context.Context<never
 }
 
 /** The format of a request in JSON that is otherwise as the one with this format. */
-export const formatInJson = (format: number): number =>
-  (format & ~Payload.formatCode.binary) | Payload.formatCode.json
+export const formatInJson = (format: number): number => (format & ~Payload.formatCode.binary) | Payload.formatCode.json

@@ -18,7 +18,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import type { MethodKey } from "../../MethodKey.ts"
-import { openTyped, type OpenStream, TypedMethod, type TypedStreamRequest, typedStreamsOf } from "../client/typed.ts"
+import { type OpenStream, openTyped, TypedMethod, type TypedStreamRequest, typedStreamsOf } from "../client/typed.ts"
 import { effectOf, unexpected } from "../guard.ts"
 import { wholeNumber } from "../options.ts"
 import { openSpan, type StreamSpan } from "../telemetry/streamSpan.ts"
@@ -102,7 +102,10 @@ export class ClientStream extends ClientRpc {
           Effect.forever(
             Effect.flatMap(results, (values) =>
               // What is left was refused: its consumer has shut the queue down.
-              Effect.flatMap(Queue.offerAll(queue, values), (left) => left.length > 0 ? Effect.interrupt : Effect.void)),
+              Effect.flatMap(
+                Queue.offerAll(queue, values),
+                (left) => left.length > 0 ? Effect.interrupt : Effect.void
+              )),
             { disableYield: true }
           )))
         return Effect.uninterruptible(
@@ -155,8 +158,11 @@ export class ClientStream extends ClientRpc {
       // As with effect/rpc, middleware is around the request, and may outlast it.
       return Effect.map(
         Effect.forkIn(
-          Effect.onExit(traced, (exit) =>
-            Deferred.done(opened, Exit.isFailure(exit) ? Exit.failCause(exit.cause) : Exit.die(this.notSent()))),
+          Effect.onExit(
+            traced,
+            (exit) =>
+              Deferred.done(opened, Exit.isFailure(exit) ? Exit.failCause(exit.cause) : Exit.die(this.notSent()))
+          ),
           run.scope,
           { startImmediately: true }
         ),
@@ -167,8 +173,10 @@ export class ClientStream extends ClientRpc {
 
   /** The results of a stream beside its middleware, whose failure ends the stream. */
   private beside(middleware: Fiber.Fiber<unknown, unknown>, opened: Deferred.Deferred<Results, unknown>): Results {
-    const failed: Results = Effect.flatMap(Fiber.await(middleware), (exit) =>
-      Exit.isFailure(exit) ? Exit.failCause(exit.cause) : Effect.never)
+    const failed: Results = Effect.flatMap(
+      Fiber.await(middleware),
+      (exit) => Exit.isFailure(exit) ? Exit.failCause(exit.cause) : Effect.never
+    )
     return Effect.suspend((): Results => {
       const results = Effect.flatten(Deferred.await(opened))
       const ended = middleware.pollUnsafe()
@@ -291,8 +299,10 @@ export class ClientStream extends ClientRpc {
       format: this.settings.format,
       writer: (format) => writers[format] ??= new ItemWriter(accepted(format), this.key, onValues),
       inJson: (item) =>
-        Effect.catchCause(this.codecs.acceptedInJson(item), (cause) =>
-          Effect.fail(this.notInJson(`an item: ${Problem.problemOfCause(cause)}`)))
+        Effect.catchCause(
+          this.codecs.acceptedInJson(item),
+          (cause) => Effect.fail(this.notInJson(`an item: ${Problem.problemOfCause(cause)}`))
+        )
     })
   }
 
@@ -310,7 +320,10 @@ export class ClientStream extends ClientRpc {
 
   /** The end of a stream that has no items. */
   private onlyEnd({ endpoint, pull }: OpenStream): Results {
-    return Effect.flatMap(pull, () => Effect.fail(this.undecodable("result", "expected one result, got items", endpoint)))
+    return Effect.flatMap(
+      pull,
+      () => Effect.fail(this.undecodable("result", "expected one result, got items", endpoint))
+    )
   }
 
   private readonly readEnd: TypedStreamRequest["decodeEnd"] = (bytes, endpoint) =>

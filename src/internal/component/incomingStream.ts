@@ -77,10 +77,13 @@ export class IncomingStream extends IncomingRpc {
       return Effect.die(unexpected(this.route.handlerName, "a Stream, or an Effect of a Dequeue", given))
     }
     return Effect.scoped(
-      Effect.flatMap(given as Effect.Effect<unknown, unknown>, (queue) =>
-        attempt(() => Queue.isDequeue<unknown, unknown>(queue), false)
-          ? drained(queue as Queue.Dequeue<unknown, unknown>, write)
-          : Effect.die(unexpected(this.route.handlerName, "a Dequeue", queue)))
+      Effect.flatMap(
+        given as Effect.Effect<unknown, unknown>,
+        (queue) =>
+          attempt(() => Queue.isDequeue<unknown, unknown>(queue), false)
+            ? drained(queue as Queue.Dequeue<unknown, unknown>, write)
+            : Effect.die(unexpected(this.route.handlerName, "a Dequeue", queue))
+      )
     )
   }
 
