@@ -40,13 +40,13 @@ const program = Effect.gen(function*() {
 
   const taken: Array<number> = []
   const slow = yield* prices.Watch({ reader: "slow" }).pipe(
-    Stream.take(50),
-    Stream.runForEach((price) => Effect.delay(Effect.sync(() => taken.push(price)), "20 millis")),
+    Stream.take(40),
+    Stream.runForEach((price) => Effect.delay(Effect.sync(() => taken.push(price)), "50 millis")),
     Effect.forkChild({ startImmediately: true })
   )
 
-  yield* prices.Watch({ reader: "fast" }).pipe(Stream.take(100_000), Stream.runDrain)
-  yield* Console.log(`the fast reader has taken 100000 prices, and the slow one ${taken.length}`)
+  yield* prices.Watch({ reader: "fast" }).pipe(Stream.take(50_000), Stream.runDrain)
+  yield* Console.log(`the fast reader has taken 50000 prices, and the slow one ${taken.length}`)
 
   const [time] = yield* Effect.timed(prices.Current())
   yield* Console.log(`a call on the same connection took ${Duration.toMillis(time).toFixed(1)} ms`)
