@@ -30,7 +30,18 @@ describe("the package exports", () => {
         "zoneAware"
       ],
       CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
-      Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "isComponent", "make", "shardBy"],
+      Component: [
+        "Idempotent",
+        "ShardKey",
+        "accepts",
+        "client",
+        "handlers",
+        "idempotent",
+        "isComponent",
+        "items",
+        "make",
+        "shardBy"
+      ],
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],

@@ -1,6 +1,6 @@
 /**
- * Both ends against the bytes of streams that were made by hand from the page of the wire, and what peers see of streams
- * that do not understand them.
+ * Both ends against the bytes of streams that were made by hand from the page of the wire, and what peers see of
+ * streams that do not understand them.
  */
 import { describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"

@@ -63,8 +63,8 @@ const stops: ReadonlyArray<{ readonly feed: Feed; readonly takeSeconds: number }
 )
 
 /**
- * What effect-call may be ahead by, in bytes of items: a window, which is 64 KiB at first and 1 MiB at most, an item and
- * two messages (64 KiB of small items, 256 KiB of a large one).
+ * What effect-call may be ahead by, in bytes of items: a window, which is 64 KiB at first and 1 MiB at most, an item
+ * and two messages (64 KiB of small items, 256 KiB of a large one).
  */
 const aheadLimit = (itemBytes: number, takeSeconds: number): number =>
   (takeSeconds === 0 ? 2 ** 16 : 2 ** 20) + itemBytes + 2 * (itemBytes < 16_384 ? 2 ** 16 : 2 ** 18)

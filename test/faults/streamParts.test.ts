@@ -206,12 +206,8 @@ describe("a server", () => {
       peer.request(4, large, u32s(5_000_000))
       yield* peer.holds("as much as there may be", () => peer.rules.flown >= Wire.mostInFlight)
       yield* goesOn(peer, server.seen, 5)
-      let answered = false
-      const answer = yield* fork(Effect.map(peer.answer(4), ({ payload }) => {
-        answered = true
-        return payload
-      }))
-      while (!answered) {
+      const answer = yield* fork(Effect.map(peer.answer(4), ({ payload }) => payload))
+      while (answer.pollUnsafe() === undefined) {
         peer.tell()
         yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
       }
@@ -264,11 +260,7 @@ describe("a client", () => {
       yield* full(peer)
       yield* goesOn
       const request = yield* fork(peer.next({ id: 2, type: type.request }))
-      let whole = false
-      request.addObserver(() => {
-        whole = true
-      })
-      while (!whole) {
+      while (request.pollUnsafe() === undefined) {
         peer.tell()
         yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
       }

@@ -28,7 +28,7 @@ export const sink = method("sink")
 /** Takes no item and sends none. */
 export const silent = method("silent")
 /** Three items, and then it fails with the text "no more". */
-export const fails = method("fails")
+const fails = method("fails")
 
 export const u32s = (...values: ReadonlyArray<number>): Uint8Array => {
   const bytes = new Uint8Array(4 * values.length)
@@ -40,7 +40,7 @@ const u32At = (bytes: Uint8Array, index: number): number =>
   new DataView(bytes.buffer, bytes.byteOffset).getUint32(4 * index, true)
 
 /** Items of a feed: each says its number in its first byte, if it has one. */
-export const itemOf = (index: number, size: number): Uint8Array => {
+const itemOf = (index: number, size: number): Uint8Array => {
   const bytes = new Uint8Array(size).fill(index * 7)
   if (size > 0) bytes[0] = index
   return bytes

@@ -262,7 +262,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "A handler that is declared with Rpc.fork counts among the calls that run at once",
     room: "component",
-    file: "src/internal/component/server.ts",
+    file: "src/internal/component/incoming.ts",
     from: "if (result.fork) call.exempt()",
     to: "",
     tests: ["test/Component/limits.test.ts"]
@@ -270,7 +270,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "The server runs the middleware of a method in the reverse order",
     room: "component",
-    file: "src/internal/component/server.ts",
+    file: "src/internal/component/incoming.ts",
     from: "for (const middleware of middlewares) {",
     to: "for (const middleware of middlewares.toReversed()) {",
     tests: ["test/Component/contract/middleware.test.ts"]

@@ -1,6 +1,6 @@
 /**
- * The messages of streams as bytes, made by hand from the page of the wire, whatever their fields say. It uses nothing of
- * `src/internal`, so that a mistake there is not repeated here.
+ * The messages of streams as bytes, made by hand from the page of the wire, whatever their fields say. It uses nothing
+ * of `src/internal`, so that a mistake there is not repeated here.
  */
 import type { MethodKey } from "effect-call"
 import { message } from "./raw.ts"
@@ -55,7 +55,7 @@ export const version = (flags?: number): Buffer =>
   message(0, type.version, flags === undefined ? u32(0) : u32(0, flags))
 
 /** The 49 bytes before the arguments of a request. */
-export const requestHeader = (key: MethodKey.MethodKey, deadlineMicros = 0): Buffer => {
+const requestHeader = (key: MethodKey.MethodKey, deadlineMicros = 0): Buffer => {
   const header = Buffer.alloc(49)
   header.set(key.bytes)
   header.writeBigInt64LE(BigInt(deadlineMicros), 16)

@@ -21,7 +21,7 @@ export const maxMessageSize = 104_857_600
 export const maxSkippedSize = 1_073_741_824
 
 /** The largest payload of a message of items, or of a part of a message: 1 MiB. */
-export const maxPieceSize = 1_048_576
+const maxPieceSize = 1_048_576
 
 /** The types of messages: their numbers on the wire. From `open` on they go only between peers that know streams. */
 export const MessageType = {
@@ -111,7 +111,8 @@ export interface FrameReceiver {
   keepsPayload(id: number, type: number): boolean
   /**
    * A request, an open, a response or a response error begins, and its payload of `length` bytes is over the limit.
-   * This is called once, at the header. The payload is dropped as it arrives, and later messages are delivered as usual.
+   * This is called once, at the header. The payload is dropped as it arrives, and later messages are delivered as
+   * usual.
    */
   onTooLarge(id: number, type: number, length: number): void
 }

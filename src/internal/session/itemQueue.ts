@@ -19,8 +19,8 @@ export const mostAtOnce = 16_384
 const keepFrom = 4096
 
 /**
- * Up to so many bytes, each item is copied by itself. V8 keeps an array of this size in its own heap; a view of its bytes
- * would take it from there, which costs more than a microsecond.
+ * Up to so many bytes, each item is copied by itself. V8 keeps an array of this size in its own heap; a view of its
+ * bytes would take it from there, which costs more than a microsecond.
  */
 const copiedEach = 64
 
@@ -84,8 +84,8 @@ export class ItemQueue {
   }
 
   /**
-   * `count` items with their lengths: `bytes` from `start` to `end`. If `owned` is false, the bytes are valid during this
-   * call only. If `isAwaited` is true, they are taken at once.
+   * `count` items with their lengths: `bytes` from `start` to `end`. If `owned` is false, the bytes are valid during
+   * this call only. If `isAwaited` is true, they are taken at once.
    */
   add(bytes: Uint8Array, start: number, end: number, count: number, owned: boolean, isAwaited: boolean): void {
     const length = end - start

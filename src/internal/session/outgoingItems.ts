@@ -256,7 +256,6 @@ export class OutgoingItems implements Cut {
     if (this.current === "Closed") return
     const { resume } = this
     this.flow.remove(this)
-    this.flow.underway.end(this)
     if (state === "Closed") this.offset = 0
     this.transition(state)
     this.given = none

@@ -195,7 +195,6 @@ export class OutgoingMessages {
     this.byId.delete(message.id)
     this.unsent -= message.left
     this.flow.remove(message)
-    this.flow.underway.end(message)
   }
 }
 

@@ -82,8 +82,8 @@ describe("items that come", () => {
     incoming.push(read, 0, item.length, true)
     const exit = Effect.runSyncExit(incoming.pull)
     assert.ok(Exit.isSuccess(exit))
-    assert.notEqual(exit.value[0]!.buffer, read.buffer)
-    assert.ok(exit.value[0]!.buffer.byteLength <= 2 * item.length)
+    assert.notEqual(exit.value[0].buffer, read.buffer)
+    assert.ok(exit.value[0].buffer.byteLength <= 2 * item.length)
   })
 
   it("are given in chunks of a bounded number, and none is lost", () => {
@@ -96,7 +96,7 @@ describe("items that come", () => {
     for (let left = incoming.items; left > 0;) {
       const items = Effect.runSync(incoming.pull)
       assert.ok(items.length <= mostAtOnce)
-      if (left > items.length) assert.equal(isMarkedAsUntransferable(items[0]!.buffer), true)
+      if (left > items.length) assert.equal(isMarkedAsUntransferable(items[0].buffer), true)
       left -= items.length
       counts.push(items.length)
     }

@@ -79,10 +79,10 @@ describe("the windows of a connection", () => {
   it("give their share back once, and grant nothing after that", () => {
     const windows = new Windows(mib, 16 * mib)
     const [one] = [windows.add(), windows.add()]
-    one!.remove()
-    one!.remove()
+    one.remove()
+    one.remove()
     assert.equal(windows.total, 64 * kib)
-    assert.deepEqual([takeAll(one!, true), one!.open(), windows.total], [0, 0, 64 * kib])
+    assert.deepEqual([takeAll(one, true), one.open(), windows.total], [0, 0, 64 * kib])
   })
 
   it("hold for any streams: credit is never more than the window, a consumer that takes all leaves credit to its peer", () => {
