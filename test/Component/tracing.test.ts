@@ -381,7 +381,7 @@ describe("the spans of a stream", () => {
         assert.equal(span.attributes.get("rpc.effect_call.items_received"), received)
         assert.equal(span.attributes.get("error.type"), "NotFound")
         const names = span.events.map(([name, , attributes]) => [name, attributes?.["rpc.message.type"]])
-        assert.deepEqual(names.toSorted(([a], [b]) => String(a).localeCompare(String(b))), [
+        assert.deepEqual(names.toSorted((a, b) => a.join().localeCompare(b.join())), [
           ["rpc.message", "RECEIVED"],
           ["rpc.message", "SENT"],
           ["rpc.stream.end", undefined]
