@@ -80,8 +80,7 @@ export class ClientItems {
       let at = 0
       return Effect.suspend(() => {
         const items = again[at++]
-        // The cast: the end of a Stream has no value.
-        return (items === undefined ? this.next() : this.fitting(items)) as Pull.Pull<Items, unknown>
+        return items === undefined ? this.next() : this.fitting(items)
       })
     }))
   }
