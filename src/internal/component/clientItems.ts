@@ -80,8 +80,7 @@ export class ClientItems {
       let at = 0
       return Effect.suspend(() => {
         const items = again[at++]
-        // The cast: the end of a Stream has no value.
-        return (items === undefined ? this.next() : this.fitting(items))
+        return items === undefined ? this.next() : this.fitting(items)
       })
     }))
   }
