@@ -47,7 +47,9 @@ eachHarness((harness) => {
 
   it.effect("a failure comes after the items before it", () =>
     Effect.gen(function*() {
-      const client = yield* watch(() => Stream.concat(Stream.make(item(1), item(2)), Stream.fail(new Failed({ at: 2 }))))
+      const client = yield* watch(() =>
+        Stream.concat(Stream.make(item(1), item(2)), Stream.fail(new Failed({ at: 2 })))
+      )
       const seen: Array<unknown> = []
       const watching = Stream.runForEach(client.Watch({ from: 1 }), (item) => Effect.sync(() => seen.push(item)))
       assert.deepEqual(yield* outcome(watching), { failure: new Failed({ at: 2 }) })
