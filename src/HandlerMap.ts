@@ -2,8 +2,8 @@
  * Which handler serves which method: what a server gives to its listener.
  *
  * A `HandlerMap` is an immutable value. It is built from {@link empty} with {@link set} and {@link setStream}, and maps
- * are combined with {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries. This module does
- * not know how calls arrive, nor how a handler is run.
+ * are combined with {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries.
+ * This module does not know how calls arrive, nor how a handler is run.
  *
  * @module
  * @since 0.1.0
@@ -51,11 +51,11 @@ export type Handler<R = never> = (args: Uint8Array) => Effect.Effect<Uint8Array,
  * **Details**
  *
  * The stream is run in its own fiber and `Scope`. It is pulled while the client takes its items, so that at most a
- * window of them waits. The client's stream ends when it has ended and its Scope is closed. A failure reaches the client
- * as a `RemoteError`, behind the items before it.
+ * window of them waits. The client's stream ends when it has ended and its Scope is closed. A failure reaches the
+ * client as a `RemoteError`, behind the items before it.
  *
- * `items` never fails: when the client cancels, the deadline passes, the connection is lost or the client breaks a rule,
- * the handler is interrupted. It is empty where the client sends none. Items that are not taken stop the client, and
+ * `items` never fails: when the client cancels, the deadline passes, the connection is lost or the client breaks a
+ * rule, the handler is interrupted. It is empty where the client sends none. Items that are not taken stop the client, and
  * nobody else. The handler may keep and change the items that it gets.
  *
  * **Gotchas**

@@ -133,3 +133,41 @@ describe("HandlerMap", () => {
       assert.deepEqual(results, [Uint8Array.of(1), Uint8Array.of(2)])
     }))
 })
+
+describe("HandlerMap.setStream", () => {
+  const gives: HandlerMap.StreamHandler = (_args, items) => items
+
+  it("adds handlers of streams, data-first and data-last, beside those of calls", () => {
+    const map = HandlerMap.setStream(HandlerMap.empty, component, "one", gives).pipe(
+      HandlerMap.set(component, "two", answers(2)),
+      HandlerMap.setStream(component, "three", gives)
+    )
+    assert.deepEqual(
+      [...map.entries.values()].map((
+        { handler, key, stream }
+      ) => [key.method, handler !== undefined, stream === gives]),
+      [["one", false, true], ["two", true, false], ["three", false, true]]
+    )
+  })
+
+  it("shares its keys with calls: the later handler counts", () => {
+    const map = HandlerMap.set(HandlerMap.empty, component, "one", answers(1)).pipe(
+      HandlerMap.setStream(component, "one", gives)
+    )
+    const [entry] = [...map.entries.values()]
+    assert.deepEqual([map.entries.size, entry?.stream, entry?.handler], [1, gives, undefined])
+    assert.throws(
+      () => HandlerMap.set(HandlerMap.empty, "a.b", "c", answers(1)).pipe(HandlerMap.setStream("a", "b.c", gives)),
+      /two methods have the same key/
+    )
+  })
+
+  it("refuses what is no function", () => {
+    // The cast: a user without types may give anything.
+    const none = 7 as unknown as HandlerMap.StreamHandler
+    assert.throws(
+      () => HandlerMap.setStream(HandlerMap.empty, component, "one", none),
+      /^TypeError: the handler of test\/Numbers.one: expected a function that gives a Stream, got 7$/
+    )
+  })
+})

@@ -242,7 +242,7 @@ describe("a client cancels a stream, and nothing else, of a server that sends", 
       peer.items(2, Buffer.alloc(20_001))
       const error = yield* Fiber.join(streaming)
       assert.ok(isCommunication(error, "TooLarge"), `${error._tag}: ${error.message}`)
-      assert.match(error.message, /20001 bytes, expected at most 20000/)
+      assert.match(error.message, /an item of 20001 bytes, which is over the limit of 20000/)
       assert.equal(yield* Queue.size(items), 1)
       yield* peer.next({ id: 2, type: type.cancel })
       yield* stillGood(connection, peer, 3)

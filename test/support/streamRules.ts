@@ -59,7 +59,7 @@ export class Rules {
   private readonly over = new Set<number>()
   private saidStreams = false
   private heardStreams = false
-  private lastId = 0
+  private readonly begun = new Set<number>()
   private lastWord = false
   private versions = 0
   /** Bytes of items and parts that have come, and how much of that the other side has been told. */
@@ -200,9 +200,9 @@ export class Rules {
 
   /** A new id of a client's. */
   private begin(message: Message): void {
-    if (message.id <= this.lastId) this.problem(message, `begins after id ${this.lastId}`)
+    if (this.begun.has(message.id)) this.problem(message, "begins a second time")
     if (this.lastWord) this.problem(message, "begins after the client's last word")
-    this.lastId = Math.max(this.lastId, message.id)
+    this.begun.add(message.id)
     this.running.add(message.id)
   }
 

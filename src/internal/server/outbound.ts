@@ -35,6 +35,11 @@ export class Outbound {
     return this.inParts === undefined ? 0 : this.inParts.landed
   }
 
+  /** Whether the socket takes everything, and what waits can only be cut when the client has read what is in flight. */
+  get isHeldBack(): boolean {
+    return !this.writer.isBlocked && this.uncutBytes > 0
+  }
+
   /** How many answers have yet to be cut. */
   get uncut(): number {
     return this.inParts === undefined ? 0 : this.inParts.answers.size
@@ -47,24 +52,26 @@ export class Outbound {
 
 /** Watches what a client takes, for one user, as {@link Progress} does for its socket. */
 export class OutboundProgress {
-  private readonly outbound: Pick<Outbound, "landed">
+  private readonly outbound: Pick<Outbound, "landed" | "isHeldBack">
   private readonly progress: Pick<Progress, "look" | "forget">
   private landed = 0
 
-  constructor(outbound: Pick<Outbound, "landed">, progress: Pick<Progress, "look" | "forget">) {
+  constructor(outbound: Pick<Outbound, "landed" | "isHeldBack">, progress: Pick<Progress, "look" | "forget">) {
     this.outbound = outbound
     this.progress = progress
   }
 
   forget(): void {
+    this.landed = -1
     this.progress.forget()
   }
 
   look(): boolean {
-    const { landed } = this.outbound
+    const { isHeldBack, landed } = this.outbound
     const hasLanded = landed !== this.landed
     this.landed = landed
-    // Both are looked at: each remembers its own.
-    return this.progress.look() || hasLanded
+    // Each remembers its own. A socket that takes whatever small message comes shows nothing of a client that does not
+    // say what it has read.
+    return (this.progress.look() && !isHeldBack) || hasLanded
   }
 }

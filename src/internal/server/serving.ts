@@ -55,7 +55,7 @@ export abstract class Serving implements Exchange, Answerable, IncomingCall {
   abstract exempt(): void
   abstract onMessage(type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
   abstract stop(why: StopReason): void
-  /** The handler has ended, its Scope is closed and its reply is made: answers, where that is to be done, and leaves. */
+  /** The handler has ended, its Scope is closed and its reply is made: answers, if it is not answered, and leaves. */
   protected abstract end(exit: Exit.Exit<unknown, unknown>): void
 
   get isCanceled(): boolean {

@@ -1,6 +1,6 @@
 /**
- * One stream that a server has taken, from its open to its end: its handler runs in a fiber and a Scope of its own, gets
- * the client's items and sends its own.
+ * One stream that a server has taken, from its open to its end: its handler runs in a fiber and a Scope of its own,
+ * gets the client's items and sends its own.
  *
  * It ends exactly once, when its handler has ended and its Scope is closed. It may be answered before that: where the
  * client has broken a rule, and at the end of a server's grace. It must not know the messages of a connection beyond

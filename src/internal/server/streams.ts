@@ -2,8 +2,8 @@
  * What a connection has beyond calls in one message each, once its client has said that it knows streams: streams,
  * requests in parts, answers in parts.
  *
- * It takes the messages of these types, and refuses a client that breaks their rules. It must not know how a stream or a
- * call is served. A connection whose client does not know streams has none of this.
+ * It takes the messages of these types, and refuses a client that breaks their rules. It must not know how a stream or
+ * a call is served. A connection whose client does not know streams has none of this.
  */
 import { u32At } from "../protocol/bytes.ts"
 import { encodeErrorChain } from "../protocol/errorChain.ts"

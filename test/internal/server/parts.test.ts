@@ -212,23 +212,6 @@ describe("an answer over 256 KiB", () => {
       assert.ok(!peer.messages.some(({ id, type: of }) => id === 1 && of === type.response))
     }))
 
-  it.effect("is not begun for a client that has given up", () =>
-    Effect.gen(function*() {
-      const gate = yield* Deferred.make<void>()
-      const { peer, session } = yield* openStreams(
-        calls(handlers, { late: () => Effect.as(Effect.uninterruptible(Deferred.await(gate)), large) })
-      )
-      peer.request(1, key("late"))
-      peer.cancel(1)
-      peer.request(2, key("call"))
-      yield* peer.answer(2)
-      yield* Deferred.succeed(gate, undefined)
-      assert.equal(session.callsInFlight, 0)
-      peer.request(3, key("call"))
-      yield* peer.answer(3)
-      assert.ok(!peer.messages.some(({ id }) => id === 1))
-    }))
-
   it.effect("keeps its id until all of it has left", () =>
     Effect.gen(function*() {
       const { lines, peer } = yield* openStreams(handlers, {}, { returns: false, strict: false })
@@ -297,7 +280,7 @@ describe("many large answers that a client does not take", () => {
       const { done, lines, peer } = yield* openStreams(handlers, { unsentTimeout: "10 seconds" }, { returns: false })
       peer.request(1, key("large"))
       yield* peer.holds("a part", () => (peer.rules.seen.get(type.part) ?? 0) > 0)
-      yield* TestClock.adjust("13 seconds")
+      for (let i = 0; i < 10; i++) yield* TestClock.adjust("1 second")
       yield* done
       assert.ok(
         lines.some(({ message }) => /its peer took nothing of \d+ bytes of its answers within 10s/.test(message))
