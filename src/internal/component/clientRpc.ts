@@ -93,8 +93,8 @@ export abstract class ClientRpc {
   }
 
   /**
-   * Rewrites the arguments of a request in JSON, from their binary bytes: the caller's values may have changed since they
-   * were encoded. `format` is the first byte of the request.
+   * Rewrites the arguments of a request in JSON, from their binary bytes: the caller's values may have changed since
+   * they were encoded. `format` is the first byte of the request.
    */
   protected argumentsInJson(format: number, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
     const unsendable = this.codecs.problemIn("json")

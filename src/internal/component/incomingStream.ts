@@ -2,8 +2,8 @@
  * An open of a component's stream that was read: it runs the middleware and the handler, sends the handler's items and
  * gives it those of the client.
  *
- * The contract is that of effect/rpc: a handler of a stream gives a Stream, or a queue in the Scope of its call. It does
- * not know connections, nor how credit is granted.
+ * The contract is that of effect/rpc: a handler of a stream gives a Stream, or a queue in the Scope of its call. It
+ * does not know connections, nor how credit is granted.
  */
 import type * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
