@@ -279,6 +279,10 @@ export interface ClientOptions {
    * | `server.address`, `server.port` | the endpoint to which the call was sent last; no port for a Unix socket |
    * | `network.peer.address`, `network.peer.port` | the address that the connection has reached, if the system knows it |
    * | `error.type` | only if the call failed: the tag of its error, `canceled`, or `defect` |
+   * | `rpc.effect_call.items_sent`, `rpc.effect_call.items_received` | only for streams: how many items |
+   *
+   * The span of a stream lasts from its open to its end. It has an event `rpc.message` for the first item in each
+   * direction, whose `rpc.message.type` is `SENT` or `RECEIVED`, and an event `rpc.stream.end`.
    *
    * Later versions of the conventions put service and method into one attribute. Here they stay two, since the name of
    * a component can contain slashes.
@@ -383,9 +387,22 @@ export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGrou
  * client cannot read the answer, or a kind of failure that it does not know. A call that JSON does not carry fails with
  * a `CommunicationError` `Protocol` which says that the contracts differ; no handler has run.
  *
+ * A method with `stream: true` gives a `Stream`, which opens a stream each time it is run, or with `{ asQueue: true }`
+ * a queue for as long as the Scope lasts. `streamBufferSize` is the size of that queue in items; default: 16. A Stream
+ * has no such buffer: what is on its way is limited in bytes, by `streamWindow`. A chunk of the handler is a chunk of
+ * the client; chunks that wait are joined, and one that is very large is cut. A `timeout` limits the whole stream. The
+ * client's half of a middleware is around the request: its `next` ends when the server has sent the first item, or the
+ * end. If it fails, the stream does. See {@link accepts} for items in the other direction.
+ *
+ * If the contracts of a stream differ, it is opened again in JSON. Items that the client had sent by then are sent
+ * again; its `items` are run once. An item that does not fit ends the stream: with a `CommunicationError` `Protocol`
+ * if the client cannot read it, and with a `RemoteError` if the server cannot.
+ *
  * **Gotchas**
  *
  * - A payload that its schema refuses is a defect. The defect names the place in the payload, and what was expected.
+ * - Streams need a `stream` of this package's Connections: over an object with a `stream` of its own, they are a
+ *   defect.
  * - A `timeout` limits the call itself. Schemas that need time, and the client's middleware, are limited only by a
  *   `Deadline`.
  * - A handler of bytes that passes typed calls on, as a proxy does, cannot pass on that contracts differ: its caller
@@ -454,6 +471,9 @@ export const client = <Rpcs extends Rpc.Any>(
  * its layer was built in, with the deadline, the span and the Scope of its call. That Scope closes when the call ends,
  * before the answer leaves. If the layer is first built inside a call, its handlers do not inherit the deadline, the
  * span, the headers or the Scope of that call.
+ *
+ * The handler of a stream gives a `Stream`, or an Effect of a `Dequeue` in the Scope of its call. It is pulled while
+ * the client takes its items. A Dequeue whose client has gone is shut down: give each stream a queue of its own.
  *
  * An error of the method's error schema reaches the caller as it is. A defect is logged, and answered without details:
  * the `defect` schema of an Rpc is not used.
@@ -615,11 +635,19 @@ export const idempotent = <R extends Rpc.Any>(self: R): R =>
  *
  * **Details**
  *
+<<<<<<< HEAD
  * A client's method then takes the items after the payload: `(payload, items, options?)`. It gives an Effect of the one
  * result, or, with `stream: true`, a Stream. The `items` are any `Stream`, whose errors and services the method has,
  * too. They are run when the call is made. If they fail, the call is canceled and fails with that error. The handler
  * reads them with {@link items}, and is interrupted if the client goes away. The client is suspended while the handler
  * reads nothing.
+=======
+ * A client's method then takes the items after the payload: `(payload, items, options?)`. It gives an Effect of the
+ * one result, or, with `stream: true`, a Stream. The `items` are any `Stream`. Its errors and services are the
+ * method's, too. They are run when the call is made. If they fail, the call is canceled and fails with that error. The
+ * handler reads them with {@link items}, and is interrupted if the client goes away. The client is suspended while the
+ * handler reads nothing.
+>>>>>>> s-typed
  *
  * The answer may come before the last item. The items are then interrupted.
  *

@@ -7,6 +7,8 @@ import type { StreamSystem } from "./system.ts"
 export const streamSystems = {
   raw: async () => (await import("./systems/raw.ts")).raw({ withCredit: false }),
   "raw-credit": async () => (await import("./systems/raw.ts")).raw({ withCredit: true }),
+  bytes: async () => (await import("./systems/effectCall.ts")).bytes,
+  typed: async () => (await import("./systems/effectCall.ts")).typed,
   "effect-rpc": async () => (await import("./systems/effectRpc.ts")).effectRpc,
   "grpc-js": async () => (await import("./systems/grpc.ts")).grpc
 } as const satisfies Record<string, () => Promise<StreamSystem>>
