@@ -635,19 +635,11 @@ export const idempotent = <R extends Rpc.Any>(self: R): R =>
  *
  * **Details**
  *
-<<<<<<< HEAD
- * A client's method then takes the items after the payload: `(payload, items, options?)`. It gives an Effect of the one
- * result, or, with `stream: true`, a Stream. The `items` are any `Stream`, whose errors and services the method has,
- * too. They are run when the call is made. If they fail, the call is canceled and fails with that error. The handler
- * reads them with {@link items}, and is interrupted if the client goes away. The client is suspended while the handler
- * reads nothing.
-=======
  * A client's method then takes the items after the payload: `(payload, items, options?)`. It gives an Effect of the
  * one result, or, with `stream: true`, a Stream. The `items` are any `Stream`. Its errors and services are the
  * method's, too. They are run when the call is made. If they fail, the call is canceled and fails with that error. The
  * handler reads them with {@link items}, and is interrupted if the client goes away. The client is suspended while the
  * handler reads nothing.
->>>>>>> s-typed
  *
  * The answer may come before the last item. The items are then interrupted.
  *
