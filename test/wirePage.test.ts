@@ -69,9 +69,9 @@ describe("the page of the wire", () => {
 
   it("has an example of each type of message", () => {
     assert.deepEqual(
-      [...new Set(examples.map(({ parts }) => parts[1]))].toSorted(),
+      new Set(examples.map(({ parts }) => parts[1])),
       // A cancel is empty, as an end is.
-      ["00", "01", "02", "03", "05", "06", "07", "08", "09"]
+      new Set(["00", "01", "02", "03", "05", "06", "07", "08", "09"])
     )
   })
 
