@@ -716,7 +716,7 @@ export const accepts = <Item extends Schema.Top>(item: Item) => <R extends Rpc.A
  * const Sums = Component.make("example/Sums", RpcGroup.make(Sum))
  *
  * const SumsHandlers = Sums.group.toLayer({
- *   Sum: () => Stream.unwrap(Component.items(Sum)).pipe(Stream.scan(0, (total, item) => total + item))
+ *   Sum: () => Stream.unwrap(Component.items(Sum)).pipe(Stream.scan(() => 0, (total, item) => total + item))
  * })
  * ```
  *
