@@ -23,8 +23,8 @@ export const version = message(0, 0, Buffer.alloc(4))
 /** A version message that says, besides, that its sender understands flags, and what else these bits mean. */
 export const versionWith = (flags: number): Buffer => message(0, 0, Buffer.from([0, 0, 0, 0, flags | 1, 0, 0, 0]))
 
-/** The first message of our clients. */
-export const clientVersion = versionWith(0)
+/** The first message of our clients: they understand streams, too. */
+export const clientVersion = versionWith(8)
 
 /**
  * A request with the header that follows from its key, without a deadline unless one is given, and without a trace
