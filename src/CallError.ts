@@ -95,15 +95,16 @@ const communicationErrorFields = {
  *   the protocol does not allow, or sent a message that was not complete within `messageTimeout`. `maybeExecuted` is
  *   `true`, since a request that was not sent yet goes elsewhere by itself. Call again if the method is idempotent: a
  *   `retry` does that.
- * - `Protocol`: the answer to this call cannot be decoded (`maybeExecuted` is `true`), or the contracts of client and
- *   server differ and JSON does not carry the call (`false`). `message` says what was expected, and where. Deploy both
- *   sides with the same contract, or give its schemas a JSON form. (A handler of bytes that passes typed calls on, as a
+ * - `Protocol`: the answer to this call cannot be decoded (`maybeExecuted` is `true`), the server broke the rules of
+ *   streams (`true`), or the contracts of client and server differ and JSON does not carry the call (`false`).
+ *   `message` says what was expected, and where. Deploy both sides with the same contract, or give its schemas a JSON
+ *   form. (A handler of bytes that passes typed calls on, as a
  *   proxy does, cannot pass on that contracts differ: its callers get a {@link RemoteError}. Give clients behind a
  *   proxy the format `"json"`.)
- * - `TooLarge`: the arguments, the result, or the error of the handler are larger than the `maxMessageSize` of either
- *   end. `message` gives the size and the limit. `maybeExecuted` is `false` if the arguments are too large (unless an
- *   earlier attempt of the same call may have run), and `true` if the answer is. Send less, or raise the limit on both
- *   ends.
+ * - `TooLarge`: the arguments, the result, the error of the handler, or an item of a stream are larger than the
+ *   `maxMessageSize` of either end. `message` gives the size and the limit. `maybeExecuted` is `false` if the
+ *   arguments are too large (unless an earlier attempt of the same call may have run), and `true` otherwise. Send less,
+ *   or raise the limit on both ends.
  * - `Closed`: the Connection was closed, by `close` or with its Scope. The program is usually shutting down.
  *
  * `Protocol` and `TooLarge` end this call only: the connection and its other calls go on.
@@ -278,7 +279,8 @@ const remoteErrorFields = {
  *   method arrive as they were.)
  * - The handler died of a defect. The server has logged the defect, and `message` has no details of it.
  * - The handler was interrupted on its server, or interrupted itself: `context canceled`.
- * - {@link RemoteError.isOverloaded}: the server had too many calls. Nothing has run.
+ * - {@link RemoteError.isOverloaded}: the server had too many calls or streams. Nothing has run.
+ * - {@link RemoteError.isLeaving}: a stream ended since its server leaves. What came before is whole.
  * - {@link RemoteError.isUnknownMethod}: the server has no such method, or not for this client. Nothing has run.
  * - The payload of a component's method cannot be decoded. `message` says what was expected, and where. Nothing has
  *   run.
@@ -366,12 +368,28 @@ export class RemoteError extends Schema.TaggedError<RemoteError>("effect-call/Re
    *
    * **Details**
    *
-   * The limits are `maxQueuedCalls` and `maxQueuedCallsPerConnection` of `ServerOptions`.
+   * The limits are `maxQueuedCalls`, `maxQueuedCallsPerConnection`, `maxStreams` and `maxStreamsPerConnection` of
+   * `ServerOptions`.
    *
    * @since 0.1.0
    */
   get isOverloaded(): boolean {
     return this.chain[0]?.identity === Identities.overloaded.identity
+  }
+
+  /**
+   * Whether a stream ended since its server leaves. What came before is whole, and more would have come: another
+   * replica may go on. It is false if the handler itself ran a stream that failed for this reason.
+   *
+   * **Details**
+   *
+   * Servers end streams like that with `Server.untilLeaving`, and those that are open at the end of their grace
+   * (`ServerOptions.shutdownGrace`).
+   *
+   * @since 0.1.0
+   */
+  get isLeaving(): boolean {
+    return this.chain[0]?.identity === Identities.leaving.identity
   }
 }
 

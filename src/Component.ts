@@ -52,19 +52,30 @@
  * @module
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import type * as Headers from "effect/http/Headers"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
-import { type Rpc, type RpcClient, type RpcGroup, RpcSchema } from "effect/rpc"
+import type * as Queue from "effect/Queue"
+import type { Rpc, RpcClient, RpcGroup, RpcMiddleware, RpcSchema } from "effect/rpc"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type * as Struct from "effect/Struct"
 import type { CallError } from "./CallError.ts"
 import * as Connection from "./Connection.ts"
 import * as HandlerMap from "./HandlerMap.ts"
+import { Accepts, itemsOf } from "./internal/component/accepts.ts"
 import { ClientMethod } from "./internal/component/client.ts"
-import { handlerOf, type Middleware } from "./internal/component/server.ts"
+import { ClientStream } from "./internal/component/clientStream.ts"
+import type { Middleware } from "./internal/component/incoming.ts"
+import { MethodCodecs } from "./internal/component/methodCodecs.ts"
+import { handlerOf, streamHandlerOf } from "./internal/component/server.ts"
 import * as internal from "./internal/component/shardKey.ts"
+import { unexpected } from "./internal/guard.ts"
 import { flag, invalid } from "./internal/options.ts"
 import { methodName } from "./internal/protocol/methodName.ts"
 import * as MethodKey from "./MethodKey.ts"
@@ -119,7 +130,92 @@ export interface Component<in out Rpcs extends Rpc.Any> {
  * @category models
  * @since 0.1.0
  */
-export type Client<C> = C extends Component<infer Rpcs> ? RpcClient.RpcClient<Rpcs, CallError> : never
+export type Client<C> = C extends Component<infer Rpcs> ? ClientOf<Rpcs> : never
+
+type ClientOf<Rpcs extends Rpc.Any> = [Taking<Rpcs>] extends [never] ? RpcClient.RpcClient<Rpcs, CallError>
+  : Struct.Simplify<
+    & RpcClient.RpcClient.From<NotTaking<Rpcs>, CallError>
+    & { readonly [Current in Taking<Rpcs> as Current["_tag"]]: TakingMethod<Current> }
+  >
+
+/** Those of the Rpcs that take items from their client, and the others. */
+type Taking<R extends Rpc.Any> = R extends { readonly payloadSchema: Accepting<Schema.Top> } ? R : never
+type NotTaking<R extends Rpc.Any> = R extends { readonly payloadSchema: Accepting<Schema.Top> } ? never : R
+
+/** The method of an Rpc that takes items: the method of `RpcClient`, with the items after the payload. */
+type TakingMethod<Current extends Rpc.Any> = Rpc.SuccessSchema<Current> extends RpcSchema.Stream<infer A, infer _E>
+  ? <E = never, R = never, const AsQueue extends boolean = false>(
+    input: Rpc.PayloadConstructor<Current>,
+    items: Stream.Stream<ItemOf<Current>["Type"], E, R>,
+    options?: TakingOptions & {
+      readonly asQueue?: AsQueue | undefined
+      readonly streamBufferSize?: number | undefined
+    }
+  ) => AsQueue extends true ? Effect.Effect<
+      Queue.Dequeue<A["Type"], TakingError<Current> | E | Cause.Done>,
+      never,
+      TakingServices<Current> | R | Scope.Scope
+    >
+    : Stream.Stream<A["Type"], TakingError<Current> | E, TakingServices<Current> | R>
+  : <E = never, R = never>(
+    input: Rpc.PayloadConstructor<Current>,
+    items: Stream.Stream<ItemOf<Current>["Type"], E, R>,
+    options?: TakingOptions
+  ) => Effect.Effect<Rpc.Success<Current>, TakingError<Current> | E, TakingServices<Current> | R>
+
+interface TakingOptions {
+  readonly headers?: Headers.Input | undefined
+  readonly context?: Context.Context<never> | undefined
+}
+
+type ItemOf<R> = R extends { readonly payloadSchema: Accepting<infer Item> } ? Item : never
+
+type TakingError<R> = Rpc.ErrorExit<R> | ClientErrorOf<R> | CallError
+
+/** The errors of the client's half of its middleware. */
+type ClientErrorOf<R> = R extends
+  { readonly middlewares: ReadonlySet<infer Middleware extends RpcMiddleware.AnyService> } ? Middleware["~ClientError"]
+  : never
+
+type TakingServices<R> = Rpc.ServicesClient<R> | ItemOf<R>["EncodingServices"]
+
+const AcceptsTypeId = "~effect-call/Component/Accepts"
+
+/**
+ * The mark of an Rpc that takes items from its client: it is part of the type of the payload's schema, so that it stays
+ * where an Rpc gets middleware, annotations or a prefix.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Accepting<out Item extends Schema.Top> {
+  /** The schema of the items. It exists only for the compiler. */
+  readonly [AcceptsTypeId]: Item
+}
+
+/**
+ * An Rpc with a mark that it takes items of this schema from its client: what {@link accepts} gives.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type WithItems<R, Item extends Schema.Top> = R extends Rpc.Rpc<
+  infer Tag,
+  infer Payload,
+  infer Success,
+  infer Error,
+  infer Middleware,
+  infer Requires
+> ? Rpc.Rpc<Tag, Payload & Accepting<Item>, Success, Error, Middleware, Requires>
+  : never
+
+/**
+ * The services that the handlers of a component need for the items of its clients.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type ItemServices<R> = ItemOf<R>["DecodingServices"]
 
 /**
  * Options of a component's client. The options of its calls are `Connection.CallOptions`.
@@ -225,7 +321,6 @@ export interface HandlersOptions {
  *
  * - To rename a component or a method makes new methods: a server that does not know them answers with a `RemoteError`
  *   `isUnknownMethod`. Serve both names until all clients use the new one.
- * - Streaming Rpcs are not supported yet: they are refused with a `TypeError` that names them.
  *
  * **Example** (A contract with an error)
  *
@@ -249,10 +344,11 @@ export interface HandlersOptions {
  * @since 0.1.0
  */
 export const make = <Rpcs extends Rpc.Any>(name: string, group: RpcGroup.RpcGroup<Rpcs>): Component<Rpcs> => {
-  const streams = methodsOf(group).filter(({ successSchema }) => RpcSchema.isStreamSchema(successSchema))
-  if (streams.length > 0) {
-    const tags = streams.map(({ _tag }) => _tag).join(", ")
-    throw new TypeError(`component ${name} cannot have streaming methods, which are not supported yet: ${tags}`)
+  for (const { _tag, annotations, payloadSchema } of methodsOf(group)) {
+    const accepted = Context.get(annotations, Accepts)
+    if (accepted !== undefined && accepted.payload !== payloadSchema) {
+      throw new TypeError(`the payload of ${name}/${_tag} was set after Component.accepts: expected accepts last`)
+    }
   }
   return {
     [TypeId]: TypeId,
@@ -323,7 +419,7 @@ export const client = <Rpcs extends Rpc.Any>(
   component: Component<Rpcs>,
   options?: ClientOptions
 ): Effect.Effect<
-  RpcClient.RpcClient<Rpcs, CallError>,
+  Client<Component<Rpcs>>,
   never,
   Connection.Connection | Rpc.MiddlewareClient<Rpcs>
 > =>
@@ -335,12 +431,15 @@ export const client = <Rpcs extends Rpc.Any>(
         tracing: !flag("disableTracing", options?.disableTracing, false),
         context
       }
-      const methods: Record<string, ClientMethod["call"]> = {}
+      const methods: Record<string, unknown> = {}
       for (const rpc of methodsOf(component.group)) {
-        methods[rpc._tag] = new ClientMethod(settings, keyOf(component, rpc), rpc).call
+        const key = keyOf(component, rpc)
+        methods[rpc._tag] = MethodCodecs.of(rpc).isStream
+          ? new ClientStream(settings, key, rpc).call
+          : new ClientMethod(settings, key, rpc).call
       }
       // The cast: there is one method for each Rpc, which takes and gives values of its schemas.
-      return methods as unknown as RpcClient.RpcClient<Rpcs, CallError>
+      return methods as unknown as Client<Component<Rpcs>>
     })
   )
 
@@ -392,7 +491,7 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
 ): Effect.fn.Return<
   HandlerMap.HandlerMap<never>,
   E,
-  R | Rpc.Middleware<Rpcs> | Rpc.ServicesServer<Rpcs> | Scope.Scope
+  R | Rpc.Middleware<Rpcs> | Rpc.ServicesServer<Rpcs> | ItemServices<Rpcs> | Scope.Scope
 > {
   const tracing = !flag("disableTracing", options?.disableTracing, false)
   const built = yield* Layer.build(layer)
@@ -406,24 +505,22 @@ export const handlers = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
     if (handler === undefined) {
       return yield* Effect.die(new TypeError(`the given layer has no handler for ${methodName(key)}`))
     }
-    map = HandlerMap.set(
-      map,
-      component.name,
-      rpc._tag,
-      handlerOf({
-        key,
-        rpc,
-        handler,
-        // The cast: middleware does not look at the values that it passes on, and the context has the services that it
-        // needs.
-        middlewares: Array.from(
-          rpc.middlewares,
-          (service) => Context.getUnsafe(context, service) as unknown as Middleware
-        ),
-        context,
-        tracing
-      })
-    )
+    const method = {
+      key,
+      rpc,
+      handler,
+      // The cast: middleware does not look at the values that it passes on, and the context has the services that it
+      // needs.
+      middlewares: Array.from(
+        rpc.middlewares,
+        (service) => Context.getUnsafe(context, service) as unknown as Middleware
+      ),
+      context,
+      tracing
+    }
+    map = MethodCodecs.of(rpc).isStream
+      ? HandlerMap.setStream(map, component.name, rpc._tag, streamHandlerOf(method))
+      : HandlerMap.set(map, component.name, rpc._tag, handlerOf(method))
   }
   return map
 })
@@ -507,6 +604,108 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference<boolean>
 export const idempotent = <R extends Rpc.Any>(self: R): R =>
   // An annotation does not change the type of an Rpc.
   withProps(self).annotate(Idempotent, true) as unknown as R
+
+/**
+ * Declares that a method takes items from its client: a stream that goes up while the call runs.
+ *
+ * **When to use**
+ *
+ * Use it for uploads, and for talk in both directions: an Rpc of effect/rpc itself has a payload, but no stream in that
+ * direction. It can be combined with `stream: true`.
+ *
+ * **Details**
+ *
+ * A client's method then takes the items after the payload: `(payload, items, options?)`. It gives an Effect of the one
+ * result, or, with `stream: true`, a Stream. The `items` are any `Stream`, whose errors and services the method has,
+ * too. They are run when the call is made. If they fail, the call is canceled and fails with that error. The handler
+ * reads them with {@link items}, and is interrupted if the client goes away. The client is suspended while the handler
+ * reads nothing.
+ *
+ * The answer may come before the last item. The items are then interrupted.
+ *
+ * **Gotchas**
+ *
+ * - Such a method can only be called through a Component: the clients of effect/rpc know nothing of the items, and
+ *   {@link items} is a defect in their handlers.
+ * - Set the payload before: `Component.make` refuses an Rpc whose payload was set after `accepts`.
+ *
+ * **Example** (An upload with a checksum)
+ *
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { Component } from "effect-call"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ * import { createHash } from "node:crypto"
+ *
+ * const Upload = Rpc.make("Upload", { payload: { name: Schema.String }, success: Schema.String }).pipe(
+ *   Component.accepts(Schema.Uint8Array)
+ * )
+ * const Files = Component.make("example/Files", RpcGroup.make(Upload))
+ *
+ * const FilesHandlers = Files.group.toLayer({
+ *   Upload: () =>
+ *     Effect.gen(function*() {
+ *       const hash = createHash("sha256")
+ *       const parts = yield* Component.items(Upload)
+ *       yield* Stream.runForEach(parts, (part) => Effect.sync(() => hash.update(part)))
+ *       return hash.digest("hex")
+ *     })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   const files = yield* Component.client(Files)
+ *   return yield* files.Upload({ name: "a.txt" }, Stream.make(new Uint8Array([1]), new Uint8Array([2])))
+ * })
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const accepts = <Item extends Schema.Top>(item: Item) => <R extends Rpc.Any>(self: R): WithItems<R, Item> => {
+  const rpc = withProps(self)
+  if (!Schema.isSchema(item)) throw unexpected(`what ${rpc._tag} accepts`, "a Schema", item)
+  if (Context.get(rpc.annotations, Accepts) !== undefined) throw new TypeError(`${rpc._tag} accepts items already`)
+  // The cast: the mark in the type of its payload exists only for the compiler.
+  return rpc.annotate(Accepts, { schema: item, payload: rpc.payloadSchema }) as unknown as WithItems<R, Item>
+}
+
+/**
+ * The items that the client of a call sends, in the handler of a method that {@link accepts} them.
+ *
+ * **Details**
+ *
+ * They come as their client gives them: chunks are kept, unless they are very large. While they are not read, their
+ * client is suspended. They never fail: if the client goes away, its items fail, or the deadline passes, the handler is
+ * interrupted. They may be left unread, or read in part.
+ *
+ * It is given the Rpc as it was made, or as it is in the group.
+ *
+ * **Gotchas**
+ *
+ * Outside of the handler of that method it is a defect, as it is in a handler that a client of effect/rpc has called.
+ * To run the Stream a second time is a defect, too.
+ *
+ * **Example** (A running total)
+ *
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { Component } from "effect-call"
+ * import { Rpc, RpcGroup } from "effect/rpc"
+ *
+ * const Sum = Rpc.make("Sum", { success: Schema.Finite, stream: true }).pipe(Component.accepts(Schema.Finite))
+ * const Sums = Component.make("example/Sums", RpcGroup.make(Sum))
+ *
+ * const SumsHandlers = Sums.group.toLayer({
+ *   Sum: () => Stream.unwrap(Component.items(Sum)).pipe(Stream.scan(0, (total, item) => total + item))
+ * })
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const items = <Item extends Schema.Top>(
+  rpc: Rpc.Any & { readonly payloadSchema: Accepting<Item> }
+): Effect.Effect<Stream.Stream<Item["Type"]>> => itemsOf(rpc)
 
 /**
  * Whether a value is a component.

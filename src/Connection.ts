@@ -72,7 +72,15 @@ import { balancerOf } from "./internal/balancer/checks.ts"
 import { Client } from "./internal/client/client.ts"
 import type { ClientOptions, ConnectionState } from "./internal/client/model.ts"
 import { clientSettings } from "./internal/client/options.ts"
-import { type Resume, startTyped, type TypedConnection, type TypedRequest } from "./internal/client/typed.ts"
+import {
+  openTyped,
+  type Resume,
+  startTyped,
+  type TypedConnection,
+  type TypedRequest,
+  type TypedStreamRequest,
+  type TypedStreams
+} from "./internal/client/typed.ts"
 import { unexpected } from "./internal/guard.ts"
 import { ask, refresher } from "./internal/resolver/given.ts"
 import { watch } from "./internal/resolver/watch.ts"
@@ -124,6 +132,63 @@ export interface Connection {
    * `ClientOptions.writeFlattenLimit`.
    */
   call(key: MethodKey, args: Uint8Array, options?: CallOptions): Effect.Effect<Uint8Array, CallError>
+  /**
+   * Opens a stream of a method: sends it bytes and, if it is given `items`, a stream of items, and gives the items that
+   * the server sends.
+   *
+   * **When to use**
+   *
+   * Use it for results that come one after the other, for uploads, and for conversations. A handler that is set with
+   * `HandlerMap.setStream` answers it. For the stream methods of components, use `Component.client`.
+   *
+   * **Details**
+   *
+   * Nothing happens until the stream is run. Each run opens a new stream, with the call options and the deadline of the
+   * fiber that runs it; `timeout` is for the whole stream. A chunk has the items that came together.
+   *
+   * The server sends only as much as the stream's window allows (`ClientOptions.streamWindow`) before its items are
+   * taken. So a slow consumer slows its producer down, and nobody else.
+   *
+   * `items` are pulled first when the stream was handed to a connection, in the context of the fiber that runs the
+   * stream, and only as fast as the server takes them. They are interrupted when the stream ends, whether or not they
+   * have ended. If they fail, the stream is canceled and fails with their error. Each run of the stream runs them anew.
+   *
+   * A consumer that has enough, or is interrupted, ends the stream at once and interrupts its handler. The stream fails
+   * with the errors of {@link call}, after all items that have come. If a server is going away and cannot wait for the
+   * end of the stream, that is a `RemoteError` with `isLeaving`.
+   *
+   * Which replica it goes to is decided as for calls. A stream that its connection has not taken goes elsewhere, and a
+   * `retry` makes it again as it does calls, until the first item has come or an item was taken from `items`. Replicas
+   * whose version of this package does not know streams are left out; where there are no others, it fails with
+   * `Unreachable`.
+   *
+   * **Gotchas**
+   *
+   * A call to the key of a stream, or a stream to the key of a call, is answered as an unknown method. An item may be
+   * as large as a message (`maxMessageSize`). Items of 16 KiB or more, and large arguments, are sent without a copy:
+   * they must not be changed after they were given. A stream without a `timeout` may last for ever, as those of live
+   * data should.
+   *
+   * **Example** (An upload with its progress)
+   *
+   * ```ts
+   * import { Effect, Stream } from "effect"
+   * import { type Connection, MethodKey } from "effect-call"
+   *
+   * const store = MethodKey.make("example/Files", "store")
+   *
+   * // The server answers with what it has stored so far.
+   * const upload = <E>(connection: Connection.Connection, file: Stream.Stream<Uint8Array, E>) =>
+   *   connection.stream(store, new TextEncoder().encode("picture.png"), { items: file, timeout: "1 minute" }).pipe(
+   *     Stream.runForEach((progress) => Effect.log(new TextDecoder().decode(progress)))
+   *   )
+   * ```
+   */
+  stream<E = never, R = never>(
+    key: MethodKey,
+    args: Uint8Array,
+    options?: CallOptions & { readonly items?: Stream.Stream<Uint8Array, E, R> | undefined }
+  ): Stream.Stream<Uint8Array, CallError | E, R>
   /**
    * Closes the Connection: calls in flight end with a `CommunicationError` `Closed`, and later calls fail at once. It
    * can be closed more than once. The end of its Scope closes it, too, so most programs do not need this.
@@ -248,8 +313,15 @@ export const make = Effect.fnUntraced(function*(
           client.startTyped(request, resume)
       }
     )
-    const connection: Connection & TypedConnection = {
+    const stream = Object.assign(
+      // The cast: beside the errors of calls, a stream of bytes fails with those of its `items`, and needs what they
+      // need.
+      ((key, args, options) => client.streams.bytes(key, args, options)) as Connection["stream"],
+      { [openTyped]: (request: TypedStreamRequest) => client.streams.typed(request) }
+    )
+    const connection: Connection & TypedConnection & { readonly stream: TypedStreams } = {
       call,
+      stream,
       close: Scope.close(outer, Exit.void),
       state: client.state,
       changes: client.states

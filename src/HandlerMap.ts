@@ -1,9 +1,9 @@
 /**
  * Which handler serves which method: what a server gives to its listener.
  *
- * A `HandlerMap` is an immutable value. It is built from {@link empty} with {@link set}, and maps are combined with
- * {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries. This module does
- * not know how calls arrive, nor how a handler is run.
+ * A `HandlerMap` is an immutable value. It is built from {@link empty} with {@link set} and {@link setStream}, and maps
+ * are combined with {@link merge}. A server finds a handler by the {@link MethodKey.MethodKey} that a request carries.
+ * This module does not know how calls arrive, nor how a handler is run.
  *
  * @module
  * @since 0.1.0
@@ -11,6 +11,7 @@
 import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type * as Stream from "effect/Stream"
 import { isMap } from "node:util/types"
 import { unexpected } from "./internal/guard.ts"
 import { methodName } from "./internal/protocol/methodName.ts"
@@ -44,17 +45,69 @@ const TypeId = "~effect-call/HandlerMap"
 export type Handler<R = never> = (args: Uint8Array) => Effect.Effect<Uint8Array, unknown, R>
 
 /**
- * A handler in a `HandlerMap`, with the method that it serves.
+ * A function that serves the streams of one method: it gets the bytes of the arguments and the items that the client
+ * sends, and gives the items of the result. The handlers of typed methods are made by `Component.handlers`.
+ *
+ * **Details**
+ *
+ * The stream is run in its own fiber and `Scope`. It is pulled while the client takes its items, so that at most a
+ * window of them waits. The client's stream ends when it has ended and its Scope is closed. A failure reaches the
+ * client as a `RemoteError`, behind the items before it.
+ *
+ * `items` never fails: when the client cancels, the deadline passes, the connection is lost or the client breaks a
+ * rule, the handler is interrupted. It is empty where the client sends none. Items that are not taken stop the client,
+ * and nobody else. The handler may keep and change the items that it gets.
+ *
+ * **Gotchas**
+ *
+ * `items` can be run once: a second run is a defect. Do not change an item of 16 KiB or more after the stream has given
+ * it: it may be sent without a copy. An item that is larger than `ServerOptions.maxMessageSize` ends the stream.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Entry<out R> {
+export type StreamHandler<R = never> = (
+  args: Uint8Array,
+  items: Stream.Stream<Uint8Array>
+) => Stream.Stream<Uint8Array, unknown, R>
+
+/**
+ * The handler of a method whose calls have one result, as {@link set} adds it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallEntry<out R> {
   /** The method. */
   readonly key: MethodKey.MethodKey
   /** What serves its calls. */
   readonly handler: Handler<R>
+  /** It serves no streams. */
+  readonly stream?: undefined
 }
+
+/**
+ * The handler of a method that is a stream, as {@link setStream} adds it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamEntry<out R> {
+  /** The method. */
+  readonly key: MethodKey.MethodKey
+  /** What serves its streams. */
+  readonly stream: StreamHandler<R>
+  /** It serves no calls. */
+  readonly handler?: undefined
+}
+
+/**
+ * A handler in a `HandlerMap`, with the method that it serves: of calls, or of streams.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Entry<R> = CallEntry<R> | StreamEntry<R>
 
 /**
  * An immutable map from methods to their handlers; `R` is what the handlers need.
@@ -183,10 +236,59 @@ export const set: {
     if (typeof handler !== "function") {
       throw unexpected(`the handler of ${methodName(key)}`, "a function that gives an Effect", handler)
     }
-    const entry = { key, handler }
-    return self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(entriesOf(self))).with(entry)
+    return withEntry(self, { key, handler })
   }
 )
+
+/**
+ * Adds a handler for the streams of `method` of `component`, or replaces the existing handler of that method.
+ *
+ * **When to use**
+ *
+ * Use it for results that come bit by bit, for uploads, and for both ways at once: see {@link StreamHandler}.
+ *
+ * **Details**
+ *
+ * Streams and calls share their keys: a method is one or the other. A call of a stream's method, or a stream of a
+ * call's, fails with a `RemoteError` that says `unknown function`. It throws a TypeError where {@link set} does.
+ *
+ * **Example** (A clock, and an upload that answers with the sizes of what comes)
+ *
+ * ```ts
+ * import { Stream } from "effect"
+ * import { HandlerMap } from "effect-call"
+ *
+ * const handlers = HandlerMap.empty.pipe(
+ *   HandlerMap.setStream("example/Clock", "watch", () =>
+ *     Stream.map(Stream.tick("1 second"), () => new TextEncoder().encode(new Date().toISOString()))),
+ *   HandlerMap.setStream("example/Files", "upload", (_name, items) =>
+ *     Stream.map(items, (bytes) => new TextEncoder().encode(`${bytes.length}`)))
+ * )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const setStream: {
+  <R2>(
+    component: string,
+    method: string,
+    handler: StreamHandler<R2>
+  ): <R>(self: HandlerMap<R>) => HandlerMap<R | R2>
+  <R, R2>(self: HandlerMap<R>, component: string, method: string, handler: StreamHandler<R2>): HandlerMap<R | R2>
+} = dual(
+  4,
+  <R, R2>(self: HandlerMap<R>, component: string, method: string, stream: StreamHandler<R2>): HandlerMap<R | R2> => {
+    const key = MethodKey.make(component, method)
+    if (typeof stream !== "function") {
+      throw unexpected(`the handler of ${methodName(key)}`, "a function that gives a Stream", stream)
+    }
+    return withEntry(self, { key, stream })
+  }
+)
+
+const withEntry = <R, R2>(self: HandlerMap<R>, entry: Entry<R2>): HandlerMap<R | R2> =>
+  self instanceof Shared ? self.with(entry) : new Shared<R>(new Map(entriesOf(self))).with(entry)
 
 /** The entries of a map, which may be a custom one. It throws a TypeError if the value is no map. */
 const entriesOf = <R>(map: HandlerMap<R>): ReadonlyMap<string, Entry<R>> => {

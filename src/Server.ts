@@ -43,15 +43,18 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { Duplex } from "node:stream"
 import type { HandlerMap } from "./HandlerMap.ts"
 import { withoutCaller } from "./internal/ambient/background.ts"
+import { Leaving, Left } from "./internal/ambient/leaving.ts"
 import { effectOf, isolated, unexpected } from "./internal/guard.ts"
 import { logged } from "./internal/log.ts"
 import { acceptFrom } from "./internal/net/accept.ts"
@@ -59,8 +62,9 @@ import { ignoreError } from "./internal/net/connect.ts"
 import { Admission } from "./internal/server/admission.ts"
 import type { SessionSettings } from "./internal/server/model.ts"
 import { type ServerOptions, type ServerSettings, serverSettings } from "./internal/server/options.ts"
+import { StreamPlaces } from "./internal/server/places.ts"
 import { ServerSession } from "./internal/server/session.ts"
-import { tableOf } from "./internal/server/table.ts"
+import { routesOf } from "./internal/server/table.ts"
 import { serverMetrics, type ServerSource, type ServerStats } from "./internal/telemetry/metrics.ts"
 import { isDuplex, isTaken } from "./internal/transport/given.ts"
 import { attempt } from "./internal/userError.ts"
@@ -107,16 +111,86 @@ export interface Server {
  */
 export const Server: Context.Service<Server, Server> = Context.Service<Server>("effect-call/Server")
 
+/**
+ * Ends when the server begins to stop that runs this handler. It never ends outside of a server's handlers.
+ *
+ * **When to use**
+ *
+ * Use it in handlers that wait for long, or for ever, so that they end within the server's grace
+ * (`ServerOptions.shutdownGrace`): a stream that reports changes, a long poll. Race it, or give it to
+ * `Stream.interruptWhen`. {@link untilLeaving} is for streams whose client is to know that more would have come.
+ *
+ * **Details**
+ *
+ * It ends as soon as the server is interrupted, or its layer's scope closes, and before the clients are told.
+ *
+ * **Example** (A long poll that answers with nothing new when the server leaves)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { HandlerMap, Server } from "effect-call"
+ *
+ * declare const change: Effect.Effect<Uint8Array>
+ *
+ * const handlers = HandlerMap.set(HandlerMap.empty, "example/Prices", "poll", () =>
+ *   Effect.raceFirst(change, Effect.as(Server.leaving, new Uint8Array())))
+ * ```
+ *
+ * @category leaving
+ * @since 0.1.0
+ */
+export const leaving: Effect.Effect<void> = Effect.flatMap(Leaving, (ends) => ends)
+
+/**
+ * Ends a handler's stream when its server begins to stop. The client's stream then fails with a `RemoteError` that
+ * `isLeaving`, behind the items that were sent before.
+ *
+ * **When to use**
+ *
+ * Use it for streams that have no end, or a far one, and that a client can begin again elsewhere: feeds, watches. The
+ * client knows by the error that it has not got all, and that another replica may go on. Where the stream has its end
+ * when the server leaves, use `Stream.interruptWhen(Server.leaving)`: it ends without an error.
+ *
+ * **Details**
+ *
+ * What the stream is waiting for is interrupted. Chunks stay as they are. Outside of a server's handlers it changes
+ * nothing.
+ *
+ * **Gotchas**
+ *
+ * It ends the stream with a defect, which typed errors do not show. `Stream.catch` behind it does not catch it.
+ *
+ * **Example** (A feed that moves to another replica)
+ *
+ * ```ts
+ * import { Stream } from "effect"
+ * import { HandlerMap, Server } from "effect-call"
+ *
+ * declare const prices: Stream.Stream<Uint8Array>
+ *
+ * const handlers = HandlerMap.setStream(HandlerMap.empty, "example/Prices", "watch", () => Server.untilLeaving(prices))
+ * ```
+ *
+ * @category leaving
+ * @since 0.1.0
+ */
+export const untilLeaving = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
+  Stream.transformPull(self, (pull) => Effect.succeed(Effect.raceFirst(left, pull)))
+
+const left: Effect.Effect<never> = Effect.flatMap(leaving, () => Effect.die(new Left()))
+
 const sessionSettings = (
   settings: ServerSettings,
   clock: Clock.Clock,
   context: Context.Context<never>,
+  leaves: Deferred.Deferred<void>,
   stats: ServerStats | undefined
 ): SessionSettings => ({
   ...settings,
   clock,
-  context: withoutCaller(context),
+  context: Context.add(withoutCaller(context), Leaving, Deferred.await(leaves)),
   admission: new Admission(settings, settings.inlineHandlerMillis),
+  places: new StreamPlaces(settings),
   warnings: new Warnings(clock),
   stats
 })
@@ -158,7 +232,7 @@ const begin = <R>(
   onDone: () => void
 ): ServerSession => {
   if (!isDuplex(connection)) throw unexpected("the connection to serve", "a Duplex", connection)
-  const session = new ServerSession(connection, tableOf(handlers), shared)
+  const session = new ServerSession(connection, routesOf(handlers), shared)
   session.onceDone(() => {
     sessions.delete(session)
     onDone()
@@ -262,13 +336,14 @@ export const serve = <R>(
   Effect.suspend(() => {
     const settings = serverSettings(options)
     const sessions = new Set<ServerSession>()
+    const leaves = Deferred.makeUnsafe<void>()
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
       let stopCounting = () => {}
       const accepting = Effect.suspend(() => {
         const address = addressOf(listener)
         const { stats, stop } = counting(settings, context, address, sessions)
         stopCounting = stop
-        const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
+        const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, leaves, stats)
         const accept = Effect.uninterruptibleMask((restore) =>
           Effect.flatMap(acceptFrom(listener, address, restore), ({ connection, handlers }) =>
             Effect.try({
@@ -285,9 +360,10 @@ export const serve = <R>(
       const ending = Effect.suspend(() =>
         Effect.forEach([...sessions], shutdown, { concurrency: "unbounded", discard: true })
       )
+      const leave = Effect.sync(() => Deferred.doneUnsafe(leaves, Exit.void))
       return Effect.onExit(
         Effect.uninterruptibleMask((restore) => isolated(accepting, restore)),
-        () => Effect.ensuring(closing(listener, ending), Effect.sync(() => stopCounting()))
+        () => Effect.ensuring(Effect.andThen(leave, closing(listener, ending)), Effect.sync(() => stopCounting()))
       )
     })
   })
@@ -335,14 +411,19 @@ export const serveOn = <R>(
     return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
       return Effect.callback<void>((resume) => {
         const sessions = new Set<ServerSession>()
+        const leaves = Deferred.makeUnsafe<void>()
         const { stats, stop } = counting(settings, context, undefined, sessions)
-        const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, stats)
+        const shared = sessionSettings(settings, Context.get(context, Clock.Clock), context, leaves, stats)
         const ended = () => {
           stop()
           resume(Effect.void)
         }
         try {
-          return shutdown(begin(connection, handlers, shared, sessions, ended))
+          const session = begin(connection, handlers, shared, sessions, ended)
+          return Effect.suspend(() => {
+            Deferred.doneUnsafe(leaves, Exit.void)
+            return shutdown(session)
+          })
         } catch (defect) {
           stop()
           drop(connection)

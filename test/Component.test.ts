@@ -44,18 +44,12 @@ describe("a component", () => {
     assert.deepEqual([...prefixed.keys.values()].map(({ method }) => method), ["v2.Get", "v2.Ping"])
   })
 
-  it("cannot have streaming methods, and says which they are", () => {
+  it("may have methods that are streams", () => {
     const streams = group.add(
       Rpc.make("Watch", { success: Schema.Int, stream: true }),
-      Rpc.make("Tail", { success: Schema.String, error: NotFound, stream: true })
+      Rpc.make("Put").pipe(Component.accepts(Schema.Int))
     )
-    assert.throws(
-      () => Component.make("test/Items", streams),
-      new TypeError(
-        "component test/Items cannot have streaming methods, which are not supported yet: Watch, Tail"
-      )
-    )
-    assert.deepEqual([...Component.make("test/Items", streams.omit("Watch", "Tail")).keys.keys()], ["Get", "Ping"])
+    assert.deepEqual([...Component.make("test/Items", streams).keys.keys()], ["Get", "Ping", "Watch", "Put"])
   })
 
   it.effect("is served by a handler for each method, under its key", () =>

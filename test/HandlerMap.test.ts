@@ -13,7 +13,7 @@ const answers = (n: number): HandlerMap.Handler => () => Effect.succeed(Uint8Arr
 const served = (map: HandlerMap.HandlerMap<never>) =>
   Effect.map(
     Effect.forEach(map.entries.values(), ({ handler, key }) =>
-      Effect.map(handler(new Uint8Array()), ([n]) => [key.method, n] as const)),
+      Effect.map(handler!(new Uint8Array()), ([n]) => [key.method, n] as const)),
     Object.fromEntries
   )
 
@@ -126,10 +126,48 @@ describe("HandlerMap", () => {
       const a = HandlerMap.set(HandlerMap.empty, component, "a", () => A.useSync((n) => Uint8Array.of(n)))
       const b = HandlerMap.set(HandlerMap.empty, component, "b", () => B.useSync((n) => Uint8Array.of(n)))
       const merged: HandlerMap.HandlerMap<A | B> = HandlerMap.merge(a, b, HandlerMap.empty)
-      const results = yield* Effect.forEach(merged.entries.values(), ({ handler }) => handler(new Uint8Array())).pipe(
+      const results = yield* Effect.forEach(merged.entries.values(), ({ handler }) => handler!(new Uint8Array())).pipe(
         Effect.provideService(A, 1),
         Effect.provideService(B, 2)
       )
       assert.deepEqual(results, [Uint8Array.of(1), Uint8Array.of(2)])
     }))
+})
+
+describe("HandlerMap.setStream", () => {
+  const gives: HandlerMap.StreamHandler = (_args, items) => items
+
+  it("adds handlers of streams, data-first and data-last, beside those of calls", () => {
+    const map = HandlerMap.setStream(HandlerMap.empty, component, "one", gives).pipe(
+      HandlerMap.set(component, "two", answers(2)),
+      HandlerMap.setStream(component, "three", gives)
+    )
+    assert.deepEqual(
+      [...map.entries.values()].map((
+        { handler, key, stream }
+      ) => [key.method, handler !== undefined, stream === gives]),
+      [["one", false, true], ["two", true, false], ["three", false, true]]
+    )
+  })
+
+  it("shares its keys with calls: the later handler counts", () => {
+    const map = HandlerMap.set(HandlerMap.empty, component, "one", answers(1)).pipe(
+      HandlerMap.setStream(component, "one", gives)
+    )
+    const [entry] = [...map.entries.values()]
+    assert.deepEqual([map.entries.size, entry?.stream, entry?.handler], [1, gives, undefined])
+    assert.throws(
+      () => HandlerMap.set(HandlerMap.empty, "a.b", "c", answers(1)).pipe(HandlerMap.setStream("a", "b.c", gives)),
+      /two methods have the same key/
+    )
+  })
+
+  it("refuses what is no function", () => {
+    // The cast: a user without types may give anything.
+    const none = 7 as unknown as HandlerMap.StreamHandler
+    assert.throws(
+      () => HandlerMap.setStream(HandlerMap.empty, component, "one", none),
+      /^TypeError: the handler of test\/Numbers.one: expected a function that gives a Stream, got 7$/
+    )
+  })
 })

@@ -30,11 +30,22 @@ describe("the package exports", () => {
         "zoneAware"
       ],
       CallError: ["CallError", "CommunicationError", "DeadlineExceeded", "RemoteError", "Unreachable", "isCallError"],
-      Component: ["Idempotent", "ShardKey", "client", "handlers", "idempotent", "isComponent", "make", "shardBy"],
+      Component: [
+        "Idempotent",
+        "ShardKey",
+        "accepts",
+        "client",
+        "handlers",
+        "idempotent",
+        "isComponent",
+        "items",
+        "make",
+        "shardBy"
+      ],
       Connection: ["Connection", "layer", "make", "withOptions"],
       Deadline: ["none", "remaining", "within"],
       Endpoint: ["DialError", "InvalidEndpoint", "mtls", "net", "parse", "tcp", "unix", "withAttributes"],
-      HandlerMap: ["empty", "merge", "set"],
+      HandlerMap: ["empty", "merge", "set", "setStream"],
       Health: ["Health", "handlers", "layer", "make", "readiness", "set", "status"],
       Listener: ["ListenerError", "mtls", "tcp", "unix"],
       MethodKey: ["idempotent", "isMethodKey", "make"],
@@ -63,7 +74,7 @@ describe("the package exports", () => {
         "parse",
         "version"
       ],
-      Server: ["Server", "layer", "serve", "serveOn"]
+      Server: ["Server", "layer", "leaving", "serve", "serveOn", "untilLeaving"]
     })
   })
 

@@ -33,7 +33,8 @@ describe("the pages", () => {
       ...topics.map((topic) => `examples/${topic}/README.md`),
       "test/README.md",
       "test/benchmark/README.md",
-      "src/README.md"
+      "src/README.md",
+      "src/internal/protocol/README.md"
     ]
     const found = new Set(pages.map(({ name }) => name))
     assert.deepEqual(expected.filter((name) => !found.has(name)), [], "there are no such pages")

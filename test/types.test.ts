@@ -66,6 +66,7 @@ const listener: Listener.Listener<"S"> = {
 
 const connection: Connection.Connection = {
   call: (_key, args) => Effect.succeed(args),
+  stream: () => Stream.empty,
   close: Effect.void,
   state: Effect.succeed({ closed: false, endpoints: [] }),
   changes: Stream.empty
@@ -231,6 +232,8 @@ describe("the types of", () => {
         }
         | false
         | undefined
+      readonly streamWindow?: number | undefined
+      readonly streamBudget?: number | undefined
       readonly retryBudget?: {
         readonly ratio?: number | undefined
         readonly burst?: number | undefined
@@ -268,6 +271,9 @@ describe("the types of", () => {
       readonly waitForReady?: boolean | undefined
       readonly retry?: Schedule.Schedule<unknown, CallError.CallError> | undefined
     }>()
+    expectTypeOf(connection.stream(key, nothing)).toEqualTypeOf<Stream.Stream<Uint8Array, CallError.CallError>>()
+    const uploads = connection.stream(key, nothing, { items: Stream.fromEffect(Effect.as(effect, nothing)) })
+    expectTypeOf(uploads).toEqualTypeOf<Stream.Stream<Uint8Array, CallError.CallError | "E", "R">>()
     expectTypeOf(connection.close).toEqualTypeOf<Effect.Effect<void>>()
     expectTypeOf(connection.state).toEqualTypeOf<Effect.Effect<Connection.ConnectionState>>()
     expectTypeOf(connection.changes).toEqualTypeOf<Stream.Stream<Connection.ConnectionState>>()
@@ -278,6 +284,7 @@ describe("the types of", () => {
       readonly address: string
       readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
       readonly callsInFlight: number
+      readonly streams: number
       readonly inBackoff: boolean
       readonly isEjected: boolean
       readonly isServing: boolean
@@ -394,6 +401,10 @@ describe("the types of", () => {
       readonly maxQueuedCalls?: number | undefined
       readonly maxConcurrentCallsPerConnection?: number | undefined
       readonly maxQueuedCallsPerConnection?: number | undefined
+      readonly maxStreams?: number | undefined
+      readonly maxStreamsPerConnection?: number | undefined
+      readonly streamWindow?: number | undefined
+      readonly streamBudget?: number | undefined
       readonly maxUnsentBytes?: number | undefined
       readonly unsentTimeout?: Duration.Input | undefined
       readonly firstMessageTimeout?: Duration.Input | undefined

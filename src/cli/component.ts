@@ -11,6 +11,7 @@ import { isMap } from "node:util/types"
 import { isCallError } from "../CallError.ts"
 import * as Component from "../Component.ts"
 import type { Connection } from "../Connection.ts"
+import { schemasOf } from "../internal/component/methodCodecs.ts"
 import { problemOf } from "../internal/component/problem.ts"
 import { attempt, textOf, typeOf } from "../internal/userError.ts"
 import { describe, failed, type Failure, unusable } from "./failure.ts"
@@ -86,6 +87,10 @@ export const find = Effect.fnUntraced(function*(
   }
   if (other !== undefined) {
     return yield* unusable(`${source.module} has several methods ${quote(text)}: choose a component with --export`)
+  }
+  const { accepted, results } = schemasOf(method.rpc)
+  if (accepted !== undefined || results !== undefined) {
+    return yield* unusable(`${nameOf(method)} is a stream: expected a method that is a call`)
   }
   return method
 })

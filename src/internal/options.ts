@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { shown } from "./guard.ts"
 import { maxMessageSize } from "./protocol/frame.ts"
+import { maxCredit } from "./protocol/items.ts"
 import type { KeepAliveTimes } from "./session/keepAlive.ts"
 import { attempt } from "./userError.ts"
 
@@ -15,6 +16,11 @@ const defaultMaxMessageSize = maxMessageSize
 const defaultMaxUnsentBytes = 1_048_576
 const defaultMessageTimeout = Duration.minutes(1)
 const defaultKeepAlive = Duration.seconds(10)
+const defaultStreamWindow = 1_048_576
+const defaultStreamBudget = 16_777_216
+
+/** The smallest window of a stream, in bytes. */
+const smallestWindow = 4096
 
 /** Throws a RangeError that names the option; options are code, so a bad one is a bug. */
 export const invalid = (name: string, value: unknown, expected: string): never => {
@@ -117,6 +123,8 @@ export const connectionOptions = (
     readonly maxUnsentBytes?: number | undefined
     readonly messageTimeout?: Duration.Input | undefined
     readonly keepAlive?: Parameters<typeof keepAlive>[0]
+    readonly streamWindow?: number | undefined
+    readonly streamBudget?: number | undefined
   } | undefined
 ) => ({
   writeFlattenLimit: byteSize(
@@ -138,5 +146,13 @@ export const connectionOptions = (
   messageTimeoutMillis: positiveMillis("messageTimeout", options?.messageTimeout, defaultMessageTimeout),
   keepAlive: keepAlive(options?.keepAlive),
   // Where the option is given, it holds for every connection. The default leaves out those whose peer cannot vanish.
-  probesAlways: options?.keepAlive !== undefined
+  probesAlways: options?.keepAlive !== undefined,
+  streamWindow: byteSize("streamWindow", options?.streamWindow, defaultStreamWindow, smallestWindow, maxCredit),
+  streamBudget: byteSize(
+    "streamBudget",
+    options?.streamBudget,
+    defaultStreamBudget,
+    smallestWindow,
+    Number.MAX_SAFE_INTEGER
+  )
 })

@@ -29,6 +29,7 @@ const text = (format: number, text: string) => Uint8Array.of(format, ...bytesOf(
 /** A Connection that is nothing but its `call`. */
 const calling = (call: Connection.Connection["call"]): Connection.Connection => ({
   call,
+  stream: () => Stream.empty,
   close: Effect.void,
   state: Effect.succeed({ closed: false, endpoints: [] }),
   changes: Stream.empty
@@ -152,7 +153,7 @@ class Token extends RpcMiddleware.Service<Token>()("Token", { error: NotFound })
 
 describe("a component's handler that is called by hand", () => {
   /** The handler of a map's only method. */
-  const handlerIn = (map: HandlerMap.HandlerMap<never>) => [...map.entries.values()][0]!.handler
+  const handlerIn = (map: HandlerMap.HandlerMap<never>) => [...map.entries.values()][0]!.handler!
 
   it.effect("takes and gives what a server would", () =>
     Effect.gen(function*() {

@@ -33,7 +33,7 @@ for (const format of formats) {
       tokens.length = 0
       yield* TestNetwork.fault("a", { blackHole: "toServer" })
       // What the socket has been given, and waits with.
-      const left = yield* Effect.forkChild(Effect.flip(client.Echo(new Uint8Array(512 * 1024))), {
+      const left = yield* Effect.forkChild(Effect.flip(client.Echo(new Uint8Array(180 * 1024))), {
         startImmediately: true
       })
       yield* settle

@@ -9,6 +9,7 @@ import { Rpc, RpcGroup } from "effect/rpc"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import * as Codec from "../../src/internal/component/codec.ts"
+import { MethodCodecs } from "../../src/internal/component/methodCodecs.ts"
 import * as Payload from "../../src/internal/component/payload.ts"
 import { fingerprintBytes } from "../support/fingerprints.ts"
 import { connect, memory } from "../support/networks.ts"
@@ -65,7 +66,7 @@ const group = RpcGroup.make(
 const Fuzzed = Component.make("test/Fuzzed", group)
 const key = Fuzzed.keys.get("Do")!
 
-const codecs = new Codec.MethodCodecs(group.requests.get("Do")!)
+const codecs = new MethodCodecs(group.requests.get("Do")!)
 const encoded = (codec: (format: Payload.Format) => Codec.Codec, value: unknown, fingerprint: Iterable<number> = []) =>
   formats.map((format) =>
     Uint8Array.of(

@@ -1,13 +1,13 @@
 /** A component that is served and called, over any network. */
 import { Effect, type Layer, type Scope } from "effect"
-import { type CallError, Component, Connection, type Server } from "effect-call"
-import type { Rpc, RpcClient } from "effect/rpc"
+import { Component, Connection, type Server } from "effect-call"
+import type { Rpc } from "effect/rpc"
 import { connect, memory, type Network, type Served } from "../support/networks.ts"
 
 /** A component that is served, and a client of it. */
 export interface Opened<Rpcs extends Rpc.Any> extends Served {
   readonly connection: Connection.Connection
-  readonly client: RpcClient.RpcClient<Rpcs, CallError.CallError>
+  readonly client: Component.Client<Component.Component<Rpcs>>
 }
 
 /** How {@link open} does it. */
@@ -34,7 +34,12 @@ export const open = Effect.fnUntraced(function*<Rpcs extends Rpc.Any, E, R>(
 ): Effect.fn.Return<
   Opened<Rpcs>,
   E,
-  R | Rpc.Middleware<Rpcs> | Rpc.MiddlewareClient<Rpcs> | Rpc.ServicesServer<Rpcs> | Scope.Scope
+  | R
+  | Rpc.Middleware<Rpcs>
+  | Rpc.MiddlewareClient<Rpcs>
+  | Rpc.ServicesServer<Rpcs>
+  | Component.ItemServices<Rpcs>
+  | Scope.Scope
 > {
   const map = yield* Component.handlers(component, layer, handlers)
   const served = yield* network.serve(map, server)

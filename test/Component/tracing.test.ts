@@ -1,6 +1,6 @@
 /** The two spans of a typed call, what they say, and how the trace goes on from the caller to what the handler does. */
 import { describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Schema, Tracer } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Schema, Stream, Tracer } from "effect"
 import { Component, Deadline } from "effect-call"
 import { Rpc, RpcGroup, RpcMiddleware } from "effect/rpc"
 import { TestClock } from "effect/testing"
@@ -346,6 +346,48 @@ describe("the trace", () => {
         new Set(served.map((span) => parentOf(span)?.spanId)),
         new Set(caller.named(name).map(({ spanId }) => spanId))
       )
+    }).pipe(Effect.scoped))
+})
+
+describe("the spans of a stream", () => {
+  it.effect("cover it from its open to its end, and count the items of both directions", () =>
+    Effect.gen(function*() {
+      const Double = Rpc.make("Double", { success: Schema.Int, error: NotFound, stream: true }).pipe(
+        Component.accepts(Schema.Int)
+      )
+      const streams = RpcGroup.make(Double)
+      const server = recorder()
+      const client = recorder()
+      const { client: calls } = yield* open(
+        Component.make("test/Streams", streams),
+        streams.toLayer({
+          Double: () =>
+            Stream.concat(
+              Stream.unwrap(Component.items(Double)).pipe(Stream.flatMap((n) => Stream.make(n, n))),
+              Stream.fail(new NotFound())
+            )
+        })
+      ).pipe(server.record)
+      const error = yield* Stream.runDrain(calls.Double(undefined, Stream.make(1, 2, 3))).pipe(
+        client.record,
+        Effect.flip
+      )
+      assert.deepEqual(error, new NotFound())
+      const counts = { sent: 3, received: 6 }
+      for (const [spans, { received, sent }] of [[client, counts], [server, { sent: 6, received: 3 }]] as const) {
+        const [span] = spans.named("test/Streams/Double")
+        assert.ok(span !== undefined && span.status._tag === "Ended")
+        assert.equal(span.attributes.get("rpc.effect_call.items_sent"), sent)
+        assert.equal(span.attributes.get("rpc.effect_call.items_received"), received)
+        assert.equal(span.attributes.get("error.type"), "NotFound")
+        const names = span.events.map(([name, , attributes]) => `${name} ${String(attributes?.["rpc.message.type"])}`)
+        assert.deepEqual(
+          new Set(names),
+          new Set(["rpc.message RECEIVED", "rpc.message SENT", "rpc.stream.end undefined"])
+        )
+        assert.equal(names.length, 3)
+      }
+      assert.equal(server.named("test/Streams/Double")[0]?.traceId, client.named("test/Streams/Double")[0]?.traceId)
     }).pipe(Effect.scoped))
 })
 

@@ -6,7 +6,7 @@
  * is none.
  */
 import { describe, expectTypeOf, it } from "@effect/vitest"
-import { Context, Effect, Layer, Schema, SchemaGetter, type Scope } from "effect"
+import { type Cause, Context, Effect, Layer, Queue, Schema, SchemaGetter, type Scope, Stream } from "effect"
 import { type CallError, Component, type Connection, type HandlerMap } from "effect-call"
 import { Rpc, type RpcClient, RpcGroup, RpcMiddleware } from "effect/rpc"
 
@@ -58,6 +58,8 @@ declare const secretsClient: Component.Client<typeof Secrets>
 
 /** Compiles what it is given, and does not run it. */
 const compiles = (program: () => unknown) => expectTypeOf(program).toBeFunction()
+/** The same, with a value that exists only for the compiler. */
+const declared = <A>(program: (value: A) => unknown) => expectTypeOf(program).toBeFunction()
 
 const handlers = { Get: () => Effect.succeed({ id: 1, name: "tea" }), Ping: () => Effect.void }
 
@@ -248,5 +250,114 @@ describe("shardBy", () => {
       // @ts-expect-error nor is there one for a pipe
       return Get.pipe(Component.shardBy(({ name }) => name))
     })
+  })
+})
+
+class Interrupted extends Schema.TaggedError<Interrupted>()("Interrupted", {}) {}
+
+const Watch = Rpc.make("Watch", { payload: { id: Schema.Int }, success: Item, error: NotFound, stream: true })
+const Upload = Rpc.make("Upload", { payload: { id: Schema.Int }, success: Schema.String, error: NotFound }).pipe(
+  Component.accepts(Secret)
+)
+const Chat = Rpc.make("Chat", { success: Schema.String, error: NotFound, stream: true }).pipe(
+  Component.accepts(Schema.Finite)
+)
+const streaming = RpcGroup.make(Watch, Upload, Chat).middleware(Auth).add(Ping)
+const Streaming = Component.make("test/Streaming", streaming)
+
+declare const streamingClient: Component.Client<typeof Streaming>
+
+describe("a stream", () => {
+  it("is typed as effect/rpc types it, where nothing is accepted", () => {
+    const watching = RpcGroup.make(Watch)
+    expectTypeOf<Component.Client<Component.Component<typeof Watch>>>().toEqualTypeOf<
+      RpcClient.RpcClient<typeof Watch, CallError.CallError>
+    >()
+    expectTypeOf(Component.make("test/Watching", watching)).toEqualTypeOf<Component.Component<typeof Watch>>()
+  })
+
+  it("gives items, and fails with its own errors, those of middleware or a CallError", () => {
+    compiles(() => {
+      expectTypeOf(streamingClient.Watch({ id: 1 })).toEqualTypeOf<
+        Stream.Stream<Item, NotFound | Denied | CallError.CallError>
+      >()
+      expectTypeOf(streamingClient.Watch({ id: 1 }, { asQueue: true, streamBufferSize: 4 })).toEqualTypeOf<
+        Effect.Effect<
+          Queue.Dequeue<Item, NotFound | Denied | CallError.CallError | Cause.Done>,
+          never,
+          Scope.Scope
+        >
+      >()
+      expectTypeOf(streamingClient.Ping()).toEqualTypeOf<Effect.Effect<void, CallError.CallError>>()
+    })
+  })
+
+  it("cannot be discarded", () => {
+    compiles(() => {
+      // @ts-expect-error there is no answer to leave out
+      streamingClient.Watch({ id: 1 }, { discard: true })
+      // @ts-expect-error nor for items
+      streamingClient.Upload({ id: 1 }, Stream.empty, { discard: true })
+    })
+  })
+
+  it("takes items, whose errors and services it has", () => {
+    declared((items: Stream.Stream<string, Interrupted, Database>) => {
+      expectTypeOf(streamingClient.Upload({ id: 1 }, items)).toEqualTypeOf<
+        Effect.Effect<string, NotFound | Denied | CallError.CallError | Interrupted, Database | Cipher>
+      >()
+      // @ts-expect-error there are no items
+      streamingClient.Upload({ id: 1 })
+      // @ts-expect-error they are of another type
+      streamingClient.Upload({ id: 1 }, Stream.make(1))
+      // @ts-expect-error it takes none
+      streamingClient.Watch({ id: 1 }, Stream.make(1))
+    })
+    declared((items: Stream.Stream<number, Interrupted, Database>) => {
+      expectTypeOf(streamingClient.Chat(undefined, items)).toEqualTypeOf<
+        Stream.Stream<string, NotFound | Denied | CallError.CallError | Interrupted, Database>
+      >()
+      expectTypeOf(streamingClient.Chat(undefined, items, { asQueue: true })).toEqualTypeOf<
+        Effect.Effect<
+          Queue.Dequeue<string, NotFound | Denied | CallError.CallError | Interrupted | Cause.Done>,
+          never,
+          Database | Scope.Scope
+        >
+      >()
+      expectTypeOf(streamingClient.Chat(undefined, Stream.make(1))).toEqualTypeOf<
+        Stream.Stream<string, NotFound | Denied | CallError.CallError>
+      >()
+    })
+  })
+
+  it("has handlers as effect/rpc types them, which read the items of their client", () => {
+    expectTypeOf(Component.items(Upload)).toEqualTypeOf<Effect.Effect<Stream.Stream<string>>>()
+    expectTypeOf(Component.items(Chat)).toEqualTypeOf<Effect.Effect<Stream.Stream<number>>>()
+    // @ts-expect-error it takes none
+    compiles(() => Component.items(Watch))
+    const layer = streaming.toLayer({
+      Watch: ({ id }) => Stream.make({ id, name: "tea" }),
+      Upload: () => Effect.flatMap(Component.items(Upload), Stream.mkString),
+      Chat: () => Effect.map(Queue.make<string, NotFound | Cause.Done>(), (queue) => queue),
+      Ping: () => Effect.void
+    })
+    expectTypeOf(Component.handlers(Streaming, layer)).toEqualTypeOf<
+      Effect.Effect<HandlerMap.HandlerMap<never>, never, Auth | Cipher | Scope.Scope>
+    >()
+    compiles(() => {
+      // @ts-expect-error its items are of another type
+      RpcGroup.make(Watch).toLayer({ Watch: () => Stream.make("tea") })
+      // @ts-expect-error it fails with what the method does not
+      return RpcGroup.make(Watch).toLayer({ Watch: () => Stream.fail(new Denied()) })
+    })
+  })
+
+  it("takes its items through middleware, annotations and prefixes", () => {
+    const later = Upload.middleware(Auth).annotate(Component.Idempotent, true).prefix("v2.")
+    expectTypeOf(Component.items(later)).toEqualTypeOf<Effect.Effect<Stream.Stream<string>>>()
+    const prefixed = Component.make("test/Prefixed", RpcGroup.make(Upload).middleware(Auth).prefix("v2."))
+    expectTypeOf<Parameters<Component.Client<typeof prefixed>["v2.Upload"]>[0]>().toEqualTypeOf<
+      { readonly id: number }
+    >()
   })
 })

@@ -6,7 +6,7 @@ import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import { Rpc, RpcClient, RpcGroup } from "effect/rpc"
 import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
-import * as Codec from "../../src/internal/component/codec.ts"
+import { MethodCodecs } from "../../src/internal/component/methodCodecs.ts"
 import { type AnySchema, type Format, Point, send } from "./formatSupport.ts"
 import { formats, open } from "./support.ts"
 import { table } from "./whatFormatsCarryTable.ts"
@@ -16,10 +16,10 @@ describe("the writer", () => {
     it.effect(`checks also where an Rpc turns the checks of its schemas off, in ${format}`, () =>
       Effect.gen(function*() {
         const rpc = Rpc.make("Put", { payload: Schema.Unknown }).annotate(Rpc.ParseOptions, { disableChecks: true })
-        const codec = new Codec.MethodCodecs(rpc).payload(format)
+        const codec = new MethodCodecs(rpc).payload(format)
         assert.ok(Exit.isFailure(yield* Effect.exit(codec.encode([NaN]))))
         const text = Rpc.make("Put", { payload: Schema.String }).annotate(Rpc.ParseOptions, { disableChecks: true })
-        const encoded = yield* Effect.exit(new Codec.MethodCodecs(text).payload(format).encode("\ud800"))
+        const encoded = yield* Effect.exit(new MethodCodecs(text).payload(format).encode("\ud800"))
         assert.equal(Exit.isFailure(encoded), format === "binary")
       }))
 
@@ -94,7 +94,7 @@ describe("the writer", () => {
   it.effect("writes the bytes that Effect's own codecs write", () =>
     Effect.gen(function*() {
       for (const [name, { arrives = [], schema }] of Object.entries(table)) {
-        const codecs = new Codec.MethodCodecs(Rpc.make("Put", { payload: schema }))
+        const codecs = new MethodCodecs(Rpc.make("Put", { payload: schema }))
         for (const value of arrives) {
           const binary = yield* codecs.payload("binary").encode(value)
           const expected = Schema.encodeSync(SchemaBinary.toCodec(schema))(value)
@@ -144,7 +144,7 @@ const asJson = (value: unknown): unknown => {
 describe("any value", () => {
   /** Checks that values arrive as they are, or are refused, and that there are some of both. */
   const checkAll = (schema: AnySchema, format: Format, value: fc.Arbitrary<unknown>, expected = (v: unknown) => v) => {
-    const codec = new Codec.MethodCodecs(Rpc.make("Do", { payload: schema })).payload(format)
+    const codec = new MethodCodecs(Rpc.make("Do", { payload: schema })).payload(format)
     const counts = { arrived: 0, refused: 0 }
     fc.assert(
       fc.property(value, (value) => {

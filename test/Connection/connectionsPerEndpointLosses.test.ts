@@ -67,7 +67,7 @@ describe("a connection that is lost", () => {
       // What the socket has been given, and waits with; b answers the other.
       const large = yield* Effect.forEach(
         [1, 2],
-        () => fork(Effect.result(connection.call(echo, new Uint8Array(512 * kibibyte))))
+        () => fork(Effect.result(connection.call(echo, new Uint8Array(250 * kibibyte))))
       )
       yield* settle
       const queued = yield* Effect.replicateEffect(fork(ask(connection)), 10)
@@ -87,7 +87,7 @@ describe("a request that had not left", () => {
       const connection = yield* connectTo(behind(servers), 2)
       yield* openAll(connection, servers.slice(0, 2))
       for (const name of ["a", "b"]) yield* TestNetwork.fault(name, { blackHole: "toServer" })
-      yield* Effect.replicateEffect(fork(Effect.exit(connection.call(echo, new Uint8Array(512 * kibibyte)))), 2)
+      yield* Effect.replicateEffect(fork(Effect.exit(connection.call(echo, new Uint8Array(250 * kibibyte)))), 2)
       yield* settle
       const call = yield* fork(ask(connection))
       yield* settle
@@ -231,7 +231,7 @@ describe("a connection without room", () => {
     yield* openAll(connection, servers)
     yield* TestNetwork.fault("a", { blackHole: "toServer" })
     for (let i = 0; i < 8; i++) {
-      yield* fork(Effect.exit(connection.call(echo, new Uint8Array(512 * kibibyte))))
+      yield* fork(Effect.exit(connection.call(echo, new Uint8Array(250 * kibibyte))))
       yield* settle
     }
     return { connection, servers }
@@ -248,7 +248,7 @@ describe("a connection without room", () => {
       const { connection } = yield* half
       yield* TestNetwork.fault("b", { blackHole: "toServer" })
       for (let i = 0; i < 8; i++) {
-        yield* fork(Effect.exit(connection.call(echo, new Uint8Array(512 * kibibyte))))
+        yield* fork(Effect.exit(connection.call(echo, new Uint8Array(250 * kibibyte))))
         yield* settle
       }
       const calls = yield* Effect.replicateEffect(fork(ask(connection)), 6)
@@ -266,7 +266,7 @@ describe("a connection without room", () => {
       yield* ask(connection)
       yield* TestNetwork.fault("a", { blackHole: "toServer" })
       for (let i = 0; i < 8; i++) {
-        yield* fork(Effect.exit(connection.call(echo, new Uint8Array(512 * kibibyte))))
+        yield* fork(Effect.exit(connection.call(echo, new Uint8Array(250 * kibibyte))))
         yield* settle
       }
       const call = yield* fork(ask(connection))
@@ -365,7 +365,7 @@ describe("an endpoint that is listed no longer", () => {
       const { connection, list, other, servers } = yield* three
       for (const { name } of servers) yield* TestNetwork.fault(name, { blackHole: "toServer" })
       for (let i = 0; i < 16; i++) {
-        yield* fork(Effect.exit(connection.call(echo, new Uint8Array(512 * kibibyte))))
+        yield* fork(Effect.exit(connection.call(echo, new Uint8Array(250 * kibibyte))))
         yield* settle
       }
       const call = yield* fork(ask(connection))

@@ -41,6 +41,7 @@ describe("a client whose server goes away", () => {
         inBackoff: false,
         isEjected: false,
         isServing: true,
+        streams: 0,
         latency: 0,
         lastFailure: undefined
       })
@@ -136,7 +137,7 @@ describe("a client whose server goes away", () => {
       const a = yield* byHand("a")
       const { connection, list } = yield* connectToListed([a])
       // More than is taken by a server that does not read: what comes after it waits in our writer.
-      const queued = [yield* fork(connection.call(hold, new Uint8Array(512 * kibibyte)))]
+      const queued = [yield* fork(connection.call(hold, new Uint8Array(250 * kibibyte)))]
       const raw = yield* a.accepted()
       raw.socket.pause()
       yield* untilState(connection, ({ endpoints }) => endpoints[0]!.callsInFlight === 1)
@@ -164,7 +165,7 @@ describe("a client whose server goes away", () => {
     Effect.gen(function*() {
       const { a, connection, raw, sent } = yield* withTwoCalls()
       raw.socket.pause()
-      const plug = yield* fork(connection.call(hold, new Uint8Array(512 * kibibyte)))
+      const plug = yield* fork(connection.call(hold, new Uint8Array(250 * kibibyte)))
       yield* settle
       const ended = yield* fork(connection.call(hold, nothing))
       const wanted = yield* fork(connection.call(hold, bytesOf("wanted")))

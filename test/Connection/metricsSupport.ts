@@ -41,7 +41,7 @@ export const open = Effect.fnUntraced(function*(options?: Connection.ClientOptio
 /** More than the network takes while no peer reads: what comes after it has not left yet. */
 export const plug = Effect.fnUntraced(function*(connection: Connection.Connection) {
   yield* TestNetwork.fault("a", { blackHole: "toServer" })
-  const call = yield* fork(Effect.exit(connection.call(hang, new Uint8Array(512 * kibibyte))))
+  const call = yield* fork(Effect.exit(connection.call(hang, new Uint8Array(250 * kibibyte))))
   yield* settle
   return call
 })
@@ -49,6 +49,6 @@ export const plug = Effect.fnUntraced(function*(connection: Connection.Connectio
 /** There is no room for a call after this. */
 export const fill = Effect.fnUntraced(function*(connection: Connection.Connection) {
   yield* plug(connection)
-  yield* fork(Effect.exit(connection.call(hang, new Uint8Array(1024 * kibibyte))))
+  for (let i = 0; i < 5; i++) yield* fork(Effect.exit(connection.call(hang, new Uint8Array(250 * kibibyte))))
   yield* settle
 })

@@ -104,7 +104,7 @@ describe("a server that stops reading", () => {
       const call = (n: number, size: number, timeout?: Duration.Input) =>
         fork(connection.call(put, numbered(n, size), timeout === undefined ? {} : { timeout }))
       // The socket has this one, and takes no more.
-      const plug = yield* call(1, 512 * kibibyte)
+      const plug = yield* call(1, 250 * kibibyte)
       yield* settle
       const queued = {
         interrupted: [yield* call(2, 100), yield* call(3, 64 * kibibyte)],
@@ -113,30 +113,31 @@ describe("a server that stops reading", () => {
           yield* call(6, 100),
           yield* call(7, 64 * kibibyte),
           yield* call(8, 100, "10 seconds"),
-          yield* call(9, mebibyte, "10 seconds")
+          yield* call(9, 250 * kibibyte, "10 seconds")
         ]
       }
-      assert.equal(yield* inFlight(connection), 9)
+      const large = yield* Effect.forEach([20, 21], (n) => call(n, 250 * kibibyte))
+      assert.equal(yield* inFlight(connection), 11)
       // There is no room for these.
       const waiting = {
         interrupted: [yield* call(10, 100), yield* call(11, 100, "1 hour")],
         expired: [yield* call(12, 100, "1 second"), yield* call(13, 64 * kibibyte, "1 second")],
         kept: [yield* call(14, 100), yield* call(15, 100, "10 seconds")]
       }
-      assert.equal(yield* inFlight(connection), 9)
+      assert.equal(yield* inFlight(connection), 11)
       yield* Effect.forEach([...queued.interrupted, ...waiting.interrupted], (fiber) => Fiber.interrupt(fiber))
       yield* TestClock.adjust("999 millis")
       const expired = [...queued.expired, ...waiting.expired]
       assert.ok(expired.every((fiber) => fiber.pollUnsafe() === undefined))
       yield* TestClock.adjust("1 millis")
       for (const fiber of expired) assert.equal((yield* Effect.flip(Fiber.join(fiber)))._tag, "DeadlineExceeded")
-      assert.equal(yield* inFlight(connection), 5)
+      assert.equal(yield* inFlight(connection), 7)
       yield* TestClock.adjust("2 seconds")
       yield* TestNetwork.heal("a")
-      for (const fiber of [plug, ...queued.kept, ...waiting.kept]) yield* Fiber.join(fiber)
+      for (const fiber of [plug, ...queued.kept, ...large, ...waiting.kept]) yield* Fiber.join(fiber)
       yield* settle
-      assert.deepEqual(got, [1, 6, 7, 8, 9, 14, 15])
-      assert.deepEqual(left, [Infinity, Infinity, Infinity, 7000, 7000, Infinity, 7000])
+      assert.deepEqual(got, [1, 6, 7, 8, 9, 20, 21, 14, 15])
+      assert.deepEqual(left, [...Array(3).fill(Infinity), 7000, 7000, ...Array(3).fill(Infinity), 7000])
     }).pipe(onNetwork))
 
   it.effect("does not keep a Connection from closing", () =>
@@ -145,7 +146,7 @@ describe("a server that stops reading", () => {
       yield* TestNetwork.fault("a", { blackHole: "toServer" })
       const calls: Array<Fiber.Fiber<Uint8Array, unknown>> = []
       for (let n = 1; n <= 5; n++) {
-        calls.push(yield* fork(connection.call(put, numbered(n, 600 * kibibyte))))
+        calls.push(yield* fork(connection.call(put, numbered(n, 250 * kibibyte))))
         yield* settle
       }
       yield* connection.close

@@ -292,11 +292,11 @@ describe("a server that stops", () => {
   it.effect("reads flags that it does not know, and bytes after them, as nothing", () =>
     Effect.gen(function*() {
       const { endpoint, stop } = yield* stoppable()
-      const longer = message(0, 0, hex("00000000 f9ffffff 010203040506"))
+      const longer = message(0, 0, hex("00000000 f1ffffff 010203040506"))
       const raw = yield* greeted(endpoint, longer)
       const stopping = yield* stop
       yield* receives(raw, understood, goingAway)
-      raw.write(message(0, 0, hex("00000000 fdffffff 0708")))
+      raw.write(message(0, 0, hex("00000000 f5ffffff 0708")))
       yield* raw.closed
       yield* Fiber.join(stopping)
     }).pipe(Effect.scoped))

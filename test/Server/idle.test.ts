@@ -207,6 +207,7 @@ describe("a Connection whose server closes what is idle", () => {
               inBackoff: false,
               isEjected: false,
               isServing: true,
+              streams: 0,
               latency: 0,
               lastFailure: undefined
             }])

@@ -247,7 +247,8 @@ describe("a client that is there", () => {
 
   it.effect("is answered with any flags, where it was not probed", () =>
     Effect.gen(function*() {
-      const garbage = message(0, 0, Buffer.alloc(12, 0xff))
+      // All flags but that it understands streams.
+      const garbage = message(0, 0, Buffer.alloc(12, 0xff).fill(0xf7, 4, 5))
       const { raw } = yield* greeted({ greeting: garbage })
       yield* receives(raw, understood)
       raw.write(garbage)

@@ -1,6 +1,6 @@
 /**
  * The echo benchmark: effect-call compared with raw `node:net` and its peers. README.md in this folder explains the
- * figures.
+ * figures. The table of streams follows (`streams.ts` measures it alone).
  *
  * `npm run bench -- [--systems raw,bytes,…] [--concurrency 1,16,64,256] [--payload 16,4096,65536] [--rounds 5]
  * [--seconds 1] [--quick] [--variants] [--json] [--svg FILE] [--save]`
@@ -10,6 +10,7 @@
  * the rounds, and ratios medians of the ratios within a round. A system whose answers are not what was sent is not
  * timed, and the benchmark fails.
  *
+ * Streams are measured by all runs but those of variants and of chosen systems, callers or payloads.
  * `--variants` measures effect-call in more ways, at 64 callers. `--save` writes the tables into `results/`. A run that
  * is neither quick nor of variants also writes the chart.
  */
@@ -18,6 +19,9 @@ import { chart } from "./chart.ts"
 import { type Figures, Pair } from "./pair.ts"
 import { markdown, type Peaks, type Row, rowOf, text } from "./report.ts"
 import { save } from "./results.ts"
+import { streamMarkdown, streamText } from "./streams/report.ts"
+import { streamSystemNames } from "./streams/systems.ts"
+import { allCells, cellsOf, measureTable, quickCells } from "./streams/table.ts"
 import { count, counts, number, parse, systemNames } from "./support.ts"
 import type { SystemName } from "./systems.ts"
 
@@ -64,6 +68,9 @@ const rounds = count("rounds", asked.rounds)
 const seconds = number("seconds", asked.seconds)
 
 const warmUpCallers = 64
+
+/** Of a longer run of streams nothing more is learned. */
+const mostStreamSeconds = 0.6
 
 const progress = (text: string) => process.stderr.write(`${text}\n`)
 
@@ -126,9 +133,24 @@ for (const payloadBytes of payloads) {
     rows.push(...await measure(callers, payloadBytes))
   }
 }
-console.log(values.json ? JSON.stringify({ rows }) : text(rows))
+const isWhole = !values.variants && values.systems === undefined && values.concurrency === undefined &&
+  values.payload === undefined
+const streams = isWhole
+  ? await measureTable({
+    systems: streamSystemNames,
+    cells: cellsOf("cells", values.quick ? quickCells : allCells),
+    rounds,
+    seconds: Math.min(seconds, mostStreamSeconds)
+  })
+  : undefined
+if (streams !== undefined && streams.problems.length > 0) process.exitCode = 1
+if (values.json) console.log(JSON.stringify({ rows, ...(streams === undefined ? {} : { streams: streams.rows }) }))
+else console.log([text(rows), ...(streams === undefined ? [] : [streamText(streams.rows)])].join("\n\n"))
 if (values.svg !== undefined) writeFileSync(values.svg, chart(rows))
 if (values.save) {
   save(pageName, [markdown(rows), ...problems].join("\n\n"))
+  if (streams !== undefined && !values.quick) {
+    save("streams", [streamMarkdown(streams.rows), ...streams.problems].join("\n\n"))
+  }
   if (pageName === "echo") writeFileSync(new URL("echo.svg", import.meta.url), chart(rows))
 }

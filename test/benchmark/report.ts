@@ -113,13 +113,13 @@ export const text = (rows: ReadonlyArray<Row>): string =>
   )
 
 /** A figure with spaces between its thousands. */
-const grouped = (figure: number, digits: number): string => {
+export const grouped = (figure: number, digits: number): string => {
   const [whole = "", fraction] = figure.toFixed(digits).split(".")
   return whole.replace(/\B(?=(\d{3})+$)/g, " ") + (fraction === undefined ? "" : `.${fraction}`)
 }
 
 /** A ratio: below 0.01 with three digits behind the point, otherwise with two. */
-const ratioText = (ratio: number): string => ratio < 0.00995 ? ratio.toFixed(3) : ratio.toFixed(2)
+export const ratioText = (ratio: number): string => ratio < 0.00995 ? ratio.toFixed(3) : ratio.toFixed(2)
 
 const times = (ratio: number | null): string => ratio === null ? "" : ` ×${ratioText(ratio)}`
 
@@ -143,7 +143,7 @@ const pageColumns: ReadonlyArray<readonly [title: string, cell: (row: Row) => st
 ]
 
 /** A table of a page, padded as the formatter pads it. */
-const pageTable = (heads: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+export const pageTable = (heads: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = heads.map((_, column) => Math.max(3, ...[heads, ...rows].map((row) => row[column]?.length ?? 0)))
   const line = (cells: ReadonlyArray<string>) => `| ${widths.map((w, i) => (cells[i] ?? "").padEnd(w)).join(" | ")} |`
   return [line(heads), `| ${widths.map((w) => "-".repeat(w)).join(" | ")} |`, ...rows.map(line)].join("\n")

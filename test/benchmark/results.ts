@@ -88,6 +88,23 @@ export const pages = {
     title: "Picks",
     script: "npx node test/benchmark/picks.ts",
     about: "The time of a pick as a call on an open connection makes it: the lowest of all rounds."
+  },
+  streamLatency: {
+    title: "Streams: latency",
+    script: "npx node test/benchmark/streamLatency.ts",
+    about: "One caller's calls of 16 B, in ms, beside what else its connection carries, and the first item of a stream."
+  },
+  streamMemory: {
+    title: "Streams: memory",
+    script: "npx node test/benchmark/streamMemory.ts",
+    about: "How far a server is ahead of a consumer that stops, what both processes then hold, and what an idle " +
+      "stream takes."
+  },
+  streams: {
+    title: "Streams",
+    script: "npx node test/benchmark/streams.ts",
+    about: "Items per second of streams without an end, CPU time of one item, and the largest RSS. \"÷ raw\" is the " +
+      "median of the ratios to `raw` within a round; targets are the least ratios that were aimed at."
   }
 } as const satisfies Record<string, { readonly title: string; readonly script: string; readonly about: string }>
 

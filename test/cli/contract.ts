@@ -1,5 +1,5 @@
 /** What the tests of the command call with types; the command loads it as users' modules. */
-import { Effect, Schema } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import { Component } from "effect-call"
 import { Rpc, RpcGroup } from "effect/rpc"
 
@@ -13,7 +13,9 @@ export const Stock = Component.make(
       success: Schema.Struct({ until: Schema.Date, left: Schema.BigInt }),
       error: NoSuchItem
     }),
-    Rpc.make("Close")
+    Rpc.make("Close"),
+    Rpc.make("Watch", { success: Schema.Int, stream: true }),
+    Rpc.make("Import", { success: Schema.Int }).pipe(Component.accepts(Schema.String))
   )
 )
 
@@ -24,5 +26,7 @@ export const StockHandlers = Stock.group.toLayer({
     item === "tea"
       ? Effect.succeed({ until, left: BigInt(10 - count) })
       : Effect.fail(new NoSuchItem({ item })),
-  Close: () => Effect.void
+  Close: () => Effect.void,
+  Watch: () => Stream.make(1),
+  Import: () => Effect.succeed(0)
 })

@@ -61,7 +61,17 @@ const cases: ReadonlyArray<readonly [name: string, args: ReadonlyArray<string>, 
   [
     "a method that the module does not have",
     ["call", deadAddress, "test/Stock.Get", ...module],
-    /no method "test\/Stock\.Get": expected one of test\/Stock\.\w+, test\/Stock\.\w+$/
+    /no method "test\/Stock\.Get": expected one of (test\/Stock\.\w+(, )?)+$/
+  ],
+  [
+    "a method with a stream of results",
+    ["call", deadAddress, "test/Stock.Watch", ...module],
+    /^test\/Stock\.Watch is a stream: expected a method that is a call$/
+  ],
+  [
+    "a method that takes items",
+    ["call", deadAddress, "test/Stock.Import", ...module],
+    /^test\/Stock\.Import is a stream: expected/
   ],
   [
     "a method of two components",

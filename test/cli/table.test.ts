@@ -12,6 +12,7 @@ const endpoint = (
   address,
   state: "Active",
   callsInFlight: 0,
+  streams: 0,
   inBackoff: false,
   isEjected: false,
   isServing: true,
@@ -99,7 +100,7 @@ describe("a state in JSON", () => {
     assert.equal(
       jsonOf(state),
       "{\"time\":\"2030-01-01T00:00:00.000Z\",\"endpoints\":[{\"address\":\"tcp://a:1\",\"state\":\"Active\",\"callsInFlight\":0,"
-        + "\"inBackoff\":false,\"isEjected\":false,\"isServing\":true,\"latency\":null,\"lastFailure\":null}],\"resolverFailure\":null,\"resolverProblem\":null}"
+        + "\"streams\":0,\"inBackoff\":false,\"isEjected\":false,\"isServing\":true,\"latency\":null,\"lastFailure\":null}],\"resolverFailure\":null,\"resolverProblem\":null}"
     )
     const withCalls = JSON.parse(jsonOf({ ...state, calls: made }))
     assert.equal(withCalls.endpoints[0].calls, 15)

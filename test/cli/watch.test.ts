@@ -14,6 +14,7 @@ const handlers = HandlerMap.set(HandlerMap.empty, "test/Echo", "echo", (args) =>
 const idle = {
   state: "Idle",
   callsInFlight: 0,
+  streams: 0,
   inBackoff: false,
   isEjected: false,
   isServing: true,
@@ -68,6 +69,7 @@ layer(NodeServices.layer, { excludeTestServices: true, concurrent: true })("effe
         address: endpoint.address,
         state: "Active",
         callsInFlight: 0,
+        streams: 0,
         inBackoff: false,
         isEjected: false,
         isServing: true,

@@ -324,6 +324,7 @@ describe("a typed call", () => {
           close: connection.close,
           state: connection.state,
           changes: connection.changes,
+          stream: (...args) => connection.stream(...args),
           call: wrongAtFirst(give, () => null as never)
         }
         const client = yield* clientOver(own, Echo)

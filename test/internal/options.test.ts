@@ -66,7 +66,9 @@ describe("the options of a connection", () => {
       maxUnsentBytes: 1_048_576,
       messageTimeoutMillis: 60_000,
       keepAlive: { interval: 10_000, timeout: 10_000 },
-      probesAlways: false
+      probesAlways: false,
+      streamWindow: 1_048_576,
+      streamBudget: 16_777_216
     })
   })
 
@@ -80,6 +82,14 @@ describe("the options of a connection", () => {
     assert.throws(
       () => Options.connectionOptions({ maxMessageSize: 1023 }),
       "option maxMessageSize: expected a whole number of bytes from 1024 to 104857600, got 1023"
+    )
+    assert.throws(
+      () => Options.connectionOptions({ streamWindow: 4095 }),
+      "option streamWindow: expected a whole number of bytes from 4096 to 2147483647, got 4095"
+    )
+    assert.throws(
+      () => Options.connectionOptions({ streamBudget: 4095 }),
+      "option streamBudget: expected a whole number of bytes from 4096 to 9007199254740991, got 4095"
     )
   })
 })

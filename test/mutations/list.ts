@@ -132,8 +132,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "A message whose length is exactly the limit is refused as too large",
     room: "protocol",
     file: "src/internal/protocol/frame.ts",
-    from: "if (length > this.maxSize) return",
-    to: "if (length >= this.maxSize) return",
+    from: "if (length > this.maxSize && ",
+    to: "if (length >= this.maxSize && ",
     tests: ["test/internal/protocol/frame.test.ts"]
   },
 
@@ -168,8 +168,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "A client is refused for a message that does not become whole, though it is the server that does not read",
     room: "session",
-    file: "src/internal/server/session.ts",
-    from: "stalled.look(now, transport.isPartial, !this.paused)",
+    file: "src/internal/server/silence.ts",
+    from: "stalled.look(now, transport.isPartial, !isDeaf)",
     to: "stalled.look(now, transport.isPartial, true)",
     tests: ["test/Server/slowReader.test.ts", "test/Server/slowMessages.test.ts"]
   },
@@ -245,7 +245,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "A discarded call, which was answered when it started, is interrupted when its connection is lost",
     room: "server",
     file: "src/internal/server/call.ts",
-    from: "if (this.stopped !== undefined || (why === \"lost\" && this.acknowledged)) return",
+    from: "if (this.stopped !== undefined || (why === \"lost\" && this.answered)) return",
     to: "if (this.stopped !== undefined) return",
     tests: ["test/Component/discard.test.ts"]
   },
@@ -262,7 +262,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "A handler that is declared with Rpc.fork counts among the calls that run at once",
     room: "component",
-    file: "src/internal/component/server.ts",
+    file: "src/internal/component/incoming.ts",
     from: "if (result.fork) call.exempt()",
     to: "",
     tests: ["test/Component/limits.test.ts"]
@@ -270,7 +270,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "The server runs the middleware of a method in the reverse order",
     room: "component",
-    file: "src/internal/component/server.ts",
+    file: "src/internal/component/incoming.ts",
     from: "for (const middleware of middlewares) {",
     to: "for (const middleware of middlewares.toReversed()) {",
     tests: ["test/Component/contract/middleware.test.ts"]

@@ -2,7 +2,7 @@
 import type { Component } from "effect-call"
 import type { Rpc } from "effect/rpc"
 import * as assert from "node:assert/strict"
-import { MethodCodecs } from "../../src/internal/component/codec.ts"
+import { MethodCodecs } from "../../src/internal/component/methodCodecs.ts"
 import { fingerprintSize, writeFingerprint } from "../../src/internal/protocol/fingerprint.ts"
 
 /** The bytes that follow the format. */

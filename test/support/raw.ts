@@ -24,7 +24,7 @@ export const version = message(0, 0, Buffer.alloc(4))
 export const versionWith = (flags: number): Buffer => message(0, 0, Buffer.from([0, 0, 0, 0, flags | 1, 0, 0, 0]))
 
 /** The first message of our clients. */
-export const clientVersion = versionWith(0)
+export const clientVersion = versionWith(8)
 
 /**
  * A request with the header that follows from its key, without a deadline unless one is given, and without a trace

@@ -12,16 +12,18 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { CurrentOptions } from "./callOptions.ts"
 import { Current as CurrentDeadline } from "./deadline.ts"
+import { Leaving } from "./leaving.ts"
 
 /**
  * `context` without what belongs to the call or request that is running: its deadline, span, call options, headers,
- * Scope, and its annotations and spans of logs. A Connection that is first built inside a handler must not end with
- * the deadline of that handler.
+ * Scope, the server that it runs in, and its annotations and spans of logs. A Connection that is first built inside a
+ * handler must not end with the deadline of that handler.
  */
 export const withoutCaller = <R>(context: Context.Context<R>): Context.Context<R> =>
   // What is left out is never part of `R`: these have defaults, or are given to each call anew.
   Context.omit(
     CurrentDeadline,
+    Leaving,
     CurrentOptions,
     CurrentHeaders,
     Tracer.ParentSpan,

@@ -59,7 +59,8 @@ export interface CallOptions {
    */
   readonly balancer?: Balancer | undefined
   /**
-   * How long the call may take, from when it is made until its answer is here. Default: no limit.
+   * How long the call may take, from when it is made until its answer is here; for a stream, until its end. Default: no
+   * limit.
    *
    * **When to use**
    *
@@ -105,6 +106,9 @@ export interface CallOptions {
    *
    * If the next try would come after the deadline, the call fails at once with its last error. If an earlier try may
    * have run, it fails with CommunicationError `Lost`, so that no error says that nothing has run.
+   *
+   * A stream is made again in the same cases, and only while it has given no item and nothing was taken from its
+   * `items`.
    *
    * Without this option, too, a Connection makes a call again where no handler can have seen it: if its endpoint cannot
    * be dialed, it goes to another one, and tries each endpoint once; if its connection is lost before the request was

@@ -54,6 +54,12 @@ export class Attempts {
     this.failures.set(address, lastFailure ?? "it is in backoff")
   }
 
+  /** It is connected, and cannot take the stream: nothing was sent. */
+  noteWithoutStreams({ address }: Pool): void {
+    this.triedNow.add(address)
+    this.failures.set(address, "its server does not understand streams")
+  }
+
   noteDialFailed(pool: Pool, message: string): void {
     // Else the number of its failure says so.
     if (!this.hasTried(pool)) this.triedNow.add(pool.address)

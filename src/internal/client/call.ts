@@ -5,9 +5,11 @@
  * It must not know how endpoints are picked, or what a session does. How calls of one connection are measured and
  * counted is up to its link.
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
+import type { CallError } from "../../CallError.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
 import type { CallOptions } from "../ambient/callOptions.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
@@ -16,7 +18,7 @@ import { methodName } from "../protocol/methodName.ts"
 import type { TraceContext } from "../protocol/request.ts"
 import { noLead } from "../session/messages.ts"
 import type { Latency } from "./latency.ts"
-import type { End, Pending } from "./pending.ts"
+import type { End, Pending, PendingStream } from "./pending.ts"
 import type { Resume, TypedRequest } from "./typed.ts"
 
 /** The endpoint of a call, as its calls see it: it hears at once what happens to them. */
@@ -42,7 +44,7 @@ export interface CalledEndpoint {
 export interface CallOwner {
   /** The connection was lost before its request had left. The arguments are a copy. */
   onUnsent(call: Call, endpoint: CalledEndpoint, args: Uint8Array): void
-  /** The server has refused it, since its contract of the method is another one. Only typed calls, and not in JSON. */
+  /** The server has refused it, since its contract of the method is another one. Only what {@link Call.hasJson}. */
   onRefused(call: Call): void
 }
 
@@ -62,9 +64,15 @@ export interface CallLink {
   refused(call: Call, chain: Uint8Array): void
   /** Ends a call that gets no answer. */
   end(call: Call, end: End): void
+  /** The server has sent the first item of a stream, or its end. */
+  opened(): void
+  /** The client has no more items for a stream. */
+  endItems(call: Call): void
+  /** Ends a stream from this side with a failure, such as that of its items. */
+  abandon(call: Call, failure: Exit.Exit<never, unknown>): void
 }
 
-/** A call. As an effect it is its own cancellation: one object for each call instead of three. */
+/** A call, or a stream. As an effect it is its own cancellation: one object for each call instead of three. */
 export class Call extends Effectable.Class<void> implements Pending {
   /** The id on the connection that it was sent on; 0 before. */
   id = 0
@@ -86,7 +94,10 @@ export class Call extends Effectable.Class<void> implements Pending {
   sentAt = -1
   /** Whether its end has been counted. */
   counted = false
-  /** Whether its answer is here, though it may still be being decoded. */
+  /**
+   * Whether its answer is here, though it may still be being decoded. Of a stream: whether an item, or the end, is
+   * here, or an item was taken from the client. It is not made again then.
+   */
   isAnswered = false
 
   constructor(
@@ -129,6 +140,30 @@ export class Call extends Effectable.Class<void> implements Pending {
 
   get isCall(): boolean {
     return true
+  }
+
+  get stream(): PendingStream | undefined {
+    return undefined
+  }
+
+  /** Whether it can be put into JSON, for a server whose contract is another one. */
+  get hasJson(): boolean {
+    return this.typed?.method.inJson !== undefined
+  }
+
+  /** Puts it into JSON, if it `hasJson`. Returns its arguments, or those that were given. */
+  inJson(args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
+    const { typed } = this
+    if (typed?.method.inJson === undefined) return Effect.succeed(args)
+    return Effect.map(typed.method.inJson(typed), (typed) => {
+      this.typed = typed
+      return typed.args
+    })
+  }
+
+  /** Its client span, if there is one. */
+  get span(): Tracer.Span | undefined {
+    return this.typed?.span
   }
 
   /** The answer of a typed call is decoded where it lies. */

@@ -11,12 +11,10 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import type { Balancer, PickOptions } from "../../Balancer.ts"
 import type { CallError, Unreachable } from "../../CallError.ts"
 import type { Endpoint } from "../../Endpoint.ts"
@@ -34,6 +32,7 @@ import { invalid } from "../options.ts"
 import { requestHeaderSize } from "../protocol/request.ts"
 import { uniform } from "../random.ts"
 import { clientMetrics } from "../telemetry/metrics.ts"
+import { tracedSpan } from "../telemetry/span.ts"
 import { nowMillis } from "../time/clock.ts"
 import { Warnings } from "../warnings.ts"
 import { Call, misuse } from "./call.ts"
@@ -45,6 +44,7 @@ import type { ConnectionState } from "./model.ts"
 import type { ClientSettings } from "./options.ts"
 import { refusal } from "./refusal.ts"
 import { Retries } from "./retry.ts"
+import { Streams } from "./streams.ts"
 import type { Resume, TypedRequest } from "./typed.ts"
 
 /** The entry of a Connection: it starts calls, and sends them at once where possible. */
@@ -54,6 +54,7 @@ export class Client {
   private readonly exclusions: Exclusions
   private readonly failover: Failover
   private readonly retries: Retries
+  readonly streams: Streams
   private readonly clock: Clock.Clock
   private readonly scope: Scope.Closeable
   private readonly balancer: Balancer
@@ -103,6 +104,8 @@ export class Client {
     this.exclusions = this.endpoints.exclusions
     this.failover = new Failover(this.endpoints, balancer, clock, metrics, this.maxArgs, this.shutdown)
     this.retries = new Retries(clock, settings.retryBudget, Deferred.await(this.shutdown))
+    const { endpoints, failover, retries, timeouts } = this
+    this.streams = new Streams({ ...settings, endpoints, failover, retries, clock, timeouts })
   }
 
   /** Makes a call. `args` are copied before it suspends, unless they have `writeFlattenLimit` bytes or more. */
@@ -240,13 +243,4 @@ export class Client {
   private keep(args: Uint8Array): Uint8Array {
     return args.length < this.writeFlattenLimit ? ownCopy(args, 0, args.length) : args
   }
-}
-
-/** The span that a call is part of. It is never one whose propagation is off, as Effect has it for parents of spans. */
-const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
-  let span = current
-  while (span !== undefined && Context.get(span.annotations, Tracer.DisablePropagation)) {
-    span = span._tag === "Span" ? Option.getOrUndefined(span.parent) : undefined
-  }
-  return span
 }

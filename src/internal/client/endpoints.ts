@@ -174,6 +174,7 @@ export class Endpoints implements PoolOwner, Audience {
       address: pool.address,
       state: pool.state,
       callsInFlight: pool.callsInFlight,
+      streams: pool.streams,
       inBackoff: pool.backoffUntil > now,
       isEjected: this.outliers?.isEjected(pool, now) ?? false,
       isServing: pool.isServing,

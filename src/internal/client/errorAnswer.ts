@@ -26,8 +26,16 @@ export const faulty = (
   maybeExecuted: boolean
 ): CommunicationError => new CommunicationError({ reason: { _tag: reason }, endpoint, message, maybeExecuted })
 
-/** Reads the payload of a response error, to a call of a method on an endpoint. */
-export const readErrorAnswer = (payload: Uint8Array, key: MethodKey, endpoint: string): ErrorAnswer => {
+/**
+ * Reads the payload of a response error, to a call of a method on an endpoint. `hasRun` says that its handler may have
+ * run in any case.
+ */
+export const readErrorAnswer = (
+  payload: Uint8Array,
+  key: MethodKey,
+  endpoint: string,
+  hasRun = false
+): ErrorAnswer => {
   const method = methodName(key)
   const decoded = decodeErrorChain(payload)
   if (!decoded.ok) {
@@ -47,7 +55,7 @@ export const readErrorAnswer = (payload: Uint8Array, key: MethodKey, endpoint: s
       return { _tag: "ContractDiffers", error: RemoteError.fromChain(chain) }
     case Identities.argumentsTooLargeIdentity: {
       const problem = `${endpoint} refused a call of ${method}: ${only.message}`
-      return { _tag: "Failed", error: faulty(endpoint, "TooLarge", problem, false) }
+      return { _tag: "Failed", error: faulty(endpoint, "TooLarge", problem, hasRun) }
     }
     case Identities.answerTooLargeIdentity:
       return { _tag: "Failed", error: faulty(endpoint, "TooLarge", only.message, true) }

@@ -159,8 +159,13 @@ export class Failover implements CallOwner {
       if (pool === undefined) continue
       // Before it waits for a connection: meanwhile other calls go elsewhere.
       this.endpoints.noteSent(pool)
-      const calls = pool.take() ?? (yield* this.ready(call, pool, attempts))
+      const taken = call.stream === undefined ? pool.take() : pool.takeForStream()
+      const calls = taken ?? (yield* this.ready(call, pool, attempts))
       if (calls === undefined) continue
+      if (call.stream !== undefined && !calls.understandsStreams) {
+        attempts.noteWithoutStreams(pool)
+        continue
+      }
       if (attempts.isRefused || calls.needsJson(call)) args = yield* this.inJson(call, args)
       const outcome = yield* this.send(calls, call, args, attempts)
       if (!(outcome instanceof Unsent)) return outcome
@@ -317,12 +322,9 @@ export class Failover implements CallOwner {
 
   /** Puts a typed call into JSON, which a server with another contract reads by its names. Returns its arguments. */
   private inJson(call: Call, args: Uint8Array): Effect.Effect<Uint8Array, CallError> {
-    const { typed } = call
-    if (typed?.method.inJson === undefined) return Effect.succeed(args)
-    return Effect.flatMap(typed.method.inJson(typed), (typed) => {
-      call.typed = typed
-      const refused = tooLarge(call, typed.lead.length + typed.args.length, this.maxArgs)
-      return refused === undefined ? Effect.succeed(typed.args) : Effect.fail(refused)
+    return Effect.flatMap(call.inJson(args), (args) => {
+      const refused = tooLarge(call, call.lead.length + args.length, this.maxArgs)
+      return refused === undefined ? Effect.succeed(args) : Effect.fail(refused)
     })
   }
 
@@ -342,7 +344,8 @@ export class Failover implements CallOwner {
         onUnsent: (_call, _endpoint, args) => resume(Effect.succeed(new Unsent(args, true))),
         onRefused: ({ typed }) => resume(Effect.succeed(new Unsent(typed?.args ?? args, false)))
       }
-      calls.send(call, args)
+      if (call.stream === undefined) calls.send(call, args)
+      else calls.open(call, args)
       return call
     })
   }

@@ -146,8 +146,14 @@ export class Link {
     return isGoingAway(this.phase)
   }
 
+  /** How many calls are in flight, without streams. */
   get callsInFlight(): number {
     return "calls" in this.phase ? this.phase.calls.callsInFlight : 0
+  }
+
+  /** How many streams are open. */
+  get streams(): number {
+    return "calls" in this.phase ? this.phase.calls.streams : 0
   }
 
   /** Dials. It must be Idle. The dial ends by itself, or when the link is unlisted or closed. */
@@ -324,7 +330,7 @@ export class Link {
   }
 
   private leaveIfIdle(calls: LinkCalls): void {
-    if (this.state !== "Draining" || !this.has(calls) || calls.callsInFlight > 0) return
+    if (this.state !== "Draining" || !this.has(calls) || calls.inFlight > 0) return
     this.leave()
     calls.session.close()
   }

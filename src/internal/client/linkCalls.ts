@@ -23,8 +23,8 @@ import { faulty, readErrorAnswer } from "./errorAnswer.ts"
 import type { End } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
-const isPutIntoJson = ({ key, typed }: Call, differing: ReadonlySet<string>): boolean =>
-  typed?.method.inJson !== undefined && differing.has(key.hex)
+const isPutIntoJson = (call: Call, differing: ReadonlySet<string>): boolean =>
+  call.hasJson && differing.has(call.key.hex)
 
 /** What happens to calls if contracts differ. */
 const inJson = "calls of the method go in JSON on this connection"
@@ -71,8 +71,24 @@ export class LinkCalls implements CallLink {
     return this.session.address
   }
 
+  /** How many calls are in flight, without streams. */
   get callsInFlight(): number {
     return this.session.callsInFlight
+  }
+
+  /** How many streams are open. */
+  get streams(): number {
+    return this.session.streams
+  }
+
+  /** How many calls are in flight and how many streams are open, together. */
+  get inFlight(): number {
+    return this.session.callsInFlight + this.session.streams
+  }
+
+  /** Whether streams can be opened. */
+  get understandsStreams(): boolean {
+    return this.session.understandsStreams
   }
 
   /** Whether calls may be sent. */
@@ -103,6 +119,31 @@ export class LinkCalls implements CallLink {
     if (call.typed !== undefined && call.typed.span !== undefined) this.describePeer(call.typed.span)
   }
 
+  /**
+   * Opens a stream. The connection must be open and understand streams, and there must be room. Streams are left out of
+   * what is measured: they last for as long as they are used.
+   */
+  open(call: Call, args: Uint8Array): void {
+    const { session } = this
+    call.link = this
+    call.sentAt = session.now(call.startedAt !== -1)
+    if (call.startedAt === -1) call.startedAt = call.sentAt
+    session.openStream(call, args)
+    if (call.span !== undefined) this.describePeer(call.span)
+  }
+
+  opened(): void {
+    if (this.endpoint.failuresInARow > 0) this.answersAgain()
+  }
+
+  endItems(call: Call): void {
+    this.session.endItems(call)
+  }
+
+  abandon(call: Call, failure: Exit.Exit<never, unknown>): void {
+    if (this.session.giveUp(call, true)) this.finish(call, failure)
+  }
+
   cancel(call: Call): void {
     // A fiber that waits for the deadline may be earlier than the timer of the session.
     const isLate = this.isLate(call)
@@ -111,7 +152,7 @@ export class LinkCalls implements CallLink {
     // At the deadline the server ends the call by itself.
     if (!this.session.giveUp(call, !isLate)) return
     const errorType = isLate ? "DeadlineExceeded" : "canceled"
-    annotate(call.typed?.span, "error.type", errorType)
+    annotate(call.span, "error.type", errorType)
     this.count(call, errorType, now)
     if (isLate) this.late(call)
   }
@@ -168,11 +209,12 @@ export class LinkCalls implements CallLink {
   }
 
   refused(call: Call, chain: Uint8Array): void {
-    const answer = readErrorAnswer(chain, call.key, this.address)
+    // What a stream's server refuses may be an item of it: by then it has run.
+    const answer = readErrorAnswer(chain, call.key, this.address, call.stream !== undefined && call.isAnswered)
     if (answer._tag === "TimeUp" && call.deadlineAt !== Infinity) {
       if (this.isTimeUp(call)) return this.end(call, { _tag: "TimeUp" })
       if (answer.isOwn) return this.failed(call, this.deadlineExceeded(call))
-    } else if (answer._tag === "ContractDiffers" && call.typed?.method.inJson !== undefined) {
+    } else if (answer._tag === "ContractDiffers" && call.hasJson && call.stream?.isOpened !== true) {
       return this.contractDiffers(call)
     }
     this.failed(call, answer.error)
@@ -185,6 +227,11 @@ export class LinkCalls implements CallLink {
         return this.finish(call, Exit.fail(this.deadlineExceeded(call)))
       case "NeverLeft":
         return this.finish(call, Exit.fail(this.deadlineExceeded(call)))
+      case "Violation":
+        return this.failed(
+          call,
+          faulty(this.address, end.reason, `${call.method}: ${this.address} sent ${end.problem}`, true)
+        )
       case "TooLarge": {
         const what = end.type === MessageType.response
           ? `the result of ${call.method} is ${end.length} bytes`
@@ -264,12 +311,15 @@ export class LinkCalls implements CallLink {
 
   /** The time of a call is up, which was sent or was about to be. */
   private late(call: Call): void {
+    // A stream whose server has sent something is not late: it lasts for longer than it may.
+    if (call.stream?.isOpened === true) return
     this.measureAtLeast(call)
     this.endpoint.onCallFailed()
   }
 
   /** Measures an end that can only show that the endpoint is slow. A refusal, for example, may come at once. */
-  private measureAtLeast({ sentAt }: Call): void {
+  private measureAtLeast({ sentAt, stream }: Call): void {
+    if (stream !== undefined) return
     const { clock } = this
     this.endpoint.latencies.observeAtLeast(millisBetween(sentAt, nowTicks(clock)), nowMillis(clock))
   }

@@ -95,6 +95,11 @@ export interface ClientOptions {
   /**
    * How many bytes of requests may wait on a connection whose server is slow to read them. Further calls on it wait, in
    * their order, until their deadlines. In bytes. Default: 1048576 (1 MiB).
+   *
+   * **Details**
+   *
+   * Requests of more than 256 KiB, and the items of streams, do not count where the server understands streams: they
+   * leave in parts, only as the server reads them, and other calls pass them.
    */
   readonly maxUnsentBytes?: number | undefined
   /**
@@ -133,6 +138,31 @@ export interface ClientOptions {
     }
     | false
     | undefined
+  /**
+   * How many bytes a server may send on a stream before the stream's consumer has taken them. In bytes, from 4096 to
+   * 2147483647. Default: 1048576 (1 MiB).
+   *
+   * **When to use**
+   *
+   * Make it larger for streams over long distances: a stream carries at most a window in each round trip. Make it
+   * smaller where consumers are slow and should not be ahead of the producers' state by much.
+   *
+   * **Details**
+   *
+   * It is the largest window. A stream begins with 64 KiB, or with this if it is less, and its window grows while its
+   * consumer keeps up. A server may be ahead of it by one item: an item may begin while any of the window is left.
+   */
+  readonly streamWindow?: number | undefined
+  /**
+   * How large the windows of all streams of one connection should be together. While they are larger, each shrinks, to
+   * 4 KiB at least. In bytes, 4096 or more. Default: 16777216 (16 MiB).
+   *
+   * **Details**
+   *
+   * The items that wait for slow consumers use at most about this much memory for each connection, if there are fewer
+   * than 4096 streams on it.
+   */
+  readonly streamBudget?: number | undefined
   /**
    * How many retries the calls of the Connection may make together, so that they do not multiply the load of overloaded
    * servers. Default: `ratio` 0.1, `burst` 100.
@@ -332,8 +362,8 @@ export interface ClientOptions {
  * - `Gone`: it is closed for good.
  *
  * An endpoint with several connections (`connectionsPerEndpoint`) is `Active` when any of them is. Its `callsInFlight`
- * are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of one connection
- * while the others are open.
+ * and `streams` are those of all, and it is not in backoff while one is open. `lastFailure` may then be the failure of
+ * one connection while the others are open.
  *
  * @category models
  * @since 0.1.0
@@ -343,8 +373,13 @@ export interface EndpointState {
   readonly address: string
   /** What the endpoint is doing; see above. */
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
-  /** How many calls have been sent to it and are not answered yet. */
+  /** How many calls have been sent to it and are not answered yet. Streams are not among them. */
   readonly callsInFlight: number
+  /**
+   * How many streams have been opened on it and have not ended yet. A connection that drains stays open for them, as
+   * for calls.
+   */
+  readonly streams: number
   /** Whether it is not dialed for now, since a dial has failed (`ClientOptions.backoff`). */
   readonly inBackoff: boolean
   /** Whether it is ejected: it gets no calls for now, since they kept failing (`ClientOptions.outlierEjection`). */

@@ -27,6 +27,8 @@ export interface ClientSettings {
   readonly keepAlive: KeepAliveTimes | undefined
   /** Whether servers are probed also on connections whose peer cannot vanish without a word. */
   readonly probesAlways: boolean
+  readonly streamWindow: number
+  readonly streamBudget: number
   readonly retryBudget: RetryBudget
   readonly outlierEjection: OutlierEjection | undefined
   readonly backoff: { readonly initial: number; readonly factor: number; readonly max: number; readonly jitter: number }

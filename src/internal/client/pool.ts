@@ -160,20 +160,33 @@ export class Pool implements LinkOwner, EndpointView {
     return this.links.reduce((sum, { callsInFlight }) => sum + callsInFlight, 0)
   }
 
-  /** Balancers read it for several endpoints with every call, so it allocates nothing. */
+  /** How many streams are open, on all of its connections. */
+  get streams(): number {
+    return this.links.reduce((sum, { streams }) => sum + streams, 0)
+  }
+
+  /** With streams. Balancers read it for several endpoints with every call, so it allocates nothing. */
   get callsPending(): number {
-    return this.callsOut + this.waiters.size + this.room.size
+    return this.inFlight + this.waiters.size + this.room.size
   }
 
   get latency(): number | undefined {
     return this.latencies.at(nowMillis(this.settings.clock), this.callsOut > 0)
   }
 
-  /** The calls on connections that are open. */
+  /** The calls on connections that are open, without streams. */
   private get callsOut(): number {
     if (this.only !== undefined) return this.only.callsInFlight
     let out = 0
     for (const calls of this.open) out += calls.callsInFlight
+    return out
+  }
+
+  /** The calls and streams on connections that are open. */
+  private get inFlight(): number {
+    if (this.only !== undefined) return this.only.inFlight
+    let out = 0
+    for (const calls of this.open) out += calls.inFlight
     return out
   }
 
@@ -217,6 +230,13 @@ export class Pool implements LinkOwner, EndpointView {
   take(): LinkCalls | undefined {
     const { only } = this
     return only !== undefined && only.hasRoom() ? only : this.takeLeastBusy()
+  }
+
+  /** As {@link take}, for a stream: a connection whose server understands streams, where any does. */
+  takeForStream(): LinkCalls | undefined {
+    const taken = this.take()
+    if (taken === undefined || taken.understandsStreams) return taken
+    return this.open.find((calls) => calls.understandsStreams && calls.hasRoom()) ?? taken
   }
 
   /**
@@ -380,9 +400,9 @@ export class Pool implements LinkOwner, EndpointView {
     for (let left = open.length; left > 0 && fewest > 0; left--) {
       const calls = open[at]
       at = at + 1 < open.length ? at + 1 : 0
-      if (calls === undefined || calls.callsInFlight >= fewest || !calls.hasRoom()) continue
+      if (calls === undefined || calls.inFlight >= fewest || !calls.hasRoom()) continue
       best = calls
-      fewest = calls.callsInFlight
+      fewest = calls.inFlight
       this.turn = at
     }
     return best

@@ -63,6 +63,7 @@ export class HealthProbe implements Pending {
   readonly trace = undefined
   readonly lead = noLead
   readonly isCall = false
+  readonly stream = undefined
   readonly keepsAnswer = false
   private state: ProbeState = "Pausing"
   /** What the server has said; undefined before. */

@@ -13,7 +13,7 @@ import type { Duplex } from "node:stream"
 import { CommunicationError } from "../../CallError.ts"
 import type { Turn } from "../ambient/turn.ts"
 import { clientTypes, endsExchange, MessageType } from "../protocol/frame.ts"
-import { requestHeaderSize, writeDeadline } from "../protocol/request.ts"
+import { openHeaderSize, requestHeaderSize, writeDeadline } from "../protocol/request.ts"
 import { KeepAlive, type KeepAliveTimes, type Watched } from "../session/keepAlive.ts"
 import { Messages } from "../session/messages.ts"
 import { StalledMessage } from "../session/stalledMessage.ts"
@@ -27,21 +27,19 @@ import { type Over, Transport, type TransportOwner } from "../transport/transpor
 import type { Writer } from "../transport/writer.ts"
 import { isReset, textOf } from "../userError.ts"
 import { closedError } from "./errors.ts"
-import { neverLeft, type Pending, timeUp } from "./pending.ts"
+import { type End, neverLeft, type Pending, timeUp } from "./pending.ts"
 import { Spin } from "./spin.ts"
+import { leastInParts, Streaming, type StreamingOwner, type StreamingSettings } from "./streaming.ts"
 import type { RoomWaiters } from "./waiters.ts"
 
 /** What a session needs to know, the same for all of a Connection's. */
-export interface SessionSettings {
+export interface SessionSettings extends StreamingSettings {
   readonly clock: Clock.Clock
   /** The context of fibers that serve several callers. */
   readonly context: Context.Context<never>
   /** What the calls of one turn of the event loop share. */
   readonly turn: Turn
-  readonly writeFlattenLimit: number
-  readonly maxMessageSize: number
   readonly maxUnsentBytes: number
-  readonly messageTimeoutMillis: number
   readonly optimisticSpinMillis: number
   /** Undefined if servers are not probed. */
   readonly keepAlive: KeepAliveTimes | undefined
@@ -55,14 +53,17 @@ export interface SessionOwner {
   onReady(): void
   /** The peer goes away: no more calls may be sent to it. Called once, and after `onReady`. */
   onGoingAway(): void
-  /** No call is in flight any more. Called before the last call hears of its end. */
+  /** No call and no stream is in flight any more. Called before the last one hears of its end. */
   onIdle(): void
-  /** The session is over, while `calls` calls were in flight. Called once, before any of them hears of its end. */
+  /**
+   * The session is over, while so many `calls` and streams were in flight. Called once, before any of them hears of its
+   * end.
+   */
   onOver(why: string, calls: number): void
 }
 
 /** A client's side of one connection: sends requests, and gives each message to its entry. */
-export class ClientSession implements TransportOwner, Watched {
+export class ClientSession implements TransportOwner, Watched, StreamingOwner {
   readonly address: string
   private readonly settings: SessionSettings
   private readonly owner: SessionOwner
@@ -72,8 +73,11 @@ export class ClientSession implements TransportOwner, Watched {
   /** The calls that wait for room on this connection and others to its endpoint. */
   private readonly room: RoomWaiters
   private readonly table = new Slots<Pending>()
-  /** How many entries of the table are calls. */
+  /** How many entries of the table are calls, and how many are streams. */
   private calls = 0
+  private open = 0
+  /** There iff the server has said that it understands streams. */
+  private streaming: Streaming | undefined = undefined
   private nextId = 1
   private readonly timer: DeadlineTimer
   private readonly clock: CoarseClock
@@ -123,8 +127,19 @@ export class ClientSession implements TransportOwner, Watched {
     this.transport.start()
   }
 
+  /** How many calls are in flight, without streams. */
   get callsInFlight(): number {
     return this.calls
+  }
+
+  /** How many streams are open. */
+  get streams(): number {
+    return this.open
+  }
+
+  /** Whether streams can be opened on it. It is known once it is ready. */
+  get understandsStreams(): boolean {
+    return this.streaming !== undefined
   }
 
   get isOver(): boolean {
@@ -176,9 +191,36 @@ export class ClientSession implements TransportOwner, Watched {
     const { deadlineAt, isCall } = entry
     if (isCall) this.calls++
     const hasDeadline = deadlineAt !== Infinity
-    this.messages.request(id, entry.key, hasDeadline, entry.trace, entry.lead, args)
+    if (args.length < leastInParts || !this.sendsInParts(entry, args)) {
+      this.messages.request(id, entry.key, hasDeadline, entry.trace, entry.lead, args)
+    }
     if (hasDeadline) this.timer.arm(deadlineAt)
     if (isCall && this.spin !== undefined) this.spin.start()
+  }
+
+  /** Opens the stream that an entry is, and keeps it until it ends. The server must understand streams. */
+  openStream(entry: Pending, args: Uint8Array): void {
+    const { stream } = entry
+    const { streaming } = this
+    if (stream === undefined || streaming === undefined) throw new Error("a stream is opened where there can be none")
+    const id = this.nextId++
+    entry.id = id
+    this.table.add(entry)
+    this.open++
+    stream.begin(streaming, streaming.firstCredit)
+    const { deadlineAt } = entry
+    const hasDeadline = deadlineAt !== Infinity
+    if (!this.sendsInParts(entry, args)) {
+      const { hasItems } = stream
+      this.messages.open(id, entry.key, hasDeadline, hasItems, entry.trace, streaming.firstCredit, entry.lead, args)
+      if (!hasItems) this.writer.empty(id, MessageType.end)
+    }
+    if (hasDeadline) this.timer.arm(deadlineAt)
+  }
+
+  /** The stream of an entry gets no more items from us. */
+  endItems(entry: Pending): void {
+    if (this.table.get(entry.id) === entry) this.writer.empty(entry.id, MessageType.end)
   }
 
   /**
@@ -189,11 +231,13 @@ export class ClientSession implements TransportOwner, Watched {
     const { id } = entry
     if (this.table.get(id) !== entry) return false
     this.table.remove(id)
-    const { writer } = this
-    if (writer.isQueued(id)) writer.drop(id)
-    else if (isTold) writer.empty(id, MessageType.cancel)
+    this.withdraw(id, isTold)
     this.settle(entry)
     return true
+  }
+
+  abort(entry: Pending, end: End): void {
+    if (this.giveUp(entry, true)) entry.onEnd(end)
   }
 
   /** Ends the session at once; its calls fail as closed. */
@@ -221,17 +265,24 @@ export class ClientSession implements TransportOwner, Watched {
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
-    if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
-    const isEnd = endsExchange(type)
-    const entry = isEnd ? this.table.remove(id) : this.table.get(id)
+    if (!endsExchange(type)) {
+      if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
+      return this.streaming?.onFrame(id, type, bytes, start, end, owned)
+    }
+    const { streaming } = this
+    if (streaming !== undefined && streaming.hasParts) {
+      return this.onAnswer(streaming, id, type, bytes, start, end, owned)
+    }
+    const entry = this.table.remove(id)
     // Without an entry, it belongs to one that was given up.
     if (entry === undefined) return
-    if (isEnd) this.settle(entry)
+    this.settle(entry)
     entry.onMessage(type, bytes, start, end, owned)
   }
 
   keepsPayload(id: number, type: number): boolean {
-    return type === MessageType.response && this.table.get(id)?.keepsAnswer === true
+    if (type === MessageType.response) return this.table.get(id)?.keepsAnswer === true
+    return type === MessageType.items && this.table.get(id)?.stream !== undefined
   }
 
   onTooLarge(id: number, type: number, length: number): void {
@@ -241,21 +292,45 @@ export class ClientSession implements TransportOwner, Watched {
     }
     const entry = this.table.remove(id)
     if (entry === undefined) return
+    this.streaming?.giveUp(id)
     this.settle(entry)
     entry.onEnd({ _tag: "TooLarge", type, length })
   }
 
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean {
     const entry = this.table.get(id)
-    if (entry === undefined) return false
-    if (entry.deadlineAt === Infinity) return true
+    if (entry === undefined || (entry.deadlineAt !== Infinity && !this.hasTime(entry, bytes, payloadAt))) return false
+    const { stream } = entry
+    if (stream !== undefined && stream.hasItems) stream.onLeft()
+    return true
+  }
+
+  entry(id: number): Pending | undefined {
+    return this.table.get(id)
+  }
+
+  entries(): ReadonlyArray<Pending> {
+    return this.table.values()
+  }
+
+  leaves(id: number, bytes: DataView, payloadAt: number): boolean {
+    const entry = this.table.get(id)
+    return entry !== undefined && (entry.deadlineAt === Infinity || this.hasTime(entry, bytes, payloadAt))
+  }
+
+  lookAt(at: number): void {
+    this.timer.arm(at)
+  }
+
+  /** Writes the time that is left for a request that leaves. Ends its entry, and returns false, where there is none. */
+  private hasTime(entry: Pending, bytes: DataView, payloadAt: number): boolean {
     if (this.leavingAt === -1) this.leavingAt = nowMillis(this.settings.clock)
     const left = entry.deadlineAt - this.leavingAt
     if (left > 0) {
       writeDeadline(bytes, payloadAt, left * 1000)
       return true
     }
-    this.table.remove(id)
+    this.table.remove(entry.id)
     this.settle(entry)
     entry.onEnd(neverLeft)
     return false
@@ -272,11 +347,12 @@ export class ClientSession implements TransportOwner, Watched {
     if (over._tag === "Lost" && (over.error === undefined || isReset(over.error))) this.versions.endedWithoutReason()
     const { writer } = this
     const entries = this.table.clear()
-    const { calls } = this
-    this.calls = 0
+    const inFlight = this.calls + this.open
+    this.calls = this.open = 0
     const unsent = entries.some(({ id }) => writer.isQueued(id)) ? writer.unsent() : undefined
-    this.owner.onOver(why, calls)
+    this.owner.onOver(why, inFlight)
     this.endAll(entries, unsent, over, why)
+    this.streaming?.close()
     this.room.wake()
   }
 
@@ -293,11 +369,77 @@ export class ClientSession implements TransportOwner, Watched {
 
   /** An entry is no longer in the table. */
   private settle(entry: Pending): void {
-    if (entry.isCall && --this.calls === 0) this.owner.onIdle()
+    if (entry.isCall) {
+      if (--this.calls === 0 && this.open === 0) this.owner.onIdle()
+    } else if (entry.stream !== undefined && --this.open === 0 && this.calls === 0) {
+      this.owner.onIdle()
+    }
+  }
+
+  /** The answer to an entry has come, while something goes or comes in parts: this may be the rest of it. */
+  private onAnswer(
+    streaming: Streaming,
+    id: number,
+    type: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    owned: boolean
+  ): void {
+    if (this.table.get(id) === undefined) return
+    const whole = streaming.onAnswer(id, type, bytes, start, end)
+    if (whole === "Refused") return
+    const entry = this.table.remove(id)
+    if (entry === undefined) return
+    this.settle(entry)
+    if (whole === undefined) entry.onMessage(type, bytes, start, end, owned)
+    else entry.onMessage(type, whole, 0, whole.length, true)
+  }
+
+  /**
+   * Sends the request of an entry in parts, where it is that large and the server takes parts. Returns whether it is.
+   */
+  private sendsInParts(entry: Pending, args: Uint8Array): boolean {
+    const { streaming } = this
+    if (streaming === undefined || !streaming.isLarge(entry, args)) return false
+    streaming.send(entry, args)
+    return true
+  }
+
+  /** The exchange `id` is over for us: what has not left does not, otherwise the peer is told if it `isTold`. */
+  private withdraw(id: number, isTold: boolean): void {
+    const { writer } = this
+    switch (this.streaming?.giveUp(id) ?? "Whole") {
+      case "Whole":
+        if (writer.isQueued(id)) writer.drop(id)
+        else if (isTold) writer.empty(id, MessageType.cancel)
+        return
+      case "Begun":
+        // Also at its deadline: the server would wait for the rest.
+        return writer.empty(id, MessageType.cancel)
+      case "Unsent":
+    }
+  }
+
+  /** Requests in parts of which nothing has left will not leave: the peer goes away. */
+  private takeBack(): ReadonlyArray<() => void> {
+    return (this.streaming?.takeBack() ?? []).flatMap(({ args, id }) => {
+      const entry = this.table.remove(id)
+      if (entry === undefined) return []
+      this.settle(entry)
+      return () => entry.onEnd({ _tag: "Unsent", args })
+    })
+  }
+
+  /** The server understands streams. */
+  private beginStreams(): void {
+    const { clock } = this.settings
+    this.streaming = new Streaming(this, this.transport, this.messages, this.settings, () => nowMillis(clock))
   }
 
   private onVersion(id: number, payload: Uint8Array): void {
     const said = this.versions.receive(id, payload)
+    if (this.streaming === undefined && this.versions.understandsStreams) this.beginStreams()
     switch (said._tag) {
       case "Bad":
         return this.transport.refuse(said.problem)
@@ -307,11 +449,14 @@ export class ClientSession implements TransportOwner, Watched {
         if (this.keepAlive !== undefined) this.timer.arm(this.keepAlive.start(nowMillis(this.settings.clock), this))
         this.owner.onReady()
         break
-      case "GoingAway":
+      case "GoingAway": {
+        const unsent = this.takeBack()
         // Behind all requests that were queued before.
         this.messages.version(this.versions.lastWord)
         this.owner.onGoingAway()
+        for (const end of unsent) end()
         break
+      }
       case "Nothing":
     }
     // Without room, the server is not reading. As soon as it reads again, it sees that the client is there.
@@ -332,10 +477,15 @@ export class ClientSession implements TransportOwner, Watched {
       ? { _tag: "Lost", failure: Exit.fail(closedError(this.address, false)) } as const
       : undefined
     for (const entry of entries) {
-      const payload = unsent?.get(entry.id)
-      if (payload === undefined) entry.onEnd(sent)
-      else entry.onEnd(closed ?? { _tag: "Unsent", args: payload.subarray(requestHeaderSize + entry.lead.length) })
+      const args = this.unsentArgs(entry, unsent?.get(entry.id))
+      entry.onEnd(args === undefined ? sent : closed ?? { _tag: "Unsent", args })
     }
+  }
+
+  /** The arguments of an entry whose request has not left. `payload` is what was still queued, if it was sent whole. */
+  private unsentArgs({ id, lead, stream }: Pending, payload: Uint8Array | undefined): Uint8Array | undefined {
+    if (payload === undefined) return this.streaming?.unsentArgs(id)
+    return payload.subarray((stream === undefined ? requestHeaderSize : openHeaderSize) + lead.length)
   }
 
   private errorOf(over: Over, why: string): CommunicationError {
@@ -367,7 +517,8 @@ export class ClientSession implements TransportOwner, Watched {
 
   /** Does what is due. Returns when to look again. */
   private expire(now: number): number {
-    return Math.min(this.expireEntries(now), this.expirePeer(now), this.expireMessage(now))
+    const unfinished = this.streaming?.expire(now) ?? Infinity
+    return Math.min(this.expireEntries(now), this.expirePeer(now), this.expireMessage(now), unfinished)
   }
 
   /** Ends the entries whose time is up; returns the earliest deadline of the others. */

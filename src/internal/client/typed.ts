@@ -106,6 +106,12 @@ export interface TypedStreamRequest {
    * result, and fails with a failure of the method. It does not throw. The bytes are owned.
    */
   readonly decodeEnd: (bytes: Uint8Array, endpoint: string | undefined) => Effect.Effect<unknown, unknown>
+  /**
+   * The same request in JSON, for a server whose contract is another one; undefined if it is in JSON already. It may
+   * take the place of this one although items were pulled: its own `items` begin with them. By then the run of this
+   * one's `items` must have ended.
+   */
+  readonly inJson: Effect.Effect<TypedStreamRequest, CallError> | undefined
 }
 
 /** A typed stream that a server has taken. It belongs to the Scope that it was opened in. */
@@ -121,6 +127,13 @@ export const openTyped: unique symbol = Symbol("effect-call/internal/openTyped")
 /** A `stream` that opens typed streams, too. */
 export interface TypedStreams {
   [openTyped](request: TypedStreamRequest): Effect.Effect<OpenStream, unknown, Scope.Scope>
+}
+
+/** What opens the typed streams of a Connection; undefined if it is not of this package. */
+export const typedStreamsOf = (connection: { readonly stream?: unknown }): TypedStreams | undefined => {
+  const { stream } = connection
+  // The cast: only this package has the key.
+  return typeof stream === "function" && openTyped in stream ? stream as unknown as TypedStreams : undefined
 }
 
 /** Starts a typed call, inside the register function of an `Effect.callback`; returns what cancels it. */

@@ -1,7 +1,7 @@
 /**
- * The codecs of a method's schemas: values to bytes and back, in binary (SchemaBinary) and in JSON.
+ * The codecs of a schema: values to bytes and back, in binary (SchemaBinary) and in JSON.
  *
- * It does not know calls, nor the bytes before a value in a payload: they belong to `payload.ts`.
+ * It does not know methods, nor the bytes before a value in a payload: they belong to `payload.ts`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -10,14 +10,9 @@ import * as Exit from "effect/Exit"
 import { Rpc } from "effect/rpc"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import type { MethodKey } from "../../MethodKey.ts"
 import { noteFresh } from "../memory/gcPacing.ts"
-import type { Fingerprint } from "../protocol/fingerprint.ts"
-import { methodName } from "../protocol/methodName.ts"
-import { contractOf, fingerprintOf } from "./contract.ts"
 import { checkingJson, checkingText, hasReplacement } from "./fidelity.ts"
-import type { Format } from "./payload.ts"
-import { problemOf, Unsendable } from "./problem.ts"
+import { problemOf } from "./problem.ts"
 
 /** Values of one schema to bytes and back. The results are `Exit`s unless the schema needs an effect. */
 export interface Codec {
@@ -35,12 +30,16 @@ export interface Direct {
   readonly encode: (value: unknown) => Uint8Array | undefined
   /** The value, or {@link unread}. */
   readonly decode: (bytes: Uint8Array) => unknown
+  /** The frames of several values, one after the other. */
+  readonly encodeMany: (values: ReadonlyArray<unknown>) => Uint8Array | undefined
+  /** The values of whole frames, or {@link unread}. */
+  readonly decodeMany: (bytes: Uint8Array) => ReadonlyArray<unknown> | typeof unread
 }
 
 /** Stands for a value that could not be read. */
 export const unread: unique symbol = Symbol("effect-call/internal/unread")
 
-type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
+export type ParseOptions = Context.Service.Shape<typeof Rpc.ParseOptions>
 
 const defaultOptions: ParseOptions = Context.get(Context.empty(), Rpc.ParseOptions)
 
@@ -48,7 +47,7 @@ const defaultOptions: ParseOptions = Context.get(Context.empty(), Rpc.ParseOptio
 // ensure it.
 type WithoutServices = Schema.Codec<unknown, unknown>
 
-const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
+export const binary = (schema: Schema.Top, options: ParseOptions): Codec => {
   const written = checkingJson(schema, "binary")
   const encode = binaryEncode(written, options)
   const decode = Schema.decodeEffect(SchemaBinary.toCodec(schema as WithoutServices), options) as Codec["decode"]
@@ -151,12 +150,15 @@ const largestHeld = 65_536
 const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, hasText: boolean): Direct => {
   const encoder = SchemaBinary.encoder(schema)
   let parser = SchemaBinary.parser(schema as WithoutServices)
+  const sendable = (bytes: Uint8Array): Uint8Array | undefined => {
+    noteEncoded(bytes)
+    return hasText && hasReplacement(bytes) ? undefined : bytes
+  }
   return {
     encode: (value) => {
       if (!encodes) return undefined
       try {
-        const bytes = noteEncoded(encoder.encode(value))
-        return hasText && hasReplacement(bytes) ? undefined : bytes
+        return sendable(encoder.encode(value))
       } catch {
         return undefined
       }
@@ -175,6 +177,31 @@ const binaryDirect = (schema: Schema.Top, copies: boolean, encodes: boolean, has
       }
       parser = SchemaBinary.parser(schema as WithoutServices)
       return unread
+    },
+    encodeMany: (values) => {
+      if (!encodes) return undefined
+      try {
+        return sendable(encoder.encodeMany(values))
+      } catch {
+        return undefined
+      }
+    },
+    decodeMany: (bytes) => {
+      const frames = framesIn(bytes)
+      if (frames === undefined) return unread
+      const isHeld = bytes.buffer.byteLength <= largestHeld
+      try {
+        // For this many bytes, the cost of a parser of their own does not matter.
+        const values = (isHeld ? parser : SchemaBinary.parser(schema as WithoutServices)).feedSync(bytes)
+        if (values.length === frames) {
+          if (copies) noteFresh(bytes.length)
+          return values
+        }
+      } catch {
+        // The codec reports the problem.
+      }
+      if (isHeld) parser = SchemaBinary.parser(schema as WithoutServices)
+      return unread
     }
   }
 }
@@ -191,10 +218,39 @@ const isOneFrame = (bytes: Uint8Array): boolean => {
   return (first & 0x7f) + (second & 0x7f) * 128 + (bytes[2] ?? 0) * 16_384 + 3 === bytes.length
 }
 
+/** Where the frame that begins at `at` ends; undefined if it does not end in these bytes. */
+export const frameEnd = (bytes: Uint8Array, at: number): number | undefined => {
+  let length = 0
+  let scale = 1
+  for (let i = at; i < bytes.length; i++) {
+    const byte = bytes[i] ?? 0
+    length += (byte & 0x7f) * scale
+    if (byte < 0x80) {
+      const end = i + 1 + length
+      return end <= bytes.length ? end : undefined
+    }
+    scale *= 128
+  }
+  return undefined
+}
+
+/** How many frames the bytes are; undefined if the last one is not whole. */
+const framesIn = (bytes: Uint8Array): number | undefined => {
+  let frames = 0
+  let at = 0
+  while (at < bytes.length) {
+    const end = frameEnd(bytes, at)
+    if (end === undefined) return undefined
+    at = end
+    frames++
+  }
+  return frames
+}
+
 const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
-const json = (schema: Schema.Top, options: ParseOptions): Codec => {
+export const json = (schema: Schema.Top, options: ParseOptions): Codec => {
   const encode = Schema.encodeEffect(Schema.toCodecJson(checkingJson(schema, "json") as WithoutServices), options)
   const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(schema as WithoutServices), options)
   return {
@@ -226,7 +282,7 @@ const parseJson = (bytes: Uint8Array): Exit.Exit<unknown, SyntaxError> => {
 }
 
 /** `Effect.flatMap` that makes no effect if it is given an `Exit`. */
-const flatMapEager = <A, B, E>(
+export const flatMapEager = <A, B, E>(
   effect: Effect.Effect<A, E>,
   f: (value: A) => Effect.Effect<B, E>
 ): Effect.Effect<B, E> => {
@@ -238,104 +294,3 @@ const flatMapEager = <A, B, E>(
 export const valueNow = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Success<A> | undefined =>
   // The type guard loses the type of the value.
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect as Exit.Success<A> : undefined
-
-/**
- * A failure that never happens. If a method has one kind of failure only, SchemaBinary does not write which one it is.
- * If a second kind were added, with a middleware for example, older bytes could not be read any more.
- */
-const NoFailure = Schema.TaggedStruct("effect-call/NoFailure", {})
-
-const allCodecs = new WeakMap<Rpc.AnyWithProps, MethodCodecs>()
-
-/** The codecs of one method, in each format that it is called in. Each is compiled when it is first needed. */
-export class MethodCodecs {
-  readonly payload: (format: Format) => Codec
-  readonly success: (format: Format) => Codec
-  readonly error: (format: Format) => Codec
-  /** The codec of encoded payloads: it leaves out the transformations of the schema. */
-  private readonly encodedPayload: (format: Format) => Codec
-  /** The fingerprint of the contract; undefined if the method has no binary form. */
-  readonly fingerprint: () => Fingerprint | undefined
-
-  constructor(rpc: Rpc.AnyWithProps) {
-    const options = Context.get(rpc.annotations, Rpc.ParseOptions)
-    const errors = new Set([rpc.errorSchema, ...Array.from(rpc.middlewares, (middleware) => middleware.error)])
-    this.payload = lazily("payload", () => rpc.payloadSchema, options)
-    this.encodedPayload = lazily("payload", () => Schema.toEncoded(rpc.payloadSchema), options)
-    this.success = lazily("success", () => rpc.successSchema, options)
-    this.error = lazily(
-      "error",
-      (format) => Schema.Union(format === "binary" ? [...errors, NoFailure] : [...errors]),
-      options
-    )
-    let known: { readonly fingerprint: Fingerprint | undefined } | undefined
-    this.fingerprint = () =>
-      (known ??= {
-        fingerprint: this.problemIn("binary") === undefined ? fingerprintOf(contractOf(rpc, [...errors])) : undefined
-      }).fingerprint
-  }
-
-  /**
-   * Rewrites a binary payload in JSON. The schema's transformations are left out: a transformation may not be
-   * reversible, and may need services that only a server has.
-   */
-  payloadInJson(bytes: Uint8Array): Effect.Effect<Uint8Array, Schema.SchemaError | SyntaxError> {
-    return Effect.flatMap(
-      this.encodedPayload("binary").decode(bytes),
-      (encoded) => this.encodedPayload("json").encode(encoded)
-    )
-  }
-
-  /** The codecs of an Rpc. All its clients and servers share them. */
-  static of(rpc: Rpc.AnyWithProps): MethodCodecs {
-    let codecs = allCodecs.get(rpc)
-    if (codecs === undefined) {
-      codecs = new MethodCodecs(rpc)
-      allCodecs.set(rpc, codecs)
-    }
-    return codecs
-  }
-
-  /**
-   * Compiles all codecs of the first format that all schemas can be written in. So a schema that cannot be sent is
-   * found when the method is set up, and not by its first caller.
-   */
-  compile(key: MethodKey, ...formats: ReadonlyArray<Format>): void {
-    const problems: Array<string> = []
-    for (const format of formats) {
-      const unsendable = this.problemIn(format)
-      if (unsendable === undefined) return
-      problems.push(`the ${unsendable.part} of ${methodName(key)} ${unsendable.problem}`)
-    }
-    throw new TypeError(problems.join("; "))
-  }
-
-  /** Why a schema cannot be written in a format; undefined if all schemas can be written. */
-  problemIn(format: Format): Unsendable | undefined {
-    try {
-      this.payload(format)
-      this.success(format)
-      this.error(format)
-      return undefined
-    } catch (error) {
-      if (error instanceof Unsendable) return error
-      throw error
-    }
-  }
-}
-
-const lazily = (
-  part: string,
-  schema: (format: Format) => Schema.Top,
-  options: ParseOptions
-): (format: Format) => Codec => {
-  const made: Partial<Record<Format, Codec>> = {}
-  const compile = (format: Format): Codec => {
-    try {
-      return (format === "binary" ? binary : json)(schema(format), options)
-    } catch (cause) {
-      throw new Unsendable(part, format, cause)
-    }
-  }
-  return (format) => made[format] ??= compile(format)
-}

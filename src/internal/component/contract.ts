@@ -1,6 +1,6 @@
 /**
- * The contract of a method as data: the encoded shapes of its payload, its success and its errors, and a fingerprint of
- * them.
+ * The contract of a method as data: the encoded shapes of its payload, its success, its errors and the items of its
+ * streams, and a fingerprint of them.
  *
  * A shape holds what the binary format depends on: names, types, and which fields may be missing. Checks, brands,
  * annotations, docs and decoded types are not part of it. Two peers with the same fingerprint can read each other's
@@ -8,7 +8,6 @@
  *
  * It does not know how values are written.
  */
-import type { Rpc } from "effect/rpc"
 import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { createHash, randomUUID } from "node:crypto"
@@ -94,21 +93,58 @@ export interface Contract {
   readonly success: Ref
   /** A union: the method's own errors and those of its middleware. */
   readonly error: Ref
+  /** The items of a stream; null for a method that is a call. */
+  readonly items: ItemShapes | null
 }
 
-/** The contract of a method whose error schemas are `errors`. */
-export const contractOf = (rpc: Rpc.AnyWithProps, errors: ReadonlyArray<Schema.Top>): Contract => {
+/** The items of a stream. */
+export interface ItemShapes {
+  /** Those of the handler; null if the method gives one result. */
+  readonly results: Ref | null
+  /** Those of the client; null if the method takes none. */
+  readonly accepted: Ref | null
+}
+
+/** The schemas of a method, as they are written. */
+export interface MethodSchemas {
+  readonly payload: Schema.Top
+  readonly success: Schema.Top
+  readonly errors: ReadonlyArray<Schema.Top>
+  /** The items of the handler, and those of the client. */
+  readonly results: Schema.Top | undefined
+  readonly accepted: Schema.Top | undefined
+}
+
+/** The contract of a method with these schemas. */
+export const contractOf = ({ accepted, errors, payload, results, success }: MethodSchemas): Contract => {
   const description = new Description()
-  const payload = description.of(rpc.payloadSchema)
-  const success = description.of(rpc.successSchema)
-  const error = description.add({ _tag: "Union", members: errors.map((schema) => description.of(schema)) })
-  const { refs: [first = 0, second = 0, third = 0], shapes } = inOneForm(description.shapes, [payload, success, error])
-  return { shapes, payload: first, success: second, error: third }
+  const roots = [
+    description.of(payload),
+    description.of(success),
+    description.add({ _tag: "Union", members: errors.map((schema) => description.of(schema)) })
+  ]
+  const items = [results, accepted].filter((schema) => schema !== undefined)
+  const { refs: [first = 0, second = 0, third = 0, ...ofItems], shapes } = inOneForm(
+    description.shapes,
+    [...roots, ...items.map((schema) => description.of(schema))]
+  )
+  return {
+    shapes,
+    payload: first,
+    success: second,
+    error: third,
+    items: items.length === 0 ? null : {
+      results: results === undefined ? null : ofItems[0] ?? null,
+      accepted: accepted === undefined ? null : ofItems.at(-1) ?? null
+    }
+  }
 }
 
 /** The first 64 bits of the SHA-256 of a contract's JSON. */
-export const fingerprintOf = ({ error, payload, shapes, success }: Contract): Fingerprint => {
-  const bytes = createHash("sha256").update(JSON.stringify([payload, success, error, shapes])).digest()
+export const fingerprintOf = ({ error, items, payload, shapes, success }: Contract): Fingerprint => {
+  const parts = [payload, success, error, shapes]
+  const ofItems = items === null ? [] : [items.results, items.accepted]
+  const bytes = createHash("sha256").update(JSON.stringify([...parts, ...ofItems])).digest()
   return { low: bytes.readInt32LE(0), high: bytes.readInt32LE(4) }
 }
 

@@ -1,18 +1,23 @@
 /**
- * The layout of typed arguments and results, inside the payloads of requests and responses. It knows no schemas.
+ * The layout of typed arguments, items and results, inside the payloads of requests, opens, items and responses. It
+ * knows no schemas.
  *
  * The first byte is the format:
  *
- * | bits | in a request | in a response |
- * |---|---|---|
- * | 0–3 | 1 SchemaBinary, 2 JSON | as in the request |
- * | 4 | headers follow, before the arguments | the result is one of the method's failures |
- * | 5 | discard: answer as soon as the handler starts | 0 |
- * | 6–7 | 0, kept for streams | 0, kept for streams |
+ * | bits | in a request or open | in an item | in a response |
+ * |---|---|---|---|
+ * | 0–3 | 1 SchemaBinary, 2 JSON | as in the open | as in the request or open |
+ * | 4 | headers follow, before the arguments | 0 | the result is one of the method's failures |
+ * | 5 | discard: answer as soon as the handler starts; 0 in an open | 0 | 0 |
+ * | 6 | 0 in a request, 1 in an open | 0 | 0 |
+ * | 7 | 0 | 0 | 0 |
  *
  * A binary request has the fingerprint of the method's contract next: 8 bytes. A server with another fingerprint runs
  * nothing and answers with an error of its own (`contractDiffers`). The client then sends the method in JSON on that
  * connection.
+ *
+ * An item holds a chunk of values: frames of SchemaBinary, one after the other, or a JSON array. The response to a
+ * stream of results is the format byte alone, or a failure.
  *
  * Headers are a u32 (little-endian) with the length in bytes of what follows: a JSON array of `[name, value]`.
  */
@@ -31,10 +36,11 @@ const formatBits = 0x0f
 export const formatCode: Readonly<Record<Format, number>> = { binary: 1, json: 2 }
 const formatOfCode: ReadonlyArray<Format | undefined> = [undefined, "binary", "json"]
 
-/** Bits 4 and 5. */
+/** Bits 4 to 6. */
 export const hasHeaders = 0x10
 export const isFailure = 0x10
 export const isDiscarded = 0x20
+export const isStream = 0x40
 
 /**
  * The format that a payload's first byte names; undefined if the format is unknown, or if a bit outside `flags` is set.

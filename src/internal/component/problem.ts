@@ -68,9 +68,13 @@ const errorOfCause = (cause: Cause.Cause<unknown>): unknown =>
   Option.getOrElse(Cause.findErrorOption(cause), () => Cause.squash(cause))
 
 /** The defect of a value that cannot be encoded. */
-export const unencodable = (what: "payload" | "result" | "failure", key: MethodKey, cause: unknown): TypeError => {
+export const unencodable = (
+  what: "payload" | "result" | "failure" | "item",
+  key: MethodKey,
+  cause: unknown
+): TypeError => {
   const error = attempt(() => Cause.isCause(cause) ? errorOfCause(cause) : cause, cause)
-  const text = `the ${what} of ${methodName(key)} cannot be encoded: ${problemOf(error)}`
+  const text = `${what === "item" ? "an" : "the"} ${what} of ${methodName(key)} cannot be encoded: ${problemOf(error)}`
   // The text says everything that a schema has found. For any other error, the stack helps to find the bug.
   return isOfSchema(error) ? new TypeError(text) : new TypeError(text, { cause: error })
 }

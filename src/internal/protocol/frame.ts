@@ -21,7 +21,7 @@ export const maxMessageSize = 104_857_600
 export const maxSkippedSize = 1_073_741_824
 
 /** The largest payload of a message of items, or of a part of a message: 1 MiB. */
-export const maxPieceSize = 1_048_576
+const maxPieceSize = 1_048_576
 
 /** The types of messages: their numbers on the wire. From `open` on they go only between peers that know streams. */
 export const MessageType = {
@@ -110,8 +110,9 @@ export interface FrameReceiver {
    */
   keepsPayload(id: number, type: number): boolean
   /**
-   * A request, an open, a response or a response error begins, and its payload of `length` bytes is over the limit. This is
-   * called once, at the header. The payload is dropped as it arrives, and later messages are delivered as usual.
+   * A request, an open, a response or a response error begins, and its payload of `length` bytes is over the limit.
+   * This is called once, at the header. The payload is dropped as it arrives, and later messages are delivered as
+   * usual.
    */
   onTooLarge(id: number, type: number, length: number): void
 }
@@ -254,7 +255,10 @@ export class FrameDecoder {
     const type = u8At(header, headerAt + 8)
     const length = readLength(header, headerAt)
     if (type > 31 || (this.types & (1 << type)) === 0) return this.refuse(`a message of type ${type}`, position)
-    if (length > this.maxSize) return this.tooLarge(id, type, length, position, end)
+    // Items and parts have a limit of their own: what they carry may be small, or belong to something larger.
+    if (length > this.maxSize && (typeBit(type) & pieceTypes) === 0) {
+      return this.tooLarge(id, type, length, position, end)
+    }
     if (type >= MessageType.items && !fits(type, length)) {
       return this.refuse(`a message of type ${type} with ${length} bytes`, position)
     }

@@ -63,7 +63,7 @@ export interface Drained {
   /** Whether the client understands that the server goes away. */
   readonly understands: boolean
   /** Whether nothing is read from the client for now. */
-  readonly paused: boolean
+  readonly isDeaf: boolean
   /** Whether a message has begun to arrive that is not whole yet. */
   readonly isPartial: boolean
   /** How many bytes wait for the client. */
@@ -207,10 +207,10 @@ export class Drain {
       if (decision !== "Wait") return decision
     }
     if (this.quietDue(connection) !== Infinity) {
-      const { isPartial, paused } = connection
+      const { isDeaf, isPartial } = connection
       // In the middle of a message it is not quiet. While a client is not read from, its requests are unknown, and must
       // be served.
-      if (isPartial || (this.isGoingAway && paused)) this.quietSince = now
+      if (isPartial || (this.isGoingAway && isDeaf)) this.quietSince = now
       if (now >= this.quietDue(connection)) return this.quiet(now, connection)
     }
     if (now < this.holdDue(connection)) return "Wait"
@@ -235,10 +235,10 @@ export class Drain {
   }
 
   /** Answers are held only on behalf of a server that stops. */
-  private holdDue({ paused, understands }: Drained): number {
+  private holdDue({ isDeaf, understands }: Drained): number {
     if (understands) return Infinity
     // While a client does not take its answers there is no need to hold them, and its earlier requests must be served.
-    if (this.current === "Leaving") return paused ? Infinity : this.holdAt
+    if (this.current === "Leaving") return isDeaf ? Infinity : this.holdAt
     return this.current === "Holding" ? this.heldSince + quietPeriod : Infinity
   }
 

@@ -6,8 +6,10 @@
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import { CommunicationError, DeadlineExceeded, RemoteError, Unreachable } from "../../CallError.ts"
+import { isLeft } from "../ambient/leaving.ts"
 import { type ErrorChain, plainError } from "../protocol/errorChain.ts"
 import * as Identities from "../protocol/identities.ts"
+import { errorType } from "../telemetry/span.ts"
 import { attempt, causeOf, clip, ownTextOf, unreadableText } from "../userError.ts"
 
 /** How far errors are followed along their causes. A caller wants to know why, not everything. */
@@ -40,8 +42,17 @@ export const chainOfCause = (cause: Cause.Cause<unknown>): ErrorChain => {
     const refused = attempt(() => failure.value instanceof Refused ? failure.value.link : undefined, undefined)
     return refused === undefined ? chainOf(failure.value) : [refused]
   }
+  if (hasLeft(cause)) return [Identities.leaving]
   return Cause.hasInterruptsOnly(cause) ? [Identities.canceled] : [died]
 }
+
+/** Whether a handler has ended since the server leaves, by `Server.untilLeaving`: that is no bug. */
+export const hasLeft = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && isLeft(reason.defect))
+
+/** The kind of a handler's failure, for spans and metrics. */
+export const kindOfFailure = (cause: Cause.Cause<unknown>): string =>
+  hasLeft(cause) && Option.isNone(Cause.findErrorOption(cause)) ? Identities.leaving.message : errorType(cause)
 
 /** The error chain of an error: its message, then the messages of its causes. It never throws. */
 export const chainOf = (error: unknown): ErrorChain => {
@@ -66,6 +77,8 @@ const ownRefusals: ReadonlySet<string> = new Set([
   Identities.overloaded.identity,
   Identities.unknownMethod.identity,
   Identities.contractDiffers.identity,
+  Identities.leaving.identity,
+  Identities.flowControlIdentity,
   Identities.argumentsTooLargeIdentity,
   Identities.answerTooLargeIdentity
 ])

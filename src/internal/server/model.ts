@@ -10,6 +10,7 @@ import type { Tally } from "../telemetry/calls.ts"
 import type { ServerStats } from "../telemetry/metrics.ts"
 import type { Warnings } from "../warnings.ts"
 import type { Admission, AdmittedConnection } from "./admission.ts"
+import type { StreamPlaces } from "./places.ts"
 import type { Spans } from "./spans.ts"
 
 /** What the sessions of one server share. */
@@ -18,6 +19,8 @@ export interface SessionSettings {
   /** What handlers need, without anything that belongs to a single call. */
   readonly context: Context.Context<never>
   readonly admission: Admission
+  /** How many streams the server has. */
+  readonly places: StreamPlaces
   readonly warnings: Warnings
   readonly writeFlattenLimit: number
   readonly maxMessageSize: number
@@ -30,6 +33,9 @@ export interface SessionSettings {
   readonly firstMessageMillis: number
   readonly idleMillis: number
   readonly shutdownGraceMillis: number
+  readonly maxStreamsPerConnection: number
+  readonly streamWindow: number
+  readonly streamBudget: number
   /** Undefined where nothing is counted. */
   readonly stats: ServerStats | undefined
 }
@@ -41,8 +47,9 @@ export interface SessionSettings {
  * - `deadline`: its time is up.
  * - `lost`: its connection is gone, so that no answer can be delivered. A call that is answered already goes on.
  * - `shutdown`: the server stops, or closes the connection. Whatever still runs is to end.
+ * - `refused`: the client has broken a rule of streams, or a handler sends what cannot be sent. It is answered already.
  */
-export type StopReason = "canceled" | "deadline" | "lost" | "shutdown"
+export type StopReason = "canceled" | "deadline" | "lost" | "shutdown" | "refused"
 
 /** Something that a client has begun with a request and that is not over. A session's table holds these. */
 export interface Exchange {
@@ -50,11 +57,13 @@ export interface Exchange {
   readonly id: number
   /** When its time is up, in milliseconds of the clock; Infinity for never. */
   readonly deadlineAt: number
+  /** Whether the client has given it up: it need not be answered any more. */
+  readonly isCanceled: boolean
   /**
-   * A further message with its id has come. Its payload is `bytes` from `start` to `end`, which are overwritten after
-   * this call.
+   * A further message with its id has come. Its payload is `bytes` from `start` to `end`, which may be overwritten
+   * after this call, unless they are `owned`.
    */
-  onMessage(type: number, bytes: Uint8Array, start: number, end: number): void
+  onMessage(type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void
   /** Ends it. It may end, and leave the table, at once or later. */
   stop(why: StopReason): void
 }

@@ -127,6 +127,50 @@ export interface ServerOptions {
    * more, or `Infinity`. Default: 5000.
    */
   readonly maxQueuedCallsPerConnection?: number | undefined
+  /**
+   * How many streams are open at once, over all connections. A whole number, 0 or more, or `Infinity`. Default: 10000.
+   *
+   * **Details**
+   *
+   * Streams past the limit are refused at once with a `RemoteError` that `isOverloaded`, and never executed. They do
+   * not wait, since a stream may last for ever. Streams take no places of calls. A stream keeps its place until its
+   * handler and `Scope` have ended.
+   */
+  readonly maxStreams?: number | undefined
+  /**
+   * How many streams of one connection are open at once. Streams past the limit are refused as overloaded. A whole
+   * number, 0 or more, or `Infinity`. Default: 1000.
+   */
+  readonly maxStreamsPerConnection?: number | undefined
+  /**
+   * How many bytes a client may send on a stream before the handler has taken them. In bytes, from 4096 to 2147483647.
+   * Default: 1048576 (1 MiB).
+   *
+   * **When to use**
+   *
+   * Make it larger for uploads over long distances: a stream carries at most a window in each round trip. Make it
+   * smaller where handlers are slow and much need not wait.
+   *
+   * **Details**
+   *
+   * It is the largest window. A stream begins with 64 KiB, or with this if it is less, and its window grows while its
+   * handler keeps up. A client may be ahead of it by one item: an item may begin while any of the window is left.
+   *
+   * **Gotchas**
+   *
+   * A client may send 16 KiB on a stream before the server has said anything, also where this is less.
+   */
+  readonly streamWindow?: number | undefined
+  /**
+   * How large the windows of all streams of one connection should be together. While they are larger, each shrinks, to
+   * 4 KiB at least. In bytes, 4096 or more. Default: 16777216 (16 MiB).
+   *
+   * **Details**
+   *
+   * The items that wait for slow handlers use at most about this much memory for each connection, if there are fewer
+   * than 4096 streams on it.
+   */
+  readonly streamBudget?: number | undefined
   /** How long a client may take to send its first message before its connection is closed. Default: 10 seconds. */
   readonly firstMessageTimeout?: Duration.Input | undefined
   /**
@@ -195,9 +239,11 @@ export interface ServerOptions {
    * | `defect` | died |
    * | `DeadlineExceeded` | did not end within its deadline |
    * | `canceled` | was given up by its caller, or interrupted with its connection or the server |
-   * | `overloaded` | was refused, as too many calls ran or waited |
+   * | `overloaded` | was refused, as too many calls ran or waited, or too many streams were open |
+   * | `leaving` | was a stream that ended since the server leaves |
+   * | `flow_control` | was a stream that ended since its client broke a rule of streams |
    * | `unknown_method` | is of a method that the server does not have; its `rpc.method` is `_OTHER` |
-   * | `too_large` | had an answer over `maxMessageSize`, or arguments over it: `rpc.method` is then `_OTHER` |
+   * | `too_large` | had an answer or an item over `maxMessageSize`, or arguments over it: `rpc.method` is then `_OTHER` |
    * | `Undecodable` | had arguments that the method's schemas do not read |
    * | `ContractDiffers` | was refused, as client and server have different contracts of the method |
    *
@@ -228,6 +274,11 @@ export interface ServerOptions {
    *
    * Let it be longer than calls take, and let the time that your platform gives a process to stop be longer than this.
    *
+   * A stream that never ends lasts until the end of the grace, and keeps the server for so long. It then fails for its
+   * client with a `RemoteError` that `isLeaving`. `Server.untilLeaving` ends it at once, and `Server.leaving` tells its
+   * handler. Where streams have an end, such as uploads, let the grace be longer than most of them take: a client sends
+   * no further ones meanwhile. The default is for calls: two seconds are short for streams.
+   *
    * Calls that are interrupted get no answer: for their callers the connection is lost. A client that does not close
    * its end, or has yet to take answers, has half a second more, in which its requests are dropped. The stop takes so
    * much longer.
@@ -252,6 +303,10 @@ export interface ServerSettings {
   readonly maxQueuedCalls: number
   readonly maxConcurrentCallsPerConnection: number
   readonly maxQueuedCallsPerConnection: number
+  readonly maxStreams: number
+  readonly maxStreamsPerConnection: number
+  readonly streamWindow: number
+  readonly streamBudget: number
   readonly metrics: boolean
   readonly shutdownGraceMillis: number
 }
@@ -270,6 +325,8 @@ export const serverSettings = (options: ServerOptions | undefined): ServerSettin
     1
   ),
   maxQueuedCallsPerConnection: count("maxQueuedCallsPerConnection", options?.maxQueuedCallsPerConnection, 5000, 0),
+  maxStreams: count("maxStreams", options?.maxStreams, 10_000, 0),
+  maxStreamsPerConnection: count("maxStreamsPerConnection", options?.maxStreamsPerConnection, 1000, 0),
   unsentMillis: positiveMillis("unsentTimeout", options?.unsentTimeout, Duration.seconds(30)),
   firstMessageMillis: positiveMillis("firstMessageTimeout", options?.firstMessageTimeout, Duration.seconds(10)),
   idleMillis: positiveMillis("idleTimeout", options?.idleTimeout, Infinity),

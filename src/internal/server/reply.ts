@@ -17,7 +17,7 @@ import { methodName } from "../protocol/methodName.ts"
 import { noLead } from "../session/messages.ts"
 import { errorType } from "../telemetry/span.ts"
 import { clip, readReasons } from "../userError.ts"
-import { chainOfCause } from "./failure.ts"
+import { chainOfCause, hasLeft, kindOfFailure } from "./failure.ts"
 import type { ServedConnection } from "./model.ts"
 import { type Incoming, type Route } from "./route.ts"
 
@@ -108,20 +108,26 @@ export const logFailure = ({ connection, route }: Answerable, message: string, c
 
 const answerFailure = (call: Answerable, cause: Cause.Cause<unknown>): string => {
   const payload = encodeErrorChain(chainOfCause(cause))
-  if (Cause.hasDies(cause)) logFailure(call, "a handler died", cause)
+  if (Cause.hasDies(cause) && !hasLeft(cause)) logFailure(call, "a handler died", cause)
   const { connection, id, route } = call
   if (payload.length <= connection.settings.maxMessageSize) {
     connection.send(id, MessageType.responseError, noLead, payload)
   } else {
     answerTooLarge(call, `the call of ${nameOf(route)} failed, with an error of ${payload.length} bytes`)
   }
-  return errorType(cause)
+  return kindOfFailure(cause)
 }
 
 /** Answers a call whose answer is over the limit. `problem` says of how many bytes it is. */
 const answerTooLarge = ({ connection, id }: Answerable, problem: string): void => {
   const limit = connection.settings.maxMessageSize
   answerError(connection, id, [Identities.answerTooLarge(`${problem}, expected at most ${limit}`)])
+}
+
+/** The error of a stream whose handler has given an item of so many bytes. */
+export const itemTooLarge = ({ connection, route }: Answerable, size: number): Identities.Link => {
+  const limit = connection.settings.maxMessageSize
+  return Identities.answerTooLarge(`an item of ${nameOf(route)} is ${size} bytes, expected at most ${limit}`)
 }
 
 const nothing = new Uint8Array(0)

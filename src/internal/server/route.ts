@@ -6,14 +6,15 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
-import type * as Stream from "effect/Stream"
-import type { Entry, Handler } from "../../HandlerMap.ts"
+import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
+import type { CallEntry, Entry, Handler, StreamEntry, StreamHandler } from "../../HandlerMap.ts"
 import { isMethodKey, type MethodKey } from "../../MethodKey.ts"
-import { effectOf, shown } from "../guard.ts"
+import { effectOf, shown, unexpected } from "../guard.ts"
 import { isBytes, ownBytes } from "../memory/bytes.ts"
 import { methodName } from "../protocol/methodName.ts"
 import { noLead } from "../session/messages.ts"
+import { attempt } from "../userError.ts"
 
 /** A method that a server serves. */
 export interface Route {
@@ -88,16 +89,26 @@ export interface RoutedHandler extends Handler {
   readonly [ownRoute]: Route
 }
 
-const isRouted = (handler: Handler): handler is RoutedHandler => ownRoute in handler
+/** A handler of streams with a {@link Route} of its own. */
+export interface RoutedStreamHandler extends StreamHandler {
+  readonly [ownRoute]: Route
+}
+
+const isRouted = (handler: object): handler is { readonly [ownRoute]: Route } => ownRoute in handler
 
 /** The route of a handler map's entry. It throws a TypeError where that is none: a user's own map may hold anything. */
 export const routeOf = (entry: Entry<never>): Route => {
   // Whatever its type says, it may be anything.
   const given: Entry<never> | undefined | null = entry
-  if (!isMethodKey(given?.key) || typeof given.handler !== "function") {
-    throw new TypeError(`an entry of a HandlerMap: expected a MethodKey and a function, got ${shown(entry)}`)
+  if (isMethodKey(given?.key)) {
+    if (typeof given.handler === "function") {
+      return isRouted(given.handler) ? given.handler[ownRoute] : new BytesRoute(given)
+    }
+    if (typeof given.stream === "function") {
+      return isRouted(given.stream) ? given.stream[ownRoute] : new BytesStreamRoute(given)
+    }
   }
-  return isRouted(entry.handler) ? entry.handler[ownRoute] : new BytesRoute(entry)
+  throw new TypeError(`an entry of a HandlerMap: expected a MethodKey and a function, got ${shown(entry)}`)
 }
 
 /**
@@ -115,7 +126,7 @@ class BytesRoute implements Route {
   readonly canceled = undefined
   protected readonly handler: Handler
 
-  constructor({ handler, key }: Entry<never>) {
+  constructor({ handler, key }: CallEntry<never>) {
     this.key = key
     this.handler = handler
   }
@@ -190,3 +201,62 @@ class IncomingWait extends IncomingBytes {
     return Effect.ensuring(effectOf(what, () => super.handle(call)), Effect.sync(() => exempted.delete(connection)))
   }
 }
+
+/** A method whose handler takes and gives items of bytes. */
+class BytesStreamRoute implements Route {
+  readonly key: MethodKey
+  readonly isStream = true
+  readonly spans = "traced"
+  readonly canceled = undefined
+  readonly handler: StreamHandler
+
+  constructor({ key, stream }: StreamEntry<never>) {
+    this.key = key
+    this.handler = stream
+  }
+
+  contextIn(server: Context.Context<never>): Context.Context<never> {
+    return server
+  }
+
+  read(bytes: Uint8Array, start: number, end: number, owned: boolean): Incoming {
+    return new IncomingStream(this, ownBytes(bytes, start, end, owned))
+  }
+}
+
+/** An open of such a method. The response to it is empty. */
+class IncomingStream implements Incoming {
+  readonly isDiscarded = false
+  readonly replyLead = noLead
+  readonly failure = undefined
+  private readonly route: BytesStreamRoute
+  private readonly args: Uint8Array
+
+  constructor(route: BytesStreamRoute, args: Uint8Array) {
+    this.route = route
+    this.args = args
+  }
+
+  handle({ stream }: IncomingCall): Effect.Effect<unknown, unknown> {
+    if (stream === undefined) return Effect.die(new Error(`${handlerName(this.route)} was called without a stream`))
+    // Code without types may give any value, and a proxy may throw.
+    const given: Stream.Stream<Uint8Array, unknown> = this.route.handler(this.args, stream.items)
+    return attempt(() => Stream.isStream(given), false)
+      ? Stream.runForEachArray(given, stream.write)
+      : Effect.die(unexpected(handlerName(this.route), "a Stream", given))
+  }
+
+  isOpen(): boolean {
+    return false
+  }
+
+  replyNow(): Uint8Array | undefined {
+    return undefined
+  }
+
+  reply(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Uint8Array, unknown> {
+    return Exit.isSuccess(exit) ? Exit.succeed(nothing) : Exit.failCause(exit.cause)
+  }
+}
+
+const nothing = new Uint8Array(0)

@@ -2,107 +2,88 @@
  * A server's side of one connection: it reads messages, gives each to what it is for, writes answers, and owns the
  * table of the exchanges that are not over.
  *
- * It must not know how a call is served or what its bytes mean: that is `call.ts`'s. What happens in time is decided by
- * small machines (drain, keepAlive, unsent, stalledMessage, versions); the session looks at them and does what they
- * decide.
+ * It must not know how a call or a stream is served, or what its bytes mean: that is `call.ts`'s and `stream.ts`'s, and
+ * what only clients send that know streams is `streams.ts`'s. What happens in time is decided by small machines (drain,
+ * silence, backlog, versions); the session looks at them and does what they decide.
  *
  * It is plain synchronous code up to where a handler's fiber begins. Its connection is done only when its table is
  * empty.
  */
-import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { Duplex } from "node:stream"
-import { LogQueue } from "../log.ts"
-import { MessageType, serverTypes } from "../protocol/frame.ts"
-import * as Identities from "../protocol/identities.ts"
-import type { KeyTable } from "../protocol/keyTable.ts"
-import { readDeadlineMicros, readTraceContext, requestHeaderSize } from "../protocol/request.ts"
-import { KeepAlive, type Watched } from "../session/keepAlive.ts"
+import { MessageType, serverStreamTypes, serverTypes } from "../protocol/frame.ts"
+import { openHeaderSize, readDeadlineMicros, readTraceContext, requestHeaderSize } from "../protocol/request.ts"
+import type { Watched } from "../session/keepAlive.ts"
 import { Messages } from "../session/messages.ts"
-import { StalledMessage } from "../session/stalledMessage.ts"
+import { longestWhole } from "../session/outgoingMessages.ts"
 import { ServerVersions } from "../session/versions.ts"
 import { Tally } from "../telemetry/calls.ts"
 import { nowMillis, nowTicks } from "../time/clock.ts"
 import { DeadlineTimer } from "../time/timer.ts"
-import type { Remote } from "../transport/capabilities.ts"
 import { isTaken, markTaken } from "../transport/given.ts"
 import { Slots } from "../transport/slots.ts"
 import { type Over, Transport, type TransportOwner } from "../transport/transport.ts"
 import type { Writer } from "../transport/writer.ts"
-import { textOf } from "../userError.ts"
+import { Backlog } from "./backlog.ts"
 import { ServerCall } from "./call.ts"
+import { ConnectionLog } from "./connectionLog.ts"
 import { Drain, type DrainDecision, type Drained } from "./drain.ts"
-import type { Exchange, ServedConnection, SessionSettings } from "./model.ts"
-import { Reading } from "./reading.ts"
-import { answerError } from "./reply.ts"
-import type { Route } from "./route.ts"
+import type { Exchange, SessionSettings } from "./model.ts"
+import { refuseLate, refuseTooLarge, refuseUnknown } from "./refusals.ts"
+import { Silence } from "./silence.ts"
 import { Spans } from "./spans.ts"
-import { UnsentAnswers } from "./unsent.ts"
+import { Streams, type StreamsSession } from "./streams.ts"
+import type { Routes } from "./table.ts"
 
 /** A server's side of one connection. */
-export class ServerSession implements TransportOwner, ServedConnection, Drained, Watched {
+export class ServerSession implements TransportOwner, StreamsSession, Drained, Watched {
   readonly settings: SessionSettings
   readonly tally: Tally | undefined
   readonly spans: Spans
-  private readonly routes: KeyTable<Route>
+  readonly routes: Routes
   private readonly transport: Transport
   private readonly messages: Messages
   private readonly exchanges = new Slots<Exchange>()
   private readonly timer: DeadlineTimer
-  private readonly logs: LogQueue
-  /** The client, for logs. */
-  private readonly peerName: string
+  private readonly logs: ConnectionLog
   private readonly drain: Drain
   private readonly versions = new ServerVersions()
-  private readonly stalled: StalledMessage
-  private readonly unsent: UnsentAnswers
-  private readonly reading = new Reading()
-  /** Finds out whether a client that understands flags is still there. Undefined where it is never probed. */
-  private readonly keepAlive: KeepAlive | undefined
+  private readonly silence: Silence
+  private readonly backlog: Backlog
+  /** Undefined while the client has not said that it knows streams. */
+  private streams: Streams | undefined = undefined
   private readonly endListeners: Array<() => void> = []
   /** How many of its calls run: counted by the admission. */
   running = 0
   /** When the bytes that are being read have come, in ticks of the clock. */
   readAt = 0
-  private startedAt = 0
 
   /** It throws where the connection is served already. */
-  constructor(duplex: Duplex, routes: KeyTable<Route>, settings: SessionSettings) {
+  constructor(duplex: Duplex, routes: Routes, settings: SessionSettings) {
     if (isTaken(duplex)) throw new TypeError("the connection is served already, expected each one once")
-    const { clock, context, keepAlive, maxUnsentBytes, messageTimeoutMillis, stats, unsentMillis } = settings
+    const { clock, context, stats, warnings } = settings
     this.settings = settings
     this.routes = routes
     this.tally = stats === undefined ? undefined : new Tally(stats.calls, () => nowTicks(clock))
     this.transport = new Transport(duplex, this, serverTypes, settings, stats)
     const { transport } = this
-    const { mayVanish, remote } = transport.capabilities
+    const { remote } = transport.capabilities
     this.messages = new Messages(transport.writer, settings.writeFlattenLimit)
-    this.logs = new LogQueue(context)
-    this.peerName = nameOfPeer(remote)
+    this.logs = new ConnectionLog(context, warnings, remote)
     this.spans = new Spans(remote)
-    this.stalled = new StalledMessage(messageTimeoutMillis)
+    this.silence = new Silence(settings, transport, this.versions)
     // Each has a progress of its own: a progress shows what the client has taken since it was last looked at.
-    this.drain = new Drain(settings, transport.progress())
-    this.unsent = new UnsentAnswers(transport.writer, transport.progress(), maxUnsentBytes, unsentMillis)
-    this.keepAlive = keepAlive === undefined || (!mayVanish && !settings.probesAlways)
-      ? undefined
-      : new KeepAlive(clock, keepAlive, messageTimeoutMillis, transport.progress())
+    this.backlog = new Backlog(this, transport)
+    this.drain = new Drain(settings, this.backlog.progress())
     this.timer = new DeadlineTimer(clock, context, (now) => this.expire(now))
     markTaken(duplex)
   }
 
   start(): void {
-    const { firstMessageMillis, idleMillis } = this.settings
-    this.startedAt = this.now()
-    this.drain.start(this.startedAt)
-    this.timer.arm(this.startedAt + Math.min(firstMessageMillis, idleMillis))
-    this.logConnection(Effect.logDebug("a connection was accepted"))
-    // It is not known yet whether the client can be probed.
-    if (this.keepAlive !== undefined) {
-      const { interval, timeout } = this.keepAlive.times
-      this.transport.keepAlive(interval, timeout)
-    }
+    const now = this.now()
+    this.drain.start(now)
+    this.timer.arm(Math.min(this.silence.start(now), this.drain.due(this)))
+    this.logs.accepted()
     this.transport.start()
   }
 
@@ -132,13 +113,13 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     return this.transport.isOver
   }
 
-  /** Whether none of its calls is started, and nothing is read, since the client does not take its answers. */
+  /** Whether none of its calls is started, since the client does not take its answers. */
   get paused(): boolean {
-    return this.reading.state === "Paused"
+    return this.backlog.isPaused
   }
 
   get isDeaf(): boolean {
-    return this.paused
+    return this.backlog.isDeaf
   }
 
   get understands(): boolean {
@@ -150,7 +131,7 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   }
 
   get pendingBytes(): number {
-    return this.transport.writer.pendingBytes
+    return this.backlog.outbound.pendingBytes
   }
 
   get writer(): Writer {
@@ -160,75 +141,82 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   // What is read.
 
   onRead(): void {
-    if (this.settings.stats !== undefined || this.keepAlive !== undefined) this.readAt = nowTicks(this.settings.clock)
+    if (this.settings.stats !== undefined || this.silence.probes) this.readAt = nowTicks(this.settings.clock)
     this.settings.admission.beginTurn()
   }
 
   onPartial(): void {
-    this.timer.arm(this.stalled.begin(this.now()))
+    this.timer.arm(this.silence.partial(this.now()))
   }
 
   onFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
-    if (this.drain.state === "Ended") return
+    if (this.drain.state === "Ended") return this.onLateFrame(id, type, bytes, start, end)
     if (type === MessageType.version) return this.onVersion(id, bytes.subarray(start, end))
     this.versions.spoke()
     if (type === MessageType.request) this.onRequest(id, bytes, start, end, owned)
-    else this.exchanges.get(id)?.onMessage(type, bytes, start, end)
+    else if (type === MessageType.cancel) this.exchanges.get(id)?.onMessage(type, bytes, start, end, owned)
+    else this.streams?.onFrame(id, type, bytes, start, end, owned)
   }
 
+  /** Once all is answered, only what lets answers in parts leave means something. */
+  private onLateFrame(id: number, type: number, bytes: Uint8Array, start: number, end: number): void {
+    if (type === MessageType.credit && id === 0) this.streams?.onFrame(id, type, bytes, start, end, false)
+  }
+
+  /** Parts are not kept: they are put together elsewhere. */
   keepsPayload(_id: number, type: number): boolean {
-    return type === MessageType.request
+    return type === MessageType.request || type === MessageType.open || type === MessageType.items
   }
 
-  /** Only requests are skipped. */
-  onTooLarge(id: number, _type: number, length: number): void {
+  /** Only requests and opens are skipped. */
+  onTooLarge(id: number, type: number, length: number): void {
     if (this.drain.state === "Ended") return
     this.versions.spoke()
-    if (!this.takes(id)) return
-    this.settings.stats?.calls.other.record(0, "too_large")
-    const limit = this.settings.maxMessageSize - requestHeaderSize
-    answerError(this, id, [Identities.argumentsTooLarge(length - requestHeaderSize, limit)])
+    const requests = this.streams?.requests
+    if (requests?.has(id) === true) return requests.finishTooLarge(id, type, length)
+    if (this.takes(id)) {
+      refuseTooLarge(this, id, length, type === MessageType.open ? openHeaderSize : requestHeaderSize)
+    }
   }
 
   private onRequest(id: number, bytes: Uint8Array, start: number, end: number, owned: boolean): void {
     // Each refusal is a method of its own: V8 inlines so many bytes of code, and they should be those of calls.
-    if (end - start < requestHeaderSize) return this.refuseShort(end - start)
-    if (!this.takes(id)) return
-    const route = this.routes.get(bytes, start)
-    if (route === undefined) return this.refuseUnknown(id)
+    if (end - start < requestHeaderSize) return this.onShort(id, bytes, start, end)
+    if (this.exchanges.get(id) !== undefined) return this.onKnown(id, bytes, start, end)
+    if (this.drain.isTimed && !this.takesNow(id)) return
+    const route = this.routes.calls.get(bytes, start)
+    if (route === undefined) return refuseUnknown(this, id)
     const micros = readDeadlineMicros(bytes, start)
-    if (micros < 0) return this.refuseLate(id, route)
+    if (micros < 0) return refuseLate(this, id, route)
     const deadlineAt = micros === 0 ? Infinity : this.now() + micros / 1000
     const trace = readTraceContext(bytes, start)
     const call = new ServerCall(id, route, deadlineAt, this.readAt, this)
     call.receive(bytes, start + requestHeaderSize, end, owned, trace, micros)
   }
 
-  private refuseShort(size: number): void {
-    this.transport.refuse(`a request of ${size} bytes, expected at least ${requestHeaderSize}`)
+  private onShort(id: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.streams?.requests.has(id) === true) return this.onKnown(id, bytes, start, end)
+    this.transport.refuse(`a request of ${end - start} bytes, expected at least ${requestHeaderSize}`)
   }
 
-  private refuseUnknown(id: number): void {
-    this.settings.stats?.calls.other.record(0, "unknown_method")
-    answerError(this, id, [Identities.unknownMethod])
+  /** A request with an id that is known: it is the rest of one in parts. */
+  private onKnown(id: number, bytes: Uint8Array, start: number, end: number): void {
+    const requests = this.streams?.requests
+    if (requests?.has(id) === true) requests.finish(id, MessageType.request, bytes, start, end)
+    else this.refuseTwice(id)
   }
 
-  private refuseLate(id: number, route: Route): void {
-    this.settings.stats?.calls.method(route.key).record(0, "DeadlineExceeded")
-    answerError(this, id, [Identities.deadlineExceeded])
+  private refuseTwice(id: number): void {
+    this.transport.refuse(`request ${id} twice`)
   }
 
-  /** Whether a request with this id may come now. A client that sends one that may not is refused. */
-  private takes(id: number): boolean {
-    const isTwice = this.exchanges.get(id) !== undefined
-    return isTwice || this.drain.isTimed ? this.takesNow(id, isTwice) : true
+  takes(id: number): boolean {
+    if (this.exchanges.get(id) === undefined) return !this.drain.isTimed || this.takesNow(id)
+    this.refuseTwice(id)
+    return false
   }
 
-  private takesNow(id: number, isTwice: boolean): boolean {
-    if (isTwice) {
-      this.transport.refuse(`request ${id} twice`)
-      return false
-    }
+  private takesNow(id: number): boolean {
     const { drain } = this
     if (drain.state === "Closing") return false
     if (drain.state === "LastWord") {
@@ -239,22 +227,36 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     return true
   }
 
+  refuse(problem: string): void {
+    this.transport.refuse(problem)
+  }
+
   private onVersion(id: number, payload: Uint8Array): void {
     const said = this.versions.receive(id, payload)
     if (said._tag === "Bad") return this.transport.refuse(said.problem)
     const { drain } = this
     const now = this.now()
-    if (said.isFirst && this.keepAlive !== undefined) this.timer.arm(this.keepAlive.start(now, this))
+    if (this.versions.understandsStreams && this.streams === undefined) this.startStreams()
+    if (said.isFirst) this.timer.arm(this.silence.understood(now, this))
     if (said.understands) this.act(drain.understood(now))
     if (said.isLastWord) drain.lastWord(now)
     if (!said.isAnswer) this.say(this.versions.flags(drain.isGoingAway))
     this.act(drain.endIfServed(now, this.callsInFlight))
   }
 
+  private startStreams(): void {
+    this.streams = new Streams(this, this.messages, this.transport.writer)
+    this.backlog.cutsInto(this.streams)
+    this.transport.allow(serverStreamTypes)
+  }
+
   // What is written.
 
   send(id: number, type: number, lead: Uint8Array, payload: Uint8Array): void {
     if (this.transport.isOver || this.drain.state === "Ended") return
+    if (lead.length + payload.length > longestWhole && this.streams !== undefined) {
+      return this.streams.answers.send(id, type, lead, payload)
+    }
     const size = this.messages.response(id, type, lead, payload)
     if (!this.transport.writer.hasRoom()) this.onFull(size)
   }
@@ -282,39 +284,44 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   }
 
   onBlocked(): void {
-    if (this.unsent.needsWatch) this.timer.arm(this.unsent.watch(this.now()))
+    this.backlog.blocked()
   }
 
   /** A message of this size was queued, and there is no room for more. */
   private onFull(size: number): void {
-    if (this.reading.pause()) {
-      // While a client is slow to take its answers, no more handlers are started for it. Those that run go on.
-      this.unsent.fill()
-      this.transport.pause()
-      this.settings.admission.pause(this)
-    }
+    this.backlog.full()
     this.drain.full(this.now())
     this.transport.writer.release()
-    if (!this.unsent.add(size)) return
-    this.timer.arm(this.unsent.press(this.now()))
-    if (this.unsent.state === "CutOff") this.cutOff()
+    this.backlog.add(size)
+  }
+
+  onUncut(size: number): void {
+    this.backlog.uncut(size)
+  }
+
+  onCut(): void {
+    this.backlog.cut()
   }
 
   onRoom(): void {
-    if (this.transport.isOver || !this.reading.resume()) return
+    if (this.transport.isOver || !this.backlog.room()) return
     const now = this.now()
     // It has taken something, so it is there. Nothing that it has sent meanwhile was read.
     this.readAt = nowTicks(this.settings.clock)
     // The message is incomplete because we did not read: its time begins anew.
-    if (this.transport.isPartial) this.timer.arm(this.stalled.begin(now))
+    if (this.transport.isPartial) this.timer.arm(this.silence.partial(now))
+    this.streams?.resumed(now)
     this.drain.resumed(now)
     // Now, and not by the timer: a client that asks for much may be paused whenever the timer looks.
     if (this.drain.state === "Leaving") this.timer.arm(this.expireDrain(now))
-    this.transport.resume()
-    this.settings.admission.resume(this)
+    this.backlog.resume()
   }
 
   // The table.
+
+  get(id: number): Exchange | undefined {
+    return this.exchanges.get(id)
+  }
 
   open(exchange: Exchange): void {
     // The handler itself may have ended the connection before its call got here.
@@ -324,7 +331,20 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   }
 
   close(exchange: Exchange): void {
+    // Its answer in parts may be there in its place.
+    if (this.exchanges.delete(exchange)) this.served()
+  }
+
+  replace(exchange: Exchange): void {
     this.exchanges.remove(exchange.id)
+    this.exchanges.add(exchange)
+  }
+
+  remove(exchange: Exchange): void {
+    this.exchanges.delete(exchange)
+  }
+
+  served(): void {
     if (this.exchanges.size > 0) return
     if (this.drain.state === "Over") return this.finish()
     if (!this.drain.isTimed || this.transport.isOver) return
@@ -337,7 +357,8 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   onOver(over: Over): void {
     this.tally?.count()
     this.drain.over(this.now())
-    this.logOver(over)
+    this.logs.over(over)
+    this.streams?.close()
     // A copy: a handler that is interrupted may end, and leave the table, at once.
     for (const exchange of this.exchanges.values()) exchange.stop("lost")
     if (this.exchanges.size === 0) this.finish()
@@ -368,9 +389,11 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
       case "End":
         return this.endWriting()
       case "EndAndStop":
+        this.streams?.leave()
         this.endWriting()
         return this.stopAll()
       case "Destroy":
+        this.streams?.leave()
         // Answers that are queued are sent as far as the socket takes them.
         writer.flush()
         this.transport.destroy()
@@ -392,50 +415,23 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
   }
 
   /** Closes the connection of a client that does not take its answers. */
-  private cutOff(): void {
-    const { problem } = this.unsent
-    this.logClosed(`its peer ${problem}`)
+  cutOff(problem: string): void {
+    this.logs.closed(`its peer ${problem}`)
     this.transport.fail(new Error(problem))
   }
 
   // What is due.
 
-  /** Does what is due. Returns when to look again. */
+  /** Does what is due. Returns when to look again; so do the others. */
   private expire(now: number): number {
+    const isEnding = this.drain.state === "Ended"
     return Math.min(
-      this.expireSilence(now),
-      this.expirePeer(now),
+      this.silence.expire(now, this, isEnding),
       this.expireDrain(now),
-      this.expirePartial(now),
       this.expireUnsent(now),
+      this.expireUnfinished(now),
       this.expireExchanges(now)
     )
-  }
-
-  /** Refuses a client that has said nothing. Returns when to look again; so do the others. */
-  private expireSilence(now: number): number {
-    if (this.versions.state !== "Silent" || this.transport.isOver) return Infinity
-    const { firstMessageMillis } = this.settings
-    const due = this.startedAt + firstMessageMillis
-    if (now < due) return due
-    this.transport.refuse(`no message within ${Duration.format(Duration.millis(firstMessageMillis))}`)
-    return Infinity
-  }
-
-  /** Closes the connection of a client that has vanished. */
-  private expirePeer(now: number): number {
-    const { keepAlive, transport } = this
-    // A connection that ends has its own time, and nothing more can be said to its client.
-    if (keepAlive === undefined || !this.versions.understands || this.drain.state === "Ended" || transport.isOver) {
-      return Infinity
-    }
-    const next = keepAlive.look(now, this)
-    if (keepAlive.state === "Lost") {
-      transport.refuse(
-        `nothing for ${keepAlive.silence(now)}, and has not answered when it was asked whether it is there`
-      )
-    }
-    return next
   }
 
   /** Goes on with the end of the connection. The grace is for handlers, too, that run on when it is gone. */
@@ -447,21 +443,16 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     }
   }
 
-  /** Refuses a client whose message does not become whole. */
-  private expirePartial(now: number): number {
-    const { stalled, transport } = this
-    if (transport.isOver) return Infinity
-    const next = stalled.look(now, transport.isPartial, !this.paused)
-    if (stalled.state === "Stalled") transport.refuse(stalled.problem)
-    return next
-  }
-
   /** Cuts off a client that does not take what waits for it. */
   private expireUnsent(now: number): number {
-    if (this.transport.isOver) return Infinity
-    const next = this.unsent.expire(now)
-    if (this.unsent.state === "CutOff") this.cutOff()
-    return next
+    return this.transport.isOver ? Infinity : this.backlog.expire(now)
+  }
+
+  /** Ends what has come in part and does not become whole. */
+  private expireUnfinished(now: number): number {
+    const { streams } = this
+    // While nothing is read, it is not the client's fault. Its time begins anew when it is read again.
+    return streams === undefined || this.transport.isOver || this.isDeaf ? Infinity : streams.expire(now)
   }
 
   /** Ends the exchanges whose time is up. */
@@ -475,36 +466,15 @@ export class ServerSession implements TransportOwner, ServedConnection, Drained,
     return next
   }
 
-  private now(): number {
+  now(): number {
     return nowMillis(this.settings.clock)
   }
 
-  // What is logged.
+  wake(at: number): void {
+    this.timer.arm(at)
+  }
 
   log(line: Effect.Effect<void>): void {
     this.logs.add(line)
   }
-
-  private logOver(over: Over): void {
-    if (over._tag === "Refused") return this.logClosed(`its peer sent ${over.problem}`, over.problem)
-    if (over.isBroken) {
-      return this.logConnection(Effect.logError("a connection was lost: it is broken", Cause.die(over.error)))
-    }
-    const reason = over.error === undefined ? undefined : textOf(over.error)
-    this.logConnection(Effect.logDebug("a connection has ended"), reason)
-  }
-
-  private logClosed(why: string, reason = why): void {
-    const others = this.settings.warnings.next()
-    if (others === undefined) return
-    this.logConnection(Effect.logWarning(`a connection was closed: ${why}${others}`), reason)
-  }
-
-  private logConnection(line: Effect.Effect<void>, reason?: string): void {
-    this.log(Effect.annotateLogs(line, { peer: this.peerName, ...(reason === undefined ? {} : { reason }) }))
-  }
 }
-
-/** A client, for logs. */
-const nameOfPeer = (remote: Remote | undefined): string =>
-  remote === undefined ? "a local peer" : `${remote.address}:${remote.port}`

@@ -7,7 +7,7 @@
 import * as Duration from "effect/Duration"
 import { checkTransition, type Transitions } from "../transitions.ts"
 import type { Progress } from "../transport/progress.ts"
-import type { Writer } from "../transport/writer.ts"
+import type { Outbound } from "./outbound.ts"
 
 /**
  * When so many times `maxUnsentBytes` of answers wait, the client has to take some before as many again wait.
@@ -51,7 +51,7 @@ const allowed: Transitions<UnsentState> = {
 /** What waits for one client. */
 export class UnsentAnswers {
   private current: UnsentState = "Free"
-  private readonly writer: Pick<Writer, "pendingBytes" | "isBlocked">
+  private readonly outbound: Pick<Outbound, "pendingBytes" | "isBlocked">
   private readonly progress: Pick<Progress, "look">
   private readonly timeoutMillis: number
   /** How many bytes of answers may wait, the largest not counted. */
@@ -67,12 +67,12 @@ export class UnsentAnswers {
 
   /** `progress` is what the client takes. Nothing else may look at it: it shows what was taken since the last look. */
   constructor(
-    writer: Pick<Writer, "pendingBytes" | "isBlocked">,
+    outbound: Pick<Outbound, "pendingBytes" | "isBlocked">,
     progress: Pick<Progress, "look">,
     maxUnsentBytes: number,
     timeoutMillis: number
   ) {
-    this.writer = writer
+    this.outbound = outbound
     this.progress = progress
     this.maxBytes = most * maxUnsentBytes
     this.allowed = this.maxBytes
@@ -124,7 +124,7 @@ export class UnsentAnswers {
    */
   expire(now: number): number {
     if (this.current === "Free" || this.current === "CutOff") return Infinity
-    if (!this.writer.isBlocked) {
+    if (!this.outbound.isBlocked) {
       this.transition("Free")
       return Infinity
     }
@@ -138,7 +138,7 @@ export class UnsentAnswers {
 
   /** What is wrong with a client that is cut off, as a text. */
   get problem(): string {
-    const { pendingBytes } = this.writer
+    const { pendingBytes } = this.outbound
     if (this.excess <= this.maxBytes) {
       return `took nothing of ${pendingBytes} bytes of its answers within ${
         Duration.format(Duration.millis(this.timeoutMillis))
@@ -148,9 +148,14 @@ export class UnsentAnswers {
     return `did not take its answers: ${pendingBytes} bytes of them wait, ${expected}`
   }
 
+  /** Whether so much waits that the client has to take some of it, the largest answer not counted. */
+  get isTooMuch(): boolean {
+    return this.excess > this.maxBytes
+  }
+
   /** How many bytes wait, the largest answer not counted. */
   private get excess(): number {
-    return this.writer.pendingBytes - this.largest
+    return this.outbound.pendingBytes - this.largest
   }
 
   /** How long the client may take nothing now, in milliseconds. */

@@ -63,9 +63,9 @@ export class Flow implements Uncut {
     return this.on
   }
 
-  /** Whether nothing waits for its turn. */
+  /** Whether nothing waits for its turn, or until it may be under way. */
   get isEmpty(): boolean {
-    return this.waiting.size === 0
+    return this.waiting.size === 0 && !this.underway.isAwaited
   }
 
   /** Both peers know streams. It can be repeated. */
@@ -95,8 +95,9 @@ export class Flow implements Uncut {
 
   /** It has no turn any more. */
   remove(cut: Cut): void {
+    const hasWaited = this.waiting.delete(cut)
     // The writer may wait for its end.
-    if (this.waiting.delete(cut) && this.waiting.size === 0) this.writer.wake()
+    if ((this.underway.end(cut) || hasWaited) && this.isEmpty) this.writer.wake()
   }
 
   turn(): boolean {

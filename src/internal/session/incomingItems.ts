@@ -200,8 +200,8 @@ export class IncomingItems {
   }
 
   /**
-   * What waits is dropped, and nothing is taken any more. What comes is ignored. A pull that waits goes on waiting until
-   * `finish`. It can be repeated.
+   * What waits is dropped, and nothing is taken any more. What comes is ignored. A pull that waits goes on waiting
+   * until `finish`. It can be repeated.
    */
   close(): void {
     if (this.current === "Closed") return

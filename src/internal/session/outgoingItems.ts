@@ -83,6 +83,8 @@ export class OutgoingItems implements Cut {
   private size = 0
   /** Whether it waits until so large an item may be under way. */
   private isHeld = false
+  /** How much more may leave in its turn, if it has its turn now. */
+  private turnLeft = 0
   private resume: Resume | undefined = undefined
 
   /** `credit` is what may be sent at first, and `maxItem` the length of the longest item, in bytes. */
@@ -107,7 +109,7 @@ export class OutgoingItems implements Cut {
     if (this.current === "Writing") return Effect.die(new Error("items are written while others wait to leave"))
     this.given = items
     this.at = 0
-    const exit = this.flow.isFree ? this.leave(Infinity) : undefined
+    const exit = this.leaveNow()
     if (exit === undefined) return this.wait
     this.given = none
     return exit
@@ -125,10 +127,14 @@ export class OutgoingItems implements Cut {
 
   cut(quantum: number): boolean {
     if (this.current !== "Writing") return false
+    const before = this.bytes
     const exit = this.leave(quantum)
     if (exit === undefined) return this.canLeave
-    // A piece of an item has left, and the rest will not.
+    // Its fiber goes on at once, and what it writes then leaves in the same turn: an item a turn would take far longer.
+    this.turnLeft = quantum - (this.bytes - before)
+    // A piece of an item may have left, while the rest will not.
     this.stop(this.offset > 0 ? "Closed" : "Idle", exit)
+    this.turnLeft = 0
     return false
   }
 
@@ -146,6 +152,16 @@ export class OutgoingItems implements Cut {
     if (this.canLeave) this.flow.add(this)
     return Effect.sync(() => this.stop(this.offset > 0 ? "Closed" : "Idle", undefined))
   })
+
+  /** What was given leaves, if there is room, and it is this one's turn or nothing else waits. */
+  private leaveNow(): Exit.Exit<void, ItemTooLarge> | undefined {
+    const { turnLeft } = this
+    if (turnLeft <= 0) return this.flow.isFree ? this.leave(Infinity) : undefined
+    const before = this.bytes
+    const exit = this.leave(turnLeft)
+    this.turnLeft = turnLeft - (this.bytes - before)
+    return exit
+  }
 
   private get canLeave(): boolean {
     return this.offset > 0 || (this.credit > 0 && !this.isHeld)
@@ -240,7 +256,6 @@ export class OutgoingItems implements Cut {
     if (this.current === "Closed") return
     const { resume } = this
     this.flow.remove(this)
-    this.flow.underway.end(this)
     if (state === "Closed") this.offset = 0
     this.transition(state)
     this.given = none

@@ -11,8 +11,9 @@ import type { Flow } from "./flow.ts"
 /** Longer payloads go in parts, in bytes. */
 export const longestWhole = 262_144
 
-/** The longest part, in bytes of the message. */
+/** The longest part, in bytes of the message. What is left is not cut any more where it is hardly longer. */
 const longestPart = 131_072
+const longestRest = 135_168
 
 /** The size of the length of the whole payload, at the start of the first part. */
 const totalSize = 4
@@ -91,7 +92,7 @@ export class OutgoingMessage implements Cut {
 
   /** The next bytes of `body`. They leave now. */
   take(): Uint8Array {
-    const end = Math.min(this.offset + longestPart, this.size)
+    const end = this.left <= longestRest ? this.size : this.offset + longestPart
     const bytes = this.body.subarray(this.offset, end)
     this.offset = end
     return bytes
@@ -194,7 +195,6 @@ export class OutgoingMessages {
     this.byId.delete(message.id)
     this.unsent -= message.left
     this.flow.remove(message)
-    this.flow.underway.end(message)
   }
 }
 

@@ -31,6 +31,11 @@ export class Underway {
     this.resume = resume
   }
 
+  /** Whether one waits until it may be under way. */
+  get isAwaited(): boolean {
+    return this.waiting.size > 0
+  }
+
   /** Whether one may leave: it is under way, or is so from now on. Where not, it gets its turn later. */
   begin(cut: Cut, total: number, isMessage: boolean): boolean {
     if (this.begun.has(cut)) return true
@@ -43,22 +48,25 @@ export class Underway {
     return false
   }
 
-  /** It has left in full, or is given up. It can be repeated. */
-  end(cut: Cut): void {
+  /** It has left in full, or is given up. Returns whether it was known; it can be repeated. */
+  end(cut: Cut): boolean {
+    // Nearly always: most items are small.
+    if (this.begun.size === 0 && this.waiting.size === 0) return false
     const large = this.begun.get(cut)
     if (large !== undefined) {
       this.begun.delete(cut)
       this.bytes -= large.total
       if (large.isMessage) this.messages--
     } else if (!this.waiting.delete(cut)) {
-      return
+      return false
     }
     for (const [next, large] of this.waiting) {
-      if (!this.fits(large)) return
+      if (!this.fits(large)) break
       this.waiting.delete(next)
       this.admit(next, large)
       this.resume(next)
     }
+    return true
   }
 
   private admit(cut: Cut, large: Large): void {

@@ -69,8 +69,8 @@ export interface Window {
   /** It is taken from now on. Returns how many bytes to grant for that: what the first credit lacked. */
   open(): number
   /**
-   * So many bytes were taken. `keepsUp` says that the consumer has waited for the peer since the last grant. Returns how
-   * many to grant now, 0 for none yet.
+   * So many bytes were taken. `keepsUp` says that the consumer has waited for the peer since the last grant. Returns
+   * how many to grant now, 0 for none yet.
    */
   taken(bytes: number, keepsUp: boolean): number
   /** Its stream is over. It can be repeated. */

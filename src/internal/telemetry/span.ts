@@ -7,12 +7,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
-import type * as Tracer from "effect/Tracer"
+import * as Tracer from "effect/Tracer"
 import type { MethodKey } from "../../MethodKey.ts"
 import { readableCause, typeOf } from "../userError.ts"
 import { serverAddress } from "./address.ts"
@@ -90,4 +91,13 @@ const endReadably = (span: Tracer.Span, cause: Cause.Cause<unknown>): void => {
   if (readable === cause || fiber === undefined) return
   const isTimed = fiber.getRef(References.TracerTimingEnabled)
   span.end(isTimed ? fiber.getRef(Clock.Clock).currentTimeNanosUnsafe() : 0n, Exit.failCause(readable))
+}
+
+/** The span that a call is part of. It is never one whose propagation is off, as Effect has it for parents of spans. */
+export const tracedSpan = (current: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined => {
+  let span = current
+  while (span !== undefined && Context.get(span.annotations, Tracer.DisablePropagation)) {
+    span = span._tag === "Span" ? Option.getOrUndefined(span.parent) : undefined
+  }
+  return span
 }

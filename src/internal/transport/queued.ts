@@ -23,7 +23,10 @@ export interface LargeMessage {
 
 export type Queued = Batch | LargeMessage
 
-/** Whether a request, or an open, is still to be sent, which is decided as it leaves. It may write its deadline at `payloadAt`. */
+/**
+ * Whether a request, or an open, is still to be sent, which is decided as it leaves. It may write its deadline at
+ * `payloadAt`.
+ */
 export type Leaves = (id: number, bytes: DataView, payloadAt: number) => boolean
 
 /** How many bytes it has. */

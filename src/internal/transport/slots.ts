@@ -50,6 +50,17 @@ export class Slots<A extends { readonly id: number }> {
     return other
   }
 
+  /** Removes this entry. Returns whether it was there. */
+  delete(entry: A): boolean {
+    const index = entry.id & this.mask
+    if (this.slots[index] === entry) {
+      this.slots[index] = undefined
+      this.size--
+      return true
+    }
+    return this.overflow?.get(entry.id) === entry && this.remove(entry.id) === entry
+  }
+
   /** The entries, as they are now: a list of its own. */
   values(): Array<A> {
     const all: Array<A> = []

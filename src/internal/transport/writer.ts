@@ -34,9 +34,9 @@ export interface Uncut {
 /** What the owner of a writer hears, and is asked. */
 export interface WriterOwner {
   /**
-   * A request, or an open, leaves, whose payload starts at `payloadAt`. Writes what is only known now, the time left until its
-   * deadline. Returns false where the request is not to be sent any more. It is asked about every request of a batch
-   * where one of them has a deadline or was dropped.
+   * A request, or an open, leaves, whose payload starts at `payloadAt`. Writes what is only known now, the time left
+   * until its deadline. Returns false where the request is not to be sent any more. It is asked about every request of
+   * a batch where one of them has a deadline or was dropped.
    */
   onLeave(id: number, bytes: DataView, payloadAt: number): boolean
   /** The writer was full, and has room again. */

@@ -282,7 +282,7 @@ describe("a connection that is lost", () => {
         assert.equal(yield* ask(connection, { balancer: only }), "a")
         yield* TestNetwork.fault("a", { blackHole: "toServer" })
         // What the socket has been given, and waits with.
-        const large = new Uint8Array(512 * 1024)
+        const large = new Uint8Array(250 * 1024)
         const left = yield* Effect.forkChild(Effect.flip(connection.call(echo, large, { balancer: only })), {
           startImmediately: true
         })

@@ -57,7 +57,9 @@ const draining = Effect.gen(function*() {
       messageTimeoutMillis: 60_000,
       optimisticSpinMillis: 0,
       keepAlive: undefined,
-      probesAlways: false
+      probesAlways: false,
+      streamWindow: 1_048_576,
+      streamBudget: 16_777_216
     },
     stats
   )

@@ -23,7 +23,9 @@ export const sessionSettings: Effect.Effect<SessionSettings> = Effect.gen(functi
     messageTimeoutMillis: 60_000,
     optimisticSpinMillis: 0,
     keepAlive: undefined,
-    probesAlways: false
+    probesAlways: false,
+    streamWindow: 1_048_576,
+    streamBudget: 16_777_216
   }
 })
 

@@ -14,6 +14,8 @@ describe("a client's options", () => {
       messageTimeoutMillis: 60_000,
       keepAlive: { interval: 10_000, timeout: 10_000 },
       probesAlways: false,
+      streamWindow: 1_048_576,
+      streamBudget: 16_777_216,
       retryBudget: { ratio: 0.1, burst: 100 },
       outlierEjection: { failures: 5, duration: 5000, maxDuration: 30_000, ejectsShards: false },
       metrics: true,

@@ -52,6 +52,8 @@ const full = Effect.gen(function*() {
     messageTimeoutMillis: 60_000,
     keepAlive: undefined,
     probesAlways: false,
+    streamWindow: 1_048_576,
+    streamBudget: 16_777_216,
     optimisticSpinMillis: 0
   }, {
     onChange: () => {},

@@ -15,6 +15,7 @@ class Entry implements Pending {
   id = 0
   readonly key = MethodKey.make("test/Echo", "echo")
   readonly trace = undefined
+  readonly stream = undefined
   readonly keepsAnswer = false
   readonly heard: Array<string> = []
   readonly isCall: boolean

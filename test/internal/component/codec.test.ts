@@ -4,10 +4,11 @@ import { Exit, Schema } from "effect"
 import { Rpc } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import * as Codec from "../../../src/internal/component/codec.ts"
+import { MethodCodecs } from "../../../src/internal/component/methodCodecs.ts"
 
 describe("a method's codecs", () => {
   it("give their result at once where the schema needs no effect", () => {
-    const codecs = new Codec.MethodCodecs(Rpc.make("Do", { payload: { id: Schema.Int } }))
+    const codecs = new MethodCodecs(Rpc.make("Do", { payload: { id: Schema.Int } }))
     for (const format of ["binary", "json"] as const) {
       const encoded = Codec.valueNow(codecs.payload(format).encode({ id: 1 }))
       assert.ok(encoded !== undefined)
@@ -16,7 +17,7 @@ describe("a method's codecs", () => {
   })
 
   it("are compiled once", () => {
-    const codecs = new Codec.MethodCodecs(Rpc.make("Do"))
+    const codecs = new MethodCodecs(Rpc.make("Do"))
     for (const format of ["binary", "json"] as const) {
       assert.equal(codecs.payload(format), codecs.payload(format))
       assert.equal(codecs.success(format), codecs.success(format))

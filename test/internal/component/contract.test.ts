@@ -4,14 +4,13 @@ import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import { Rpc } from "effect/rpc"
 import * as assert from "node:assert/strict"
 import { type Contract, contractOf, fingerprintOf } from "../../../src/internal/component/contract.ts"
+import { schemasOf } from "../../../src/internal/component/methodCodecs.ts"
 import { pairs } from "../../Component/schemaPairs.ts"
-
-const errorOf = ({ errorSchema }: Rpc.AnyWithProps): ReadonlyArray<Schema.Top> => [errorSchema]
 
 /** The contract of a method with this result. */
 const ofResult = (success: Schema.Top): Contract => {
   const rpc = Rpc.make("Do", { success }) as unknown as Rpc.AnyWithProps // `Rpc.Any` hides what each Rpc has
-  return contractOf(rpc, errorOf(rpc))
+  return contractOf(schemasOf(rpc))
 }
 const same = (one: Schema.Top, other: Schema.Top): boolean => {
   const first = ofResult(one)
@@ -35,11 +34,12 @@ describe("a contract", () => {
       success: Schema.Array(Schema.Date),
       error: Schema.TaggedStruct("NotFound", { id: Schema.BigInt })
     }) as unknown as Rpc.AnyWithProps // `Rpc.Any` hides what each Rpc has
-    const contract = contractOf(rpc, errorOf(rpc))
+    const contract = contractOf(schemasOf(rpc))
     assert.deepEqual(contract, {
       payload: 0,
       success: 3,
       error: 5,
+      items: null,
       shapes: [
         {
           _tag: "Struct",
@@ -160,7 +160,7 @@ describe("a contract", () => {
   it("tells payload, result and failure apart", () => {
     const of = (options: { payload?: Schema.Top; success?: Schema.Top; error?: Schema.Top }) => {
       const rpc = Rpc.make("Do", options) as unknown as Rpc.AnyWithProps // `Rpc.Any` hides what each Rpc has
-      return JSON.stringify(fingerprintOf(contractOf(rpc, errorOf(rpc))))
+      return JSON.stringify(fingerprintOf(contractOf(schemasOf(rpc))))
     }
     const all = [{ payload: Schema.Int }, { success: Schema.Int }, { error: Schema.Int }, {}].map(of)
     assert.equal(new Set(all).size, all.length)

@@ -8,9 +8,10 @@ import * as fc from "fast-check"
 import * as assert from "node:assert/strict"
 import * as Codec from "../../../src/internal/component/codec.ts"
 import { hasReplacement } from "../../../src/internal/component/fidelity.ts"
+import { MethodCodecs } from "../../../src/internal/component/methodCodecs.ts"
 
 const codecOf = (schema: Schema.Codec<unknown, unknown>) =>
-  new Codec.MethodCodecs(Rpc.make("Do", { success: schema })).success("binary")
+  new MethodCodecs(Rpc.make("Do", { success: schema })).success("binary")
 
 const directOf = (schema: Schema.Codec<unknown, unknown>): Codec.Direct => {
   const { direct } = codecOf(schema)
@@ -110,7 +111,7 @@ describe("values without the pass of their schema", () => {
     }
     const strict = Rpc.make("Do", { success: Schema.Struct({ a: Schema.String }) })
       .annotate(Rpc.ParseOptions, { onExcessProperty: "error" })
-    assert.equal(new Codec.MethodCodecs(strict).success("binary").direct, undefined)
+    assert.equal(new MethodCodecs(strict).success("binary").direct, undefined)
   })
 })
 

@@ -9,7 +9,7 @@ const times = { idleMillis: Infinity, messageTimeoutMillis: 60_000, shutdownGrac
 const connectionOf = (given: Partial<Drained> = {}): Drained => ({
   callsInFlight: 0,
   understands: false,
-  paused: false,
+  isDeaf: false,
   isPartial: false,
   pendingBytes: 0,
   ...given
@@ -43,7 +43,7 @@ describe("a drain of a server that stops", () => {
   })
 
   it("does not take a client for quiet in the middle of a message, or while it is not read from", () => {
-    for (const busy of [{ isPartial: true }, { paused: true }]) {
+    for (const busy of [{ isPartial: true }, { isDeaf: true }]) {
       const drain = makeDrain()
       drain.stop(0)
       assert.equal(drain.look(150, connectionOf(busy)), "Wait")
@@ -73,7 +73,7 @@ describe("a drain of a server that stops", () => {
   it("holds no answers of a client that takes none, and holds no more than there is room for", () => {
     const drain = makeDrain()
     drain.stop(0)
-    const paused = connectionOf({ callsInFlight: 1, paused: true })
+    const paused = connectionOf({ callsInFlight: 1, isDeaf: true })
     assert.deepEqual([drain.look(1500, paused), drain.state], ["Wait", "Leaving"])
     drain.look(1500, connectionOf({ callsInFlight: 1 }))
     drain.full(1550)
@@ -150,7 +150,7 @@ describe("a drain", () => {
     const connection = fc.record({
       callsInFlight: fc.nat(2),
       understands: fc.boolean(),
-      paused: fc.boolean(),
+      isDeaf: fc.boolean(),
       isPartial: fc.boolean(),
       pendingBytes: fc.nat(1)
     })

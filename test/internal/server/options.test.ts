@@ -21,6 +21,10 @@ describe("a server's options", () => {
       maxQueuedCalls: 10_000,
       maxConcurrentCallsPerConnection: 5000,
       maxQueuedCallsPerConnection: 5000,
+      maxStreams: 10_000,
+      maxStreamsPerConnection: 1000,
+      streamWindow: 1_048_576,
+      streamBudget: 16_777_216,
       metrics: true,
       shutdownGraceMillis: 2000
     })
@@ -67,6 +71,8 @@ describe("a server's options", () => {
   const invalid: ReadonlyArray<readonly [Server.ServerOptions, RegExp]> = [
     [{ maxConcurrentCalls: 0 }, /^RangeError: option maxConcurrentCalls: expected .*, 1 or more, or Infinity, got 0$/],
     [{ maxConcurrentCallsPerConnection: 0 }, /option maxConcurrentCallsPerConnection: .*, 1 or more, .* got 0/],
+    [{ maxStreams: -1 }, /option maxStreams: expected a whole number, 0 or more, or Infinity, got -1/],
+    [{ maxStreamsPerConnection: 0.5 }, /option maxStreamsPerConnection: .*, 0 or more, .* got 0\.5/],
     [{ maxQueuedCalls: -1 }, /option maxQueuedCalls: expected a whole number, 0 or more, or Infinity, got -1/],
     [{ maxQueuedCallsPerConnection: 1.5 }, /option maxQueuedCallsPerConnection: .*, 0 or more, .* got 1\.5/],
     [{ unsentTimeout: 0 }, /option unsentTimeout: expected a duration of more than zero, got 0/],

@@ -8,9 +8,10 @@ import { decodeErrorChain, type ErrorChain } from "../../../src/internal/protoco
 import { MessageType } from "../../../src/internal/protocol/frame.ts"
 import { Admission } from "../../../src/internal/server/admission.ts"
 import { type ServerOptions, serverSettings } from "../../../src/internal/server/options.ts"
+import { StreamPlaces } from "../../../src/internal/server/places.ts"
 import { type Route, routeOf } from "../../../src/internal/server/route.ts"
 import { ServerSession } from "../../../src/internal/server/session.ts"
-import { tableOf } from "../../../src/internal/server/table.ts"
+import { routesOf } from "../../../src/internal/server/table.ts"
 import { make as makePair } from "../../../src/internal/testing/duplexPair.ts"
 import { Warnings } from "../../../src/internal/warnings.ts"
 import { makeLog } from "../../support/log.ts"
@@ -19,8 +20,8 @@ import { messagesOf, rawOf } from "../../support/raw.ts"
 /** What one request was answered with: the bytes of a result, or an error chain. */
 export type Answer = readonly [id: number, result: ReadonlyArray<number> | { readonly chain: ErrorChain }]
 
-/** A session that has started, and its client, which has said nothing yet. Both end with the Scope. */
-export const open = Effect.fnUntraced(function*(
+/** A session that has started. It and its connection end with the Scope. */
+export const begin = Effect.fnUntraced(function*(
   handlers: HandlerMap.HandlerMap<never>,
   options: ServerOptions = {}
 ) {
@@ -33,10 +34,11 @@ export const open = Effect.fnUntraced(function*(
     clock,
     context,
     admission: new Admission(limits, limits.inlineHandlerMillis),
+    places: new StreamPlaces(limits),
     warnings: new Warnings(clock),
     stats: undefined
   }
-  const serve = (connection: Duplex) => new ServerSession(connection, tableOf(handlers), settings)
+  const serve = (connection: Duplex) => new ServerSession(connection, routesOf(handlers), settings)
   const pair = makePair()
   const session = serve(pair.server)
   const done = Effect.callback<void>((resume) => session.onceDone(() => resume(Effect.void)))
@@ -45,6 +47,16 @@ export const open = Effect.fnUntraced(function*(
     return done
   })
   session.start()
+  return { done, lines: log.lines, pair, serve, session, settings }
+})
+
+/** A session that has started, and its client, which has said nothing yet. Both end with the Scope. */
+export const open = Effect.fnUntraced(function*(
+  handlers: HandlerMap.HandlerMap<never>,
+  options: ServerOptions = {}
+) {
+  const begun = yield* begin(handlers, options)
+  const { pair } = begun
   const client = rawOf(pair.client)
   /** The answers that the client has got so far. */
   const answers = (): ReadonlyArray<Answer> =>
@@ -57,7 +69,7 @@ export const open = Effect.fnUntraced(function*(
     })
   /** Waits until the client has got so many answers, and gives them. */
   const answered = (count: number) => Effect.map(client.until(() => answers().length >= count), answers)
-  return { answered, answers, client, done, lines: log.lines, pair, serve, session, settings }
+  return { ...begun, answered, answers, client }
 })
 
 /** The route of one method of a handler map. */

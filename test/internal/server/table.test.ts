@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { HandlerMap, MethodKey } from "effect-call"
 import * as assert from "node:assert/strict"
-import { tableOf } from "../../../src/internal/server/table.ts"
+import { routesOf } from "../../../src/internal/server/table.ts"
 
 const get = MethodKey.make("test/Store", "get")
 const put = MethodKey.make("test/Store", "put")
@@ -14,27 +14,27 @@ const handlers = HandlerMap.empty.pipe(
 
 describe("the table of a handler map", () => {
   it("finds the route of each method by the key's bytes, wherever these are in a message", () => {
-    const table = tableOf(handlers)
+    const table = routesOf(handlers).calls
     const message = Uint8Array.of(1, 2, 3, ...put.bytes, 4)
     assert.equal(table.get(get.bytes, 0)?.key.method, "get")
     assert.equal(table.get(message, 3)?.key.method, "put")
   })
 
   it("has no route for a method that has no handler", () => {
-    assert.equal(tableOf(handlers).get(MethodKey.make("test/Store", "delete").bytes, 0), undefined)
-    assert.equal(tableOf(HandlerMap.empty).get(get.bytes, 0), undefined)
+    assert.equal(routesOf(handlers).calls.get(MethodKey.make("test/Store", "delete").bytes, 0), undefined)
+    assert.equal(routesOf(HandlerMap.empty).calls.get(get.bytes, 0), undefined)
   })
 
   it("is made once for each map, and not shared by maps that are equal", () => {
-    assert.equal(tableOf(handlers), tableOf(handlers))
-    assert.notEqual(tableOf(HandlerMap.merge(handlers)), tableOf(handlers))
+    assert.equal(routesOf(handlers), routesOf(handlers))
+    assert.notEqual(routesOf(HandlerMap.merge(handlers)), routesOf(handlers))
   })
 
   it("is refused for what is no handler map", () => {
     const none: unknown = { entries: [] }
     assert.throws(
       // The cast: a user without types may give anything.
-      () => tableOf(none as HandlerMap.HandlerMap<never>),
+      () => routesOf(none as HandlerMap.HandlerMap<never>),
       /^TypeError: the handlers of a connection: expected a HandlerMap, got \{"entries":\[\]\}$/
     )
   })
@@ -44,7 +44,7 @@ describe("the table of a handler map", () => {
     for (let i = 0; i < 2; i++) {
       assert.throws(
         // The cast: as above.
-        () => tableOf(broken as HandlerMap.HandlerMap<never>),
+        () => routesOf(broken as HandlerMap.HandlerMap<never>),
         /^TypeError: an entry of a HandlerMap: expected a MethodKey and a function, got /
       )
     }

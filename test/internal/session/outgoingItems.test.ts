@@ -113,6 +113,22 @@ describe("items that one end sends", () => {
       assert.deepEqual(ids.slice(5, 14), [2, 3, 1, 2, 3, 1, 2, 3, 1])
     }))
 
+  it.effect("that are written one by one leave together in the turn of their stream", () =>
+    Effect.gen(function*() {
+      const { duplex, flow } = makeFlow()
+      const outs = [1, 2].map((id) => new OutgoingItems(id, flow, plenty, maxItem))
+      const writing = yield* Effect.forkChild(
+        Effect.forEach(outs, (out) => Effect.repeat(Effect.suspend(() => out.write([bytes(96)])), { times: 9999 }), {
+          concurrency: "unbounded"
+        })
+      )
+      yield* readAll(duplex, flow)
+      yield* Fiber.join(writing)
+      for (const id of [1, 2]) assert.equal(itemsOf(duplex, id).items.length, 10_000)
+      // 2 MB in messages of 64 KiB or a little less, and not in 20 000.
+      assert.ok(duplex.messages.length < 500, `${duplex.messages.length} messages`)
+    }))
+
   it.effect("that are no bytes are a defect, after those before them have left", () =>
     Effect.gen(function*() {
       const { duplex, out } = makeOut()

@@ -123,6 +123,17 @@ describe("messages in parts", () => {
       assert.equal(duplex.ended, true)
     }))
 
+  it.effect("hold back the end of the connection also while they wait until they may be under way", () =>
+    Effect.gen(function*() {
+      const { duplex, flow, outgoing, writer } = makeMessages()
+      const size = 270_000
+      for (let id = 1; id <= 66; id++) outgoing.send(id, response, head, new Uint8Array(size))
+      writer.end()
+      yield* readAll(duplex, flow)
+      assert.equal(duplex.messages.filter(({ type }) => type === response).length, 66)
+      assert.equal(duplex.ended, true)
+    }))
+
   it.effect("end the connection where their bytes were transferred to another thread", () =>
     Effect.gen(function*() {
       const { flow, outgoing, writer } = makeMessages()

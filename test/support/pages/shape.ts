@@ -8,6 +8,7 @@ export const path = [
   "first-calls",
   "components",
   "errors",
+  "streams",
   "discovery",
   "balancing",
   "tls",
@@ -32,6 +33,8 @@ const maxBytes = (name: string): number | undefined => {
   if (name === "README.md") return 16 * kilobyte
   if (name === "test/benchmark/README.md") return 10 * kilobyte
   if (name === "src/README.md") return 12 * kilobyte
+  // The whole wire, so that a peer can be written from it.
+  if (name === "src/internal/protocol/README.md") return 28 * kilobyte
   return /^(examples(\/.*)?|test(\/\w+)?)\/README\.md$/.test(name) ? 8 * kilobyte : undefined
 }
 
