@@ -1,5 +1,5 @@
 /**
- * A caller: makes one call after the other, sometimes many at once, and accounts for each.
+ * A caller: makes one call or stream after the other, sometimes many at once, and accounts for each.
  */
 import { Effect, Exit, Fiber } from "effect"
 import { type CallError, Connection, Deadline } from "effect-call"
@@ -13,6 +13,9 @@ import type { Random } from "./random.ts"
 import type { Recovery } from "./recovery.ts"
 import { burst, pauseMillis } from "./settings.ts"
 import type { Client, Slot } from "./slots.ts"
+import type { StreamCounts } from "./streamCounts.ts"
+import { stream } from "./streaming.ts"
+import { streamPlanOf } from "./streamPlan.ts"
 import type { Phase, World } from "./world.ts"
 
 type Answer = Effect.Effect<Uint8Array | void, CallError.CallError | Refused>
@@ -88,9 +91,15 @@ export const caller = Effect.fnUntraced(function*(
   phase: Phase,
   world: World,
   ledger: Ledger,
-  recovery: Recovery
+  recovery: Recovery,
+  counts: StreamCounts
 ) {
-  const callOnce = Effect.suspend(() => call(slot, planOf(random, slot.spec.habits), world, ledger, recovery))
+  const { habits } = slot.spec
+  const callOnce = Effect.suspend(() =>
+    random.chance(habits.streams)
+      ? Effect.asVoid(stream(slot, streamPlanOf(random, habits), world, ledger, recovery, counts))
+      : Effect.asVoid(call(slot, planOf(random, habits), world, ledger, recovery))
+  )
   while (true) {
     // The shorter pauses are the more frequent ones, as with callers that know nothing of each other.
     yield* phase.pause(-pauseMillis * Math.log(1 - random.next()))

@@ -16,6 +16,7 @@ import { Recovery } from "./recovery.ts"
 import { Replica } from "./replicas.ts"
 import { replicas as replicaSpecs, slots as slotSpecs } from "./settings.ts"
 import { Slot } from "./slots.ts"
+import { StreamCounts } from "./streamCounts.ts"
 import type { Violations } from "./violations.ts"
 import type { World } from "./world.ts"
 
@@ -23,6 +24,7 @@ export interface Cast {
   readonly world: World
   readonly ledger: Ledger
   readonly recovery: Recovery
+  readonly streams: StreamCounts
   readonly replicas: ReadonlyArray<Replica>
   readonly slots: ReadonlyArray<Slot>
   /** Endpoints without a server. */
@@ -62,7 +64,7 @@ export const assemble = Effect.fnUntraced(function*(
 ) {
   const certificates = yield* makeCertificates
   const network = yield* startNetwork(seed, directory)
-  const world: World = { seed, directory, journal, violations, network, certificates }
+  const world: World = { seed, directory, journal, violations, network, stopped: new Set(), certificates }
   const silent = yield* network.ask<Place>({ _tag: "BeSilent" } satisfies Question)
   const dead = [Endpoint.unix(join(directory, "nobody.sock")), yield* Endpoint.parse(addressOf(silent))]
   const recovery = new Recovery()
@@ -79,6 +81,6 @@ export const assemble = Effect.fnUntraced(function*(
   const listed = replicas.map(({ endpoint }) => endpoint)
   const slots = yield* Effect.forEach(slotSpecs, (spec) => Slot.open(spec, listed, world, ledger))
   yield* Effect.addFinalizer(() => Effect.forEach(slots, ({ close }) => close, { discard: true }))
-  const cast: Cast = { world, ledger, recovery, replicas, slots, dead }
+  const cast: Cast = { world, ledger, recovery, streams: new StreamCounts(), replicas, slots, dead }
   return cast
 })

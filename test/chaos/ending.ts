@@ -23,10 +23,10 @@ export interface Circumstances {
 }
 
 /** Whether a payload may have been too large: with headers, and as JSON a third larger. */
-const isTooLarge = (size: number, maxMessageSize: number): boolean => size * 4 / 3 + 200 > maxMessageSize
+export const isTooLarge = (size: number, maxMessageSize: number): boolean => size * 4 / 3 + 200 > maxMessageSize
 
 /** A deadline's timer may be early by what clocks round. */
-const tolerance = 2
+export const tolerance = 2
 
 /** How a call ended; `stamp` is the process that has answered it. */
 export const endingOf = (

@@ -5,7 +5,7 @@
  * It keeps a byte for each call that has ended, so that millions of them are no matter.
  */
 import type { Executions } from "./executions.ts"
-import { describePlan, type Plan } from "./plan.ts"
+import { type AnyPlan, describe as describePlan } from "./streamPlan.ts"
 import type { Violations } from "./violations.ts"
 
 /** How often a call was executed, by what its caller was told. */
@@ -23,7 +23,7 @@ export interface Ending {
 /** A call that has not ended. */
 export interface OpenCall {
   readonly id: number
-  readonly plan: Plan
+  readonly plan: AnyPlan
   /** The number of the Connection it was made on. */
   readonly connection: number
   /** When it has to have ended, by the ledger's clock; Infinity where nothing limits it yet. */
@@ -52,7 +52,7 @@ export class Ledger {
   }
 
   /** A call begins that has to end within so many ms. */
-  begin(plan: Plan, connection: number, millis: number): OpenCall {
+  begin(plan: AnyPlan, connection: number, millis: number): OpenCall {
     const id = ++this.started
     const call: OpenCall = { id, plan, connection, endsBy: this.clock.now + millis, late: false }
     this.open.set(id, call)

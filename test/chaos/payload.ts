@@ -18,11 +18,15 @@ import { crc32 } from "node:zlib"
 /** The smallest payload that is not empty. */
 export const headerSize = 16
 
-const stampSize = 4
+/** How many bytes of an answer are before its payload. */
+export const stampSize = 4
 
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const checksum = (bytes: Uint8Array): number => crc32(bytes.subarray(headerSize), crc32(bytes.subarray(0, 12)))
+
+/** Sets the checksum anew, where something behind the header has changed. */
+export const seal = (bytes: Uint8Array): void => viewOf(bytes).setUint32(12, checksum(bytes), true)
 
 const noise = randomFillSync(new Uint8Array(2 ** 20))
 
@@ -42,7 +46,7 @@ export const makePayload = (id: number, size: number, work: number): Uint8Array<
   view.setUint32(0, id, true)
   view.setUint32(4, size, true)
   view.setUint32(8, work, true)
-  view.setUint32(12, checksum(bytes), true)
+  seal(bytes)
   return bytes
 }
 

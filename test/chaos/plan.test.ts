@@ -7,7 +7,7 @@ import { Random } from "./random.ts"
 const random = new Random(1, "plans")
 const plans = Array.from(
   { length: 20_000 },
-  () => planOf(random, { typed: 0.5, keyed: 0.5, waiting: 0.5, untimed: 0.3 })
+  () => planOf(random, { typed: 0.5, keyed: 0.5, waiting: 0.5, untimed: 0.3, streams: 0 })
 )
 
 describe("plans of calls", () => {

@@ -31,6 +31,8 @@ export interface Habits {
   readonly waiting: number
   /** What part has no deadline. */
   readonly untimed: number
+  /** What part are streams. */
+  readonly streams: number
 }
 
 /** In ms. */

@@ -5,13 +5,14 @@
  * It serves until it is told to stop with SIGTERM. Then its process has to end by itself: nothing holds it but what the
  * server may have left.
  */
-import { Deferred, Effect } from "effect"
+import { Deferred, Effect, Stream } from "effect"
 import { Component, Endpoint, HandlerMap, Listener, Server } from "effect-call"
-import { component, failureOf, Refused, Typed } from "./contract.ts"
+import { Chat, component, failureOf, Refused, Typed, Upload } from "./contract.ts"
 import { ExecutionLog } from "./executions.ts"
 import { activeResources, added } from "./leftovers.ts"
 import { makeAnswer, type Payload, readPayload } from "./payload.ts"
 import { answerDriver, leaveDriver, tellDriver } from "./process.ts"
+import { makeHandlers } from "./streamHandlers.ts"
 
 /** What a replica is told when it is started. */
 export interface ReplicaSettings {
@@ -66,11 +67,15 @@ const begin = (bytes: Uint8Array): Payload => {
   return payload
 }
 
+const count = (name: string, change: 1 | -1) => {
+  running[name] = (running[name] ?? 0) + change
+}
+
 /** A handler that takes its time counts as running until it has ended, however it does. */
 const counted = <A, E>(name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.uninterruptibleMask((restore) => {
-    running[name] = (running[name] ?? 0) + 1
-    return Effect.onExit(restore(effect), () => Effect.sync(() => running[name] = (running[name] ?? 0) - 1))
+    count(name, 1)
+    return Effect.onExit(restore(effect), () => Effect.sync(() => count(name, -1)))
   })
 
 /** What the methods do, the same with bytes and typed. */
@@ -93,6 +98,19 @@ const methods = {
   }
 }
 
+/** What the streams have in common, in bytes and typed. */
+const serving = {
+  stamp: settings.stamp,
+  begin: (id: number) => {
+    started++
+    log.add(id)
+  },
+  wrong: (what: string) => void wrong.push(what),
+  running: count
+}
+const streams = makeHandlers({ ...serving, failure: (id) => new Error(failureOf(id)) })
+const typedStreams = makeHandlers({ ...serving, failure: (id) => new Refused({ id }) })
+
 const inBytes = HandlerMap.empty.pipe(
   HandlerMap.set(component, "echo", methods.echo),
   HandlerMap.set(component, "slow", methods.slow),
@@ -101,7 +119,10 @@ const inBytes = HandlerMap.empty.pipe(
   HandlerMap.set(component, "fail", (bytes) => {
     const { id } = begin(bytes)
     return Effect.fail(new Error(failureOf(id)))
-  })
+  }),
+  HandlerMap.setStream(component, "feed", streams.feed),
+  HandlerMap.setStream(component, "upload", (args, items) => Stream.fromEffect(streams.upload(args, items))),
+  HandlerMap.setStream(component, "chat", streams.chat)
 )
 
 const typed = Typed.group.toLayer({
@@ -116,7 +137,11 @@ const typed = Typed.group.toLayer({
   note: ({ bytes }) => {
     const { work } = begin(bytes)
     return counted("note", Effect.sleep(work))
-  }
+  },
+  feed: ({ bytes }) => typedStreams.feed(bytes),
+  queue: ({ bytes }) => typedStreams.queue(bytes),
+  upload: ({ bytes }) => Effect.flatMap(Component.items(Upload), (items) => typedStreams.upload(bytes, items)),
+  chat: ({ bytes }) => Stream.unwrap(Effect.map(Component.items(Chat), (items) => typedStreams.chat(bytes, items)))
 })
 
 const listen = Effect.gen(function*() {

@@ -95,8 +95,9 @@ export class Replica {
   /** Tells its process to stop. It has to do so by itself, having ended all of its handlers. */
   readonly stop: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
     const { child } = this
-    const { violations } = this.world
+    const { stopped, violations } = this.world
     if (child === undefined) return
+    stopped.add(this.stamp)
     child.signal("SIGTERM")
     const last = yield* child.receiveNext<State>().pipe(
       Effect.option,

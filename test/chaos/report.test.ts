@@ -10,6 +10,15 @@ const figures: Figures = {
   calls: 1234,
   callsPerSecond: 41.1,
   endings: { Unreachable: 4, answered: 1230 },
+  streams: {
+    opened: { "bytes feed": 12, "typed chat": 3 },
+    itemsReceived: 400,
+    bytesReceived: 2 ** 20,
+    itemsMade: 50,
+    bytesMade: 2 ** 19,
+    mostItems: 99,
+    largestItem: 2 ** 18
+  },
   executions: 1231,
   faults: { kill: 2 },
   processes: 7,
@@ -40,6 +49,7 @@ describe("the report of a soak", () => {
   it("says how calls ended, what happened to replicas, what was measured, and that nothing was found", () => {
     const text = textOf(report(new Violations()))
     assert.match(text, /^calls +count\nmade +1234\nanswered +1230\nUnreachable +4\n/)
+    assert.match(text, /bytes feed +12\ntyped chat +3\nitems received +400 \(1\.0 MiB\)\n/)
     assert.match(text, /kill +2\n/)
     assert.match(text, /until the first call was served +8\.1 ms \(replica a, process 3\)/)
     assert.match(text, /RSS +4\.0 MiB → 8\.0 MiB/)

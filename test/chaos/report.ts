@@ -4,6 +4,7 @@
 import { type Memory, table } from "../benchmark/support.ts"
 import type { FaultName } from "./faultName.ts"
 import type { Recovered } from "./recovery.ts"
+import type { StreamFigures } from "./streamCounts.ts"
 import { type Check, checks, type Violations } from "./violations.ts"
 
 /** What was measured. */
@@ -13,6 +14,8 @@ export interface Figures {
   readonly callsPerSecond: number
   /** How the calls have ended. */
   readonly endings: Readonly<Record<string, number>>
+  /** The streams among them. */
+  readonly streams: StreamFigures
   /** How often replicas have executed a call. */
   readonly executions: number
   readonly faults: Readonly<Partial<Record<FaultName, number>>>
@@ -74,11 +77,23 @@ const byCount = (counts: Readonly<Record<string, number | undefined>>): Readonly
     .sort((a, b) => b.count - a.count)
     .map(({ count, name }) => [name, String(count)])
 
+const streamRows = (streams: StreamFigures): ReadonlyArray<ReadonlyArray<string>> => {
+  const { bytesMade, bytesReceived, itemsMade, itemsReceived, largestItem, mostItems, opened } = streams
+  return [
+    ...byCount(opened),
+    ["items received", `${itemsReceived} (${mebibytes(bytesReceived)})`],
+    ["items made for sending", `${itemsMade} (${mebibytes(bytesMade)})`],
+    ["most items of a stream", String(mostItems)],
+    ["largest item", mebibytes(largestItem)]
+  ]
+}
+
 const figuresText = (figures: Figures, exitMillis: number): string => {
   const { end, rss, start } = figures.memory
   const grown = (of: (memory: Memory) => number) => `${mebibytes(of(start))} → ${mebibytes(of(end))}`
   return [
     table(["calls", "count"], [["made", String(figures.calls)], ...byCount(figures.endings)]),
+    table(["streams", "count"], streamRows(figures.streams)),
     table(["faults", "count"], byCount(figures.faults)),
     table(["figure", "value"], [
       ["calls per second", figures.callsPerSecond.toFixed(0)],

@@ -6,7 +6,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import { cpuMicros, liveMemory, type Memory } from "../benchmark/support.ts"
 import { caller } from "./caller.ts"
 import { assemble, type Cast } from "./cast.ts"
-import { callEndlessly, checkCounted, checkHealth, checkMemory, checkNothingOpen, checkResources } from "./checks.ts"
+import { callEndlessly, checkCounted, checkHealth, checkMemory, checkNothingInFlight, checkNothingOpen, checkResources } from "./checks.ts"
 import { readExecutions } from "./executions.ts"
 import type { FaultName } from "./faultName.ts"
 import { fateOf } from "./faults.ts"
@@ -25,12 +25,13 @@ import { connectionsMade } from "./slots.ts"
 import type { Violations } from "./violations.ts"
 import { Phase } from "./world.ts"
 
-/** Calls of all callers, until the phase is over and each call has ended. */
-const callAll = (name: string, count: number, phase: Phase, { ledger, recovery, slots, world }: Cast) => {
+/** Calls and streams of all callers, until the phase is over and each call has ended. */
+const callAll = (name: string, count: number, phase: Phase, cast: Cast) => {
+  const { ledger, recovery, slots, streams, world } = cast
   const callers = Array.from({ length: count }, (_, index) => {
     const slot = slots[index % slots.length]
     const random = new Random(world.seed, `${name} ${index}`)
-    return slot === undefined ? Effect.void : caller(slot, random, phase, world, ledger, recovery)
+    return slot === undefined ? Effect.void : caller(slot, random, phase, world, ledger, recovery, streams)
   })
   return Effect.all(callers, { concurrency: "unbounded", discard: true })
 }
@@ -97,6 +98,7 @@ const forAll = { concurrency: "unbounded", discard: true } as const
 const close = Effect.fnUntraced(function*(cast: Cast) {
   const { ledger, replicas, slots, world } = cast
   yield* Effect.forEach(replicas, ({ checkHandlersEnded }) => checkHandlersEnded, forAll)
+  yield* checkNothingInFlight(cast)
   const endless = yield* callEndlessly(cast)
   yield* Effect.forEach(slots, ({ close }) => close, forAll)
   yield* checkNothingOpen(ledger)
@@ -155,7 +157,7 @@ export const run = Effect.fnUntraced(function*(setting: Setting): Effect.fn.Retu
     yield* close(cast)
     return { cast, memory, faults, resident, seconds, cpuSeconds, rate: calls / seconds }
   }))
-  const { cast: { ledger, recovery, slots }, cpuSeconds, faults, memory, rate, resident, seconds } = measured
+  const { cast: { ledger, recovery, slots, streams }, cpuSeconds, faults, memory, rate, resident, seconds } = measured
   const executions = readExecutions(directory)
   ledger.checkExecutions(executions)
   yield* checkCounted(ledger, violations)
@@ -173,6 +175,7 @@ export const run = Effect.fnUntraced(function*(setting: Setting): Effect.fn.Retu
     calls: ledger.started,
     callsPerSecond: rate,
     endings: Object.fromEntries(ledger.endings),
+    streams: streams.figures,
     executions: executions.total,
     faults: Object.fromEntries(faults),
     processes: executions.processes,

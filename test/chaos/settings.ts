@@ -25,7 +25,7 @@ export const replicas: ReadonlyArray<ReplicaSpec> = [
   }
 ]
 
-const habits = { typed: 0.3, keyed: 0, waiting: 0.3, untimed: 0.1 }
+const habits = { typed: 0.3, keyed: 0, waiting: 0.3, untimed: 0.1, streams: 0.1 }
 
 // Sooner than by default, so that all of it happens often.
 const options = {

@@ -15,6 +15,8 @@ export interface World {
   readonly violations: Violations
   /** The process of the proxies. */
   readonly network: Child
+  /** The processes that were told to stop, by their numbers: their streams may end since they leave. */
+  readonly stopped: Set<number>
   readonly certificates: { readonly ca: string; readonly server: Identity; readonly client: Identity }
 }
 
