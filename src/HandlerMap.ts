@@ -55,8 +55,8 @@ export type Handler<R = never> = (args: Uint8Array) => Effect.Effect<Uint8Array,
  * client as a `RemoteError`, behind the items before it.
  *
  * `items` never fails: when the client cancels, the deadline passes, the connection is lost or the client breaks a
- * rule, the handler is interrupted. It is empty where the client sends none. Items that are not taken stop the client, and
- * nobody else. The handler may keep and change the items that it gets.
+ * rule, the handler is interrupted. It is empty where the client sends none. Items that are not taken stop the client,
+ * and nobody else. The handler may keep and change the items that it gets.
  *
  * **Gotchas**
  *

@@ -111,7 +111,8 @@ export interface FrameReceiver {
   keepsPayload(id: number, type: number): boolean
   /**
    * A request, an open, a response or a response error begins, and its payload of `length` bytes is over the limit.
-   * This is called once, at the header. The payload is dropped as it arrives, and later messages are delivered as usual.
+   * This is called once, at the header. The payload is dropped as it arrives, and later messages are delivered as
+   * usual.
    */
   onTooLarge(id: number, type: number, length: number): void
 }

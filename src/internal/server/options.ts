@@ -133,8 +133,8 @@ export interface ServerOptions {
    * **Details**
    *
    * Streams past the limit are refused at once with a `RemoteError` that `isOverloaded`, and never executed. They do
-   * not wait, since a stream may last for ever. Streams take no places of calls. A stream keeps its place until its handler
-   * and `Scope` have ended.
+   * not wait, since a stream may last for ever. Streams take no places of calls. A stream keeps its place until its
+   * handler and `Scope` have ended.
    */
   readonly maxStreams?: number | undefined
   /**
