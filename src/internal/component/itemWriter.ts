@@ -11,6 +11,9 @@ import * as Codec from "./codec.ts"
 import { type Chunk, type ItemCodec, type Items, maxValues } from "./items.ts"
 import * as Problem from "./problem.ts"
 
+/** Writes items, each with this first byte. */
+type Write = (bodies: Items, code: number) => Effect.Effect<void>
+
 /** Encodes the chunks of one stream. */
 export class ItemWriter {
   private readonly codec: ItemCodec
@@ -32,9 +35,13 @@ export class ItemWriter {
 
   /** The items of at most {@link maxValues} values. A value that its schema refuses is a defect. */
   encode(values: ReadonlyArray<unknown>): Effect.Effect<Items> {
+    return this.encoded(values, this.codec.encode)
+  }
+
+  private encoded(values: ReadonlyArray<unknown>, encode: ItemCodec["encode"]): Effect.Effect<Items> {
     let encoded: Effect.Effect<Items, unknown>
     try {
-      encoded = this.codec.encode(values)
+      encoded = encode(values)
     } catch (defect) {
       return this.unencodable(defect)
     }
@@ -44,7 +51,7 @@ export class ItemWriter {
   }
 
   /** Encodes a chunk, and has its items written. */
-  write(values: Chunk, write: (items: Items) => Effect.Effect<void>): Effect.Effect<void> {
+  write(values: Chunk, write: Write): Effect.Effect<void> {
     if (values.length <= maxValues) return this.encodeAndWrite(values, write)
     let at = 0
     return Effect.whileLoop({
@@ -58,11 +65,12 @@ export class ItemWriter {
 
   private encodeAndWrite(
     values: ReadonlyArray<unknown>,
-    write: (items: Items) => Effect.Effect<void>
+    write: Write
   ): Effect.Effect<void> {
-    const items = this.encode(values)
-    const now = Codec.valueNow(items)
-    return now === undefined ? Effect.flatMap(items, write) : write(now.value)
+    const { code, encodeBodies } = this.codec
+    const bodies = this.encoded(values, encodeBodies)
+    const now = Codec.valueNow(bodies)
+    return now === undefined ? Effect.flatMap(bodies, (bodies) => write(bodies, code)) : write(now.value, code)
   }
 
   private unencodable(why: unknown): Exit.Exit<never> {

@@ -23,8 +23,12 @@ export type ItemProblem = Schema.SchemaError | SyntaxError
 
 /** The items of one schema in one format. The results are `Exit`s unless the schema needs an effect. */
 export interface ItemCodec {
+  /** The byte that each item begins with. */
+  readonly code: number
   /** The items of at most {@link maxValues} values. All of them can be encoded, or none is. */
   readonly encode: (values: ReadonlyArray<unknown>) => Effect.Effect<Items, ItemProblem>
+  /** The same without the first byte of each, which saves a copy. */
+  readonly encodeBodies: (values: ReadonlyArray<unknown>) => Effect.Effect<Items, ItemProblem>
   /** The values of an item. They are never views of its bytes. */
   readonly decode: (item: Uint8Array) => Effect.Effect<ReadonlyArray<unknown>, ItemProblem>
   /**
@@ -56,11 +60,11 @@ export const makeItemCodec = (schema: Schema.Top, format: Payload.Format, option
 const inBinary = (codec: Codec.Codec): ItemCodec => {
   const { direct } = codec
   return {
-    encode: (values) => {
+    ...encoders("binary", (values) => {
       const frames = direct?.encodeMany(values)
       if (frames !== undefined) return Exit.succeed(cut(frames))
       return Codec.flatMapEager(each(values, codec.encode), (frames) => Exit.succeed(cut(whole(frames))))
-    },
+    }),
     decode: (item) => {
       const frames = Payload.view(item, 1, item.length)
       if (direct !== undefined) {
@@ -81,9 +85,9 @@ const inBinary = (codec: Codec.Codec): ItemCodec => {
 const incomplete = new SyntaxError("Expected whole values, got a part of one")
 
 const inJson = (codec: Codec.Codec): ItemCodec => {
-  const encode = (values: ReadonlyArray<unknown>): Effect.Effect<Items, ItemProblem> =>
-    Codec.flatMapEager(codec.encode(values), (json) => {
-      if (json.length <= maxItem || values.length === 1) return Exit.succeed([withFormat("json", json, 0, json.length)])
+  const encode: ItemCodec["encodeBodies"] = (values) =>
+    Codec.flatMapEager(codec.encode(values), (json): Effect.Effect<Items, ItemProblem> => {
+      if (json.length <= maxItem || values.length === 1) return Exit.succeed([json])
       const middle = values.length >> 1
       return Codec.flatMapEager(
         encode(values.slice(0, middle)),
@@ -95,7 +99,7 @@ const inJson = (codec: Codec.Codec): ItemCodec => {
       )
     })
   return {
-    encode,
+    ...encoders("json", encode),
     // The cast: the codec is one of an array.
     decode: (item) => codec.decode(Payload.view(item, 1, item.length)) as ReturnType<ItemCodec["decode"]>,
     decodeAll: () => undefined
@@ -127,35 +131,52 @@ const whole = (frames: ReadonlyArray<Uint8Array>): Uint8Array =>
 
 /** The items of these frames: mostly one. They are cut between values. */
 const cut = (frames: Uint8Array): Items => {
-  if (frames.length <= maxItem) return [withFormat("binary", frames, 0, frames.length)]
+  if (frames.length <= maxItem) return [frames]
   const items: Array<Uint8Array> = []
   let start = 0
   let end = 0
   while (end < frames.length) {
     const next = Codec.frameEnd(frames, end) ?? frames.length
     if (next - start > maxItem && end > start) {
-      items.push(withFormat("binary", frames, start, end))
+      items.push(frames.subarray(start, end))
       start = end
     }
     end = next
   }
   // The last one is never empty.
-  return [...items, withFormat("binary", frames, start, end)] as unknown as Items
+  return [...items, frames.subarray(start, end)] as unknown as Items
 }
 
 /** V8 keeps small typed arrays in its own heap, and Node has a block for others that are not large. */
 const inHeap = 64
 const inBlock = 4096
 
-const withFormat = (format: Payload.Format, bytes: Uint8Array, start: number, end: number): Uint8Array => {
-  const length = 1 + end - start
+const encoders = (
+  format: Payload.Format,
+  encodeBodies: ItemCodec["encodeBodies"]
+): Pick<ItemCodec, "code" | "encode" | "encodeBodies"> => {
+  const code = Payload.formatCode[format]
+  return {
+    code,
+    encodeBodies,
+    encode: (values) =>
+      Codec.flatMapEager(
+        encodeBodies(values),
+        ([first, ...more]) =>
+          Exit.succeed([withCode(code, first), ...more.map((body) => withCode(code, body))] as const)
+      )
+  }
+}
+
+const withCode = (code: number, body: Uint8Array): Uint8Array => {
+  const length = 1 + body.length
   const item = length <= inHeap
     ? new Uint8Array(length)
     : length < inBlock
     ? Buffer.allocUnsafe(length)
     : freshBytes(length)
-  item[0] = Payload.formatCode[format]
-  item.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), 1)
+  item[0] = code
+  item.set(body, 1)
   return item
 }
 

@@ -62,8 +62,11 @@ export interface StreamSides {
    * defect.
    */
   readonly items: Stream.Stream<Uint8Array>
-  /** Sends items to the client. It ends when all of them have left. One write at a time. */
-  readonly write: (items: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
+  /**
+   * Sends items to the client, each with the byte `lead` before it, if there is one. It ends when all of them have
+   * left. One write at a time.
+   */
+  readonly write: (items: ReadonlyArray<Uint8Array>, lead?: number) => Effect.Effect<void>
 }
 
 /** A call that is being served. */

@@ -167,8 +167,8 @@ export class ServerStream extends Serving {
     return Effect.succeed(this.received.pull as Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>>)
   }
 
-  private readonly write: StreamSides["write"] = (items) => {
-    const written = this.sent.write(items)
+  private readonly write: StreamSides["write"] = (items, lead) => {
+    const written = this.sent.write(items, lead)
     // Nearly always it is done already.
     return written === Exit.void ? Exit.void : Effect.catch(written, (error) => this.unsendable(error))
   }

@@ -155,16 +155,17 @@ export class Flow implements Uncut {
 
   /**
    * Queues an item, or a piece of one, by reference. `total` is the length of the whole item for its first piece, and
-   * undefined for others.
+   * undefined for others. `lead` goes before the bytes, unless it is negative.
    */
-  item(id: number, bytes: Uint8Array, isMore: boolean, total: number | undefined): void {
-    const prefix = headerSize + itemPrefix + (total === undefined ? 0 : pieceHead)
-    const head = new Uint8Array(prefix)
+  item(id: number, bytes: Uint8Array, isMore: boolean, total: number | undefined, lead: number): void {
+    const before = (total === undefined ? 0 : pieceHead) + (lead < 0 ? 0 : 1)
+    const head = new Uint8Array(headerSize + itemPrefix + before)
     const view = dataView(head)
-    const length = bytes.length + (total === undefined ? 0 : pieceHead)
+    const length = bytes.length + before
     writeHeader(view, 0, id, MessageType.items, itemPrefix + length)
     view.setUint32(headerSize, isMore ? (length | goesOn) >>> 0 : length, true)
     if (total !== undefined) view.setUint32(headerSize + itemPrefix, total, true)
+    if (lead >= 0) head[head.length - 1] = lead
     this.inFlight += itemPrefix + length
     this.writer.reference(id, MessageType.items, head, bytes)
   }

@@ -79,6 +79,9 @@ export class OutgoingItems implements Cut {
   private given: ReadonlyArray<Uint8Array> = none
   private at = 0
   private offset = 0
+  /** The byte before each of them, or -1, and how many bytes that is. */
+  private lead = -1
+  private extra = 0
   /** The length of the item of which a piece has left. Users own these bytes, and may have transferred them since. */
   private size = 0
   /** Whether it waits until so large an item may be under way. */
@@ -102,13 +105,15 @@ export class OutgoingItems implements Cut {
   /**
    * Sends items. It ends when all of them have left; where that is so at once, it is an `Exit`. It dies where one is no
    * Uint8Array, and fails with {@link ItemTooLarge} where one is longer than `maxItem`; then the items before it have
-   * left. One write at a time.
+   * left. `lead` is a byte that goes before each of them, if there is one. One write at a time.
    */
-  readonly write = (items: ReadonlyArray<Uint8Array>): Effect.Effect<void, ItemTooLarge> => {
+  readonly write = (items: ReadonlyArray<Uint8Array>, lead = -1): Effect.Effect<void, ItemTooLarge> => {
     if (this.current === "Closed") return interrupted
     if (this.current === "Writing") return Effect.die(new Error("items are written while others wait to leave"))
     this.given = items
     this.at = 0
+    this.lead = lead
+    this.extra = lead < 0 ? 0 : 1
     const exit = this.leaveNow()
     if (exit === undefined) return this.wait
     this.given = none
@@ -179,12 +184,13 @@ export class OutgoingItems implements Cut {
       if (left <= 0 || (this.credit <= 0 && this.offset === 0) || !flow.hasRoom()) return undefined
       const item = given[this.at]
       if (!isBytes(item)) return Exit.die(unexpected("an item of a stream", "a Uint8Array", item))
-      if (item.length > this.maxItem) return Exit.fail(new ItemTooLarge(item.length, this.maxItem))
+      const total = item.length + this.extra
+      if (total > this.maxItem) return Exit.fail(new ItemTooLarge(total, this.maxItem))
       if (this.offset > 0 && item.length !== this.size) return Exit.die(transferred(this.size, item.length))
       if (item.length < largeFrom) {
         left -= this.several(Math.min(left, mostTogether))
       } else {
-        if (this.offset === 0 && item.length > longestPiece && !flow.underway.begin(this, item.length, false)) {
+        if (this.offset === 0 && item.length > longestPiece && !flow.underway.begin(this, total, false)) {
           this.isHeld = true
           return undefined
         }
@@ -196,13 +202,13 @@ export class OutgoingItems implements Cut {
 
   /** Queues as many small items as there are, up to about `most` bytes. Returns their bytes. */
   private several(most: number): number {
-    const { at, credit, given, maxItem } = this
+    const { at, credit, extra, given, lead, maxItem } = this
     let size = 0
     let next = at
     while (next < given.length && size < credit) {
       const item = given[next]
-      if (!isBytes(item) || item.length >= largeFrom || item.length > maxItem) break
-      const longer = size + itemPrefix + item.length
+      if (!isBytes(item) || item.length >= largeFrom || item.length + extra > maxItem) break
+      const longer = size + itemPrefix + extra + item.length
       if (longer > most && size > 0) break
       size = longer
       next++
@@ -211,9 +217,11 @@ export class OutgoingItems implements Cut {
     let position = length - size
     for (let i = at; i < next; i++) {
       const item = given[i] as Uint8Array // it was looked at in the loop before
-      view.setUint32(position, item.length, true)
-      copyInto(bytes, position + itemPrefix, item)
-      position += itemPrefix + item.length
+      view.setUint32(position, extra + item.length, true)
+      position += itemPrefix
+      if (extra > 0) bytes[position++] = lead
+      copyInto(bytes, position, item)
+      position += item.length
     }
     this.at = next
     this.items += next - at
@@ -232,9 +240,10 @@ export class OutgoingItems implements Cut {
       this.id,
       isFirst && !isMore ? item : item.subarray(offset, end),
       isMore,
-      hasTotal ? item.length : undefined
+      hasTotal ? item.length + this.extra : undefined,
+      isFirst ? this.lead : -1
     )
-    const size = itemPrefix + (hasTotal ? pieceHead : 0) + end - offset
+    const size = itemPrefix + (hasTotal ? pieceHead : 0) + (isFirst ? this.extra : 0) + end - offset
     this.took(size)
     this.size = item.length
     this.offset = isMore ? end : 0

@@ -129,6 +129,24 @@ describe("items that one end sends", () => {
       assert.ok(duplex.messages.length < 500, `${duplex.messages.length} messages`)
     }))
 
+  it.effect("have a byte before each of them where one is given", () =>
+    Effect.gen(function*() {
+      const { duplex, flow, out } = makeOut()
+      const sizes = [0, 3, 20_000, 600_000, 1]
+      const writing = yield* Effect.forkChild(out.write(sizes.map((size) => bytes(size, 7)), 9))
+      yield* readAll(duplex, flow)
+      yield* Fiber.join(writing)
+      const { items } = itemsOf(duplex, 1)
+      assert.deepEqual(items.map(({ length }) => length), sizes.map((size) => size + 1))
+      for (const item of items) assert.ok(item[0] === 9 && item.subarray(1).every((byte) => byte === 7))
+      assert.equal(out.bytes, duplex.messages.reduce((sum, { payload }) => sum + payload.length, 0))
+      yield* out.write([bytes(2)])
+      yield* turn
+      assert.equal(itemsOf(duplex, 1).items.at(-1)?.length, 2)
+      const limited = makeOut(plenty, 1000).out
+      assert.deepEqual(yield* Effect.flip(limited.write([bytes(1000)], 9)), new ItemTooLarge(1001, 1000))
+    }))
+
   it.effect("that are no bytes are a defect, after those before them have left", () =>
     Effect.gen(function*() {
       const { duplex, out } = makeOut()
