@@ -40,7 +40,14 @@ export interface Order {
 }
 
 /** No items. */
-export const nothing: Sequence = { count: 0, smallest: headerSize, largest: headerSize, chunk: 1, pause: 0, end: "clean" }
+export const nothing: Sequence = {
+  count: 0,
+  smallest: headerSize,
+  largest: headerSize,
+  chunk: 1,
+  pause: 0,
+  end: "clean"
+}
 
 const lengthSize = 4
 
@@ -159,4 +166,3 @@ export class ItemReader {
     return undefined
   }
 }
-

@@ -6,7 +6,15 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import { cpuMicros, liveMemory, type Memory } from "../benchmark/support.ts"
 import { caller } from "./caller.ts"
 import { assemble, type Cast } from "./cast.ts"
-import { callEndlessly, checkCounted, checkHealth, checkMemory, checkNothingInFlight, checkNothingOpen, checkResources } from "./checks.ts"
+import {
+  callEndlessly,
+  checkCounted,
+  checkHealth,
+  checkMemory,
+  checkNothingInFlight,
+  checkNothingOpen,
+  checkResources
+} from "./checks.ts"
 import { readExecutions } from "./executions.ts"
 import type { FaultName } from "./faultName.ts"
 import { fateOf } from "./faults.ts"

@@ -110,7 +110,11 @@ const failedWith = (error: StreamError, plan: StreamPlan, circumstances: StreamC
       return planned(asPlanned, "fail", api === "typed" && error.id === id)
     case "ItemsFailed": {
       const right = order.up.end === "fail" && error.id === id
-      return { kind: "its items failed, as they were to", executed: "perhaps", problem: right ? undefined : `${error.id}` }
+      return {
+        kind: "its items failed, as they were to",
+        executed: "perhaps",
+        problem: right ? undefined : `${error.id}`
+      }
     }
     case "Unreachable":
       return { kind: "Unreachable", executed: "never" }

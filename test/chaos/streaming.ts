@@ -11,15 +11,19 @@ import { ItemReader, itemsOf, longestPauses, makeOrder, pausing } from "./order.
 import { headerSize, readAnswer, readPayload, stampSize } from "./payload.ts"
 import type { Recovery } from "./recovery.ts"
 import type { Client, Slot } from "./slots.ts"
-import { type Received, type StreamError, streamEndingOf } from "./streamEnding.ts"
-import { describe, type StreamPlan } from "./streamPlan.ts"
 import type { StreamCounts } from "./streamCounts.ts"
+import { type Received, streamEndingOf, type StreamError } from "./streamEnding.ts"
+import { describe, type StreamPlan } from "./streamPlan.ts"
 import type { World } from "./world.ts"
 
 type Items = Stream.Stream<Uint8Array, CallError.CallError | Refused | ItemsFailed>
 
 /** What the client sends. */
-const upOf = (id: number, { order: { up } }: StreamPlan, counts: StreamCounts): Stream.Stream<Uint8Array, ItemsFailed> => {
+const upOf = (
+  id: number,
+  { order: { up } }: StreamPlan,
+  counts: StreamCounts
+): Stream.Stream<Uint8Array, ItemsFailed> => {
   const items = itemsOf(id, up, counts.made)
   return up.end === "fail" ? Stream.concat(items, Stream.fail(new ItemsFailed({ id }))) : items
 }
