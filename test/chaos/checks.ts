@@ -9,11 +9,14 @@ import { eventually } from "./eventually.ts"
 import type { Ledger } from "./ledger.ts"
 import { activeResources, added } from "./leftovers.ts"
 import { limits } from "./limits.ts"
+import { nothing, type Order, orderSize, type Sequence } from "./order.ts"
 import { headerSize } from "./payload.ts"
 import type { Plan } from "./plan.ts"
 import { Random } from "./random.ts"
 import type { Resident } from "./resident.ts"
 import type { Slot } from "./slots.ts"
+import { stream } from "./streaming.ts"
+import { describe, type StreamPlan } from "./streamPlan.ts"
 import type { Violations } from "./violations.ts"
 
 /** How many calls of each slot have to be answered when there are no more faults. */
@@ -32,7 +35,32 @@ const healthyPlan = (random: Random, timeout: number | undefined): Plan => ({
   waitForReady: true
 })
 
-const checkSlot = Effect.fnUntraced(function*(slot: Slot, { ledger, recovery, replicas, world }: Cast) {
+/** Streams that have every reason to end well, of each method. */
+const healthyStreams = (random: Random): ReadonlyArray<StreamPlan> => {
+  const items: Sequence = { count: 40, smallest: headerSize, largest: 4096, chunk: 8, pause: 0, end: "clean" }
+  const order = (down: Sequence, up: Sequence): Order => ({
+    down,
+    up,
+    takes: undefined,
+    work: 0,
+    stops: false,
+    leaving: "goesOn"
+  })
+  return (["feed", "queue", "upload", "chat"] as const).flatMap((method) =>
+    (["bytes", "typed"] as const).filter((api) => api === "typed" || method !== "queue").map((api) => ({
+      ...healthyPlan(random, limits.health),
+      api,
+      method,
+      size: orderSize,
+      order: method === "feed" || method === "queue" ? order(items, nothing) : order(nothing, items),
+      asQueue: false,
+      take: undefined,
+      pause: 0
+    }))
+  )
+}
+
+const checkSlot = Effect.fnUntraced(function*(slot: Slot, { ledger, recovery, replicas, streams, world }: Cast) {
   const { violations } = world
   const random = new Random(world.seed, `health of ${slot.spec.name}`)
   const callWithin = (millis: number) => call(slot, healthyPlan(random, millis), world, ledger, recovery)
@@ -54,11 +82,33 @@ const checkSlot = Effect.fnUntraced(function*(slot: Slot, { ledger, recovery, re
     // Where nothing is answered, each would take its time.
     return violations.add("failedWhenHealed", `${slot.spec.name}: ${kind}`)
   }
+  for (const plan of healthyStreams(random)) {
+    const { kind } = yield* stream(slot, plan, world, ledger, recovery, streams)
+    if (kind !== "stream: whole") violations.add("failedWhenHealed", `${slot.spec.name}: ${describe(plan)}: ${kind}`)
+  }
 })
 
 /** Every slot reaches every replica, and no call fails. */
 export const checkHealth = (cast: Cast): Effect.Effect<void> =>
   Effect.forEach(cast.slots, (slot) => checkSlot(slot, cast), { concurrency: "unbounded", discard: true })
+
+/** No Connection counts a call or a stream that has ended. */
+export const checkNothingInFlight = ({ slots, world }: Cast): Effect.Effect<void> =>
+  Effect.forEach(slots, ({ client: { connection }, spec }) =>
+    Effect.map(
+      eventually(
+        Effect.map(connection.state, (state) =>
+          state.endpoints.some(({ callsInFlight, streams }) =>
+              callsInFlight > 0 || streams > 0
+            )
+            ? state
+            : undefined),
+        limits.close
+      ),
+      (left) => {
+        if (left !== undefined) world.violations.add("inFlightLeft", `${spec.name}: ${JSON.stringify(left)}`)
+      }
+    ), { concurrency: "unbounded", discard: true })
 
 /** How many calls of each slot are in flight when it is closed. */
 const endlessCalls = 20
@@ -67,16 +117,25 @@ const endlessCalls = 20
 const farAway = 3_600_000
 
 /**
- * Makes calls that no server answers, with no deadline or one that is far away. They go on when this has ended, until
- * they are closed.
+ * Makes calls that no server answers, and streams that no side ends, with no deadline or one that is far away. They go
+ * on when this has ended, until they are closed.
  */
-export const callEndlessly = Effect.fnUntraced(function*({ ledger, recovery, slots, world }: Cast) {
+export const callEndlessly = Effect.fnUntraced(function*({ ledger, recovery, slots, streams, world }: Cast) {
   const calls = slots.flatMap((slot) => {
     const random = new Random(world.seed, `endless calls of ${slot.spec.name}`)
     return Array.from({ length: endlessCalls }, (_, index) => {
       const plan: Plan = { ...healthyPlan(random, index % 2 === 0 ? undefined : farAway), method: "never" }
-      return call(slot, plan, world, ledger, recovery)
-    })
+      return Effect.asVoid(call(slot, plan, world, ledger, recovery))
+    }).concat(
+      healthyStreams(random).map((plan, index) => {
+        const { down, up } = plan.order
+        const endless = (sequence: Sequence) =>
+          sequence === nothing ? nothing : { ...sequence, count: undefined, pause: 20 }
+        const order = { ...plan.order, down: endless(down), up: endless(up) }
+        const timeout = index % 2 === 0 ? undefined : farAway
+        return Effect.asVoid(stream(slot, { ...plan, order, timeout }, world, ledger, recovery, streams))
+      })
+    )
   })
   const calling = yield* Effect.forkChild(Effect.all(calls, { concurrency: "unbounded", discard: true }))
   // So long that they are with their handlers, mostly.
