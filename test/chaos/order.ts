@@ -80,7 +80,7 @@ const itemSize = ({ largest, smallest }: Sequence, id: number, place: number): n
   smallest + (Math.imul(id + 7919 * place, 0x9e37_79b1) >>> 8) % (largest - smallest + 1)
 
 /** The item at a place of stream `id`. */
-export const makeItem = (id: number, sequence: Sequence, place: number): Uint8Array<ArrayBuffer> =>
+const makeItem = (id: number, sequence: Sequence, place: number): Uint8Array<ArrayBuffer> =>
   makePayload(id, itemSize(sequence, id, place), place)
 
 /** The items of a sequence, without what follows the last one. `onItems` is told of each chunk that is made. */

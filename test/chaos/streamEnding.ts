@@ -1,6 +1,6 @@
 /**
- * How a stream ended: what is counted, what it says about its execution, and whether it is an end that such a stream can
- * have.
+ * How a stream ended: what is counted, what it says about its execution, and whether it is an end that such a stream
+ * can have.
  */
 import { Cause, Exit, Option } from "effect"
 import type { CallError } from "effect-call"

@@ -2,7 +2,7 @@
  * What a replica of the soak serves as streams, the same with bytes and typed. What comes is checked: a handler's items
  * are those that its client was to send, and end only where they were to.
  */
-import { Cause, Effect, Queue, Stream } from "effect"
+import { type Cause, Effect, Queue, Stream } from "effect"
 import { Server } from "effect-call"
 import { ItemReader, itemsOf, type Order, pausing, readOrder } from "./order.ts"
 import { headerSize, makeAnswer, makePayload } from "./payload.ts"

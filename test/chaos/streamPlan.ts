@@ -30,7 +30,7 @@ export interface StreamPlan {
 /** What is made on a Connection. */
 export type AnyPlan = Plan | StreamPlan
 
-export const isStream = (plan: AnyPlan): plan is StreamPlan => "order" in plan
+const isStream = (plan: AnyPlan): plan is StreamPlan => "order" in plan
 
 const mebibyte = 2 ** 20
 

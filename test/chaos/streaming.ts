@@ -75,7 +75,7 @@ class ResultReader {
       const answer = readAnswer(result, this.id, headerSize)
       const payload = readPayload(result.subarray(stampSize))
       if (typeof answer === "string" || typeof payload === "string") {
-        this.problem ??= typeof answer === "string" ? answer : String(payload)
+        this.problem ??= typeof answer === "string" ? answer : typeof payload === "string" ? payload : undefined
         continue
       }
       this.stamp = answer.stamp

@@ -4,8 +4,9 @@
  * It must not know streams. All sizes are in bytes.
  *
  * A window grows while its consumer waits for more, so a far or a fast peer is not held up. It never grows over what is
- * left of the budget: so the windows of busy streams come to much the same size, and idle ones cost the busy ones little.
- * Credit cannot be taken back, so a window shrinks only when its consumer takes bytes: the peer is granted fewer.
+ * left of the budget: so the windows of busy streams come to much the same size, and idle ones cost the busy ones
+ * little. Credit cannot be taken back, so a window shrinks only when its consumer takes bytes: the peer is granted
+ * fewer.
  */
 import { maxCredit } from "../protocol/items.ts"
 
