@@ -35,10 +35,11 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as HandlerMap from "./HandlerMap.ts"
+import { Leaving } from "./internal/ambient/leaving.ts"
 import { unexpected } from "./internal/guard.ts"
 import * as internal from "./internal/protocol/health.ts"
-import { waiting } from "./internal/server/route.ts"
-import { watchKey } from "./internal/session/healthKey.ts"
+import { waiting, watching } from "./internal/server/route.ts"
+import { changesKey, watchKey } from "./internal/session/healthKey.ts"
 
 /**
  * Whether a server takes calls.
@@ -166,37 +167,59 @@ export const status = (component?: string): Effect.Effect<Status, never, Health>
  *
  * **Details**
  *
- * They are one method, `effect-call/Health.watch`. Its arguments are one byte and the name of a component in UTF-8,
- * empty for the server as a whole. The byte says which status the caller knows: 0 (not serving), 1 (serving) or 255
- * (none yet). The method answers with one byte, 0 or 1, as soon as the status differs from that. One such call of each
- * connection does not count towards `ServerOptions.maxConcurrentCalls`.
+ * They are a stream and a method, both of bytes. A status is one byte, 0 (not serving) or 1 (serving). A component is
+ * its name in UTF-8, empty for the server as a whole.
+ *
+ * - `effect-call/Health.changes` is a stream: its arguments are a component, and its items are the status now and then
+ *   each other one. It ends when the server leaves. One of each connection does not count towards
+ *   `ServerOptions.maxStreamsPerConnection` and `maxStreams`.
+ * - `effect-call/Health.watch` is for clients that know no streams. Its arguments are one byte and a component. The byte
+ *   is the status that the caller knows, or 255 for none yet. It answers with the status as soon as that differs. One
+ *   such call of each connection does not count towards `ServerOptions.maxConcurrentCalls`.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const handlers: Effect.Effect<HandlerMap.HandlerMap<never>, never, Health> = Effect.map(
   Health,
-  (health) =>
-    HandlerMap.set(
-      HandlerMap.empty,
-      internal.component,
-      internal.method,
-      // It does not count as a running call. Otherwise clients that wait for a change would use up a small limit.
-      waiting(watchKey, (args) => {
-        const question = internal.decodeQuestion(args)
-        if (typeof question === "string") return Effect.fail(question)
-        const changes = health.changes(question.component)
-        if (!Stream.isStream(changes)) return Effect.die(unexpected("the changes of a Health", "a Stream", changes))
-        return changes.pipe(
-          Stream.map((status) => status === "Serving"),
-          Stream.filter((isServing) => isServing !== question.known),
-          Stream.runHead,
-          // The changes of a custom Health may end.
-          Effect.flatMap((isServing) => Option.isSome(isServing) ? Effect.succeed(isServing.value) : Effect.never),
-          Effect.map(internal.encodeAnswer)
-        )
-      })
+  (health) => {
+    const changesOf = (component: string): Stream.Stream<boolean> => {
+      const changes = health.changes(component)
+      if (!Stream.isStream(changes)) return Stream.die(unexpected("the changes of a Health", "a Stream", changes))
+      // The changes of a custom Health may end, and may repeat a status.
+      return changes.pipe(
+        Stream.map((status) => status === "Serving"),
+        Stream.changes,
+        Stream.concat(Stream.never)
+      )
+    }
+    return HandlerMap.empty.pipe(
+      HandlerMap.setStream(
+        internal.component,
+        internal.streamMethod,
+        watching(changesKey, (args) =>
+          changesOf(internal.decodeComponent(args)).pipe(
+            Stream.map(internal.encodeAnswer),
+            Stream.interruptWhen(Effect.flatMap(Leaving, (leaving) => leaving))
+          ))
+      ),
+      HandlerMap.set(
+        internal.component,
+        internal.method,
+        // It does not count as a running call. Otherwise clients that wait for a change would use up a small limit.
+        waiting(watchKey, (args) => {
+          const question = internal.decodeQuestion(args)
+          if (typeof question === "string") return Effect.fail(question)
+          return changesOf(question.component).pipe(
+            Stream.filter((isServing) => isServing !== question.known),
+            Stream.runHead,
+            Effect.flatMap((isServing) => Option.isSome(isServing) ? Effect.succeed(isServing.value) : Effect.never),
+            Effect.map(internal.encodeAnswer)
+          )
+        })
+      )
     )
+  }
 )
 
 /**

@@ -28,7 +28,7 @@ export interface Pending {
   readonly lead: Uint8Array
   /** Whether it counts as a call in flight, for which a draining connection stays open. */
   readonly isCall: boolean
-  /** What it is besides where it is a stream, for which a draining connection stays open, too. */
+  /** What it is besides where it is a stream. */
   readonly stream: PendingStream | undefined
   /** Whether it keeps the bytes of its answer: they are then put into memory of their own as they come. */
   readonly keepsAnswer: boolean
@@ -49,6 +49,8 @@ export interface StreamEnds {
 
 /** An entry that is a stream: what it hears while it runs. */
 export interface PendingStream {
+  /** Whether it counts as an open stream, for which a draining connection stays open. */
+  readonly isCounted: boolean
   /** Whether the client has items to send. */
   readonly hasItems: boolean
   /** Whether the server has sent an item, or its end. */

@@ -1,9 +1,9 @@
 /**
  * A health probe: what the server of one connection says of its health, asked for as long as calls may be sent on the
- * connection.
+ * connection. Where both know streams, it is a stream of what changes; else the server is asked again and again.
  *
- * It is an entry of the connection's session, but no call: a draining connection does not stay open for it. It must not
- * know what is done with what it learns.
+ * It is an entry of the connection's session, but no call and no stream that counts: a draining connection does not
+ * stay open for it. It must not know what is done with what it learns.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -11,14 +11,18 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { RemoteError } from "../../CallError.ts"
+import type { MethodKey } from "../../MethodKey.ts"
+import { u32At } from "../protocol/bytes.ts"
 import { decodeErrorChain } from "../protocol/errorChain.ts"
 import { MessageType } from "../protocol/frame.ts"
-import { decodeAnswer, encodeQuestion } from "../protocol/health.ts"
-import { watchKey } from "../session/healthKey.ts"
+import { decodeAnswer, encodeComponent, encodeQuestion } from "../protocol/health.ts"
+import { itemPrefix } from "../protocol/items.ts"
+import { changesKey, watchKey } from "../session/healthKey.ts"
+import type { ItemsReceiver, Violation } from "../session/incomingItems.ts"
 import { noLead } from "../session/messages.ts"
 import { sleepMillis } from "../time/clock.ts"
 import { checkTransition, type Transitions } from "../transitions.ts"
-import type { Pending } from "./pending.ts"
+import type { Pending, PendingStream, StreamEnds } from "./pending.ts"
 import type { ClientSession } from "./session.ts"
 
 export interface HealthSettings {
@@ -27,12 +31,15 @@ export interface HealthSettings {
   readonly scope: Scope.Scope
 }
 
-/** How long to wait before the next question where there was no answer or no news, in milliseconds. */
+/**
+ * How long to wait before the next question where there was no answer or no news, or where a stream has ended, in
+ * milliseconds.
+ */
 const pause = 1000
 
 /**
  * ```
- *        ┌───────┐  an answer that is news: asked again at once
+ *        ┌───────┐  an item; an answer that is news, and it is asked again at once
  *   ───▶ │ Asked │ ◀─┐
  *        └───────┘ ──┘
  *          │    ▲
@@ -45,7 +52,8 @@ const pause = 1000
  *          ▼                                  ▼
  *        Done ◀────────────────────────────────
  * ```
- * The server answers a question when it has news, or after a while. The probe is in the session's table iff `Asked`.
+ * The server answers a question when it has news, or after a while. A server that has no stream of changes is asked by
+ * the method from then on. The probe is in the session's table iff `Asked`.
  */
 export type ProbeState = "Asked" | "Pausing" | "Done"
 
@@ -56,15 +64,19 @@ const allowed: Transitions<ProbeState> = {
 }
 
 /** Asks the server of one connection for its health, again and again. */
-export class HealthProbe implements Pending {
+export class HealthProbe implements Pending, PendingStream {
   id = 0
-  readonly key = watchKey
   readonly deadlineAt = Infinity
   readonly trace = undefined
   readonly lead = noLead
   readonly isCall = false
-  readonly stream = undefined
+  readonly isCounted = false
+  readonly hasItems = false
+  readonly isOpened = true
   readonly keepsAnswer = false
+  /** Whether it is a stream of changes, and not a question. */
+  private streams: boolean
+  private receiver: ItemsReceiver | undefined = undefined
   private state: ProbeState = "Pausing"
   /** What the server has said; undefined before. */
   private known: boolean | undefined = undefined
@@ -79,7 +91,16 @@ export class HealthProbe implements Pending {
     this.component = component
     this.settings = settings
     this.onChange = onChange
+    this.streams = session.understandsStreams
     this.ask()
+  }
+
+  get key(): MethodKey {
+    return this.streams ? changesKey : watchKey
+  }
+
+  get stream(): PendingStream | undefined {
+    return this.streams ? this : undefined
   }
 
   /** Before its first answer a server is not known to serve. */
@@ -99,14 +120,16 @@ export class HealthProbe implements Pending {
     const payload = bytes.subarray(start, end)
     if (type !== MessageType.response) {
       const decoded = decodeErrorChain(payload)
-      // A server that says nothing of its health is there, and that is all there is to know.
-      if (decoded.ok && RemoteError.fromChain(decoded.chain).isUnknownMethod) this.learn(true, "Done")
+      if (decoded.ok && RemoteError.fromChain(decoded.chain).isUnknownMethod) this.unknown()
       else this.askLater()
       return
     }
+    if (this.streams) return this.askLater()
     const answer = decodeAnswer(payload)
-    if (answer === undefined || answer === this.known) this.askLater()
-    else this.learn(answer, "Asked")
+    if (answer === undefined || answer === this.known) return this.askLater()
+    this.known = answer
+    this.ask()
+    this.onChange()
   }
 
   onEnd(): void {
@@ -115,16 +138,55 @@ export class HealthProbe implements Pending {
     else this.askLater()
   }
 
-  private ask(): void {
-    const { component, known } = this
-    this.transition("Asked")
-    this.session.send(this, encodeQuestion({ component, known }))
+  begin({ receiver }: StreamEnds): void {
+    this.receiver = receiver
   }
 
-  private learn(isServing: boolean, next: "Asked" | "Done"): void {
+  onLeft(): void {}
+
+  /** Each item is a status. None is kept, so the server may send as many again at once. */
+  onItems(bytes: Uint8Array, start: number, end: number): Violation | undefined {
+    for (let at = start; at < end; at += itemPrefix + 1) {
+      const isWhole = end - at > itemPrefix && u32At(bytes, at) === 1
+      const status = isWhole ? decodeAnswer(bytes.subarray(at + itemPrefix, at + itemPrefix + 1)) : undefined
+      if (status === undefined) return notAStatus
+      if (status !== this.known) this.learn(status)
+      // Whoever hears of it may have stopped it.
+      if (this.state !== "Asked") return undefined
+    }
+    this.receiver?.grant(this.id, end - start)
+    return undefined
+  }
+
+  isStalled(): boolean {
+    return false
+  }
+
+  /** It sends no items. */
+  onCredit(): undefined {
+    return undefined
+  }
+
+  private ask(): void {
+    const { component, known, session } = this
+    this.transition("Asked")
+    if (this.streams) session.openStream(this, encodeComponent(component))
+    else session.send(this, encodeQuestion({ component, known }))
+  }
+
+  /** The server does not have what was asked. */
+  private unknown(): void {
+    if (this.streams) {
+      this.streams = false
+      return this.ask()
+    }
+    // A server that says nothing of its health is there, and that is all there is to know.
+    this.transition("Done")
+    this.learn(true)
+  }
+
+  private learn(isServing: boolean): void {
     this.known = isServing
-    if (next === "Asked") this.ask()
-    else this.transition("Done")
     this.onChange()
   }
 
@@ -149,3 +211,5 @@ export class HealthProbe implements Pending {
     this.pausing = undefined
   }
 }
+
+const notAStatus: Violation = { _tag: "FlowControl", problem: "an item that is no status, expected one byte, 0 or 1" }

@@ -206,7 +206,7 @@ export class ClientSession implements TransportOwner, Watched, StreamingOwner {
     const id = this.nextId++
     entry.id = id
     this.table.add(entry)
-    this.open++
+    if (stream.isCounted) this.open++
     stream.begin(streaming, streaming.firstCredit)
     const { deadlineAt } = entry
     const hasDeadline = deadlineAt !== Infinity
@@ -371,7 +371,7 @@ export class ClientSession implements TransportOwner, Watched, StreamingOwner {
   private settle(entry: Pending): void {
     if (entry.isCall) {
       if (--this.calls === 0 && this.open === 0) this.owner.onIdle()
-    } else if (entry.stream !== undefined && --this.open === 0 && this.calls === 0) {
+    } else if (entry.stream?.isCounted === true && --this.open === 0 && this.calls === 0) {
       this.owner.onIdle()
     }
   }

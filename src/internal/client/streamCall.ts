@@ -114,6 +114,10 @@ export class StreamCall extends Call implements PendingStream {
     return false
   }
 
+  get isCounted(): boolean {
+    return true
+  }
+
   get hasItems(): boolean {
     return this.user.hasItems
   }

@@ -88,6 +88,7 @@ export const streamHandlerOf = (method: Method): RoutedStreamHandler => {
 class ComponentRoute implements Route, ServedMethod {
   readonly key: MethodKey
   readonly isStream: boolean
+  readonly isExempt = false
   readonly spans: "all" | "none"
   readonly canceled = RpcSchema.ClientAbort.annotation
   readonly rpc: Rpc.AnyWithProps

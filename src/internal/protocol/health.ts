@@ -1,13 +1,18 @@
 /**
- * Health on the wire: one method, `effect-call/Health.watch`. Its arguments are one byte and the name of a component in
- * UTF-8, empty for the server as a whole. The byte says which status the caller knows: 0 (not serving), 1 (serving) or
- * 255 (none yet). The answer is one byte, 0 or 1, as soon as the status differs from that.
+ * Health on the wire: a status is one byte, 0 (not serving) or 1 (serving); a component is its name in UTF-8, empty for
+ * the server as a whole.
+ *
+ * `effect-call/Health.changes` is a stream. Its arguments are a component; its items are the status now, and then each
+ * other one. `effect-call/Health.watch` is a method, for clients and servers that do not know streams. Its arguments
+ * are a byte and a component. The byte is the status that the caller knows, or 255 for none yet. The answer is the
+ * status, as soon as it differs from that.
  *
  * It does not know when a client asks, nor what the client does with an answer.
  */
 
 export const component = "effect-call/Health"
 export const method = "watch"
+export const streamMethod = "changes"
 
 const unknown = 255
 const statusOf = (isServing: boolean): number => isServing ? 1 : 0
@@ -18,8 +23,12 @@ export interface Question {
   readonly known: boolean | undefined
 }
 
+export const encodeComponent = (component: string): Uint8Array => new TextEncoder().encode(component)
+
+export const decodeComponent = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+
 export const encodeQuestion = ({ component, known }: Question): Uint8Array => {
-  const name = new TextEncoder().encode(component)
+  const name = encodeComponent(component)
   const bytes = new Uint8Array(1 + name.length)
   bytes[0] = known === undefined ? unknown : statusOf(known)
   bytes.set(name, 1)
@@ -33,7 +42,7 @@ export const decodeQuestion = (bytes: Uint8Array): Question | string => {
     return `the first byte of a question for health is ${known ?? "missing"}, expected 0, 1 or 255`
   }
   return {
-    component: new TextDecoder().decode(bytes.subarray(1)),
+    component: decodeComponent(bytes.subarray(1)),
     known: known === unknown ? undefined : known === 1
   }
 }

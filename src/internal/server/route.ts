@@ -21,6 +21,8 @@ export interface Route {
   readonly key: MethodKey
   /** Whether its requests are streams: they come in an open, and a request of it is unknown. */
   readonly isStream: boolean
+  /** Whether one stream of each connection takes none of the places that there are for streams. */
+  readonly isExempt: boolean
   /** Which requests run in a server span: all, those with a trace context, or none. */
   readonly spans: "all" | "traced" | "none"
   /** The annotations of a handler's interruption when its caller has canceled the call. */
@@ -121,10 +123,17 @@ export const routeOf = (entry: Entry<never>): Route => {
 export const waiting = (key: MethodKey, handler: Handler): RoutedHandler =>
   Object.assign((args: Uint8Array) => handler(args), { [ownRoute]: new WaitingRoute({ key, handler }) })
 
+/** A handler of streams of bytes that gives news as they come. One stream of each connection takes no place. */
+export const watching = (key: MethodKey, stream: StreamHandler): RoutedStreamHandler =>
+  Object.assign((args: Uint8Array, items: Stream.Stream<Uint8Array>) => stream(args, items), {
+    [ownRoute]: new BytesStreamRoute({ key, stream }, true)
+  })
+
 /** A method whose handler takes and gives bytes. */
 class BytesRoute implements Route {
   readonly key: MethodKey
   readonly isStream = false
+  readonly isExempt = false
   readonly spans = "traced"
   readonly canceled = undefined
   protected readonly handler: Handler
@@ -209,13 +218,15 @@ class IncomingWait extends IncomingBytes {
 class BytesStreamRoute implements Route {
   readonly key: MethodKey
   readonly isStream = true
+  readonly isExempt: boolean
   readonly spans = "traced"
   readonly canceled = undefined
   readonly handler: StreamHandler
 
-  constructor({ key, stream }: StreamEntry<never>) {
+  constructor({ key, stream }: StreamEntry<never>, isExempt = false) {
     this.key = key
     this.handler = stream
+    this.isExempt = isExempt
   }
 
   contextIn(server: Context.Context<never>): Context.Context<never> {

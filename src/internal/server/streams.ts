@@ -49,6 +49,8 @@ export class Streams implements StreamOwner, WholeServer {
   private readonly messages: Messages
   private readonly session: StreamsSession
   private readonly open = new Set<ServerStream>()
+  /** The one of them that takes no place, if there is one. */
+  private exempt: ServerStream | undefined = undefined
   /** How many bytes of items and parts the client has said to have read. */
   landed = 0
   /** Whether {@link expire} is called when something unfinished may have got nothing for too long. */
@@ -133,14 +135,20 @@ export class Streams implements StreamOwner, WholeServer {
     const { open, session } = this
     const credit = u32At(bytes, start + requestHeaderSize)
     if (credit > maxCredit) return refuseCredit(session, id, route, credit)
-    if (!session.settings.places.take(open.size)) return refuseOverloaded(session, id, route)
+    const { exempt } = this
+    const isExempt = route.isExempt && exempt === undefined
+    const placed = exempt === undefined ? open.size : open.size - 1
+    if (!isExempt && !session.settings.places.take(placed)) return refuseOverloaded(session, id, route)
     const stream = new ServerStream(id, route, deadlineAt, startedAt, session, this, credit)
+    if (isExempt) this.exempt = stream
     open.add(stream)
     stream.receive(bytes, start + openHeaderSize, end, owned, trace)
   }
 
   onEnded(stream: ServerStream): void {
-    if (this.open.delete(stream)) this.session.settings.places.free()
+    if (!this.open.delete(stream)) return
+    if (stream === this.exempt) this.exempt = undefined
+    else this.session.settings.places.free()
   }
 
   /** Tells the client of each stream that it ends since the server leaves. */
