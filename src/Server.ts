@@ -212,8 +212,13 @@ const counting = (
     },
     get callsInFlight() {
       let calls = 0
-      for (const session of sessions) calls += session.callsInFlight
+      for (const session of sessions) calls += session.callsInFlight - session.openStreams
       return calls
+    },
+    get streams() {
+      let streams = 0
+      for (const session of sessions) streams += session.openStreams
+      return streams
     }
   }
   const stats = metrics.acquire(address, source)

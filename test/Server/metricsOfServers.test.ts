@@ -177,6 +177,7 @@ describe("serveOn", () => {
             "rpc.server.call.duration",
             "rpc.server.network.io",
             "rpc.server.active_requests",
+            "rpc.server.active_streams",
             "rpc.server.connection.count"
           ])
         )

@@ -114,7 +114,7 @@ interface Breakage {
 const inMemory: Breakage = {
   name: "in memory",
   step: 1,
-  largest: 300_000,
+  largest: 250_000,
   orderly: true,
   serve: Effect.fnUntraced(function*(handlers) {
     const network = yield* TestNetwork.make
@@ -148,7 +148,7 @@ const throughProxy = (how: CutPlan["how"], name: string, step: number, largest: 
 
 const breakages: ReadonlyArray<Breakage> = [
   inMemory,
-  throughProxy("reset", "over TCP, by a reset", 1, 300_000),
+  throughProxy("reset", "over TCP, by a reset", 1, 250_000),
   throughProxy("end", "over TCP, by an end of both directions", 1, 20_000),
   throughProxy("half-close", "over TCP, by an end of one direction", 3, 8)
 ]
@@ -236,19 +236,19 @@ describe("a connection that is cut", () => {
         it.live(`anywhere in arguments sent by reference ${direction}, too`, () =>
           cutAt(direction, telling(direction, 20_000), 20_000))
 
-        if (breakage.largest < 300_000) continue
+        if (breakage.largest < 250_000) continue
 
         it.live(`anywhere in a message larger than a batch ${direction}, too`, () =>
-          cutAt(direction, telling(direction, 300_000), 300_000))
+          cutAt(direction, telling(direction, 250_000), 250_000))
 
         it.live(`anywhere in one that was copied ${direction}, too`, () =>
-          cutAt(direction, telling(direction, 300_000), 300_000, { writeFlattenLimit: 1_000_000 }))
+          cutAt(direction, telling(direction, 250_000), 250_000, { writeFlattenLimit: 1_000_000 }))
 
         it.live(`while many calls of all sizes are under way ${direction}, each ends truthfully`, () =>
           Effect.gen(function*() {
             const { handlers, runsOf } = counting()
             const { cut, endpoint, heal } = yield* breakage.serve(handlers)
-            const sizes = [8, 100, 20_000, 8, 5000, 300_000, 8, 8, 40_000, 100, 100_000, 8]
+            const sizes = [8, 100, 20_000, 8, 5000, 250_000, 8, 8, 40_000, 100, 100_000, 8]
             const total = sizes.reduce((sum, size) => sum + messageSize(direction, size), versionSize)
             const seen = new Set<Outcome>()
             for (let step = 0; step <= 13; step++) {

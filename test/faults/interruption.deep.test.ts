@@ -159,8 +159,8 @@ describe("a call that waits for a dial", () => {
 
 describe("a call that waits for room", () => {
   const swallow = MethodKey.make(Networks.component, "swallow")
-  // More than the system's buffers take for a server that does not read, and more than a writer takes in addition.
-  const tooMuch = new Uint8Array(1_500_000)
+  // Together more than the system's buffers take for a server that does not read, and than a writer takes in addition.
+  const tooMany = Array.from({ length: 8 }, () => new Uint8Array(250_000))
 
   /** A Connection whose writer is full, and how to let it drain. */
   const full = Effect.fnUntraced(function*(network: Networks.Network) {
@@ -173,18 +173,22 @@ describe("a call that waits for room", () => {
     yield* Effect.forkScoped(Server.serve({ ...listener, accept }, { shutdownGrace: 0 }), { startImmediately: true })
     const connection = yield* Networks.connect([endpoint])
     yield* Effect.orDie(connection.call(swallow, args))
-    const fill = Effect.suspend(() => {
+    const inFlight = Effect.map(connection.state, ({ endpoints }) => endpoints[0]!.callsInFlight)
+    let sent = 0
+    const fill = Effect.gen(function*() {
       server!.pause()
       // A call that had just yielded to others goes on by itself.
       server!.resume = () => server!
-      return Effect.tap(
-        Effect.forkScoped(connection.call(swallow, tooMuch), { startImmediately: true }),
-        () => turns
-      )
+      const calls = Effect.forEach(tooMany, (args) => connection.call(swallow, args), { concurrency: "unbounded" })
+      const filling = yield* Effect.forkScoped(calls, { startImmediately: true })
+      yield* turns
+      sent = yield* inFlight
+      assert.ok(sent > 0 && sent < tooMany.length, `${sent} calls were sent`)
+      return filling
     })
     const drain = Effect.gen(function*() {
       // Any other call has not been sent: it waits, or is over.
-      assert.equal((yield* connection.state).endpoints[0]!.callsInFlight, 1)
+      assert.equal(yield* inFlight, sent)
       Reflect.deleteProperty(server!, "resume")
       server!.resume()
     })

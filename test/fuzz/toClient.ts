@@ -240,10 +240,12 @@ export const modelOf = (
 ): Model => {
   const answers = new Map<bigint, Array<Frame>>()
   let leaving = false
+  let streams = false
   for (const frame of stream.frames) {
     if (frame.type === type.version) {
       const version = readVersion(frame)
       if (version === undefined) return { answers, leaving, closes: true }
+      if ((version.flags & flag.understood) !== 0) streams ||= (version.flags & flag.streams) !== 0
       leaving ||= (version.flags & flag.understood) !== 0 && (version.flags & flag.goingAway) !== 0
       continue
     }
@@ -255,5 +257,7 @@ export const modelOf = (
     if (sameId === undefined) answers.set(frame.id, [frame])
     else sameId.push(frame)
   }
+  // To a client whose server understands streams, the types of messages are others.
+  if (streams && stream.refused) return { answers, leaving: true, closes: false }
   return { answers, leaving, closes: stream.refused }
 }

@@ -208,14 +208,16 @@ export interface Expected {
 }
 
 export interface Model {
-  /** The version messages that are answered: whether the client has shown by then that it understands flags. */
-  readonly versions: ReadonlyArray<{ readonly flags: boolean }>
+  /** The version messages that are answered: what flags the client has shown by then that it understands. */
+  readonly versions: ReadonlyArray<{ readonly flags: number }>
   /**
    * By their ids, each in the order in which they are answered: one id can only be used again when it has its answer.
    */
   readonly requests: ReadonlyMap<bigint, ReadonlyArray<Expected>>
   /** Whether the server closes the connection. */
   readonly closes: "yes" | "maybe" | "no"
+  /** Whether a change has made a stream's message of something: what follows is not foreseen here. */
+  readonly hasStreams: boolean
 }
 
 const isError = (answer: Frame, link: Link): boolean =>
@@ -318,19 +320,19 @@ const expectedOf = ({ payload, tooLarge }: Frame, limited: boolean, largest: num
 export const modelOf = (bytes: Buffer, input: Case): Model => {
   const stream = readStream(bytes, serverTypes, largestOf(input))
   const requests = new Map<bigint, Array<Expected>>()
-  const versions: Array<{ readonly flags: boolean }> = []
-  let flags = false
+  const versions: Array<{ readonly flags: number }> = []
+  let flags = 0
   let closes: Model["closes"] = stream.refused ? "yes" : "no"
-  const refuses: Model = { versions, requests, closes: "yes" }
+  const refuses: Model = { versions, requests, closes: "yes", hasStreams: false }
   for (const frame of stream.frames) {
     const sameId = requests.get(frame.id)
     const earlier = sameId?.at(-1)
     if (frame.type === type.version) {
       const version = readVersion(frame)
       if (version === undefined) return refuses
-      flags ||= (version.flags & flag.understood) !== 0
+      if ((version.flags & flag.understood) !== 0) flags |= version.flags & (flag.understood | flag.streams)
       // That no request follows is for clients to say that are asked to leave: what else it may do is not said.
-      if (flags && (version.flags & flag.noMoreRequests) !== 0 && closes === "no") closes = "maybe"
+      if (flags !== 0 && (version.flags & flag.noMoreRequests) !== 0 && closes === "no") closes = "maybe"
       versions.push({ flags })
     } else if (frame.type === type.cancel) {
       if (earlier?.runs !== true) continue
@@ -348,5 +350,7 @@ export const modelOf = (bytes: Buffer, input: Case): Model => {
       else sameId.push(expected)
     }
   }
-  return { versions, requests, closes }
+  // To a client that understands streams, the types of messages are others.
+  const hasStreams = stream.refused && (flags & flag.streams) !== 0
+  return { versions, requests, closes: hasStreams ? "maybe" : closes, hasStreams }
 }

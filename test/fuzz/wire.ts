@@ -118,7 +118,7 @@ export interface Version {
   readonly flags: number
 }
 
-export const flag = { understood: 1, goingAway: 2, noMoreRequests: 4 } as const
+export const flag = { understood: 1, goingAway: 2, noMoreRequests: 4, streams: 8 } as const
 
 /** What a version message says; undefined where it must be refused. */
 export const readVersion = ({ id, payload }: Frame): Version | undefined =>

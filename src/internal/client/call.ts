@@ -17,6 +17,7 @@ import { MessageType } from "../protocol/frame.ts"
 import { methodName } from "../protocol/methodName.ts"
 import type { TraceContext } from "../protocol/request.ts"
 import { noLead } from "../session/messages.ts"
+import type { CountedStream } from "../telemetry/streams.ts"
 import type { Latency } from "./latency.ts"
 import type { End, Pending, PendingStream } from "./pending.ts"
 import type { Resume, TypedRequest } from "./typed.ts"
@@ -64,6 +65,10 @@ export interface CallLink {
   refused(call: Call, chain: Uint8Array): void
   /** Ends a call that gets no answer. */
   end(call: Call, end: End): void
+  /** A stream was opened: its items are counted from now on. */
+  streamBegan(key: MethodKey, stream: CountedStream): void
+  /** No more items of a stream are sent or taken. It can be repeated. */
+  streamEnded(key: MethodKey, stream: CountedStream): void
   /** The server has sent the first item of a stream, or its end. */
   opened(): void
   /** The client has no more items for a stream. */

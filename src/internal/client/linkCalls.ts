@@ -12,10 +12,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import { DeadlineExceeded } from "../../CallError.ts"
+import type { MethodKey } from "../../MethodKey.ts"
 import { MessageType } from "../protocol/frame.ts"
 import { Tally } from "../telemetry/calls.ts"
 import type { EndpointStats } from "../telemetry/metrics.ts"
 import { annotate, errorType, peerAttributes, serverAttributes } from "../telemetry/span.ts"
+import type { CountedStream } from "../telemetry/streams.ts"
 import { millisBetween, nowMillis, nowTicks, secondsBetween, toTicks } from "../time/clock.ts"
 import type { Call, CalledEndpoint, CallLink } from "./call.ts"
 import type { EndpointLog } from "./endpointLog.ts"
@@ -130,6 +132,14 @@ export class LinkCalls implements CallLink {
     if (call.startedAt === -1) call.startedAt = call.sentAt
     session.openStream(call, args)
     if (call.span !== undefined) this.describePeer(call.span)
+  }
+
+  streamBegan(key: MethodKey, stream: CountedStream): void {
+    this.stats?.streams.begin(key, stream)
+  }
+
+  streamEnded(key: MethodKey, stream: CountedStream): void {
+    this.stats?.streams.end(key, stream)
   }
 
   opened(): void {

@@ -228,6 +228,9 @@ export interface ClientOptions {
    * | `rpc.client.active_requests` | gauge | `server.address`, `server.port` |
    * | `rpc.client.connection.count` | gauge | `rpc.connection.state`, `server.address`, `server.port` |
    * | `rpc.client.network.io` | counter, bytes | `network.io.direction`, `server.address`, `server.port` |
+   * | `rpc.client.active_streams` | gauge | `server.address`, `server.port` |
+   * | `rpc.client.stream.items` | counter | `network.io.direction`, `rpc.system.name`, `rpc.service`, `rpc.method`, `server.address`, `server.port` |
+   * | `rpc.client.stream.io` | counter, bytes | as those of `rpc.client.stream.items` |
    * | `rpc.client.dial.failures` | counter | `server.address`, `server.port` |
    * | `rpc.client.resolver.updates` | counter | |
    * | `rpc.client.resolver.failures` | counter | |
@@ -240,6 +243,9 @@ export interface ClientOptions {
    *   It has at most 128 characters.
    * - Each attempt of a `retry` counts as a call. A call that no endpoint could take has no `server.address`.
    * - Active requests are calls that were sent and wait for their answer. Calls that wait for an endpoint do not count.
+   * - A stream counts in `rpc.client.call.duration` as a call does, when it ends. Its items, and their bytes, are
+   *   counted while it runs. An item of a typed stream is a chunk of values. The conventions have no metrics for
+   *   streams: those that they had were removed.
    * - `rpc.connection.state` is `idle`, `dialing`, `active` or `draining`. `network.io.direction` is `transmit` or
    *   `receive`.
    * - `server.address` is a host or the path of a Unix socket, which has no `server.port`. An endpoint counts as the

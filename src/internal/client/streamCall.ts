@@ -18,6 +18,7 @@ import type { TraceContext } from "../protocol/request.ts"
 import { IncomingItems, type Violation } from "../session/incomingItems.ts"
 import { OutgoingItems } from "../session/outgoingItems.ts"
 import { firstCredit } from "../session/windows.ts"
+import type { CountedStream } from "../telemetry/streams.ts"
 import { checkTransition, type Transitions } from "../transitions.ts"
 import { Call, type CallOwner } from "./call.ts"
 import { faulty } from "./errorAnswer.ts"
@@ -74,7 +75,7 @@ const allowed: Transitions<StreamState> = {
 }
 
 /** A stream, on the connection that it was opened on. */
-export class StreamCall extends Call implements PendingStream {
+export class StreamCall extends Call implements PendingStream, CountedStream {
   private readonly user: StreamUser
   private current: StreamState = "Waiting"
   private ends: { readonly incoming: IncomingItems; readonly outgoing: OutgoingItems } | undefined = undefined
@@ -140,6 +141,22 @@ export class StreamCall extends Call implements PendingStream {
     return this.ends?.outgoing
   }
 
+  get itemsSent(): number {
+    return this.ends?.outgoing.items ?? 0
+  }
+
+  get itemsReceived(): number {
+    return this.ends?.incoming.items ?? 0
+  }
+
+  get bytesSent(): number {
+    return this.ends?.outgoing.bytes ?? 0
+  }
+
+  get bytesReceived(): number {
+    return this.ends?.incoming.bytes ?? 0
+  }
+
   /** The endpoint that it was sent to; undefined before. */
   get endpoint(): string | undefined {
     return this.link?.address
@@ -170,6 +187,7 @@ export class StreamCall extends Call implements PendingStream {
       // What the page lets a client send before the server's first credit.
       outgoing: new OutgoingItems(this.id, flow, firstCredit, receiver.maxItem)
     }
+    this.link?.streamBegan(this.key, this)
     this.user.sent(this)
   }
 
@@ -258,6 +276,7 @@ export class StreamCall extends Call implements PendingStream {
   private stop(state: "Over" | "Waiting"): void {
     this.become(state)
     this.ends?.outgoing.close()
+    this.link?.streamEnded(this.key, this)
     // Nobody takes its items: its window is free again.
     if (!this.isOpened) this.ends?.incoming.close()
     this.user.stopItems()

@@ -229,6 +229,9 @@ export interface ServerOptions {
    * | `rpc.server.active_requests` | gauge | `server.address`, `server.port` |
    * | `rpc.server.connection.count` | gauge | `server.address`, `server.port` |
    * | `rpc.server.network.io` | counter, bytes | `network.io.direction`, `server.address`, `server.port` |
+   * | `rpc.server.active_streams` | gauge | `server.address`, `server.port` |
+   * | `rpc.server.stream.items` | counter | `network.io.direction`, `rpc.system.name`, `rpc.service`, `rpc.method`, `server.address`, `server.port` |
+   * | `rpc.server.stream.io` | counter, bytes | as those of `rpc.server.stream.items` |
    *
    * The numbers of calls by outcome are the counts of the histogram by `error.type`, which is absent if the call
    * succeeded. Its values:
@@ -246,6 +249,9 @@ export interface ServerOptions {
    * | `too_large` | had an answer or an item over `maxMessageSize`, or arguments over it: `rpc.method` is then `_OTHER` |
    * | `Undecodable` | had arguments that the method's schemas do not read |
    * | `ContractDiffers` | was refused, as client and server have different contracts of the method |
+   *
+   * A stream counts in `rpc.server.call.duration` as a call does, when it ends. Its items, and their bytes, are counted
+   * while it runs. An item of a typed stream is a chunk of values.
    *
    * Active requests are calls whose handlers run or wait to run. `network.io.direction` is `transmit` or `receive`.
    * `server.address` and `server.port` are those of the listener.

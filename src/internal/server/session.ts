@@ -108,6 +108,11 @@ export class ServerSession implements TransportOwner, StreamsSession, Drained, W
     return this.exchanges.size
   }
 
+  /** How many of them are streams. */
+  get openStreams(): number {
+    return this.streams?.size ?? 0
+  }
+
   /** Whether the connection is gone. Handlers that cannot be interrupted may still run. */
   get isOver(): boolean {
     return this.transport.isOver

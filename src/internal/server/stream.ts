@@ -21,6 +21,7 @@ import type { Flow } from "../session/flow.ts"
 import { IncomingItems, type ItemsReceiver, type Violation } from "../session/incomingItems.ts"
 import { type ItemTooLarge, OutgoingItems } from "../session/outgoingItems.ts"
 import { firstCredit } from "../session/windows.ts"
+import type { CountedStream } from "../telemetry/streams.ts"
 import type { ServedConnection, StopReason } from "./model.ts"
 import { answer, answerError, itemTooLarge, logFailure } from "./reply.ts"
 import type { Route, StreamSides } from "./route.ts"
@@ -35,7 +36,7 @@ export interface StreamOwner {
 }
 
 /** A stream whose handler runs. */
-export class ServerStream extends Serving {
+export class ServerStream extends Serving implements CountedStream {
   readonly stream: StreamSides
   /** The client's items, and the handler's. */
   readonly received: IncomingItems
@@ -60,6 +61,22 @@ export class ServerStream extends Serving {
     this.received = new IncomingItems(id, owner.receiver, firstCredit)
     this.sent = new OutgoingItems(id, owner.flow, credit, connection.settings.maxMessageSize)
     this.stream = { items: Stream.fromPull(Effect.suspend(() => this.pull())), write: this.write }
+  }
+
+  get itemsSent(): number {
+    return this.sent.items
+  }
+
+  get itemsReceived(): number {
+    return this.received.items
+  }
+
+  get bytesSent(): number {
+    return this.sent.bytes
+  }
+
+  get bytesReceived(): number {
+    return this.received.bytes
   }
 
   /** Serves the stream. Its arguments are `bytes` from `start` to `end`, which is as a call's are. */

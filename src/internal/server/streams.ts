@@ -142,13 +142,20 @@ export class Streams implements StreamOwner, WholeServer {
     const stream = new ServerStream(id, route, deadlineAt, startedAt, session, this, credit)
     if (isExempt) this.exempt = stream
     open.add(stream)
+    session.settings.stats?.streams.begin(route.key, stream)
     stream.receive(bytes, start + openHeaderSize, end, owned, trace)
   }
 
   onEnded(stream: ServerStream): void {
     if (!this.open.delete(stream)) return
+    this.session.settings.stats?.streams.end(stream.route.key, stream)
     if (stream === this.exempt) this.exempt = undefined
     else this.session.settings.places.free()
+  }
+
+  /** How many streams are open. */
+  get size(): number {
+    return this.open.size
   }
 
   /** Tells the client of each stream that it ends since the server leaves. */

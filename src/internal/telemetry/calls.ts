@@ -13,7 +13,7 @@ import { systemName } from "./span.ts"
  * Stands for methods past {@link maxMethods}, methods that a server does not have, and errors past {@link
  * maxErrorTypes}.
  */
-const other = "_OTHER"
+export const otherMethod = "_OTHER"
 
 /** The number of methods that are counted separately. */
 export const maxMethods = 1000
@@ -54,7 +54,7 @@ export class CallStats {
   private failedWith(errorType: string): Histogram {
     const known = this.failed.get(errorType)
     if (known !== undefined) return known
-    if (errorType !== other && this.failed.size >= maxErrorTypes) return this.failedWith(other)
+    if (errorType !== otherMethod && this.failed.size >= maxErrorTypes) return this.failedWith(otherMethod)
     const histogram = this.add({ ...this.attributes, "error.type": errorType })
     this.failed.set(errorType, histogram)
     return histogram
@@ -75,6 +75,12 @@ export class CallStats {
  * scrape of all metrics.
  */
 const labelOf = (name: unknown): string => String(name)
+
+/** The labels of a method. */
+export const methodLabels = ({ component, method }: MethodKey): Attributes => ({
+  "rpc.service": labelOf(component),
+  "rpc.method": labelOf(method)
+})
 
 /** Counts the calls of all methods. */
 export class CallsByMethod {
@@ -120,12 +126,12 @@ export class CallsByMethod {
 
   /** The calls of methods that a server does not have, and of methods past the limit. */
   get other(): CallStats {
-    return this.otherMethods ??= this.make({ "rpc.method": other })
+    return this.otherMethods ??= this.make({ "rpc.method": otherMethod })
   }
 
   private add(key: MethodKey): CallStats {
     if (this.methods.size >= maxMethods) return this.other
-    const stats = this.make({ "rpc.service": labelOf(key.component), "rpc.method": labelOf(key.method) })
+    const stats = this.make(methodLabels(key))
     this.methods.set(key.hex, stats)
     return stats
   }

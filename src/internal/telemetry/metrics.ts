@@ -15,6 +15,7 @@ import * as Metric from "effect/Metric"
 import { type ServerAddress, serverAddress } from "./address.ts"
 import { CallsByMethod } from "./calls.ts"
 import { type Attributes, type Described, SeriesSet } from "./series.ts"
+import { StreamsByMethod } from "./streams.ts"
 
 /** The number of endpoints, and of servers, that are remembered without a source. */
 export const maxUnused = 64
@@ -28,12 +29,14 @@ export interface Traffic {
 /** A source of the gauges of an endpoint. */
 export interface ClientSource {
   readonly callsInFlight: number
+  readonly streams: number
   readonly state: "Idle" | "Dialing" | "Active" | "Draining" | "Gone"
 }
 
 /** A source of the gauges of a server. */
 export interface ServerSource {
   readonly callsInFlight: number
+  readonly streams: number
   readonly connections: number
 }
 
@@ -47,6 +50,8 @@ interface Gauge<Source> extends Described {
 interface Metrics<Source> {
   readonly duration: Described
   readonly network: Described
+  readonly items: Described
+  readonly itemBytes: Described
   readonly gauges: ReadonlyArray<Gauge<Source>>
 }
 
@@ -66,11 +71,18 @@ const clientDuration: Described = {
 const ofClient: Metrics<ClientSource> = {
   duration: clientDuration,
   network: { name: "rpc.client.network.io", description: "Bytes on clients' connections", unit: "bytes" },
+  items: { name: "rpc.client.stream.items", description: "Items of clients' streams" },
+  itemBytes: { name: "rpc.client.stream.io", description: "Bytes of the items of clients' streams", unit: "bytes" },
   gauges: [
     {
       name: "rpc.client.active_requests",
       description: "Calls that were sent and wait for their answer",
       of: ({ callsInFlight }) => callsInFlight
+    },
+    {
+      name: "rpc.client.active_streams",
+      description: "Streams that were opened and have not ended",
+      of: ({ streams }) => streams
     },
     inState("Idle"),
     inState("Dialing"),
@@ -86,11 +98,18 @@ const ofServer: Metrics<ServerSource> = {
     unit: "seconds"
   },
   network: { name: "rpc.server.network.io", description: "Bytes on servers' connections", unit: "bytes" },
+  items: { name: "rpc.server.stream.items", description: "Items of servers' streams" },
+  itemBytes: { name: "rpc.server.stream.io", description: "Bytes of the items of servers' streams", unit: "bytes" },
   gauges: [
     {
       name: "rpc.server.active_requests",
       description: "Calls whose handlers run or wait to run",
       of: ({ callsInFlight }) => callsInFlight
+    },
+    {
+      name: "rpc.server.active_streams",
+      description: "Streams whose handlers run",
+      of: ({ streams }) => streams
     },
     {
       name: "rpc.server.connection.count",
@@ -117,6 +136,7 @@ class Stats<Source> implements Traffic {
   received = 0
   sent = 0
   readonly calls: CallsByMethod
+  readonly streams: StreamsByMethod
   /** The key of the address. */
   readonly place: string
   protected readonly series: SeriesSet
@@ -133,6 +153,7 @@ class Stats<Source> implements Traffic {
     this.attributes = attributes
     this.series = new SeriesSet(context)
     this.calls = new CallsByMethod(metrics.duration, this.series, attributes)
+    this.streams = new StreamsByMethod(metrics.items, metrics.itemBytes, this.series, attributes)
     const { network } = metrics
     this.series.counter(network, { ...attributes, "network.io.direction": "transmit" }, () => this.sent)
     this.series.counter(network, { ...attributes, "network.io.direction": "receive" }, () => this.received)

@@ -10,7 +10,11 @@ import { boundaries, makeRegistry } from "./support.ts"
 
 const get = MethodKey.make("test/Store", "get")
 
-const peer = (state: ClientSource["state"] = "Active", callsInFlight = 0): ClientSource => ({ state, callsInFlight })
+const peer = (state: ClientSource["state"] = "Active", callsInFlight = 0): ClientSource => ({
+  state,
+  callsInFlight,
+  streams: 0
+})
 
 const makeClient = () => {
   const registry = makeRegistry()
@@ -26,7 +30,7 @@ describe("an endpoint", () => {
   it("is named by its host and port", () => {
     const { endpoints, series } = makeClient()
     endpoints.acquire("tcp://[::1]:80", peer())
-    assert.equal(series(undefined, { "server.address": "::1", "server.port": "80" }).length, 8)
+    assert.equal(series(undefined, { "server.address": "::1", "server.port": "80" }).length, 9)
   })
 
   it("has no port where its address has none", () => {
@@ -77,6 +81,7 @@ describe("an endpoint", () => {
     let state: ClientSource["state"] = "Idle"
     let callsInFlight = 0
     endpoints.acquire("memory://a", {
+      streams: 0,
       get state() {
         return state
       },
@@ -287,7 +292,7 @@ describe("a client", () => {
 describe("a server", () => {
   it("is named by its host and port, and has its calls counted by method and outcome", () => {
     const { histograms, servers } = makeServer()
-    const stats = servers.acquire("mtls://tcp://127.0.0.1:80", { callsInFlight: 0, connections: 0 })
+    const stats = servers.acquire("mtls://tcp://127.0.0.1:80", { callsInFlight: 0, streams: 0, connections: 0 })
     stats.calls.method(get).record(0.1, "defect")
     assert.deepEqual(histograms("rpc.server.call.duration").map(({ attributes }) => attributes), [{
       "rpc.system.name": "effect_call",
@@ -302,7 +307,7 @@ describe("a server", () => {
 
   it("has calls of methods that it does not have counted without a component", () => {
     const { histograms, servers } = makeServer()
-    servers.acquire("memory://a", { callsInFlight: 0, connections: 0 }).calls.other.record(0.1, "unknown")
+    servers.acquire("memory://a", { callsInFlight: 0, streams: 0, connections: 0 }).calls.other.record(0.1, "unknown")
     const { attributes } = histograms("rpc.server.call.duration")[0]!
     assert.equal(attributes["rpc.method"], "_OTHER")
     assert.equal("rpc.service" in attributes, false)
@@ -310,8 +315,8 @@ describe("a server", () => {
 
   it("has no address where it has no listener, and is one with others that have none", () => {
     const { series, servers, values } = makeServer()
-    servers.acquire(undefined, { callsInFlight: 1, connections: 1 })
-    servers.acquire(undefined, { callsInFlight: 2, connections: 1 })
+    servers.acquire(undefined, { callsInFlight: 1, streams: 0, connections: 1 })
+    servers.acquire(undefined, { callsInFlight: 2, streams: 0, connections: 1 })
     assert.deepEqual(series("rpc.server.active_requests").map(({ attributes, value }) => [attributes, value]), [[
       {},
       3
@@ -321,7 +326,7 @@ describe("a server", () => {
 
   it("has its bytes counted by their direction", () => {
     const { servers, values } = makeServer()
-    const stats = servers.acquire("memory://a", { callsInFlight: 0, connections: 0 })
+    const stats = servers.acquire("memory://a", { callsInFlight: 0, streams: 0, connections: 0 })
     stats.sent += 1
     stats.received += 2
     assert.deepEqual(values("rpc.server.network.io", { "network.io.direction": "transmit" }), [1])
@@ -330,7 +335,7 @@ describe("a server", () => {
 
   it("keeps its counters when it stops, and loses its gauges", () => {
     const { series, servers } = makeServer()
-    const source = { callsInFlight: 0, connections: 0 }
+    const source = { callsInFlight: 0, streams: 0, connections: 0 }
     const stats = servers.acquire("memory://a", source)
     stats.calls.method(get).record(0.1, undefined)
     servers.release(stats, source)
@@ -344,7 +349,7 @@ describe("a server", () => {
   it("is forgotten when 64 others have stopped after it", () => {
     const { servers, values } = makeServer()
     for (let i = 0; i < 65; i++) {
-      const source = { callsInFlight: 0, connections: 0 }
+      const source = { callsInFlight: 0, streams: 0, connections: 0 }
       servers.release(servers.acquire(`tcp://a:${i}`, source), source)
     }
     assert.deepEqual(values("rpc.server.network.io", { "server.port": "0" }), [])
@@ -359,7 +364,7 @@ describe("the ambient attributes", () => {
     metrics.endpoints.acquire("memory://a", peer()).calls.method(get).record(0.1, undefined)
     metrics.unreachable.method(get).record(0.1, undefined)
     assert.equal(series(undefined, { tenant: "a" }).length, series().length)
-    assert.equal(series().length, 12)
+    assert.equal(series().length, 13)
   })
 
   it("keep what is counted under others apart, in one registry", () => {
