@@ -139,6 +139,11 @@ export class Call extends Effectable.Class<void> implements Pending {
     return methodName(this.key)
   }
 
+  /** The arguments, where it has them with it. */
+  get ownArgs(): Uint8Array | undefined {
+    return this.typed?.args
+  }
+
   get lead(): Uint8Array {
     return this.typed === undefined ? noLead : this.typed.lead
   }

@@ -105,8 +105,8 @@ export class Failover implements CallOwner {
 
   /** A call comes back from the fast path: its server has refused it, since its contract of the method differs. */
   onRefused(call: Call): void {
-    // A typed call has its arguments with it.
-    const args = call.typed?.args
+    // A typed call has its arguments with it, and so has a stream.
+    const args = call.ownArgs
     if (args === undefined) return
     const attempts = Attempts.of(call)
     attempts.isRefused = true

@@ -27,6 +27,8 @@ import type { Resume } from "./typed.ts"
 
 /** Who has made the stream: one for all of its attempts. */
 export interface StreamUser {
+  /** The arguments: nobody changes them. */
+  readonly args: Uint8Array
   /** What goes before the arguments. */
   readonly lead: Uint8Array
   /** The client span, if there is one. */
@@ -93,6 +95,10 @@ export class StreamCall extends Call implements PendingStream, CountedStream {
   ) {
     super(key, options, deadlineAt, trace, undefined, resume, owner)
     this.user = user
+  }
+
+  override get ownArgs(): Uint8Array {
+    return this.user.args
   }
 
   override get lead(): Uint8Array {

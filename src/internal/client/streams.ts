@@ -71,7 +71,11 @@ export interface StreamsSettings {
   readonly timeouts: Timeouts
   readonly maxMessageSize: number
   readonly writeFlattenLimit: number
+  readonly open: OpenNow
 }
+
+/** Opens a stream at once where that can be done, and returns it; else its failover goes on with it. */
+export type OpenNow = (call: Call, args: Uint8Array, context: Context.Context<never>) => Call | undefined
 
 /** Opens the streams of a Connection. */
 export class Streams {
@@ -156,24 +160,29 @@ export class Streams {
     if (args.length < writeFlattenLimit) run.keep(ownCopy(args, 0, args.length))
     if (options.retry !== undefined) {
       if (!Schedule.isSchedule(options.retry)) return invalid("retry", options.retry, "a Schedule")
-      retries.watch(call, options.retry, (call) => this.submit(call, run, nowMillis(clock)))
+      retries.watch(call, options.retry, (call) => this.submit(call, run, fiber.context, nowMillis(clock)))
     }
-    return this.submit(call, run, now)
+    return this.submit(call, run, fiber.context, now)
   }
 
   /** Sends a stream, or fails it where that is clear from the start. */
-  private submit(call: Call, { args, lead }: StreamRun, now: number): void {
-    const { endpoints, failover, maxMessageSize } = this.settings
+  private submit(
+    call: Call,
+    { args, lead }: StreamRun,
+    context: Context.Context<never>,
+    now: number
+  ): Call | undefined {
+    const { endpoints, failover, maxMessageSize, open } = this.settings
     const size = lead.length + args.length
     const refused = endpoints.isClosed
       ? closedError(undefined, false)
       : refusal(call, size, maxMessageSize - openHeaderSize, now)
     if (refused !== undefined) {
       failover.countUnsent(call, refused._tag)
-      return call.resume(Effect.fail(refused))
+      call.resume(Effect.fail(refused))
+      return undefined
     }
-    call.since = endpoints.roster.failures
-    failover.start(call, args, undefined)
+    return open(call, args, context)
   }
 }
 
