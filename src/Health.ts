@@ -173,9 +173,9 @@ export const status = (component?: string): Effect.Effect<Status, never, Health>
  * - `effect-call/Health.changes` is a stream: its arguments are a component, and its items are the status now and then
  *   each other one. It ends when the server leaves. One of each connection does not count towards
  *   `ServerOptions.maxStreamsPerConnection` and `maxStreams`.
- * - `effect-call/Health.watch` is for clients that know no streams. Its arguments are one byte and a component. The byte
- *   is the status that the caller knows, or 255 for none yet. It answers with the status as soon as that differs. One
- *   such call of each connection does not count towards `ServerOptions.maxConcurrentCalls`.
+ * - `effect-call/Health.watch` is for clients that know no streams. Its arguments are one byte and a component. The
+ *   byte is the status that the caller knows, or 255 for none yet. It answers with the status as soon as that differs.
+ *   One such call of each connection does not count towards `ServerOptions.maxConcurrentCalls`.
  *
  * @category constructors
  * @since 0.1.0

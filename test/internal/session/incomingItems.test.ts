@@ -124,8 +124,8 @@ describe("a consumer", () => {
   it.effect("loses nothing when it is interrupted after it was woken, and before it runs", () =>
     Effect.gen(function*() {
       const { incoming, push, take } = receive()
-      // It yields before each step.
-      const fiber = Effect.runFork(Effect.provideService(incoming.pull, Scheduler.MaxOpsBeforeYield, 1))
+      // It yields before each other step. With 1 it would yield for ever.
+      const fiber = Effect.runFork(Effect.provideService(incoming.pull, Scheduler.MaxOpsBeforeYield, 2))
       for (let i = 0; i < 20; i++) yield* Effect.yieldNow
       push(whole(1), whole(2))
       assert.equal(fiber.pollUnsafe(), undefined)
