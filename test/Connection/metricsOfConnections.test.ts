@@ -216,7 +216,7 @@ describe("series", () => {
         const called = metrics.series("rpc.client.call.duration").map(({ attributes }) => attributes["server.address"])
         assert.deepEqual(new Set(called), new Set(replicas.slice(5).map(({ endpoint }) => endpoint.address)))
         assert.equal(called.length, maxUnused + 1)
-        assert.equal(ofEndpoints(metrics).length, 4 * (maxUnused + 1) + 5)
+        assert.equal(ofEndpoints(metrics).length, 4 * (maxUnused + 1) + 6)
       })
     )
   )
