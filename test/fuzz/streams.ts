@@ -4,10 +4,10 @@
  *
  * `node test/fuzz/streams.ts [--cases 200000] [--seconds N] [--seed N] [--direction server|client]`
  *
- * Each case has a connection in memory with a peer that is written by hand. Whatever that sends, its messages are whole.
- * So a call behind them is answered, or the connection is over. When it is closed, nothing runs any more. While the
- * peer keeps the rules, the other side keeps them, too, and ends no connection. The first violation ends the program
- * with the command that repeats it.
+ * Each case has a connection in memory with a peer that is written by hand. Whatever that sends, its messages are
+ * whole. So a call behind them is answered, or the connection is over. When it is closed, nothing runs any more. While
+ * the peer keeps the rules, the other side keeps them, too, and ends no connection. The first violation ends the
+ * program with the command that repeats it.
  */
 import { Effect, Fiber, Logger, Stream } from "effect"
 import { Connection, Resolver, Server } from "effect-call"
@@ -299,7 +299,8 @@ export const runCases = async (
   process.on("unhandledRejection", unhandled)
   process.on("uncaughtException", unhandled)
   while (ran < cases && violation === undefined && performance.now() < until) {
-    const some = Array.from({ length: Math.min(batch, cases - ran) }, (_, index) => seed + ran + index)
+    const first = seed + ran
+    const some = Array.from({ length: Math.min(batch, cases - ran) }, (_, index) => first + index)
     await Promise.all(some.map(async (seed) => {
       const trace: Trace = []
       const exit = await Effect.runPromiseExit(run(directions[direction](new Random(seed), trace)))
