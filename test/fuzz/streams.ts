@@ -291,26 +291,25 @@ export const runCases = async (
   seconds = Infinity
 ): Promise<{ readonly ran: number; readonly violation: string | undefined }> => {
   const until = performance.now() + seconds * 1000
-  let violation: string | undefined
+  const violations: Array<string> = []
   let ran = 0
-  const unhandled = (error: unknown) => {
-    violation ??= `unhandled: ${error instanceof Error ? error.stack : String(error)}`
-  }
+  const unhandled = (error: unknown) =>
+    void violations.push(`unhandled: ${error instanceof Error ? error.stack : String(error)}`)
   process.on("unhandledRejection", unhandled)
   process.on("uncaughtException", unhandled)
-  while (ran < cases && violation === undefined && performance.now() < until) {
+  while (ran < cases && violations.length === 0 && performance.now() < until) {
     const first = seed + ran
     const some = Array.from({ length: Math.min(batch, cases - ran) }, (_, index) => first + index)
     await Promise.all(some.map(async (seed) => {
       const trace: Trace = []
       const exit = await Effect.runPromiseExit(run(directions[direction](new Random(seed), trace)))
-      if (exit._tag === "Failure") violation ??= `seed ${seed}: ${exit.cause.toString()}\n${trace.join("\n")}`
+      if (exit._tag === "Failure") violations.push(`seed ${seed}: ${exit.cause.toString()}\n${trace.join("\n")}`)
     }))
     ran += some.length
   }
   process.off("unhandledRejection", unhandled)
   process.off("uncaughtException", unhandled)
-  return { ran, violation }
+  return { ran, violation: violations[0] }
 }
 
 if (import.meta.main) {
