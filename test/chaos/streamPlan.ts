@@ -122,14 +122,17 @@ export const streamPlanOf = (random: Random, habits: Habits): StreamPlan => {
   const untimed = random.chance(habits.untimed)
   // What does not end by itself has to be given up.
   const mustEnd = isEndless && (take === undefined || order.stops) && !interrupted
+  const asQueue = typed && method !== "upload" && random.chance(0.2)
+  // From a queue, items are taken one by one, and all that wait come before the end: pauses would take far too long.
+  const pause = !random.chance(0.2) || asQueue ? 0 : random.magnitude(1, 30)
   return {
     api: typed ? "typed" : "bytes",
     method,
     size: random.chance(0.02) ? random.whole(mebibyte / 4, mebibyte) : random.magnitude(orderSize, 4096),
     order,
-    asQueue: typed && method !== "upload" && random.chance(0.2),
+    asQueue,
     take,
-    pause: stops ? Infinity : random.chance(0.2) ? random.magnitude(1, 30) : 0,
+    pause: stops ? Infinity : pause,
     timeout: untimed && !mustEnd ? undefined : random.magnitude(20, longestTimeout),
     within: random.chance(0.2),
     interruptAfter: interrupted ? random.chance(0.1) ? 0 : random.magnitude(1, 1500) : undefined,
