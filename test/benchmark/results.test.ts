@@ -14,7 +14,7 @@ const read = (name: string): string => readFileSync(new URL(name, import.meta.ur
 const writtenByHand = ["freshBuffers.md", "targets.md"]
 
 /** The pages whose scripts were not run yet, or write none that is kept. */
-const unwritten = ["quick.md", "streams.md", "streamLatency.md", "streamMemory.md"]
+const unwritten = ["quick.md", "streamMemory.md"]
 
 const committed = readdirSync(new URL("results/", import.meta.url))
 
